@@ -1,0 +1,178 @@
+"""Every error that this library raises on purpose.
+
+::
+
+    AtdataError
+    ├── EntryNotFoundError, SchemaNotFoundError, RecordNotFoundError    also KeyError
+    ├── refusals, also ValueError: nothing was written, trying again changes nothing
+    │   ├── NoDataUrlsError            an entry without data
+    │   ├── DatasetNameError           a name that cannot be published or be a partition key
+    │   ├── MetadataError              metadata that msgpack cannot hold, or too large
+    │   ├── SchemaError                a type or schema that cannot be described or rebuilt
+    │   │   └── SchemaConflictError    same class and version, other fields
+    │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)
+    │   ├── StorageError               URLs that cannot be published or reached as configured
+    │   ├── ShardError                 something is wrong with one shard
+    │   │   ├── ShardCorruptError      a tar that is cut short or damaged
+    │   │   ├── ShardMissingError      no such object, file or bucket (also FileNotFoundError)
+    │   │   ├── ShardForbiddenError    it may not be looked at (also PermissionError)
+    │   │   ├── ShardChangedError      other bytes than the recorded claim
+    │   │   └── ShardConflictError     another object lies where a copy should go
+    │   ├── CredentialsError           S3 credentials that are missing or unusable
+    │   ├── PreflightError             a record that the network would refuse
+    │   ├── RecordChangedError         the record on the network was edited elsewhere
+    │   └── PrivateAddressError        a record pointed at a private address
+    ├── NotLoggedInError, LoginError                                    also PermissionError
+    └── ServiceError                   a service failed (also ConnectionError)
+        ├── ServiceUnavailableError    it may pass: timeout, dropped connection, 5xx
+        ├── RateLimitedError           it will pass: 429, with when
+        └── ServiceRefusedError        it will not: 4xx with the service's own words
+
+Each error keeps its facts as attributes, survives pickling, and says with ``transient`` whether trying
+again can help.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AtdataError(Exception):
+    """The root. ``message`` is for people, ``facts`` for programs (also readable as attributes)."""
+
+    transient: ClassVar[bool] = False
+    """Whether the same call can succeed later without anybody mending anything."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of its argument.
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.facts)
+
+
+def _rebuild(cls: type[AtdataError], message: str, facts: dict[str, Any]) -> AtdataError:
+    return cls(message, **facts)
+
+
+class EntryNotFoundError(AtdataError, KeyError):
+    """No dataset of that name, CID or at-uri. Facts: ``ref``."""
+
+
+class SchemaNotFoundError(AtdataError, KeyError):
+    """No schema under that reference. Facts: ``ref``."""
+
+
+class RecordNotFoundError(AtdataError, KeyError):
+    """No record at that at-uri. Facts: ``uri``."""
+
+
+class RefusedError(AtdataError, ValueError):
+    """The input cannot be used; nothing was written."""
+
+
+class NoDataUrlsError(RefusedError):
+    """An entry names no data. Facts: ``name``."""
+
+
+class DatasetNameError(RefusedError):
+    """A dataset name that cannot be published or be a partition key. Facts: ``name``."""
+
+
+class MetadataError(RefusedError):
+    """Metadata that cannot be kept or published. Facts: ``name``."""
+
+
+class SchemaError(RefusedError):
+    """A sample type or schema that cannot be described or rebuilt. Facts: ``type_name``, ``field``."""
+
+
+class SchemaConflictError(SchemaError):
+    """Same class and version with other fields. Facts: ``name``, ``version``, ``fields`` (that differ)."""
+
+
+class SampleError(RefusedError):
+    """Bytes that are no sample of the expected type. Facts: ``type_name``, ``field``, ``url``, ``key``."""
+
+
+class StorageError(RefusedError):
+    """URLs that cannot be published or reached as things are configured. Facts: ``urls``."""
+
+
+class ShardError(RefusedError):
+    """Something is wrong with one shard. Facts: ``url``."""
+
+
+class ShardCorruptError(ShardError):
+    """A tar that is cut short or damaged. Facts: ``url``, ``offset``."""
+
+
+class ShardMissingError(ShardError, FileNotFoundError):
+    """No such object, file or bucket. Facts: ``url``."""
+
+
+class ShardForbiddenError(ShardError, PermissionError):
+    """The shard may not be looked at with what is configured. Facts: ``url``."""
+
+
+class ShardChangedError(ShardError):
+    """The bytes differ from the recorded claim. Facts: ``url``, ``expected``, ``found``."""
+
+
+class ShardConflictError(ShardError):
+    """Another object lies where a copy should go. Facts: ``url``, ``expected``, ``found``."""
+
+
+class CredentialsError(RefusedError):
+    """S3 credentials that are missing or unusable. Facts: ``source``."""
+
+
+class PreflightError(RefusedError):
+    """A record that the network would refuse. Facts: ``collection``, ``problems``."""
+
+
+class RecordChangedError(RefusedError):
+    """The record on the network was edited elsewhere. Facts: ``uri``, ``fields``."""
+
+
+class PrivateAddressError(RefusedError):
+    """A record, or a redirect, points at a private address. Facts: ``url``, ``host``."""
+
+
+class NotLoggedInError(AtdataError, PermissionError):
+    """A write without a login."""
+
+
+class LoginError(AtdataError, PermissionError):
+    """The PDS did not accept handle and password, or the session has ended. Facts: ``handle``, ``service``."""
+
+
+class ServiceError(AtdataError, ConnectionError):
+    """A service failed. Facts: ``service``, ``status`` (HTTP status or None)."""
+
+
+class ServiceUnavailableError(ServiceError):
+    """Down, slow or dropped: it may pass."""
+
+    transient = True
+
+
+class RateLimitedError(ServiceError):
+    """Too many requests. Facts: ``service``, ``status``, ``retry_after`` (seconds or None)."""
+
+    transient = True
+
+
+class ServiceRefusedError(ServiceError):
+    """The service refused this request and will again. Facts: ``service``, ``status``, ``error``."""

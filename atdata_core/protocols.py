@@ -1,0 +1,214 @@
+"""What the rooms of this library ask of each other, and of anybody's own index or store.
+
+``local`` and ``atmosphere`` do not know each other; what both need stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStat:
+    """What a store says of one object without sending it.
+
+    ``sha256`` is the server's own full-object digest (hex), where it keeps one. ``etag`` has no quotes;
+    it is None where the store gives none or an empty one.
+    """
+
+    size: int
+    etag: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFacts:
+    """What is known of one shard: where it lies and what it holds. Never a key or a password.
+
+    ``size`` is in bytes; digests are lower-case hex of the shard's bytes; ``samples`` is the number of
+    samples. ``endpoint`` is the S3 endpoint URL, None for AWS itself and for other schemes.
+    """
+
+    url: str
+    size: int
+    sha256: str
+    md5: str | None = None
+    samples: int | None = None
+    etag: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as a JSON object; absent ones are left out."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ShardFacts:
+        """The inverse of ``to_json``; keys of a later version are ignored."""
+        return cls(**{key: data[key] for key in cls.__slots__ if key in data})
+
+
+@runtime_checkable
+class Packable(Protocol):
+    """A sample type: what ``@packable`` makes."""
+
+    @property
+    def packed(self) -> bytes:
+        """The sample as one msgpack map."""
+        ...
+
+    @property
+    def as_wds(self) -> dict[str, Any]:
+        """The sample as webdataset writes it: ``{"__key__": str, "msgpack": bytes}``."""
+        ...
+
+
+@runtime_checkable
+class IndexEntry(Protocol):
+    """One dataset of an index."""
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        ...
+
+    @property
+    def schema_ref(self) -> str:
+        """Where the schema of its samples is found."""
+        ...
+
+    @property
+    def data_urls(self) -> list[str]:
+        """URLs of its shards, brace patterns included."""
+        ...
+
+    @property
+    def metadata(self) -> dict[Any, Any] | None:
+        """Whatever was kept with it."""
+        ...
+
+
+class AbstractIndex(Protocol):
+    """A place where datasets and schemas are found."""
+
+    @property
+    def data_store(self) -> AbstractDataStore | None:
+        """The store that its shards lie in, where it knows one."""
+        ...
+
+    def insert_dataset(
+        self, ds: Any, *, name: str, schema_ref: str | None = None, **kwargs: Any
+    ) -> IndexEntry:
+        """Register a dataset."""
+        ...
+
+    def get_dataset(self, ref: str) -> IndexEntry:
+        """The entry of a name or reference; ``KeyError`` where there is none."""
+        ...
+
+    def list_datasets(self) -> list[Any]:
+        """All entries."""
+        ...
+
+    def publish_schema(self, sample_type: type, *, version: str = "1.0.0", **kwargs: Any) -> str:
+        """Keep the schema of a sample type; its reference."""
+        ...
+
+    def get_schema(self, ref: str) -> dict[str, Any]:
+        """The schema record of a reference; ``KeyError`` where there is none."""
+        ...
+
+    def list_schemas(self) -> list[dict[str, Any]]:
+        """All schema records."""
+        ...
+
+    def decode_schema(self, ref: str) -> type:
+        """A sample type rebuilt from a schema."""
+        ...
+
+
+@runtime_checkable
+class AbstractDataStore(Protocol):
+    """A place where shards can be written."""
+
+    def write_shards(self, ds: Any, *, prefix: str, **kwargs: Any) -> list[str]:
+        """Write a dataset's samples as shards below ``prefix``; their URLs."""
+        ...
+
+    def read_url(self, url: str) -> str:
+        """A URL by which the shard can be read."""
+        ...
+
+    def supports_streaming(self) -> bool:
+        """Whether shards can be read while they arrive."""
+        ...
+
+
+@runtime_checkable
+class ShardCopier(Protocol):
+    """A store that can take a shard byte for byte."""
+
+    def put_shard(self, name: str, stream: BinaryIO, *, size: int, sha256: str) -> str:
+        """Write ``stream`` as ``name`` (below the store's prefix); its URL.
+
+        Raises ``ShardChangedError`` where the stream's bytes do not have this size and digest, and
+        leaves nothing then.
+        """
+        ...
+
+
+@runtime_checkable
+class ShardProver(ShardCopier, Protocol):
+    """A copier that can say what lies at a destination."""
+
+    def shard_url(self, name: str) -> str:
+        """The URL that ``put_shard`` gives for ``name``."""
+        ...
+
+    def prove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> str | None:
+        """How it is known that these bytes lie at ``url``.
+
+        ``"server sha256"``, ``"etag md5"`` or ``"read back"``; None where nothing lies there.
+        Raises ``ShardConflictError`` where something else does.
+        """
+        ...
+
+
+@runtime_checkable
+class ShardReader(Protocol):
+    """A store that opens its shards itself, with its own credentials."""
+
+    def open_shard(self, url: str) -> BinaryIO:
+        """The shard's bytes, as they arrive.
+
+        Raises ``ShardMissingError``, ``ShardForbiddenError`` or ``ServiceUnavailableError``.
+        """
+        ...
+
+    def stat_shard(self, url: str) -> ShardStat:
+        """What the store says of the shard; raises as ``open_shard`` does."""
+        ...
+
+
+@runtime_checkable
+class ClaimKeeper(Protocol):
+    """An index that remembers what the shards of an entry held when they were first seen."""
+
+    def shard_claims(self, entry_cid: str) -> dict[str, ShardFacts]:
+        """The claims of an entry, by shard URL (patterns expanded)."""
+        ...
+
+    def record_claims(self, entry_cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
+        """Keep facts where a shard has none yet; all claims that stand afterwards.
+
+        The first recorded digest of a shard stays. ETag, size-preserving look-ups and sample counts of
+        the same digest are brought up to date.
+        """
+        ...
+
+
+def total_size(shards: Sequence[ShardFacts]) -> int:
+    """Bytes of all shards together."""
+    return sum(shard.size for shard in shards)
