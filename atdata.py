@@ -1,0 +1,74 @@
+"""``import atdata``, as the documentation writes it: the modules of ``atdata_core`` under that name.
+
+Where another distribution installs a package ``atdata``, that one is imported and this file gives way.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from pathlib import Path
+from types import ModuleType
+
+_PREFIX = f"{__name__}."
+
+
+class _SameModule(Loader):
+    """Loads ``atdata.X`` as ``atdata_core.X``: the same module object, never a second copy."""
+
+    def __init__(self, real: str) -> None:
+        self._real = real
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self._real)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The module has run already; only the spec that the import system put on it is taken off again.
+        module.__spec__ = self._spec
+
+
+class _SameModules(MetaPathFinder):
+    """Knows which ``atdata.X`` there are."""
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if not fullname.startswith(_PREFIX):
+            return None
+        real = "atdata_core." + fullname[len(_PREFIX) :]
+        if importlib.util.find_spec(real) is None:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, _SameModule(real))
+
+
+def _other_package() -> importlib.machinery.ModuleSpec | None:
+    """The package ``atdata`` of another distribution, wherever it stands on the path."""
+    here = Path(__file__).resolve()
+    for place in sys.path:
+        spec = importlib.machinery.PathFinder.find_spec(__name__, [place])
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() != here:
+            return spec
+    return None
+
+
+_other = _other_package()
+if _other is not None and _other.loader is not None:
+    _module = importlib.util.module_from_spec(_other)
+    sys.modules[__name__] = _module
+    _other.loader.exec_module(_module)
+else:
+    _core = importlib.import_module("atdata_core")
+    __path__: list[str] = []
+    sys.meta_path.insert(0, _SameModules())
+    __all__ = list(_core.__all__)
+
+    def __getattr__(name: str) -> object:
+        return getattr(_core, name)
+
+    def __dir__() -> list[str]:
+        return dir(_core)

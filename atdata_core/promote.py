@@ -1,0 +1,67 @@
+"""Promotion in one call: the four stages in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .promotion.copy import copy_shards
+from .promotion.draft import check_all
+from .promotion.inventory import take_inventory
+from .promotion.ledger import ledger_of
+from .promotion.plan import Plan, plan_promotion
+from .promotion.publish import publish_record
+from .promotion.schema import publish_schema
+from .promotion.values import Values
+
+if TYPE_CHECKING:
+    from .atmosphere.client import AtmosphereClient
+    from .protocols import AbstractIndex, IndexEntry
+
+__all__ = ["Plan", "plan_promotion", "promote_to_atmosphere"]
+
+
+def promote_to_atmosphere(
+    entry: IndexEntry,
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    *,
+    data_store: Any = None,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Sequence[str] | None = None,
+    license: str | None = None,
+) -> str:
+    """Publish a dataset to the atmosphere, once.
+
+    The same account, published name and entry give the same records however often this is called; new
+    values bring them up to date. Shards stay where they are, or are copied byte for byte into
+    ``data_store``. Every shard is seen at its destination before the entry record is written.
+
+    Args:
+        entry: The entry of the local index.
+        index: The index that has its schema.
+        client: A client that is logged in.
+        data_store: Where shards are copied to; None keeps their URLs.
+        name: The name to publish under; None is the entry's own.
+        description: None is the last one given, else the entry's metadata, else none; ``""`` clears it.
+        tags: As ``description``; ``[]`` clears them.
+        license: As ``description``; an SPDX identifier is best.
+
+    Returns:
+        The at-uri of the entry record.
+
+    Raises:
+        KeyError: The schema is not in the index.
+        ValueError: The entry has no data URLs, or something else about it is refused; see ``errors``.
+        NotLoggedInError: The client is not logged in.
+        ServiceError: Redis, S3 or the PDS failed. Calling again continues.
+    """
+    ledger = ledger_of(index)
+    values = Values.of(description, tags, license)
+    did = client.did
+    inventory = take_inventory(entry, index, ledger, destination=data_store)
+    check_all(entry, inventory, did, ledger, data_store=data_store, name=name, values=values)
+    schema = publish_schema(inventory.schema, client, ledger)
+    copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+    return publish_record(entry, copies, schema.uri, index, client, ledger, name=name, values=values).uri

@@ -1,0 +1,116 @@
+"""The records that a promotion would write, checked before the first of them is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..atmosphere.preflight import check
+from ..atmosphere.records import ENTRY, LABEL, SCHEMA, entry_record, label_record, schema_record
+from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
+from ..names import check_dataset_name
+from ..protocols import ShardFacts, ShardProver
+from .clock import now
+from .copy import as_published, names_of
+from .inventory import Inventory
+from .schema import full_name
+from .values import Values, from_metadata
+
+if TYPE_CHECKING:
+    from ..protocols import IndexEntry
+    from .ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Account, published name and entry CID: the same three, the same records."""
+
+    did: str
+    name: str
+    cid: str
+
+    @property
+    def rkey(self) -> str:
+        """Record key of the entry record."""
+        return entry_rkey(self.did, self.name, self.cid)
+
+    @property
+    def uri(self) -> str:
+        """At-uri of the entry record."""
+        return f"at://{self.did}/{ENTRY}/{self.rkey}"
+
+    @property
+    def label_rkey(self) -> str:
+        """Record key of the label; the versions of a name share it."""
+        return label_rkey(self.did, self.name)
+
+    @property
+    def fact(self) -> str:
+        """What the ledger keeps this publication under, in its dataset's scope."""
+        return f"record:{self.did}:{self.name}:{self.cid}"
+
+
+def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:
+    """The publication of an entry under its own or another name; ``DatasetNameError``."""
+    published = entry.name if name is None else name
+    check_dataset_name(published)
+    return Publication(did, published, cid)
+
+
+def settle(entry: IndexEntry, publication: Publication, explicit: Values, ledger: Ledger) -> Values:
+    """Explicit values, else the last explicit ones, else those of the entry's metadata."""
+    kept = ledger.get(f"dataset:{entry.name}", f"values:{publication.fact}")
+    remembered = Values.from_json(kept or {})
+    return explicit.over(remembered).over(from_metadata(entry.metadata))
+
+
+def check_all(
+    entry: IndexEntry,
+    inventory: Inventory,
+    did: str,
+    ledger: Ledger,
+    *,
+    data_store: Any = None,
+    name: str | None = None,
+    values: Values,
+) -> None:
+    """Check schema, entry and label as they would be written; nothing has been, so nothing is half done.
+
+    Raises:
+        DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is.
+        StorageError: Its shards cannot be published from where they lie.
+        PreflightError: The network would refuse a record; every problem is named.
+    """
+    publication = publication_of(entry, inventory.cid, did, name)
+    schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
+    check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=now()))
+    settled = settle(entry, publication, values, ledger)
+    record = entry_record(
+        name=publication.name,
+        schema_uri=f"at://{did}/{SCHEMA}/{schema_key}",
+        shards=planned_shards(inventory, data_store),
+        description=settled.description,
+        tags=settled.tags,
+        license=settled.license,
+        metadata=entry.metadata,
+        created_at=now(),
+    )
+    check(ENTRY, publication.rkey, record)
+    label = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=now())
+    check(LABEL, publication.label_rkey, label)
+
+
+def planned_shards(inventory: Inventory, data_store: Any) -> list[ShardFacts]:
+    """The shards as they will be published, as far as that is known beforehand.
+
+    A store that does not tell its URLs gets stand-ins of the usual length: only sizes are checked then.
+    """
+    if data_store is None:
+        return list(inventory.shards)
+    names = names_of(inventory)
+    if isinstance(data_store, ShardProver):
+        pairs = zip(inventory.shards, names, strict=True)
+        return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]
+    return [
+        replace(shard, url=f"https://store.invalid/{number}.tar") for number, shard in enumerate(inventory.shards)
+    ]

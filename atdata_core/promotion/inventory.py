@@ -1,0 +1,270 @@
+"""Stage 1, ``local_dataset``: which shards an entry has and what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..cid import entry_cid
+from ..errors import (
+    NoDataUrlsError,
+    SchemaNotFoundError,
+    ShardChangedError,
+    ShardForbiddenError,
+    StorageError,
+)
+from ..protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
+from ..tar import read_samples
+from ..urls import displayed, expand, refuse_credentials
+from .sources import WAYS_OUT, Sources
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
+
+CODE_VERSION = "1"
+WORKERS = 8
+READ_SIZE = 1 << 20
+
+Progress = Callable[[int, int], None]
+"""Called after each shard with how many are done and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The shards of an entry, in order, patterns expanded.
+
+    ``looks`` says of each shard how its digest is known: ``read`` (all bytes were read now), ``etag``
+    (ETag and size are those of the claim) or ``claim`` (it could not be looked at: not re-checked).
+    """
+
+    name: str
+    cid: str
+    schema_ref: str
+    schema: dict[str, Any]
+    shards: tuple[ShardFacts, ...]
+    looks: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all shards."""
+        return sum(shard.size for shard in self.shards)
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of all shards; None where one shard's number is not known."""
+        counts = [shard.samples for shard in self.shards]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The inventory as a JSON object."""
+        return {
+            "code_version": CODE_VERSION,
+            "name": self.name,
+            "cid": self.cid,
+            "schema_ref": self.schema_ref,
+            "schema": self.schema,
+            "shards": [shard.to_json() for shard in self.shards],
+            "looks": list(self.looks),
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Inventory:
+        """The inverse of ``to_json``."""
+        return cls(
+            data["name"],
+            data["cid"],
+            data["schema_ref"],
+            data["schema"],
+            tuple(ShardFacts.from_json(shard) for shard in data["shards"]),
+            tuple(data["looks"]),
+            tuple(data["warnings"]),
+        )
+
+
+def cid_of(entry: IndexEntry) -> str:
+    """The CID of an entry, of whatever index: its own, else made from schema and URLs."""
+    return getattr(entry, "cid", None) or entry_cid(entry.schema_ref, entry.data_urls)
+
+
+def read_schema(entry: IndexEntry, index: AbstractIndex) -> dict[str, Any]:
+    """The local schema record of an entry; ``SchemaNotFoundError`` names what to publish."""
+    try:
+        return index.get_schema(entry.schema_ref)
+    except SchemaNotFoundError:
+        raise
+    except KeyError as error:
+        raise SchemaNotFoundError(
+            f"The index has no schema {entry.schema_ref}, which dataset {entry.name!r} needs. "
+            "Publish it there first: index.publish_schema(SampleType, version=...).",
+            ref=entry.schema_ref,
+        ) from error
+
+
+def shard_urls(entry: IndexEntry) -> list[str]:
+    """The URLs of an entry's shards, patterns expanded.
+
+    Raises ``NoDataUrlsError`` where there are none, ``StorageError`` where one stands twice or carries
+    credentials.
+    """
+    urls = expand(entry.data_urls) if entry.data_urls else []
+    if not urls:
+        raise NoDataUrlsError(
+            f"Dataset {entry.name!r} has no data URLs, so there is nothing to publish. "
+            "Insert it again with its shards: repo.insert(dataset, name=...).",
+            name=entry.name,
+        )
+    for url in urls:
+        refuse_credentials(url)
+    if len(set(urls)) != len(urls):
+        twice = next(url for url in urls if urls.count(url) > 1)
+        raise StorageError(
+            f"Dataset {entry.name!r} names the shard {displayed(twice)} twice. "
+            "Insert it again with each shard once.",
+            urls=[twice],
+        )
+    return urls
+
+
+def survey(
+    entry: IndexEntry,
+    index: AbstractIndex,
+    *,
+    destination: Any = None,
+    progress: Progress | None = None,
+) -> Inventory:
+    """Look at every shard of an entry; writes nothing.
+
+    A claim is trusted where ETag and size are the same and the ETag is not empty, else the shard is
+    read. With a ``destination`` the bytes will be needed, so a shard that may not be looked at is
+    refused even with a claim.
+
+    Raises:
+        NoDataUrlsError, SchemaNotFoundError, StorageError: The entry cannot be promoted as it is.
+        ShardMissingError, ShardCorruptError, ShardChangedError: A shard is not what it should be.
+        ShardForbiddenError: A shard cannot be read with what is configured, and has no claim.
+    """
+    urls = shard_urls(entry)
+    schema = read_schema(entry, index)
+    cid = cid_of(entry)
+    claims = index.shard_claims(cid) if isinstance(index, ClaimKeeper) else {}
+    sources = Sources(entry, index, destination, claims)
+
+    facts: list[ShardFacts] = []
+    looks: list[str] = []
+    warnings: list[str] = []
+    with ThreadPoolExecutor(min(WORKERS, len(urls)), "inventory") as pool:
+        pending = [
+            pool.submit(_look, url, claims.get(url), sources, copying=destination is not None) for url in urls
+        ]
+        try:
+            for done, future in enumerate(pending, 1):
+                shard, look, warning = future.result()
+                facts.append(shard)
+                looks.append(look)
+                warnings += [warning] if warning else []
+                if progress:
+                    progress(done, len(urls))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return Inventory(entry.name, cid, entry.schema_ref, schema, tuple(facts), tuple(looks), tuple(warnings))
+
+
+def take_inventory(
+    entry: IndexEntry,
+    index: AbstractIndex,
+    ledger: Ledger,
+    *,
+    destination: Any = None,
+    progress: Progress | None = None,
+) -> Inventory:
+    """Look at every shard of an entry, and keep the first digest of each as its claim.
+
+    Raises what ``survey`` raises.
+    """
+    inventory = survey(entry, index, destination=destination, progress=progress)
+    if isinstance(index, ClaimKeeper):
+        rows = zip(inventory.shards, inventory.looks, strict=True)
+        standing = index.record_claims(inventory.cid, [shard for shard, look in rows if look == "read"])
+        for shard in inventory.shards:
+            _same_bytes(shard, standing.get(shard.url, shard))
+    ledger.put(f"dataset:{entry.name}", "inventory", inventory.to_json())
+    return inventory
+
+
+def recall_inventory(entry: IndexEntry, ledger: Ledger) -> Inventory | None:
+    """The inventory that the ledger has for this entry and this code; None where it has none."""
+    kept = ledger.get(f"dataset:{entry.name}", "inventory")
+    if kept is None or kept["cid"] != cid_of(entry) or kept["code_version"] != CODE_VERSION:
+        return None
+    return Inventory.from_json(kept)
+
+
+def _look(
+    url: str, claim: ShardFacts | None, sources: Sources, *, copying: bool
+) -> tuple[ShardFacts, str, str | None]:
+    try:
+        stat = sources.stat(url)
+        if claim and stat.etag and stat.etag == claim.etag and stat.size == claim.size:
+            return claim, "etag", None
+        with sources.open_shard(url) as stream:
+            facts = digest(url, stream)
+    except ShardForbiddenError as error:
+        if claim is None or copying:
+            why = "has no recorded digest" if claim is None else "is to be copied"
+            raise ShardForbiddenError(
+                f"{displayed(url)} may not be read with what is configured, and it {why}. {WAYS_OUT}",
+                url=url,
+            ) from error
+        shown = displayed(url)
+        return claim, "claim", f"{shown} may not be looked at from here: published on its recorded digest."
+    endpoint, region = sources.endpoint(url)
+    facts = replace(facts, etag=stat.etag, endpoint=endpoint, region=region)
+    if claim:
+        _same_bytes(facts, claim)
+    return facts, "read", None
+
+
+def _same_bytes(found: ShardFacts, claim: ShardFacts) -> None:
+    if found.sha256 != claim.sha256:
+        raise ShardChangedError(
+            f"{displayed(found.url)} has changed since it was first recorded: SHA-256 was {claim.sha256}, "
+            f"is {found.sha256}. Restore the shard, or insert the dataset again to promote the new bytes.",
+            url=found.url,
+            expected=claim.sha256,
+            found=found.sha256,
+        )
+
+
+class _Digesting:
+    """A stream that digests what passes through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.sha256 = hashlib.sha256()
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self.sha256.update(data)
+        self.md5.update(data)
+        self.size += len(data)
+        return data
+
+
+def digest(url: str, stream: BinaryIO) -> ShardFacts:
+    """Read a shard to its end: size, digests, and the number of samples.
+
+    Raises ``ShardCorruptError`` where it is no whole tar.
+    """
+    digesting = _Digesting(stream)
+    samples = sum(1 for _ in read_samples(digesting, url=url))  # type: ignore[arg-type]
+    while digesting.read(READ_SIZE):
+        pass
+    return ShardFacts(url, digesting.size, digesting.sha256.hexdigest(), digesting.md5.hexdigest(), samples)

@@ -1,0 +1,134 @@
+"""What a promotion would do: everything is looked at, nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..atmosphere.records import ENTRY, LABEL, SCHEMA, entry_record
+from ..atmosphere.tid import schema_rkey
+from ..protocols import ShardFacts, ShardProver
+from .clock import now
+from .copy import names_of
+from .draft import check_all, planned_shards, publication_of, settle
+from .inventory import survey
+from .ledger import DryLedger, ledger_of
+from .publish import differing
+from .schema import find_schema, full_name
+from .values import Values
+
+if TYPE_CHECKING:
+    from ..atmosphere.client import AtmosphereClient
+    from ..protocols import AbstractIndex, IndexEntry
+    from .inventory import Inventory
+
+PUT_POINTS = 2
+"""Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What ``promote_to_atmosphere`` with the same arguments would do now.
+
+    ``schema``, ``entry`` and ``label`` are ``create``, ``update`` or ``keep``. ``copies`` are the shards
+    that would be written, as they would be published; ``bytes_to_copy`` is their size.
+    """
+
+    uri: str
+    schema: str
+    entry: str
+    label: str
+    copies: tuple[ShardFacts, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def bytes_to_copy(self) -> int:
+        """Bytes that would be sent to the data store."""
+        return sum(shard.size for shard in self.copies)
+
+    @property
+    def records(self) -> int:
+        """Records that would be written."""
+        return sum(1 for what in (self.schema, self.entry, self.label) if what != "keep")
+
+    @property
+    def write_points(self) -> int:
+        """Of the account's write points, how many that costs."""
+        return self.records * PUT_POINTS
+
+
+def plan_promotion(
+    entry: IndexEntry,
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    *,
+    data_store: Any = None,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Sequence[str] | None = None,
+    license: str | None = None,
+) -> Plan:
+    """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
+
+    Takes the same arguments.
+    """
+    ledger = DryLedger(ledger_of(index))
+    values = Values.of(description, tags, license)
+    did = client.did
+    inventory = survey(entry, index, destination=data_store)
+    check_all(entry, inventory, did, ledger, data_store=data_store, name=name, values=values)
+    copies, warnings = _copies(inventory, data_store)
+
+    schema = find_schema(inventory.schema, client, ledger)
+    schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
+    schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
+
+    publication = publication_of(entry, inventory.cid, did, name)
+    existing = client.find_record(ENTRY, publication.rkey)
+    if existing is None:
+        record_change = "create"
+    else:
+        settled = settle(entry, publication, values, ledger)
+        record = entry_record(
+            name=publication.name,
+            schema_uri=schema_uri,
+            shards=planned_shards(inventory, data_store),
+            description=settled.description,
+            tags=settled.tags,
+            license=settled.license,
+            metadata=entry.metadata,
+            created_at=now(),
+        )
+        record_change = "update" if differing(record, existing.value) else "keep"
+    label = client.find_record(LABEL, publication.label_rkey)
+    if label is None:
+        label_change = "create"
+    else:
+        label_change = "keep" if label.value.get("datasetUri") == publication.uri else "update"
+    return Plan(
+        publication.uri,
+        "keep" if schema else "create",
+        record_change,
+        label_change,
+        copies,
+        (*inventory.warnings, *warnings),
+    )
+
+
+def _copies(inventory: Inventory, store: Any) -> tuple[tuple[ShardFacts, ...], list[str]]:
+    planned = planned_shards(inventory, store)
+    if store is None:
+        return (), []
+    if not isinstance(store, ShardProver):
+        return tuple(planned), [
+            f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "
+            "its own, and are known once they are written."
+        ]
+    rows = zip(planned, names_of(inventory), strict=True)
+    missing = [
+        shard
+        for shard, name in rows
+        if store.prove_shard(store.shard_url(name), size=shard.size, sha256=shard.sha256, md5=shard.md5) is None
+    ]
+    return tuple(missing), []

@@ -1,0 +1,159 @@
+"""Stage 4, ``atmosphere_record``: the entry record, and the label that points at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..atmosphere.preflight import check
+from ..atmosphere.records import ENTRY, entry_record
+from ..errors import RecordChangedError
+from .clock import now
+from .draft import Publication, publication_of, settle
+from .inventory import cid_of
+from .label import point_label
+from .values import Values
+
+if TYPE_CHECKING:
+    from ..atmosphere.client import AtmosphereClient, Record
+    from ..protocols import AbstractIndex, IndexEntry
+    from .copy import CopiedShards
+    from .ledger import Ledger
+
+CODE_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRecord:
+    """Where the entry record and its label lie.
+
+    ``change`` is what this call did to the entry record: ``created``, ``updated`` or ``unchanged``.
+    ``label_uri`` is None where the label stayed with another entry of the name; ``note`` says why.
+    """
+
+    uri: str
+    cid: str
+    change: str
+    label_uri: str | None = None
+    label_cid: str | None = None
+    label_change: str = "unchanged"
+    note: str | None = None
+
+    @property
+    def commits(self) -> int:
+        """How many commits this call made in the account's repository."""
+        return (self.change != "unchanged") + (self.label_change != "unchanged")
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {"code_version": CODE_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PublishedRecord:
+        """The inverse of ``to_json``."""
+        return cls(**{key: data[key] for key in cls.__slots__ if key in data})
+
+
+def publish_record(
+    entry: IndexEntry,
+    copies: CopiedShards,
+    schema_uri: str,
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    name: str | None = None,
+    values: Values = Values(),  # noqa: B008 - frozen
+) -> PublishedRecord:
+    """Write the entry record of a publication, or bring it up to date, or leave it; then its label.
+
+    Raises:
+        PreflightError, StorageError, MetadataError, DatasetNameError: Nothing was written.
+        RecordChangedError: The record was edited elsewhere since it was last written from here.
+    """
+    publication = publication_of(entry, cid_of(entry), client.did, name)
+    scope = f"dataset:{entry.name}"
+
+    def build(settled: Values, created_at: str) -> dict[str, Any]:
+        record = entry_record(
+            name=publication.name,
+            schema_uri=schema_uri,
+            shards=copies.shards,
+            description=settled.description,
+            tags=settled.tags,
+            license=settled.license,
+            metadata=entry.metadata,
+            created_at=created_at,
+        )
+        check(ENTRY, publication.rkey, record)
+        return record
+
+    known = ledger.get(scope, publication.fact)
+    record = build(settle(entry, publication, values, ledger), now())
+    if known is None:
+        created_at = ledger.put_first(scope, f"created:{publication.fact}", {"at": record["createdAt"]})["at"]
+        _remember(scope, publication, values, ledger)
+        record["createdAt"] = created_at
+        try:
+            written, created = client.create_once(ENTRY, publication.rkey, record)
+            change = "created" if created else "unchanged"
+        except RecordChangedError:
+            written, change = _bring_up_to_date(entry, publication, values, client, ledger, None, build)
+    else:
+        written, change = _bring_up_to_date(entry, publication, values, client, ledger, known, build)
+
+    ledger.put(scope, publication.fact, {"uri": written.uri, "cid": written.cid})
+    label = point_label(entry, publication, index, client)
+    result = PublishedRecord(written.uri, written.cid, change, label.uri, label.cid, label.change, label.note)
+    ledger.put(scope, "record", {**result.to_json(), "publication": asdict(publication)})
+    return result
+
+
+def _bring_up_to_date(
+    entry: IndexEntry,
+    publication: Publication,
+    values: Values,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    known: dict[str, Any] | None,
+    build: Any,
+) -> tuple[Record, str]:
+    """Compare what is published with what should be, and replace it where they differ."""
+    scope = f"dataset:{entry.name}"
+    existing = client.find_record(ENTRY, publication.rkey)
+    if existing is None:
+        record = build(settle(entry, publication, values, ledger), now())
+        _remember(scope, publication, values, ledger)
+        written, created = client.create_once(ENTRY, publication.rkey, record)
+        return written, "created" if created else "unchanged"
+    if ledger.get(scope, f"values:{publication.fact}") is None and known is None:
+        # The ledger was lost: what is published is the best witness of what a person typed.
+        ledger.put_first(scope, f"values:{publication.fact}", Values.from_json(existing.value).to_json())
+    record = build(settle(entry, publication, values, ledger), existing.value.get("createdAt") or now())
+    _remember(scope, publication, values, ledger)
+    fields = differing(record, existing.value)
+    if not fields:
+        return existing, "unchanged"
+    if known is not None and known["cid"] != existing.cid:
+        raise RecordChangedError(
+            f"{existing.uri} was edited elsewhere since it was published from here; it differs in "
+            f"{', '.join(fields)}. Undo that edit, or promote with the values it has now.",
+            uri=existing.uri,
+            fields=fields,
+        )
+    return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
+
+
+def differing(record: Mapping[str, Any], published: Mapping[str, Any]) -> list[str]:
+    """The fields in which a record is not what is published; when it was created does not count."""
+    keys = record.keys() | published.keys()
+    return sorted(key for key in keys if key != "createdAt" and record.get(key) != published.get(key))
+
+
+def _remember(scope: str, publication: Publication, values: Values, ledger: Ledger) -> None:
+    """Keep what was said explicitly, over what was said before."""
+    said = values.to_json()
+    if said:
+        fact = f"values:{publication.fact}"
+        ledger.put(scope, fact, {**(ledger.get(scope, fact) or {}), **said})

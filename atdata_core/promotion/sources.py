@@ -1,0 +1,129 @@
+"""Where the bytes of an entry's shards are read from, and with whose credentials.
+
+In order: the store that the entry carries, the index's store, the destination where it is on the same
+endpoint, the environment, anonymous access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from ..access import open_shard, stat_shard
+from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError
+from ..protocols import ShardFacts, ShardStat
+from ..urls import displayed, parse_s3, scheme
+
+if TYPE_CHECKING:
+    from ..access.s3 import S3Endpoint
+
+T = TypeVar("T")
+
+WAYS_OUT = (
+    "Set ATDATA_S3_ENDPOINT with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "or give the index a data_store with credentials for that bucket."
+)
+
+
+class Sources:
+    """Reads shards of one entry. ``claims`` tell at which endpoint each shard was first seen."""
+
+    def __init__(
+        self, entry: Any, index: Any, destination: Any = None, claims: Mapping[str, ShardFacts] | None = None
+    ) -> None:
+        own = (getattr(entry, "data_store", None), getattr(index, "data_store", None))
+        self._stores = [store for store in own if store is not None]
+        self._destination = destination
+        self._claims = claims or {}
+        self._answered: dict[str, S3Endpoint] = {}
+
+    def stat(self, url: str) -> ShardStat:
+        """Size and ETag of a shard; raises ``ShardMissingError``, ``ShardForbiddenError``, ``ServiceError``."""
+        return self._ask(
+            url, lambda end, bucket, key: end.stat(bucket, key), lambda store: stat_shard(url, store=store)
+        )
+
+    def open_shard(self, url: str) -> BinaryIO:
+        """A shard's bytes as they arrive; raises as ``stat`` does."""
+        return self._ask(
+            url, lambda end, bucket, key: end.open(bucket, key), lambda store: open_shard(url, store=store)
+        )
+
+    def endpoint(self, url: str) -> tuple[str | None, str | None]:
+        """Endpoint URL and region of the S3 service that answered for this shard."""
+        answered = self._answered.get(parse_s3(url)[0]) if scheme(url) == "s3" else None
+        return (None, None) if answered is None else (answered.endpoint_url, answered.region)
+
+    def _ask(
+        self,
+        url: str,
+        of_endpoint: Callable[[S3Endpoint, str, str], T],
+        of_store: Callable[[Any], T],
+    ) -> T:
+        if scheme(url) != "s3":
+            serving = [store for store in self._stores if _serves(store, url)]
+            return of_store(serving[0] if serving else None)
+        bucket, key = parse_s3(url)
+        missing: ShardMissingError | None = None
+        forbidden: ShardForbiddenError | None = None
+        for asked in self._candidates(url, bucket):
+            try:
+                if isinstance(asked, tuple):
+                    endpoint, anonymous = asked
+                    if anonymous and missing is not None:
+                        break  # a configured store knows better than an anonymous look
+                    answer = of_endpoint(endpoint, bucket, key)
+                    self._answered[bucket] = endpoint
+                    return answer
+                return of_store(asked)
+            except ShardMissingError as error:
+                missing = missing or error
+            except ShardForbiddenError as error:
+                forbidden = forbidden or error
+        if missing is not None:
+            raise missing
+        raise forbidden or ShardForbiddenError(
+            f"No credentials are known for {displayed(url)}. {WAYS_OUT}", url=url
+        )
+
+    def _candidates(self, url: str, bucket: str) -> Iterator[Any]:
+        """Foreign stores, and ``(endpoint, anonymous)`` pairs, in the order of design."""
+        from ..access.s3 import S3Endpoint
+
+        if bucket in self._answered:
+            yield self._answered[bucket], False
+            return
+        claim = self._claims.get(url)
+        seen: set[S3Endpoint] = set()
+        for store in [*self._stores, self._destination]:
+            endpoint = store if isinstance(store, S3Endpoint) else getattr(store, "endpoint", None)
+            if isinstance(endpoint, S3Endpoint):
+                home = claim is None or claim.endpoint == endpoint.endpoint_url
+                # Where the shard lies is not known: the destination is no better guess than any other.
+                if home and (claim is not None or store is not self._destination) and endpoint not in seen:
+                    seen.add(endpoint)
+                    yield endpoint, False
+            elif store is not None and store is not self._destination and _serves(store, url):
+                yield store
+        try:
+            environment = S3Endpoint.from_environment()
+        except CredentialsError:
+            environment = None
+        if environment is not None and environment not in seen:
+            if claim is None or claim.endpoint == environment.endpoint_url:
+                yield environment, False
+            if claim is None:
+                yield S3Endpoint.anonymous_at(environment.endpoint_url, environment.region), True
+                return
+        if claim is not None:
+            yield S3Endpoint.anonymous_at(claim.endpoint, claim.region), True
+        elif not seen:
+            yield S3Endpoint.anonymous_at(None, None), True
+
+
+def _serves(store: Any, url: str) -> bool:
+    """Whether a store that is not ours, or a public URL of ours, answers for this URL."""
+    public = getattr(store, "public_url", None)
+    if isinstance(public, str):
+        return url.startswith(public.rstrip("/") + "/")
+    return not hasattr(store, "endpoint") and hasattr(store, "read_url")

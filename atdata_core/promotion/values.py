@@ -1,0 +1,59 @@
+"""Description, tags and license of a publication: what a person typed, else what the entry says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Explicit values. None: nothing was said; ``""`` and ``()``: clear it."""
+
+    description: str | None = None
+    tags: tuple[str, ...] | None = None
+    license: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        license: str | None = None,
+    ) -> Values:
+        """Values from arguments as people give them; a single tag may come as a plain string."""
+        if isinstance(tags, str):
+            tags = [tags]
+        return cls(description, None if tags is None else tuple(tags), license)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was said, as a JSON object; what was not said is left out."""
+        said: dict[str, Any] = {"description": self.description, "tags": self.tags, "license": self.license}
+        return {key: list(value) if key == "tags" else value for key, value in said.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Values:
+        """The inverse of ``to_json``; also reads the fields of an entry record."""
+        return cls.of(data.get("description"), data.get("tags"), data.get("license"))
+
+    def over(self, earlier: Values) -> Values:
+        """These values where something was said, the earlier ones elsewhere."""
+        return Values(
+            earlier.description if self.description is None else self.description,
+            earlier.tags if self.tags is None else self.tags,
+            earlier.license if self.license is None else self.license,
+        )
+
+
+def from_metadata(metadata: Mapping[Any, Any] | None) -> Values:
+    """The values that an entry's own metadata gives, where they have the right type."""
+    metadata = metadata or {}
+    description, tags, license = (metadata.get(key) for key in ("description", "tags", "license"))
+    if not isinstance(tags, (list, tuple)) or not all(isinstance(tag, str) for tag in cast(list[Any], tags)):
+        tags = None
+    return Values.of(
+        description if isinstance(description, str) else None,
+        cast("list[str] | None", tags),
+        license if isinstance(license, str) else None,
+    )
