@@ -1,0 +1,47 @@
+# make demo    a real dataset from local storage to a published record, on this machine
+# make ui      the same sandbox with the Dagster UI
+# make test    every test; needs no service installed beforehand
+# make check   what CI checks besides the tests: format, lint, types
+# make clean   removes the environment and the sandbox with its data
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo ui test check clean constraints install
+.DEFAULT_GOAL := demo
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version) (a minute, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==26.3"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e ".[sandbox,ui,demo]" --group dev
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python -m atdata_pipelines.demo
+
+ui: $(READY)
+	@$(BIN)/python -m atdata_pipelines.demo ui
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+check: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+
+constraints:
+	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
+	@.constraints/bin/python -m pip install --quiet ".[sandbox,ui,demo]" --group dev
+	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --exclude atdata-pipelines; } > .constraints/new
+	@mv .constraints/new constraints.txt && rm -rf .constraints
+
+clean:
+	rm -rf .venv .sandbox build dist *.egg-info
