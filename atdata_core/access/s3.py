@@ -1,0 +1,273 @@
+"""S3 and what speaks it: endpoints, objects, and errors that name both.
+
+An ``S3Endpoint`` is a plain value (address, keys, region); the boto3 client that belongs to it is made once
+per process and shared by all threads. Every botocore error becomes one of ours.
+"""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownArgumentType=false
+# boto3 comes without types.
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from ..errors import CredentialsError
+from ..protocols import ShardStat
+from .s3_errors import translated
+
+POOL = 64
+"""Connections a client keeps: more than the threads that copy at a time."""
+
+_ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+# Where boto3 finds credentials by itself when no keys are spelled out.
+_CHAIN_NAMES = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+
+
+@dataclass(frozen=True)
+class S3Endpoint:
+    """One S3 service as one set of credentials sees it.
+
+    ``endpoint_url`` is None for AWS itself. Without keys (and not anonymous) boto3's own chain is asked.
+    """
+
+    endpoint_url: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str | None = None
+    anonymous: bool = False
+
+    @classmethod
+    def from_credentials(cls, credentials: Mapping[str, Any] | str | os.PathLike[str]) -> S3Endpoint:
+        """From a dict or a ``.env`` file with the usual ``AWS_*`` names.
+
+        Raises:
+            CredentialsError: no such file, a key that is missing, or an endpoint that is no http(s) URL.
+        """
+        if isinstance(credentials, Mapping):
+            source, given = "the credentials given", credentials
+        else:
+            source, given = str(credentials), _read_env_file(Path(credentials))
+        values = {name: str(value).strip() for name, value in given.items() if value is not None}
+        missing = [name for name in _KEY_NAMES if not values.get(name)]
+        if missing:
+            raise CredentialsError(
+                f"{source}: {' and '.join(missing)} missing. An S3 store needs AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT where it is not AWS itself.",
+                source=source,
+                missing=missing,
+            )
+        return cls._from_names(values, _first(values, _ENDPOINT_NAMES), source)
+
+    @classmethod
+    def from_environment(cls) -> S3Endpoint | None:
+        """From ``ATDATA_S3_ENDPOINT`` and ``AWS_*``; None where neither address nor credentials are set."""
+        values = {name: value.strip() for name, value in os.environ.items() if value.strip()}
+        endpoint = _first(values, ("ATDATA_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+        if endpoint is None and not any(name in values for name in (_KEY_NAMES[0], *_CHAIN_NAMES)):
+            return None
+        return cls._from_names(values, endpoint, "the environment")
+
+    @classmethod
+    def anonymous_at(cls, endpoint_url: str | None, region: str | None = None) -> S3Endpoint:
+        """The service as anybody sees it, without credentials."""
+        return cls(endpoint_url=_checked_endpoint(endpoint_url, "endpoint"), region=region, anonymous=True)
+
+    @classmethod
+    def _from_names(cls, values: Mapping[str, str], endpoint: str | None, source: str) -> S3Endpoint:
+        return cls(
+            endpoint_url=_checked_endpoint(endpoint, source),
+            access_key=values.get("AWS_ACCESS_KEY_ID"),
+            secret_key=values.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=values.get("AWS_SESSION_TOKEN"),
+            region=_first(values, _REGION_NAMES),
+        )
+
+    @property
+    def name(self) -> str:
+        """The address for people."""
+        return self.endpoint_url or "AWS S3"
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client of this endpoint, made once per process."""
+        return _client(self, attempts=3)
+
+    def stat(self, bucket: str, key: str) -> ShardStat:
+        """Size, ETag and, where the server keeps one that it checked itself, the SHA-256 of an object.
+
+        Raises:
+            ShardMissingError: no such object (fact ``key``) or no such bucket (fact ``key`` is None).
+            ShardForbiddenError: it may not be looked at.
+            ServiceUnavailableError, RateLimitedError: the service did not answer; it may pass.
+        """
+        with self.errors(bucket, key):
+            head = self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        return ShardStat(
+            size=int(head["ContentLength"]),
+            etag=head.get("ETag", "").strip('"') or None,
+            sha256=self._server_sha256(bucket, key, head),
+        )
+
+    def open(self, bucket: str, key: str) -> BinaryIO:
+        """An object's bytes as they arrive; raises as ``stat`` does, at the start or while reading."""
+        with self.errors(bucket, key):
+            body = self.client.get_object(Bucket=bucket, Key=key)["Body"]
+        return cast(BinaryIO, io.BufferedReader(_Body(body, self, bucket, key), 1 << 20))
+
+    def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
+        """Turns botocore's errors into ours, naming the object and the endpoint."""
+        return translated(self, bucket, key)
+
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket is there; True where the service will not say."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            return error.response["ResponseMetadata"]["HTTPStatusCode"] != 404
+        except BotoCoreError:
+            return True
+        return True
+
+    def _server_sha256(self, bucket: str, key: str, head: Mapping[str, Any]) -> str | None:
+        claimed = head.get("ChecksumSHA256")
+        if not claimed:
+            return None
+        kind = head.get("ChecksumType")
+        if kind is None:
+            # Some servers repeat in HEAD whatever the uploader claimed, unchecked, or the digest of
+            # part digests; those that know their checksums answer this call too, and name the kind.
+            with self.errors(bucket, key):
+                checksum = self._attributes(bucket, key)
+            claimed, kind = checksum.get("ChecksumSHA256"), checksum.get("ChecksumType", "FULL_OBJECT")
+        if not claimed or "-" in claimed or kind != "FULL_OBJECT":
+            return None
+        return base64.b64decode(claimed).hex()
+
+    def _attributes(self, bucket: str, key: str) -> dict[str, Any]:
+        """What GetObjectAttributes says of the checksum; nothing where the service has no such call."""
+        from botocore.exceptions import ClientError
+
+        if (os.getpid(), self) in _without_attributes:
+            return {}
+        try:
+            # One attempt: rclone answers this call with a 500 that never passes.
+            answer = _client(self, attempts=1).get_object_attributes(
+                Bucket=bucket, Key=key, ObjectAttributes=["Checksum"]
+            )
+        except ClientError:
+            _without_attributes.add((os.getpid(), self))
+            return {}
+        return answer.get("Checksum", {})
+
+
+# By process too: a forked worker must not share its parent's connections.
+_clients: dict[tuple[int, S3Endpoint, int], Any] = {}
+_clients_lock = threading.Lock()
+_without_attributes: set[tuple[int, S3Endpoint]] = set()
+
+
+def _client(endpoint: S3Endpoint, *, attempts: int) -> Any:
+    key = (os.getpid(), endpoint, attempts)
+    with _clients_lock:
+        if key not in _clients:
+            _clients[key] = _make_client(endpoint, attempts=attempts)
+        return _clients[key]
+
+
+def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(
+        max_pool_connections=POOL,
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        # Checksums beyond what a call needs break servers that do not know them.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"} if endpoint.endpoint_url else None,
+        signature_version=UNSIGNED if endpoint.anonymous else None,
+        # The environment was read once, in from_environment; it must not move another endpoint.
+        ignore_configured_endpoint_urls=True,
+    )
+    make: Any = boto3.session.Session().client
+    return make(
+        "s3",
+        endpoint_url=endpoint.endpoint_url,
+        aws_access_key_id=endpoint.access_key,
+        aws_secret_access_key=endpoint.secret_key,
+        aws_session_token=endpoint.session_token,
+        region_name=endpoint.region or ("us-east-1" if endpoint.endpoint_url else None),
+        config=config,
+    )
+
+
+class _Body(io.RawIOBase):
+    """The body of a response, with errors that name the object."""
+
+    def __init__(self, body: Any, endpoint: S3Endpoint, bucket: str, key: str) -> None:
+        self._body = body
+        self._endpoint = endpoint
+        self._place = (bucket, key)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with self._endpoint.errors(*self._place):
+            data = self._body.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._body.close()
+        super().close()
+
+
+def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    return next((values[name] for name in names if values.get(name)), None)
+
+
+def _checked_endpoint(endpoint: str | None, source: str) -> str | None:
+    if endpoint is None:
+        return None
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CredentialsError(f"{source}: an S3 endpoint is a URL such as http://localhost:9000.", source=source)
+    if "@" in parts.netloc or parts.query:
+        raise CredentialsError(
+            f"{source}: the S3 endpoint carries credentials in its URL. Put them into AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY; the address is published with the shards.",
+            source=source,
+        )
+    return endpoint.rstrip("/")
+
+
+def _read_env_file(path: Path) -> dict[str, str | None]:
+    from dotenv import dotenv_values
+
+    if not path.is_file():
+        raise CredentialsError(
+            f"There is no credentials file {path}. Give a dict, or the path of a .env file with "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT).",
+            source=str(path),
+        )
+    return dotenv_values(path, interpolate=False)
