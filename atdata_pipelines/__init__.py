@@ -1,0 +1,1 @@
+"""Dagster assets that promote datasets to the AT Protocol network, and what a person starts."""

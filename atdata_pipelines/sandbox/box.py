@@ -1,0 +1,310 @@
+"""The sandbox as a context manager."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from atdata_pipelines.sandbox.account import ensure_account
+from atdata_pipelines.sandbox.errors import SandboxError
+from atdata_pipelines.sandbox.keeper import Keeper
+from atdata_pipelines.sandbox.ports import HOST, free_port, is_taken
+from atdata_pipelines.sandbox.services import TITLES, services
+from atdata_pipelines.sandbox.state import State, lock
+
+START_SECONDS = 30.0
+"""How long services may take to answer; they take a second on a machine that is not overloaded."""
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_KEY = re.compile(r"[A-Za-z0-9/+=_.-]+")
+
+
+class Sandbox:
+    """Redis, S3, a PDS and a PLC directory on 127.0.0.1, for as long as the ``with`` block lasts.
+
+    Without ``path`` everything lies in a temporary folder that goes away at the end. With it, data, ports,
+    keys, accounts and passwords stay there, and a later start has the same addresses and records. While a
+    sandbox runs on a folder, another one on the same folder uses the running one and does not stop it.
+
+    Args:
+        path: folder to keep everything in.
+        redis_port: port of Redis; like the next two, free ones are chosen and kept where absent.
+        s3_port: port of the S3 server.
+        pds_port: port of the PDS.
+        s3_access_key: access key ID; like the next one, random where absent.
+        s3_secret_key: secret access key.
+        handle: handle of the account on the PDS, ``demo.test`` where absent.
+        password: its password, random where absent.
+        buckets: S3 buckets that shall exist.
+
+    Attributes (inside the ``with`` block):
+        redis_url: such as ``redis://127.0.0.1:6379/0``.
+        s3: ``AWS_ENDPOINT``, ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``.
+        public_url: where anybody reads the S3 objects without a key, as ``{public_url}/{bucket}/{key}``.
+        pds_url, plc_url: the PDS and the PLC directory.
+        handle, password, did: the account.
+        folder: where everything lies.
+        attached: whether another program runs this sandbox.
+
+    Raises:
+        SandboxError: on entering, where something cannot start; it names what and the way out.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        redis_port: int | None = None,
+        s3_port: int | None = None,
+        pds_port: int | None = None,
+        s3_access_key: str | None = None,
+        s3_secret_key: str | None = None,
+        handle: str | None = None,
+        password: str | None = None,
+        buckets: Sequence[str] = (),
+    ) -> None:
+        self._path = Path(path).expanduser().resolve() if path is not None else None
+        self._ports = {
+            name: port
+            for name, port in (("redis", redis_port), ("s3", s3_port), ("pds", pds_port))
+            if port is not None
+        }
+        self._keys = {
+            name: key
+            for name, key in (("s3_access_key", s3_access_key), ("s3_secret_key", s3_secret_key))
+            if key is not None
+        }
+        self._handle = handle.lower() if handle is not None else None
+        self._password = password
+        self._buckets = [buckets] if isinstance(buckets, str) else list(buckets)
+        self._keeper: Keeper | None = None
+        self._state: State | None = None
+        self._did = ""
+        self.attached = False
+        self._check_arguments()
+
+    def __enter__(self) -> Sandbox:
+        if self._path is None:
+            self._root = Path(tempfile.mkdtemp(prefix="atdata-sandbox-"))
+        else:
+            self._root = self._path
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._enter()
+        except BaseException:
+            if self._path is None:
+                shutil.rmtree(self._root, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._state = None
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
+
+    @property
+    def folder(self) -> Path:
+        """Where data, logs and the state file lie."""
+        self._running()
+        return self._root
+
+    @property
+    def redis_url(self) -> str:
+        """URL of Redis."""
+        return f"redis://{self._address('redis')}/0"
+
+    @property
+    def s3(self) -> dict[str, str]:
+        """Endpoint and keys of S3, as ``credentials=`` and ``s3_credentials=`` take them."""
+        state = self._running()
+        return {
+            "AWS_ENDPOINT": f"http://{self._address('s3')}",
+            "AWS_ACCESS_KEY_ID": state.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": state.s3_secret_key,
+        }
+
+    @property
+    def public_url(self) -> str:
+        """URL below which anybody reads the S3 objects."""
+        return f"http://{self._address('public')}"
+
+    @property
+    def pds_url(self) -> str:
+        """URL of the PDS."""
+        return f"http://{self._address('pds')}"
+
+    @property
+    def plc_url(self) -> str:
+        """URL of the PLC directory."""
+        return f"http://{self._address('plc')}"
+
+    @property
+    def handle(self) -> str:
+        """Handle of the account."""
+        return self._running().handle
+
+    @property
+    def password(self) -> str:
+        """Password of the account."""
+        return self._running().password
+
+    @property
+    def did(self) -> str:
+        """DID of the account."""
+        self._running()
+        return self._did
+
+    def environ(self) -> dict[str, str]:
+        """The variables by which programs of this project find the sandbox. No publish bucket is among them."""
+        ports = self._running().ports
+        s3 = self.s3
+        return {
+            "ATDATA_REDIS_URL": self.redis_url,
+            "ATDATA_S3_ENDPOINT": s3["AWS_ENDPOINT"],
+            "AWS_ACCESS_KEY_ID": s3["AWS_ACCESS_KEY_ID"],
+            "AWS_SECRET_ACCESS_KEY": s3["AWS_SECRET_ACCESS_KEY"],
+            "ATDATA_PDS_URL": self.pds_url,
+            "ATDATA_PLC_URL": self.plc_url,
+            "ATDATA_HANDLE": self.handle,
+            "ATDATA_APP_PASSWORD": self.password,
+            "ATDATA_ALLOW_PRIVATE": ",".join(
+                f"{host}:{ports[name]}" for name in ("s3", "public", "pds", "plc") for host in (HOST, "localhost")
+            ),
+        }
+
+    def check(self) -> None:
+        """Raise ``SandboxError`` where a service has ended by itself."""
+        if self._keeper is not None:
+            self._keeper.check()
+
+    def _check_arguments(self) -> None:
+        for bucket in self._buckets:
+            if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+                raise SandboxError(
+                    f"{bucket!r} cannot be an S3 bucket. Use 3 to 63 of a-z, 0-9, dot and hyphen.", bucket=bucket
+                )
+        for name, key in self._keys.items():
+            if not _KEY.fullmatch(key):
+                raise SandboxError(f"{name} has characters that S3 keys do not have. Use letters and digits.")
+        if len(set(self._ports.values())) < len(self._ports):
+            raise SandboxError("Two services cannot share a port. Give each port once.")
+
+    def _running(self) -> State:
+        if self._state is None:
+            raise SandboxError("The sandbox is not running. Use it inside `with Sandbox(...) as box:`.")
+        return self._state
+
+    def _address(self, service: str) -> str:
+        return f"{HOST}:{self._running().ports[service]}"
+
+    def _enter(self) -> None:
+        until = time.monotonic() + START_SECONDS
+        while True:
+            if (hold := lock(self._root)) is not None:
+                try:
+                    self._start(hold)
+                finally:
+                    os.close(hold)
+                break
+            if self._attach():
+                break
+            if time.monotonic() > until:
+                raise SandboxError(
+                    f"Another program holds the sandbox in {self._root}, but its services do not answer."
+                    " Stop that program, or give another folder.",
+                    folder=str(self._root),
+                )
+            time.sleep(0.05)
+
+    def _start(self, hold: int) -> None:
+        state = State.load(self._root) or State()
+        state.ports.update(self._ports)
+        for name, key in self._keys.items():
+            setattr(state, name, key)
+        for name in TITLES:
+            if name not in state.ports:
+                state.ports[name] = free_port(besides=state.ports.values())
+            elif is_taken(state.ports[name]):
+                raise self._port_taken(name, state.ports[name])
+        wanted = services(self._root, state)
+        state.save(self._root)
+        for bucket in self._buckets:
+            (self._root / "s3" / bucket).mkdir(exist_ok=True)
+
+        keeper = Keeper(wanted, hold=hold, remove=self._root if self._path is None else None)
+        try:
+            keeper.wait(START_SECONDS)
+            self._take_account(state)
+            state.save(self._root)
+        except BaseException:
+            keeper.stop()
+            raise
+        self._keeper, self._state = keeper, state
+
+    def _attach(self) -> bool:
+        state = State.load(self._root)
+        if state is None or not all(service.ready() for service in services(self._root, state)):
+            return False
+        for name, port in self._ports.items():
+            if state.ports[name] != port:
+                raise SandboxError(
+                    f"The sandbox in {self._root} is running already, with {TITLES[name]} on port"
+                    f" {state.ports[name]} instead of {port}. Stop it first, or give another folder.",
+                    folder=str(self._root),
+                    port=port,
+                )
+        for name, key in self._keys.items():
+            if getattr(state, name) != key:
+                raise SandboxError(
+                    f"The sandbox in {self._root} is running already, with another {name}."
+                    " Stop it first, or give another folder.",
+                    folder=str(self._root),
+                )
+        self._take_account(state)
+        state.save(self._root)
+        self._state, self.attached = state, True
+        self._create_buckets()
+        return True
+
+    def _take_account(self, state: State) -> None:
+        if self._handle is not None:
+            state.handle = self._handle
+        if self._password is not None:
+            state.passwords[state.handle] = self._password
+        self._did = ensure_account(f"http://{HOST}:{state.ports['pds']}", state.handle, state.password)
+
+    def _create_buckets(self) -> None:
+        if not self._buckets:
+            return
+        import boto3
+
+        s3 = self.s3
+        client = boto3.client(
+            "s3",
+            endpoint_url=s3["AWS_ENDPOINT"],
+            aws_access_key_id=s3["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=s3["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-east-1",
+        )
+        there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        for bucket in self._buckets:
+            if bucket not in there:
+                client.create_bucket(Bucket=bucket)
+
+    def _port_taken(self, name: str, port: int) -> SandboxError:
+        argument = f"{name}_port" if name in ("redis", "s3", "pds") else None
+        way_out = f"give another {argument}" if argument else f"delete {self._root / 'state.json'}"
+        return SandboxError(
+            f"Port {port}, which {TITLES[name]} needs, is in use by another program."
+            f" Stop that program, or {way_out}.",
+            service=name,
+            port=port,
+        )

@@ -1,0 +1,101 @@
+"""Accounts: handles, DIDs, passwords, and the DID documents that a PLC directory serves."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from atdata_pipelines.sandbox.pds.database import Database
+from atdata_pipelines.sandbox.pds.errors import XrpcError, invalid
+from atdata_pipelines.sandbox.pds.syntax import is_did, is_handle, new_did
+
+_SCRYPT = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 2**20}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of this server."""
+
+    did: str
+    handle: str
+
+
+class Accounts:
+    """The accounts in the database."""
+
+    def __init__(self, database: Database, service_url: str) -> None:
+        self._database = database
+        self._service_url = service_url
+
+    def create(self, handle: str, password: str) -> Account:
+        """A new account; to be called in a transaction.
+
+        Raises:
+            XrpcError: the handle is malformed or taken, or there is no password.
+        """
+        handle = handle.lower()
+        if not is_handle(handle):
+            raise XrpcError("InvalidHandle", f"Input/handle must be a valid handle: {handle}")
+        if not password:
+            raise invalid("Password is required")
+        if self.find(handle):
+            raise invalid(f"Handle already taken: {handle}")
+        account = Account(new_did(), handle)
+        self._database.run(
+            "insert into account values (?, ?, ?, ?)",
+            account.did,
+            handle,
+            _hash(password, os.urandom(16)),
+            datetime.now(UTC).isoformat(),
+        )
+        return account
+
+    def find(self, identifier: str) -> Account | None:
+        """The account with that handle or DID."""
+        column = "did" if is_did(identifier) else "handle"
+        row = self._database.one(f"select did, handle from account where {column} = ?", identifier.lower())
+        return Account(row["did"], row["handle"]) if row else None
+
+    def all(self) -> list[Account]:
+        """Every account, oldest first."""
+        rows = self._database.all("select did, handle from account order by created_at, did")
+        return [Account(row["did"], row["handle"]) for row in rows]
+
+    def login(self, identifier: str, password: str) -> Account:
+        """The account, the password being right.
+
+        Raises:
+            XrpcError: 401, with the same words for a wrong password and an unknown account.
+        """
+        account = self.find(identifier)
+        if account:
+            row = self._database.one("select password from account where did = ?", account.did)
+            assert row is not None
+            kept: str = row["password"]
+            if hmac.compare_digest(kept, _hash(password, bytes.fromhex(kept.partition("$")[0]))):
+                return account
+        raise XrpcError("AuthenticationRequired", "Invalid identifier or password", status=401)
+
+    def did_document(self, account: Account) -> dict[str, Any]:
+        """Who the account is and which server keeps its records. It has no keys: nothing is signed here."""
+        return {
+            "@context": ["https://www.w3.org/ns/did/v1"],
+            "id": account.did,
+            "alsoKnownAs": [f"at://{account.handle}"],
+            "verificationMethod": [],
+            "service": [
+                {
+                    "id": "#atproto_pds",
+                    "type": "AtprotoPersonalDataServer",
+                    "serviceEndpoint": self._service_url,
+                }
+            ],
+        }
+
+
+def _hash(password: str, salt: bytes) -> str:
+    return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()}"

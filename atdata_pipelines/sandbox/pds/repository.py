@@ -1,0 +1,201 @@
+"""Repositories: records, and commits that change them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from atdata_pipelines.sandbox.pds.blobs import Blobs
+from atdata_pipelines.sandbox.pds.data_model import Blob, Link, blobs_in, cid_of, encode, to_json
+from atdata_pipelines.sandbox.pds.database import Database
+from atdata_pipelines.sandbox.pds.errors import XrpcError, internal, invalid
+from atdata_pipelines.sandbox.pds.syntax import TidClock, is_nsid, is_rkey
+
+MAX_WRITES = 200
+
+UNSET: Any = object()
+"""``swap`` was not given, which is not the same as null ("must not exist")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The state of a repository after a change."""
+
+    cid: str
+    rev: str
+
+    def to_json(self) -> dict[str, str]:
+        """As replies show it."""
+        return {"cid": self.cid, "rev": self.rev}
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change of one record. ``value`` is None for a deletion."""
+
+    action: Literal["create", "update", "delete"]
+    collection: str
+    rkey: str
+    value: dict[str, Any] | None = None
+    cid: str | None = None
+    blobs: tuple[Blob, ...] = ()
+    swap: Any = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it is kept."""
+
+    uri: str
+    rkey: str
+    cid: str
+    value: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As replies show it."""
+        return {"uri": self.uri, "cid": self.cid, "value": self.value}
+
+
+class Repositories:
+    """The repositories of all accounts."""
+
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = TidClock()
+
+    def create(self, did: str) -> Commit:
+        """An empty repository; to be called in a transaction."""
+        return self._advance(did, None, [])
+
+    def prepare(
+        self,
+        action: Literal["create", "update"],
+        collection: str,
+        rkey: str | None,
+        record: Any,
+        *,
+        validate: bool | None = None,
+        swap: Any = UNSET,
+    ) -> Write:
+        """Check a record and compute its CID; a key is made where none is given.
+
+        Raises:
+            XrpcError: the record, its ``$type`` or its key is not acceptable.
+        """
+        if not isinstance(record, dict):
+            raise invalid("Expected object value type at input/record")
+        _check_collection(collection)
+        kind = record.setdefault("$type", collection)
+        if kind != collection:
+            raise invalid(f"Invalid $type: expected {collection}, got {kind}")
+        if rkey is not None and not is_rkey(rkey):
+            raise invalid(f"Invalid record key: {rkey}")
+        if validate:
+            raise invalid(f"Unknown lexicon type: {collection}")
+        blobs = tuple(blobs_in(record))
+        rkey = rkey or self._clock.next()
+        return Write(action, collection, rkey, record, cid_of(encode(record)), blobs, swap)
+
+    def commit(self, did: str, writes: Sequence[Write], swap_commit: str | None = None) -> Commit:
+        """Make all writes or none.
+
+        Raises:
+            XrpcError: ``InvalidSwap`` where something else is there than the caller last saw; 500 where
+                a record to create exists or one to delete does not.
+        """
+        if len(writes) > MAX_WRITES:
+            raise invalid(f"Too many writes. Max: {MAX_WRITES}")
+        with self._database.transaction():
+            current = self.head(did)
+            if swap_commit is not None and swap_commit != current.cid:
+                raise XrpcError("InvalidSwap", f"Commit was at {current.cid}")
+            for write in writes:
+                self._apply(did, write)
+            return self._advance(did, current, writes)
+
+    def head(self, did: str) -> Commit:
+        """The last commit.
+
+        Raises:
+            XrpcError: there is no such repository.
+        """
+        row = self._database.one("select cid, rev from repo where did = ?", did)
+        if row is None:
+            raise XrpcError("RepoNotFound", f"Could not find repo for DID: {did}")
+        return Commit(row["cid"], row["rev"])
+
+    def find(self, did: str, collection: str, rkey: str) -> Record | None:
+        """The record under that key."""
+        row = self._database.one(
+            "select rkey, cid, value from record where did = ? and collection = ? and rkey = ?",
+            did,
+            collection,
+            rkey,
+        )
+        return _record(did, collection, row) if row else None
+
+    def list(self, did: str, collection: str, *, limit: int, cursor: str | None, reverse: bool) -> list[Record]:
+        """A page of records, highest key first; with ``reverse`` lowest first."""
+        sign, order = (">", "asc") if reverse else ("<", "desc")
+        rows = self._database.all(
+            "select rkey, cid, value from record where did = ?1 and collection = ?2"
+            f" and (?3 is null or rkey {sign} ?3) order by rkey {order} limit ?4",
+            did,
+            collection,
+            cursor,
+            limit,
+        )
+        return [_record(did, collection, row) for row in rows]
+
+    def collections(self, did: str) -> list[str]:
+        """The collections that hold a record."""
+        rows = self._database.all("select distinct collection from record where did = ? order by collection", did)
+        return [row["collection"] for row in rows]
+
+    def _apply(self, did: str, write: Write) -> None:
+        key = (did, write.collection, write.rkey)
+        current = self.find(*key)
+        if write.swap is not UNSET and write.swap != (current.cid if current else None):
+            raise XrpcError("InvalidSwap", f"Record was at {current.cid if current else 'null'}")
+        if (current is None) != (write.action == "create"):
+            raise internal()
+        if write.action == "delete":
+            self._database.run("delete from record where did = ? and collection = ? and rkey = ?", *key)
+        else:
+            self._database.run(
+                "insert or replace into record values (?, ?, ?, ?, ?)",
+                *key,
+                write.cid,
+                json.dumps(to_json(write.value), ensure_ascii=False, separators=(",", ":")),
+            )
+        self._blobs.reference(*key, list(write.blobs))
+
+    def _advance(self, did: str, current: Commit | None, writes: Sequence[Write]) -> Commit:
+        # A real repository hashes a tree over all records. A chain of changes identifies a state as well
+        # and costs the same however large the repository is.
+        rev = self._clock.next(after=current.rev if current else None)
+        changes = [
+            {"action": write.action, "path": f"{write.collection}/{write.rkey}", "cid": _link(write.cid)}
+            for write in writes
+        ]
+        block = {"did": did, "rev": rev, "prev": _link(current.cid if current else None), "ops": changes}
+        commit = Commit(cid_of(encode(block)), rev)
+        self._database.run("insert or replace into repo values (?, ?, ?)", did, commit.cid, commit.rev)
+        return commit
+
+
+def _check_collection(collection: str) -> None:
+    if not is_nsid(collection):
+        raise invalid("Input/collection must be a valid nsid")
+
+
+def _link(cid: str | None) -> Link | None:
+    return Link(cid) if cid else None
+
+
+def _record(did: str, collection: str, row: Any) -> Record:
+    rkey = row["rkey"]
+    return Record(f"at://{did}/{collection}/{rkey}", rkey, row["cid"], json.loads(row["value"]))

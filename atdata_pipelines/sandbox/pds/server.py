@@ -1,0 +1,29 @@
+"""The parts of the PDS put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atdata_pipelines.sandbox.pds.accounts import Account, Accounts
+from atdata_pipelines.sandbox.pds.blobs import Blobs
+from atdata_pipelines.sandbox.pds.database import Database
+from atdata_pipelines.sandbox.pds.repository import Repositories
+from atdata_pipelines.sandbox.pds.tokens import Tokens
+
+
+class Pds:
+    """What the routes work on. ``service_url`` is where this server is found, as DID documents say."""
+
+    def __init__(self, folder: Path, service_url: str) -> None:
+        self.database = Database(folder / "pds.sqlite")
+        self.accounts = Accounts(self.database, service_url)
+        self.tokens = Tokens(self.database)
+        self.blobs = Blobs(self.database)
+        self.repositories = Repositories(self.database, self.blobs)
+
+    def create_account(self, handle: str, password: str) -> Account:
+        """A new account with an empty repository."""
+        with self.database.transaction():
+            account = self.accounts.create(handle, password)
+            self.repositories.create(account.did)
+        return account

@@ -1,0 +1,145 @@
+"""What the whole suite shares: one sandbox, one moto server, and the material beside the repository."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from atdata_pipelines.sandbox import Sandbox
+
+_FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
+_DATABASES = cycle(range(1, 16))
+
+
+class PdsAddress(NamedTuple):
+    """Where a PDS and its PLC directory are."""
+
+    url: str
+    plc_url: str
+
+
+class PdsAccount(NamedTuple):
+    """An account on a PDS."""
+
+    handle: str
+    password: str
+    did: str
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A developer's own settings must not reach the tests, nor the tests a developer's services.
+    for name in list(os.environ):
+        if name.startswith(("ATDATA_", "AWS_", "DAGSTER_")) and name not in _FOR_TESTS:
+            del os.environ[name]
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of specifications and golden data beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("there is no folder `shared` beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    """What earlier versions of atdata wrote."""
+    return shared / "golden"
+
+
+@pytest.fixture(scope="session")
+def lexicons(shared: Path) -> Path:
+    """The published lexicons."""
+    return shared / "lexicons"
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The sandbox of the session, with the bucket ``datasets-bucket``."""
+    with Sandbox(tmp_path_factory.mktemp("sandbox"), buckets=["datasets-bucket"]) as running:
+        yield running
+
+
+@pytest.fixture
+def redis_url(box: Sandbox) -> str:
+    """An empty Redis database, another one for each test."""
+    import redis
+
+    url = f"{box.redis_url.rpartition('/')[0]}/{next(_DATABASES)}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture(scope="session")
+def s3(box: Sandbox) -> dict[str, str]:
+    """Credentials of the sandbox's S3 server, as ``credentials=`` takes them."""
+    return box.s3
+
+
+@pytest.fixture
+def bucket(box: Sandbox) -> str:
+    """A new bucket of the sandbox's S3 server."""
+    import boto3
+
+    name = f"bucket-{secrets.token_hex(6)}"
+    boto3.client(
+        "s3",
+        endpoint_url=box.s3["AWS_ENDPOINT"],
+        aws_access_key_id=box.s3["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=box.s3["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+    ).create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def pds(box: Sandbox) -> PdsAddress:
+    """The sandbox's PDS and PLC directory."""
+    return PdsAddress(box.pds_url, box.plc_url)
+
+
+@pytest.fixture
+def account(pds: PdsAddress) -> PdsAccount:
+    """A new account, with an empty repository, on the sandbox's PDS."""
+    handle, password = f"user-{secrets.token_hex(6)}.test", secrets.token_urlsafe(12)
+    reply = httpx.post(
+        f"{pds.url}/xrpc/com.atproto.server.createAccount",
+        json={"handle": handle, "password": password, "email": f"{handle}@example.com"},
+    )
+    return PdsAccount(handle, password, reply.raise_for_status().json()["did"])
+
+
+@pytest.fixture
+def environ(box: Sandbox, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The variables of the sandbox, set for this test; Redis is the database of ``redis_url``."""
+    variables = box.environ() | {"ATDATA_REDIS_URL": redis_url}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[dict[str, str]]:
+    """Credentials of a moto server: S3 in memory, with checksum attributes and multipart copies."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ENDPOINT": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+    }
+    server.stop()
