@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..atmosphere.names import ENTRY, LABEL, SCHEMA
 from ..atmosphere.preflight import check
-from ..atmosphere.records import ENTRY, LABEL, SCHEMA, entry_record, label_record, schema_record
+from ..atmosphere.records import entry_record, label_record, schema_record
 from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver

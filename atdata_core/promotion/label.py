@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..atmosphere.names import ENTRY, LABEL
 from ..atmosphere.preflight import check
-from ..atmosphere.records import ENTRY, LABEL, label_record
+from ..atmosphere.records import label_record
 from ..errors import RecordChangedError
 from .clock import now
 from .inventory import cid_of

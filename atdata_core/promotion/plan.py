@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.records import ENTRY, LABEL, SCHEMA, entry_record
+from ..atmosphere.client import differing_fields
+from ..atmosphere.names import ENTRY, LABEL, SCHEMA
+from ..atmosphere.records import entry_record
 from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from .clock import now
@@ -14,7 +16,6 @@ from .copy import names_of
 from .draft import check_all, planned_shards, publication_of, settle
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
-from .publish import differing
 from .schema import find_schema, full_name
 from .values import Values
 
@@ -100,7 +101,7 @@ def plan_promotion(
             metadata=entry.metadata,
             created_at=now(),
         )
-        record_change = "update" if differing(record, existing.value) else "keep"
+        record_change = "update" if differing_fields(record, existing.value) else "keep"
     label = client.find_record(LABEL, publication.label_rkey)
     if label is None:
         label_change = "create"

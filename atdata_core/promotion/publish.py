@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..atmosphere.client import differing_fields
+from ..atmosphere.names import ENTRY
 from ..atmosphere.preflight import check
-from ..atmosphere.records import ENTRY, entry_record
+from ..atmosphere.records import entry_record
 from ..errors import RecordChangedError
 from .clock import now
 from .draft import Publication, publication_of, settle
@@ -132,7 +134,7 @@ def _bring_up_to_date(
         ledger.put_first(scope, f"values:{publication.fact}", Values.from_json(existing.value).to_json())
     record = build(settle(entry, publication, values, ledger), existing.value.get("createdAt") or now())
     _remember(scope, publication, values, ledger)
-    fields = differing(record, existing.value)
+    fields = differing_fields(record, existing.value)
     if not fields:
         return existing, "unchanged"
     if known is not None and known["cid"] != existing.cid:
@@ -143,12 +145,6 @@ def _bring_up_to_date(
             fields=fields,
         )
     return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
-
-
-def differing(record: Mapping[str, Any], published: Mapping[str, Any]) -> list[str]:
-    """The fields in which a record is not what is published; when it was created does not count."""
-    keys = record.keys() | published.keys()
-    return sorted(key for key in keys if key != "createdAt" and record.get(key) != published.get(key))
 
 
 def _remember(scope: str, publication: Publication, values: Values, ledger: Ledger) -> None:

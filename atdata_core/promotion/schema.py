@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..atmosphere.names import SCHEMA
 from ..atmosphere.preflight import check
-from ..atmosphere.records import SCHEMA, read_schema_record, schema_record
+from ..atmosphere.records import read_schema_record, schema_record
 from ..atmosphere.tid import schema_rkey
 from ..errors import RecordChangedError, SchemaConflictError
 from ..schema import compare
