@@ -1,0 +1,22 @@
+"""The AT Protocol network: records that anyone can find, resolve and read.
+
+Importing this costs nothing of ``atproto`` or ``httpx``; they are loaded when a request is made.
+"""
+
+from __future__ import annotations
+
+from atdata_core.atmosphere.client import AtmosphereClient, Record
+from atdata_core.atmosphere.index import AtmosphereIndex
+from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
+from atdata_core.atmosphere.records import AtmosphereIndexEntry
+from atdata_core.atmosphere.uri import AtUri
+
+__all__ = [
+    "AtUri",
+    "AtmosphereClient",
+    "AtmosphereIndex",
+    "AtmosphereIndexEntry",
+    "DatasetPublisher",
+    "Record",
+    "SchemaPublisher",
+]

@@ -1,0 +1,371 @@
+"""Records in repositories: read anybody's, write one's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from atdata_core.atmosphere import blobs
+from atdata_core.atmosphere.identity import Resolver
+from atdata_core.atmosphere.session import Session
+from atdata_core.atmosphere.uri import AtUri
+from atdata_core.errors import (
+    NotLoggedInError,
+    RecordChangedError,
+    RecordNotFoundError,
+    ServiceRefusedError,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_PDS_URL = "https://bsky.social"
+PAGE = 100
+"""Records that a PDS gives at most in one answer."""
+
+
+class Record(NamedTuple):
+    """A record as a PDS gives it; ``value`` is plain JSON (``$bytes`` and ``$link`` are kept)."""
+
+    uri: str
+    cid: str
+    value: dict[str, Any]
+
+
+class AtmosphereClient:
+    """An account on a PDS, or nobody in particular: reading needs no login.
+
+    Args:
+        base_url: URL of the PDS; ``ATDATA_PDS_URL`` by default, else ``https://bsky.social``.
+        transport: Replaces the network, in tests.
+    """
+
+    def __init__(self, base_url: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
+        url = base_url or os.environ.get("ATDATA_PDS_URL") or DEFAULT_PDS_URL
+        self._session = Session(url, transport=transport)
+        self._resolver = Resolver(self._session)
+
+    def __repr__(self) -> str:
+        who = f"as {self._session.handle}" if self.is_authenticated else "anonymous"
+        return f"AtmosphereClient({self.base_url!r}, {who})"
+
+    # -- the account ------------------------------------------------------------------------------
+
+    @property
+    def base_url(self) -> str:
+        """URL of the PDS that is asked first."""
+        return self._session.base_url
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether an account is logged in."""
+        return self._session.did is not None
+
+    @property
+    def did(self) -> str:
+        """DID of the account; raises ``NotLoggedInError`` where there is none."""
+        return self._logged_in(self._session.did)
+
+    @property
+    def handle(self) -> str:
+        """Handle of the account; raises ``NotLoggedInError`` where there is none."""
+        return self._logged_in(self._session.handle)
+
+    def login(self, handle: str, password: str) -> None:
+        """Log in with an app password.
+
+        A PDS takes some 30 logins in five minutes and 300 a day: share a session between processes with
+        ``export_session`` and ``login_with_session``.
+
+        Raises:
+            LoginError: Wrong handle or password.
+        """
+        self._session.login(handle, password)
+
+    def login_with_session(self, session: str) -> None:
+        """Take up a session that ``export_session`` gave; costs one request.
+
+        Raises:
+            LoginError: It is none, or it has ended.
+        """
+        self._session.resume(session)
+
+    def export_session(self) -> str:
+        """The session as a string. It is a secret. Raises ``NotLoggedInError`` without a login."""
+        return self._session.export()
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def get_record(self, uri: str | AtUri) -> Record:
+        """Read a record; no login needed.
+
+        ``base_url`` is asked first, then the PDS that the repository's DID names.
+
+        Raises:
+            RecordNotFoundError: There is none.
+            RefusedError: (a ``ValueError``) malformed at-uri.
+        """
+        at = AtUri.parse(uri) if isinstance(uri, str) else uri
+        params = {"collection": at.collection, "rkey": at.rkey}
+        reply = self._ask(at.authority, "com.atproto.repo.getRecord", params)
+        if reply is None:
+            raise RecordNotFoundError(
+                f"There is no record {at}. It may have been deleted, or the at-uri is misspelt.", uri=str(at)
+            )
+        return _record(reply, str(at))
+
+    def find_record(self, collection: str, rkey: str) -> Record | None:
+        """A record of the own repository, with one request; None where there is none."""
+        return self._own_record(collection, rkey)
+
+    def list_records(
+        self,
+        collection: str,
+        *,
+        repo: str | None = None,
+        cursor: str | None = None,
+        limit: int = PAGE,
+        reverse: bool = False,
+    ) -> tuple[list[Record], str | None]:
+        """A page of a collection, newest key first (``reverse``: oldest first).
+
+        Args:
+            collection: Its name.
+            repo: DID or handle; the own repository by default.
+            cursor: Where to go on, from the page before.
+            limit: Records a page, 100 at most.
+            reverse: The other order.
+
+        Returns:
+            The records and the cursor of the next page, None at the end. The last page may have a cursor too.
+
+        Raises:
+            RecordNotFoundError: There is no such repository.
+        """
+        params = {
+            "collection": collection,
+            "cursor": cursor,
+            "limit": limit,
+            "reverse": "true" if reverse else None,
+        }
+        repo = repo or self.did
+        reply = self._ask(repo, "com.atproto.repo.listRecords", params)
+        if reply is None:
+            raise RecordNotFoundError(
+                f"There is no repository {repo}. Check the DID or handle.", uri=f"at://{repo}"
+            )
+        items: Any = reply.get("records")
+        following: Any = reply.get("cursor")
+        if not isinstance(items, list):
+            raise _no_pds(self._session.service)
+        records = [_record(item, f"at://{repo}/{collection}") for item in cast("list[Any]", items)]
+        return records, following if records and isinstance(following, str) else None
+
+    def iter_records(self, collection: str, *, repo: str | None = None, reverse: bool = False) -> Iterator[Record]:
+        """All records of a collection, a page at a time."""
+        cursor = None
+        while True:
+            records, cursor = self.list_records(collection, repo=repo, cursor=cursor, reverse=reverse)
+            yield from records
+            if cursor is None:
+                return
+
+    def latest_commit(self, did: str) -> str:
+        """CID of the newest commit of a repository: it changes with every write.
+
+        Raises:
+            RecordNotFoundError: There is no such repository.
+        """
+        reply = self._ask(did, "com.atproto.sync.getLatestCommit", {}, name="did")
+        if reply is None:
+            raise RecordNotFoundError(f"There is no repository {did}.", uri=f"at://{did}")
+        return str(reply["cid"])
+
+    def service_of(self, repo: str) -> str:
+        """URL of the PDS that holds a repository (DID or handle)."""
+        did = self._resolver.did_of(repo)
+        if did == self._session.did:
+            return self._session.service
+        return self._resolver.service_of(did)
+
+    def get_blob(self, repo: str, cid: str) -> bytes:
+        """The bytes of a blob, checked against its CID; raises ``RecordNotFoundError``."""
+        did = self._resolver.did_of(repo)
+        return blobs.fetch(self._session, self.service_of(did), did, cid)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def create_once(self, collection: str, rkey: str, record: dict[str, Any]) -> tuple[Record, bool]:
+        """Write a record where none is; adopt one that differs in ``createdAt`` at most.
+
+        Safe to repeat after a lost answer: the key is the caller's, and the repeat adopts what is there.
+
+        Returns:
+            The record as it now stands, and whether a commit was made.
+
+        Raises:
+            RecordChangedError: Another record is there; ``fields`` names what differs.
+            NotLoggedInError: Nobody is logged in.
+        """
+        try:
+            return self._put(collection, rkey, record, swap=None)
+        except ServiceRefusedError as error:
+            if error.error != "InvalidSwap":
+                raise
+        existing = self._own_record(collection, rkey)
+        if existing is None:
+            # Deleted between the two requests.
+            return self._put(collection, rkey, record, swap=None)
+        fields = differing_fields(existing.value, record)
+        if fields:
+            raise self._changed(collection, rkey, fields)
+        return existing, False
+
+    def replace(self, collection: str, rkey: str, record: dict[str, Any], *, swap: str) -> Record:
+        """Write a record in the place of the one whose CID is ``swap``.
+
+        Raises:
+            RecordChangedError: Something else is there by now; ``fields`` names what differs from ``record``.
+            NotLoggedInError: Nobody is logged in.
+        """
+        try:
+            return self._put(collection, rkey, record, swap=swap)[0]
+        except ServiceRefusedError as error:
+            if error.error != "InvalidSwap":
+                raise
+        existing = self._own_record(collection, rkey)
+        fields = differing_fields(existing.value if existing else {}, record)
+        raise self._changed(collection, rkey, fields)
+
+    def delete(self, collection: str, rkey: str) -> None:
+        """Delete a record of the own repository; one that is not there is no error."""
+        body = {"repo": self.did, "collection": collection, "rkey": rkey}
+        self._session.call("POST", "com.atproto.repo.deleteRecord", body=body, auth=True)
+
+    def upload_blob(self, data: bytes, mime: str) -> dict[str, Any]:
+        """Upload a blob; the reference that a record must hold for the blob to stay.
+
+        Raises:
+            StorageError: It is larger than 52,428,800 bytes, or than the PDS takes.
+        """
+        return blobs.upload(self._session, data, mime)
+
+    # -- underneath -------------------------------------------------------------------------------
+
+    def _put(self, collection: str, rkey: str, record: dict[str, Any], *, swap: str | None) -> tuple[Record, bool]:
+        body = {
+            "repo": self.did,
+            "collection": collection,
+            "rkey": rkey,
+            "record": record,
+            # An explicit null means: only where no record is.
+            "swapRecord": swap,
+        }
+        reply = self._session.call("POST", "com.atproto.repo.putRecord", body=body, auth=True)
+        uri, cid = reply.get("uri"), reply.get("cid")
+        if not isinstance(uri, str) or not isinstance(cid, str):
+            raise _no_pds(self._session.service)
+        # The same content again makes no commit.
+        return Record(uri, cid, record), "commit" in reply
+
+    def _own_record(self, collection: str, rkey: str) -> Record | None:
+        params = {"repo": self.did, "collection": collection, "rkey": rkey}
+        try:
+            reply = self._session.call("GET", "com.atproto.repo.getRecord", params=params)
+        except ServiceRefusedError as error:
+            if error.error == "RecordNotFound":
+                return None
+            raise
+        return _record(reply, f"at://{self.did}/{collection}/{rkey}")
+
+    def _ask(self, repo: str, nsid: str, params: dict[str, Any], *, name: str = "repo") -> dict[str, Any] | None:
+        """Ask the PDS at hand, then the one that holds the repository; None: neither has it."""
+        try:
+            return self._session.call("GET", nsid, params={name: repo, **params})
+        except ServiceRefusedError as error:
+            if not _is_absence(error):
+                raise
+        if repo in (self._session.did, self._session.handle):
+            return None
+        did = self._resolver.did_of(repo)
+        service = self._resolver.service_of(did)
+        if service == self._session.service:
+            return None
+        try:
+            return self._session.call("GET", nsid, params={name: did, **params}, service=service)
+        except ServiceRefusedError as error:
+            if not _is_absence(error):
+                raise
+            return None
+
+    def _changed(self, collection: str, rkey: str, fields: list[str]) -> RecordChangedError:
+        uri = f"at://{self.did}/{collection}/{rkey}"
+        what = f"differs in {', '.join(fields)}" if fields else "is another one than was last seen"
+        return RecordChangedError(
+            f"The record at {uri} {what}; it was left as it is. Read it and decide: "
+            "take it over, or publish under another name.",
+            uri=uri,
+            fields=fields,
+        )
+
+    def _logged_in(self, value: str | None) -> str:
+        if value is None:
+            raise NotLoggedInError(
+                "Nobody is logged in. Call login(handle, app_password) on the client first "
+                "(ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline)."
+            )
+        return value
+
+
+def differing_fields(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of the fields in which two records differ, ``createdAt`` aside, in alphabetical order."""
+    names = (one.keys() | other.keys()) - {"createdAt"}
+    return sorted(
+        name
+        for name in names
+        if (name in one) != (name in other) or _canonical(one.get(name)) != _canonical(other.get(name))
+    )
+
+
+def _canonical(value: Any) -> Any:
+    """JSON with one spelling of ``$bytes``: a PDS gives base64 back without its padding."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        if fields.keys() == {"$bytes"}:
+            return {"$bytes": str(fields["$bytes"]).rstrip("=")}
+        return {key: _canonical(item) for key, item in fields.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def _is_absence(error: ServiceRefusedError) -> bool:
+    """Whether a PDS says that it does not hold the record or the repository."""
+    if error.error in ("RecordNotFound", "RepoNotFound", "HandleNotFound"):
+        return True
+    # "Could not find repo", "Could not locate record": the official PDS has no name of its own for these.
+    return error.error in ("InvalidRequest", "NotFound") and "ould not" in error.message
+
+
+def _record(reply: Any, asked: str) -> Record:
+    if isinstance(reply, dict):
+        fields = cast("dict[str, Any]", reply)
+        uri, cid, value = (fields.get(key) for key in ("uri", "cid", "value"))
+        if isinstance(uri, str) and isinstance(value, dict):
+            return Record(uri, str(cid or ""), cast("dict[str, Any]", value))
+    raise ServiceRefusedError(
+        f"The answer for {asked} holds no record. Is the address that of a PDS?",
+        service=None,
+        status=200,
+        error=None,
+    )
+
+
+def _no_pds(service: str) -> ServiceRefusedError:
+    return ServiceRefusedError(
+        f"{service} did not answer as a PDS does. Check ATDATA_PDS_URL or base_url.",
+        service=service,
+        status=200,
+        error=None,
+    )

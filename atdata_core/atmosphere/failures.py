@@ -1,0 +1,115 @@
+"""What went wrong between us and a service, as one of our errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from atdata_core.errors import (
+    AtdataError,
+    RateLimitedError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+)
+
+MAX_WORDS = 300
+
+
+def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> AtdataError:
+    """The error of an answer that is no success.
+
+    Args:
+        url: What was asked; its query is not shown.
+        status: HTTP status, 300 or above.
+        headers: Of the answer, lower-case names.
+        body: XRPC's ``{"error": ..., "message": ...}``, or anything.
+    """
+    service, method = _place(url)
+    error, message = _words(body)
+    said = ": ".join(part for part in (error, message) if part) or "no reason given"
+    if status == 429:
+        wait = _seconds_to_wait(headers)
+        when = "later" if wait is None else f"in {wait:.0f} s"
+        return RateLimitedError(
+            f"{service} takes no more requests from this account or address for now ({method}). Try again {when}.",
+            service=service,
+            status=status,
+            retry_after=wait,
+        )
+    if status >= 500:
+        return ServiceUnavailableError(
+            f"{service} failed at {method}: {status} {said}. Try again later.", service=service, status=status
+        )
+    if status < 400:
+        target = urlsplit(headers.get("location", "")).netloc or "another address"
+        return ServiceRefusedError(
+            f"{service} redirects {method} to {target}. Use the final address.",
+            service=service,
+            status=status,
+            error=None,
+        )
+    return ServiceRefusedError(
+        f"{service} refused {method}. It answered {status} {said}.",
+        service=service,
+        status=status,
+        error=error,
+    )
+
+
+def of_transport(url: str, error: BaseException) -> AtdataError:
+    """The error of a request that got no answer."""
+    import httpx
+
+    service, method = _place(url)
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return ServiceRefusedError(
+            f"{service} is no usable address of a service.", service=service, status=None, error=None
+        )
+    reason = "it took too long" if isinstance(error, httpx.TimeoutException) else str(error)
+    return ServiceUnavailableError(
+        f"{service} cannot be reached ({method}: {reason or type(error).__name__}). "
+        "Check the address and that the service runs, then try again.",
+        service=service,
+        status=None,
+    )
+
+
+def _place(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    # A URL from a record may carry a user and password.
+    service = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return service, parts.path.removeprefix("/xrpc/").strip("/") or "/"
+
+
+def _words(body: bytes) -> tuple[str | None, str | None]:
+    try:
+        value: Any = json.loads(body)
+    except ValueError:
+        return None, None
+    if not isinstance(value, dict):
+        return None, None
+    fields = cast("dict[str, Any]", value)
+    error, message = fields.get("error"), fields.get("message")
+    return (
+        error[:MAX_WORDS] if isinstance(error, str) else None,
+        message[:MAX_WORDS] if isinstance(message, str) else None,
+    )
+
+
+def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+    """From ``Retry-After`` (seconds or a date), else ``RateLimit-Reset`` (seconds since 1970)."""
+    after, reset = headers.get("retry-after"), headers.get("ratelimit-reset")
+    try:
+        if after is not None and after.strip().isdecimal():
+            return float(after)
+        if after is not None:
+            return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    except (ValueError, TypeError):
+        pass
+    if reset is not None and reset.strip().isdecimal():
+        return max(0.0, float(reset) - time.time())
+    return None

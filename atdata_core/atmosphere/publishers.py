@@ -1,0 +1,181 @@
+"""Publishing schemas and datasets without an index: the record and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from atdata_core.atmosphere.names import ENTRY, SCHEMA
+from atdata_core.atmosphere.preflight import check
+from atdata_core.atmosphere.records import (
+    entry_record,
+    read_schema_record,
+    schema_record,
+    timestamp,
+)
+from atdata_core.atmosphere.survey import survey
+from atdata_core.atmosphere.tid import entry_rkey, schema_rkey
+from atdata_core.atmosphere.uri import AtUri
+from atdata_core.cid import entry_cid
+from atdata_core.errors import RecordChangedError, RefusedError, SchemaConflictError
+from atdata_core.names import check_dataset_name
+from atdata_core.protocols import ShardFacts
+from atdata_core.schema import compare, full_name, schema_of
+from atdata_core.urls import expand
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere.client import AtmosphereClient, Record
+
+
+class SchemaPublisher:
+    """Publishes sample types as schema records of the account that is logged in."""
+
+    def __init__(self, client: AtmosphereClient) -> None:
+        self.client = client
+
+    def publish(self, sample_type: type, *, version: str = "1.0.0", description: str | None = None) -> AtUri:
+        """Publish a sample type, or find the record that already describes it.
+
+        Returns:
+            Its at-uri: the same one for the same class and version.
+
+        Raises:
+            SchemaConflictError: That class and version is published with other fields.
+            PreflightError: The network would refuse the record.
+            NotLoggedInError: Nobody is logged in.
+        """
+        local = schema_of(sample_type, version=version, description=description)
+        return AtUri.parse(self.publish_local(local).uri)
+
+    def publish_local(self, local: dict[str, Any]) -> Record:
+        """Publish a schema in the local form; raises as ``publish`` does."""
+        name = full_name(local)
+        rkey = schema_rkey(name, local["version"])
+        record = schema_record(local, created_at=timestamp())
+        check(SCHEMA, rkey, record)
+        try:
+            return self.client.create_once(SCHEMA, rkey, record)[0]
+        except RecordChangedError:
+            existing = self.client.find_record(SCHEMA, rkey)
+            if existing is None:
+                raise
+        fields = compare(local, read_schema_record(existing.value))
+        if fields:
+            raise SchemaConflictError(
+                f"{name} {local['version']} is published with other fields: {', '.join(fields)} "
+                f"({existing.uri}). Give the changed class a new version.",
+                name=name,
+                version=local["version"],
+                fields=fields,
+            )
+        # Only words differ, a description for instance: the first ones stay.
+        return existing
+
+
+class DatasetPublisher:
+    """Publishes datasets as entry records of the account that is logged in.
+
+    The shards stay where they are; each is read once, for its digest.
+    """
+
+    def __init__(self, client: AtmosphereClient) -> None:
+        self.client = client
+        self._schemas = SchemaPublisher(client)
+
+    def publish(
+        self,
+        dataset: Any,
+        *,
+        name: str,
+        schema_uri: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        license: str | None = None,
+        auto_publish_schema: bool = True,
+        schema_version: str = "1.0.0",
+    ) -> AtUri:
+        """Publish a ``Dataset``, its schema first where ``schema_uri`` is not given.
+
+        Raises:
+            StorageError: Its shards cannot be reached by others where they are.
+            ShardMissingError, ShardForbiddenError, ShardCorruptError: One cannot be read.
+            RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off.
+        """
+        if schema_uri is None and not auto_publish_schema:
+            raise RefusedError(
+                "A dataset needs the at-uri of its schema. Give schema_uri, or leave auto_publish_schema on."
+            )
+        check_dataset_name(name)
+        facts = survey(dataset.shard_list, store=dataset.data_store)
+        schema = schema_uri or str(self._schemas.publish(dataset.sample_type, version=schema_version))
+        return AtUri.parse(
+            self.publish_facts(
+                facts,
+                schema,
+                name=name,
+                description=description,
+                tags=tags,
+                license=license,
+                metadata=dataset.metadata,
+            ).uri
+        )
+
+    def publish_with_urls(
+        self,
+        urls: Sequence[str],
+        schema_uri: str,
+        *,
+        name: str,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        license: str | None = None,
+        metadata: dict[Any, Any] | None = None,
+    ) -> AtUri:
+        """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
+        check_dataset_name(name)
+        facts = survey(expand(urls))
+        return AtUri.parse(
+            self.publish_facts(
+                facts,
+                schema_uri,
+                name=name,
+                description=description,
+                tags=tags,
+                license=license,
+                metadata=metadata,
+            ).uri
+        )
+
+    def publish_facts(
+        self,
+        shards: Sequence[ShardFacts],
+        schema_uri: str,
+        *,
+        name: str,
+        description: str | None,
+        tags: Sequence[str] | None,
+        license: str | None,
+        metadata: dict[Any, Any] | None,
+    ) -> Record:
+        """Write the entry record, or bring it up to date; the same name and data is the same record."""
+        cid = entry_cid(schema_uri, [shard.url for shard in shards])
+        rkey = entry_rkey(self.client.did, name, cid)
+        record = entry_record(
+            name=name,
+            schema_uri=str(AtUri.parse(schema_uri)),
+            shards=shards,
+            description=description,
+            tags=tags,
+            license=license,
+            metadata=metadata,
+            created_at=timestamp(),
+        )
+        check(ENTRY, rkey, record)
+        try:
+            return self.client.create_once(ENTRY, rkey, record)[0]
+        except RecordChangedError:
+            existing = self.client.find_record(ENTRY, rkey)
+            if existing is None:
+                raise
+        record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
+        return self.client.replace(ENTRY, rkey, record, swap=existing.cid)

@@ -1,0 +1,121 @@
+"""Opening shards where a record says they lie, and holding them to the digests that it gives."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO
+
+from atdata_core.access import open_shard, stat_shard
+from atdata_core.atmosphere.storage import PublishedShard
+from atdata_core.errors import ShardChangedError
+from atdata_core.protocols import ShardStat
+from atdata_core.urls import displayed, parse_s3, scheme
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from atdata_core.access.s3 import S3Endpoint
+
+BUFFER = 1 << 20
+
+
+class RecordedShards:
+    """A reader of the shards of one record, without login; it can be pickled.
+
+    Addresses come from the network: private ones are refused unless they are configured. S3 is asked
+    anonymously, except at the endpoints of the environment, whose keys are used.
+    """
+
+    def __init__(self, shards: Iterable[PublishedShard], *, verify: bool = True) -> None:
+        self._shards = {shard.url: shard for shard in shards}
+        self._verify = verify
+
+    def open_shard(self, url: str) -> BinaryIO:
+        """The shard's bytes as they arrive; ``ShardChangedError`` at their end where they are others.
+
+        Raises:
+            ShardMissingError, ShardForbiddenError, ServiceUnavailableError: It cannot be read.
+            PrivateAddressError, StorageError: The record points where nobody should go.
+        """
+        shard = self._shards.get(url) or PublishedShard(url)
+        stream = self._open(shard)
+        if not self._verify or shard.sha256 is None:
+            return stream
+        checked = _Checked(stream, shard.url, shard.sha256)
+        return io.BufferedReader(checked, BUFFER)
+
+    def stat_shard(self, url: str) -> ShardStat:
+        """What the server says of the shard; raises as ``open_shard`` does."""
+        shard = self._shards.get(url) or PublishedShard(url)
+        if scheme(shard.url) == "s3":
+            return _endpoint(shard).stat(*parse_s3(shard.url))
+        return stat_shard(shard.url, guarded=True)
+
+    def _open(self, shard: PublishedShard) -> BinaryIO:
+        if scheme(shard.url) == "s3":
+            return _endpoint(shard).open(*parse_s3(shard.url))
+        return open_shard(shard.url, guarded=True)
+
+
+def _endpoint(shard: PublishedShard) -> S3Endpoint:
+    """The endpoint of a shard: with the environment's keys where it is the environment's own."""
+    from atdata_core.access.private import check_public
+    from atdata_core.access.s3 import S3Endpoint
+
+    for own in (S3Endpoint.from_environment(), _publish_endpoint()):
+        if own is not None and own.access_key and _same(own.endpoint_url, shard.endpoint):
+            return own
+    if shard.endpoint is not None:
+        check_public(shard.endpoint)
+    return S3Endpoint.anonymous_at(shard.endpoint, shard.region)
+
+
+def _publish_endpoint() -> S3Endpoint | None:
+    from atdata_core.access.s3 import S3Endpoint
+
+    names = {
+        "AWS_ENDPOINT": "ATDATA_PUBLISH_ENDPOINT",
+        "AWS_ACCESS_KEY_ID": "ATDATA_PUBLISH_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY": "ATDATA_PUBLISH_SECRET_ACCESS_KEY",
+    }
+    found = {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
+    return S3Endpoint.from_credentials(found) if len(found) == len(names) else None
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    return (one or "").rstrip("/") == (other or "").rstrip("/")
+
+
+class _Checked(io.RawIOBase):
+    """A stream whose end is an error where its bytes are not those of ``sha256``."""
+
+    def __init__(self, stream: BinaryIO, url: str, sha256: str) -> None:
+        self._stream = stream
+        self._url = url
+        self._expected = sha256
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        data = self._stream.read(len(memoryview(buffer).cast("B")))
+        memoryview(buffer).cast("B")[: len(data)] = data
+        self._digest.update(data)
+        if not data and (found := self._digest.hexdigest()) != self._expected:
+            raise ShardChangedError(
+                f"{displayed(self._url)} does not hold the bytes that its record promises (SHA-256 {found}, "
+                f"promised {self._expected}). Do not use its samples; ask the publisher.",
+                url=self._url,
+                expected=self._expected,
+                found=found,
+            )
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
