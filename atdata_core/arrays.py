@@ -1,0 +1,181 @@
+"""ndarray <-> bytes: the ``.npy`` form that is written, and the compact form that is also read.
+
+``.npy`` is the format of ``numpy.lib.format``; the compact form (atdata 0.3.0b2 and later) is
+``u8 length | dtype.str (ascii) | u8 ndim | ndim x int64 (little-endian) shape | C-order bytes``.
+Neither is ever unpickled: an array of objects is refused on both ways.
+"""
+
+from __future__ import annotations
+
+import ast
+import struct
+from functools import lru_cache
+from io import BytesIO
+from math import prod
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from .errors import SampleError
+
+_MAGIC = b"\x93NUMPY"
+_KINDS = frozenset("biufcmMSUV")
+"""Kinds of dtype whose bytes are the values. Objects and variable-width strings hold addresses instead."""
+
+
+class _Layout(NamedTuple):
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran_order: bool
+
+
+def encode_array(array: NDArray[Any]) -> bytes:
+    """The array as ``.npy``, format version 1.0, byte order and memory order kept.
+
+    Args:
+        array: Any shape; any dtype of numpy's own but objects. Structured dtypes are fine.
+
+    Returns:
+        What ``numpy.save(..., allow_pickle=False)`` would write.
+
+    Raises:
+        SampleError: The dtype cannot be kept (objects, extension types), or the array is masked.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise SampleError(
+            "A masked array would lose its mask. Use array.filled(...) or keep the mask in a field of its own."
+        )
+    fortran_order = array.flags.f_contiguous and not array.flags.c_contiguous
+    return _npy_header(array.dtype, array.shape, fortran_order) + array.tobytes(order="A")
+
+
+def decode_array(data: bytes | memoryview) -> NDArray[Any]:
+    """The array that either form holds.
+
+    Args:
+        data: One whole array.
+
+    Returns:
+        A new, writable array that shares no memory with ``data``.
+
+    Raises:
+        SampleError: Not an array, an array of objects, or a shape that does not fit the bytes.
+    """
+    if bytes(data[:6]) == _MAGIC:
+        start, layout = _npy_layout(data)
+    else:
+        start, layout = _compact_layout(data)
+    expected, found = prod(layout.shape) * layout.dtype.itemsize, len(data) - start
+    if expected != found or (layout.dtype.itemsize == 0 and 0 not in layout.shape):
+        raise SampleError(
+            f"An array of shape {layout.shape} and dtype {layout.dtype} has {expected} bytes, "
+            f"but {found} are there. The sample is damaged; write it again."
+        )
+    try:
+        view = np.ndarray(
+            layout.shape,
+            layout.dtype,
+            buffer=data,
+            offset=start,
+            order="F" if layout.fortran_order else "C",
+        )
+    except (ValueError, TypeError, OverflowError) as why:
+        raise SampleError(f"No array can have this shape: {why}.") from None
+    return view.copy(order="K")
+
+
+@lru_cache(maxsize=1024)
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool) -> bytes:
+    _refuse_addresses(dtype)
+    description = npy.dtype_to_descr(dtype)
+    if npy.descr_to_dtype(description) != dtype or (dtype.itemsize == 0 and 0 not in shape):
+        raise SampleError(
+            f"The dtype {dtype} cannot be kept in .npy. Convert the array first, for instance with .astype()."
+        )
+    facts = {"descr": description, "fortran_order": fortran_order, "shape": shape}
+    header = BytesIO()
+    try:
+        npy.write_array_header_1_0(header, facts)
+    except ValueError:
+        raise SampleError(
+            f"The dtype {dtype} has too many or too exotic field names for .npy 1.0. "
+            "Use fewer fields, with ASCII names."
+        ) from None
+    return header.getvalue()
+
+
+def _npy_layout(data: bytes | memoryview) -> tuple[int, _Layout]:
+    """Where the values begin, and their layout."""
+    major = data[6] if len(data) > 6 else 0
+    width = 2 if major == 1 else 4
+    if major not in (1, 2, 3) or len(data) < 8 + width:
+        raise _damaged("its .npy header is cut short or of an unknown version")
+    start = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
+    if start > len(data):
+        raise _damaged("its .npy header is cut short")
+    return start, _parse_npy_header(bytes(data[8 + width : start]), "utf-8" if major == 3 else "latin-1")
+
+
+@lru_cache(maxsize=1024)
+def _parse_npy_header(header: bytes, encoding: str) -> _Layout:
+    # Headers repeat from sample to sample: each distinct one is parsed once.
+    try:
+        facts = ast.literal_eval(header.decode(encoding))
+        dtype = npy.descr_to_dtype(facts["descr"])
+        shape, fortran_order = facts["shape"], facts["fortran_order"]
+        well_formed = isinstance(fortran_order, bool) and isinstance(shape, tuple)
+    except Exception:
+        # The text is anybody's: literal_eval and numpy raise nearly everything on a hostile one.
+        raise _damaged("its .npy header cannot be read") from None
+    dimensions = cast("tuple[int, ...]", shape)
+    if not well_formed or not all(type(n) is int and n >= 0 for n in dimensions):
+        raise _damaged("its .npy header cannot be read")
+    _refuse_addresses(dtype)
+    return _Layout(dtype, dimensions, fortran_order)
+
+
+def _compact_layout(data: bytes | memoryview) -> tuple[int, _Layout]:
+    """Where the values begin, and their layout."""
+    if not len(data):
+        raise _damaged("it is empty")
+    after_dtype = 1 + data[0]
+    if len(data) <= after_dtype:
+        raise _damaged("it begins neither as .npy nor as the compact form")
+    ndim = data[after_dtype]
+    start = after_dtype + 1 + 8 * ndim
+    if start > len(data):
+        raise _damaged("it begins neither as .npy nor as the compact form")
+    dtype = _parse_compact_dtype(bytes(data[1:after_dtype]))
+    shape: tuple[int, ...] = struct.unpack_from(f"<{ndim}q", data, after_dtype + 1)
+    if any(n < 0 for n in shape):
+        raise _damaged("a dimension is negative")
+    return start, _Layout(dtype, shape, fortran_order=False)
+
+
+@lru_cache(maxsize=256)
+def _parse_compact_dtype(name: bytes) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(name.decode("ascii"))
+    except Exception:
+        raise _damaged("it begins neither as .npy nor as the compact form") from None
+    _refuse_addresses(dtype)
+    return dtype
+
+
+def _refuse_addresses(dtype: np.dtype[Any]) -> None:
+    """Raise for a dtype whose bytes are addresses, at any depth."""
+    if dtype.subdtype is not None:
+        _refuse_addresses(dtype.subdtype[0])
+    for name in dtype.names or ():
+        _refuse_addresses(dtype[name])
+    if dtype.hasobject or dtype.kind not in _KINDS:
+        raise SampleError(
+            f"An array of dtype {dtype} holds Python objects, which only pickle could keep, and pickle from "
+            "elsewhere can run any code. Convert it to numbers or fixed-width strings and write it again."
+        )
+
+
+def _damaged(what: str) -> SampleError:
+    return SampleError(f"The bytes are no array: {what}. The sample is damaged or of another type.")

@@ -1,0 +1,301 @@
+"""``Dataset[T]``: the typed samples of a list of shards."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+import msgpack
+
+from .access import open_shard
+from .consumers import own_shards, register_with_torch
+from .errors import MetadataError, RefusedError, SampleError
+from .samples import SampleBatch, sample_fields
+from .tar import read_samples
+from .urls import displayed, expand
+
+__all__ = ["Dataset", "SampleStream", "shard_records", "shard_samples"]
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+def shard_records(url: str, *, store: object | None = None) -> Iterator[dict[str, bytes | str]]:
+    """The samples of one shard as they lie in it: ``{"__key__": str, suffix: bytes, ...}``.
+
+    Raises:
+        As ``access.open_shard`` and ``tar.read_samples``.
+    """
+    with closing(open_shard(url, store=store)) as stream:
+        yield from read_samples(stream, url=url)
+
+
+def shard_samples(url: str, sample_type: type[T], *, store: object | None = None) -> Iterator[T]:
+    """The typed samples of one shard, in order.
+
+    Raises:
+        SampleError: A sample is not of this type; shard and key are named.
+        And as ``shard_records``.
+    """
+    for record in shard_records(url, store=store):
+        yield _decoded(record, url, sample_type)
+
+
+class Dataset(Generic[T]):
+    """Samples of one type in tar shards.
+
+    ``Dataset[MySample]("data-{000..009}.tar")``. Nothing is opened before samples are asked for.
+
+    Attributes:
+        url: What was given.
+        sample_type: The type in the brackets.
+        metadata_url: Where the metadata lie, if anywhere.
+        data_store: Whose credentials read the shards, if anyone's.
+    """
+
+    sample_type: type[T]
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        metadata_url: str | None = None,
+        data_store: object | None = None,
+    ) -> None:
+        """Name the shards.
+
+        Args:
+            url: A string with brace patterns, or a list of such; paths, ``s3://``, ``http(s)://``.
+            metadata_url: A msgpack file.
+            data_store: Used to open shards and metadata; it must survive pickling where a DataLoader's
+                workers are to read.
+
+        Raises:
+            TypeError: ``Dataset(...)`` was called without ``[T]``.
+            SchemaError: ``T`` is no sample type.
+            StorageError: The pattern names no shard or is malformed.
+        """
+        if not hasattr(self, "sample_type"):
+            raise TypeError("The type of the samples is missing. Write Dataset[MySample](...).")
+        sample_fields(self.sample_type)
+        self.url = url if isinstance(url, str) else list(url)
+        self.metadata_url = metadata_url
+        self.data_store = data_store
+        self._shards = expand(url)
+        self._metadata: dict[Any, Any] | None = None
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            if isinstance(item, TypeVar):
+                return super().__class_getitem__(item)
+            return _TypedDataset(cls, item)
+
+    @property
+    def shard_list(self) -> list[str]:
+        """The shards, patterns expanded."""
+        return list(self._shards)
+
+    @property
+    def metadata(self) -> dict[Any, Any] | None:
+        """What the file at ``metadata_url`` holds, read once; None without one.
+
+        Raises:
+            MetadataError: It is no msgpack map.
+            And as ``access.open_shard``.
+        """
+        if self._metadata is None and self.metadata_url is not None:
+            with closing(open_shard(self.metadata_url, store=self.data_store)) as stream:
+                self._metadata = _unpacked_metadata(stream.read(), self.metadata_url)
+        return self._metadata
+
+    @overload
+    def ordered(self, batch_size: None = None) -> SampleStream[T]: ...
+    @overload
+    def ordered(self, batch_size: int) -> SampleStream[SampleBatch[T]]: ...
+    def ordered(self, batch_size: int | None = None) -> SampleStream[Any]:
+        """The samples in order, or batches of so many (the last one may be smaller).
+
+        Raises:
+            RefusedError: A batch size below 1.
+        """
+        return SampleStream(self, batch_size=_positive("batch_size", batch_size))
+
+    @overload
+    def shuffled(
+        self,
+        batch_size: None = None,
+        *,
+        buffer_shards: int = 100,
+        buffer_samples: int = 10_000,
+        seed: int | None = None,
+    ) -> SampleStream[T]: ...
+    @overload
+    def shuffled(
+        self,
+        batch_size: int,
+        *,
+        buffer_shards: int = 100,
+        buffer_samples: int = 10_000,
+        seed: int | None = None,
+    ) -> SampleStream[SampleBatch[T]]: ...
+    def shuffled(
+        self,
+        batch_size: int | None = None,
+        *,
+        buffer_shards: int = 100,
+        buffer_samples: int = 10_000,
+        seed: int | None = None,
+    ) -> SampleStream[Any]:
+        """The samples in random order, or batches of so many.
+
+        Args:
+            batch_size: Samples to a batch.
+            buffer_shards: Shards among which the next one is drawn.
+            buffer_samples: Samples among which the next one is drawn; so many are kept in memory.
+            seed: The same seed gives the same order each time. Without one, each pass has its own.
+
+        Raises:
+            RefusedError: A number below 1.
+        """
+        buffers = (
+            _positive("buffer_shards", buffer_shards) or 1,
+            _positive("buffer_samples", buffer_samples) or 1,
+        )
+        return SampleStream(self, batch_size=_positive("batch_size", batch_size), buffers=buffers, seed=seed)
+
+    def __repr__(self) -> str:
+        shards = displayed(self._shards[0])
+        if len(self._shards) > 1:
+            shards += f" and {len(self._shards) - 1} more"
+        return f"Dataset[{self.sample_type.__name__}]({shards})"
+
+
+class _TypedDataset(GenericAlias):
+    """``Dataset[T]``: knows the sample type before the dataset is initialised."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        origin = cast("Any", self.__origin__)
+        made = origin.__new__(origin)
+        made.sample_type = self.__args__[0]
+        made.__init__(*args, **kwargs)
+        return made
+
+
+class SampleStream(Generic[Item]):
+    """Samples or batches of a dataset; each ``for`` starts again.
+
+    Under a PyTorch DataLoader and across ranks, every consumer reads shards of its own, so no sample is read
+    twice; with fewer shards than consumers some get nothing.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        batch_size: int | None = None,
+        buffers: tuple[int, int] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._batch_size = batch_size
+        self._buffers = buffers
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[Item]:
+        samples: Iterator[Any] = self._samples()
+        if self._batch_size is not None:
+            samples = _batches(samples, self._batch_size)
+        return samples
+
+    def _samples(self) -> Iterator[Any]:
+        dataset = self._dataset
+        for_shards, for_samples = self._buffers or (1, 1)
+        draw = random.Random(self._seed)
+        # Split before shuffling: consumers need not agree on a seed to read every shard once.
+        shards = _shuffled(iter(own_shards(dataset.shard_list)), for_shards, draw)
+        records = ((url, record) for url in shards for record in shard_records(url, store=dataset.data_store))
+        # Packed samples wait in the buffer: they take less memory than decoded ones.
+        records = _shuffled(records, for_samples, draw)
+        for url, record in records:
+            yield _decoded(record, url, dataset.sample_type)
+
+    def __repr__(self) -> str:
+        return f"<{'ordered' if self._buffers is None else 'shuffled'} samples of {self._dataset!r}>"
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __class__(self) -> type:
+            # DataLoader asks isinstance(stream, IterableDataset) first of all. That is the moment when torch
+            # is certain to be loaded, and the last to tell it; torch is never imported for this.
+            register_with_torch(type(self))
+            return type(self)
+
+
+def _decoded(record: dict[str, bytes | str], url: str, sample_type: type[T]) -> T:
+    key = record["__key__"]
+    payload = record.get("msgpack")
+    facts = {"url": displayed(url), "key": key, "type_name": sample_type.__name__}
+    if not isinstance(payload, bytes):
+        found = ", ".join(sorted(name for name in record if name != "__key__"))
+        raise SampleError(
+            f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. "
+            "Write samples with as_wds.",
+            **facts,
+        )
+    try:
+        return cast("Any", sample_type).from_bytes(payload)
+    except SampleError as why:
+        raise SampleError(f"{displayed(url)}, sample {key!r}: {why}", **{**why.facts, **facts}) from None
+
+
+def _shuffled(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:
+    if buffer == 1:
+        return items
+    return _drawn(items, buffer, draw)
+
+
+def _drawn(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:
+    held: list[Item] = []
+    for item in items:
+        if len(held) < buffer:
+            held.append(item)
+        else:
+            place = draw.randrange(buffer)
+            yield held[place]
+            held[place] = item
+    draw.shuffle(held)
+    yield from held
+
+
+def _batches(samples: Iterator[T], size: int) -> Iterator[SampleBatch[T]]:
+    held: list[T] = []
+    for sample in samples:
+        held.append(sample)
+        if len(held) == size:
+            yield SampleBatch(held)
+            held = []
+    if held:
+        yield SampleBatch(held)
+
+
+def _positive(name: str, number: int | None) -> int | None:
+    if number is not None and number < 1:
+        raise RefusedError(f"{name} is {number}. Use 1 or more.", name=name)
+    return number
+
+
+def _unpacked_metadata(data: bytes, url: str) -> dict[Any, Any]:
+    try:
+        metadata = msgpack.unpackb(data, strict_map_key=False)
+    except (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise MetadataError(
+            f"{displayed(url)} is no msgpack map. Write it with msgpack.packb.", name=displayed(url)
+        )
+    return cast("dict[Any, Any]", metadata)

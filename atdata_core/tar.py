@@ -1,0 +1,381 @@
+"""Tar shards: read as a stream, written byte for byte the same each time.
+
+Headers are those of POSIX.1-2017 (ustar and pax interchange formats) and of GNU tar; grouping into samples
+is webdataset's.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self, cast
+
+from .errors import SampleError, ShardCorruptError
+from .urls import displayed
+
+_BLOCK = 512
+_CHUNK = 1 << 20
+_ZEROS = bytes(_BLOCK)
+_REGULAR = b"0\0" + b"7"
+_SPARSE_LIMIT = 1 << 28
+"""A sparse member claims zeros that nobody sent; so many bytes (256 MiB) it may become."""
+
+
+def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
+    """The regular files of an uncompressed tar, in order.
+
+    What follows the end of the archive is read and dropped, so that a stream that checks a digest sees
+    every byte.
+
+    Args:
+        stream: Read forward only, to its end.
+        url: For errors.
+
+    Yields:
+        Name and content of each file. Nothing is allocated for a size that is claimed but not sent.
+
+    Raises:
+        ShardCorruptError: The tar is cut short (also between two members), damaged, or no tar.
+    """
+    source = _Source(stream, url)
+    shared: dict[str, str] = {}
+    extended: dict[str, str] = {}
+    raw: list[bytes] = []
+    while True:
+        at = source.offset
+        block = source.exactly(_BLOCK)
+        if block == _ZEROS:
+            break
+        header = _parse_header(block, url, at)
+        raw.append(block)
+        if header.kind in b"xXgLK":
+            body, padded = source.body(header.size)
+            raw.append(padded)
+            if header.kind == b"L":
+                extended["path"] = _text(body)
+            elif header.kind in b"xX":
+                extended.update(_pax_records(body, url, at))
+            elif header.kind == b"g":
+                shared.update(_pax_records(body, url, at))
+            continue
+        facts = shared | extended if shared or extended else {}
+        size = _pax_size(facts["size"], url, at) if "size" in facts else header.size
+        if header.kind == b"S" or any(key.startswith("GNU.sparse.") for key in facts):
+            yield _sparse_member(source, raw, header, size, at)
+        else:
+            body, _ = source.body(size if header.kind not in b"12345" + b"6" else 0)
+            name = facts.get("path", header.name)
+            # Before ustar a directory was a file whose name ends so.
+            if header.kind in _REGULAR and not (header.kind == b"\0" and name.endswith("/")):
+                yield name, body
+        extended = {}
+        raw = []
+    if extended or raw:
+        raise _corrupt(url, at, "an extended header belongs to no member")
+    if source.exactly(_BLOCK) != _ZEROS:
+        raise _corrupt(url, at, "its end mark is damaged: one block of zeros, then data")
+    source.drain()
+
+
+def read_samples(stream: BinaryIO, *, url: str) -> Iterator[dict[str, bytes | str]]:
+    """The samples of a tar, grouped as webdataset does it.
+
+    Neighbouring files whose path is the same up to the first dot of the file name are one sample; names
+    like ``__meta__`` are skipped.
+
+    Args:
+        stream: As for ``read_members``.
+        url: For errors.
+
+    Yields:
+        ``{"__key__": path up to the dot, suffix in lower case: content, ...}``.
+
+    Raises:
+        ShardCorruptError: As ``read_members``; or one sample has two files with the same suffix.
+    """
+    sample: dict[str, bytes | str] = {}
+    for name, data in read_members(stream, url=url):
+        parts = _key_and_suffix(name)
+        if parts is None:
+            continue
+        key, suffix = parts
+        if key != sample.get("__key__"):
+            if sample:
+                yield sample
+            sample = {"__key__": key}
+        if suffix in sample:
+            raise ShardCorruptError(
+                f"{displayed(url)}: the sample {key!r} has two files {suffix!r}. Write the shard again, each "
+                "sample with a key of its own.",
+                url=url,
+                key=key,
+            )
+        sample[suffix] = data
+    if sample:
+        yield sample
+
+
+class ShardWriter:
+    """Writes samples as a ustar archive: the same samples give the same bytes.
+
+    Leaving the ``with`` block normally writes the end of the archive. After an error it is left out, so
+    that no reader takes the torso for a shard. The stream stays open.
+
+    Attributes:
+        samples: Samples written so far.
+        size: Bytes written so far.
+    """
+
+    def __init__(self, stream: BinaryIO, *, first: int = 0) -> None:
+        """Start a shard.
+
+        Args:
+            stream: Where to write.
+            first: Number from which samples without a key are counted.
+        """
+        self.samples = 0
+        self.size = 0
+        self._stream = stream
+        self._first = first
+        self._last_key: str | None = None
+
+    def write(self, sample: Mapping[str, Any]) -> None:
+        """Write a sample; one without ``__key__`` is numbered.
+
+        Args:
+            sample: ``{"__key__": ..., suffix: bytes or str, ...}``; other names with a leading ``_`` are
+                left out, as webdataset does.
+
+        Raises:
+            SampleError: A reader would not find the same sample. Nothing of it is written.
+        """
+        key = str(sample.get("__key__", f"{self._first + self.samples:09d}"))
+        members = [
+            (suffix, _content(key, suffix, sample[suffix]))
+            for suffix in sorted(sample)
+            if not suffix.startswith("_")
+        ]
+        if not members or key == self._last_key:
+            raise SampleError(
+                f"The sample {key!r} {'has the key of the one before it' if members else 'is empty'}. "
+                "Give each sample a key of its own and at least one file.",
+                key=key,
+            )
+        parts: list[bytes] = []
+        for suffix, content in members:
+            parts += (_header(f"{key}.{suffix}", len(content)), content, bytes(-len(content) % _BLOCK))
+        self._put(b"".join(parts))
+        self._last_key = key
+        self.samples += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._put(_ZEROS * 2)
+
+    def _put(self, data: bytes) -> None:
+        self._stream.write(data)
+        self.size += len(data)
+
+
+class _Header(NamedTuple):
+    name: str
+    size: int
+    kind: bytes
+    block: bytes
+
+
+class _Source:
+    """A stream of which exactly so many bytes can be asked."""
+
+    def __init__(self, stream: BinaryIO, url: str) -> None:
+        self.offset = 0
+        self.url = url
+        self._read = stream.read
+        self._buffer = b""
+        self._at = 0
+
+    def exactly(self, count: int) -> bytes:
+        """The next ``count`` bytes."""
+        end = self._at + count
+        if end <= len(self._buffer):
+            data = self._buffer[self._at : end]
+            self._at = end
+        else:
+            data = self._gather(count)
+        self.offset += count
+        return data
+
+    def body(self, size: int) -> tuple[bytes, bytes]:
+        """The next ``size`` bytes, without and with their padding to whole blocks."""
+        padded = self.exactly(size + -size % _BLOCK)
+        return (padded if len(padded) == size else padded[:size]), padded
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self._read(_CHUNK):
+            pass
+
+    def _gather(self, count: int) -> bytes:
+        # Never ask for more than a chunk: the size may be a lie.
+        parts = [self._buffer[self._at :]]
+        missing = count - len(parts[0])
+        self._buffer, self._at = b"", 0
+        while missing > 0:
+            chunk = self._read(_CHUNK)
+            if not chunk:
+                raise _corrupt(self.url, self.offset + count - missing, "it is cut short")
+            if len(chunk) > missing:
+                self._buffer, self._at = chunk, missing
+                chunk = chunk[:missing]
+            parts.append(chunk)
+            missing -= len(chunk)
+        return b"".join(parts)
+
+
+def _parse_header(block: bytes, url: str, at: int) -> _Header:
+    try:
+        checksum = _number(block[148:156])
+        size = _number(block[124:136])
+    except ValueError:
+        checksum = size = -1
+    # The checksum is the sum of all bytes, with blanks where it stands itself.
+    if checksum != sum(block) - sum(block[148:156]) + 8 * 0x20 or size < 0:
+        raise _corrupt(url, at, "its header is damaged" if at else _what_else(block))
+    name = _text(block[:100])
+    # GNU's older format keeps other things where POSIX has the prefix.
+    if block[257:263] == b"ustar\0" and block[345]:
+        name = f"{_text(block[345:500])}/{name}"
+    return _Header(name, size, block[156:157], block)
+
+
+def _number(digits: bytes) -> int:
+    """A numeric field: octal, or GNU's base 256 with the first bit set."""
+    if digits[0] & 0x80:
+        negative = digits[0] & 0x40
+        value = int.from_bytes(bytes([digits[0] & 0x7F]) + digits[1:], "big")
+        return -1 if negative else value
+    return int(digits.split(b"\0", 1)[0].strip() or b"0", 8)
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _pax_records(body: bytes, url: str, at: int) -> dict[str, str]:
+    """``"%d %s=%s\\n" % (length of the record, keyword, value)``, one after the other."""
+    records: dict[str, str] = {}
+    start = 0
+    while start < len(body) and body[start]:
+        blank = body.find(b" ", start, start + 20)
+        digits = body[start:blank] if blank > 0 else b""
+        length = int(digits) if digits.isdigit() else 0
+        record = body[blank + 1 : start + length]
+        keyword, equals, value = record[:-1].partition(b"=")
+        if start + length > len(body) or not equals or record[-1:] != b"\n":
+            raise _corrupt(url, at, "its pax header is damaged")
+        records[keyword.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
+        start += length
+    return records
+
+
+def _pax_size(value: str, url: str, at: int) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise _corrupt(url, at, "its pax header is damaged")
+    return int(value)
+
+
+def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int, at: int) -> tuple[str, bytes]:
+    """A file with holes, by way of ``tarfile``: rare, and its maps have four formats."""
+    block, flag = header.block, 482
+    while header.kind == b"S" and block[flag]:
+        block, flag = source.exactly(_BLOCK), 504
+        raw.append(block)
+    raw.append(source.body(size)[1])
+    try:
+        with tarfile.open(fileobj=BytesIO(b"".join(raw) + _ZEROS * 2), mode="r:") as archive:
+            member = archive.next()
+            content = archive.extractfile(member) if member and member.size <= _SPARSE_LIMIT else None
+            if member and content:
+                return member.name, content.read()
+    except (tarfile.TarError, ValueError, IndexError, OSError):
+        pass
+    raise _corrupt(source.url, at, "a sparse file in it is damaged or grows beyond 256 MiB")
+
+
+def _key_and_suffix(name: str) -> tuple[str, str] | None:
+    """What webdataset takes for the key and the suffix; None for a file that it skips."""
+    first = name.partition("/")[0]
+    # __meta__ and the like, also as a folder.
+    if len(first) >= 4 and first.startswith("__") and first.endswith("__"):
+        return None
+    slash = name.rfind("/")
+    dot = name.find(".", slash + 1)
+    if dot < 0:
+        return None
+    if dot == slash + 1:
+        # A hidden file: its folder is the key, where that has no dot itself.
+        folder = name[name.rfind("/", 0, max(slash, 0)) + 1 : dot]
+        if not folder or "." in folder:
+            return None
+    return name[:dot], name[dot + 1 :].lower()
+
+
+def _content(key: str, suffix: str, value: Any) -> bytes:
+    if isinstance(value, str):
+        value = value.encode()
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise SampleError(
+            f"The file {suffix!r} of the sample {key!r} is a {type(value).__name__}. Give bytes or a str.",
+            key=key,
+        )
+    name = f"{key}.{suffix}"
+    if "\0" in name or _key_and_suffix(name) != (key, suffix):
+        raise SampleError(
+            f"A file named {name!r} would not be read back as {suffix!r} of the sample {key!r}. Use a key "
+            "without dots in its last part and a suffix in lower case.",
+            key=key,
+        )
+    return bytes(cast("bytes", value))
+
+
+def _header(name: str, size: int) -> bytes:
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) > 100 or size >= 8**11:
+        member = tarfile.TarInfo(name)
+        member.size = size
+        member.mode = 0o444
+        return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    block = b"".join(
+        (
+            encoded.ljust(100, b"\0"),
+            b"0000444\0" + b"0000000\0" * 2,  # mode, owner, group
+            b"%011o\0" % size,
+            b"00000000000\0",  # time of modification: always the same, or the bytes would differ
+            b" " * 8,  # checksum, counted as blanks
+            b"0".ljust(101, b"\0"),  # a regular file; no link
+            b"ustar\x0000".ljust(72, b"\0"),
+            b"0000000\0" * 2,  # device
+        )
+    ).ljust(_BLOCK, b"\0")
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _what_else(block: bytes) -> str:
+    if block[:2] == b"\x1f\x8b" or block[:3] == b"BZh" or block[:6] == b"\xfd7zXZ\0" or block[:4] == b"(\xb5/\xfd":
+        return "it is compressed; decompress it first"
+    return "it is no tar"
+
+
+def _corrupt(url: str, offset: int, what: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        f"{displayed(url)} cannot be read at byte {offset}: {what}. Fetch or write the shard again.",
+        url=url,
+        offset=offset,
+    )
