@@ -98,9 +98,7 @@ class AbstractIndex(Protocol):
         """The store that its shards lie in, where it knows one."""
         ...
 
-    def insert_dataset(
-        self, ds: Any, *, name: str, schema_ref: str | None = None, **kwargs: Any
-    ) -> IndexEntry:
+    def insert_dataset(self, ds: Any, *, name: str, schema_ref: str | None = None, **kwargs: Any) -> IndexEntry:
         """Register a dataset."""
         ...
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol, cast, runtime_checkable
 
+from ..local.connection import reaching
+
 Facts = dict[str, Any]
 
 
@@ -69,23 +71,26 @@ class RedisLedger:
 
     def get(self, scope: str, fact: str) -> Facts | None:
         """One fact, or None."""
-        raw = self._redis.hget(self._key(scope), fact)
+        with reaching(self._redis):
+            raw = self._redis.hget(self._key(scope), fact)
         return None if raw is None else json.loads(raw)
 
     def get_all(self, scope: str) -> dict[str, Facts]:
         """Every fact of a scope."""
-        raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key(scope)))
+        with reaching(self._redis):
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key(scope)))
         return {field.decode(): json.loads(value) for field, value in raw.items()}
 
     def put(self, scope: str, fact: str, value: Facts) -> None:
         """Keep a fact; the last one stands."""
-        self._redis.hset(self._key(scope), fact, json.dumps(value))
+        with reaching(self._redis):
+            self._redis.hset(self._key(scope), fact, json.dumps(value))
 
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
-        if self._redis.hsetnx(self._key(scope), fact, json.dumps(value)):
-            return value
-        return self.get(scope, fact) or value
+        with reaching(self._redis):
+            kept = self._redis.hsetnx(self._key(scope), fact, json.dumps(value))
+        return value if kept else self.get(scope, fact) or value
 
 
 class DryLedger(MemoryLedger):
