@@ -39,7 +39,7 @@ class Accounts:
         """
         handle = handle.lower()
         if not is_handle(handle):
-            raise XrpcError("InvalidHandle", f"Input/handle must be a valid handle: {handle}")
+            raise invalid(f"Invalid handle: {handle}")
         if not password:
             raise invalid("Password is required")
         if self.find(handle):
@@ -57,7 +57,7 @@ class Accounts:
     def find(self, identifier: str) -> Account | None:
         """The account with that handle or DID."""
         column = "did" if is_did(identifier) else "handle"
-        row = self._database.one(f"select did, handle from account where {column} = ?", identifier.lower())
+        row = self._database.one(f"select did, handle from account where {column} = ?", identifier)
         return Account(row["did"], row["handle"]) if row else None
 
     def all(self) -> list[Account]:
@@ -71,7 +71,7 @@ class Accounts:
         Raises:
             XrpcError: 401, with the same words for a wrong password and an unknown account.
         """
-        account = self.find(identifier)
+        account = self.find(identifier if is_did(identifier) else identifier.lower())
         if account:
             row = self._database.one("select password from account where did = ?", account.did)
             assert row is not None

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from atdata_pipelines.sandbox.pds import repo_routes, session_routes, sync_routes
-from atdata_pipelines.sandbox.pds.errors import XrpcError, internal
+from atdata_pipelines.sandbox.pds.errors import XrpcError, internal, invalid
 from atdata_pipelines.sandbox.pds.server import Pds
 
 Handler = Callable[[Pds, Request], Awaitable["dict[str, Any] | Response | None"]]
@@ -106,6 +106,8 @@ async def _health(request: Request) -> Response:
 
 
 async def _unknown(request: Request) -> Response:
+    if request.path_params["method"] in QUERIES.keys() | PROCEDURES.keys():
+        return _refusal(invalid(f"Incorrect HTTP method ({request.method})"))
     return _refusal(XrpcError("MethodNotImplemented", "Method Not Implemented", status=501))
 
 

@@ -25,14 +25,11 @@ class Blobs:
         return {"$type": "blob", "ref": {"$link": cid}, "mimeType": mime, "size": len(data)}
 
     def reference(self, did: str, collection: str, rkey: str, blobs: list[Blob]) -> None:
-        """A record now names these blobs and no others; blobs that nobody names any more are deleted.
+        """A record now names these blobs and no others.
 
         Raises:
             XrpcError: a blob was not uploaded, or is another than the record says.
         """
-        before = self._database.all(
-            "select cid from record_blob where did = ? and collection = ? and rkey = ?", did, collection, rkey
-        )
         self._database.run(
             "delete from record_blob where did = ? and collection = ? and rkey = ?", did, collection, rkey
         )
@@ -44,17 +41,27 @@ class Blobs:
                 raise XrpcError("BlobNotFound", f"Could not find blob: {blob.cid}")
             if kept["mime"] != blob.mime:
                 raise XrpcError("InvalidMimeType", f"Referenced MimeType does not match stored blob: {blob.cid}")
-            if blob.size not in (-1, kept["size"]):
+            if blob.size != kept["size"]:
                 raise XrpcError("InvalidSize", f"Referenced size does not match stored blob: {blob.cid}")
             self._database.run(
                 "insert or ignore into record_blob values (?, ?, ?, ?)", did, collection, rkey, blob.cid
             )
-        for row in before:
+
+    def named_by(self, did: str, collection: str, rkey: str) -> set[str]:
+        """CIDs of the blobs that a record names."""
+        rows = self._database.all(
+            "select cid from record_blob where did = ? and collection = ? and rkey = ?", did, collection, rkey
+        )
+        return {row["cid"] for row in rows}
+
+    def drop_unnamed(self, did: str, cids: set[str]) -> None:
+        """Delete those of the blobs that no record names."""
+        for cid in cids:
             self._database.run(
                 "delete from blob where did = ?1 and cid = ?2"
                 " and not exists (select 1 from record_blob where did = ?1 and cid = ?2)",
                 did,
-                row["cid"],
+                cid,
             )
 
     def read(self, did: str, cid: str) -> tuple[bytes, str]:

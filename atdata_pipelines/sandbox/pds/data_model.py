@@ -8,7 +8,6 @@ look like a CID as a link, and this side must give the CIDs of the reference PDS
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -18,11 +17,12 @@ from typing import Any
 
 import libipld
 
-from atdata_pipelines.sandbox.pds.errors import internal, invalid
+from atdata_pipelines.sandbox.pds.errors import XrpcError, internal, invalid
 
 _SAFE_INTEGER = 2**53 - 1
 _DAG_CBOR, _RAW = 0x71, 0x55
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_BASE64 = re.compile(r"([A-Za-z0-9+/_-]{4})*([A-Za-z0-9+/_-]{2}(==)?|[A-Za-z0-9+/_-]{3}=?)?")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,18 @@ class Blob:
 
 
 def parse_json(body: bytes) -> Any:
-    """The data-model value of a JSON text: numbers as JavaScript reads them (2.0 is 2).
+    """The data-model value of a JSON text, read as JavaScript does: 2.0 is 2, broken text has U+FFFD.
 
     Raises:
         XrpcError: 400 where it is no JSON.
     """
     try:
-        return _from_json(json.loads(body, parse_float=_number, parse_constant=_no_constant))
-    except (ValueError, RecursionError):
-        raise invalid("Request body is not valid JSON") from None
+        text = body.decode(errors="replace")
+        return _from_json(json.loads(text, parse_float=_number, parse_constant=_no_constant))
+    except ValueError:
+        raise XrpcError("SyntaxError", "The request's body is not valid JSON") from None
+    except RecursionError:
+        raise invalid("The request's body is nested too deeply") from None
 
 
 def to_json(value: Any) -> Any:
@@ -78,8 +81,8 @@ def encode(value: Any) -> bytes:
     out = bytearray()
     try:
         _write(value, out)
-    except (UnicodeEncodeError, RecursionError):
-        raise invalid("Value cannot be encoded") from None
+    except RecursionError:
+        raise invalid("The record is nested too deeply") from None
     return bytes(out)
 
 
@@ -137,25 +140,27 @@ def _no_constant(text: str) -> Any:
 
 
 def _from_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
         return [_from_json(item) for item in value]
     if not isinstance(value, dict):
         return value
+    if "__proto__" in value:
+        raise invalid("Invalid key: __proto__")
     if len(value) == 1:
         if isinstance(text := value.get("$bytes"), str) and (data := _base64(text)) is not None:
             return data
         if isinstance(cid := value.get("$link"), str) and is_cid(cid):
             return Link(cid)
-    return {key: _from_json(item) for key, item in value.items()}
+    return {_LONE_SURROGATE.sub("\ufffd", key): _from_json(item) for key, item in value.items()}
 
 
 def _base64(text: str) -> bytes | None:
     if not _BASE64.fullmatch(text):
         return None
-    try:
-        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
-    except binascii.Error:
-        return None
+    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4))
 
 
 def _head(major: int, number: int) -> bytes:

@@ -11,12 +11,12 @@ from atdata_pipelines.sandbox.pds.errors import XrpcError, invalid
 from atdata_pipelines.sandbox.pds.inputs import (
     Input,
     Parameters,
-    account_named,
     read_body,
     read_input,
+    repo_not_found,
     sender,
 )
-from atdata_pipelines.sandbox.pds.repository import UNSET, Write
+from atdata_pipelines.sandbox.pds.repository import UNSET, Write, check_key
 from atdata_pipelines.sandbox.pds.server import Pds
 
 _APPLY = "com.atproto.repo.applyWrites"
@@ -33,7 +33,7 @@ async def create_record(pds: Pds, request: Request) -> dict[str, Any]:
         validate=given.optional_bool("validate"),
     )
     commit = pds.repositories.commit(did, [write], given.optional_cid("swapCommit"))
-    return _written(did, write) | {"commit": commit.to_json()}
+    return write.to_json(did) | {"commit": commit.to_json()}
 
 
 async def put_record(pds: Pds, request: Request) -> dict[str, Any]:
@@ -47,19 +47,20 @@ async def put_record(pds: Pds, request: Request) -> dict[str, Any]:
         rkey,
         given.value("record"),
         validate=given.optional_bool("validate"),
-        swap=given.optional_cid("swapRecord") if given.has("swapRecord") else UNSET,
+        swap=given.cid_or_null("swapRecord") if given.has("swapRecord") else UNSET,
     )
     if current and current.cid == write.cid:
-        return _written(did, write)
+        return write.to_json(did)
     commit = pds.repositories.commit(did, [write], given.optional_cid("swapCommit"))
-    return _written(did, write) | {"commit": commit.to_json()}
+    return write.to_json(did) | {"commit": commit.to_json()}
 
 
 async def delete_record(pds: Pds, request: Request) -> dict[str, Any]:
     """Remove a record; a success where there is none."""
     did, given = await _own_repo(pds, request)
-    swap = given.optional_cid("swapRecord")
-    write = Write("delete", given.text("collection"), given.text("rkey"), swap=UNSET if swap is None else swap)
+    swap = given.optional_cid("swapRecord") or UNSET
+    write = Write("delete", given.text("collection"), given.text("rkey"), swap=swap)
+    check_key(write.collection, write.rkey)
     if pds.repositories.find(did, write.collection, write.rkey) is None:
         return {}
     return {"commit": pds.repositories.commit(did, [write], given.optional_cid("swapCommit")).to_json()}
@@ -75,7 +76,7 @@ async def apply_writes(pds: Pds, request: Request) -> dict[str, Any]:
     writes = [_asked_write(pds, each, validate) for each in asked]
     commit = pds.repositories.commit(did, writes, given.optional_cid("swapCommit"))
     results = [
-        {"$type": f"{_APPLY}#{write.action}Result"} | ({} if write.action == "delete" else _written(did, write))
+        {"$type": f"{_APPLY}#{write.action}Result"} | ({} if write.action == "delete" else write.to_json(did))
         for write in writes
     ]
     return {"commit": commit.to_json(), "results": results}
@@ -84,12 +85,14 @@ async def apply_writes(pds: Pds, request: Request) -> dict[str, Any]:
 async def get_record(pds: Pds, request: Request) -> dict[str, Any]:
     """One record, to anybody."""
     asked = Parameters(request)
-    repo, collection, rkey = asked.text("repo"), asked.text("collection"), asked.text("rkey")
+    repo, collection, rkey = asked.repo("repo"), asked.text("collection"), asked.text("rkey")
+    cid = asked.optional_cid("cid")
+    check_key(collection, rkey)
     account = pds.accounts.find(repo)
     if account is None:
         raise invalid("Could not locate record")
     record = pds.repositories.find(account.did, collection, rkey)
-    if record is None or asked.optional_text("cid") not in (None, record.cid):
+    if record is None or cid not in (None, record.cid):
         uri = f"at://{account.did}/{collection}/{rkey}"
         raise XrpcError("RecordNotFound", f"Could not locate record: {uri}")
     return record.to_json()
@@ -98,9 +101,14 @@ async def get_record(pds: Pds, request: Request) -> dict[str, Any]:
 async def list_records(pds: Pds, request: Request) -> dict[str, Any]:
     """A page of a collection, to anybody. The cursor comes with the last page too."""
     asked = Parameters(request)
+    repo, collection = asked.repo("repo"), asked.text("collection")
+    check_key(collection, None)
+    account = pds.accounts.find(repo)
+    if account is None:
+        raise invalid(f"Could not find repo: {repo}")
     records = pds.repositories.list(
-        account_named(pds, asked.text("repo")).did,
-        asked.text("collection"),
+        account.did,
+        collection,
         limit=asked.number("limit", default=50, largest=100),
         cursor=asked.optional_text("cursor"),
         reverse=asked.flag("reverse"),
@@ -111,9 +119,9 @@ async def list_records(pds: Pds, request: Request) -> dict[str, Any]:
 
 async def describe_repo(pds: Pds, request: Request) -> dict[str, Any]:
     """An account and its collections, to anybody."""
-    account = pds.accounts.find(repo := Parameters(request).text("repo"))
+    account = pds.accounts.find(repo := Parameters(request).repo("repo"))
     if account is None:
-        raise XrpcError("RepoNotFound", f"Could not find repo for DID: {repo}")
+        raise repo_not_found(repo)
     return {
         "handle": account.handle,
         "did": account.did,
@@ -127,16 +135,19 @@ async def upload_blob(pds: Pds, request: Request) -> dict[str, Any]:
     """Bytes that a record is going to name."""
     did = sender(pds, request).did
     mime = request.headers.get("content-type", "").partition(";")[0].strip()
-    if not mime:
+    if "/" not in mime:
         raise invalid("Request encoding (Content-Type) required but not provided")
-    data = await read_body(request, MAX_BLOB_BYTES)
+    data = await read_body(request, MAX_BLOB_BYTES, too_large="PayloadTooLarge")
     return {"blob": pds.blobs.upload(did, data, mime)}
 
 
 async def _own_repo(pds: Pds, request: Request) -> tuple[str, Input]:
     account = sender(pds, request)
     given = await read_input(request)
-    if given.text("repo").lower() not in (account.did, account.handle):
+    named = pds.accounts.find(given.repo("repo"))
+    if named is None:
+        raise XrpcError("AccountNotFound", "Account not found", status=403)
+    if named != account:
         raise XrpcError("AuthenticationRequired", "Authentication Required", status=401)
     return account.did, given
 
@@ -148,6 +159,7 @@ def _asked_write(pds: Pds, asked: Any, validate: bool | None) -> Write:
     kind, collection = given.text("$type"), given.text("collection")
     match kind:
         case "com.atproto.repo.applyWrites#delete":
+            check_key(collection, given.text("rkey"))
             return Write("delete", collection, given.text("rkey"))
         case "com.atproto.repo.applyWrites#create":
             rkey, value = given.optional_text("rkey"), given.value("value")
@@ -157,8 +169,3 @@ def _asked_write(pds: Pds, asked: Any, validate: bool | None) -> Write:
             return pds.repositories.prepare("update", collection, rkey, value, validate=validate)
         case _:
             raise invalid(f"Action not supported: {kind}")
-
-
-def _written(did: str, write: Write) -> dict[str, Any]:
-    uri = f"at://{did}/{write.collection}/{write.rkey}"
-    return {"uri": uri, "cid": write.cid, "validationStatus": "unknown"}

@@ -33,7 +33,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One change of one record. ``value`` is None for a deletion."""
+    """One change of one record. ``value`` is None for a deletion.
+
+    ``checked`` says whether the caller let its lexicon be looked for: none is known here.
+    """
 
     action: Literal["create", "update", "delete"]
     collection: str
@@ -42,6 +45,13 @@ class Write:
     cid: str | None = None
     blobs: tuple[Blob, ...] = ()
     swap: Any = UNSET
+    checked: bool = True
+
+    def to_json(self, did: str) -> dict[str, Any]:
+        """As replies show it."""
+        uri = f"at://{did}/{self.collection}/{self.rkey}"
+        status = {"validationStatus": "unknown"} if self.checked else {}
+        return {"uri": uri, "cid": self.cid} | status
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +97,16 @@ class Repositories:
         """
         if not isinstance(record, dict):
             raise invalid("Expected object value type at input/record")
-        _check_collection(collection)
+        check_key(collection, rkey)
         kind = record.setdefault("$type", collection)
         if kind != collection:
             raise invalid(f"Invalid $type: expected {collection}, got {kind}")
-        if rkey is not None and not is_rkey(rkey):
-            raise invalid(f"Invalid record key: {rkey}")
         if validate:
             raise invalid(f"Unknown lexicon type: {collection}")
         blobs = tuple(blobs_in(record))
         rkey = rkey or self._clock.next()
-        return Write(action, collection, rkey, record, cid_of(encode(record)), blobs, swap)
+        cid = cid_of(encode(record))
+        return Write(action, collection, rkey, record, cid, blobs, swap, checked=validate is None)
 
     def commit(self, did: str, writes: Sequence[Write], swap_commit: str | None = None) -> Commit:
         """Make all writes or none.
@@ -112,8 +121,11 @@ class Repositories:
             current = self.head(did)
             if swap_commit is not None and swap_commit != current.cid:
                 raise XrpcError("InvalidSwap", f"Commit was at {current.cid}")
+            named_before: set[str] = set()
             for write in writes:
+                named_before |= self._blobs.named_by(did, write.collection, write.rkey)
                 self._apply(did, write)
+            self._blobs.drop_unnamed(did, named_before)
             return self._advance(did, current, writes)
 
     def head(self, did: str) -> Commit:
@@ -187,9 +199,12 @@ class Repositories:
         return commit
 
 
-def _check_collection(collection: str) -> None:
+def check_key(collection: str, rkey: str | None) -> None:
+    """Raise ``XrpcError`` (400) where a collection or a record key (None: to be made) is malformed."""
     if not is_nsid(collection):
-        raise invalid("Input/collection must be a valid nsid")
+        raise invalid(f"Invalid NSID: {collection}")
+    if rkey is not None and not is_rkey(rkey):
+        raise invalid(f"Invalid record key: {rkey}")
 
 
 def _link(cid: str | None) -> Link | None:

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from atdata_pipelines.sandbox.pds.accounts import Account
-from atdata_pipelines.sandbox.pds.errors import invalid
+from atdata_pipelines.sandbox.pds.errors import XrpcError, invalid
 from atdata_pipelines.sandbox.pds.inputs import Parameters, bearer_token, read_input, sender
 from atdata_pipelines.sandbox.pds.server import Pds
 
@@ -52,9 +52,9 @@ async def delete_session(pds: Pds, request: Request) -> None:
 
 async def resolve_handle(pds: Pds, request: Request) -> dict[str, Any]:
     """The DID of a handle of this server."""
-    account = pds.accounts.find(Parameters(request).text("handle"))
+    account = pds.accounts.find(Parameters(request).handle("handle"))
     if account is None:
-        raise invalid("Unable to resolve handle")
+        raise XrpcError("HandleNotFound", "Unable to resolve handle")
     return {"did": account.did}
 
 

@@ -7,20 +7,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atdata_pipelines.sandbox.pds.data_model import is_cid
-from atdata_pipelines.sandbox.pds.errors import XrpcError, invalid
-from atdata_pipelines.sandbox.pds.inputs import Parameters
+from atdata_pipelines.sandbox.pds.inputs import Parameters, repo_not_found
 from atdata_pipelines.sandbox.pds.server import Pds
 
 
 async def get_blob(pds: Pds, request: Request) -> Response:
     """A blob's bytes, to anybody, never as something that a browser would run."""
     asked = Parameters(request)
-    did, cid = asked.text("did"), asked.text("cid")
+    did, cid = asked.did("did"), asked.cid("cid")
     if pds.accounts.find(did) is None:
-        raise _no_repo(did)
-    if not is_cid(cid):
-        raise invalid(f"cid must be a valid cid: {cid}")
+        raise repo_not_found(did)
     data, mime = pds.blobs.read(did, cid)
     return Response(
         data,
@@ -35,9 +31,9 @@ async def get_blob(pds: Pds, request: Request) -> Response:
 
 async def get_latest_commit(pds: Pds, request: Request) -> dict[str, Any]:
     """The state of a repository: changes with every write that changes something."""
-    did = Parameters(request).text("did")
+    did = Parameters(request).did("did")
     if pds.accounts.find(did) is None:
-        raise _no_repo(did)
+        raise repo_not_found(did)
     return pds.repositories.head(did).to_json()
 
 
@@ -48,7 +44,3 @@ async def list_repos(pds: Pds, request: Request) -> dict[str, Any]:
         head = pds.repositories.head(account.did)
         repos.append({"did": account.did, "head": head.cid, "rev": head.rev, "active": True})
     return {"repos": repos}
-
-
-def _no_repo(did: str) -> XrpcError:
-    return XrpcError("RepoNotFound", f"Could not find repo for DID: {did}")
