@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def promote_to_atmosphere(
     values = Values.of(description, tags, license)
     did = client.did
     inventory = take_inventory(entry, index, ledger, destination=data_store)
+    for warning in inventory.warnings:
+        warnings.warn(warning, stacklevel=2)
     check_all(entry, inventory, did, ledger, data_store=data_store, name=name, values=values)
     schema = publish_schema(inventory.schema, client, ledger)
     copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)

@@ -13,6 +13,7 @@ from ..atmosphere.records import entry_record
 from ..errors import RecordChangedError
 from .clock import now
 from .draft import Publication, publication_of, settle
+from .due import metadata_digest
 from .inventory import cid_of
 from .label import point_label
 from .values import Values
@@ -108,7 +109,8 @@ def publish_record(
     ledger.put(scope, publication.fact, {"uri": written.uri, "cid": written.cid})
     label = point_label(entry, publication, index, client)
     result = PublishedRecord(written.uri, written.cid, change, label.uri, label.cid, label.change, label.note)
-    ledger.put(scope, "record", {**result.to_json(), "publication": asdict(publication)})
+    noted = {"publication": asdict(publication), "metadata_sha256": metadata_digest(entry)}
+    ledger.put(scope, "record", {**result.to_json(), **noted})
     return result
 
 

@@ -60,6 +60,8 @@ class Sources:
         of_endpoint: Callable[[S3Endpoint, str, str], T],
         of_store: Callable[[Any], T],
     ) -> T:
+        from ..access.s3 import S3Endpoint
+
         if scheme(url) != "s3":
             serving = [store for store in self._stores if _serves(store, url)]
             return of_store(serving[0] if serving else None)
@@ -68,14 +70,13 @@ class Sources:
         forbidden: ShardForbiddenError | None = None
         for asked in self._candidates(url, bucket):
             try:
-                if isinstance(asked, tuple):
-                    endpoint, anonymous = asked
-                    if anonymous and missing is not None:
-                        break  # a configured store knows better than an anonymous look
-                    answer = of_endpoint(endpoint, bucket, key)
-                    self._answered[bucket] = endpoint
-                    return answer
-                return of_store(asked)
+                if not isinstance(asked, S3Endpoint):
+                    return of_store(asked)
+                if asked.anonymous and missing is not None:
+                    break  # a configured store knows better than an anonymous look
+                answer = of_endpoint(asked, bucket, key)
+                self._answered[bucket] = asked
+                return answer
             except ShardMissingError as error:
                 missing = missing or error
             except ShardForbiddenError as error:
@@ -87,11 +88,11 @@ class Sources:
         )
 
     def _candidates(self, url: str, bucket: str) -> Iterator[Any]:
-        """Foreign stores, and ``(endpoint, anonymous)`` pairs, in the order of design."""
+        """Whom to ask: S3 endpoints, and stores that are not ours."""
         from ..access.s3 import S3Endpoint
 
         if bucket in self._answered:
-            yield self._answered[bucket], False
+            yield self._answered[bucket]
             return
         claim = self._claims.get(url)
         seen: set[S3Endpoint] = set()
@@ -102,7 +103,7 @@ class Sources:
                 # Where the shard lies is not known: the destination is no better guess than any other.
                 if home and (claim is not None or store is not self._destination) and endpoint not in seen:
                     seen.add(endpoint)
-                    yield endpoint, False
+                    yield endpoint
             elif store is not None and store is not self._destination and _serves(store, url):
                 yield store
         try:
@@ -111,14 +112,14 @@ class Sources:
             environment = None
         if environment is not None and environment not in seen:
             if claim is None or claim.endpoint == environment.endpoint_url:
-                yield environment, False
+                yield environment
             if claim is None:
-                yield S3Endpoint.anonymous_at(environment.endpoint_url, environment.region), True
+                yield S3Endpoint.anonymous_at(environment.endpoint_url, environment.region)
                 return
         if claim is not None:
-            yield S3Endpoint.anonymous_at(claim.endpoint, claim.region), True
+            yield S3Endpoint.anonymous_at(claim.endpoint, claim.region)
         elif not seen:
-            yield S3Endpoint.anonymous_at(None, None), True
+            yield S3Endpoint.anonymous_at(None, None)
 
 
 def _serves(store: Any, url: str) -> bool:

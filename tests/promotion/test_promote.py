@@ -277,7 +277,8 @@ def test_a_process_without_s3_keys_publishes_on_the_recorded_claims(lab, atmosph
     lab.insert("points")
     no_keys(monkeypatch)
     entry = LocalIndex().get_entry_by_name("points")
-    uri = promote_to_atmosphere(entry, LocalIndex(), atmosphere.client)
+    with pytest.warns(UserWarning, match="recorded digest"):
+        uri = promote_to_atmosphere(entry, LocalIndex(), atmosphere.client)
     assert len(atmosphere.client.get_record(uri).value["storage"]["shards"]) == 3
 
 

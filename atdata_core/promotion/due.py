@@ -1,0 +1,72 @@
+"""Whether a dataset has to be promoted, as far as the ledger knows: no request is made."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..metadata import pack
+from .inventory import cid_of, read_schema
+
+if TYPE_CHECKING:
+    from ..protocols import AbstractIndex, IndexEntry
+    from .ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done with a dataset, and why, in words for people.
+
+    ``promote``: its current entry is not published by this account, or has changed since. ``published``:
+    nothing is to be done. ``waiting``: its schema is not in the index yet.
+    """
+
+    state: Literal["promote", "published", "waiting"]
+    reason: str
+
+
+def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Due:
+    """Decide whether the current entry of a dataset is missing or changed on the network.
+
+    What counts is the last promotion of the dataset, under whatever name: its account, its entry and the
+    metadata that was published with it.
+
+    Args:
+        entry: The current entry of its name.
+        index: The index that it comes from.
+        ledger: The ledger of that index.
+        did: The account in use.
+
+    Raises:
+        ServiceError: The index or the ledger does not answer.
+    """
+    last = ledger.get(f"dataset:{entry.name}", "record")
+    reason = _what_changed(entry, last, did)
+    if reason is None:
+        return Due("published", f"published as {last['uri']}" if last else "published")
+    try:
+        read_schema(entry, index)
+    except KeyError:
+        return Due("waiting", f"waits for its schema {entry.schema_ref}")
+    return Due("promote", reason)
+
+
+def metadata_digest(entry: IndexEntry) -> str:
+    """SHA-256 of an entry's metadata as it is packed; of nothing where there is none."""
+    return hashlib.sha256(pack(entry.metadata) if entry.metadata else b"").hexdigest()
+
+
+def _what_changed(entry: IndexEntry, last: dict[str, object] | None, did: str) -> str | None:
+    if last is None:
+        return "was never published"
+    publication = last["publication"]
+    assert isinstance(publication, dict)
+    if publication["did"] != did:
+        return "was never published by this account"
+    if publication["cid"] != cid_of(entry):
+        return "has a new entry"
+    # Promotions before this was noted say nothing about it.
+    if last.get("metadata_sha256", metadata_digest(entry)) != metadata_digest(entry):
+        return "has new metadata"
+    return None
