@@ -1,0 +1,10 @@
+"""Datasets at home: shards in S3, an index in Redis."""
+
+from .entry import LocalDatasetEntry
+from .index import LocalIndex
+from .repo import Repo
+from .s3 import S3DataStore
+
+Index = LocalIndex
+
+__all__ = ["Index", "LocalDatasetEntry", "LocalIndex", "Repo", "S3DataStore"]

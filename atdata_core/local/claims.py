@@ -1,0 +1,67 @@
+"""What the shards of an entry held when they were first seen: one Redis hash per entry CID.
+
+The first recorded digest of a shard stands until a new insert; what else is known of the same bytes (ETag,
+MD5, number of samples, where they lie) is brought up to date.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from ..protocols import ShardFacts
+
+# Writes a field only where it still holds what was read: two writers at a time cannot undo each other.
+_RECORD = """
+for i = 1, #ARGV, 3 do
+  local standing = redis.call('HGET', KEYS[1], ARGV[i]) or ''
+  if standing == ARGV[i + 1] then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
+end
+"""
+
+
+def claims_key(cid: str) -> str:
+    """The hash of an entry's claims."""
+    return f"atdata:shards:{cid}"
+
+
+def encoded(facts: ShardFacts) -> str:
+    """Facts as the hash holds them."""
+    return json.dumps(facts.to_json(), separators=(",", ":"), sort_keys=True)
+
+
+def read(redis: Any, cid: str) -> dict[str, ShardFacts]:
+    """The claims of an entry, by shard URL."""
+    return {
+        url.decode(): ShardFacts.from_json(json.loads(value))
+        for url, value in redis.hgetall(claims_key(cid)).items()
+    }
+
+
+def record(redis: Any, cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
+    """Keeps facts where a shard has none of another digest; all claims that stand afterwards."""
+    given = list(facts)
+    if given:
+        standing = redis.hmget(claims_key(cid), [shard.url for shard in given])
+        changes: list[Any] = []
+        for shard, known in zip(given, standing, strict=True):
+            wanted = _updated(known, shard)
+            if wanted is not None:
+                changes += [shard.url, known or b"", encoded(wanted)]
+        if changes:
+            redis.eval(_RECORD, 1, claims_key(cid), *changes)
+    return read(redis, cid)
+
+
+def _updated(known: bytes | None, seen: ShardFacts) -> ShardFacts | None:
+    """The facts to write; None where nothing is to be written."""
+    if known is None:
+        return seen
+    standing = ShardFacts.from_json(json.loads(known))
+    if standing.sha256 != seen.sha256:
+        return None
+    news = {name: value for name, value in seen.to_json().items() if name not in ("url", "size", "sha256")}
+    updated = replace(standing, **news)
+    return None if updated == standing else updated

@@ -1,0 +1,123 @@
+"""One dataset of a local index, and its form in upstream's Redis layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgpack  # pyright: ignore[reportMissingTypeStubs]
+
+from ..cid import entry_cid
+from ..metadata import unpack
+
+ENTRY_KEY = "LocalDatasetEntry:"
+"""Prefix of upstream's hash per entry CID: name, schema_ref, cid, data_urls, metadata."""
+
+FIELDS = ("name", "schema_ref", "data_urls", "metadata")
+
+_msgpack: Any = msgpack
+
+
+@dataclass(frozen=True)
+class LocalDatasetEntry:
+    """A dataset: its name, the reference of its schema, the URLs of its shards and its metadata.
+
+    ``cid`` identifies schema and data, not name and metadata. ``data_store`` is the store that can read
+    the shards, where the entry comes from one; it is neither saved nor compared.
+    """
+
+    name: str
+    schema_ref: str
+    data_urls: list[str]
+    metadata: dict[Any, Any] | None = None
+    cid: str = field(default="", kw_only=True)
+    data_store: Any = field(default=None, kw_only=True, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.cid:
+            object.__setattr__(self, "cid", entry_cid(self.schema_ref, self.data_urls))
+
+    @property
+    def wds_url(self) -> str:
+        """The first URL; empty where there is none."""
+        return self.data_urls[0] if self.data_urls else ""
+
+    @property
+    def sample_kind(self) -> str:
+        """The reference of the schema, by its older name."""
+        return self.schema_ref
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """An entry as Redis holds it, its metadata still packed."""
+
+    schema_ref: str
+    data_urls: list[str]
+    metadata: bytes | None
+
+    @classmethod
+    def from_hash(cls, values: Mapping[str, bytes | None]) -> StoredEntry:
+        """From the fields of upstream's hash.
+
+        Raises:
+            ValueError: a field is missing or is not what it should be.
+        """
+        schema_ref, data_urls = values.get("schema_ref"), values.get("data_urls")
+        if schema_ref is None or data_urls is None:
+            raise ValueError("it has no schema_ref or no data_urls")
+        try:
+            urls: Any = _msgpack.unpackb(data_urls)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise ValueError(f"its data_urls are no msgpack: {error}") from None
+        return cls(schema_ref.decode(), _checked_urls(urls), values.get("metadata"))
+
+    @classmethod
+    def from_record(cls, record: bytes) -> StoredEntry:
+        """From a record of ours."""
+        values = cast("dict[str, Any]", _msgpack.unpackb(record))
+        return cls(values["schema_ref"], values["data_urls"], values["metadata"])
+
+    def to_record(self, *, registered_at: int) -> bytes:
+        """As a record of ours; ``registered_at`` in milliseconds since 1970."""
+        return _msgpack.packb(
+            {
+                "schema_ref": self.schema_ref,
+                "data_urls": self.data_urls,
+                "metadata": self.metadata,
+                "registered_at": registered_at,
+            }
+        )
+
+    @property
+    def packed_urls(self) -> bytes:
+        """The URLs as upstream's hash holds them."""
+        return _msgpack.packb(self.data_urls)
+
+    @property
+    def upstream_metadata(self) -> bytes | None:
+        """The metadata as upstream's hash may hold it: None where its reader would stumble.
+
+        It unpacks with msgpack's defaults, which refuse keys that are neither str nor bytes, and one such
+        entry would break its listing of all.
+        """
+        if self.metadata is not None:
+            try:
+                _msgpack.unpackb(self.metadata)
+            except (ValueError, TypeError, msgpack.UnpackException):
+                return None
+        return self.metadata
+
+    def entry(self, name: str, cid: str) -> LocalDatasetEntry:
+        """The entry of that name; raises ``MetadataError`` where its metadata cannot be read."""
+        metadata = None if self.metadata is None else unpack(self.metadata)
+        return LocalDatasetEntry(name, self.schema_ref, self.data_urls, metadata, cid=cid)
+
+
+def _checked_urls(urls: Any) -> list[str]:
+    if isinstance(urls, str):
+        return [urls]
+    if not isinstance(urls, list) or not all(isinstance(url, str) for url in cast("list[Any]", urls)):
+        raise ValueError("its data_urls are no list of strings")
+    return cast("list[str]", urls)

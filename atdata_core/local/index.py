@@ -1,0 +1,277 @@
+"""``LocalIndex``: the datasets and schemas of a lab, in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, cast
+
+from ..dataset import Dataset
+from ..errors import EntryNotFoundError
+from ..metadata import pack
+from ..names import check_dataset_name
+from ..protocols import AbstractDataStore, ShardFacts
+from ..schema import decode, schema_of, schema_ref_of
+from ..urls import refuse_credentials
+from . import claims, labels, schemas
+from .connection import address, connect, reaching
+from .entry import LocalDatasetEntry, StoredEntry
+from .registry import SCAN_COUNT, Registry
+
+
+class LocalIndex:
+    """Datasets by name and by CID, schemas by reference.
+
+    Every method raises ``ServiceUnavailableError`` where Redis does not answer, and
+    ``ServiceRefusedError`` where it refuses.
+
+    Attributes:
+        redis: The Redis client.
+        data_store: Where ``insert_dataset`` writes shards, if anywhere; its credentials read them too.
+    """
+
+    def __init__(self, redis: Any = None, *, data_store: AbstractDataStore | None = None, **redis_kwargs: Any):
+        """Name the server; nothing is sent yet.
+
+        Args:
+            redis: A client of redis-py. None: made from ``redis_kwargs``, else from ``ATDATA_REDIS_URL``,
+                else for localhost:6379.
+            data_store: See above.
+            **redis_kwargs: As ``redis.Redis`` takes them.
+
+        Raises:
+            RefusedError: the client decodes its answers.
+        """
+        self.redis = connect(redis, **redis_kwargs)
+        self.data_store = data_store
+        self._registry = Registry(self.redis)
+
+    def add_entry(
+        self,
+        ds: Dataset[Any],
+        *,
+        name: str,
+        schema_ref: str | None = None,
+        metadata: dict[Any, Any] | None = None,
+    ) -> LocalDatasetEntry:
+        """Register a dataset where its shards lie; nothing is copied or read.
+
+        Another entry of that name stays reachable by its CID. The same name and data once more is a new
+        claim on what the shards hold.
+
+        Args:
+            ds: The dataset; its URLs are kept as they were given.
+            name: 1 to 200 bytes of UTF-8, see ``atdata_core.names``.
+            schema_ref: Where the schema is found; None: version 1.0.0 of the sample type.
+            metadata: Whatever msgpack holds; None: the dataset's own.
+
+        Raises:
+            DatasetNameError, MetadataError: they cannot be kept.
+            StorageError: a URL carries a password or a signature.
+        """
+        urls = [ds.url] if isinstance(ds.url, str) else list(ds.url)
+        return self._register(ds, urls, name, schema_ref, metadata, store=ds.data_store)
+
+    def insert_dataset(
+        self,
+        ds: Dataset[Any],
+        *,
+        name: str,
+        schema_ref: str | None = None,
+        metadata: dict[Any, Any] | None = None,
+    ) -> LocalDatasetEntry:
+        """Register a dataset; an index with a ``data_store`` writes its samples there first.
+
+        Without one this is ``add_entry``. Raises as that does, and as the store's ``write_shards``.
+        """
+        store = self.data_store
+        if store is None:
+            return self.add_entry(ds, name=name, schema_ref=schema_ref, metadata=metadata)
+        check_dataset_name(name)
+        metadata = ds.metadata if metadata is None else metadata
+        _packed(metadata)
+        self.ping()
+        facts: list[ShardFacts] | None = None
+        write_with_facts = getattr(store, "write_shards_with_facts", None)
+        if write_with_facts is None:
+            urls = store.write_shards(ds, prefix=name)
+        else:
+            facts = cast("list[ShardFacts]", write_with_facts(ds, prefix=name))
+            urls = [shard.url for shard in facts]
+        try:
+            return self._register(ds, urls, name, schema_ref, metadata, store=store, facts=facts)
+        except BaseException:
+            remove = getattr(store, "remove_shards", None)
+            if remove is not None:
+                remove(urls)
+            raise
+
+    def register(
+        self, entry: LocalDatasetEntry, *, claims: Iterable[ShardFacts] | None = None
+    ) -> LocalDatasetEntry:
+        """Keep an entry as the current one of its name, with what is known of its shards; the entry.
+
+        Raises:
+            DatasetNameError, MetadataError, StorageError: as ``add_entry``.
+        """
+        check_dataset_name(entry.name)
+        for url in entry.data_urls:
+            refuse_credentials(url)
+        stored = StoredEntry(entry.schema_ref, entry.data_urls, _packed(entry.metadata))
+        with self._reaching():
+            self._registry.insert(entry.name, entry.cid, stored, claims)
+        return entry
+
+    def get_entry(self, cid: str) -> LocalDatasetEntry:
+        """The entry of a CID, current or not; ``EntryNotFoundError`` (a ``KeyError``) where there is none.
+
+        Where several names have the same data, it has the name that was written last.
+        """
+        with self._reaching():
+            entry = self._registry.by_cid(cid)
+        if entry is None:
+            raise EntryNotFoundError(
+                f"The index at {address(self.redis)} has no entry {cid}. list_datasets() shows what it has.",
+                ref=cid,
+            )
+        return entry
+
+    def get_entry_by_name(self, name: str) -> LocalDatasetEntry:
+        """The newest entry of a name; ``EntryNotFoundError`` (a ``KeyError``) where there is none.
+
+        A name that is not known yet is looked for among the entries and labels of other programs.
+        """
+        with self._reaching():
+            entry = self._registry.current(name)
+            if entry is None:
+                self._registry.adopt_all()
+                entry = self._registry.current(name) or self._labelled(name)
+        if entry is None:
+            raise EntryNotFoundError(
+                f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "
+                "or LocalIndex.add_entry(); list_datasets() shows what is there.",
+                ref=name,
+            )
+        return entry
+
+    def get_dataset(self, ref: str) -> LocalDatasetEntry:
+        """The entry of a name or a CID; ``EntryNotFoundError`` (a ``KeyError``) where there is none."""
+        try:
+            return self.get_entry_by_name(ref)
+        except EntryNotFoundError as error:
+            try:
+                return self.get_entry(ref)
+            except EntryNotFoundError:
+                raise error from None
+
+    @property
+    def entries(self) -> Iterator[LocalDatasetEntry]:
+        """Every entry of every name, older versions too; a damaged one is left out with a warning."""
+        with self._reaching():
+            self._registry.adopt_all()
+            yield from self._registry.versions()
+
+    @property
+    def all_entries(self) -> list[LocalDatasetEntry]:
+        """``entries`` as a list."""
+        return list(self.entries)
+
+    def list_datasets(self) -> list[LocalDatasetEntry]:
+        """The newest entry of every name, by name; a damaged one is left out with a warning."""
+        with self._reaching():
+            self._registry.adopt_all()
+            return list(self._registry.currents())
+
+    def scan_foreign(self, cursor: int = 0, count: int = SCAN_COUNT) -> tuple[int, list[LocalDatasetEntry]]:
+        """One step of a look at what other programs wrote: at about ``count`` keys.
+
+        Returns:
+            The cursor for the next step, 0 after the last one, and the entries that were not known; they
+            are indexed now, each as the current one of its name.
+        """
+        with self._reaching():
+            return self._registry.scan_foreign(cursor, count)
+
+    def publish_schema(self, sample_type: type, *, version: str = "1.0.0", description: str | None = None) -> str:
+        """Keep the schema of a sample type; its reference, ``local://schemas/{module.Class}@{version}``.
+
+        The same fields once more give the same reference.
+
+        Args:
+            sample_type: A class made with ``@packable``.
+            version: A semantic version.
+            description: For people; None: the class's docstring, or what was given before.
+
+        Raises:
+            SchemaConflictError: this class and version is there with other fields; nothing was written.
+            SchemaError: the class cannot be described.
+        """
+        record = schema_of(sample_type, version=version, description=description)
+        with self._reaching():
+            return schemas.publish(self.redis, record, describe=description is not None)
+
+    def get_schema(self, ref: str) -> dict[str, Any]:
+        """The schema record of a reference; ``SchemaNotFoundError`` (a ``KeyError``) where there is none."""
+        with self._reaching():
+            return schemas.get(self.redis, ref)
+
+    def list_schemas(self) -> list[dict[str, Any]]:
+        """All schema records, each once."""
+        with self._reaching():
+            return schemas.listing(self.redis)
+
+    def decode_schema(self, ref: str) -> type:
+        """A sample type rebuilt from a schema; raises ``SchemaError`` where it cannot be, and as ``get_schema``."""
+        return decode(self.get_schema(ref))
+
+    def shard_claims(self, entry_cid: str) -> dict[str, ShardFacts]:
+        """What the shards of an entry held when first seen, by URL (patterns expanded)."""
+        with self._reaching():
+            return claims.read(self.redis, entry_cid)
+
+    def record_claims(self, entry_cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
+        """Keep facts of shards; the first digest of each stands. All claims that stand afterwards."""
+        with self._reaching():
+            return claims.record(self.redis, entry_cid, facts)
+
+    def ping(self) -> None:
+        """Raises where Redis cannot be used, before anything else is begun."""
+        with self._reaching():
+            self.redis.ping()
+
+    def __repr__(self) -> str:
+        return f"LocalIndex({address(self.redis)})"
+
+    def _register(
+        self,
+        ds: Dataset[Any],
+        urls: list[str],
+        name: str,
+        schema_ref: str | None,
+        metadata: dict[Any, Any] | None,
+        *,
+        store: Any,
+        facts: list[ShardFacts] | None = None,
+    ) -> LocalDatasetEntry:
+        entry = LocalDatasetEntry(
+            name,
+            schema_ref_of(ds.sample_type) if schema_ref is None else schema_ref,
+            urls,
+            ds.metadata if metadata is None else metadata,
+            data_store=store,
+        )
+        return self.register(entry, claims=facts)
+
+    def _labelled(self, name: str) -> LocalDatasetEntry | None:
+        """The entry that a label of another program names, under that name."""
+        cid = labels.resolve(self.redis, name)
+        entry = None if cid is None else self._registry.by_cid(cid)
+        return None if entry is None else replace(entry, name=name)
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        return reaching(self.redis)
+
+
+def _packed(metadata: dict[Any, Any] | None) -> bytes | None:
+    return None if metadata is None else pack(metadata)

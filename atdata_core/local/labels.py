@@ -1,0 +1,40 @@
+"""Labels as upstream 0.7 keeps them: other names for an entry, with or without a version."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def label_key(name: str, version: str = "") -> str:
+    """Upstream's hash of a label: cid, name, version."""
+    return f"Label:{name}@{version}"
+
+
+def resolve(redis: Any, name: str) -> str | None:
+    """The CID that a label names: of the label without a version, else of the highest version."""
+    cid = redis.hget(label_key(name), "cid")
+    if cid is not None:
+        return cid.decode()
+    prefix = label_key(name)
+    found: list[tuple[list[tuple[int, int, str]], str]] = []
+    for key in redis.scan_iter(match=_escaped(prefix) + "*", count=1000, _type="hash"):
+        owner, cid = redis.hmget(key, ["name", "cid"])
+        if cid is not None and owner == name.encode():
+            found.append((_version_order(key.decode().removeprefix(prefix)), cid.decode()))
+    return max(found)[1] if found else None
+
+
+def _escaped(text: str) -> str:
+    """Text that a Redis pattern takes literally."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
+
+
+def _version_order(version: str) -> list[tuple[int, int, str]]:
+    """Sorts 10.0 after 9.0, and 1.0.0 after 1.0.0-rc.1."""
+    release, _, pre = version.partition("-")
+    return [_part(part) for part in release.split(".")] + [(0, 0, pre) if pre else (2, 0, "")]
+
+
+def _part(part: str) -> tuple[int, int, str]:
+    return (1, int(part), "") if part.isascii() and part.isdigit() else (1, -1, part)

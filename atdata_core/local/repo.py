@@ -1,0 +1,148 @@
+"""``Repo``: samples into S3, and the entry that names them into the index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from ..access.upload import S3Upload
+from ..dataset import Dataset
+from ..errors import StorageError
+from ..metadata import pack
+from ..names import check_dataset_name
+from ..protocols import ShardFacts
+from ..schema import schema_ref_of
+from .entry import LocalDatasetEntry
+from .index import LocalIndex
+from .s3 import S3DataStore
+from .writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
+
+T = TypeVar("T")
+
+
+class Repo:
+    """A place in S3 where datasets are kept, and the index that knows them.
+
+    Attributes:
+        hive_path: ``{bucket}/{prefix}``; all shards lie there.
+        data_store: The bucket with its credentials.
+        index: The index.
+    """
+
+    def __init__(
+        self,
+        *,
+        s3_credentials: Mapping[str, Any] | str | os.PathLike[str],
+        hive_path: str | os.PathLike[str],
+        redis: Any = None,
+    ) -> None:
+        """Name the place; nothing is sent yet.
+
+        Args:
+            s3_credentials: A dict, or the path of a ``.env`` file, with ``AWS_ACCESS_KEY_ID``,
+                ``AWS_SECRET_ACCESS_KEY``, and ``AWS_ENDPOINT`` where it is not AWS itself.
+            hive_path: The bucket and a path in it, such as ``datasets-bucket/features``.
+            redis: As ``LocalIndex`` takes it.
+
+        Raises:
+            CredentialsError: no such file, or a key is missing.
+            StorageError: a hive path without a bucket, or one that would be read as a pattern.
+        """
+        path = str(hive_path).removeprefix("s3://").strip("/")
+        if not path or any(mark in path for mark in ("{", "}", "\\", "::")):
+            raise StorageError(
+                f"hive_path {str(hive_path)!r} names no place in S3. Give a bucket and a path without braces "
+                "or backslashes, such as datasets-bucket/features.",
+                urls=[],
+            )
+        bucket, _, prefix = path.partition("/")
+        self.hive_path = path
+        self.data_store = S3DataStore(s3_credentials, bucket=bucket, prefix=prefix)
+        self.index = LocalIndex(redis)
+
+    def insert(
+        self,
+        ds: Dataset[T],
+        *,
+        name: str,
+        schema_ref: str | None = None,
+        cache_local: bool = False,
+        maxcount: int = MAX_COUNT,
+        maxsize: int = MAX_SIZE,
+    ) -> tuple[LocalDatasetEntry, Dataset[T]]:
+        """Store a dataset's samples and metadata, and register it under a name.
+
+        What every shard holds (size, digests, samples) is recorded with the entry.
+
+        Args:
+            ds: The dataset; its samples keep their keys.
+            name: 1 to 200 bytes of UTF-8, see ``atdata_core.names``.
+            schema_ref: Where the schema is found; None: version 1.0.0 of the sample type.
+            cache_local: Write each shard to a temporary file before it is sent.
+            maxcount: Samples to a shard.
+            maxsize: Bytes after which the next shard begins.
+
+        Returns:
+            The entry, and the dataset as it was stored.
+
+        Raises:
+            DatasetNameError, MetadataError: they cannot be kept.
+            ShardMissingError: there is no such bucket, or a shard of ``ds`` is not there.
+            SampleError, ShardCorruptError: a sample or shard of ``ds`` cannot be read.
+            ServiceError: Redis or S3 failed. In each case nothing is left behind.
+        """
+        check_dataset_name(name)
+        metadata = ds.metadata
+        packed = None if metadata is None else pack(metadata)
+        self.index.ping()
+        store, stem = self.data_store, str(uuid4())
+        shards = write_dataset(
+            ds,
+            store.endpoint,
+            store.bucket,
+            lambda number: self._key(f"atdata--{stem}--{number:06d}.tar"),
+            maxcount=maxcount,
+            maxsize=maxsize,
+            cache_local=cache_local,
+        )
+        metadata_key = self._key(f"metadata/atdata-metadata--{stem}.msgpack")
+        try:
+            if packed is not None:
+                with S3Upload(store.endpoint, store.bucket, metadata_key) as upload:
+                    upload.write(packed)
+                    upload.commit()
+            entry = LocalDatasetEntry(
+                name,
+                schema_ref_of(ds.sample_type) if schema_ref is None else schema_ref,
+                [_pattern(shards)],
+                metadata,
+                data_store=store,
+            )
+            self.index.register(entry, claims=shards)
+        except BaseException:
+            written = [shard.url.removeprefix(f"s3://{store.bucket}/") for shard in shards]
+            remove(store.endpoint, store.bucket, [*written, metadata_key])
+            raise
+        stored = Dataset[ds.sample_type](
+            entry.data_urls[0],
+            metadata_url=None if packed is None else f"s3://{store.bucket}/{metadata_key}",
+            data_store=store,
+        )
+        return entry, stored
+
+    def __repr__(self) -> str:
+        return f"Repo({self.hive_path!r}, {self.index!r})"
+
+    def _key(self, name: str) -> str:
+        return f"{self.data_store.prefix}/{name}" if self.data_store.prefix else name
+
+
+def _pattern(shards: list[ShardFacts]) -> str:
+    """One URL for all shards, numbered in braces as upstream writes them."""
+    first = shards[0].url
+    if len(shards) == 1:
+        return first
+    stem = first.removesuffix("000000.tar")
+    return f"{stem}{{000000..{len(shards) - 1:06d}}}.tar"

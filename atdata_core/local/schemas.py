@@ -1,0 +1,154 @@
+"""Schemas in Redis, under the keys of both of upstream's layouts.
+
+``LocalSchema:{module.Class}@{version}`` and ``LocalSchema:{Class}@{version}`` hold the same JSON, so that
+either version's reader finds it. The long key is ours; the short one belongs to whoever came first.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import SchemaConflictError, SchemaError, SchemaNotFoundError
+from ..schema import SchemaRef, compare, from_field_list, full_name, parse_schema_ref, schema_ref
+
+PREFIX = "LocalSchema:"
+
+
+def publish(redis: Any, record: dict[str, Any], *, describe: bool) -> str:
+    """Keeps a schema record; its reference.
+
+    The same fields once more change nothing but, with ``describe``, the description.
+
+    Raises:
+        SchemaConflictError: the same name and version is there with other fields; nothing was written.
+    """
+    long, short = _keys(record)
+
+    def write(pipe: Any) -> None:
+        known, shared = _read(pipe.get(long), long), _read(pipe.get(short), short)
+        owner = None if shared is None else shared.get("module")
+        # A short key without a module may serve other modules' references too: it stays as it is.
+        keys = [long, short] if shared is None or owner == record["module"] else [long]
+        if owner not in (None, record["module"]):
+            shared = None
+        standing = [each for each in (known, shared) if each is not None]
+        for each in standing:
+            _refuse_conflict(each, record)
+        first: Mapping[str, Any] = standing[0] if standing else record
+        kept = {**record, "createdAt": first.get("createdAt") or record["createdAt"]}
+        if standing and not describe:
+            kept["description"] = first.get("description")
+        pipe.multi()
+        for key in keys:
+            pipe.set(key, json.dumps(kept))
+
+    # Watches both keys, and starts over where somebody else wrote one of them meanwhile.
+    redis.transaction(write, long, short)
+    return schema_ref(record)
+
+
+def get(redis: Any, ref: str) -> dict[str, Any]:
+    """The schema record of a reference, in any form.
+
+    Raises:
+        SchemaNotFoundError: there is none.
+        SchemaError: the reference or the record is not what it should be.
+    """
+    wanted = parse_schema_ref(ref)
+    short = f"{PREFIX}{wanted.name}@{wanted.version}"
+    if wanted.module is None:
+        found = _read(redis.get(short), short)
+    else:
+        long = f"{PREFIX}{wanted.module}.{wanted.name}@{wanted.version}"
+        of_long, of_short = redis.mget(long, short)
+        found = _read(of_long, long)
+        if found is None:
+            found = _read(of_short, short)
+            # Other programs do not say whose class it is.
+            if found is not None and found.get("module") not in (None, wanted.module):
+                found = None
+    if found is None:
+        raise SchemaNotFoundError(_missing(wanted, ref), ref=ref)
+    return found
+
+
+def listing(redis: Any) -> list[dict[str, Any]]:
+    """All schema records, each once, by name and version; a damaged one is left out with a warning."""
+    keys = sorted({key.decode() for key in redis.scan_iter(match=PREFIX + "*", count=1000)})
+    values: list[bytes | None] = redis.mget(keys) if keys else []
+    records: dict[str, dict[str, Any]] = {}
+    without_module: list[dict[str, Any]] = []
+    for key, value in zip(keys, values, strict=True):
+        try:
+            record = _read(value, key)
+        except SchemaError as error:
+            warnings.warn(f"A schema is left out: {error}", stacklevel=3)
+            continue
+        if record is None:
+            continue
+        if record.get("module") is None:
+            without_module.append(record)
+        else:
+            records[schema_ref(record)] = record
+    for record in without_module:
+        twins = (
+            each
+            for each in records.values()
+            if (each["name"], each["version"]) == (record["name"], record["version"])
+        )
+        if not any(compare(each, record) == [] for each in twins):
+            records[schema_ref(record)] = record
+    return sorted(records.values(), key=lambda record: (record["name"], record["version"], full_name(record)))
+
+
+def _refuse_conflict(standing: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    differing = compare(standing, record)
+    if differing:
+        raise SchemaConflictError(
+            f"The index already has {full_name(record)} in version {record['version']} with other fields: "
+            f"{', '.join(differing)} differ. Publish the changed class under a new version: "
+            f"publish_schema({record['name']}, version=...).",
+            name=full_name(record),
+            version=record["version"],
+            fields=differing,
+        )
+
+
+def _keys(record: Mapping[str, Any]) -> tuple[str, str]:
+    version = record["version"]
+    return f"{PREFIX}{full_name(record)}@{version}", f"{PREFIX}{record['name']}@{version}"
+
+
+def _read(value: bytes | None, key: str) -> dict[str, Any] | None:
+    """A record of Redis; an older key names the module that its record does not."""
+    if value is None:
+        return None
+    named, _, version = key.removeprefix(PREFIX).rpartition("@")
+    module, _, name = named.rpartition(".")
+    try:
+        data = json.loads(value)
+        return from_field_list(
+            data["fields"],
+            name=data.get("name") or name,
+            version=data.get("version") or version,
+            description=data.get("description"),
+            created_at=data.get("createdAt"),
+            module=data.get("module") or module or None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, SchemaError):
+            raise
+        raise SchemaError(
+            f"{key} in Redis is no schema record ({type(error).__name__}). Publish the schema again.",
+            ref=key,
+        ) from None
+
+
+def _missing(wanted: SchemaRef, ref: str) -> str:
+    return (
+        f"The index has no schema {ref}. Publish it first: "
+        f"index.publish_schema({wanted.name}, version={wanted.version!r})."
+    )
