@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -244,6 +245,8 @@ class Session:
                     transport=self._transport,
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
+                # Nobody closes a client: its connections end with it.
+                weakref.finalize(self, self._http.close)
             return self._http
 
     # -- atproto underneath -----------------------------------------------------------------------
@@ -253,7 +256,9 @@ class Session:
         from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
 
         timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
-        client = Client(self.base_url, request=Request(timeout=timeout, transport=self._transport))
+        request = Request(timeout=timeout, transport=self._transport)
+        weakref.finalize(self, request.close)
+        client = Client(self.base_url, request=request)
         # A service whose DID documents name an unreachable or private PDS is still asked where it is.
         client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
         return client

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-import libipld
-
 from atdata_core.atmosphere.names import ENTRY, LABEL
+from atdata_core.cid import dag_cbor
 from atdata_core.errors import PreflightError
 
 _ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
@@ -31,7 +30,7 @@ def identity_tid(*parts: str) -> str:
 
     60 bits of the SHA-256 of the DAG-CBOR list of ``parts``: 50 as microseconds, 10 as clock id.
     """
-    digest = hashlib.sha256(libipld.encode_dag_cbor(list(parts))).digest()
+    digest = hashlib.sha256(dag_cbor(parts)).digest()
     # The top 4 of 64 bits stay zero: the sign bit, and the 3 that keep the time below 2**50 us.
     number = int.from_bytes(digest[:8], "big") >> 4
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
