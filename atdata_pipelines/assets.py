@@ -1,0 +1,282 @@
+"""The four stages of a promotion as assets, one partition per dataset.
+
+Nothing passes through an IO manager: a stage reads what it needs from the ledger, and works it out again
+where the ledger has nothing for this entry. So each of them can be rerun alone.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from atdata_core.promotion import copy, inventory, publish, schema
+from atdata_core.promotion.draft import check_all
+from atdata_core.promotion.ledger import Ledger, ledger_of
+from atdata_core.promotion.values import Values
+
+from . import metadata
+from .partitions import datasets
+from .previews import preview_of
+from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
+from .retries import POLICY, dagster_failures
+
+if TYPE_CHECKING:
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
+
+GROUP = "promotion"
+RECORD = "atmosphere_record"
+PROGRESS_EVERY = 2.0
+
+
+class PromotionConfig(dg.Config):
+    """What a person can say about a dataset when it is published."""
+
+    name: str | None = Field(
+        default=None, description="Name to publish under; empty (null): the dataset's own name."
+    )
+    description: str | None = Field(
+        default=None,
+        description='Null: the last one given, else that of the entry\'s metadata. "" clears it.',
+    )
+    tags: list[str] | None = Field(
+        default=None, description="Null: the last ones given, else those of the entry's metadata. [] clears them."
+    )
+    license: str | None = Field(
+        default=None,
+        description="An SPDX identifier such as CC-BY-4.0. Null: the last one given, else that of the entry's "
+        'metadata. "" clears it.',
+    )
+
+    def values(self) -> Values:
+        """The values, for a stage."""
+        return Values.of(self.description, self.tags, self.license)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The dataset of a partition, and where its shards are copied to."""
+
+    entry: "LocalDatasetEntry"
+    index: "LocalIndex"
+    ledger: Ledger
+    store: Any
+
+    @classmethod
+    def of(
+        cls, name: str, redis: RedisResource, s3: ShardS3Resource, destination: DestinationResource
+    ) -> "Subject":
+        """Look a dataset up; ``EntryNotFoundError`` where the index has none of that name."""
+        index = redis.index()
+        reading = s3.endpoint()
+        entry = replace(index.get_entry_by_name(name), data_store=reading)
+        return cls(entry, index, ledger_of(index), destination.store(reading))
+
+    def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+        """Look at every shard."""
+        return inventory.take_inventory(
+            self.entry, self.index, self.ledger, destination=self.store, progress=progress
+        )
+
+    def known_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+        """The inventory of the stage before, from the ledger; a new one where it has none."""
+        return inventory.recall_inventory(self.entry, self.ledger) or self.take_inventory(progress)
+
+    def known_copies(self, progress: inventory.Progress) -> copy.CopiedShards:
+        """The copies of the stage before, from the ledger; made anew where it has none."""
+        known = copy.recall_copies(self.entry, self.ledger, self.store)
+        return known or self.copy_shards(progress)
+
+    def copy_shards(self, progress: inventory.Progress) -> copy.CopiedShards:
+        """Bring every shard to its destination, or see that it stays."""
+        return copy.copy_shards(
+            self.entry,
+            self.known_inventory(progress),
+            self.index,
+            self.ledger,
+            data_store=self.store,
+            progress=progress,
+        )
+
+
+@dg.asset(
+    partitions_def=datasets,
+    group_name=GROUP,
+    kinds={"redis", "s3"},
+    code_version=inventory.CODE_VERSION,
+    retry_policy=POLICY,
+)
+def local_dataset(
+    context: dg.AssetExecutionContext, redis: RedisResource, s3: ShardS3Resource, destination: DestinationResource
+) -> dg.MaterializeResult:
+    """The shards of a dataset, with their digests; what changed without a word is refused here."""
+    with dagster_failures():
+        subject = Subject.of(context.partition_key, redis, s3, destination)
+        context.instance.add_run_tags(context.run_id, {"dataset": subject.entry.name})
+        found = subject.take_inventory(_progress(context, "looked at"))
+        for warning in found.warnings:
+            context.log.warning(warning)
+        shown = preview_of(subject.entry, subject.index, found, subject.store)
+        context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {_count(found.samples)} samples")
+    return _result(
+        found.cid,
+        {
+            "schema": found.schema_ref,
+            "dagster/column_schema": metadata.of_fields(found.schema),
+            **metadata.of_shards(found.shards, found.looks),
+            "preview": dg.MetadataValue.md(shown),
+        },
+    )
+
+
+@dg.asset(
+    partitions_def=datasets,
+    deps=[local_dataset],
+    group_name=GROUP,
+    kinds={"atproto"},
+    code_version=schema.CODE_VERSION,
+    retry_policy=POLICY,
+)
+def published_schema(
+    context: dg.AssetExecutionContext,
+    redis: RedisResource,
+    s3: ShardS3Resource,
+    destination: DestinationResource,
+    atproto: AtprotoResource,
+) -> dg.MaterializeResult:
+    """The schema record of the dataset's samples, found or written once all records are known to be good."""
+    with dagster_failures():
+        subject = Subject.of(context.partition_key, redis, s3, destination)
+        found = subject.known_inventory(_progress(context, "looked at"))
+        client = atproto.client()
+        asked = _asked(context)
+        check_all(
+            subject.entry,
+            found,
+            client.did,
+            subject.ledger,
+            data_store=subject.store,
+            name=asked.name,
+            values=asked.values(),
+        )
+        published = schema.publish_schema(found.schema, client, subject.ledger)
+        context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
+    return _result(
+        found.cid,
+        {
+            **metadata.of_record(published.uri, client.base_url),
+            "record_cid": published.cid,
+            "change": "created" if published.created else "reused",
+            "dagster/column_schema": metadata.of_fields(found.schema),
+        },
+    )
+
+
+@dg.asset(
+    partitions_def=datasets,
+    deps=[published_schema],
+    group_name=GROUP,
+    kinds={"s3"},
+    code_version=copy.CODE_VERSION,
+    retry_policy=POLICY,
+)
+def copied_shards(
+    context: dg.AssetExecutionContext, redis: RedisResource, s3: ShardS3Resource, destination: DestinationResource
+) -> dg.MaterializeResult:
+    """The shards where strangers will read them, each seen there with its digest."""
+    with dagster_failures():
+        subject = Subject.of(context.partition_key, redis, s3, destination)
+        copies = subject.copy_shards(_progress(context, "at their destination"))
+        if copies.destination is None:
+            context.log.info("shards stay where they are")
+        else:
+            context.log.info(f"{copies.copied} of {len(copies.shards)} shards copied to {copies.destination}")
+    return _result(
+        copies.cid,
+        {
+            "destination": copies.destination or "where they are",
+            "copied": copies.copied,
+            "bytes_written": copies.bytes_written,
+            **metadata.of_shards(copies.shards, copies.proofs),
+        },
+    )
+
+
+@dg.asset(
+    partitions_def=datasets,
+    deps=[copied_shards],
+    group_name=GROUP,
+    kinds={"atproto"},
+    code_version=publish.CODE_VERSION,
+    retry_policy=POLICY,
+)
+def atmosphere_record(
+    context: dg.AssetExecutionContext,
+    config: PromotionConfig,
+    redis: RedisResource,
+    s3: ShardS3Resource,
+    destination: DestinationResource,
+    atproto: AtprotoResource,
+) -> dg.MaterializeResult:
+    """The entry record that names the shards, and the label that points at it."""
+    with dagster_failures():
+        subject = Subject.of(context.partition_key, redis, s3, destination)
+        progress = _progress(context, "at their destination")
+        client = atproto.client()
+        copies = subject.known_copies(progress)
+        kept_schema = schema.publish_schema(subject.known_inventory(progress).schema, client, subject.ledger)
+        record = publish.publish_record(
+            subject.entry,
+            copies,
+            kept_schema.uri,
+            subject.index,
+            client,
+            subject.ledger,
+            name=config.name,
+            values=config.values(),
+        )
+        context.instance.add_run_tags(context.run_id, {"at_uri": record.uri})
+        context.log.info(f"{record.change} {record.uri}")
+    return _result(
+        copies.cid,
+        {
+            **metadata.of_record(record.uri, client.base_url),
+            "record_cid": record.cid,
+            "change": record.change,
+            "schema": kept_schema.uri,
+            "label": record.label_uri or record.note or "none",
+            "label_change": record.label_change,
+            **metadata.of_shards(copies.shards, copies.proofs),
+        },
+    )
+
+
+STAGES = (local_dataset, published_schema, copied_shards, atmosphere_record)
+
+
+def _asked(context: dg.AssetExecutionContext) -> PromotionConfig:
+    """What this run will say to the last stage, so that an early one can refuse it before anything is written."""
+    ops: Any = context.run.run_config.get("ops", {})
+    return PromotionConfig(**ops.get(RECORD, {}).get("config", {}))
+
+
+def _result(cid: str, shown: dict[str, Any]) -> dg.MaterializeResult:
+    return dg.MaterializeResult(metadata={"entry_cid": cid, **shown}, data_version=dg.DataVersion(cid))
+
+
+def _progress(context: dg.AssetExecutionContext, what: str) -> inventory.Progress:
+    """Says in the log how far a stage with many shards is, at most every ``PROGRESS_EVERY`` seconds."""
+    said = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_EVERY:
+            said = time.monotonic()
+            context.log.info(f"{done} of {total} shards {what}")
+
+    return report
+
+
+def _count(samples: int | None) -> str:
+    return "an unknown number of" if samples is None else f"{samples:,}"

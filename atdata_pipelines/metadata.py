@@ -1,0 +1,91 @@
+"""What a person sees on a materialisation. No key, password or signed URL is ever in it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+
+from atdata_core.protocols import ShardFacts
+from atdata_core.urls import displayed
+
+SHARDS_SHOWN = 100
+VIEWER = "https://pdsls.dev/"
+"""Shows any public record by its at-uri."""
+
+_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("url", "string"),
+        dg.TableColumn("bytes", "int"),
+        dg.TableColumn("samples", "int"),
+        dg.TableColumn("sha256", "string", description="First 16 of 64 digits"),
+        dg.TableColumn("known", "string", description="How the digest is known"),
+    ]
+)
+
+
+def of_shards(shards: Sequence[ShardFacts], known: Sequence[str]) -> dict[str, Any]:
+    """Totals, and a row per shard; of very many the first."""
+    counts = [shard.samples for shard in shards]
+    metadata: dict[str, Any] = {
+        "shards": len(shards),
+        "bytes": sum(shard.size for shard in shards),
+        "shard_table": dg.TableMetadataValue(
+            records=[
+                dg.TableRecord(
+                    {
+                        "url": displayed(shard.url),
+                        "bytes": shard.size,
+                        "samples": shard.samples,
+                        "sha256": shard.sha256[:16],
+                        "known": how,
+                    }
+                )
+                for shard, how in list(zip(shards, known, strict=True))[:SHARDS_SHOWN]
+            ],
+            schema=_COLUMNS,
+        ),
+    }
+    if len(shards) > SHARDS_SHOWN:
+        metadata["shard_table_shows"] = f"the first {SHARDS_SHOWN} of {len(shards)} shards"
+    if None not in counts:
+        metadata["dagster/partition_row_count"] = sum(count for count in counts if count is not None)
+    return metadata
+
+
+def of_fields(schema: Mapping[str, Any]) -> dg.TableSchema:
+    """The fields of a local schema record as the columns that Dagster shows."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                field["name"],
+                _type_name(field["fieldType"]),
+                constraints=dg.TableColumnConstraints(nullable=bool(field.get("optional"))),
+            )
+            for field in schema["fields"]
+        ]
+    )
+
+
+def of_record(uri: str, service: str) -> dict[str, Any]:
+    """An at-uri; with a link to look at it, where strangers reach the service."""
+    metadata: dict[str, Any] = {"at_uri": uri}
+    if _is_public(service):
+        metadata["record"] = dg.MetadataValue.url(VIEWER + uri)
+    return metadata
+
+
+def _type_name(kind: Any) -> str:
+    if not isinstance(kind, Mapping):
+        return str(kind)
+    name = str(kind.get("primitive") or kind.get("$type", "").rpartition("#")[2] or "unknown")
+    if "dtype" in kind:
+        return f"{name}[{kind['dtype']}]"
+    return f"{name}[{_type_name(kind['items'])}]" if "items" in kind else name
+
+
+def _is_public(service: str) -> bool:
+    host = urlsplit(service).hostname or ""
+    return (
+        "." in host and not host.replace(".", "").isdigit() and not host.endswith((".test", ".local", ".localhost"))
+    )

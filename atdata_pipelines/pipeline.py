@@ -1,0 +1,24 @@
+"""The whole pipeline as Dagster definitions."""
+
+import dagster as dg
+
+from .assets import STAGES
+from .automation import new_datasets, nightly_promotion
+from .jobs import promote
+from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
+
+
+def promotion_definitions() -> dg.Definitions:
+    """Assets, job, sensor and schedule, with resources that read the environment."""
+    return dg.Definitions(
+        assets=STAGES,
+        jobs=[promote],
+        sensors=[new_datasets],
+        schedules=[nightly_promotion],
+        resources={
+            "redis": RedisResource(),
+            "s3": ShardS3Resource(),
+            "destination": DestinationResource(),
+            "atproto": AtprotoResource(),
+        },
+    )

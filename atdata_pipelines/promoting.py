@@ -1,0 +1,158 @@
+"""Promotion of named datasets through Dagster, in this process, with a word on each step as it happens."""
+
+import difflib
+import logging
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import dagster as dg
+
+from atdata_core.errors import AtdataError, EntryNotFoundError
+
+from .assets import RECORD, STAGES, PromotionConfig
+from .jobs import JOB, run_config
+from .partitions import add_keys
+from .pipeline import promotion_definitions
+from .resources import AtprotoResource, RedisResource
+
+WIDTH = max(len(stage.key.to_user_string()) for stage in STAGES) + 2
+NEAR = 3
+
+
+def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool = False) -> dict[str, str]:
+    """Promote datasets one after the other; those that failed, with the reason.
+
+    Progress goes to stderr, one line ``NAME: CHANGE AT-URI`` per dataset to stdout.
+
+    Raises:
+        AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
+    """
+    job = promotion_definitions().resolve_job_def(JOB)
+    config = run_config(PromotionConfig(**said))
+    if not verbose:
+        config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
+    index = RedisResource().index()
+    _log_in()
+    failed: dict[str, str] = {}
+    with _instance() as instance:
+        for name in dict.fromkeys(names):
+            click.echo(name, err=True)
+            try:
+                index.get_entry_by_name(name)
+                add_keys(instance, [name])
+                uri, change = _promote(job, instance, name, config)
+            except EntryNotFoundError as error:
+                failed[name] = _line(error.message + _near(name, index))
+            except AtdataError as error:
+                failed[name] = _line(error.message)
+            except dg.Failure as error:
+                failed[name] = _line(error.description or "the run failed")
+            else:
+                click.echo(f"{name}: {change} {uri}")
+            if name in failed:
+                click.echo(f"  failed: {failed[name]}", err=True)
+    return failed
+
+
+def _promote(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, name: str, config: dict[str, Any]
+) -> tuple[str, str]:
+    """At-uri of the record, and what happened to it; ``Failure`` with the reason."""
+    run_id = str(uuid.uuid4())
+    instance.add_event_listener(run_id, _Steps())
+    result = job.execute_in_process(
+        run_config=config,
+        instance=instance,
+        partition_key=name,
+        raise_on_error=False,
+        run_id=run_id,
+        tags={"dataset": name},
+    )
+    if not result.success:
+        raise dg.Failure(_reason(result))
+    shown = result.asset_materializations_for_node(RECORD)[0].metadata
+    return str(shown["at_uri"].value), str(shown["change"].value)
+
+
+class _Steps:
+    """Prints what the stages of a run say."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def __call__(self, event: dg.EventLogEntry) -> None:
+        step = event.dagster_event
+        if step is None:
+            if event.level >= logging.INFO and event.step_key:
+                self._say(event.user_message)
+        elif step.event_type == dg.DagsterEventType.STEP_START:
+            self._end()
+            click.echo(f"  {step.step_key or '':{WIDTH}}", nl=False, err=True)
+            self._begun = True
+        elif step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            retry: Any = step.event_specific_data
+            self._say(f"{_root(retry.error)} Trying again.")
+        elif step.event_type in (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE):
+            self._end()
+
+    def _say(self, message: str) -> None:
+        click.echo(message if self._begun else f"  {'':{WIDTH}}{message}", err=True)
+        self._begun = False
+
+    def _end(self) -> None:
+        if self._begun:
+            click.echo(err=True)
+        self._begun = False
+
+
+@contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
+    if os.environ.get("DAGSTER_HOME"):
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    else:
+        click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+
+
+def _log_in() -> None:
+    """Find out once, not for each dataset, that an account cannot be used: a PDS counts attempts."""
+    try:
+        AtprotoResource().client()
+    except AtdataError as error:
+        if not error.transient:
+            raise
+
+
+def _near(name: str, index: Any) -> str:
+    near = difflib.get_close_matches(name, [entry.name for entry in index.list_datasets()], NEAR, 0.5)
+    return f" Near it: {', '.join(near)}." if near else ""
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return data.user_failure_data.description
+            return _root(data.error)
+    failed = [event for event in result.all_events if event.is_failure]
+    return _root(failed[-1].job_failure_data.error) if failed else "the run failed"
+
+
+def _root(error: Any) -> str:
+    """The message of the error that began it, without the name of its class."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return "the run failed"
+    return error.message.partition(": ")[2].strip() or error.message.strip()
+
+
+def _line(message: str) -> str:
+    return " ".join(message.split())

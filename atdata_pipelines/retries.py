@@ -1,0 +1,98 @@
+"""Which failures are worth another attempt, said in Dagster's words.
+
+What can pass (a timeout, 429, 5xx, a dropped connection) is retried by the policy of the stage, after the
+time that the service asks for where it asks for one. What cannot pass fails at once, with the reason on
+the run instead of a stack trace.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from atdata_core.errors import AtdataError
+from atdata_core.urls import displayed
+
+MAX_RETRIES = 3
+LONGEST_WAIT = 15 * 60
+"""Seconds that a run waits at most because a service asks for it; a later run is cheaper than a long one."""
+
+POLICY = dg.RetryPolicy(
+    max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+@contextmanager
+def dagster_failures() -> Iterator[None]:
+    """Turns what a stage raises into what Dagster should do about it.
+
+    Raises:
+        RetryRequested: It will pass, and the service said when.
+        Failure: It will not pass; Dagster does not try again.
+        Exception: Anything else that can pass comes through as it is, for the stage's retry policy.
+    """
+    try:
+        yield
+    except (dg.Failure, dg.RetryRequested):
+        raise
+    except Exception as error:
+        if not can_pass(error):
+            raise failure_of(error) from error
+        wait = error.facts.get("retry_after") if isinstance(error, AtdataError) else None
+        if wait:
+            raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=min(float(wait), LONGEST_WAIT)) from error
+        raise
+
+
+def can_pass(error: Exception) -> bool:
+    """Whether the same call can succeed later without anybody mending anything."""
+    if isinstance(error, AtdataError):
+        return error.transient
+    return _redis_passes(error) or _s3_passes(error) or _is_network_trouble(error)
+
+
+def failure_of(error: Exception) -> dg.Failure:
+    """A failure that is not retried, with the error's message and facts."""
+    if isinstance(error, AtdataError):
+        facts = {name: shown for name, fact in error.facts.items() if (shown := _shown(fact)) is not None}
+        description = error.message
+    else:
+        facts = {}
+        description = f"{type(error).__name__}: {error}"
+    return dg.Failure(description, metadata={"error": type(error).__name__, **facts}, allow_retries=False)
+
+
+def _shown(fact: object) -> Any:
+    """A fact as metadata: plain values, URLs without anything secret; None for the rest."""
+    if isinstance(fact, str):
+        return displayed(fact) if "://" in fact and not fact.startswith("at://") else fact
+    if isinstance(fact, bool | int | float):
+        return fact
+    if isinstance(fact, list | tuple):
+        return ", ".join(str(shown) for item in fact if (shown := _shown(item)) is not None)
+    return None
+
+
+def _redis_passes(error: Exception) -> bool:
+    from redis import exceptions
+
+    # Both are connection errors to redis-py, but a wrong password stays wrong.
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return False
+    return isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.TryAgainError)
+
+
+def _s3_passes(error: Exception) -> bool:
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status == 429 or status >= 500
+    return isinstance(error, exceptions.HTTPClientError)
+
+
+def _is_network_trouble(error: Exception) -> bool:
+    import httpx
+
+    return isinstance(error, ConnectionError | TimeoutError | httpx.TransportError)
