@@ -175,6 +175,7 @@ class Registry:
 
     def _adopt(self, pairs: Sequence[tuple[str, str]]) -> list[LocalDatasetEntry]:
         found: list[LocalDatasetEntry] = []
+        commands: list[tuple[Any, ...]] = []
         now = time.time_ns() // 1_000_000
         for (name, cid), values in zip(pairs, self._hashes([cid for _, cid in pairs]), strict=True):
             try:
@@ -190,10 +191,11 @@ class Registry:
                 )
                 continue
             keys = [dataset_key(name), label_key(name), DATASETS, EVENTS]
-            record = stored.to_record(registered_at=now)
-            if self.redis.eval(_ADOPT, len(keys), *keys, name, cid, record):
-                found.append(entry)
-        return found
+            commands.append(("eval", _ADOPT, len(keys), *keys, name, cid, stored.to_record(registered_at=now)))
+            found.append(entry)
+        # Another process may have been quicker with some of them.
+        adopted = self._ask(commands)
+        return [entry for entry, new in zip(found, adopted, strict=True) if new]
 
     def _readable(self, pairs: Sequence[tuple[str, str]]) -> Iterator[LocalDatasetEntry]:
         """As ``load``, leaving out what is damaged."""

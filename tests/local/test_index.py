@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+import redis as redis_py
+
+from atdata_core import Dataset
+from atdata_core.cid import entry_cid
+from atdata_core.errors import (
+    DatasetNameError,
+    EntryNotFoundError,
+    MetadataError,
+    RefusedError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+    StorageError,
+)
+from atdata_core.local import Index, LocalDatasetEntry, LocalIndex
+
+MakeDataset = Callable[..., Dataset[Any]]
+REF = "local://schemas/some.module.Sample@1.0.0"
+
+
+def entry_of(name: str, *urls: str, metadata: dict[Any, Any] | None = None) -> LocalDatasetEntry:
+    return LocalDatasetEntry(name, REF, list(urls), metadata)
+
+
+def write_as_upstream(
+    client: Any, name: str, *urls: str, metadata: dict[Any, Any] | None = None, label: bool = False
+) -> str:
+    """What upstream's index writes: the hash, and since 0.7 a label."""
+    cid = entry_cid(REF, list(urls))
+    values: dict[str, Any] = {
+        "name": name,
+        "schema_ref": REF,
+        "data_urls": msgpack.packb(list(urls)),
+        "cid": cid,
+    }
+    if metadata is not None:
+        values["metadata"] = msgpack.packb(metadata)
+    client.hset(f"LocalDatasetEntry:{cid}", mapping=values)
+    if label:
+        client.hset(f"Label:{name}@", mapping={"cid": cid, "name": name, "version": ""})
+    return cid
+
+
+@pytest.fixture
+def commands(client: Any) -> Callable[[Callable[[], Any]], list[str]]:
+    """The round trips that a call makes, as the server sees them: how often its client was read."""
+
+    def count(call: Callable[[], Any]) -> list[str]:
+        before = client.info("stats")["total_reads_processed"]
+        call()
+        return ["read"] * (client.info("stats")["total_reads_processed"] - before - 1)
+
+    return count
+
+
+def test_an_entry_is_found_by_name_and_by_cid(index: LocalIndex, make_dataset: MakeDataset):
+    ds = make_dataset()
+    entry = index.add_entry(ds, name="digits", metadata={"split": "train"})
+
+    assert entry.data_urls == [ds.url]
+    assert entry.schema_ref.endswith(".Measured@1.0.0")
+    assert entry.wds_url == ds.url
+    assert entry.sample_kind == entry.schema_ref
+    assert index.get_entry_by_name("digits") == entry
+    assert index.get_entry(entry.cid) == entry
+    assert index.get_dataset("digits") == index.get_dataset(entry.cid) == entry
+    assert Index is LocalIndex
+
+
+def test_patterns_are_kept_as_they_were_given(index: LocalIndex, sample_type: type):
+    ds = Dataset[sample_type](["s3://b/{000..003}.tar", "s3://b/last.tar"])  # type: ignore[valid-type]
+    assert index.add_entry(ds, name="n").data_urls == ["s3://b/{000..003}.tar", "s3://b/last.tar"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"f": 0.1, "nan": float("inf"), "raw": b"\x00\xff", "big": 2**64 - 1, "low": -(2**63), "none": None},
+        {1: "int", 2.5: "float", b"raw": "bytes", None: "none", False: [{}, {"deep": [[]]}]},
+        {"ü": "日本語 😀 \x00"},
+        {},
+    ],
+)
+def test_metadata_comes_back_exactly(index: LocalIndex, metadata: dict[Any, Any]):
+    index.register(entry_of("n", "a.tar", metadata=metadata))
+
+    found = index.get_entry_by_name("n").metadata
+    assert found == metadata
+    assert [type(key) for key in found or {}] == [type(key) for key in metadata]
+    assert index.get_entry(entry_cid(REF, ["a.tar"])).metadata == metadata
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"a": [0, 1, 2, object()]}, r"metadata\['a'\]\[3\] is of type builtins.object"),
+        ({"a": {"b": 2**64}}, r"metadata\['a'\]\['b'\] is an integer of 65 bits"),
+        ({"a": "\ud800"}, r"metadata\['a'\] is a str that is not valid Unicode"),
+        ({(1, 2): 3}, r"metadata\[\(1, 2\)\] has a tuple as its key"),
+        ({2**70: 1}, "metadata has a key that is an integer of 71 bits"),
+        ({"a": "x" * 100_000}, "metadata takes 100,008 bytes as msgpack, 100,000 are allowed"),
+        ([1], "metadata is list, not dict"),
+    ],
+)
+def test_metadata_that_cannot_be_kept_is_refused_with_its_place(
+    index: LocalIndex, client: Any, metadata: Any, message: str
+):
+    with pytest.raises(MetadataError, match=message):
+        index.register(entry_of("n", "a.tar", metadata=metadata))
+    assert client.keys("*") == []
+
+
+def test_metadata_that_contains_itself_is_refused(index: LocalIndex):
+    metadata: dict[str, Any] = {}
+    metadata["self"] = [metadata]
+    with pytest.raises(MetadataError, match="nested deeper"):
+        index.register(entry_of("n", "a.tar", metadata=metadata))
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a...b", "a\tb", "a\u2028b", "é" * 101, "..", "a/./b", 7])
+def test_a_name_that_cannot_be_a_partition_key_is_refused(index: LocalIndex, client: Any, name: Any):
+    with pytest.raises(DatasetNameError, match="A name has 1 to 200 bytes") as refusal:
+        index.register(entry_of(name, "a.tar"))
+    assert refusal.value.name == name
+    assert client.keys("*") == []
+
+
+def test_odd_names_that_dagster_takes_are_taken(index: LocalIndex):
+    for name in ("a b", "a/b", "ü" * 100, "a@b", "a*[b]", "{x}", "a..b"):
+        index.register(entry_of(name, f"{name}.tar"))
+        assert index.get_entry_by_name(name).name == name
+
+
+def test_a_url_with_a_signature_is_not_kept(index: LocalIndex, client: Any):
+    with pytest.raises(StorageError) as refusal:
+        index.register(entry_of("n", "https://h/a.tar?X-Amz-Signature=abcdef123456"))
+    assert "abcdef123456" not in str(refusal.value)
+    assert client.keys("*") == []
+
+
+def test_two_names_for_the_same_data_are_both_kept_with_their_own_metadata(index: LocalIndex):
+    first = index.register(entry_of("first", "a.tar", metadata={"n": 1}))
+    second = index.register(entry_of("second", "a.tar", metadata={"n": 2}))
+
+    assert first.cid == second.cid
+    assert index.get_entry_by_name("first") == first
+    assert index.get_entry_by_name("second") == second
+    assert index.get_entry(first.cid) == second
+    assert index.list_datasets() == [first, second]
+
+
+def test_a_name_means_its_newest_data_and_the_older_stay_reachable(index: LocalIndex):
+    old = index.register(entry_of("n", "old.tar"))
+    new = index.register(entry_of("n", "new.tar"))
+
+    assert index.get_entry_by_name("n") == new
+    assert index.get_entry(old.cid) == old
+    assert index.list_datasets() == [new]
+    assert {entry.cid for entry in index.entries} == {old.cid, new.cid}
+    assert len(index.all_entries) == 2
+
+
+def test_metadata_can_be_taken_away_again(index: LocalIndex):
+    index.register(entry_of("n", "a.tar", metadata={"a": 1}))
+    index.register(entry_of("n", "a.tar"))
+    assert index.get_entry_by_name("n").metadata is None
+    assert index.get_entry(entry_cid(REF, ["a.tar"])).metadata is None
+
+
+def test_a_known_name_is_found_in_two_round_trips_among_many(
+    index: LocalIndex, client: Any, commands: Callable[..., list[str]]
+):
+    for number in range(300):
+        write_as_upstream(client, f"other-{number}", f"{number}.tar")
+    index.register(entry_of("n", "a.tar", metadata={"a": 1}))
+
+    assert len(commands(lambda: index.get_entry_by_name("n"))) <= 2
+
+
+def test_what_is_not_there_is_a_key_error_that_names_it(index: LocalIndex):
+    for look in (index.get_entry, index.get_entry_by_name, index.get_dataset):
+        with pytest.raises(KeyError, match="nowhere") as missing:
+            look("nowhere")
+        assert isinstance(missing.value, EntryNotFoundError)
+
+
+def test_an_entry_of_another_program_is_found_and_then_indexed(
+    index: LocalIndex, client: Any, commands: Callable[..., list[str]]
+):
+    cid = write_as_upstream(client, "theirs", "a.tar", "b.tar", metadata={"k": [1, 2.5]})
+
+    entry = index.get_entry_by_name("theirs")
+
+    assert (entry.cid, entry.data_urls, entry.metadata) == (cid, ["a.tar", "b.tar"], {"k": [1, 2.5]})
+    assert len(commands(lambda: index.get_entry_by_name("theirs"))) <= 2
+
+
+def test_an_entry_that_another_program_writes_later_becomes_the_current_one(index: LocalIndex, client: Any):
+    index.register(entry_of("n", "ours.tar"))
+    theirs = write_as_upstream(client, "n", "theirs.tar")
+
+    index.list_datasets()
+
+    assert index.get_entry_by_name("n").cid == theirs
+
+
+def test_an_older_entry_of_another_program_does_not_come_back(index: LocalIndex, client: Any):
+    older = write_as_upstream(client, "n", "theirs.tar")
+    ours = index.register(entry_of("n", "ours.tar"))
+
+    assert [entry.cid for entry in index.list_datasets()] == [ours.cid]
+    assert index.get_entry(older).data_urls == ["theirs.tar"]
+
+
+def test_metadata_that_another_program_changes_is_seen(index: LocalIndex, client: Any):
+    index.register(entry_of("n", "a.tar", metadata={1: "ours"}))
+    write_as_upstream(client, "n", "a.tar", metadata={"theirs": True})
+
+    assert index.get_entry_by_name("n").metadata == {"theirs": True}
+    assert index.list_datasets()[0].metadata == {"theirs": True}
+
+
+def test_of_two_unknown_versions_the_label_tells_the_newer(index: LocalIndex, client: Any):
+    cids = [write_as_upstream(client, "n", f"{number}.tar") for number in range(8)]
+    client.hset("Label:n@", mapping={"cid": cids[3], "name": "n", "version": ""})
+
+    assert index.get_entry_by_name("n").cid == cids[3]
+    assert {entry.cid for entry in index.entries} == set(cids)
+
+
+def test_another_programs_label_is_a_name_too(index: LocalIndex, client: Any):
+    cid = write_as_upstream(client, "tiny", "a.tar")
+    client.hset("Label:mini*@1.9.0", mapping={"cid": "bafygone", "name": "mini*", "version": "1.9.0"})
+    client.hset("Label:mini*@1.10.0", mapping={"cid": cid, "name": "mini*", "version": "1.10.0"})
+    client.hset("Label:minime@1.0.0", mapping={"cid": cid, "name": "minime", "version": "1.0.0"})
+
+    entry = index.get_entry_by_name("mini*")
+
+    assert (entry.name, entry.cid) == ("mini*", cid)
+    with pytest.raises(EntryNotFoundError):
+        index.get_entry_by_name("mini")
+
+
+def test_a_scan_goes_in_steps_and_gives_each_new_entry_once(index: LocalIndex, client: Any):
+    cids = {write_as_upstream(client, f"n-{number}", f"{number}.tar") for number in range(50)}
+    index.register(entry_of("ours", "ours.tar"))
+    client.delete("atdata:scanned")
+    cids |= {write_as_upstream(client, f"m-{number}", f"m{number}.tar") for number in range(50)}
+
+    cursor, found = index.scan_foreign(0, 10)
+    steps = [len(found)]
+    while cursor:
+        cursor, more = index.scan_foreign(cursor, 10)
+        steps.append(len(more))
+        found += more
+
+    assert len(found) == len({entry.cid for entry in found}) == 50
+    assert max(steps) < 50
+    assert index.scan_foreign(0, 1000) == (0, [])
+    assert {entry.cid for entry in index.list_datasets()} == cids | {entry_cid(REF, ["ours.tar"])}
+
+
+def test_each_entry_that_comes_in_is_an_event(index: LocalIndex, client: Any):
+    ours = index.register(entry_of("ours", "a.tar"))
+    theirs = write_as_upstream(client, "theirs", "b.tar")
+    index.list_datasets()
+    index.list_datasets()
+
+    events = [fields for _, fields in client.xrange("atdata:events")]
+    assert events == [
+        {b"name": b"ours", b"cid": ours.cid.encode()},
+        {b"name": b"theirs", b"cid": theirs.encode()},
+    ]
+
+
+def test_a_damaged_entry_is_left_out_with_a_warning_and_hides_no_other(index: LocalIndex, client: Any):
+    write_as_upstream(client, "whole", "a.tar")
+    client.hset("LocalDatasetEntry:broken", mapping={"name": "x", "schema_ref": "y", "data_urls": b"\xc1"})
+    client.hset("LocalDatasetEntry:short", mapping={"name": "x"})
+    client.set("LocalDatasetEntry:text", "not a hash")
+
+    with pytest.warns(UserWarning, match="LocalDatasetEntry:(broken|short) in Redis cannot be read"):
+        names = [entry.name for entry in index.list_datasets()]
+    assert names == ["whole"]
+
+
+def test_other_programs_names_are_read_whatever_they_are(index: LocalIndex, client: Any):
+    write_as_upstream(client, "a...b", "a.tar")
+    assert [entry.name for entry in index.list_datasets()] == ["a...b"]
+    assert index.get_entry_by_name("a...b").data_urls == ["a.tar"]
+
+
+def test_many_names_are_listed_in_order(index: LocalIndex, client: Any):
+    for number in range(1201):
+        write_as_upstream(client, f"{number:05d}", f"{number}.tar")
+    assert [entry.name for entry in index.list_datasets()] == [f"{number:05d}" for number in range(1201)]
+
+
+def test_an_index_with_a_store_writes_the_samples_there(
+    client: Any, s3: dict[str, str], bucket: str, make_dataset: MakeDataset
+):
+    from atdata_core.local import S3DataStore
+
+    store = S3DataStore(s3, bucket=bucket, prefix="lab")
+    index = LocalIndex(client, data_store=store)
+
+    entry = index.insert_dataset(make_dataset(4), name="my{set}", metadata={"a": 1})
+
+    assert entry.data_urls[0].startswith(f"s3://{bucket}/lab/my%7Bset%7D/data--")
+    assert list(index.shard_claims(entry.cid)) == entry.data_urls
+    stored = Dataset[Any].__class_getitem__(make_dataset().sample_type)(entry.data_urls, data_store=store)
+    assert [sample.label for sample in stored.ordered()] == [0, 1, 2, 3]
+
+
+def test_anybodys_store_can_take_the_samples(client: Any, make_dataset: MakeDataset):
+    class Elsewhere:
+        def write_shards(self, ds: Any, *, prefix: str, **_: Any) -> list[str]:
+            return [f"https://h/{prefix}/{sample.label}.tar" for sample in ds.ordered()]
+
+        def read_url(self, url: str) -> str:
+            return url
+
+        def supports_streaming(self) -> bool:
+            return True
+
+    index = LocalIndex(client, data_store=Elsewhere())
+    assert index.insert_dataset(make_dataset(2), name="n").data_urls == ["https://h/n/0.tar", "https://h/n/1.tar"]
+
+
+def test_an_index_without_a_store_registers_what_is_there(index: LocalIndex, make_dataset: MakeDataset):
+    ds = make_dataset()
+    assert index.insert_dataset(ds, name="n").data_urls == [ds.url]
+
+
+def test_the_server_is_named_by_the_environment(redis_url: str, monkeypatch: pytest.MonkeyPatch, client: Any):
+    monkeypatch.setenv("ATDATA_REDIS_URL", redis_url)
+    LocalIndex().register(entry_of("n", "a.tar"))
+    assert client.exists("atdata:dataset:n")
+
+
+def test_a_server_that_is_down_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATDATA_REDIS_URL", "redis://user:hunter2@127.0.0.1:1/0")
+    with pytest.raises(ServiceUnavailableError, match=r"127\.0\.0\.1:1 .*ATDATA_REDIS_URL") as down:
+        LocalIndex().get_entry_by_name("n")
+    assert down.value.transient
+    assert "hunter2" not in str(down.value) + repr(down.value.facts) + repr(pickle.loads(pickle.dumps(down.value)))  # noqa: S301
+
+
+def test_a_wrong_password_is_a_refusal_without_the_password(redis_url: str):
+    with pytest.raises(ServiceRefusedError, match="password") as refusal:
+        LocalIndex(redis_py.Redis.from_url(redis_url, username="nobody", password="hunter2")).list_datasets()
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_client_that_decodes_its_answers_is_refused(redis_url: str):
+    with pytest.raises(RefusedError, match="decode_responses"):
+        LocalIndex(redis_py.Redis.from_url(redis_url, decode_responses=True))
+
+
+def test_an_entry_says_what_it_is_without_its_store():
+    entry = LocalDatasetEntry("n", REF, ["a.tar"], data_store=object())
+    assert entry == LocalDatasetEntry("n", REF, ["a.tar"])
+    assert "object" not in repr(entry)
+    assert LocalDatasetEntry("n", REF, []).wds_url == ""

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from atdata_core import Dataset
+from atdata_core.errors import (
+    DatasetNameError,
+    MetadataError,
+    NoDataUrlsError,
+    SampleError,
+    ServiceUnavailableError,
+    ShardCorruptError,
+    ShardMissingError,
+    StorageError,
+)
+from atdata_core.local import Repo
+from atdata_core.urls import expand, parse_s3
+
+MakeDataset = Callable[..., Dataset[Any]]
+
+
+@pytest.fixture
+def repo(s3: dict[str, str], bucket: str, client: Any) -> Repo:
+    return Repo(s3_credentials=s3, hive_path=f"{bucket}/hive", redis=client)
+
+
+def objects(repo: Repo) -> list[str]:
+    answer = repo.data_store.endpoint.client.list_objects_v2(Bucket=repo.data_store.bucket)
+    return [each["Key"] for each in answer.get("Contents", [])]
+
+
+def test_inserted_samples_can_be_read_at_once_with_their_keys_in_order(repo: Repo, make_dataset: MakeDataset):
+    entry, stored = repo.insert(make_dataset(5, shards=2), name="digits", maxcount=4)
+
+    assert [sample.label for sample in stored.ordered()] == list(range(10))
+    assert len(stored.shard_list) == 3
+    assert entry.data_urls == [stored.url]
+    assert expand(entry.data_urls) == stored.shard_list
+    assert repo.index.get_entry_by_name("digits") == entry
+
+
+def test_every_shard_has_a_claim_that_its_bytes_bear_out(repo: Repo, make_dataset: MakeDataset):
+    entry, stored = repo.insert(make_dataset(5), name="digits", maxcount=2)
+
+    claims = repo.index.shard_claims(entry.cid)
+    assert list(claims) == stored.shard_list
+    for url, claim in claims.items():
+        with repo.data_store.open_shard(url) as shard:
+            data = shard.read()
+        assert (claim.size, claim.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert claim.md5 == claim.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+        assert claim.endpoint == repo.data_store.endpoint.endpoint_url
+    assert [claim.samples for claim in claims.values()] == [2, 2, 1]
+
+
+def test_the_same_samples_give_the_same_bytes_with_and_without_a_local_cache(repo: Repo, make_dataset: MakeDataset):
+    ds = make_dataset(6, shards=2)
+    plain, _ = repo.insert(ds, name="plain")
+    cached, _ = repo.insert(ds, name="cached", cache_local=True)
+
+    assert plain.cid != cached.cid
+    assert [claim.sha256 for claim in repo.index.shard_claims(plain.cid).values()] == [
+        claim.sha256 for claim in repo.index.shard_claims(cached.cid).values()
+    ]
+
+
+def test_the_entry_carries_its_store_but_does_not_keep_it(repo: Repo, make_dataset: MakeDataset):
+    entry, _ = repo.insert(make_dataset(), name="digits")
+
+    assert entry.data_store is repo.data_store
+    assert repo.index.get_entry_by_name("digits").data_store is None
+    assert "minioadmin" not in repr(entry) + repr(repo) + repr(repo.data_store)
+
+
+def test_metadata_is_kept_beside_the_shards_and_in_the_index(repo: Repo, make_dataset: MakeDataset, tmp_path: Any):
+    metadata = {"big": 2**60, 3: [b"\x00", 0.1, None]}
+    entry, stored = repo.insert(with_metadata(make_dataset(), metadata, tmp_path), name="digits")
+
+    assert entry.metadata == metadata
+    assert repo.index.get_entry_by_name("digits").metadata == metadata
+    assert (
+        Dataset[stored.sample_type](
+            stored.url, metadata_url=stored.metadata_url, data_store=repo.data_store
+        ).metadata
+        == metadata
+    )
+    assert any(key.startswith("hive/metadata/atdata-metadata--") for key in objects(repo))
+
+
+def test_shards_of_one_sample_with_the_same_key_stay_two_samples(repo: Repo, make_dataset: MakeDataset):
+    ds = make_dataset(1)
+    twice = Dataset[ds.sample_type]([ds.url, ds.url])  # type: ignore[name-defined]
+
+    _, stored = repo.insert(twice, name="twice")
+
+    assert len(list(stored.ordered())) == 2
+
+
+def test_a_shard_larger_than_one_request_is_written_in_parts(repo: Repo, tmp_path: Any):
+    import numpy as np
+
+    from atdata_core.tar import ShardWriter
+
+    class_of = make_big()
+    path = tmp_path / "big.tar"
+    with path.open("wb") as stream, ShardWriter(stream) as writer:
+        for number in range(5):
+            writer.write({"msgpack": class_of(data=np.full(8 << 20, number, np.uint8)).packed})
+
+    entry, stored = repo.insert(Dataset[class_of](str(path)), name="big")  # type: ignore[valid-type]
+
+    (claim,) = repo.index.shard_claims(entry.cid).values()
+    assert claim.size == path.stat().st_size
+    assert claim.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert claim.etag == repo.data_store.stat_shard(claim.url).etag
+    assert [int(sample.data[0]) for sample in stored.ordered()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["", "a...b", "line\nbreak", "x" * 201, "a/../b", "\ud800"])
+def test_a_name_that_cannot_be_published_leaves_nothing(repo: Repo, make_dataset: MakeDataset, name: str):
+    with pytest.raises(DatasetNameError, match="A name has 1 to 200 bytes"):
+        repo.insert(make_dataset(), name=name)
+    assert objects(repo) == []
+
+
+def test_metadata_that_cannot_be_kept_leaves_nothing(repo: Repo, make_dataset: MakeDataset, tmp_path: Any):
+    with pytest.raises(MetadataError, match="100,000 are allowed"):
+        repo.insert(with_metadata(make_dataset(), {"text": "x" * 100_001}, tmp_path), name="digits")
+    assert objects(repo) == []
+
+
+def test_a_missing_bucket_is_named_before_anything_is_read(
+    s3: dict[str, str], client: Any, make_dataset: MakeDataset
+):
+    repo = Repo(s3_credentials=s3, hive_path="no-such-bucket/hive", redis=client)
+    with pytest.raises(ShardMissingError, match=r"no bucket 'no-such-bucket' at .*Create it"):
+        repo.insert(make_dataset(), name="digits")
+    assert repo.index.list_datasets() == []
+
+
+def test_a_damaged_source_leaves_neither_shards_nor_an_entry(repo: Repo, make_dataset: MakeDataset):
+    ds = make_dataset(5, shards=2)
+    last = ds.shard_list[-1]
+    with open(last, "rb+") as stream:
+        stream.truncate(1536 * 3)
+
+    with pytest.raises(ShardCorruptError, match=r"data-001\.tar"):
+        repo.insert(ds, name="digits", maxcount=2)
+    assert objects(repo) == []
+    assert repo.index.list_datasets() == []
+
+
+def test_samples_of_another_type_are_refused(repo: Repo, make_dataset: MakeDataset):
+    ds = make_dataset()
+    with pytest.raises(SampleError, match=r"data-000\.tar.*0-0000"):
+        repo.insert(Dataset[make_big()](ds.url), name="digits")  # type: ignore[misc]
+    assert objects(repo) == []
+
+
+def test_a_dataset_without_samples_is_refused(repo: Repo, make_dataset: MakeDataset):
+    with pytest.raises(NoDataUrlsError, match="no samples"):
+        repo.insert(make_dataset(0), name="empty")
+    assert objects(repo) == []
+
+
+def test_when_redis_is_down_nothing_is_written_to_s3(s3: dict[str, str], bucket: str, make_dataset: MakeDataset):
+    import redis
+
+    repo = Repo(s3_credentials=s3, hive_path=bucket, redis=redis.Redis(port=1, retry=None))
+    with pytest.raises(ServiceUnavailableError, match=r"localhost:1 .*ATDATA_REDIS_URL"):
+        repo.insert(make_dataset(), name="digits")
+    assert objects(repo) == []
+
+
+def test_when_redis_goes_away_midway_the_shards_are_removed(
+    repo: Repo, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+):
+    def gone(*_: Any) -> None:
+        import redis
+
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(repo.index.redis, "eval", gone)
+    with pytest.raises(ServiceUnavailableError):
+        repo.insert(make_dataset(), name="digits", maxcount=2)
+    assert objects(repo) == []
+
+
+@pytest.mark.parametrize("hive_path", ["", "/", "bucket/{a,b}"])
+def test_a_hive_path_that_names_no_place_is_refused(s3: dict[str, str], hive_path: str):
+    with pytest.raises(StorageError, match="hive_path"):
+        Repo(s3_credentials=s3, hive_path=hive_path)
+
+
+def test_the_whole_bucket_can_be_the_hive(s3: dict[str, str], bucket: str, client: Any, make_dataset: MakeDataset):
+    entry, _ = Repo(s3_credentials=s3, hive_path=bucket, redis=client).insert(make_dataset(), name="digits")
+    where, key = parse_s3(entry.data_urls[0])
+    assert where == bucket
+    assert key.startswith("atdata--")
+
+
+def make_big() -> Any:
+    import numpy as np
+
+    import atdata_core
+
+    @atdata_core.packable
+    class Big:
+        data: atdata_core.samples.NDArray[np.uint8]
+
+    return Big
+
+
+def with_metadata(ds: Dataset[Any], metadata: dict[Any, Any], folder: Any) -> Dataset[Any]:
+    import msgpack
+
+    path = folder / "metadata.msgpack"
+    path.write_bytes(msgpack.packb(metadata))
+    return Dataset[ds.sample_type](ds.url, metadata_url=str(path))
+
+
+def test_an_entry_can_be_copied_under_another_name_without_changing_its_cid(repo: Repo, make_dataset: MakeDataset):
+    entry, _ = repo.insert(make_dataset(), name="digits")
+    assert dataclasses.replace(entry, name="numbers").cid == entry.cid
