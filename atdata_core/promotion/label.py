@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY, LABEL
 from ..atmosphere.preflight import check
 from ..atmosphere.records import label_record
@@ -31,12 +32,18 @@ class Label:
 
 
 def point_label(
-    entry: IndexEntry, publication: Publication, index: AbstractIndex, client: AtmosphereClient
+    entry: IndexEntry,
+    publication: Publication,
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    *,
+    expected: bool,
 ) -> Label:
     """Point the label of the published name at the current entry; read the index again afterwards.
 
     Promoting an old entry object never moves the label back: where the index has a newer entry for the
-    name, the label points at that one once it is published, and is left alone until then.
+    name, the label points at that one once it is published, and is left alone until then. ``expected``:
+    the name was published from here before, so its label is likely to be there.
     """
     change = "unchanged"
     for _ in range(ROUNDS):
@@ -48,7 +55,7 @@ def point_label(
                 change,
                 f"The index has a newer entry for {entry.name!r}: its promotion sets the label.",
             )
-        written, did = _write(current, client)
+        written, did = _write(current, client, expected=expected)
         change = did if change == "unchanged" else change
         if _current_cid(entry, index) == current.cid:
             if current == publication:
@@ -69,15 +76,20 @@ def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
         return cid_of(entry)
 
 
-def _write(publication: Publication, client: AtmosphereClient) -> tuple[Record, str]:
+def _write(publication: Publication, client: AtmosphereClient, *, expected: bool) -> tuple[Record, str]:
     record = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=now())
     check(LABEL, publication.label_rkey, record)
-    try:
-        written, created = client.create_once(LABEL, publication.label_rkey, record)
-        return written, "created" if created else "unchanged"
-    except RecordChangedError:
-        existing = client.find_record(LABEL, publication.label_rkey)
-        if existing is None:
-            raise
+    # Where a label is expected, looking is one request; where none is, creating is.
+    existing = client.find_record(LABEL, publication.label_rkey) if expected else None
+    if existing is None:
+        try:
+            written, created = client.create_once(LABEL, publication.label_rkey, record)
+            return written, "created" if created else "unchanged"
+        except RecordChangedError:
+            existing = client.find_record(LABEL, publication.label_rkey)
+            if existing is None:
+                raise
+    if not differing_fields(existing.value, record):
+        return existing, "unchanged"
     record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
     return client.replace(LABEL, publication.label_rkey, record, swap=existing.cid), "updated"

@@ -107,7 +107,10 @@ def publish_record(
         written, change = _bring_up_to_date(entry, publication, values, client, ledger, known, build)
 
     ledger.put(scope, publication.fact, {"uri": written.uri, "cid": written.cid})
-    label = point_label(entry, publication, index, client)
+    named = f"label:{publication.did}:{publication.name}"
+    label = point_label(entry, publication, index, client, expected=ledger.get(scope, named) is not None)
+    if label.uri is not None:
+        ledger.put(scope, named, {"uri": label.uri})
     result = PublishedRecord(written.uri, written.cid, change, label.uri, label.cid, label.change, label.note)
     noted = {"publication": asdict(publication), "metadata_sha256": metadata_digest(entry)}
     ledger.put(scope, "record", {**result.to_json(), **noted})

@@ -25,7 +25,7 @@ def blocks(shared):
     """The page's Python programs, by the heading that they stand under."""
     page = next((shared / "seed").glob("*.txt")).read_text()
     found = {}
-    for section in re.split(r"^#+ ", page, flags=re.MULTILINE):
+    for section in re.split(r"^##+ ", page, flags=re.MULTILINE):
         heading = section.split("\n", 1)[0]
         programs = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
         if programs:
