@@ -18,7 +18,7 @@ from .urls import displayed
 _BLOCK = 512
 _CHUNK = 1 << 20
 _ZEROS = bytes(_BLOCK)
-_REGULAR = b"0\0" + b"7"
+_REGULAR = b"\x0007"
 _SPARSE_LIMIT = 1 << 28
 """A sparse member claims zeros that nobody sent; so many bytes (256 MiB) it may become."""
 
@@ -65,11 +65,11 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
         if header.kind == b"S" or any(key.startswith("GNU.sparse.") for key in facts):
             yield _sparse_member(source, raw, header, size, at)
         else:
-            body, _ = source.body(size if header.kind not in b"12345" + b"6" else 0)
-            name = facts.get("path", header.name)
-            # Before ustar a directory was a file whose name ends so.
-            if header.kind in _REGULAR and not (header.kind == b"\0" and name.endswith("/")):
-                yield name, body
+            # Before ustar a directory was a file whose name ends so; links and the like have no content.
+            folder = header.kind == b"\0" and header.name.endswith("/")
+            body, _ = source.body(0 if folder or header.kind in b"123456" else size)
+            if header.kind in _REGULAR and not folder:
+                yield facts.get("path", header.name), body
         extended = {}
         raw = []
     if extended or raw:
@@ -109,7 +109,7 @@ def read_samples(stream: BinaryIO, *, url: str) -> Iterator[dict[str, bytes | st
             raise ShardCorruptError(
                 f"{displayed(url)}: the sample {key!r} has two files {suffix!r}. Write the shard again, each "
                 "sample with a key of its own.",
-                url=url,
+                url=displayed(url),
                 key=key,
             )
         sample[suffix] = data
@@ -280,7 +280,9 @@ def _pax_records(body: bytes, url: str, at: int) -> dict[str, str]:
         keyword, equals, value = record[:-1].partition(b"=")
         if start + length > len(body) or not equals or record[-1:] != b"\n":
             raise _corrupt(url, at, "its pax header is damaged")
-        records[keyword.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
+        # Some writers end the path of a directory with a slash.
+        text = value.rstrip(b"/") if keyword == b"path" else value
+        records[keyword.decode("utf-8", "surrogateescape")] = text.decode("utf-8", "surrogateescape")
         start += length
     return records
 
@@ -360,8 +362,7 @@ def _header(name: str, size: int) -> bytes:
             b"00000000000\0",  # time of modification: always the same, or the bytes would differ
             b" " * 8,  # checksum, counted as blanks
             b"0".ljust(101, b"\0"),  # a regular file; no link
-            b"ustar\x0000".ljust(72, b"\0"),
-            b"0000000\0" * 2,  # device
+            b"ustar\x0000",
         )
     ).ljust(_BLOCK, b"\0")
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
@@ -376,6 +377,6 @@ def _what_else(block: bytes) -> str:
 def _corrupt(url: str, offset: int, what: str) -> ShardCorruptError:
     return ShardCorruptError(
         f"{displayed(url)} cannot be read at byte {offset}: {what}. Fetch or write the shard again.",
-        url=url,
+        url=displayed(url),
         offset=offset,
     )

@@ -96,20 +96,20 @@ def _from_disk(url: str, guarded: bool, act: Callable[[Path], R]) -> R:
     if guarded:
         raise StorageError(
             f"{shown} is a path on the publisher's machine. Ask the publisher for a copy behind s3:// or https://.",
-            urls=[url],
+            urls=[shown],
         )
     try:
         path = local_path(url)
         if path.is_dir():
-            raise StorageError(f"{shown} is a directory. Name the tars in it.", urls=[url])
+            raise StorageError(f"{shown} is a directory. Name the tars in it.", urls=[shown])
         return act(path)
     except (FileNotFoundError, NotADirectoryError):
         raise ShardMissingError(
-            f"There is no file {shown}. Check the path, or the directory it is relative to.", url=url
+            f"There is no file {shown}. Check the path, or the directory it is relative to.", url=shown
         ) from None
     except PermissionError:
-        raise ShardForbiddenError(f"The file {shown} may not be read. Change its permissions.", url=url) from None
+        raise ShardForbiddenError(f"The file {shown} may not be read. Change its permissions.", url=shown) from None
     except (OSError, ValueError) as why:
         if isinstance(why, StorageError):
             raise
-        raise StorageError(f"{shown} cannot be opened: {why}. Check the path.", urls=[url]) from None
+        raise StorageError(f"{shown} cannot be opened: {why}. Check the path.", urls=[shown]) from None

@@ -1,0 +1,280 @@
+"""Shards as tars: read exactly, and refused when cut or damaged."""
+
+import gzip
+import io
+import tarfile
+
+import pytest
+
+from atdata_core.errors import SampleError, ShardCorruptError, ShardError
+from atdata_core.tar import ShardWriter, read_members, read_samples
+
+URL = "s3://bucket/data-000000.tar"
+BLOCK = 512
+
+
+def members(data: bytes) -> list[tuple[str, bytes]]:
+    return list(read_members(io.BytesIO(data), url=URL))
+
+
+def samples(data: bytes) -> list[dict[str, bytes | str]]:
+    return list(read_samples(io.BytesIO(data), url=URL))
+
+
+def tar(files: list[tuple[str, bytes]], **options: object) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", **options) as archive:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def shard(count: int = 3, size: int = 700) -> bytes:
+    stream = io.BytesIO()
+    with ShardWriter(stream) as writer:
+        for number in range(count):
+            writer.write({"msgpack": bytes([number]) * size})
+    return stream.getvalue()
+
+
+class Trickle(io.RawIOBase):
+    """Gives a few bytes at a time, as a socket may."""
+
+    def __init__(self, data: bytes) -> None:
+        self.rest = data
+
+    def read(self, size: int = -1) -> bytes:
+        given, self.rest = self.rest[:97], self.rest[97:]
+        return given
+
+
+def test_the_same_samples_give_the_same_bytes():
+    assert shard() == shard()
+
+
+def test_a_written_shard_is_ustar_without_extended_headers():
+    data = shard(2, 700)
+    assert len(data) == 2 * (BLOCK + 1024) + 2 * BLOCK
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        infos = archive.getmembers()
+    assert [info.name for info in infos] == ["000000000.msgpack", "000000001.msgpack"]
+    for info in infos:
+        assert info.pax_headers == {}
+        assert (info.mtime, info.uid, info.gid, info.mode, info.type) == (0, 0, 0, 0o444, tarfile.REGTYPE)
+    expected = tarfile.TarInfo("000000000.msgpack")
+    expected.size, expected.mode = 700, 0o444
+    assert data[:BLOCK] == expected.tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_a_writer_keeps_keys_counts_samples_and_bytes_and_continues_a_numbering():
+    stream = io.BytesIO()
+    with ShardWriter(stream, first=7) as writer:
+        writer.write({"__key__": "train/a", "msgpack": b"x", "txt": "ü", "__url__": "left out"})
+        writer.write({"msgpack": memoryview(b"y")})
+    assert samples(stream.getvalue()) == [
+        {"__key__": "train/a", "msgpack": b"x", "txt": "ü".encode()},
+        {"__key__": "000000008", "msgpack": b"y"},
+    ]
+    assert writer.samples == 2
+    assert writer.size == len(stream.getvalue())
+    assert not stream.closed
+
+
+@pytest.mark.parametrize("key", ["k" * 200, "ü" * 60, "folder/" * 30 + "k"])
+def test_a_long_key_is_kept(key):
+    stream = io.BytesIO()
+    with ShardWriter(stream) as writer:
+        writer.write({"__key__": key, "msgpack": b"x"})
+    assert samples(stream.getvalue()) == [{"__key__": key, "msgpack": b"x"}]
+    with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as archive:
+        assert archive.getnames() == [f"{key}.msgpack"]
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"__key__": "a.b", "msgpack": b""},
+        {"__key__": "", "msgpack": b""},
+        {"__key__": "a\0", "msgpack": b""},
+        {"__key__": "__a__/b", "msgpack": b""},
+        {"__key__": "a", "MSGPACK": b""},
+        {"__key__": "a", "msgpack": 5},
+        {"__key__": "a", "x/y": b""},
+        {"__key__": "a"},
+        {"__key__": "first", "msgpack": b""},
+    ],
+)
+def test_a_sample_that_would_not_be_read_back_is_not_written(sample):
+    stream = io.BytesIO()
+    with ShardWriter(stream) as writer:
+        writer.write({"__key__": "first", "msgpack": b"1"})
+        before = stream.tell()
+        with pytest.raises(SampleError):
+            writer.write(sample)
+        assert stream.tell() == before
+    assert len(samples(stream.getvalue())) == 1
+
+
+def test_after_an_error_the_archive_has_no_end_and_no_reader_takes_it():
+    stream = io.BytesIO()
+    with pytest.raises(SampleError), ShardWriter(stream) as writer:  # noqa: PT012
+        writer.write({"__key__": "a", "msgpack": b"x"})
+        writer.write({"__key__": "a", "msgpack": b"x"})
+    with pytest.raises(ShardCorruptError):
+        members(stream.getvalue())
+
+
+def test_a_shard_that_is_cut_anywhere_is_refused():
+    data = shard(2, 700)
+    assert len(members(data)) == 2
+    for length in range(len(data)):
+        with pytest.raises(ShardCorruptError, match=r"data-000000\.tar") as caught:
+            members(data[:length])
+        assert caught.value.url == URL
+        assert caught.value.offset <= length
+    assert isinstance(caught.value, ShardError | ValueError)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_foreign_tar_that_is_cut_between_members_is_refused(form):
+    data = tar([(f"{'long/' * 30}{n}.txt", b"x" * 300) for n in range(3)], format=form)
+    end = len(data.rstrip(b"\0")) // BLOCK * BLOCK + BLOCK
+    for length in range(BLOCK, end + BLOCK, BLOCK):
+        with pytest.raises(ShardCorruptError):
+            members(data[:length])
+    assert len(members(data)) == 3
+
+
+def test_a_stream_that_gives_few_bytes_at_a_time_is_read_whole():
+    data = shard(5, 2000)
+    assert list(read_members(Trickle(data), url=URL)) == members(data)
+
+
+def test_the_stream_is_read_to_its_end():
+    stream = io.BytesIO(shard() + b"trailing bytes")
+    assert len(list(read_members(stream, url=URL))) == 3
+    assert stream.read() == b""
+
+
+def test_any_changed_byte_of_a_header_is_noticed():
+    data = bytearray(shard(1, 10))
+    for at in range(BLOCK):
+        damaged = bytes(data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
+        # Blanks and zeros around the checksum's digits say the same.
+        if at not in (154, 155):
+            with pytest.raises(ShardCorruptError):
+                members(damaged)
+
+
+def test_data_after_a_lone_block_of_zeros_is_not_dropped_silently():
+    one, two = shard(1), shard(1)
+    with pytest.raises(ShardCorruptError, match="end mark"):
+        members(one[: -2 * BLOCK] + bytes(BLOCK) + two)
+
+
+@pytest.mark.parametrize("size", [b"77777777777\0", b"\x80" + b"\0" * 4 + b"\x7f" + b"\xff" * 6, b"\xff" * 12])
+def test_a_claimed_size_allocates_nothing(size):
+    header = bytearray(shard(1, 10)[:BLOCK])
+    header[124:136] = size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with pytest.raises(ShardCorruptError):
+        members(bytes(header) + bytes(100))
+
+
+def test_a_pax_size_that_is_claimed_allocates_nothing():
+    info = tarfile.TarInfo("a.txt")
+    info.pax_headers = {"size": "9" * 18}
+    with pytest.raises(ShardCorruptError, match="cut short"):
+        members(info.tobuf(tarfile.PAX_FORMAT) + bytes(2048))
+
+
+@pytest.mark.parametrize("body", [b"nonsense", b"99999 path=x\n", b"5 x\n", b"11 path=abc", b"0 a=b\n", b" a=b\n"])
+def test_damaged_pax_records_are_refused(body):
+    info = tarfile.TarInfo("PaxHeader")
+    info.type, info.size = tarfile.XHDTYPE, len(body)
+    data = info.tobuf(tarfile.USTAR_FORMAT) + body.ljust(BLOCK, b"\0") + shard(1)
+    with pytest.raises(ShardCorruptError, match="pax"):
+        members(data)
+
+
+def test_an_extended_header_without_a_member_is_refused():
+    info = tarfile.TarInfo("PaxHeader")
+    info.type, info.size = tarfile.XHDTYPE, 0
+    with pytest.raises(ShardCorruptError):
+        members(info.tobuf(tarfile.USTAR_FORMAT) + bytes(2 * BLOCK))
+
+
+def test_what_is_no_tar_is_said_to_be_none():
+    with pytest.raises(ShardCorruptError, match="no tar"):
+        members(b"<html>" * 200)
+    with pytest.raises(ShardCorruptError, match="compressed"):
+        members(gzip.compress(shard(50, 3000), compresslevel=0))
+    with pytest.raises(ShardCorruptError, match="cut short"):
+        members(b"")
+
+
+def test_links_and_folders_are_passed_over():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            info = tarfile.TarInfo(f"odd{kind.decode()}.txt")
+            info.type, info.linkname = kind, "target/" * 40
+            archive.addfile(info)
+        info = tarfile.TarInfo("a.txt")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+    assert members(stream.getvalue()) == [("a.txt", b"abc")]
+
+
+def test_a_sparse_file_is_read_with_its_holes():
+    # The old GNU form: one piece of 512 bytes at 1,024 in a file of 2,048.
+    header = bytearray(shard(1, BLOCK)[:BLOCK])
+    header[156:157] = b"S"
+    header[257:265] = b"ustar  \0"
+    header[386:398], header[398:410] = b"%011o\0" % 1024, b"%011o\0" % BLOCK
+    header[483:495] = b"%011o\0" % 2048
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    body = b"x" * BLOCK
+    data = bytes(header) + body + bytes(2 * BLOCK)
+    assert members(data) == [("000000000.msgpack", bytes(1024) + body + bytes(512))]
+    header[483:495] = b"%011o\0" % (1 << 32)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with pytest.raises(ShardCorruptError, match="sparse"):
+        members(bytes(header) + body + bytes(2 * BLOCK))
+
+
+def test_files_are_grouped_into_samples_as_webdataset_groups_them():
+    data = tar(
+        [
+            ("__meta__/about.txt", b""),
+            ("train/0.jpg", b"a"),
+            ("train/0.CLS", b"b"),
+            ("readme", b""),
+            ("train/1.seg.png", b"c"),
+            (".hidden", b""),
+            ("train/0.jpg", b"d"),
+        ]
+    )
+    assert samples(data) == [
+        {"__key__": "train/0", "jpg": b"a", "cls": b"b"},
+        {"__key__": "train/1", "seg.png": b"c"},
+        {"__key__": "train/0", "jpg": b"d"},
+    ]
+
+
+def test_a_sample_with_two_files_of_one_suffix_is_named():
+    with pytest.raises(ShardCorruptError, match="'a' has two files 'txt'") as caught:
+        samples(tar([("a.txt", b"1"), ("a.TXT", b"2")]))
+    assert caught.value.key == "a"
+
+
+def test_secrets_in_the_url_of_a_damaged_shard_stay_secret():
+    url = "https://user:hunter2@host/a.tar?X-Amz-Signature=hunter2"
+    with pytest.raises(ShardCorruptError) as caught:
+        list(read_members(io.BytesIO(b""), url=url))
+    assert "hunter2" not in f"{caught.value} {caught.value.facts}"

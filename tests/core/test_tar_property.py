@@ -1,0 +1,109 @@
+"""The reader against ``tarfile`` and webdataset, on archives that neither of us chose."""
+
+import io
+import tarfile
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
+
+from atdata_core.errors import ShardCorruptError
+from atdata_core.tar import ShardWriter, read_members, read_samples
+
+CHARACTERS = st.sampled_from([*"ab./_-A ü日"])
+NAMES = st.one_of(
+    st.text(CHARACTERS, min_size=1, max_size=12),
+    st.text(CHARACTERS, min_size=90, max_size=300),
+    st.builds(
+        lambda folder, name: "/".join([*folder, name]),
+        st.lists(st.just("folder" * 5), max_size=8),
+        st.text("ab.", min_size=1),
+    ),
+)
+KINDS = st.sampled_from(
+    [tarfile.REGTYPE] * 6 + [tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE]
+)
+MEMBERS = st.tuples(
+    NAMES,
+    st.binary(max_size=40) | st.integers(500, 1600).map(lambda n: b"x" * n),
+    KINDS,
+    st.integers(0, 2**33) | st.floats(0, 1e10),
+    st.dictionaries(st.sampled_from(["comment", "SCHILY.xattr.user.a"]), st.text("a=\n日", max_size=9), max_size=2),
+)
+FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+
+
+def written(entries, form) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+        for name, content, kind, mtime, extra in entries:
+            # With a slash at its end, the old kind of file would be a directory that has content.
+            info = tarfile.TarInfo(name.replace("/", "-") if kind == tarfile.AREGTYPE else name)
+            info.type, info.mtime, info.pax_headers = kind, mtime, extra
+            if form != tarfile.PAX_FORMAT:
+                info.mtime = int(mtime)
+            if info.isreg():
+                info.size = len(content)
+            else:
+                info.linkname = name[::-1]
+            try:
+                archive.addfile(info, io.BytesIO(content))
+            except ValueError:
+                continue  # a name that this format has no room for
+    return stream.getvalue()
+
+
+def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return [(info.name, archive.extractfile(info).read()) for info in archive if info.isreg()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(MEMBERS, max_size=6), FORMATS)
+def test_the_reader_agrees_with_tarfile(entries, form):
+    data = written(entries, form)
+    assert list(read_members(io.BytesIO(data), url="x.tar")) == by_tarfile(data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(MEMBERS, max_size=5), FORMATS, st.data())
+def test_a_damaged_archive_is_read_as_tarfile_reads_it_or_refused(entries, form, data):
+    archive = bytearray(written(entries, form))
+    for _ in range(data.draw(st.integers(1, 3))):
+        archive[data.draw(st.integers(0, len(archive) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = list(read_members(io.BytesIO(bytes(archive)), url="x.tar"))
+    except ShardCorruptError:
+        return
+    assert found == by_tarfile(bytes(archive))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(NAMES, st.binary(max_size=5)), max_size=8))
+def test_samples_are_grouped_as_webdataset_groups_them(files):
+    data = written([(name, content, tarfile.REGTYPE, 0, {}) for name, content in files], tarfile.PAX_FORMAT)
+    try:
+        members = ({**member, "__url__": ""} for member in tar_file_iterator(io.BytesIO(data)))
+        theirs = [{k: v for k, v in each.items() if k != "__url__"} for each in group_by_keys(members)]
+    except ValueError:
+        theirs = None
+    try:
+        ours = list(read_samples(io.BytesIO(data), url="x.tar"))
+    except ShardCorruptError:
+        ours = None
+    assert ours == theirs
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(NAMES, st.binary(max_size=600)), max_size=6, unique_by=lambda each: each[0]))
+def test_what_is_written_is_read_by_everybody(files):
+    stream = io.BytesIO()
+    expected = []
+    with ShardWriter(stream) as writer:
+        for name, content in files:
+            key = base_plus_ext(f"{name}.msgpack")[0]
+            if key == name and not name.startswith("__"):
+                writer.write({"__key__": key, "msgpack": content})
+                expected.append((f"{key}.msgpack", content))
+    assert by_tarfile(stream.getvalue()) == expected
+    assert list(read_members(io.BytesIO(stream.getvalue()), url="x.tar")) == expected
