@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from atdata_core.tar import ShardWriter
 from numpy.typing import NDArray
 
 import atdata_core as atdata
+from atdata_core.tar import ShardWriter
 
 NAME = "digits"
 SAMPLES_PER_SHARD = 500

@@ -1,0 +1,48 @@
+"""The sandbox with Dagster's UI."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import dagster as dg
+
+from atdata_pipelines.partitions import add_keys
+
+from .digits import NAME
+
+FIRST_PORT = 3000
+
+
+def ui() -> int:
+    """Run the UI until Ctrl-C; the exit status."""
+    from .place import FOLDER, sandbox, store_digits
+
+    with sandbox() as box:
+        store_digits(box)
+        with dg.DagsterInstance.get() as instance:
+            add_keys(instance, [NAME])
+        port = _free_port()
+        click.secho(f"Dagster's UI: http://127.0.0.1:{port}/assets", fg="green", bold=True)
+        click.echo(f"DAGSTER_HOME: {os.environ['DAGSTER_HOME']} (runs, partitions and switches are kept there)")
+        click.echo(f"The dataset {NAME!r} is a partition: Assets > promotion > Materialize, or Jobs > promote.")
+        click.echo(f"Services and data: {FOLDER}/. Ctrl-C stops everything.\n")
+        command = [str(Path(sys.executable).parent / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)]
+        running = subprocess.Popen([*command, "-w", "workspace.yaml", "--log-level", "warning"])
+        try:
+            return running.wait()
+        except KeyboardInterrupt:
+            running.send_signal(signal.SIGINT)
+            return running.wait()
+
+
+def _free_port() -> int:
+    """Dagster's usual port, or the next one that is free."""
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    return 0
