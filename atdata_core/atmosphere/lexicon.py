@@ -68,7 +68,7 @@ def _check(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
     elif kind == "blob":
         yield from _blob(value, path)
     elif kind == "unknown":
-        if not isinstance(value, dict):
+        if not _is_object(value):
             yield f"{path}: {_named(value)}, not an object"
     else:
         raise NotImplementedError(f"lexicon type {kind}")
@@ -84,7 +84,7 @@ def _union(value: Any, path: str) -> Iterator[str]:
 
 
 def _object(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
-    if not isinstance(value, dict):
+    if not _is_object(value):
         yield f"{path or 'record'}: {_named(value)}, not an object"
         return
     fields = cast("dict[str, Any]", value)
@@ -213,7 +213,14 @@ def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def _is_object(value: Any) -> bool:
+    """Bytes and links are written as objects and are none."""
+    return isinstance(value, dict) and cast("dict[str, Any]", value).keys() not in ({"$bytes"}, {"$link"})
+
+
 def _named(value: Any) -> str:
+    if isinstance(value, dict) and not _is_object(value):
+        return "bytes" if "$bytes" in value else "a link"
     return "null" if value is None else type(value).__name__
 
 

@@ -18,7 +18,9 @@ scalars = (
     | st.binary(max_size=40)
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=20) | st.dictionaries(scalars, inner, max_size=20), max_leaves=20
+    scalars,
+    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(scalars, inner, max_size=20),
+    max_leaves=20,
 )
 sized_keys = st.text(min_size=1, max_size=40) | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=300)
 
@@ -67,7 +69,9 @@ def test_the_plain_object_of_other_programs_is_read_flat():
     assert unpack_metadata(None) is None
 
 
-@pytest.mark.parametrize("field", [3, "text", [], {"$bytes": "%%%"}, {"$bytes": 3}, {"$bytes": "wQ"}, {"$bytes": "AQ"}])
+@pytest.mark.parametrize(
+    "field", [3, "text", [], {"$bytes": "%%%"}, {"$bytes": 3}, {"$bytes": "wQ"}, {"$bytes": "AQ"}]
+)
 def test_metadata_of_another_form_is_refused_clearly(field):
     with pytest.raises(MetadataError, match="metadata"):
         unpack_metadata(field)

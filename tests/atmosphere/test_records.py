@@ -28,7 +28,8 @@ def test_times_are_in_utc_with_milliseconds():
 
 def test_an_s3_entry_names_bucket_endpoint_keys_and_digests(facts):
     shards = [
-        facts(f"s3://lab/x/{n}.tar", endpoint="https://s3.example.org", region="eu", sha256=f"{n:064x}") for n in (0, 1)
+        facts(f"s3://lab/x/{n}.tar", endpoint="https://s3.example.org", region="eu", sha256=f"{n:064x}")
+        for n in (0, 1)
     ]
     assert storage_of(shards) == {
         "$type": "science.alt.dataset.storageS3",

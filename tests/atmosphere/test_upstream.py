@@ -50,7 +50,11 @@ def upstream():
 
     def run(program, value):
         done = subprocess.run(
-            [python, "-W", "ignore", "-c", program], input=json.dumps(value), capture_output=True, text=True, check=False
+            [python, "-W", "ignore", "-c", program],
+            input=json.dumps(value),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -97,11 +101,18 @@ def test_schema_entry_and_label_from_a_pds_are_read_by_atdata_0_7(upstream, inde
     read = upstream(READER, {**found, "sample": base64.b64encode(sample.packed).decode()})
     assert read["class"] == "Everything"
     assert read["fields"].keys() == set(everything.__annotations__)
-    assert read["sample"] == {"text": "hello", "maybe": "None", "number": "7", "raw": {"bytes": "0001"}, "b": "None"}
+    assert read["sample"] == {
+        "text": "hello",
+        "maybe": "None",
+        "number": "7",
+        "raw": {"bytes": "0001"},
+        "b": "None",
+    }
     assert read["array"] == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     assert (read["name"], read["urls"], read["schema_ref"]) == ("digits", urls, schema_uri)
     assert read["metadata"] == {
-        "split": "train", "epochs": "10", "rate": "0.25", "raw": {"bytes": "00ff"}, "nested": "{'a': [1, None, 'x']}",
+        "split": "train", "epochs": "10", "rate": "0.25", "raw": {"bytes": "00ff"},
+        "nested": "{'a': [1, None, 'x']}",
     }  # fmt: skip
     assert read["checksums"] == [f"{n:064x}" for n in range(3)]
     assert (read["size"], read["tags"], read["license"]) == (
