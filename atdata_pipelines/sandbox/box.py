@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -268,8 +269,10 @@ class Sandbox:
                     " Stop it first, or give another folder.",
                     folder=str(self._root),
                 )
+        usual = state.handle
         self._take_account(state)
-        state.save(self._root)
+        # Another handle is this program's wish; the folder's own stays what it is.
+        replace(state, handle=usual).save(self._root)
         self._state, self.attached = state, True
         self._create_buckets()
         return True
