@@ -9,8 +9,22 @@ Everything listens on 127.0.0.1 alone and stops with the program that started it
 
 from __future__ import annotations
 
-from atdata_pipelines.sandbox.box import Sandbox
-from atdata_pipelines.sandbox.errors import SandboxError
-from atdata_pipelines.sandbox.serve import serve
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atdata_pipelines.sandbox.box import Sandbox
+    from atdata_pipelines.sandbox.errors import SandboxError
+    from atdata_pipelines.sandbox.foreground import serve
 
 __all__ = ["Sandbox", "SandboxError", "serve"]
+
+_WHERE = {"Sandbox": "box", "SandboxError": "errors", "serve": "foreground"}
+
+
+def __getattr__(name: str) -> Any:
+    # On demand, so that the PDS, which is a program below this package, starts without the library.
+    from importlib import import_module
+
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
