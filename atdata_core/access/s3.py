@@ -203,7 +203,8 @@ def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if endpoint.endpoint_url else None,
-        signature_version=UNSIGNED if endpoint.anonymous else None,
+        # Spelled out, or URLs are signed in a way that only AWS itself still knows.
+        signature_version=UNSIGNED if endpoint.anonymous else "s3v4",
         # The environment was read once, in from_environment; it must not move another endpoint.
         ignore_configured_endpoint_urls=True,
     )

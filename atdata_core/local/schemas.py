@@ -43,7 +43,7 @@ def publish(redis: Any, record: dict[str, Any], *, describe: bool) -> str:
             kept["description"] = first.get("description")
         pipe.multi()
         for key in keys:
-            pipe.set(key, json.dumps(kept))
+            pipe.set(key, _written(kept))
 
     # Watches both keys, and starts over where somebody else wrote one of them meanwhile.
     redis.transaction(write, long, short)
@@ -122,6 +122,20 @@ def _keys(record: Mapping[str, Any]) -> tuple[str, str]:
     return f"{PREFIX}{full_name(record)}@{version}", f"{PREFIX}{record['name']}@{version}"
 
 
+def _written(record: Mapping[str, Any]) -> str:
+    """The JSON of a record.
+
+    Upstream rebuilds no class where an optional field comes before a required one, so required fields
+    stand first there, and the class's own order beside them.
+    """
+    fields: list[dict[str, Any]] = record["fields"]
+    required_first = sorted(fields, key=lambda field: bool(field["optional"]))
+    if required_first == fields:
+        return json.dumps(record)
+    order = [field["name"] for field in fields]
+    return json.dumps({**record, "fields": required_first, "order": order})
+
+
 def _read(value: bytes | None, key: str) -> dict[str, Any] | None:
     """A record of Redis; an older key names the module that its record does not."""
     if value is None:
@@ -130,8 +144,9 @@ def _read(value: bytes | None, key: str) -> dict[str, Any] | None:
     module, _, name = named.rpartition(".")
     try:
         data = json.loads(value)
+        place = {field: number for number, field in enumerate(data.get("order") or ())}
         return from_field_list(
-            data["fields"],
+            sorted(data["fields"], key=lambda field: place.get(field["name"], 0)),
             name=data.get("name") or name,
             version=data.get("version") or version,
             description=data.get("description"),
