@@ -219,9 +219,9 @@ def _is_object(value: Any) -> bool:
 
 
 def _named(value: Any) -> str:
-    if isinstance(value, dict) and not _is_object(value):
+    if isinstance(value, dict) and not _is_object(cast("Any", value)):
         return "bytes" if "$bytes" in value else "a link"
-    return "null" if value is None else type(value).__name__
+    return "null" if value is None else type(cast("object", value)).__name__
 
 
 def _shown(text: str) -> str:

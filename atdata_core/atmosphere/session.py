@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from atdata_core.atmosphere.failures import of_reply, of_transport
-from atdata_core.errors import LoginError, NotLoggedInError, ServiceRefusedError
+from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +92,13 @@ class Session:
         Raises:
             LoginError: The PDS does not accept them.
         """
+        if not handle or not password:
+            raise LoginError(
+                f"A login at {self.base_url} needs a handle and an app password. "
+                "Give both (ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline).",
+                handle=handle,
+                service=self.base_url,
+            )
         client = self._new_atproto()
         try:
             client.login(handle, password, fetch_bsky_profile=False)
@@ -163,7 +170,15 @@ class Session:
         """
         content = None if body is None else encode_json(body)
         url = f"{service or self.service}/xrpc/{nsid}"
-        reply = self.send(method, url, params=params, content=content, content_type="application/json", auth=auth)
+        reply = self.send(
+            method,
+            url,
+            params=params,
+            content=content,
+            content_type="application/json",
+            auth=auth,
+            guarded=service is not None,
+        )
         return as_object(reply, url)
 
     def send(
@@ -232,7 +247,7 @@ class Session:
 
         address = check_public(str(request.url), configured=(self.base_url, self.service))
         if address is not None:
-            request.extensions["sni_hostname"] = request.url.host
+            request.extensions["sni_hostname"] = request.url.raw_host.decode("ascii")
             request.url = request.url.copy_with(host=address)  # the Host header keeps the name
 
     def _client(self) -> httpx.Client:
@@ -265,7 +280,6 @@ class Session:
 
     def _keep_reachable(self, client: Any, endpoint: str | None) -> None:
         from atdata_core.access.private import check_public
-        from atdata_core.errors import AtdataError
 
         try:
             check_public(endpoint or self.base_url, configured=(self.base_url,))
@@ -308,11 +322,15 @@ class Session:
 
     def _login_failure(self, error: Exception, handle: str, password: str) -> Exception:
         failure = self._translated(error, "com.atproto.server.createSession")
-        if not isinstance(failure, ServiceRefusedError) or failure.status not in (400, 401, 403):
+        if not isinstance(failure, AtdataError):
             return failure
-        words = failure.message.rpartition("answered ")[2].replace(password, "***")
+        # A service that repeats what it was sent must not make us show it.
+        message = failure.message.replace(password, "***")
+        if not isinstance(failure, ServiceRefusedError) or failure.status not in (400, 401, 403):
+            return type(failure)(message, **failure.facts)
         return LoginError(
-            f"Wrong handle or app password of {handle!r} for {self.base_url} ({words}) "
+            f"Wrong handle or app password of {handle!r} for {self.base_url} "
+            f"({message.rpartition('It answered ')[2].rstrip('.')}). "
             "Check ATDATA_HANDLE and ATDATA_APP_PASSWORD, or make a new app password.",
             handle=handle,
             service=self.base_url,
