@@ -80,7 +80,12 @@ def _union(value: Any, path: str) -> Iterator[str]:
     if not isinstance(kind, str) or not kind:
         yield f"{path}: an object with a $type is needed"
     elif kind in _definitions():
-        yield from _check(value, _definitions()[kind], kind.partition("#")[0], path)
+        definition = _definitions()[kind]
+        definition = definition.get("record", definition)
+        if definition["type"] == "object":
+            yield from _check(value, definition, kind.partition("#")[0], path)
+        else:
+            yield f"{path}.$type: {kind!r} is no type of objects"
 
 
 def _object(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:

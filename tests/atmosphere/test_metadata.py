@@ -3,7 +3,7 @@ import math
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from atdata_core.atmosphere.metadata import pack_metadata, to_field, unpack_metadata
@@ -20,20 +20,23 @@ scalars = (
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=20) | st.dictionaries(scalars, inner, max_size=20),
-    max_leaves=20,
+    max_leaves=10,
 )
+few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 sized_keys = st.text(min_size=1, max_size=40) | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=300)
 
 
-@given(st.dictionaries(scalars, values, max_size=40))
+@few
+@given(st.dictionaries(scalars, values, max_size=20))
 @example({})
 @example({n / 7: None for n in range(17)})
 def test_metadata_comes_back_as_it_was(metadata):
     assert unpack_metadata(to_field(metadata)) == metadata
 
 
+@few
 @given(
-    st.dictionaries(sized_keys, values, max_size=40)
+    st.dictionaries(sized_keys, values, max_size=20)
     | st.integers(0, 300).map(lambda count: {f"key {n}": "x" * (n % 40) for n in range(count)})
 )
 def test_a_record_holds_metadata_that_needs_no_padding(metadata):

@@ -110,6 +110,7 @@ def test_every_record_that_we_write_passes_the_published_lexicons(records, publi
 REPLACEMENTS = [
     None, True, 0, -1, 1, 10**6, "", "x", "1.0.0", "1.0", "draft-07", "x" * 51, "x" * 201, "ü" * 76, "ü" * 101,
     "x" * 5001, [], {}, ["a"], ["a"] * 31, [{}], {"$type": ""}, {"$type": "a.b.c"}, {"$type": ENTRY}, "https://h/x",
+    {"$type": "science.alt.dataset.schemaType#jsonSchema"},
     "https://h/" + "x" * 2000, "no uri", f"at://{DID}", f"at://{DID}/{ENTRY}/x", "at://nobody", "at://a.test/x/y",
     "2026-11-22T10:00:00Z", "2026-11-22T10:00:00.123+01:00", "2026-11-22", "2026-11-22T10:00:00", "yesterday",
     {"$type": "science.alt.dataset.storageS3"}, {"$type": "science.alt.dataset.storageExternal", "urls": []},
