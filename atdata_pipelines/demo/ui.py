@@ -30,8 +30,11 @@ def ui() -> int:
         click.echo(f"DAGSTER_HOME: {os.environ['DAGSTER_HOME']} (runs, partitions and switches are kept there)")
         click.echo(f"The dataset {NAME!r} is a partition: Assets > promotion > Materialize, or Jobs > promote.")
         click.echo(f"Services and data: {FOLDER}/. Ctrl-C stops everything.\n")
-        command = [str(Path(sys.executable).parent / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)]
-        running = subprocess.Popen([*command, "-w", "workspace.yaml", "--log-level", "warning"])
+        # `dg dev` finds the definitions by pyproject.toml.
+        command = [str(Path(sys.executable).parent / "dg"), "dev", "--host", "127.0.0.1", "--port", str(port)]
+        # As an activated environment would: else dg warns that another one is active.
+        environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
+        running = subprocess.Popen([*command, "--log-level", "warning"], env=environment)
         try:
             return running.wait()
         except KeyboardInterrupt:
