@@ -35,11 +35,13 @@ def ui() -> int:
         # As an activated environment would: else dg warns that another one is active.
         environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
         running = subprocess.Popen([*command, "--log-level", "warning"], env=environment)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return running.wait()
-        except KeyboardInterrupt:
+        finally:
+            # After Ctrl-C in a terminal it is ending already.
             running.send_signal(signal.SIGINT)
-            return running.wait()
+            running.wait()
 
 
 def _free_port() -> int:
