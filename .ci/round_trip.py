@@ -1,0 +1,84 @@
+"""Use the installed package as a stranger would: write a dataset, promote it, read it back.
+
+``python round_trip.py REPOSITORY``, from a folder outside of it.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+import warnings
+from pathlib import Path
+
+import numpy as np
+import webdataset as wds
+from atdata.atmosphere import AtmosphereClient, AtmosphereIndex
+from atdata.local import LocalIndex, Repo
+from atdata.promote import promote_to_atmosphere
+from numpy.typing import NDArray
+
+import atdata
+from atdata_pipelines.sandbox import Sandbox
+
+
+@atdata.packable
+class Point:
+    """A sample with an array and a number."""
+
+    position: NDArray
+    label: int
+
+
+def check_files(repository: Path) -> None:
+    """The package lies outside of the repository and has its data with it."""
+    for package, data in {
+        "atdata_core": ["py.typed", "atmosphere/lexicons"],
+        "atdata_pipelines": ["py.typed", "defs/promotion/defs.yaml"],
+    }.items():
+        folder = Path(str(importlib.resources.files(package)))
+        assert repository not in folder.parents, f"{package} is imported from the repository"
+        for name in data:
+            assert (folder / name).exists(), f"the wheel lacks {package}/{name}"
+    assert list((Path(str(importlib.resources.files("atdata_core"))) / "atmosphere/lexicons").glob("*.json"))
+
+
+def check_promotion() -> str:
+    """Ten samples, from memory to a published record and back; the at-uri."""
+    with Sandbox(buckets=["datasets-bucket"]) as box:
+        os.environ.update(box.environ())
+        samples = [Point(position=np.full(3, i, np.float32), label=i) for i in range(10)]
+        with wds.writer.TarWriter("points.tar") as sink:
+            for i, sample in enumerate(samples):
+                sink.write({**sample.as_wds, "__key__": f"{i:06d}"})
+        repo = Repo(s3_credentials=box.s3, hive_path="datasets-bucket/points")
+        entry, _ = repo.insert(atdata.Dataset[Point]("points.tar"), name="points")
+        index = LocalIndex()
+        # The class of a script; the library says that this is no good name for the network.
+        warnings.filterwarnings("ignore", "Point is defined in __main__")
+        index.publish_schema(Point, version="1.0.0")
+        client = AtmosphereClient()
+        client.login(box.handle, box.password)
+        uri = promote_to_atmosphere(entry, index, client)
+        assert promote_to_atmosphere(entry, index, client) == uri
+        published = AtmosphereIndex(client).get_dataset(uri)
+        assert published.name == "points", published.name
+        read = list(atdata.Dataset[Point]("points.tar").ordered())
+        assert [sample.label for sample in read] == list(range(10))
+        assert all((sample.position == sample.label).all() for sample in read)
+        return uri
+
+
+def main() -> None:
+    """All checks; an exception where one fails."""
+    check_files(Path(sys.argv[1]).resolve())
+    command = Path(sysconfig.get_path("scripts")) / "atdata-pipelines"
+    subprocess.run([command, "--help"], check=True, capture_output=True)
+    print(f"Python {platform.python_version()}: the wheel works, {check_promotion()}")
+
+
+if __name__ == "__main__":
+    main()
