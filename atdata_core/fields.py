@@ -50,7 +50,11 @@ def describe_field(name: str, annotation: Any, type_name: str) -> SampleField:
     bare, optional = annotation, False
     while True:
         origin, arguments = get_origin(bare), get_args(bare)
-        if origin is Annotated:
+        alias = getattr(origin or bare, "__value__", None)
+        if alias is not None:
+            # A ``type`` statement; NDArray is one from numpy 2.5 on.
+            bare = alias[arguments] if arguments else alias
+        elif origin is Annotated:
             bare = arguments[0]
         elif origin in (Union, types.UnionType) and types.NoneType in arguments and len(arguments) == 2:
             optional = True

@@ -145,7 +145,7 @@ def _guarded_transport(inner: httpx.BaseTransport) -> httpx.BaseTransport:
 def _errors(url: str) -> Generator[None]:
     import httpx
 
-    shown, service = displayed(url), urlsplit(url).hostname
+    shown, service = displayed(url), _host(url)
     try:
         yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
@@ -165,9 +165,16 @@ def _errors(url: str) -> Generator[None]:
         ) from None
 
 
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def _refuse(response: httpx.Response, url: str) -> NoReturn:
     status, shown = response.status_code, displayed(url)
-    facts: dict[str, Any] = {"service": urlsplit(url).hostname, "status": status}
+    facts: dict[str, Any] = {"service": _host(url), "status": status}
     if status in (404, 410):
         raise ShardMissingError(f"There is no shard at {shown} (HTTP {status}). Check the URL.", url=shown)
     if status in (401, 403):

@@ -1,6 +1,7 @@
 """URLs: brace patterns, schemes, and no credential in one."""
 
-from itertools import islice
+import re
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -59,18 +60,26 @@ def test_each_pattern_of_a_list_is_expanded_in_order():
 @given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=9).map("".join))
 def test_patterns_are_expanded_as_webdataset_does(pattern):
     try:
-        theirs = list(islice(braceexpand(pattern), 10_000))
+        ours = expand(pattern)
+    except StorageError as refusal:
+        if "stands for" in str(refusal) or "too large" in str(refusal):
+            return  # braceexpand would make them all
+        ours = None
+    try:
+        theirs = list(braceexpand(pattern))
     except UnbalancedBracesError:
         theirs = None
-    try:
-        ours = expand(pattern)
-    except StorageError:
-        ours = None
-    # braceexpand lets "}{" pass; an empty URL is no shard.
     if ours is None and theirs is not None:
-        assert "" in theirs or pattern.replace("\\", "").find("}") >= 0
+        assert "" in theirs or closes_before_it_opens(pattern)
     else:
         assert ours == theirs
+
+
+def closes_before_it_opens(pattern: str) -> bool:
+    """Such as ``}{``, which braceexpand lets pass."""
+    plain = re.sub(r"\\.", "", pattern)
+    depths = accumulate((character == "{") - (character == "}") for character in plain)
+    return min(depths, default=0) < 0
 
 
 @pytest.mark.parametrize(
