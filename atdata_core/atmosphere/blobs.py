@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import libipld
 
-from atdata_core.atmosphere.session import Session, as_object
+from atdata_core.atmosphere.replies import as_object
+from atdata_core.atmosphere.session import Session
 from atdata_core.errors import RecordNotFoundError, ServiceRefusedError, ShardChangedError, StorageError
 
 MAX_BLOB = 52_428_800

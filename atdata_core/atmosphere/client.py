@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from atdata_core.atmosphere import blobs
+from atdata_core.atmosphere.difference import differing_fields
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.session import Session
 from atdata_core.atmosphere.uri import AtUri
@@ -316,28 +317,6 @@ class AtmosphereClient:
                 "(ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline)."
             )
         return value
-
-
-def differing_fields(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Names of the fields in which two records differ, ``createdAt`` aside, in alphabetical order."""
-    names = (one.keys() | other.keys()) - {"createdAt"}
-    return sorted(
-        name
-        for name in names
-        if (name in one) != (name in other) or _canonical(one.get(name)) != _canonical(other.get(name))
-    )
-
-
-def _canonical(value: Any) -> Any:
-    """JSON with one spelling of ``$bytes``: a PDS gives base64 back without its padding."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        if fields.keys() == {"$bytes"}:
-            return {"$bytes": str(fields["$bytes"]).rstrip("=")}
-        return {key: _canonical(item) for key, item in fields.items()}
-    if isinstance(value, list):
-        return [_canonical(item) for item in cast("list[Any]", value)]
-    return value
 
 
 def _is_absence(error: ServiceRefusedError) -> bool:

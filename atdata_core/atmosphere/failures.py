@@ -78,6 +78,17 @@ def of_transport(url: str, error: BaseException) -> AtdataError:
     )
 
 
+def of_endless_reply(url: str, limit: int) -> AtdataError:
+    """The error of an answer that is longer than any that makes sense."""
+    service, method = _place(url)
+    return ServiceRefusedError(
+        f"{service} answered {method} with more than {limit:,} bytes. Is this the right address?",
+        service=service,
+        status=200,
+        error=None,
+    )
+
+
 def _place(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     # A URL from a record may carry a user and password.
@@ -88,7 +99,7 @@ def _place(url: str) -> tuple[str, str]:
 def _words(body: bytes) -> tuple[str | None, str | None]:
     try:
         value: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, None
     if not isinstance(value, dict):
         return None, None

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from atdata_core.atmosphere import lexicon
 from atdata_core.atmosphere.names import SCHEMA
-from atdata_core.atmosphere.session import encode_json
+from atdata_core.atmosphere.replies import encode_json
 from atdata_core.atmosphere.tid import is_tid
 from atdata_core.atmosphere.uri import is_record_key
 from atdata_core.errors import PreflightError

@@ -6,14 +6,14 @@ typed client drops a ``null`` (``swapRecord``) and turns ``$bytes`` into strings
 
 from __future__ import annotations
 
-import json
+import contextlib
 import threading
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from atdata_core.atmosphere.failures import of_reply, of_transport
+from atdata_core.atmosphere.failures import of_endless_reply, of_reply, of_transport
+from atdata_core.atmosphere.replies import Reply, as_object, encode_json
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
 
 if TYPE_CHECKING:
@@ -23,19 +23,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A successful answer: ``body`` as it came, ``headers`` with lower-case names."""
-
-    body: bytes
-    headers: Mapping[str, str]
-
-
-def encode_json(value: object) -> bytes:
-    """JSON as it is sent: compact, UTF-8."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+MAX_REPLY = 1 << 26
+"""Bytes (64 MiB): more than a blob or a page of the largest records; a hostile service may send for ever."""
 
 
 class Session:
@@ -236,10 +225,16 @@ class Session:
             )
             if guarded:
                 self._pin(request)
-            response = client.send(request)
+            response = client.send(request, stream=True)
+            with contextlib.closing(response):
+                received = bytearray()
+                for chunk in response.iter_bytes():
+                    received += chunk
+                    if len(received) > MAX_REPLY:
+                        raise of_endless_reply(url, MAX_REPLY)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise of_transport(url, error) from None
-        return response.status_code, Reply(response.content, dict(response.headers))
+        return response.status_code, Reply(bytes(received), dict(response.headers))
 
     def _pin(self, request: httpx.Request) -> None:
         """Hold a request to the address that was checked: the name could lead elsewhere the next time."""
@@ -354,24 +349,3 @@ class Session:
 
 
 _ENDED = ("ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired", "BadJwt")
-
-
-def as_object(reply: Reply, url: str) -> dict[str, Any]:
-    """The JSON object of a reply.
-
-    Raises:
-        ServiceRefusedError: It is none: something else than the expected service answers at this URL.
-    """
-    try:
-        value: Any = json.loads(reply.body) if reply.body else {}
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        service = url.partition("/xrpc/")[0]
-        raise ServiceRefusedError(
-            f"{service} answered {url} with something else than a JSON object. Is this the right address?",
-            service=service,
-            status=200,
-            error=None,
-        )
-    return cast("dict[str, Any]", value)

@@ -139,9 +139,28 @@ def test_something_else_than_a_pds_is_told_so(reach):
         client, _ = reach(getRecord=[answer])
         with pytest.raises(ServiceRefusedError, match="right address"):
             client.get_record(URI)
+    client, _ = reach(getRecord=[httpx.Response(200, text="[" * 100_000)])
+    with pytest.raises(ServiceRefusedError, match="right address"):
+        client.get_record(URI)
     client, _ = reach(getRecord=[{"uri": URI}])
     with pytest.raises(ServiceRefusedError, match="no record"):
         client.get_record(URI)
+
+
+def test_an_answer_without_end_is_cut_off(reach):
+    class Endless(httpx.SyncByteStream):
+        sent = 0
+
+        def __iter__(self):
+            while True:
+                self.sent += 1 << 20
+                yield bytes(1 << 20)
+
+    body = Endless()
+    client, _ = reach(getRecord=[httpx.Response(200, stream=body)])
+    with pytest.raises(ServiceRefusedError, match="more than"):
+        client.get_record(URI)
+    assert body.sent <= (1 << 26) + (1 << 20)
 
 
 def test_a_redirect_is_told_and_not_followed(reach):

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atdata_core.atmosphere.reading import read_entry_record, read_schema_record
@@ -171,6 +171,7 @@ def paths(value, path=()):
         yield from paths(inner, (*path, key))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_record_makes_a_reader_stumble(bodies, data):
     record = json.loads(json.dumps(data.draw(st.sampled_from([record for _, _, record in bodies]))))

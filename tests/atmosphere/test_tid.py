@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atdata_core.atmosphere.tid import entry_rkey, identity_tid, is_tid, label_rkey, schema_rkey
@@ -17,6 +17,7 @@ def number_of(tid):
     return number
 
 
+@settings(deadline=None)
 @given(st.lists(texts, max_size=5))
 def test_an_identity_has_one_tid_and_its_time_lies_before_2006(parts):
     tid = identity_tid(*parts)

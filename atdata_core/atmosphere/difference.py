@@ -1,0 +1,27 @@
+"""In which fields two records differ."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+
+def differing_fields(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of the fields in which two records differ, ``createdAt`` aside, in alphabetical order."""
+    names = (one.keys() | other.keys()) - {"createdAt"}
+    return sorted(
+        name
+        for name in names
+        if (name in one) != (name in other) or _canonical(one.get(name)) != _canonical(other.get(name))
+    )
+
+
+def _canonical(value: Any) -> Any:
+    """JSON with one spelling of ``$bytes``: a PDS gives base64 back without its padding."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        if fields.keys() == {"$bytes"}:
+            return {"$bytes": str(fields["$bytes"]).rstrip("=")}
+        return {key: _canonical(item) for key, item in fields.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in cast("list[Any]", value)]
+    return value
