@@ -62,7 +62,7 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
             continue
         facts = shared | extended if shared or extended else {}
         size = _pax_size(facts["size"], url, at) if "size" in facts else header.size
-        if header.kind == b"S" or any(key.startswith("GNU.sparse.") for key in facts):
+        if header.kind == b"S" or (facts and any(key.startswith("GNU.sparse.") for key in facts)):
             yield _sparse_member(source, raw, header, size, at)
         else:
             # Before ustar a directory was a file whose name ends so; links and the like have no content.
