@@ -6,6 +6,7 @@ put together from types that stand here.
 
 from __future__ import annotations
 
+import copyreg
 import json
 import keyword
 import re
@@ -28,6 +29,22 @@ BINARY_KINDS = ("sparse", "arrow_tensor", "safetensors", "dataframe")
 _PRIMITIVES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "bytes": bytes}
 _DTYPE = re.compile(r"[<>=|]?[a-zA-Z_]+[0-9]*(\[[a-zA-Z0-9]+\])?", re.ASCII)
 _RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
+
+
+class _Rebuilt(type):
+    """The type of rebuilt sample types: they pickle as their schema.
+
+    Pickle would look for them by name, and so import the module that somebody else's record names.
+    """
+
+    __rebuilt_from__: str
+
+
+def _reduced(made: _Rebuilt) -> tuple[Any, tuple[str]]:
+    return _decoded, (made.__rebuilt_from__,)
+
+
+copyreg.pickle(_Rebuilt, _reduced)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
 
 
 def check_identifier(name: object, what: str, schema: str) -> str:
@@ -92,8 +109,10 @@ def _decoded(canonical: str) -> type:
         "__annotations__": annotations,
         "__module__": _module(record.get("module"), name),
         "__doc__": f"Rebuilt from the schema {name}.",
+        # No field can be called so.
+        "__rebuilt_from__": canonical,
     }
-    made = types.new_class(name, (PackableSample,), {}, lambda names: names.update(body))
+    made = types.new_class(name, (PackableSample,), {"metaclass": _Rebuilt}, lambda names: names.update(body))
     return cast("type[Any]", dataclass(eq=False)(made))
 
 

@@ -152,7 +152,7 @@ def _field_type(described: Any) -> dict[str, Any]:
         return dict(_DICT)
     if kinds == "string" and (given.get("format") == "byte" or given.get("contentEncoding") == "base64"):
         return {"$type": "local#primitive", "primitive": "bytes"}
-    if kinds in _PRIMITIVES:
+    if isinstance(kinds, str) and kinds in _PRIMITIVES:
         return {"$type": "local#primitive", "primitive": _PRIMITIVES[kinds]}
     return {"$type": "local#unknown"}
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Optional
@@ -385,3 +387,19 @@ def test_upstream_rebuilds_a_type_from_our_json_schema():
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.strip() == "[[1.0, 0.0], [0.0, 1.0]] float64 {'k': 1} [1, None] [[0.5]] None"
+
+
+def test_a_rebuilt_type_pickles_by_its_schema_and_imports_nothing():
+    record = {
+        "name": "Elsewhere",
+        "module": "antigravity.nowhere",
+        "version": "1.0.0",
+        "fields": [
+            {"name": "schema", "fieldType": {"$type": "local#primitive", "primitive": "int"}, "optional": False}
+        ],
+    }
+    rebuilt = decode(record)
+    sample = rebuilt(schema=3)
+    assert pickle.loads(pickle.dumps(rebuilt)) is rebuilt
+    assert pickle.loads(pickle.dumps(sample)) == sample
+    assert "antigravity" not in sys.modules
