@@ -102,7 +102,7 @@ def test_a_dataset_is_inserted_found_and_read_by_a_stranger(index, stranger, fea
     samples = list(dataset.ordered())
     assert [sample.label for sample in samples] == list(range(6))
     assert np.array_equal(samples[5].vector, np.full(4, 5, np.float32))
-    same = Dataset[feature](dataset.shard_list, data_store=pickle.loads(pickle.dumps(dataset.data_store)))  # noqa: S301
+    same = Dataset[feature](dataset.shard_list, data_store=pickle.loads(pickle.dumps(dataset.data_store)))
     assert labels(same) == list(range(6))
 
 

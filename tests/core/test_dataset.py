@@ -137,11 +137,11 @@ def test_a_stream_starts_again_each_time_and_several_run_at_once(shards: str):
 
 def test_datasets_and_streams_survive_pickling_and_copying(shards: str):
     dataset = atdata.Dataset[Row](shards)
-    for make in (lambda it: pickle.loads(pickle.dumps(it)), copy.deepcopy, copy.copy):  # noqa: S301
+    for make in (lambda it: pickle.loads(pickle.dumps(it)), copy.deepcopy, copy.copy):
         assert numbers(make(dataset).ordered()) == list(range(60))
         assert numbers(make(dataset.ordered())) == list(range(60))
         assert make(dataset).sample_type is Row
-    assert pickle.loads(pickle.dumps(atdata.Dataset[Row]))(shards).sample_type is Row  # noqa: S301
+    assert pickle.loads(pickle.dumps(atdata.Dataset[Row]))(shards).sample_type is Row
 
 
 def test_types_of_datasets_do_not_mix(shards: str):

@@ -4,10 +4,10 @@ import threading
 
 import numpy as np
 import pytest
-from atdata_core.atmosphere.records import LABEL, SCHEMA, schema_record
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereIndex
+from atdata_core.atmosphere.records import LABEL, SCHEMA, schema_record
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 
