@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from atdata_core.access.s3 import S3Endpoint
 from atdata_core.promotion import copy, inventory, publish, schema
 from atdata_core.promotion.draft import check_all
 from atdata_core.promotion.ledger import Ledger, ledger_of
@@ -63,16 +64,6 @@ class Subject:
     ledger: Ledger
     store: Any
 
-    @classmethod
-    def of(
-        cls, name: str, redis: RedisResource, s3: ShardS3Resource, destination: DestinationResource
-    ) -> "Subject":
-        """Look a dataset up; ``EntryNotFoundError`` where the index has none of that name."""
-        index = redis.index()
-        reading = s3.endpoint()
-        entry = replace(index.get_entry_by_name(name), data_store=reading)
-        return cls(entry, index, ledger_of(index), destination.store(reading))
-
     def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
         """Look at every shard."""
         return inventory.take_inventory(
@@ -112,8 +103,7 @@ def local_dataset(
 ) -> dg.MaterializeResult:
     """The shards of a dataset, with their digests; what changed without a word is refused here."""
     with dagster_failures():
-        subject = Subject.of(context.partition_key, redis, s3, destination)
-        context.instance.add_run_tags(context.run_id, {"dataset": subject.entry.name})
+        subject = _subject(context, redis, s3, destination)
         found = subject.take_inventory(_progress(context, "looked at"))
         for warning in found.warnings:
             context.log.warning(warning)
@@ -147,7 +137,7 @@ def published_schema(
 ) -> dg.MaterializeResult:
     """The schema record of the dataset's samples, found or written once all records are known to be good."""
     with dagster_failures():
-        subject = Subject.of(context.partition_key, redis, s3, destination)
+        subject = _subject(context, redis, s3, destination)
         found = subject.known_inventory(_progress(context, "looked at"))
         client = atproto.client()
         asked = _asked(context)
@@ -186,7 +176,7 @@ def copied_shards(
 ) -> dg.MaterializeResult:
     """The shards where strangers will read them, each seen there with its digest."""
     with dagster_failures():
-        subject = Subject.of(context.partition_key, redis, s3, destination)
+        subject = _subject(context, redis, s3, destination)
         copies = subject.copy_shards(_progress(context, "at their destination"))
         if copies.destination is None:
             context.log.info("shards stay where they are")
@@ -221,7 +211,7 @@ def atmosphere_record(
 ) -> dg.MaterializeResult:
     """The entry record that names the shards, and the label that points at it."""
     with dagster_failures():
-        subject = Subject.of(context.partition_key, redis, s3, destination)
+        subject = _subject(context, redis, s3, destination)
         progress = _progress(context, "at their destination")
         client = atproto.client()
         copies = subject.known_copies(progress)
@@ -236,7 +226,7 @@ def atmosphere_record(
             name=config.name,
             values=config.values(),
         )
-        context.instance.add_run_tags(context.run_id, {"at_uri": record.uri})
+        context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
         context.log.info(f"{record.change} {record.uri}")
     return _result(
         copies.cid,
@@ -253,6 +243,24 @@ def atmosphere_record(
 
 
 STAGES = (local_dataset, published_schema, copied_shards, atmosphere_record)
+
+
+def _subject(
+    context: dg.AssetExecutionContext,
+    redis: RedisResource,
+    s3: ShardS3Resource,
+    destination: DestinationResource,
+) -> Subject:
+    """The dataset of this run, which is tagged with it; ``EntryNotFoundError`` where the index has none."""
+    name = context.partition_key
+    context.instance.add_run_tags(context.run.run_id, {"dataset": name})
+    index = redis.index()
+    entry = index.get_entry_by_name(name)
+    reading = s3.endpoint()
+    if reading != S3Endpoint.from_environment():
+        # The core knows the environment itself, and looks without keys where those of it are of no use.
+        entry = replace(entry, data_store=reading)
+    return Subject(entry, index, ledger_of(index), destination.store(reading))
 
 
 def _asked(context: dg.AssetExecutionContext) -> PromotionConfig:

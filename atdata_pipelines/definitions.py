@@ -5,10 +5,17 @@ from pathlib import Path
 import dagster as dg
 
 from .home import warn_if_state_is_lost
+from .pipeline import promotion_definitions
+
+# The stages of a dataset wait for each other and for the network: a process for each costs seconds.
+EXECUTOR = dg.Definitions(executor=dg.in_process_executor)
+PACKAGE = Path(__file__).parent
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All definitions of this project."""
+    """All definitions of this project; of the installed package, where the project is not there."""
     warn_if_state_is_lost()
-    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    if not (PACKAGE.parent / "pyproject.toml").is_file():
+        return dg.Definitions.merge(promotion_definitions(), EXECUTOR)
+    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), EXECUTOR)

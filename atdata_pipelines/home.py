@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
@@ -38,6 +39,7 @@ def prepare_home(path: str | os.PathLike[str]) -> Path:
     return home
 
 
+@lru_cache
 def warn_if_state_is_lost() -> None:
     """Say in the output of ``dagster dev`` and ``dg dev`` that a temporary folder goes when they stop.
 

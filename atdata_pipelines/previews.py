@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atdata_core.errors import AtdataError
+from atdata_core.errors import AtdataError, SampleError
 from atdata_core.promotion.sources import Sources
 from atdata_core.samples import sample_fields
 from atdata_core.schema import decode
 from atdata_core.tar import read_samples
+from atdata_core.urls import displayed
 
 if TYPE_CHECKING:
     from atdata_core.promotion.inventory import Inventory
@@ -62,7 +63,9 @@ def read_some(stream: BinaryIO, url: str, sample_type: Any) -> list[tuple[str, A
     found: list[tuple[str, Any]] = []
     size = 0
     for each in islice(read_samples(stream, url=url), SAMPLES):
-        packed = each["msgpack"]
+        packed = each.get("msgpack")
+        if not isinstance(packed, bytes):
+            raise SampleError(f"The samples of {displayed(url)} are in another format than msgpack.", url=url)
         found.append((str(each["__key__"]), sample_type.from_bytes(packed)))
         size += len(packed)
         if size > BYTES_READ:
@@ -150,7 +153,7 @@ def _pixels(value: Any) -> Image.Image | None:
     """An image that a value is: (H, W), (H, W, 1 | 3 | 4), or an encoded file."""
     if isinstance(value, bytes):
         return _decoded(value)
-    if not _is_number_array(value) or max(value.shape) > SIDE:
+    if not _is_number_array(value) or max(value.shape, default=0) > SIDE:
         return None
     if value.ndim == 3 and value.shape[2] == 1:
         value = value[:, :, 0]
@@ -170,8 +173,10 @@ def _stretched(array: np.ndarray[Any, Any], *, keep: bool) -> np.ndarray[Any, An
     values = array.astype(np.float64)
     finite = np.isfinite(values)
     low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
-    spread = (np.where(finite, values, low) - low) / (high - low or 1.0)
-    return (spread * 255).astype(np.uint8)
+    with np.errstate(all="ignore"):
+        spread = (np.where(finite, values, low) - low) / (high - low or 1.0)
+    # The largest floats lie further apart than a float can say.
+    return (np.nan_to_num(spread, posinf=1.0) * 255).astype(np.uint8)
 
 
 def _decoded(data: bytes) -> Image.Image | None:

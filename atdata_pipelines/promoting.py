@@ -72,6 +72,8 @@ def _promote(
         run_id=run_id,
         tags={"dataset": name},
     )
+    if any(event.event_type == dg.DagsterEventType.RUN_CANCELED for event in result.all_events):
+        raise KeyboardInterrupt
     if not result.success:
         raise dg.Failure(_reason(result))
     shown = result.asset_materializations_for_node(RECORD)[0].metadata
@@ -82,17 +84,22 @@ class _Steps:
     """Prints what the stages of a run say."""
 
     def __init__(self) -> None:
+        self._stage: str | None = None
         self._begun = False
 
     def __call__(self, event: dg.EventLogEntry) -> None:
         step = event.dagster_event
         if step is None:
-            if event.level >= logging.INFO and event.step_key:
+            if event.level >= logging.INFO and event.step_key is not None and event.step_key == self._stage:
                 self._say(event.user_message)
         elif step.event_type == dg.DagsterEventType.STEP_START:
             self._end()
-            click.echo(f"  {step.step_key or '':{WIDTH}}", nl=False, err=True)
+            self._stage = step.step_key
+            click.echo(f"  {self._stage or '':{WIDTH}}", nl=False, err=True)
             self._begun = True
+        elif step.event_type == dg.DagsterEventType.STEP_FAILURE:
+            self._end()
+            self._stage = None
         elif step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
             retry: Any = step.event_specific_data
             self._say(f"{_root(retry.error)} Trying again.")
@@ -116,7 +123,7 @@ def _instance() -> Iterator[dg.DagsterInstance]:
             yield instance
     else:
         click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
-        with dg.DagsterInstance.ephemeral() as instance:
+        with dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}}) as instance:
             yield instance
 
 

@@ -60,7 +60,7 @@ def failure_of(error: Exception) -> dg.Failure:
     else:
         facts = {}
         description = f"{type(error).__name__}: {error}"
-    return dg.Failure(description, metadata={"error": type(error).__name__, **facts}, allow_retries=False)
+    return dg.Failure(description, metadata={"error_class": type(error).__name__, **facts}, allow_retries=False)
 
 
 def _shown(fact: object) -> Any:
@@ -89,7 +89,7 @@ def _s3_passes(error: Exception) -> bool:
     if isinstance(error, exceptions.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status == 429 or status >= 500
-    return isinstance(error, exceptions.HTTPClientError)
+    return isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError)
 
 
 def _is_network_trouble(error: Exception) -> bool:

@@ -1,0 +1,113 @@
+"""Datasets in a fresh index, and a Dagster instance of their own."""
+
+import itertools
+from types import SimpleNamespace
+
+import dagster as dg
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import atdata_core as atdata
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.local import LocalIndex, Repo
+from atdata_core.tar import ShardWriter
+
+
+@atdata.packable
+class Picture:
+    """A small picture with a vector and a word."""
+
+    image: NDArray[np.uint8]
+    vector: NDArray[np.float32]
+    word: str
+    label: int
+
+
+def picture(number):
+    image = np.add.outer(np.arange(8), np.arange(8)).astype(np.uint8) * (number % 5 + 1)
+    vector = np.sin(np.arange(32, dtype=np.float32) * (number + 1))
+    return Picture(image=image, vector=vector, word=f"<b>{number}</b> | [x](http://e.example)", label=number)
+
+
+@pytest.fixture
+def account_environ(environ, account, monkeypatch):
+    """The sandbox's variables, with an account of this test's own."""
+    monkeypatch.setenv("ATDATA_HANDLE", account.handle)
+    monkeypatch.setenv("ATDATA_APP_PASSWORD", account.password)
+    return {**environ, "ATDATA_HANDLE": account.handle, "ATDATA_APP_PASSWORD": account.password}
+
+
+@pytest.fixture
+def lab(account_environ, s3, bucket, tmp_path):
+    """``lab.insert(name)`` stores a dataset of two shards, three pictures each."""
+    index = LocalIndex()
+    repo = Repo(s3_credentials=s3, hive_path=f"{bucket}/lab", redis=index.redis)
+    numbers = itertools.count()
+
+    def insert(name="pictures", *, start=0, metadata=None, schema=True):
+        path = tmp_path / f"{next(numbers):03d}.tar"
+        with open(path, "wb") as file, ShardWriter(file) as shard:
+            for number in range(start, start + 6):
+                shard.write({**picture(number).as_wds, "__key__": f"{number:06d}"})
+        entry, _ = repo.insert(atdata.Dataset[Picture](str(path)), name=name, maxcount=3)
+        if metadata is not None:
+            index.add_entry(atdata.Dataset[Picture](entry.data_urls), name=name, metadata=metadata)
+        if schema:
+            publish_schema()
+        return index.get_entry_by_name(name)
+
+    def publish_schema():
+        index.publish_schema(Picture, version="1.0.0")
+
+    def register(name, url):
+        index.add_entry(atdata.Dataset[Picture](url), name=name)
+
+    return SimpleNamespace(
+        index=index, insert=insert, register=register, publish_schema=publish_schema, bucket=bucket
+    )
+
+
+@pytest.fixture(scope="session")
+def instance(tmp_path_factory):
+    """A Dagster instance with databases on disk; making them takes longer than most tests."""
+    folder = str(tmp_path_factory.mktemp("dagster_home"))
+    with dg.DagsterInstance.local_temp(folder, {"telemetry": {"enabled": False}}) as made:
+        yield made
+
+
+@pytest.fixture
+def empty_instance(instance):
+    """The same instance without partitions."""
+    for key in instance.get_dynamic_partitions("dataset"):
+        instance.delete_dynamic_partition("dataset", key)
+    return instance
+
+
+@pytest.fixture
+def stranger(pds):
+    """A client without a login."""
+    return AtmosphereClient(pds.url)
+
+
+@pytest.fixture
+def run(instance):
+    """Promote a dataset with the job; ``stages`` runs only those."""
+    from atdata_pipelines.jobs import JOB
+    from atdata_pipelines.partitions import add_keys
+    from atdata_pipelines.pipeline import promotion_definitions
+
+    job = promotion_definitions().resolve_job_def(JOB)
+
+    def promote(name, *, stages=None, said=None, run_id=None):
+        add_keys(instance, [name])
+        return job.execute_in_process(
+            partition_key=name,
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            run_config={"ops": {"atmosphere_record": {"config": said}}} if said else None,
+            asset_selection=None if stages is None else [dg.AssetKey(stage) for stage in stages],
+        )
+
+    return promote

@@ -1,0 +1,174 @@
+from datetime import datetime
+from types import SimpleNamespace
+
+import dagster as dg
+import msgpack
+import pytest
+
+from atdata_core.errors import ServiceUnavailableError
+from atdata_pipelines import automation
+from atdata_pipelines.automation import new_datasets, nightly_promotion
+from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.resources import AtprotoResource, RedisResource
+
+
+def resources():
+    return {"redis": RedisResource(), "atproto": AtprotoResource()}
+
+
+@pytest.fixture
+def tick(empty_instance):
+    """Evaluate the sensor as the daemon does; the cursor goes from tick to tick."""
+    state = SimpleNamespace(cursor=None)
+    repository = promotion_definitions().get_repository_def()
+
+    def evaluate():
+        context = dg.build_sensor_context(
+            instance_ref=empty_instance.get_ref(),
+            cursor=state.cursor,
+            repository_def=repository,
+            resources=resources(),
+            sensor_name="new_datasets",
+        )
+        with context:
+            found = new_datasets.evaluate_tick(context)
+        state.cursor = found.cursor
+        for request in found.dynamic_partitions_requests or []:
+            assert len(request.partition_keys) <= 1_000
+            empty_instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+        return found
+
+    evaluate.state = state
+    return evaluate
+
+
+@pytest.fixture
+def night(instance):
+    """Evaluate the schedule."""
+    repository = promotion_definitions().get_repository_def()
+
+    def evaluate():
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 1, 2, 3),
+            repository_def=repository,
+            resources=resources(),
+        )
+        with context:
+            return nightly_promotion.evaluate_tick(context)
+
+    return evaluate
+
+
+def partitions(instance):
+    return set(instance.get_dynamic_partitions("dataset"))
+
+
+def write_foreign(redis, name, cid, *, schema_ref, urls):
+    """An entry as another program writes it: upstream's hash, and nothing beside it."""
+    values = {"name": name, "schema_ref": schema_ref, "cid": cid, "data_urls": msgpack.packb(urls)}
+    redis.hset(f"LocalDatasetEntry:{cid}", mapping=values)
+
+
+def test_the_sensor_adds_the_partition_of_a_new_entry_and_promotes_it(lab, tick, empty_instance):
+    first = lab.insert("first")
+    [request] = tick().run_requests
+    assert (request.partition_key, request.run_key) == ("first", f"first@{first.cid}")
+    assert request.tags["dataset"] == "first"
+    second = lab.insert("second", start=6)
+    assert f"second@{second.cid}" in [request.run_key for request in tick().run_requests]
+    assert partitions(empty_instance) == {"first", "second"}
+
+
+def test_a_requested_run_is_one_that_the_job_takes(lab, tick, run):
+    lab.insert("first")
+    [request] = tick().run_requests
+    assert run(request.partition_key, said=request.run_config["ops"]["atmosphere_record"]["config"]).success
+    found = tick()
+    assert found.run_requests == []
+    assert "1 datasets looked at are published" in found.skip_message
+
+
+def test_the_sensor_finds_what_another_program_wrote(lab, tick, empty_instance):
+    entry = lab.insert("ours")
+    write_foreign(lab.index.redis, "theirs", "bafyforeign", schema_ref=entry.schema_ref, urls=entry.data_urls)
+    found = tick()
+    assert "theirs@bafyforeign" in [request.run_key for request in found.run_requests]
+    assert partitions(empty_instance) == {"ours", "theirs"}
+
+
+def test_an_entry_without_a_schema_waits_and_is_promoted_once_it_has_one(lab, tick, empty_instance):
+    lab.insert("early", schema=False)
+    found = tick()
+    assert found.run_requests == []
+    assert "waiting: early (waits for its schema" in found.skip_message
+    assert partitions(empty_instance) == {"early"}
+    lab.publish_schema()
+    assert [request.partition_key for request in tick().run_requests] == ["early"]
+
+
+def test_a_name_that_cannot_be_a_partition_is_named_not_dropped(lab, tick, empty_instance):
+    write_foreign(lab.index.redis, "a...b", "bafybad", schema_ref="local://schemas/x.Y@1.0.0", urls=["s3://b/k"])
+    assert "cannot be promoted: a...b (" in tick().skip_message
+    lab.insert("good")
+    assert [request.partition_key for request in tick().run_requests] == ["good"]
+    assert partitions(empty_instance) == {"good"}
+
+
+def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, run, empty_instance):
+    lab.insert("pictures")
+    assert run("pictures").success
+    assert tick().run_requests == []
+    assert partitions(empty_instance) == {"pictures"}
+
+
+def test_a_tick_is_bounded_and_the_next_ones_see_the_rest(lab, tick, monkeypatch, empty_instance):
+    monkeypatch.setattr(automation, "NAMES_A_TICK", 2)
+    monkeypatch.setattr(automation, "EVENTS_A_TICK", 1)
+    entry = lab.insert("d0")
+    for number in range(1, 5):
+        write_foreign(
+            lab.index.redis, f"d{number}", f"bafy{number}", schema_ref=entry.schema_ref, urls=entry.data_urls
+        )
+    for _ in range(3):
+        assert len(tick().run_requests) <= 3
+    assert partitions(empty_instance) == {f"d{number}" for number in range(5)}
+
+
+def test_the_sensor_goes_on_after_redis_lost_its_data(lab, tick, empty_instance):
+    lab.insert("before")
+    tick()
+    lab.index.redis.flushdb()
+    lab.insert("after", start=6)
+    assert [request.partition_key for request in tick().run_requests] == ["after"]
+
+
+def test_an_unreadable_cursor_starts_a_new_look(lab, tick):
+    entry = lab.insert("first")
+    tick.state.cursor = "no json"
+    assert [request.run_key for request in tick().run_requests] == [f"first@{entry.cid}"]
+
+
+def test_a_tick_without_redis_fails_and_says_where_it_should_be(lab, tick, monkeypatch):
+    monkeypatch.setenv("ATDATA_REDIS_URL", "redis://127.0.0.1:1/0")
+    with pytest.raises(ServiceUnavailableError, match=r"Redis at 127\.0\.0\.1:1 does not answer"):
+        tick()
+
+
+def test_the_schedule_promotes_what_is_missing_or_changed(lab, night, run, instance):
+    first = lab.insert("nightly")
+    [request] = night().run_requests
+    assert (request.partition_key, request.run_key) == ("nightly", f"nightly@{first.cid}@2026-01-02")
+    assert "nightly" in partitions(instance)
+    assert run("nightly").success
+    assert night().run_requests == []
+    changed = lab.insert("nightly", start=6)
+    [request] = night().run_requests
+    assert request.run_key == f"nightly@{changed.cid}@2026-01-02"
+
+
+def test_another_account_has_everything_to_publish(lab, night, run, monkeypatch, box):
+    lab.insert("pictures")
+    assert run("pictures").success
+    monkeypatch.setenv("ATDATA_HANDLE", box.handle)
+    assert [request.partition_key for request in night().run_requests] == ["pictures"]

@@ -1,0 +1,117 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from atdata_pipelines import cli
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Call ``atdata-pipelines`` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        return CliRunner().invoke(cli.main, arguments)
+
+    return call
+
+
+def test_promote_shows_each_stage_and_prints_the_at_uri(lab, command, stranger):
+    lab.insert("pictures")
+    result = command("promote", "pictures", "--description", "Ramps", "--tag", "a", "--license", "MIT")
+    assert result.exit_code == 0, result.output
+    name, change, uri = result.stdout.split()
+    assert (name, change) == ("pictures:", "created")
+    value = stranger.get_record(uri).value
+    assert (value["description"], value["tags"], value["license"]) == ("Ramps", ["a"], "MIT")
+    stages = [line.split()[0] for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert stages == ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
+    assert command("promote", "pictures").stdout == f"pictures: unchanged {uri}\n"
+
+
+def test_promote_goes_on_past_what_fails_and_then_names_it(lab, command):
+    lab.insert("pictures")
+    lab.register("broken", f"s3://{lab.bucket}/not-there.tar")
+    result = command("promote", "pictoures", "broken", "pictures")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("pictures: created at://")
+    ends = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert [line.split()[1] for line in ends] == ["pictoures", "broken"]
+    assert "Near it: pictures" in ends[0]
+    assert "Traceback" not in result.output
+
+
+def test_a_missing_schema_is_said_in_one_line(lab, command):
+    lab.insert("early", schema=False)
+    result = command("promote", "early")
+    assert result.exit_code == 1
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert line.startswith("Error: early was not promoted: ")
+    assert "publish_schema" in line
+
+
+def test_a_wrong_password_is_found_out_once(lab, command, monkeypatch):
+    monkeypatch.setenv("ATDATA_APP_PASSWORD", "wrong")
+    result = command("promote", "one", "two")
+    assert result.exit_code == 1
+    assert result.stderr.count("Wrong handle or app password") == 1
+    assert result.stdout == ""
+
+
+def test_another_name_is_for_a_single_dataset(command):
+    result = command("promote", "a", "b", "--name", "c")
+    assert result.exit_code == 2
+    assert "--name is for a single dataset" in result.stderr
+
+
+def test_settings_come_from_a_file_and_runs_go_to_dagster_home(lab, tmp_path, account_environ):
+    lab.insert("pictures")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    names = {"ATDATA_HANDLE", "ATDATA_APP_PASSWORD"}
+    (tmp_path / ".env").write_text("".join(f"{name}={account_environ[name]}\n" for name in names))
+    variables = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-m", "atdata_pipelines", "promote", "pictures"],
+        cwd=tmp_path,
+        env={**variables, "DAGSTER_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("pictures: created at://")
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        [kept] = instance.get_runs()
+        assert kept.tags["dataset"] == "pictures"
+        assert instance.get_dynamic_partitions("dataset") == ["pictures"]
+
+
+def test_the_sandbox_prints_its_variables_until_it_is_stopped(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atdata_pipelines", "sandbox", "--path", "here", "--bucket", "some-bucket"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "Ctrl-C" in line:
+            process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert {line.split("=")[0] for line in lines if line.startswith("export ")} >= {
+        "export ATDATA_REDIS_URL",
+        "export ATDATA_S3_ENDPOINT",
+        "export ATDATA_PDS_URL",
+        "export ATDATA_HANDLE",
+    }

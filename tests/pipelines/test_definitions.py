@@ -1,0 +1,164 @@
+import logging
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from atdata_pipelines import home
+from atdata_pipelines.pipeline import promotion_definitions
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+def environment(**more):
+    return {"PATH": f"{BIN}:/usr/bin:/bin", "VIRTUAL_ENV": str(BIN.parent), "LANG": "C.UTF-8", **more}
+
+
+@pytest.fixture(scope="module")
+def definitions():
+    return promotion_definitions()
+
+
+def test_the_commands_of_dagster_and_dg_accept_the_definitions_with_no_variable_set(tmp_path):
+    commands = [
+        ["dg", "check", "defs"],
+        ["dagster", "definitions", "validate", "-w", "workspace.yaml"],
+    ]
+    started = [
+        subprocess.Popen(
+            [BIN / name, *rest],
+            cwd=ROOT,
+            env=environment(HOME=str(tmp_path)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, *rest in commands
+    ]
+    answers = [process.communicate(timeout=180) for process in started]
+    for process, (out, err) in zip(started, answers, strict=True):
+        assert process.returncode == 0, out + err
+
+
+def test_the_definitions_of_the_project_are_an_instance_of_the_component():
+    from atdata_pipelines.definitions import defs
+
+    loaded = defs.load_fn()
+    assert {key.to_user_string() for key in loaded.resolve_asset_graph().get_all_asset_keys()} == {
+        "local_dataset",
+        "published_schema",
+        "copied_shards",
+        "atmosphere_record",
+    }
+    assert loaded.executor is dg.in_process_executor
+
+
+def test_the_assets_stand_in_one_line_in_one_group_with_one_partition_per_dataset(definitions):
+    graph = definitions.get_repository_def().asset_graph
+    line = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
+    assert [key.to_user_string() for key in graph.toposorted_asset_keys] == line
+    for before, after in pairwise(line):
+        assert graph.get(dg.AssetKey(after)).parent_keys == {dg.AssetKey(before)}
+    nodes = [graph.get(dg.AssetKey(name)) for name in line]
+    assert {node.group_name for node in nodes} == {"promotion"}
+    assert {node.partitions_def for node in nodes} == {dg.DynamicPartitionsDefinition(name="dataset")}
+    assert all(node.code_version for node in nodes)
+
+
+def test_sensor_and_schedule_are_off_until_a_person_turns_them_on(definitions):
+    repository = definitions.get_repository_def()
+    sensor = repository.get_sensor_def("new_datasets")
+    schedule = repository.get_schedule_def("nightly_promotion")
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_the_launch_dialog_offers_name_description_tags_and_license(definitions):
+    job = definitions.resolve_job_def("promote")
+    offered = job.get_run_config_for_partition_key("any")
+    assert offered == {
+        "ops": {"atmosphere_record": {"config": {"name": None, "description": None, "tags": None, "license": None}}}
+    }
+    fields = job.get_node_named("atmosphere_record").definition.config_schema.config_type.fields
+    assert all(fields[name].description for name in ("name", "description", "tags", "license"))
+
+
+def test_no_secret_stands_in_the_configuration_of_a_resource(environ):
+    definitions = promotion_definitions()
+    shown = str(
+        [
+            (name, resource.config_schema.default_value if resource.config_schema.default_provided else None)
+            for name, resource in definitions.get_repository_def().get_top_level_resources().items()
+        ]
+    )
+    assert environ["AWS_SECRET_ACCESS_KEY"] not in shown
+    assert environ["ATDATA_APP_PASSWORD"] not in shown
+
+
+def test_the_s3_resource_keeps_one_client_and_the_fields_of_dagster_aws(environ):
+    from dagster_aws.s3 import S3Resource
+
+    from atdata_pipelines.resources import ShardS3Resource
+
+    resource = ShardS3Resource()
+    assert isinstance(resource, S3Resource)
+    assert resource.get_client() is ShardS3Resource().get_client()
+    assert resource.get_client().meta.endpoint_url == environ["ATDATA_S3_ENDPOINT"]
+    assert resource.endpoint().secret_key == environ["AWS_SECRET_ACCESS_KEY"]
+    other = ShardS3Resource(endpoint_url="http://localhost:1", aws_access_key_id="a", aws_secret_access_key="b")
+    assert other.endpoint().endpoint_url == "http://localhost:1"
+    assert ShardS3Resource(use_unsigned_session=True).endpoint().anonymous
+
+
+def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key(environ, monkeypatch):
+    from atdata_core.access.s3 import S3Endpoint
+    from atdata_pipelines.resources import DestinationResource, MissingVariableError, ShardS3Resource
+
+    reading = ShardS3Resource().endpoint()
+    assert DestinationResource().store(reading) is None
+    monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", "public")
+    monkeypatch.setenv("ATDATA_PUBLISH_PUBLIC_URL", "https://data.example.org")
+    store = DestinationResource().store(reading)
+    assert (store.bucket, store.public_url) == ("public", "https://data.example.org")
+    assert store.endpoint.endpoint_url == reading.endpoint_url
+    with pytest.raises(MissingVariableError, match="ATDATA_PUBLISH_ACCESS_KEY_ID"):
+        DestinationResource().store(S3Endpoint())
+    monkeypatch.setenv("ATDATA_PUBLISH_ACCESS_KEY_ID", "writer")
+    with pytest.raises(MissingVariableError, match="ATDATA_PUBLISH_SECRET_ACCESS_KEY"):
+        DestinationResource().store(reading)
+
+
+def test_a_prepared_home_keeps_the_settings_of_the_project(tmp_path):
+    prepared = home.prepare_home(tmp_path / "state" / "dagster_home")
+    assert prepared.is_absolute()
+    assert "telemetry" in (prepared / "dagster.yaml").read_text()
+    with dg.DagsterInstance.from_config(str(prepared)) as instance:
+        assert not instance.telemetry_enabled
+        instance.add_dynamic_partitions("dataset", ["kept"])
+    (prepared / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    home.prepare_home(prepared)
+    with dg.DagsterInstance.from_config(str(prepared)) as instance:
+        assert instance.get_dynamic_partitions("dataset") == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "warns"),
+    [
+        ({"DAGSTER_IS_DEV_CLI": "1"}, ["dagster", "api", "grpc"], True),
+        ({"DAGSTER_IS_DEV_CLI": "1", "DAGSTER_HOME": "/kept"}, ["dagster", "api", "grpc"], False),
+        ({}, ["dagster", "api", "grpc"], False),
+        ({"DAGSTER_IS_DEV_CLI": "1"}, ["dagster", "api", "execute_run"], False),
+    ],
+)
+def test_dagster_dev_says_when_its_state_will_be_lost(monkeypatch, caplog, variables, arguments, warns):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(logging.getLogger("dagster"), "propagate", True)
+    home.warn_if_state_is_lost.cache_clear()
+    home.warn_if_state_is_lost()
+    assert ("make ui" in caplog.text and "export DAGSTER_HOME=" in caplog.text) is warns

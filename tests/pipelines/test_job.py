@@ -1,0 +1,208 @@
+import base64
+import io
+import re
+import uuid
+
+import dagster as dg
+import pytest
+from PIL import Image
+
+from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+
+STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
+
+
+def shown(result, stage):
+    [materialization] = result.asset_materializations_for_node(stage)
+    return {name: value.value for name, value in materialization.metadata.items()}
+
+
+def failure(result):
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    return event.step_key, event.step_failure_data
+
+
+def retries(result):
+    return [e for e in result.all_events if e.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
+
+
+@pytest.fixture
+def repository(stranger, account):
+    """How many records the account has: schemas, entries, labels."""
+
+    def counts():
+        pages = [stranger.list_records(kind, repo=account.did)[0] for kind in (SCHEMA, ENTRY, LABEL)]
+        return [len(page) for page in pages]
+
+    return counts
+
+
+def test_a_dataset_is_published_through_four_assets(lab, run, instance, stranger):
+    entry = lab.insert("pictures")
+    result = run("pictures")
+    assert result.success
+    record = stranger.get_record(shown(result, "atmosphere_record")["at_uri"])
+    assert record.value["name"] == "pictures"
+    for stage in STAGES:
+        [materialization] = result.asset_materializations_for_node(stage)
+        assert materialization.partition == "pictures"
+        assert materialization.tags["dagster/data_version"] == entry.cid
+        assert "pictures" in instance.get_materialized_partitions(dg.AssetKey(stage))
+
+
+def test_the_run_is_tagged_with_dataset_and_at_uri(lab, run, instance):
+    lab.insert("pictures")
+    result = run("pictures")
+    tags = instance.get_run_by_id(result.run_id).tags
+    assert tags["dataset"] == "pictures"
+    assert tags["at_uri"] == shown(result, "atmosphere_record")["at_uri"]
+
+
+def test_what_a_person_says_in_the_launch_dialog_is_published(lab, run, stranger):
+    lab.insert("pictures")
+    said = {"name": "better", "description": "Ramps", "tags": ["a", "b"], "license": "MIT"}
+    result = run("pictures", said=said)
+    value = stranger.get_record(shown(result, "atmosphere_record")["at_uri"]).value
+    assert {key: value[key] for key in ("name", "description", "tags")} == {
+        "name": "better",
+        "description": "Ramps",
+        "tags": ["a", "b"],
+    }
+    assert value["license"] == "MIT"
+
+
+def test_a_second_run_says_unchanged_and_makes_no_commit(lab, run, stranger, account):
+    lab.insert("pictures")
+    first = run("pictures")
+    commit = stranger.latest_commit(account.did)
+    second = run("pictures")
+    assert shown(first, "atmosphere_record")["change"] == "created"
+    assert shown(second, "atmosphere_record")["change"] == "unchanged"
+    assert shown(second, "published_schema")["change"] == "reused"
+    assert stranger.latest_commit(account.did) == commit
+
+
+def test_a_stage_reruns_alone_from_the_ledger(lab, run, stranger):
+    lab.insert("pictures")
+    run("pictures")
+    result = run("pictures", stages=["atmosphere_record"], said={"description": "New words"})
+    assert result.success
+    after = shown(result, "atmosphere_record")
+    assert after["change"] == "updated"
+    assert stranger.get_record(after["at_uri"]).value["description"] == "New words"
+
+
+def test_a_stage_alone_works_out_what_a_lost_ledger_does_not_tell(lab, run, instance):
+    lab.insert("pictures")
+    result = run("pictures", stages=["atmosphere_record"])
+    assert result.success
+    assert shown(result, "atmosphere_record")["shards"] == 2
+    assert instance.get_run_by_id(result.run_id).tags["dataset"] == "pictures"
+
+
+def test_shards_are_copied_where_a_bucket_is_set(lab, run, monkeypatch, stranger, box):
+    from atdata_core.access.s3 import S3Endpoint
+
+    S3Endpoint.from_credentials(box.s3).client.create_bucket(Bucket=f"{lab.bucket}-public")
+    monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", f"{lab.bucket}-public")
+    lab.insert("pictures")
+    result = run("pictures")
+    assert shown(result, "copied_shards")["copied"] == 2
+    again = run("pictures", stages=["copied_shards"])
+    assert shown(again, "copied_shards")["copied"] == 0
+    record = stranger.get_record(shown(result, "atmosphere_record")["at_uri"])
+    assert f"{lab.bucket}-public" in str(record.value["storage"])
+
+
+def test_a_missing_schema_fails_at_once_and_says_what_to_do(lab, run, repository):
+    lab.insert("pictures", schema=False)
+    result = run("pictures")
+    stage, data = failure(result)
+    assert stage == "local_dataset"
+    assert "publish_schema" in data.user_failure_data.description
+    assert data.user_failure_data.metadata["error_class"].value == "SchemaNotFoundError"
+    assert retries(result) == []
+    assert repository() == [0, 0, 0]
+
+
+def test_a_record_that_would_be_refused_leaves_nothing_half_written(lab, run, repository):
+    lab.insert("pictures")
+    result = run("pictures", said={"description": "x" * 60_000})
+    stage, data = failure(result)
+    assert (stage, data.user_failure_data.metadata["error_class"].value) == ("published_schema", "PreflightError")
+    assert repository() == [0, 0, 0]
+
+
+def test_a_wrong_password_fails_at_once_and_is_shown_nowhere(lab, run, instance, monkeypatch):
+    monkeypatch.setenv("ATDATA_APP_PASSWORD", "correct-horse-battery")
+    lab.insert("pictures")
+    result = run("pictures")
+    stage, data = failure(result)
+    assert (stage, data.user_failure_data.metadata["error_class"].value) == ("published_schema", "LoginError")
+    assert retries(result) == []
+    logged = instance.all_logs(result.run_id)
+    assert "correct-horse-battery" not in str(logged)
+
+
+def test_a_variable_that_is_not_set_is_named_when_a_run_needs_it(lab, run, monkeypatch):
+    monkeypatch.delenv("ATDATA_HANDLE")
+    lab.insert("pictures")
+    stage, data = failure(run("pictures"))
+    assert stage == "published_schema"
+    assert data.user_failure_data.description.startswith("ATDATA_HANDLE is not set.")
+
+
+def test_a_pds_that_is_down_is_tried_again_and_the_run_goes_on(lab, run, instance, monkeypatch, unused_url, pds):
+    monkeypatch.setenv("ATDATA_PDS_URL", unused_url)
+    lab.insert("pictures")
+    run_id = str(uuid.uuid4())
+
+    def comes_back(event):
+        if event.dagster_event and event.dagster_event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            monkeypatch.setenv("ATDATA_PDS_URL", pds.url)
+
+    instance.add_event_listener(run_id, comes_back)
+    result = run("pictures", run_id=run_id)
+    assert result.success
+    assert [event.step_key for event in retries(result)] == ["published_schema"]
+
+
+@pytest.fixture
+def unused_url():
+    """An address at which nothing listens."""
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_a_materialisation_shows_shards_fields_samples_and_pictures(lab, run, account_environ):
+    lab.insert("pictures")
+    result = run("pictures")
+    local = shown(result, "local_dataset")
+    assert [column.type for column in local["dagster/column_schema"].columns] == [
+        "ndarray[uint8]",
+        "ndarray[float32]",
+        "str",
+        "int",
+    ]
+    assert local["dagster/partition_row_count"] == 6
+    [materialization] = result.asset_materializations_for_node("local_dataset")
+    rows = [record.data for record in materialization.metadata["shard_table"].records]
+    assert [row["samples"] for row in rows] == [3, 3]
+    assert sum(row["bytes"] for row in rows) == local["bytes"]
+    preview = local["preview"]
+    assert "<b>" not in preview
+    assert "&lt;b&gt;0&lt;/b&gt; \\| \\[x\\]" in preview
+    pictures = [base64.b64decode(found) for found in re.findall(r"data:image/png;base64,([^)]+)\)", preview)]
+    assert len(pictures) == 2
+    assert all(Image.open(io.BytesIO(png)).format == "PNG" for png in pictures)
+
+
+def test_no_secret_is_in_any_event_of_a_run(lab, run, instance, account_environ, box):
+    lab.insert("pictures")
+    result = run("pictures")
+    logged = str(instance.all_logs(result.run_id))
+    assert box.s3["AWS_SECRET_ACCESS_KEY"] not in logged
+    assert account_environ["ATDATA_APP_PASSWORD"] not in logged
