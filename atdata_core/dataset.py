@@ -17,7 +17,7 @@ from .samples import SampleBatch, sample_fields
 from .tar import read_samples
 from .urls import displayed, expand
 
-__all__ = ["Dataset", "SampleStream", "shard_records", "shard_samples"]
+__all__ = ["Dataset", "SampleStream", "shard_records", "shard_samples", "typed_sample"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ def shard_samples(url: str, sample_type: type[T], *, store: object | None = None
         And as ``shard_records``.
     """
     for record in shard_records(url, store=store):
-        yield _decoded(record, url, sample_type)
+        yield typed_sample(record, url, sample_type)
 
 
 class Dataset(Generic[T]):
@@ -221,7 +221,7 @@ class SampleStream(Generic[Item]):
         # Packed samples wait in the buffer: they take less memory than decoded ones.
         records = _shuffled(records, for_samples, draw)
         for url, record in records:
-            yield _decoded(record, url, dataset.sample_type)
+            yield typed_sample(record, url, dataset.sample_type)
 
     def __repr__(self) -> str:
         return f"<{'ordered' if self._buffers is None else 'shuffled'} samples of {self._dataset!r}>"
@@ -236,7 +236,12 @@ class SampleStream(Generic[Item]):
             return type(self)
 
 
-def _decoded(record: dict[str, bytes | str], url: str, sample_type: type[T]) -> T:
+def typed_sample(record: dict[str, bytes | str], url: str, sample_type: type[T]) -> T:
+    """A sample of ``shard_records`` as its type.
+
+    Raises:
+        SampleError: It is not of this type; shard and key are named.
+    """
     key = record["__key__"]
     payload = record.get("msgpack")
     facts = {"url": displayed(url), "key": key, "type_name": sample_type.__name__}

@@ -110,6 +110,9 @@ def planned_shards(inventory: Inventory, data_store: Any) -> list[ShardFacts]:
         return list(inventory.shards)
     names = names_of(inventory)
     if isinstance(data_store, ShardProver):
+        # A bucket that is not there, or not ours, is found before anything is written anywhere.
+        first = inventory.shards[0]
+        data_store.prove_shard(data_store.shard_url(names[0]), size=first.size, sha256=first.sha256, md5=first.md5)
         pairs = zip(inventory.shards, names, strict=True)
         return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]
     return [

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..cid import entry_cid
+from ..dataset import typed_sample
 from ..errors import (
     NoDataUrlsError,
     SchemaNotFoundError,
@@ -17,6 +18,7 @@ from ..errors import (
     StorageError,
 )
 from ..protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
+from ..schema import decode
 from ..tar import read_samples
 from ..urls import displayed, expand, refuse_credentials
 from .sources import WAYS_OUT, Sources
@@ -140,16 +142,18 @@ def survey(
     """Look at every shard of an entry; writes nothing.
 
     A claim is trusted where ETag and size are the same and the ETag is not empty, else the shard is
-    read. With a ``destination`` the bytes will be needed, so a shard that may not be looked at is
-    refused even with a claim.
+    read, and every sample with it. With a ``destination`` the bytes will be needed, so a shard that may
+    not be looked at is refused even with a claim.
 
     Raises:
-        NoDataUrlsError, SchemaNotFoundError, StorageError: The entry cannot be promoted as it is.
+        NoDataUrlsError, SchemaNotFoundError, SchemaError, StorageError: The entry cannot be promoted as it is.
+        SampleError: A sample is not what the schema says.
         ShardMissingError, ShardCorruptError, ShardChangedError: A shard is not what it should be.
         ShardForbiddenError: A shard cannot be read with what is configured, and has no claim.
     """
     urls = shard_urls(entry)
     schema = read_schema(entry, index)
+    sample_type = decode(schema)
     cid = cid_of(entry)
     claims = index.shard_claims(cid) if isinstance(index, ClaimKeeper) else {}
     sources = Sources(entry, index, destination, claims)
@@ -159,7 +163,8 @@ def survey(
     warnings: list[str] = []
     with ThreadPoolExecutor(min(WORKERS, len(urls)), "inventory") as pool:
         pending = [
-            pool.submit(_look, url, claims.get(url), sources, copying=destination is not None) for url in urls
+            pool.submit(_look, url, claims.get(url), sources, sample_type, copying=destination is not None)
+            for url in urls
         ]
         try:
             for done, future in enumerate(pending, 1):
@@ -206,14 +211,14 @@ def recall_inventory(entry: IndexEntry, ledger: Ledger) -> Inventory | None:
 
 
 def _look(
-    url: str, claim: ShardFacts | None, sources: Sources, *, copying: bool
+    url: str, claim: ShardFacts | None, sources: Sources, sample_type: type, *, copying: bool
 ) -> tuple[ShardFacts, str, str | None]:
     try:
         stat = sources.stat(url)
         if claim and stat.etag and stat.etag == claim.etag and stat.size == claim.size:
             return claim, "etag", None
         with sources.open_shard(url) as stream:
-            facts = digest(url, stream)
+            facts = digest(url, stream, sample_type)
     except ShardForbiddenError as error:
         if claim is None or copying:
             why = "has no recorded digest" if claim is None else "is to be copied"
@@ -258,13 +263,19 @@ class _Digesting:
         return data
 
 
-def digest(url: str, stream: BinaryIO) -> ShardFacts:
+def digest(url: str, stream: BinaryIO, sample_type: type | None = None) -> ShardFacts:
     """Read a shard to its end: size, digests, and the number of samples.
 
-    Raises ``ShardCorruptError`` where it is no whole tar.
+    Raises:
+        ShardCorruptError: It is no whole tar.
+        SampleError: One of its samples is not of ``sample_type``, or holds a pickled array.
     """
     digesting = _Digesting(stream)
-    samples = sum(1 for _ in read_samples(digesting, url=url))  # type: ignore[arg-type]
+    samples = 0
+    for record in read_samples(cast(BinaryIO, digesting), url=url):
+        if sample_type is not None:
+            typed_sample(record, url, sample_type)
+        samples += 1
     while digesting.read(READ_SIZE):
         pass
     return ShardFacts(url, digesting.size, digesting.sha256.hexdigest(), digesting.md5.hexdigest(), samples)

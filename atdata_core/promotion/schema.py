@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..atmosphere.names import SCHEMA
 from ..atmosphere.preflight import check
@@ -129,8 +129,8 @@ def _note_foreign(found: dict[str, str], record: Record, rkey: str) -> None:
     name, version = record.value.get("name"), record.value.get("version")
     if not isinstance(name, str) or not isinstance(version, str):
         return
-    metadata = record.value.get("metadata")
-    module = metadata.get("module") if isinstance(metadata, dict) else None  # type: ignore[union-attr]
+    about = record.value.get("metadata")
+    module = cast("dict[str, Any]", about).get("module") if isinstance(about, dict) else None
     # A record that names its module is ours or as good: its own key finds it.
     if module is None and rkey != schema_rkey(name, version):
         found.setdefault(f"{name}@{version}", rkey)

@@ -398,3 +398,81 @@ def test_what_is_published_is_read_back_sample_by_sample(lab, atmosphere):
     samples = list(dataset.ordered())
     assert [sample.label for sample in samples] == list(range(15))
     np.testing.assert_array_equal(samples[3].at, np.arange(4, dtype=np.float32) + 3)
+
+
+def test_a_bucket_that_is_not_there_is_named_before_anything_is_written(lab, atmosphere, point_type):
+    entry = lab.insert()
+    store = S3DataStore(lab.s3, bucket="no-such-bucket")
+    with pytest.raises(FileNotFoundError, match="no-such-bucket"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    elsewhere = lab.index.add_entry(atdata.Dataset[point_type]("s3://nobodys-bucket/a.tar"), name="elsewhere")
+    with pytest.raises(FileNotFoundError, match="nobodys-bucket"):
+        promote_to_atmosphere(elsewhere, lab.index, atmosphere.client)
+    assert atmosphere.counts == [0, 0, 0]
+
+
+def test_a_pickled_array_in_a_shard_is_refused_and_named(lab, atmosphere, point_type, tmp_path, new_bucket):
+    import io
+
+    import msgpack
+
+    from atdata_core.tar import ShardWriter
+
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
+    payload = msgpack.packb({"at": pickled.getvalue(), "label": 1})
+    with (tmp_path / "pickled.tar").open("wb") as file, ShardWriter(file) as shard:
+        shard.write({"__key__": "evil", "msgpack": payload})
+    entry = lab.index.add_entry(atdata.Dataset[point_type](str(tmp_path / "pickled.tar")), name="pickled")
+    lab.index.publish_schema(point_type, version="1.0.0")
+    store = S3DataStore(lab.s3, bucket=new_bucket())
+    with pytest.raises(ValueError, match=r"evil.*pickle"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    assert atmosphere.counts == [0, 0, 0]
+
+
+def test_samples_that_are_not_what_the_schema_says_are_refused(lab, atmosphere, point_type, tmp_path, new_bucket):
+    from atdata_core.tar import ShardWriter
+
+    with (tmp_path / "other.tar").open("wb") as file, ShardWriter(file) as shard:
+        shard.write({"__key__": "odd", "msgpack": b"\x81\xa5label\x01"})
+    entry = lab.index.add_entry(atdata.Dataset[point_type](str(tmp_path / "other.tar")), name="other")
+    lab.index.publish_schema(point_type, version="1.0.0")
+    store = S3DataStore(lab.s3, bucket=new_bucket())
+    with pytest.raises(ValueError, match=r"odd.*at"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    assert atmosphere.counts == [0, 0, 0]
+
+
+def test_a_schema_that_cannot_be_rebuilt_is_refused_by_name(lab, atmosphere):
+    import json
+
+    entry = lab.insert()
+    key = next(key for key in lab.index.redis.keys("LocalSchema:*") if b"conftest" in key)
+    record = json.loads(lab.index.redis.get(key))
+    record["fields"][0]["name"] = "__class__"
+    lab.index.redis.set(key, json.dumps(record))
+    with pytest.raises(ValueError, match="__class__"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    assert atmosphere.counts == [0, 0, 0]
+
+
+def test_a_foreign_entry_whose_name_cannot_be_published_is_refused_by_name(lab, atmosphere):
+    entry = lab.insert("fine")
+    lab.index.redis.hset(f"LocalDatasetEntry:{entry.cid}", "name", "a...b")
+    foreign = next(entry for entry in lab.index.list_datasets() if entry.name == "a...b")
+    with pytest.raises(ValueError, match=r"a\.\.\.b"):
+        promote_to_atmosphere(foreign, lab.index, atmosphere.client)
+    assert promote_to_atmosphere(foreign, lab.index, atmosphere.client, name="a-b").startswith("at://")
+    assert atmosphere.counts == [1, 1, 1]
+
+
+def test_a_pds_that_is_down_and_a_wrong_password_are_named(lab, atmosphere):
+    from atdata_core.atmosphere import AtmosphereClient
+
+    entry = lab.insert()
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9"):
+        AtmosphereClient("http://127.0.0.1:9").login("somebody.test", "password")
+    with pytest.raises(PermissionError, match="app password"):
+        AtmosphereClient(atmosphere.client.base_url).login(atmosphere.client.handle, "wrong")
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client).startswith("at://")
