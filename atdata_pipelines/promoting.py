@@ -72,9 +72,9 @@ def _promote(
         run_id=run_id,
         tags={"dataset": name},
     )
-    if any(event.event_type == dg.DagsterEventType.RUN_CANCELED for event in result.all_events):
-        raise KeyboardInterrupt
     if not result.success:
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
         raise dg.Failure(_reason(result))
     shown = result.asset_materializations_for_node(RECORD)[0].metadata
     return str(shown["at_uri"].value), str(shown["change"].value)
@@ -139,6 +139,21 @@ def _log_in() -> None:
 def _near(name: str, index: Any) -> str:
     near = difflib.get_close_matches(name, [entry.name for entry in index.list_datasets()], NEAR, 0.5)
     return f" Near it: {', '.join(near)}." if near else ""
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C ended the run, in a stage or between two attempts."""
+    for event in result.all_events:
+        error = None
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+        elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
+            error = event.job_failure_data.error
+        while error is not None:
+            if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+                return True
+            error = error.cause
+    return False
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -29,13 +29,16 @@ def dagster_failures() -> Iterator[None]:
 
     Raises:
         RetryRequested: It will pass, and the service said when.
-        Failure: It will not pass; Dagster does not try again.
+        Failure: It will not pass, or a person stopped the run; Dagster does not try again.
         Exception: Anything else that can pass comes through as it is, for the stage's retry policy.
     """
     try:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stop:
+        # A retry policy takes this, too, for something that passes, and goes on with a run that was stopped.
+        raise dg.Failure("The run was stopped.", allow_retries=False) from stop
     except Exception as error:
         if not can_pass(error):
             raise failure_of(error) from error

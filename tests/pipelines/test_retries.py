@@ -58,6 +58,12 @@ def test_what_cannot_pass_fails_at_once(error):
     assert failure.metadata["error_class"].value == type(error).__name__
 
 
+def test_a_run_that_a_person_stops_is_not_tried_again():
+    failure = raised_by(dg.DagsterExecutionInterruptedError())
+    assert isinstance(failure, dg.Failure)
+    assert failure.allow_retries is False
+
+
 @pytest.mark.parametrize(("asked", "waited"), [(7, 7), (86_400, LONGEST_WAIT)])
 def test_a_service_that_says_when_is_waited_for_within_bounds(asked, waited):
     retry = raised_by(errors.RateLimitedError("slow down", service="pds", status=429, retry_after=asked))

@@ -1,0 +1,72 @@
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from atdata_core.promotion.due import due, metadata_digest
+from atdata_core.promotion.ledger import MemoryLedger
+
+DID = "did:plc:abc"
+
+
+@dataclass
+class Entry:
+    name: str = "points"
+    schema_ref: str = "local://schemas/m.Point@1.0.0"
+    data_urls: list = field(default_factory=lambda: ["s3://b/k.tar"])
+    metadata: dict | None = None
+    cid: str = "bafyone"
+
+
+@pytest.fixture
+def index():
+    return SimpleNamespace(get_schema=lambda ref: {"name": "Point"})
+
+
+@pytest.fixture
+def published():
+    """A ledger that knows of one promotion of an entry."""
+
+    def ledger(entry, *, did=DID, name="points"):
+        made = MemoryLedger()
+        fact = {
+            "uri": "at://x",
+            "publication": {"did": did, "name": name, "cid": entry.cid},
+            "metadata_sha256": metadata_digest(entry),
+        }
+        made.put("dataset:points", "record", fact)
+        return made
+
+    return ledger
+
+
+def test_a_dataset_never_published_is_due(index):
+    assert due(Entry(), index, MemoryLedger(), DID).state == "promote"
+
+
+def test_a_published_and_unchanged_dataset_is_not_due_under_whatever_name(index, published):
+    assert due(Entry(), index, published(Entry()), DID).state == "published"
+    assert due(Entry(), index, published(Entry(), name="other"), DID).state == "published"
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [(Entry(cid="bafytwo"), "has a new entry"), (Entry(metadata={"license": "MIT"}), "has new metadata")],
+)
+def test_a_changed_dataset_is_due(index, published, now, reason):
+    found = due(now, index, published(Entry()), DID)
+    assert (found.state, found.reason) == ("promote", reason)
+
+
+def test_each_account_publishes_for_itself(index, published):
+    found = due(Entry(), index, published(Entry(), did="did:plc:other"), DID)
+    assert (found.state, found.reason) == ("promote", "was never published by this account")
+
+
+def test_a_dataset_without_a_schema_waits(published):
+    def missing(ref):
+        raise KeyError(ref)
+
+    index = SimpleNamespace(get_schema=missing)
+    assert due(Entry(), index, MemoryLedger(), DID).state == "waiting"
+    assert due(Entry(), index, published(Entry()), DID).state == "published"
