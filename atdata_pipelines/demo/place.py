@@ -23,8 +23,11 @@ LAB, PUBLIC = "lab", "public"
 def sandbox() -> Iterator[Sandbox]:
     """The sandbox in ``.sandbox/``, its variables set, DAGSTER_HOME in it.
 
-    Shards are published as copies in a bucket that anybody can read, as a lab would do it.
+    Shards are published as copies in a bucket that anybody can read, as a lab would do it. Settings of the
+    shell are put aside: they may name the real network.
     """
+    for name in [name for name in os.environ if name.startswith(("ATDATA_", "AWS_"))]:
+        del os.environ[name]
     with Sandbox(FOLDER, buckets=(LAB, PUBLIC)) as box:
         os.environ.update(box.environ())
         os.environ["ATDATA_PUBLISH_BUCKET"] = PUBLIC

@@ -26,15 +26,17 @@ def ui() -> int:
         with dg.DagsterInstance.get() as instance:
             add_keys(instance, [NAME])
         port = _free_port()
-        click.secho(f"Dagster's UI: http://127.0.0.1:{port}/assets", fg="green", bold=True)
+        click.secho(f"Dagster's UI, in half a minute: http://127.0.0.1:{port}/assets", fg="green", bold=True)
         click.echo(f"DAGSTER_HOME: {os.environ['DAGSTER_HOME']} (runs, partitions and switches are kept there)")
         click.echo(f"The dataset {NAME!r} is a partition: Assets > promotion > Materialize, or Jobs > promote.")
         click.echo(f"Services and data: {FOLDER}/. Ctrl-C stops everything.\n")
-        # `dg dev` finds the definitions by pyproject.toml.
-        command = [str(Path(sys.executable).parent / "dg"), "dev", "--host", "127.0.0.1", "--port", str(port)]
-        # As an activated environment would: else dg warns that another one is active.
-        environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
-        running = subprocess.Popen([*command, "--log-level", "warning"], env=environment)
+        # Started in the sandbox's folder: Dagster loads a .env of its working directory over what is set, and
+        # one in the project's root may name the real network.
+        command = [sys.executable, "-m", "dagster", "dev", "-w", str(Path("workspace.yaml").resolve())]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command`"}
+        running = subprocess.Popen(
+            [*command, "-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"], cwd=FOLDER, env=environment
+        )
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return running.wait()
