@@ -44,4 +44,4 @@ constraints:
 	@mv .constraints/new constraints.txt && rm -rf .constraints
 
 clean:
-	rm -rf .venv .sandbox build dist *.egg-info
+	rm -rf .venv .sandbox .official-pds .artifacts build dist *.egg-info

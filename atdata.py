@@ -12,6 +12,7 @@ import sys
 from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 _PREFIX = f"{__name__}."
 
@@ -61,6 +62,12 @@ if _other is not None and _other.loader is not None:
     _module = importlib.util.module_from_spec(_other)
     sys.modules[__name__] = _module
     _other.loader.exec_module(_module)
+elif TYPE_CHECKING:
+    from atdata_core import AtdataError as AtdataError
+    from atdata_core import Dataset as Dataset
+    from atdata_core import PackableSample as PackableSample
+    from atdata_core import SampleBatch as SampleBatch
+    from atdata_core import packable as packable
 else:
     _core = importlib.import_module("atdata_core")
     __path__: list[str] = []

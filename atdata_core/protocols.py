@@ -98,7 +98,7 @@ class AbstractIndex(Protocol):
         """The store that its shards lie in, where it knows one."""
         ...
 
-    def insert_dataset(self, ds: Any, *, name: str, schema_ref: str | None = None, **kwargs: Any) -> IndexEntry:
+    def insert_dataset(self, ds: Any, *, name: str, schema_ref: str | None = None) -> IndexEntry:
         """Register a dataset."""
         ...
 
@@ -110,7 +110,7 @@ class AbstractIndex(Protocol):
         """All entries."""
         ...
 
-    def publish_schema(self, sample_type: type, *, version: str = "1.0.0", **kwargs: Any) -> str:
+    def publish_schema(self, sample_type: type, *, version: str = "1.0.0") -> str:
         """Keep the schema of a sample type; its reference."""
         ...
 
@@ -131,7 +131,7 @@ class AbstractIndex(Protocol):
 class AbstractDataStore(Protocol):
     """A place where shards can be written."""
 
-    def write_shards(self, ds: Any, *, prefix: str, **kwargs: Any) -> list[str]:
+    def write_shards(self, ds: Any, *, prefix: str) -> list[str]:
         """Write a dataset's samples as shards below ``prefix``; their URLs."""
         ...
 

@@ -100,6 +100,8 @@ def _object_problems(value: dict[Any, Any], path: str, collection: str) -> Itera
         if key == "$type":
             if not isinstance(item, str) or not item:
                 yield f"{below}: no type"
+        elif key == "__proto__":
+            yield f"{below}: the reference PDS refuses this name"
         elif key.startswith("$") and not _is_json_schema_name(key, path, collection):
             yield f"{below}: names with $ belong to the protocol"
         yield from _model_problems(item, below, collection)

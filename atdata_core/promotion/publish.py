@@ -16,7 +16,7 @@ from .draft import Publication, publication_of, settle
 from .due import metadata_digest
 from .inventory import cid_of
 from .label import point_label
-from .values import Values
+from .values import Values, from_metadata, typed
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
@@ -134,9 +134,11 @@ def _bring_up_to_date(
         _remember(scope, publication, values, ledger)
         written, created = client.create_once(ENTRY, publication.rkey, record)
         return written, "created" if created else "unchanged"
-    if ledger.get(scope, f"values:{publication.fact}") is None and known is None:
+    if known is None:
         # The ledger was lost: what is published is the best witness of what a person typed.
-        ledger.put_first(scope, f"values:{publication.fact}", Values.from_json(existing.value).to_json())
+        witnessed = typed(Values.from_json(existing.value), from_metadata(entry.metadata))
+        said = Values.from_json(ledger.get(scope, f"values:{publication.fact}") or {}).over(witnessed)
+        _remember(scope, publication, said, ledger)
     record = build(settle(entry, publication, values, ledger), existing.value.get("createdAt") or now())
     _remember(scope, publication, values, ledger)
     fields = differing_fields(record, existing.value)

@@ -57,3 +57,16 @@ def from_metadata(metadata: Mapping[Any, Any] | None) -> Values:
         cast("list[str] | None", tags),
         license if isinstance(license, str) else None,
     )
+
+
+def typed(published: Values, given: Values) -> Values:
+    """What a person must have said for ``published`` to stand in a record whose entry gives ``given``."""
+
+    def said(there: Any, otherwise: Any, cleared: Any) -> Any:
+        return None if there == otherwise else cleared if there is None else there
+
+    return Values(
+        said(published.description or None, given.description or None, ""),
+        said(published.tags or None, given.tags or None, ()),
+        said(published.license or None, given.license or None, ""),
+    )

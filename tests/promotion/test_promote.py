@@ -72,6 +72,11 @@ def test_a_lost_ledger_neither_doubles_a_record_nor_undoes_what_a_person_typed(l
         redis.delete(key)
     assert promote_to_atmosphere(entry, lab.index, atmosphere.client) == uri
     assert atmosphere.commit == commit
+    for key in redis.scan_iter("atdata:ledger:*"):
+        redis.delete(key)
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client, license="MIT") == uri
+    record = atmosphere.client.get_record(uri).value
+    assert (record["description"], record["tags"], record["license"]) == ("typed", ["a"], "MIT")
 
 
 def test_two_names_for_the_same_data_are_two_publications_with_one_schema(lab, atmosphere):
