@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from .clock import now
 from .copy import as_published, names_of
 from .inventory import Inventory
 from .schema import full_name
-from .values import Values, from_metadata
+from .values import Values, from_metadata, typed
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
@@ -50,6 +51,11 @@ class Publication:
         """What the ledger keeps this publication under, in its dataset's scope."""
         return f"record:{self.did}:{self.name}:{self.cid}"
 
+    @property
+    def said_fact(self) -> str:
+        """What the ledger keeps explicit values of this publication under."""
+        return f"values:{self.fact}"
+
 
 def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:
     """The publication of an entry under its own or another name; ``DatasetNameError``."""
@@ -58,11 +64,23 @@ def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> P
     return Publication(did, published, cid)
 
 
-def settle(entry: IndexEntry, publication: Publication, explicit: Values, ledger: Ledger) -> Values:
-    """Explicit values, else the last explicit ones, else those of the entry's metadata."""
-    kept = ledger.get(f"dataset:{entry.name}", f"values:{publication.fact}")
-    remembered = Values.from_json(kept or {})
-    return explicit.over(remembered).over(from_metadata(entry.metadata))
+def said(
+    entry: IndexEntry,
+    publication: Publication,
+    explicit: Values,
+    ledger: Ledger,
+    published: Mapping[str, Any] | None = None,
+) -> Values:
+    """What people said of a publication: now, else before.
+
+    Where the ledger does not know a record that is ``published``, it was lost, and the record itself is the
+    best witness of what was said before.
+    """
+    scope = f"dataset:{entry.name}"
+    before = Values.from_json(ledger.get(scope, publication.said_fact) or {})
+    if published is not None and ledger.get(scope, publication.fact) is None:
+        before = before.over(typed(Values.from_json(published), from_metadata(entry.metadata)))
+    return explicit.over(before)
 
 
 def check_all(
@@ -85,7 +103,7 @@ def check_all(
     publication = publication_of(entry, inventory.cid, did, name)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=now()))
-    settled = settle(entry, publication, values, ledger)
+    settled = said(entry, publication, values, ledger).over(from_metadata(entry.metadata))
     record = entry_record(
         name=publication.name,
         schema_uri=f"at://{did}/{SCHEMA}/{schema_key}",

@@ -13,11 +13,11 @@ from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from .clock import now
 from .copy import names_of
-from .draft import check_all, planned_shards, publication_of, settle
+from .draft import check_all, planned_shards, publication_of, said
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
 from .schema import find_schema, full_name
-from .values import Values
+from .values import Values, from_metadata
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
@@ -90,7 +90,8 @@ def plan_promotion(
     if existing is None:
         record_change = "create"
     else:
-        settled = settle(entry, publication, values, ledger)
+        people_said = said(entry, publication, values, ledger, existing.value)
+        settled = people_said.over(from_metadata(entry.metadata))
         record = entry_record(
             name=publication.name,
             schema_uri=schema_uri,

@@ -12,11 +12,11 @@ from ..atmosphere.preflight import check
 from ..atmosphere.records import entry_record
 from ..errors import RecordChangedError
 from .clock import now
-from .draft import Publication, publication_of, settle
+from .draft import Publication, publication_of, said
 from .due import metadata_digest
 from .inventory import cid_of
 from .label import point_label
-from .values import Values, from_metadata, typed
+from .values import Values, from_metadata
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
@@ -78,7 +78,8 @@ def publish_record(
     publication = publication_of(entry, cid_of(entry), client.did, name)
     scope = f"dataset:{entry.name}"
 
-    def build(settled: Values, created_at: str) -> dict[str, Any]:
+    def build(people_said: Values, created_at: str) -> dict[str, Any]:
+        settled = people_said.over(from_metadata(entry.metadata))
         record = entry_record(
             name=publication.name,
             schema_uri=schema_uri,
@@ -93,10 +94,11 @@ def publish_record(
         return record
 
     known = ledger.get(scope, publication.fact)
-    record = build(settle(entry, publication, values, ledger), now())
     if known is None:
+        people_said = said(entry, publication, values, ledger)
+        record = build(people_said, now())
         created_at = ledger.put_first(scope, f"created:{publication.fact}", {"at": record["createdAt"]})["at"]
-        _remember(scope, publication, values, ledger)
+        _remember(scope, publication, people_said, ledger)
         record["createdAt"] = created_at
         try:
             written, created = client.create_once(ENTRY, publication.rkey, record)
@@ -130,17 +132,14 @@ def _bring_up_to_date(
     scope = f"dataset:{entry.name}"
     existing = client.find_record(ENTRY, publication.rkey)
     if existing is None:
-        record = build(settle(entry, publication, values, ledger), now())
-        _remember(scope, publication, values, ledger)
+        people_said = said(entry, publication, values, ledger)
+        record = build(people_said, now())
+        _remember(scope, publication, people_said, ledger)
         written, created = client.create_once(ENTRY, publication.rkey, record)
         return written, "created" if created else "unchanged"
-    if known is None:
-        # The ledger was lost: what is published is the best witness of what a person typed.
-        witnessed = typed(Values.from_json(existing.value), from_metadata(entry.metadata))
-        said = Values.from_json(ledger.get(scope, f"values:{publication.fact}") or {}).over(witnessed)
-        _remember(scope, publication, said, ledger)
-    record = build(settle(entry, publication, values, ledger), existing.value.get("createdAt") or now())
-    _remember(scope, publication, values, ledger)
+    people_said = said(entry, publication, values, ledger, existing.value)
+    record = build(people_said, existing.value.get("createdAt") or now())
+    _remember(scope, publication, people_said, ledger)
     fields = differing_fields(record, existing.value)
     if not fields:
         return existing, "unchanged"
@@ -154,9 +153,8 @@ def _bring_up_to_date(
     return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
 
 
-def _remember(scope: str, publication: Publication, values: Values, ledger: Ledger) -> None:
-    """Keep what was said explicitly, over what was said before."""
-    said = values.to_json()
-    if said:
-        fact = f"values:{publication.fact}"
-        ledger.put(scope, fact, {**(ledger.get(scope, fact) or {}), **said})
+def _remember(scope: str, publication: Publication, people_said: Values, ledger: Ledger) -> None:
+    """Keep what was said, before the record is written: a run that takes over says the same."""
+    values = people_said.to_json()
+    if values:
+        ledger.put(scope, publication.said_fact, values)

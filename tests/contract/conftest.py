@@ -171,6 +171,12 @@ def repo(_accounts: tuple[Repo, Repo]) -> Repo:
 
 
 @pytest.fixture
+def new_repo(http: httpx.Client) -> Repo:
+    """The repository of a new account."""
+    return _new_account(http)
+
+
+@pytest.fixture
 def other_repo(_accounts: tuple[Repo, Repo]) -> Repo:
     """The repository of another account on the same server."""
     return _accounts[1]

@@ -1,0 +1,99 @@
+"""A promotion, its repeat, its update and its reading back are the same on every PDS."""
+
+import msgpack
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import atdata_core as atdata
+from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
+from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.errors import LoginError
+from atdata_core.local import LocalIndex, Repo
+from atdata_core.promote import plan_promotion, promote_to_atmosphere
+
+METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
+
+
+@atdata.packable
+class Reading:
+    """What an instrument said."""
+
+    zeta: NDArray[np.float32]
+    alpha: int | None
+    note: str
+
+
+@pytest.fixture
+def client(server, new_repo, monkeypatch):
+    monkeypatch.setenv("ATDATA_PDS_URL", server.url)
+    monkeypatch.setenv("ATDATA_PLC_URL", server.plc_url)
+    client = AtmosphereClient()
+    client.login(new_repo.handle, new_repo.password)
+    return client
+
+
+@pytest.fixture
+def stored(environ, s3, bucket, tmp_path):
+    """An index with a dataset of two shards, and its entry."""
+    from atdata_core.tar import ShardWriter
+
+    index = LocalIndex()
+    index.publish_schema(Reading, version="1.0.0")
+    path = tmp_path / "readings.tar"
+    with path.open("wb") as file, ShardWriter(file) as shard:
+        for number in range(6):
+            sample = Reading(zeta=np.full(3, number, np.float32), alpha=number or None, note=f"n{number}")
+            shard.write({**sample.as_wds, "__key__": f"{number}"})
+    about = tmp_path / "about.msgpack"
+    about.write_bytes(msgpack.packb(METADATA))
+    dataset = atdata.Dataset[Reading](str(path), metadata_url=str(about))
+    entry, _ = Repo(s3_credentials=s3, hive_path=f"{bucket}/r").insert(dataset, name="readings", maxcount=3)
+    return index, entry
+
+
+def records(client):
+    return {collection: client.list_records(collection)[0] for collection in (SCHEMA, ENTRY, LABEL)}
+
+
+def test_a_promotion_is_made_once_updated_and_read_back(stored, client):
+    index, entry = stored
+    uri = promote_to_atmosphere(entry, index, client, description="d", tags=["a"], license="MIT")
+    first = records(client)
+    assert [len(found) for found in first.values()] == [1, 1, 1]
+    commit = client.latest_commit(client.did)
+    assert promote_to_atmosphere(entry, index, client) == uri
+    for key in index.redis.scan_iter("atdata:ledger:*"):
+        index.redis.delete(key)
+    assert plan_promotion(entry, index, client).records == 0
+    assert promote_to_atmosphere(entry, index, client) == uri
+    assert client.latest_commit(client.did) == commit
+    assert promote_to_atmosphere(entry, index, client, tags=["b"]) == uri
+    after = records(client)
+    assert after[SCHEMA] == first[SCHEMA]
+    assert after[LABEL] == first[LABEL]
+    assert after[ENTRY][0].value == {**first[ENTRY][0].value, "tags": ["b"]}
+
+    stranger = AtmosphereIndex(AtmosphereClient())
+    found = stranger.get_dataset(uri)
+    assert found.metadata == METADATA
+    assert (found.description, found.tags, found.license) == ("d", ["b"], "MIT")
+    samples = list(stranger.open_dataset(uri).ordered())
+    assert list(type(samples[0]).__annotations__) == ["zeta", "alpha", "note"]
+    assert [sample.alpha for sample in samples] == [None, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(samples[5].zeta, np.full(3, 5, np.float32))
+
+
+def test_two_names_and_a_renamed_one_are_publications_of_their_own(stored, client):
+    index, entry = stored
+    index.add_entry(atdata.Dataset[Reading](entry.data_urls), name="twin")
+    uris = [promote_to_atmosphere(index.get_entry_by_name(name), index, client) for name in ("readings", "twin")]
+    uris.append(promote_to_atmosphere(entry, index, client, name="renamed"))
+    assert len(set(uris)) == 3
+    assert [len(found) for found in records(client).values()] == [1, 3, 3]
+
+
+def test_a_wrong_password_is_refused_with_the_way_out(server, repo):
+    with pytest.raises(LoginError, match="app password") as caught:
+        AtmosphereClient(server.url).login(repo.handle, "not-the-password")
+    assert "not-the-password" not in str(caught.value)
