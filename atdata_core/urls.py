@@ -23,6 +23,7 @@ _MAX_DEPTH = 32
 _INTEGERS = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?", re.ASCII)
 _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?(\d{1,9}))?", re.ASCII)
 _ALPHABET = string.ascii_uppercase + string.ascii_lowercase
+_PATTERN = re.compile(r"[{}\\]|::")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECRET = re.compile(
     "sig|token|secret|credential|password|passwd|auth|accesskey|api_?key|key-pair|^key$|googleaccessid"
@@ -88,6 +89,11 @@ def parse_s3(url: str) -> tuple[str, str]:
     if url[:5].lower() != "s3://" or not bucket or not key:
         raise StorageError(f"{displayed(url)} is not of the form s3://bucket/key. Name both.", urls=[url])
     return bucket, key
+
+
+def plain_path(path: str) -> str:
+    """A path in which no reader finds a pattern: what would be one is percent-encoded."""
+    return _PATTERN.sub(lambda found: "".join(f"%{ord(each):02X}" for each in found[0]), path)
 
 
 def local_path(url: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
@@ -17,15 +16,13 @@ from ..access.upload import S3Upload
 from ..dataset import Dataset
 from ..errors import ShardChangedError, ShardConflictError, ShardMissingError, StorageError
 from ..protocols import ShardFacts, ShardStat
-from ..urls import parse_s3
+from ..urls import parse_s3, plain_path
 from .writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
 
 PRESIGNED_SECONDS = 3600
 """How long a URL of ``read_url`` works."""
 
 _CHUNK = 1 << 20
-# What a URL pattern would read as more than one shard.
-_PATTERN = re.compile(r"[{}\\]|::")
 
 
 class S3DataStore:
@@ -94,7 +91,7 @@ class S3DataStore:
         self, ds: Dataset[Any], *, prefix: str, maxcount: int = MAX_COUNT, maxsize: int = MAX_SIZE
     ) -> list[ShardFacts]:
         """As ``write_shards``; sizes, digests and numbers of samples as well, taken while writing."""
-        path = "/".join(part for part in (self.prefix, _literal(prefix.strip("/"))) if part)
+        path = "/".join(part for part in (self.prefix, plain_path(prefix.strip("/"))) if part)
         stem = f"{path}/data--{uuid4()}" if path else f"data--{uuid4()}"
         written = write_dataset(
             ds,
@@ -232,11 +229,6 @@ class S3DataStore:
         if self.public_url is not None and self._is_public(url):
             return self.bucket, unquote(url.removeprefix(f"{self.public_url}/"))
         return parse_s3(url)
-
-
-def _literal(prefix: str) -> str:
-    """A path that no reader takes for a pattern."""
-    return _PATTERN.sub(lambda found: "".join(f"%{ord(each):02X}" for each in found[0]), prefix)
 
 
 def _conflict(url: str, expected: str, found: str) -> ShardConflictError:

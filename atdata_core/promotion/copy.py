@@ -12,7 +12,7 @@ from ..dataset import Dataset
 from ..errors import ShardChangedError, ShardConflictError, StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
 from ..schema import decode
-from ..urls import displayed, refuse_credentials, scheme
+from ..urls import displayed, plain_path, refuse_credentials, scheme
 from .inventory import Inventory, Progress, cid_of, digest
 from .sources import Sources
 
@@ -150,7 +150,8 @@ def tails(urls: Sequence[str]) -> list[str]:
 def names_of(inventory: Inventory) -> list[str]:
     """The names that the shards of an entry get in a store that copies."""
     found = tails([shard.url for shard in inventory.shards])
-    return [f"promoted/{inventory.name}/{inventory.cid}/{tail}" for tail in found]
+    name = plain_path(inventory.name)
+    return [f"promoted/{name}/{inventory.cid}/{tail}" for tail in found]
 
 
 def as_published(shard: ShardFacts, url: str, store: Any) -> ShardFacts:
@@ -253,7 +254,7 @@ def _rewrite(
     verified = _Verified(sources, {shard.url: shard for shard in inventory.shards})
     dataset: Any = Dataset[decode(inventory.schema)]  # pyright: ignore[reportInvalidTypeArguments]
     dataset = dataset([shard.url for shard in inventory.shards], data_store=verified)
-    prefix = f"promoted/{inventory.name}/{inventory.cid}"
+    prefix = f"promoted/{plain_path(inventory.name)}/{inventory.cid}"
     written: list[ShardFacts] = []
     for url in store.write_shards(dataset, prefix=prefix):
         refuse_credentials(url)

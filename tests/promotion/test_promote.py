@@ -481,3 +481,18 @@ def test_a_pds_that_is_down_and_a_wrong_password_are_named(lab, atmosphere):
     with pytest.raises(PermissionError, match="app password"):
         AtmosphereClient(atmosphere.client.base_url).login(atmosphere.client.handle, "wrong")
     assert promote_to_atmosphere(entry, lab.index, atmosphere.client).startswith("at://")
+
+
+@pytest.mark.parametrize("name", ["a b", "ünï/côde", "q?x#y%z", "br{0..1}ace", "plus+and&more", "{a,b}", "::x"])
+def test_a_name_with_odd_characters_is_copied_published_and_read(lab, atmosphere, new_bucket, box, name):
+    entry = lab.insert(name)
+    for public in (None, "yes"):
+        target = new_bucket()
+        url = public and f"{box.public_url}/{target}"
+        store = S3DataStore(lab.s3, bucket=target, public_url=url)
+        uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+        dataset = AtmosphereIndex(atmosphere.client).open_dataset(uri)
+        assert [sample.label for sample in dataset.ordered()] == list(range(15))
+        commit = atmosphere.commit
+        assert promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store) == uri
+        assert atmosphere.commit == commit
