@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
 from ..access import open_shard, stat_shard
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..access.s3 import S3Endpoint
 
 T = TypeVar("T")
+_LOOPBACK = "127.0.0.1"
 
 WAYS_OUT = (
     "Set ATDATA_S3_ENDPOINT with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -95,31 +97,44 @@ class Sources:
             yield self._answered[bucket]
             return
         claim = self._claims.get(url)
-        seen: set[S3Endpoint] = set()
-        for store in [*self._stores, self._destination]:
+        asked: list[S3Endpoint] = []
+        for store in [*self._stores, self._destination, _environment()]:
             endpoint = store if isinstance(store, S3Endpoint) else getattr(store, "endpoint", None)
-            if isinstance(endpoint, S3Endpoint):
-                home = claim is None or claim.endpoint == endpoint.endpoint_url
-                # Where the shard lies is not known: the destination is no better guess than any other.
-                if home and (claim is not None or store is not self._destination) and endpoint not in seen:
-                    seen.add(endpoint)
-                    yield endpoint
-            elif store is not None and store is not self._destination and _serves(store, url):
-                yield store
-        try:
-            environment = S3Endpoint.from_environment()
-        except CredentialsError:
-            environment = None
-        if environment is not None and environment not in seen:
-            if claim is None or claim.endpoint == environment.endpoint_url:
-                yield environment
-            if claim is None:
-                yield S3Endpoint.anonymous_at(environment.endpoint_url, environment.region)
-                return
-        if claim is not None:
-            yield S3Endpoint.anonymous_at(claim.endpoint, claim.region)
-        elif not seen:
-            yield S3Endpoint.anonymous_at(None, None)
+            if not isinstance(endpoint, S3Endpoint):
+                if store is not None and store is not self._destination and _serves(store, url):
+                    yield store
+                continue
+            # Where a shard lies that has no claim is not known: the destination is no good guess.
+            home = store is not self._destination if claim is None else _same_place(endpoint, claim)
+            if home and endpoint not in asked:
+                asked.append(endpoint)
+                yield endpoint
+        places = [(claim.endpoint, claim.region)] if claim else [(e.endpoint_url, e.region) for e in asked]
+        for place in dict.fromkeys(places or [(None, None)]):
+            yield S3Endpoint.anonymous_at(*place)
+
+
+def _environment() -> S3Endpoint | None:
+    from ..access.s3 import S3Endpoint
+
+    try:
+        return S3Endpoint.from_environment()
+    except CredentialsError:
+        return None
+
+
+def _same_place(endpoint: S3Endpoint, claim: ShardFacts) -> bool:
+    """Whether an endpoint is where a shard was first seen; a machine has several names for itself."""
+    if endpoint.endpoint_url is None or claim.endpoint is None:
+        return endpoint.endpoint_url == claim.endpoint
+    one, other = urlsplit(endpoint.endpoint_url), urlsplit(claim.endpoint)
+    hosts = [_LOOPBACK if host in ("localhost", "::1") else host for host in (one.hostname, other.hostname)]
+    return (one.scheme, hosts[0], one.port, one.path.rstrip("/")) == (
+        other.scheme,
+        hosts[1],
+        other.port,
+        other.path.rstrip("/"),
+    )
 
 
 def _serves(store: Any, url: str) -> bool:

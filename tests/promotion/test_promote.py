@@ -496,3 +496,16 @@ def test_a_name_with_odd_characters_is_copied_published_and_read(lab, atmosphere
         commit = atmosphere.commit
         assert promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store) == uri
         assert atmosphere.commit == commit
+
+
+def test_localhost_and_its_number_are_the_same_place(lab, atmosphere, s3, bucket, tmp_path, write_tar, point_type):
+    from atdata_core.local import Repo
+
+    assert "127.0.0.1" in s3["AWS_ENDPOINT"]
+    there = {**s3, "AWS_ENDPOINT": s3["AWS_ENDPOINT"].replace("127.0.0.1", "localhost")}
+    dataset = atdata.Dataset[point_type](write_tar(tmp_path / "one.tar"))
+    Repo(s3_credentials=there, hive_path=f"{bucket}/x", redis=lab.index.redis).insert(dataset, name="one")
+    lab.index.publish_schema(point_type, version="1.0.0")
+    # No warning: the shard was looked at, with the keys of the environment.
+    promote_to_atmosphere(lab.index.get_entry_by_name("one"), lab.index, atmosphere.client)
+    assert atmosphere.counts == [1, 1, 1]
