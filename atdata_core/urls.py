@@ -61,6 +61,14 @@ def expand(urls: str | Sequence[str]) -> list[str]:
     return expanded
 
 
+def literal(url: str) -> str:
+    """The pattern that stands for this URL alone; to be given to ``expand`` in a list.
+
+    A list, because in one string ``::`` would still stand between two URLs.
+    """
+    return re.sub(r"[{}\\]", r"\\\g<0>", url)
+
+
 def scheme(url: str) -> Scheme:
     """How a URL is opened; a plain path is ``"file"``.
 

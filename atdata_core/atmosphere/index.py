@@ -12,6 +12,7 @@ from atdata_core.atmosphere.recorded import RecordedShards
 from atdata_core.atmosphere.records import AtmosphereIndexEntry, read_entry_record, read_schema_record
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError, SchemaNotFoundError
 from atdata_core.schema import decode
+from atdata_core.urls import literal
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
@@ -95,7 +96,8 @@ class AtmosphereIndex:
         entry = self.get_dataset(at_uri)
         sample_type: Any = self.decode_schema(entry.schema_ref)
         reader = RecordedShards(entry.shards, verify=verify)
-        return Dataset[sample_type](entry.data_urls, data_store=reader)
+        patterns = [shard.url if shard.pattern else literal(shard.url) for shard in entry.shards]
+        return Dataset[sample_type](patterns, data_store=reader)
 
     def list_datasets(self, repo: str | None = None) -> list[AtmosphereIndexEntry]:
         """The datasets of a repository (DID or handle), the own one by default.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from atdata_core.access import open_shard, stat_shard
 from atdata_core.atmosphere.storage import PublishedShard
-from atdata_core.errors import ShardChangedError
+from atdata_core.errors import ShardChangedError, StorageError
 from atdata_core.protocols import ShardStat
 from atdata_core.urls import displayed, parse_s3, scheme
 
@@ -31,6 +31,8 @@ class RecordedShards:
 
     def __init__(self, shards: Iterable[PublishedShard], *, verify: bool = True) -> None:
         self._shards = {shard.url: shard for shard in shards}
+        # What a pattern stands for is not listed, and has neither digest nor endpoint.
+        self._patterns = any(shard.pattern for shard in self._shards.values())
         self._verify = verify
 
     def open_shard(self, url: str) -> BinaryIO:
@@ -38,9 +40,9 @@ class RecordedShards:
 
         Raises:
             ShardMissingError, ShardForbiddenError, ServiceUnavailableError: It cannot be read.
-            PrivateAddressError, StorageError: The record points where nobody should go.
+            PrivateAddressError, StorageError: The record points where nobody should go, or does not name it.
         """
-        shard = self._shards.get(url) or PublishedShard(url)
+        shard = self._recorded(url)
         stream = self._open(shard)
         if not self._verify or shard.sha256 is None:
             return stream
@@ -49,10 +51,22 @@ class RecordedShards:
 
     def stat_shard(self, url: str) -> ShardStat:
         """What the server says of the shard; raises as ``open_shard`` does."""
-        shard = self._shards.get(url) or PublishedShard(url)
+        shard = self._recorded(url)
         if scheme(shard.url) == "s3":
             return _endpoint(shard).stat(*parse_s3(shard.url))
         return stat_shard(shard.url, guarded=True)
+
+    def _recorded(self, url: str) -> PublishedShard:
+        """The shard as the record gives it: another URL has no digest that it could be held to."""
+        if url in self._shards:
+            return self._shards[url]
+        if self._patterns:
+            return PublishedShard(url)
+        raise StorageError(
+            f"{displayed(url)} is no shard of the record that is read. Open it with another dataset: "
+            "Dataset[MySample](url).",
+            urls=[displayed(url)],
+        )
 
     def _open(self, shard: PublishedShard) -> BinaryIO:
         if scheme(shard.url) == "s3":

@@ -24,13 +24,15 @@ class PublishedShard:
     """A shard as a record names it.
 
     ``sha256`` is lower-case hex, None where the record gives none. ``endpoint`` and ``region`` belong to
-    ``s3://`` URLs. In records of the oldest kind ``url`` may be a brace pattern.
+    ``s3://`` URLs. ``url`` is meant as it stands, braces too; only in records of the oldest kind it may be
+    a ``pattern``.
     """
 
     url: str
     sha256: str | None = None
     endpoint: str | None = None
     region: str | None = None
+    pattern: bool = False
 
 
 # -- writing --------------------------------------------------------------------------------------
@@ -118,7 +120,7 @@ def read_storage(storage: Fields, blob_url: Callable[[str], str]) -> list[Publis
         "storageHttp": lambda: _http(storage),
         "storageS3": lambda: _s3(storage),
         "storageBlobs": lambda: _blobs(storage, blob_url),
-        "storageExternal": lambda: (PublishedShard(url) for url in storage.texts("urls")),
+        "storageExternal": lambda: (PublishedShard(url, pattern=True) for url in storage.texts("urls")),
     }
     if kind not in readers:
         raise storage.malformed("$type", f"{kind!r} is a kind of storage that this version does not know")

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import pickle
 import threading
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def website():
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            data = pages.get(self.path)
+            data = pages.get(unquote(self.path))
             self.send_response(404 if data is None else 200)
             self.send_header("Content-Length", str(len(data or b"")))
             self.end_headers()
@@ -166,6 +167,49 @@ def test_shards_on_the_web_are_read_and_checked(publish, stranger, shard, websit
     pages["/1.tar"] = shard(2, first=4)
     with pytest.raises(ShardChangedError):
         labels(stranger.open_dataset(uri))
+
+
+STRANGE = ["x{0..1}.tar", "a,{b,c}.tar", "open{.tar", "shut}.tar", "back\\slash.tar", "a::b.tar", r"\{0..1\}.tar"]
+"""File names that a pattern would make others of."""
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_an_s3_key_that_looks_like_a_pattern_is_read_and_checked(publish, stranger, shard, upload, facts_of, name):
+    data = shard(2)
+    for bait in ("q/x0.tar", "q/x1.tar"):
+        upload(bait, shard(3))
+    url = upload(f"q/{name}", data)
+    dataset = stranger.open_dataset(publish(facts_of(url, data)))
+    assert dataset.shard_list == [url]
+    assert labels(dataset) == [0, 1]
+    with pytest.raises(ShardChangedError):
+        labels(stranger.open_dataset(publish(facts_of(url, data, sha256="0" * 64))))
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_shard_on_the_web_that_looks_like_a_pattern_is_read_and_checked(
+    publish, stranger, shard, website, facts_of, monkeypatch, name
+):
+    base, pages = website
+    data = shard(2)
+    pages["/br/x0.tar"] = pages["/br/x1.tar"] = shard(3)
+    pages[f"/br/{name}"] = data
+    monkeypatch.setenv("ATDATA_ALLOW_PRIVATE", base.removeprefix("http://"))
+    url = f"{base}/br/{name}"
+    dataset = stranger.open_dataset(publish(facts_of(url, data, endpoint=None)))
+    assert dataset.shard_list == [url]
+    assert labels(dataset) == [0, 1]
+    with pytest.raises(ShardChangedError):
+        labels(stranger.open_dataset(publish(facts_of(url, data, endpoint=None, sha256="0" * 64))))
+
+
+def test_a_reader_of_a_record_opens_no_other_shard(publish, stranger, shard, upload, facts_of):
+    data = shard(2)
+    reader = stranger.open_dataset(publish(facts_of(upload("a.tar", data), data))).data_store
+    other = upload("b.tar", shard(3))
+    for look in (reader.open_shard, reader.stat_shard):
+        with pytest.raises(StorageError, match=r"b\.tar is no shard of the record"):
+            look(other)
 
 
 def test_a_record_cannot_make_a_reader_ask_a_private_address(

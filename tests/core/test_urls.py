@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atdata_core.errors import StorageError
-from atdata_core.urls import displayed, expand, local_path, parse_s3, refuse_credentials, scheme
+from atdata_core.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
 
 PARTS = [
     "{",
@@ -54,6 +54,11 @@ def test_a_pattern_is_expanded(pattern, urls):
 
 def test_each_pattern_of_a_list_is_expanded_in_order():
     assert expand(["b{0..1}.tar", "a.tar"]) == ["b0.tar", "b1.tar", "a.tar"]
+
+
+@given(st.text(r"{}\,:.01a/", min_size=1))
+def test_a_literal_url_stands_for_itself_alone(url):
+    assert expand([literal(url)]) == [url]
 
 
 @settings(max_examples=500, deadline=None)
