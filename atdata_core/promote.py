@@ -14,6 +14,7 @@ from .promotion.plan import Plan, plan_promotion
 from .promotion.publish import publish_record
 from .promotion.schema import publish_schema
 from .promotion.values import Values
+from .protocols import ShardCopier
 
 if TYPE_CHECKING:
     from .atmosphere.client import AtmosphereClient
@@ -36,7 +37,8 @@ def promote_to_atmosphere(
     """Publish a dataset to the atmosphere, once.
 
     The same account, published name and entry give the same records however often this is called; new
-    values bring them up to date. Shards stay where they are, or are copied byte for byte into
+    values bring them up to date. What is said stays with that publication: new data under the same name is
+    another one, and begins with its own metadata. Shards stay where they are, or are copied byte for byte into
     ``data_store``. Every shard is seen at its destination before the entry record is written.
 
     Args:
@@ -65,6 +67,11 @@ def promote_to_atmosphere(
     for warning in inventory.warnings:
         warnings.warn(warning, stacklevel=2)
     check_all(entry, inventory, did, ledger, data_store=data_store, name=name, values=values)
+    copies = None
+    if data_store is not None and not isinstance(data_store, ShardCopier):
+        # What such a store writes is known, and can be refused, only once it is written.
+        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
     schema = publish_schema(inventory.schema, client, ledger)
-    copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+    if copies is None:
+        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
     return publish_record(entry, copies, schema.uri, index, client, ledger, name=name, values=values).uri

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from ..access import open_shard
+from ..atmosphere.records import storage_of
 from ..dataset import Dataset
 from ..errors import ShardChangedError, ShardConflictError, StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"
 WORKERS = 8
+
+_objects: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ def copy_shards(
     Raises:
         ShardChangedError: The source's bytes are not those of the inventory.
         ShardConflictError: Something else lies at the destination; it is left alone.
-        StorageError: What a plain store wrote is not what the entry holds.
+        StorageError, SampleError: What a plain store wrote is not what the entry holds, or cannot be published.
     """
     if data_store is None:
         result = CopiedShards(inventory.cid, None, inventory.shards, inventory.looks)
@@ -92,7 +98,7 @@ def copy_shards(
         claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
         sources = Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
         destination = destination_of(data_store)
-        earlier = _earlier(ledger, inventory.cid, destination)
+        earlier = earlier_copies(inventory, data_store, ledger)
         if isinstance(data_store, ShardCopier):
             result = _copy(inventory, sources, data_store, destination, earlier, progress)
         elif isinstance(data_store, AbstractDataStore):
@@ -123,12 +129,24 @@ def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> 
 
 
 def destination_of(store: Any) -> str:
-    """A name for where a store puts things, the same in every process."""
+    """A name for where a store puts things.
+
+    The same in every process for stores of S3, and for others that have an attribute ``destination`` (a
+    string) or a ``repr`` of their own.
+    """
     endpoint = getattr(store, "endpoint", None)
     if endpoint is not None and hasattr(store, "bucket"):
         place = f"{endpoint.endpoint_url or 'aws'}/{store.bucket}/{store.prefix}"
         return f"{place} as {store.public_url}" if store.public_url else place
-    return f"{type(store).__module__}.{type(store).__qualname__}"
+    said = getattr(store, "destination", None)
+    kind = f"{type(store).__module__}.{type(store).__qualname__}"
+    if isinstance(said, str):
+        return f"{kind} {said}"
+    if type(store).__repr__ is object.__repr__:
+        # Another object of the class may write elsewhere, so copies are known again by this one alone.
+        return f"{kind} {_objects.setdefault(store, uuid4().hex)}"
+    # Hashed, because somebody's repr may hold a secret.
+    return f"{kind} {hashlib.sha256(repr(store).encode()).hexdigest()[:32]}"
 
 
 def tails(urls: Sequence[str]) -> list[str]:
@@ -150,8 +168,7 @@ def tails(urls: Sequence[str]) -> list[str]:
 def names_of(inventory: Inventory) -> list[str]:
     """The names that the shards of an entry get in a store that copies."""
     found = tails([shard.url for shard in inventory.shards])
-    name = plain_path(inventory.name)
-    return [f"promoted/{name}/{inventory.cid}/{tail}" for tail in found]
+    return [plain_path(f"promoted/{inventory.name}/{inventory.cid}/{tail}") for tail in found]
 
 
 def as_published(shard: ShardFacts, url: str, store: Any) -> ShardFacts:
@@ -166,9 +183,9 @@ def as_published(shard: ShardFacts, url: str, store: Any) -> ShardFacts:
     )
 
 
-def _earlier(ledger: Ledger, cid: str, destination: str) -> CopiedShards | None:
-    """Copies of the same entry at the same place, made under whatever name."""
-    kept = ledger.get(f"entry:{cid}", f"copy:{destination}")
+def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
+    """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
+    kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination_of(data_store)}")
     if kept is None or kept["code_version"] != CODE_VERSION:
         return None
     return CopiedShards.from_json(kept)
@@ -249,24 +266,27 @@ def _rewrite(
     earlier: CopiedShards | None,
 ) -> CopiedShards:
     """A store that packs samples its own way: number and names are its own, digests are read back."""
-    if earlier is not None and _still_there(earlier, store):
+    if earlier is not None and still_there(earlier, store):
         return replace(earlier, copied=0, bytes_written=0)
     verified = _Verified(sources, {shard.url: shard for shard in inventory.shards})
-    dataset: Any = Dataset[decode(inventory.schema)]  # pyright: ignore[reportInvalidTypeArguments]
+    sample_type = decode(inventory.schema)
+    dataset: Any = Dataset[sample_type]  # pyright: ignore[reportInvalidTypeArguments]
     dataset = dataset([shard.url for shard in inventory.shards], data_store=verified)
     prefix = f"promoted/{plain_path(inventory.name)}/{inventory.cid}"
     written: list[ShardFacts] = []
     for url in store.write_shards(dataset, prefix=prefix):
         refuse_credentials(url)
         with open_shard(url, store=store) as stream:
-            written.append(as_published(digest(url, stream), url, store))
+            written.append(as_published(digest(url, stream, sample_type), url, store))
     samples = sum(shard.samples or 0 for shard in written)
     if not written or (inventory.samples is not None and samples != inventory.samples):
         raise StorageError(
             f"{type(store).__name__}.write_shards wrote {samples} samples in {len(written)} shards below {prefix}, "
-            f"but dataset {inventory.name!r} holds {inventory.samples}. Nothing was published.",
+            f"but dataset {inventory.name!r} holds {inventory.samples}. Nothing was published. (ordered() gives a "
+            "process its part where RANK and WORLD_SIZE are set.)",
             urls=[shard.url for shard in written],
         )
+    storage_of(written)
     return CopiedShards(
         inventory.cid,
         destination,
@@ -277,7 +297,8 @@ def _rewrite(
     )
 
 
-def _still_there(copies: CopiedShards, store: AbstractDataStore) -> bool:
+def still_there(copies: CopiedShards, store: AbstractDataStore) -> bool:
+    """Whether copies that a plain store made are still what they were."""
     try:
         for shard in copies.shards:
             with open_shard(shard.url, store=store) as stream:

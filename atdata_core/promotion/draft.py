@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from .clock import now
-from .copy import as_published, names_of
+from .copy import WORKERS, as_published, earlier_copies, names_of
 from .inventory import Inventory
 from .schema import full_name
 from .values import Values, from_metadata, typed
@@ -99,15 +100,18 @@ def check_all(
         DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is.
         StorageError: Its shards cannot be published from where they lie.
         PreflightError: The network would refuse a record; every problem is named.
+        ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
+            a copy should go.
     """
     publication = publication_of(entry, inventory.cid, did, name)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=now()))
     settled = said(entry, publication, values, ledger).over(from_metadata(entry.metadata))
+    planned = planned_shards(inventory, data_store, ledger)
     record = entry_record(
         name=publication.name,
         schema_uri=f"at://{did}/{SCHEMA}/{schema_key}",
-        shards=planned_shards(inventory, data_store),
+        shards=planned,
         description=settled.description,
         tags=settled.tags,
         license=settled.license,
@@ -117,9 +121,11 @@ def check_all(
     check(ENTRY, publication.rkey, record)
     label = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=now())
     check(LABEL, publication.label_rkey, label)
+    if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
+        _check_destination(data_store, planned)
 
 
-def planned_shards(inventory: Inventory, data_store: Any) -> list[ShardFacts]:
+def planned_shards(inventory: Inventory, data_store: Any, ledger: Ledger) -> list[ShardFacts]:
     """The shards as they will be published, as far as that is known beforehand.
 
     A store that does not tell its URLs gets stand-ins of the usual length: only sizes are checked then.
@@ -128,11 +134,21 @@ def planned_shards(inventory: Inventory, data_store: Any) -> list[ShardFacts]:
         return list(inventory.shards)
     names = names_of(inventory)
     if isinstance(data_store, ShardProver):
-        # A bucket that is not there, or not ours, is found before anything is written anywhere.
-        first = inventory.shards[0]
-        data_store.prove_shard(data_store.shard_url(names[0]), size=first.size, sha256=first.sha256, md5=first.md5)
         pairs = zip(inventory.shards, names, strict=True)
         return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]
+    earlier = earlier_copies(inventory, data_store, ledger)
+    if earlier is not None:
+        return list(earlier.shards)
     return [
         replace(shard, url=f"https://store.invalid/{number}.tar") for number, shard in enumerate(inventory.shards)
     ]
+
+
+def _check_destination(data_store: ShardProver, planned: list[ShardFacts]) -> None:
+    """See that the bucket is there, and that nothing else lies where a copy should go."""
+
+    def look(shard: ShardFacts) -> None:
+        data_store.prove_shard(shard.url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
+
+    with ThreadPoolExecutor(min(WORKERS, len(planned)), "destination") as pool:
+        list(pool.map(look, planned))

@@ -223,7 +223,8 @@ def _look(
         if claim is None or copying:
             why = "has no recorded digest" if claim is None else "is to be copied"
             raise ShardForbiddenError(
-                f"{displayed(url)} may not be read with what is configured, and it {why}. {WAYS_OUT}",
+                f"{displayed(url)} may not be read with what is configured, and it {why}. {WAYS_OUT} "
+                f"({error.message})",
                 url=url,
             ) from error
         shown = displayed(url)

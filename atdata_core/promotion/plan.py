@@ -12,7 +12,7 @@ from ..atmosphere.records import entry_record
 from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from .clock import now
-from .copy import names_of
+from .copy import earlier_copies, names_of, still_there
 from .draft import check_all, planned_shards, publication_of, said
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
     from .inventory import Inventory
+    from .ledger import Ledger
 
 PUT_POINTS = 2
 """Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
@@ -79,7 +80,7 @@ def plan_promotion(
     did = client.did
     inventory = survey(entry, index, destination=data_store)
     check_all(entry, inventory, did, ledger, data_store=data_store, name=name, values=values)
-    copies, warnings = _copies(inventory, data_store)
+    copies, warnings = _copies(inventory, data_store, ledger)
 
     schema = find_schema(inventory.schema, client, ledger)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
@@ -95,7 +96,7 @@ def plan_promotion(
         record = entry_record(
             name=publication.name,
             schema_uri=schema_uri,
-            shards=planned_shards(inventory, data_store),
+            shards=planned_shards(inventory, data_store, ledger),
             description=settled.description,
             tags=settled.tags,
             license=settled.license,
@@ -118,11 +119,14 @@ def plan_promotion(
     )
 
 
-def _copies(inventory: Inventory, store: Any) -> tuple[tuple[ShardFacts, ...], list[str]]:
-    planned = planned_shards(inventory, store)
+def _copies(inventory: Inventory, store: Any, ledger: Ledger) -> tuple[tuple[ShardFacts, ...], list[str]]:
     if store is None:
         return (), []
+    planned = planned_shards(inventory, store, ledger)
     if not isinstance(store, ShardProver):
+        earlier = earlier_copies(inventory, store, ledger)
+        if earlier is not None and still_there(earlier, store):
+            return (), []
         return tuple(planned), [
             f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "
             "its own, and are known once they are written."

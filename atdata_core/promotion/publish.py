@@ -137,24 +137,28 @@ def _bring_up_to_date(
         _remember(scope, publication, people_said, ledger)
         written, created = client.create_once(ENTRY, publication.rkey, record)
         return written, "created" if created else "unchanged"
-    people_said = said(entry, publication, values, ledger, existing.value)
+    before = said(entry, publication, Values(), ledger, existing.value)
+    people_said = values.over(before)
     record = build(people_said, existing.value.get("createdAt") or now())
-    _remember(scope, publication, people_said, ledger)
     fields = differing_fields(record, existing.value)
-    if not fields:
-        return existing, "unchanged"
-    if known is not None and known["cid"] != existing.cid:
+    if fields and known is not None and known["cid"] != existing.cid:
         raise RecordChangedError(
             f"{existing.uri} was edited elsewhere since it was published from here; it differs in "
             f"{', '.join(fields)}. Undo that edit, or promote with the values it has now.",
             uri=existing.uri,
             fields=fields,
         )
-    return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
+    _remember(scope, publication, people_said, ledger)
+    if not fields:
+        return existing, "unchanged"
+    try:
+        return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
+    except RecordChangedError:
+        # What was refused was not said.
+        _remember(scope, publication, before, ledger)
+        raise
 
 
 def _remember(scope: str, publication: Publication, people_said: Values, ledger: Ledger) -> None:
     """Keep what was said, before the record is written: a run that takes over says the same."""
-    values = people_said.to_json()
-    if values:
-        ledger.put(scope, publication.said_fact, values)
+    ledger.put(scope, publication.said_fact, people_said.to_json())

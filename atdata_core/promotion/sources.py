@@ -85,9 +85,7 @@ class Sources:
                 forbidden = forbidden or error
         if missing is not None:
             raise missing
-        raise forbidden or ShardForbiddenError(
-            f"No credentials are known for {displayed(url)}. {WAYS_OUT}", url=url
-        )
+        raise forbidden or ShardForbiddenError(f"No credentials are known for {displayed(url)}.", url=url)
 
     def _candidates(self, url: str, bucket: str) -> Iterator[Any]:
         """Whom to ask: S3 endpoints, and stores that are not ours."""

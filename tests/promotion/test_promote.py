@@ -7,7 +7,8 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereIndex
-from atdata_core.atmosphere.records import LABEL, SCHEMA, schema_record
+from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records import schema_record
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 
@@ -149,13 +150,14 @@ def test_an_object_with_other_bytes_at_the_destination_is_never_overwritten(lab,
     entry = lab.insert("points")
     target = new_bucket()
     store = S3DataStore(lab.s3, bucket=target)
-    source = atdata.Dataset[type_of(lab, entry)](entry.data_urls).shard_list[0]
+    source = atdata.Dataset[type_of(lab, entry)](entry.data_urls).shard_list[-1]
     key = f"promoted/points/{entry.cid}/{source.rsplit('/', 1)[1]}"
     store.endpoint.client.put_object(Bucket=target, Key=key, Body=b"somebody's")
     with pytest.raises(ValueError, match=key):
         promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
     assert store.endpoint.client.get_object(Bucket=target, Key=key)["Body"].read() == b"somebody's"
-    assert atmosphere.counts[1:] == [0, 0]
+    assert list_keys(target) == [key]
+    assert atmosphere.counts == [0, 0, 0]
 
 
 class FolderStore:
@@ -196,6 +198,71 @@ def test_a_store_of_ones_own_gets_the_samples_and_is_read_back(lab, atmosphere, 
     commit = atmosphere.commit
     assert promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store) == uri
     assert atmosphere.commit == commit
+
+
+def test_two_stores_of_one_class_are_two_destinations(lab, atmosphere, tmp_path):
+    entry = lab.insert("points")
+    for place in ("a", "b"):
+        store = FolderStore(tmp_path / place, f"https://{place}.example.org")
+        uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+        urls = AtmosphereIndex(atmosphere.client).get_dataset(uri).data_urls
+        assert all(url.startswith(f"https://{place}.example.org/") for url in urls)
+
+
+def test_a_plan_with_a_store_of_ones_own_knows_what_is_there(lab, atmosphere, tmp_path):
+    entry = lab.insert("points")
+    store = FolderStore(tmp_path / "www", "https://data.example.org")
+    before = plan_promotion(entry, lab.index, atmosphere.client, data_store=store)
+    assert (before.entry, len(before.warnings)) == ("create", 1)
+    promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    after = plan_promotion(entry, lab.index, atmosphere.client, data_store=store)
+    assert (after.records, after.copies) == (0, ())
+
+
+class Garbling(FolderStore):
+    """Writes as many samples as it got, but others."""
+
+    def write_shards(self, ds, *, prefix):
+        from atdata_core.tar import ShardWriter
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "x.tar").open("wb") as file, ShardWriter(file) as shard:
+            for number, _ in enumerate(ds.ordered()):
+                shard.write({"__key__": f"{number}", "msgpack": b"\xc1garbage"})
+        return [f"{self.url}/x.tar"]
+
+
+class Staying(FolderStore):
+    """Says where its files are on this machine."""
+
+    def write_shards(self, ds, *, prefix):
+        return [super(Staying, self).read_url(url) for url in super().write_shards(ds, prefix=prefix)]
+
+    def read_url(self, url):
+        return url
+
+
+@pytest.mark.parametrize(("kind", "words"), [(Garbling, "x.tar"), (Staying, "0.tar.*data.store")])
+def test_what_a_store_of_ones_own_cannot_stand_for_is_not_published(lab, atmosphere, tmp_path, kind, words):
+    entry = lab.insert("points")
+    with pytest.raises(ValueError, match=words):
+        promote_to_atmosphere(
+            entry, lab.index, atmosphere.client, data_store=kind(tmp_path / "www", "https://data.example.org")
+        )
+    assert atmosphere.counts == [0, 0, 0]
+
+
+def test_values_of_a_refused_promotion_are_not_kept(lab, atmosphere):
+    entry = lab.insert()
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, description="first")
+    ours = atmosphere.client.get_record(uri)
+    rkey = uri.rsplit("/", 1)[1]
+    edited = atmosphere.client.replace(ENTRY, rkey, {**ours.value, "license": "edited"}, swap=ours.cid)
+    with pytest.raises(ValueError, match=r"edited elsewhere.*description, license"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, description="refused words")
+    atmosphere.client.replace(ENTRY, rkey, ours.value, swap=edited.cid)
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client) == uri
+    assert atmosphere.client.get_record(uri).value["description"] == "first"
 
 
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, {"x": None}], "big": 2**60, "neg": -5, b"k": True, "ü": {"": []}}
