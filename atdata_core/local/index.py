@@ -140,13 +140,11 @@ class LocalIndex:
     def get_entry_by_name(self, name: str) -> LocalDatasetEntry:
         """The newest entry of a name; ``EntryNotFoundError`` (a ``KeyError``) where there is none.
 
-        A name that is not known yet is looked for among the entries and labels of other programs.
+        What other programs wrote is looked at first, once in ten seconds, so a newer entry of theirs is
+        found within that time; a name that is not known yet is looked for among theirs at once.
         """
         with self._reaching():
-            entry = self._registry.current(name)
-            if entry is None:
-                self._registry.adopt_all()
-                entry = self._registry.current(name) or self._labelled(name)
+            entry = self._registry.current(name) or self._labelled(name)
         if entry is None:
             raise EntryNotFoundError(
                 f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "

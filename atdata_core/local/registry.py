@@ -69,6 +69,21 @@ return 1
 """.replace("{kept}", str(EVENTS_KEPT))
 
 
+# Done by the server, so that a look at 100,000 keys is 100 short answers and not 200,000 questions.
+_UNKNOWN = """
+local step = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[3] .. '*', 'COUNT', ARGV[2], 'TYPE', 'hash')
+local unknown = {}
+for _, key in ipairs(step[2]) do
+  local cid = string.sub(key, #ARGV[3] + 1)
+  local name = redis.call('HGET', key, 'name') or ''
+  if redis.call('HEXISTS', ARGV[4] .. name, 'entry:' .. cid) == 0 then
+    unknown[#unknown + 1] = {name, cid}
+  end
+end
+return {step[1], unknown}
+"""
+
+
 def dataset_key(name: str) -> str:
     """The hash of a name and all its versions."""
     return f"atdata:dataset:{name}"
@@ -86,8 +101,7 @@ class Registry:
         The same name and data once more is a new claim: what was recorded of the shards goes. ``claims``
         take its place, where the writer knows them.
         """
-        known, scanned = self._ask([("hexists", dataset_key(name), "current"), ("exists", _SCANNED)])
-        if not known and not scanned:
+        if not self.redis.exists(_SCANNED):
             # Else a version that another program wrote before would pass for a later one.
             self.adopt_all()
         facts = [part for shard in claims or () for part in (shard.url, encoded(shard))]
@@ -103,8 +117,15 @@ class Registry:
         self.redis.eval(_INSERT, len(keys), *keys, *arguments, *facts)
 
     def current(self, name: str) -> LocalDatasetEntry | None:
-        """The newest entry of an indexed name, in two round trips."""
-        cid = self.redis.hget(dataset_key(name), "current")
+        """The newest entry of a name.
+
+        Two round trips where the name is known and upstream's keys were looked at within ten seconds;
+        else they are looked at first, for another program may have written a newer entry.
+        """
+        cid, scanned = self._ask([("hget", dataset_key(name), "current"), ("exists", _SCANNED)])
+        if cid is None or not scanned:
+            self.adopt_all()
+            cid = self.redis.hget(dataset_key(name), "current")
         return None if cid is None else self.load([(name, cid.decode())])[0]
 
     def by_cid(self, cid: str) -> LocalDatasetEntry | None:
@@ -155,15 +176,11 @@ class Registry:
         Returns:
             The cursor of the next step, 0 after the last one, and the entries that are new.
         """
-        cursor, keys = self.redis.scan(cursor, match=ENTRY_KEY + "*", count=count, _type="hash")
-        cids = [key.decode().removeprefix(ENTRY_KEY) for key in keys]
-        names = self._ask([("hget", ENTRY_KEY + cid, "name") for cid in cids])
-        named = [(_decoded(name), cid) for name, cid in zip(names, cids, strict=True)]
-        known = self._ask([("hexists", dataset_key(name), "entry:" + cid) for name, cid in named])
-        fresh = [pair for pair, seen in zip(named, known, strict=True) if not seen]
-        if cursor == 0:
+        answer = self.redis.eval(_UNKNOWN, 0, cursor, count, ENTRY_KEY, dataset_key(""))
+        following, fresh = int(answer[0]), [(_decoded(name), cid.decode()) for name, cid in answer[1]]
+        if following == 0:
             self.redis.set(_SCANNED, 1, ex=_SCANNED_SECONDS)
-        return int(cursor), self._adopt(fresh)
+        return following, self._adopt(fresh)
 
     def adopt_all(self) -> list[LocalDatasetEntry]:
         """Looks at all of upstream's keys once and indexes what is new; the new entries."""

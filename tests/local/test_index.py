@@ -211,6 +211,46 @@ def test_an_entry_that_another_program_writes_later_becomes_the_current_one(inde
     assert index.get_entry_by_name("n").cid == theirs
 
 
+def test_a_known_name_gives_what_another_program_wrote_since(
+    index: LocalIndex, client: Any, commands: Callable[..., list[str]]
+):
+    first = write_as_upstream(client, "n", "one.tar")
+    assert index.get_entry_by_name("n").cid == first
+    second = write_as_upstream(client, "n", "two.tar")
+    assert 0 < client.ttl("atdata:scanned") <= 10
+
+    client.delete("atdata:scanned")
+
+    assert index.get_entry_by_name("n").cid == second
+    assert index.get_entry(first).data_urls == ["one.tar"]
+    assert len(commands(lambda: index.get_entry_by_name("n"))) <= 2
+
+
+def test_a_new_version_of_ours_stays_newer_than_theirs_that_nobody_had_seen(index: LocalIndex, client: Any):
+    index.register(entry_of("n", "ours.tar"))
+    write_as_upstream(client, "n", "theirs.tar")
+    client.delete("atdata:scanned")
+
+    ours = index.register(entry_of("n", "ours-2.tar"))
+    client.delete("atdata:scanned")
+
+    assert index.get_entry_by_name("n") == ours
+
+
+def test_a_look_at_what_others_wrote_costs_few_round_trips(
+    index: LocalIndex, client: Any, commands: Callable[..., list[str]]
+):
+    pipe = client.pipeline(transaction=False)
+    for number in range(5000):
+        write_as_upstream(pipe, f"theirs-{number}", f"{number}.tar")
+    pipe.execute()
+    index.register(entry_of("n", "a.tar"))
+    client.delete("atdata:scanned")
+
+    # One for each thousand keys and what stands beside them, not some for each key.
+    assert len(commands(lambda: index.get_entry_by_name("n"))) <= 20
+
+
 def test_an_older_entry_of_another_program_does_not_come_back(index: LocalIndex, client: Any):
     older = write_as_upstream(client, "n", "theirs.tar")
     ours = index.register(entry_of("n", "ours.tar"))
