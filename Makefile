@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Making .venv with $$($(PYTHON) --version) (a minute, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==26.3"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
 		-e ".[sandbox,ui,demo]" --group dev
 	@touch $@
 
