@@ -48,10 +48,16 @@ class RedisResource(dg.ConfigurableResource):
     )
 
     def index(self) -> "LocalIndex":
-        """The index; its connections are shared by everything in this process."""
+        """The index; its connections are shared by everything in this process.
+
+        Raises:
+            MissingVariableError: The server is not known.
+            RefusedError: Its URL is none.
+        """
         from atdata_core.local import LocalIndex
 
-        return LocalIndex(_redis(_required(self.url, "ATDATA_REDIS_URL", "the Redis that holds the index")))
+        url = _required(self.url, "ATDATA_REDIS_URL", "the Redis that holds the index")
+        return LocalIndex(_redis(url, "The url of the Redis resource" if self.url else "ATDATA_REDIS_URL"))
 
 
 class ShardS3Resource(S3Resource):
@@ -180,17 +186,10 @@ class DestinationResource(dg.ConfigurableResource):
 
 
 @lru_cache
-def _redis(url: str) -> Any:
-    from redis import Redis
-    from redis.backoff import ExponentialBackoff
-    from redis.retry import Retry
+def _redis(url: str, source: str) -> Any:
+    from atdata_core.local.connection import from_url
 
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=5,
-        socket_timeout=30,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.1), 2),
-    )
+    return from_url(url, source=source)
 
 
 @lru_cache

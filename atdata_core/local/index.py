@@ -38,10 +38,10 @@ class LocalIndex:
             redis: A client of redis-py. None: made from ``redis_kwargs``, else from ``ATDATA_REDIS_URL``,
                 else for localhost:6379.
             data_store: See above.
-            **redis_kwargs: As ``redis.Redis`` takes them.
+            **redis_kwargs: As ``redis.Redis`` takes them; they count more than what the URL says.
 
         Raises:
-            RefusedError: the client decodes its answers.
+            RefusedError: the client decodes its answers, or ``ATDATA_REDIS_URL`` is no URL of Redis.
         """
         self.redis = connect(redis, **redis_kwargs)
         self.data_store = data_store

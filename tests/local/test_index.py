@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -383,6 +384,45 @@ def test_the_server_is_named_by_the_environment(redis_url: str, monkeypatch: pyt
     monkeypatch.setenv("ATDATA_REDIS_URL", redis_url)
     LocalIndex().register(entry_of("n", "a.tar"))
     assert client.exists("atdata:dataset:n")
+
+
+def test_keywords_count_more_than_the_variable(redis_url: str, monkeypatch: pytest.MonkeyPatch, client: Any):
+    server, _, database = redis_url.rpartition("/")
+    monkeypatch.setenv("ATDATA_REDIS_URL", f"{server.replace('//', '//nobody:wrong@')}/0")
+    with pytest.raises(ServiceRefusedError):
+        LocalIndex(db=int(database)).ping()
+
+    LocalIndex(db=int(database), username=None, password=None).register(entry_of("n", "a.tar"))
+
+    assert client.exists("atdata:dataset:n")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2/x@127.0.0.1:6379/0",
+        "redis://:1234/hunter2@127.0.0.1:6379/0",
+        "redis://:1234#hunter2@127.0.0.1:6379/0",
+        "redis://:1234?hunter2@127.0.0.1:6379/0",
+        "redis://127.0.0.1:6379/hunter2",
+        "redis://[hunter2/0",
+        "http://127.0.0.1:1234/0",
+        "hunter2",
+    ],
+)
+def test_a_variable_that_is_no_redis_url_is_refused_without_repeating_it(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATDATA_REDIS_URL", url)
+    with pytest.raises(RefusedError, match=r"ATDATA_REDIS_URL is no Redis URL.*redis://host:6379/0") as refusal:
+        LocalIndex()
+    shown = "".join(traceback.format_exception(refusal.value))
+    assert "hunter2" not in shown
+    assert "1234" not in shown
+
+
+def test_a_password_may_hold_any_character_when_it_is_encoded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATDATA_REDIS_URL", "redis://:a%2Fb%40c%23d%3Fe%3Af@127.0.0.1:6380/3")
+    options = LocalIndex().redis.connection_pool.connection_kwargs
+    assert (options["password"], options["port"], options["db"]) == ("a/b@c#d?e:f", 6380, 3)
 
 
 def test_a_server_that_is_down_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch):

@@ -62,6 +62,17 @@ def test_a_wrong_password_is_found_out_once(lab, command, monkeypatch):
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("url", ["redis://:hunter2/x@127.0.0.1:6379/0", "nonsense"])
+def test_a_redis_url_that_is_none_is_said_in_one_line_without_its_password(environ, command, monkeypatch, url):
+    monkeypatch.setenv("ATDATA_REDIS_URL", url)
+    result = command("promote", "x")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Error: ATDATA_REDIS_URL is no Redis URL.")
+    assert "hunter2" not in result.output
+
+
 def test_another_name_is_for_a_single_dataset(command):
     result = command("promote", "a", "b", "--name", "c")
     assert result.exit_code == 2
