@@ -89,6 +89,37 @@ def test_a_record_has_the_cid_of_its_canonical_form(repo, record, cid):
     assert repo.read("r").json()["cid"] == cid
 
 
+def key_order(value):
+    """The keys of each object, from the outermost to the innermost."""
+    if isinstance(value, list):
+        return [key_order(item) for item in value]
+    return [(key, key_order(inner)) for key, inner in value.items()] if isinstance(value, dict) else None
+
+
+def test_keys_come_back_in_the_order_of_dag_cbor_at_every_depth(repo):
+    blob = repo.upload(b"x").json()["blob"]
+    inner = {"text": 1, "image": {"$type": "x", "b": 1, "a": 2}, "n": 2, "maybe": None, "tags": []}
+    record = {
+        "$type": repo.collection, **inner, "é": 1, "zz": 1, "Z": 1,
+        "list": [inner, {"aaa": inner, "bb": 1}], "numbers": {"a": 1, "01": 1, "9": 1, "10": 1, "b": 1, "-1": 1, "aa": 1, "4294967295": 1, "4294967294": 1, "0": 1}, "link": {"$link": CBOR_CID}, "raw": {"$bytes": "aGVsbG8"},
+        "blob": blob,
+    }  # fmt: skip
+    repo.put("r", record).raise_for_status()
+    (listed,) = repo.list().json()["records"]
+    by_length = ["n", "tags", "text", "image", "maybe"]
+    for value in (repo.read("r").json()["value"], listed["value"]):
+        assert list(value) == ["Z", "n", "zz", "é", "raw", "blob", "link", "list", "tags", "text", "$type",
+                               "image", "maybe", "numbers"]  # fmt: skip
+        assert list(value["image"]) == ["a", "b", "$type"]
+        assert list(value["list"][0]) == by_length
+        assert list(value["list"][1]) == ["bb", "aaa"]
+        assert list(value["list"][1]["aaa"]) == by_length
+        assert list(value["numbers"]) == ["0", "9", "10", "4294967294", "a", "b", "-1", "01", "aa", "4294967295"]
+        assert list(value["blob"]) == ["ref", "size", "$type", "mimeType"]
+    repo.apply(repo.write("update", "r", record), repo.write("create", "s", record)).raise_for_status()
+    assert key_order(repo.read("s").json()["value"]) == key_order(listed["value"])
+
+
 def test_a_whole_number_with_a_fraction_part_is_an_integer(repo):
     assert repo.put("r", {"x": 2.0}).json()["cid"] == repo.put("r", {"x": 2}).json()["cid"]
     assert repo.read("r").json()["value"]["x"] == 2

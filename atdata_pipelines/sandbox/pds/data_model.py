@@ -22,6 +22,8 @@ from atdata_pipelines.sandbox.pds.errors import XrpcError, internal, invalid
 _SAFE_INTEGER = 2**53 - 1
 _DAG_CBOR, _RAW = 0x71, 0x55
 _BASE64 = re.compile(r"([A-Za-z0-9+/_-]{4})*([A-Za-z0-9+/_-]{2}(==)?|[A-Za-z0-9+/_-]{3}=?)?")
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")
+_MAX_INDEX = 2**32 - 1
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -69,6 +71,20 @@ def to_json(value: Any) -> Any:
             return {key: to_json(item) for key, item in value.items()}
         case _:
             return value
+
+
+def from_storage(text: str) -> Any:
+    """A JSON text with the keys of each object in the order in which the reference PDS gives them.
+
+    That one decodes DAG-CBOR for each answer, so a program that takes an order from a record finds this one;
+    in JavaScript, keys that look like the index of an array come first of all, by number.
+    """
+
+    def place(pair: tuple[str, Any]) -> tuple[bool, tuple[int, bytes]]:
+        key = pair[0]
+        return not (_INDEX.fullmatch(key) and int(key) < _MAX_INDEX), _place(key)
+
+    return json.loads(text, object_pairs_hook=lambda pairs: dict(sorted(pairs, key=place)))
 
 
 def encode(value: Any) -> bytes:
@@ -163,6 +179,12 @@ def _base64(text: str) -> bytes | None:
     return base64.b64decode(bare + "=" * (-len(bare) % 4))
 
 
+def _place(key: str) -> tuple[int, bytes]:
+    """Where a key comes in a DAG-CBOR map: by length, then bytes."""
+    encoded = key.encode()
+    return len(encoded), encoded
+
+
 def _head(major: int, number: int) -> bytes:
     if number < 24:
         return bytes([major << 5 | number])
@@ -198,8 +220,8 @@ def _write(value: Any, out: bytearray) -> None:
                 _write(item, out)
         case dict():
             out += _head(5, len(value))
-            keys = sorted(((key.encode(), key) for key in value), key=lambda pair: (len(pair[0]), pair[0]))
-            for encoded, key in keys:
+            for key in sorted(value, key=_place):
+                encoded = key.encode()
                 out += _head(3, len(encoded)) + encoded
                 _write(value[key], out)
         case _:

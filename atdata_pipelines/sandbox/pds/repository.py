@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from atdata_pipelines.sandbox.pds.blobs import Blobs
-from atdata_pipelines.sandbox.pds.data_model import Blob, Link, blobs_in, cid_of, encode, to_json
+from atdata_pipelines.sandbox.pds.data_model import Blob, Link, blobs_in, cid_of, encode, from_storage, to_json
 from atdata_pipelines.sandbox.pds.database import Database
 from atdata_pipelines.sandbox.pds.errors import XrpcError, internal, invalid
 from atdata_pipelines.sandbox.pds.syntax import TidClock, is_nsid, is_rkey
@@ -213,4 +213,4 @@ def _link(cid: str | None) -> Link | None:
 
 def _record(did: str, collection: str, row: Any) -> Record:
     rkey = row["rkey"]
-    return Record(f"at://{did}/{collection}/{rkey}", rkey, row["cid"], json.loads(row["value"]))
+    return Record(f"at://{did}/{collection}/{rkey}", rkey, row["cid"], from_storage(row["value"]))
