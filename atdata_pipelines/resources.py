@@ -6,6 +6,7 @@ set the fields in its own way (``dg.EnvVar``).
 """
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from atdata_core.access.s3 import POOL, S3Endpoint
-from atdata_core.errors import RefusedError
+from atdata_core.access.s3 import S3Endpoint, checked_endpoint
+from atdata_core.errors import CredentialsError, RefusedError
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
@@ -63,29 +64,48 @@ class RedisResource(dg.ConfigurableResource):
 class ShardS3Resource(S3Resource):
     """S3 where the shards of local datasets lie.
 
-    The fields are those of dagster-aws. What is not given comes from ``ATDATA_S3_ENDPOINT`` and the usual
-    ``AWS_*`` names; every ``get_client`` gives the same client.
+    The fields are those of dagster-aws, and hold for the stages as for ``get_client``. What is not given
+    comes from ``ATDATA_S3_ENDPOINT`` and the usual ``AWS_*`` names. Whether TLS is used stands in the
+    address; ``use_ssl: false`` beside another address than an http:// one is refused.
     """
+
+    max_attempts: int = Field(default=3, ge=1, description="How often a request is sent, the first time included.")
 
     def endpoint(self) -> S3Endpoint | None:
         """The service as the stages read it; None where neither address nor credentials are known.
 
         Raises:
-            CredentialsError: The address is not that of an S3 service.
+            CredentialsError: The address is not that of an S3 service, or contradicts ``use_ssl``; the profile
+                has no keys.
         """
-        if not (self.endpoint_url or self.aws_access_key_id or self.profile_name or self.use_unsigned_session):
-            return S3Endpoint.from_environment()
-        address = self.endpoint_url or _optional("ATDATA_S3_ENDPOINT")
+        found = None if self.endpoint_url else S3Endpoint.from_environment()
+        address = found.endpoint_url if found else None
+        if self.endpoint_url:
+            address = checked_endpoint(self.endpoint_url, "endpoint_url of the S3 resource")
         if self.use_unsigned_session:
-            return S3Endpoint.anonymous_at(address, self.region_name)
-        keys = (self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
-        if self.profile_name:
-            keys = _profile_keys(self.profile_name)
-        return S3Endpoint(address, *keys, region=self.region_name)
+            found = S3Endpoint.anonymous_at(address)
+        elif self.profile_name:
+            found = S3Endpoint(address, *_profile_keys(self.profile_name))
+        elif self.aws_access_key_id:
+            keys = (self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
+            found = S3Endpoint(address, *keys)
+        elif self.endpoint_url:
+            found = S3Endpoint(address)
+        return None if found is None else self._as_configured(found)
 
     def get_client(self) -> Any:
-        """A boto3 client for S3, made once per process."""
-        return _s3_client(self.endpoint() or S3Endpoint(), self.max_attempts, self.use_ssl, self.verify)
+        """A boto3 client for S3, made once per process: the one that the stages use."""
+        return (self.endpoint() or self._as_configured(S3Endpoint())).client
+
+    def _as_configured(self, endpoint: S3Endpoint) -> S3Endpoint:
+        if not self.use_ssl and not (endpoint.endpoint_url or "").startswith("http://"):
+            raise CredentialsError(
+                f"The S3 resource says use_ssl: false, but {endpoint.name} is reached through TLS. Give an "
+                "endpoint_url that begins with http://, or leave use_ssl out.",
+                source="use_ssl",
+            )
+        region = self.region_name or endpoint.region or _optional("AWS_REGION") or _optional("AWS_DEFAULT_REGION")
+        return replace(endpoint, region=region, attempts=self.max_attempts, verify=self.verify)
 
 
 class AtprotoResource(dg.ConfigurableResource):
@@ -159,6 +179,7 @@ class DestinationResource(dg.ConfigurableResource):
 
         Raises:
             MissingVariableError: A bucket is named, but not who may write there.
+            CredentialsError: The address is not that of an S3 service.
         """
         from atdata_core.local import S3DataStore
 
@@ -172,17 +193,25 @@ class DestinationResource(dg.ConfigurableResource):
         token = None
         if not (access_key or secret_key):
             access_key, secret_key, token = reading.access_key, reading.secret_key, reading.session_token
+        address = reading.endpoint_url
+        if self.endpoint_url:
+            address = checked_endpoint(self.endpoint_url, "endpoint_url of the destination")
+        elif published := _optional("ATDATA_PUBLISH_ENDPOINT"):
+            address = checked_endpoint(published, "ATDATA_PUBLISH_ENDPOINT")
         credentials = {
-            "AWS_ENDPOINT": self.endpoint_url or _optional("ATDATA_PUBLISH_ENDPOINT") or reading.endpoint_url,
+            "AWS_ENDPOINT": address,
             "AWS_ACCESS_KEY_ID": _required(access_key, "ATDATA_PUBLISH_ACCESS_KEY_ID", what),
             "AWS_SECRET_ACCESS_KEY": _required(secret_key, "ATDATA_PUBLISH_SECRET_ACCESS_KEY", what),
             "AWS_SESSION_TOKEN": token,
             "AWS_REGION": reading.region,
         }
         public_url = self.public_url or _optional("ATDATA_PUBLISH_PUBLIC_URL")
-        return S3DataStore(
-            {name: value for name, value in credentials.items() if value}, bucket=bucket, public_url=public_url
-        )
+        given = {name: value for name, value in credentials.items() if value}
+        store = S3DataStore(given, bucket=bucket, public_url=public_url)
+        # Trust in the certificate of one service is none in another's.
+        verify = reading.verify if store.endpoint.endpoint_url == reading.endpoint_url else None
+        store.endpoint = replace(store.endpoint, attempts=reading.attempts, verify=verify)
+        return store
 
 
 @lru_cache
@@ -209,37 +238,8 @@ def _did(pds_url: str, handle: str) -> str:
     return Resolver(Session(pds_url)).did_of(handle)
 
 
-@lru_cache
-def _s3_client(endpoint: S3Endpoint, max_attempts: int, use_ssl: bool, verify: bool | None) -> Any:
-    import boto3
-    from botocore import UNSIGNED
-    from botocore.config import Config
-
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint.endpoint_url,
-        aws_access_key_id=endpoint.access_key,
-        aws_secret_access_key=endpoint.secret_key,
-        aws_session_token=endpoint.session_token,
-        region_name=endpoint.region or ("us-east-1" if endpoint.endpoint_url else None),
-        use_ssl=use_ssl,
-        verify=verify,
-        config=Config(
-            max_pool_connections=POOL,
-            retries={"mode": "standard", "total_max_attempts": max_attempts},
-            # Checksums beyond what a call needs break servers that do not know them.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={"addressing_style": "path"} if endpoint.endpoint_url else None,
-            signature_version=UNSIGNED if endpoint.anonymous else None,
-        ),
-    )
-
-
 def _profile_keys(profile: str) -> tuple[str, str, str | None]:
     import boto3
-
-    from atdata_core.errors import CredentialsError
 
     credentials = boto3.session.Session(profile_name=profile).get_credentials()
     if credentials is None:

@@ -40,6 +40,7 @@ class S3Endpoint:
     """One S3 service as one set of credentials sees it.
 
     ``endpoint_url`` is None for AWS itself. Without keys (and not anonymous) boto3's own chain is asked.
+    ``attempts`` counts the first one too; ``verify`` False takes any TLS certificate, None is boto3's default.
     """
 
     endpoint_url: str | None = None
@@ -48,6 +49,8 @@ class S3Endpoint:
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
     anonymous: bool = False
+    attempts: int = 3
+    verify: bool | None = None
 
     @classmethod
     def from_credentials(cls, credentials: Mapping[str, Any] | str | os.PathLike[str]) -> S3Endpoint:
@@ -69,30 +72,37 @@ class S3Endpoint:
                 source=source,
                 missing=missing,
             )
-        return cls._from_names(values, _first(values, _ENDPOINT_NAMES), source)
+        named = _first(values, _ENDPOINT_NAMES)
+        return cls._from_names(values, checked_endpoint(values[named], f"{source}: {named}") if named else None)
 
     @classmethod
     def from_environment(cls) -> S3Endpoint | None:
-        """From ``ATDATA_S3_ENDPOINT`` and ``AWS_*``; None where neither address nor credentials are set."""
+        """From ``ATDATA_S3_ENDPOINT`` and ``AWS_*``; None where neither address nor credentials are set.
+
+        Raises:
+            CredentialsError: the address is no http(s) URL.
+        """
         values = {name: value.strip() for name, value in os.environ.items() if value.strip()}
-        endpoint = _first(values, ("ATDATA_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
-        if endpoint is None and not any(name in values for name in (_KEY_NAMES[0], *_CHAIN_NAMES)):
+        named = _first(values, ("ATDATA_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+        if named is None and not any(name in values for name in (_KEY_NAMES[0], *_CHAIN_NAMES)):
             return None
-        return cls._from_names(values, endpoint, "the environment")
+        return cls._from_names(values, checked_endpoint(values[named], named) if named else None)
 
     @classmethod
     def anonymous_at(cls, endpoint_url: str | None, region: str | None = None) -> S3Endpoint:
         """The service as anybody sees it, without credentials."""
-        return cls(endpoint_url=_checked_endpoint(endpoint_url, "endpoint"), region=region, anonymous=True)
+        address = None if endpoint_url is None else checked_endpoint(endpoint_url, "The endpoint")
+        return cls(endpoint_url=address, region=region, anonymous=True)
 
     @classmethod
-    def _from_names(cls, values: Mapping[str, str], endpoint: str | None, source: str) -> S3Endpoint:
+    def _from_names(cls, values: Mapping[str, str], endpoint_url: str | None) -> S3Endpoint:
+        region = _first(values, _REGION_NAMES)
         return cls(
-            endpoint_url=_checked_endpoint(endpoint, source),
+            endpoint_url=endpoint_url,
             access_key=values.get("AWS_ACCESS_KEY_ID"),
             secret_key=values.get("AWS_SECRET_ACCESS_KEY"),
             session_token=values.get("AWS_SESSION_TOKEN"),
-            region=_first(values, _REGION_NAMES),
+            region=values[region] if region else None,
         )
 
     @property
@@ -103,7 +113,7 @@ class S3Endpoint:
     @property
     def client(self) -> Any:
         """The boto3 client of this endpoint, made once per process."""
-        return _client(self, attempts=3)
+        return _client(self, attempts=self.attempts)
 
     def stat(self, bucket: str, key: str) -> ShardStat:
         """Size, ETag and, where the server keeps one that it checked itself, the SHA-256 of an object.
@@ -216,6 +226,7 @@ def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
         aws_secret_access_key=endpoint.secret_key,
         aws_session_token=endpoint.session_token,
         region_name=endpoint.region or ("us-east-1" if endpoint.endpoint_url else None),
+        verify=endpoint.verify,
         config=config,
     )
 
@@ -243,23 +254,37 @@ class _Body(io.RawIOBase):
         super().close()
 
 
-def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    return next((values[name] for name in names if values.get(name)), None)
+def checked_endpoint(endpoint_url: str, source: str) -> str:
+    """The address of an S3 service without a slash at its end.
 
+    Args:
+        endpoint_url: What was given.
+        source: The variable or argument it stood in, for the error.
 
-def _checked_endpoint(endpoint: str | None, source: str) -> str | None:
-    if endpoint is None:
-        return None
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise CredentialsError(f"{source}: an S3 endpoint is a URL such as http://localhost:9000.", source=source)
-    if "@" in parts.netloc or parts.query:
+    Raises:
+        CredentialsError: it is no http(s) URL, or carries credentials. The error does not repeat it.
+    """
+    try:
+        parts = urlsplit(endpoint_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, usable = None, False
+    if "@" in (parts.netloc if parts else endpoint_url) or (parts and parts.query):
         raise CredentialsError(
             f"{source}: the S3 endpoint carries credentials in its URL. Put them into AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY; the address is published with the shards.",
             source=source,
         )
-    return endpoint.rstrip("/")
+    if not usable:
+        raise CredentialsError(
+            f"{source}: the address of an S3 service is a URL such as http://localhost:9000.", source=source
+        )
+    return endpoint_url.rstrip("/")
+
+
+def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    """The first of the names that has a value."""
+    return next((name for name in names if values.get(name)), None)
 
 
 def _read_env_file(path: Path) -> dict[str, str | None]:

@@ -83,7 +83,8 @@ def _of_response(endpoint: Endpoint, response: Mapping[str, Any], bucket: str, k
         how = "without credentials" if endpoint.anonymous else f"with the keys given ({code})"
         return ShardForbiddenError(
             f"{url} may not be read or written at {endpoint.name} {how}. "
-            "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do with this bucket.",
+            "Check the keys for that bucket (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ATDATA_PUBLISH_* "
+            "for the bucket that is published to) and what they may do with it.",
             url=url,
             endpoint=endpoint.endpoint_url,
             status=status,
@@ -127,7 +128,8 @@ def _of_client(endpoint: Endpoint, error: Exception, bucket: str, key: str | Non
         return StorageError(f"{url} cannot be asked for at {endpoint.name}: {error}", urls=[url])
     return ServiceUnavailableError(
         f"{endpoint.name} did not answer for {url} ({type(error).__name__}). "
-        "Check that the service runs and that its address is right (AWS_ENDPOINT, ATDATA_S3_ENDPOINT).",
+        "Check that the service runs and that its address is right (ATDATA_S3_ENDPOINT, AWS_ENDPOINT, or "
+        "ATDATA_PUBLISH_ENDPOINT for the bucket that is published to).",
         service=endpoint.name,
         status=None,
     )

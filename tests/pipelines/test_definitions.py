@@ -1,11 +1,18 @@
+import http.server
 import logging
+import ssl
 import subprocess
 import sys
+import threading
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from atdata_pipelines import home
 from atdata_pipelines.pipeline import promotion_definitions
@@ -112,6 +119,100 @@ def test_the_s3_resource_keeps_one_client_and_the_fields_of_dagster_aws(environ)
     other = ShardS3Resource(endpoint_url="http://localhost:1", aws_access_key_id="a", aws_secret_access_key="b")
     assert other.endpoint().endpoint_url == "http://localhost:1"
     assert ShardS3Resource(use_unsigned_session=True).endpoint().anonymous
+
+
+@pytest.fixture
+def failing_s3(tmp_path):
+    """A TLS server that no authority vouches for and that answers 503; its URL, and the paths it was asked for."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=localhost")
+    today = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (tmp_path / "both.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
+    )
+    asked = []
+
+    class Failing(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_response(503)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    with http.server.ThreadingHTTPServer(("localhost", 0), Failing) as server:
+        # The handshake belongs to the thread of the request: a refused one must not stop the server.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.handle_error = lambda *_: None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_attempts_and_verify_of_the_s3_resource_hold_for_the_stages_and_for_copies(failing_s3):
+    from atdata_core.errors import ServiceUnavailableError
+    from atdata_pipelines.resources import DestinationResource, ShardS3Resource
+
+    url, asked = failing_s3
+    keys = {"endpoint_url": url, "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    with pytest.raises(ServiceUnavailableError, match="SSLError"):
+        ShardS3Resource(**keys, max_attempts=1).endpoint().stat("some-bucket", "a.tar")
+    assert asked == []
+    endpoint = ShardS3Resource(**keys, max_attempts=2, verify=False).endpoint()
+    with pytest.raises(ServiceUnavailableError, match="503"):
+        endpoint.stat("some-bucket", "a.tar")
+    assert asked == ["/some-bucket/a.tar"] * 2
+    assert DestinationResource(bucket="copies").store(endpoint).endpoint == endpoint
+    elsewhere = DestinationResource(bucket="copies", endpoint_url="https://127.0.0.1:1").store(endpoint).endpoint
+    assert (elsewhere.attempts, elsewhere.verify) == (2, None)
+
+
+def test_use_ssl_of_the_s3_resource_may_not_contradict_its_address(environ):
+    from atdata_core.errors import CredentialsError
+    from atdata_pipelines.resources import ShardS3Resource
+
+    assert ShardS3Resource(use_ssl=False).endpoint() == ShardS3Resource().endpoint()
+    with pytest.raises(CredentialsError, match=r"use_ssl: false, but https://h is reached through TLS"):
+        ShardS3Resource(use_ssl=False, endpoint_url="https://h").endpoint()
+
+
+def test_the_region_of_the_s3_resource_goes_with_the_address_of_the_environment(environ):
+    from atdata_pipelines.resources import ShardS3Resource
+
+    endpoint = ShardS3Resource(region_name="eu-west-1").endpoint()
+    assert (endpoint.region, endpoint.endpoint_url) == ("eu-west-1", environ["ATDATA_S3_ENDPOINT"])
+
+
+@pytest.mark.parametrize("address", ["hunter2", "http://u:hunter2@h", "http://u:hunter2/x@h", "http://[hunter2"])
+def test_an_address_that_is_none_is_named_by_where_it_stands(environ, monkeypatch, address):
+    from atdata_core.errors import CredentialsError
+    from atdata_pipelines.resources import DestinationResource, ShardS3Resource
+
+    reading = ShardS3Resource().endpoint()
+    monkeypatch.setenv("ATDATA_PUBLISH_ENDPOINT", address)
+    monkeypatch.setenv("ATDATA_S3_ENDPOINT", address)
+    for source, call in {
+        "ATDATA_S3_ENDPOINT": ShardS3Resource().endpoint,
+        "ATDATA_PUBLISH_ENDPOINT": lambda: DestinationResource(bucket="copies").store(reading),
+        "endpoint_url of the S3 resource": ShardS3Resource(endpoint_url=address).endpoint,
+        "endpoint_url of the destination": lambda: DestinationResource(bucket="c", endpoint_url=address).store(
+            reading
+        ),
+    }.items():
+        with pytest.raises(CredentialsError, match=f"^{source}: ") as refusal:
+            call()
+        assert "hunter2" not in str(refusal.value)
 
 
 def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key(environ, monkeypatch):
