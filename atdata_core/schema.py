@@ -8,6 +8,7 @@ optional}], description, createdAt}``, and of ours also ``module``. ``fieldType.
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ def schema_of(sample_type: type, *, version: str = "1.0.0", description: str | N
         warnings.warn(
             f"{name} is defined in __main__, so its schema is called __main__.{name}, which says little to "
             "others and clashes with the next script's. Define it in a module that can be imported.",
-            stacklevel=2,
+            stacklevel=_level_outside(),
         )
     record: dict[str, Any] = {
         "name": name,
@@ -196,6 +197,16 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
         ):
             differing.append(name)
     return differing
+
+
+def _level_outside() -> int:
+    """The ``stacklevel`` by which a warning of the calling function points at the line outside of this package."""
+    package = __name__.partition(".")[0]
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    # The first frame is this function's own, and level 1 is its caller's.
+    return level
 
 
 def _field_type(field: SampleField) -> dict[str, Any]:

@@ -320,8 +320,9 @@ def test_what_another_program_left_out_is_no_difference_but_what_it_says_is():
 
 def test_a_class_of_main_works_with_a_warning():
     made = packable(type("Lonely", (), {"__annotations__": {"x": int}, "__module__": "__main__"}))
-    with pytest.warns(UserWarning, match=r"__main__\.Lonely"):
+    with pytest.warns(UserWarning, match=r"__main__\.Lonely") as warned:
         record = schema_of(made)
+    assert warned[0].filename == __file__
     assert record["module"] == "__main__"
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -145,6 +145,12 @@ def test_two_that_publish_at_once_cannot_both_win(index: LocalIndex, client: Any
     assert index.get_schema(met[0])["fields"][0]["fieldType"]["primitive"] == "str"
 
 
+def test_the_warning_about_main_points_at_the_line_that_publishes(index: LocalIndex):
+    with pytest.warns(UserWarning, match=r"__main__\.Picture") as warned:
+        index.publish_schema(variant("__main__"))
+    assert warned[0].filename == __file__
+
+
 def test_a_rebuilt_type_reads_what_the_class_wrote(index: LocalIndex):
     rebuilt = index.decode_schema(index.publish_schema(Picture))
     sample: Any = Picture(note=None, pixels=np.eye(2, dtype=np.uint8), tags=["a"])
