@@ -56,6 +56,7 @@ class AtmosphereIndex:
 
         Raises:
             StorageError: The shards cannot be reached by others where they are.
+            SchemaNotFoundError, SchemaError: ``schema_ref`` names no record, or one that is no schema.
             SchemaConflictError, PreflightError, NotLoggedInError: See the errors.
         """
         uri = DatasetPublisher(self.client).publish(

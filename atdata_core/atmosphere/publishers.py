@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from atdata_core.atmosphere.names import ENTRY, SCHEMA
+from atdata_core.atmosphere.names import ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.atmosphere.preflight import check
 from atdata_core.atmosphere.records import (
     entry_record,
@@ -17,7 +17,14 @@ from atdata_core.atmosphere.survey import survey
 from atdata_core.atmosphere.tid import entry_rkey, schema_rkey
 from atdata_core.atmosphere.uri import AtUri
 from atdata_core.cid import entry_cid
-from atdata_core.errors import RecordChangedError, RefusedError, SchemaConflictError
+from atdata_core.errors import (
+    RecordChangedError,
+    RecordNotFoundError,
+    RefusedError,
+    SchemaConflictError,
+    SchemaError,
+    SchemaNotFoundError,
+)
 from atdata_core.names import check_dataset_name
 from atdata_core.protocols import ShardFacts
 from atdata_core.schema import compare, full_name, schema_of
@@ -99,17 +106,21 @@ class DatasetPublisher:
         Raises:
             StorageError: Its shards cannot be reached by others where they are.
             ShardMissingError, ShardForbiddenError, ShardCorruptError: One cannot be read.
-            RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off.
+            RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off; or it is no at-uri.
+            SchemaNotFoundError: (a ``KeyError``) there is no record at ``schema_uri``.
+            SchemaError: The record there is no schema.
         """
         if schema_uri is None and not auto_publish_schema:
             raise RefusedError(
                 "A dataset needs the at-uri of its schema. Give schema_uri, or leave auto_publish_schema on."
             )
         check_dataset_name(name)
+        schema = None if schema_uri is None else self._settled(schema_uri)
         facts = survey(dataset.shard_list, store=dataset.data_store)
-        schema = schema_uri or str(self._schemas.publish(dataset.sample_type, version=schema_version))
+        if schema is None:
+            schema = str(self._schemas.publish(dataset.sample_type, version=schema_version))
         return AtUri.parse(
-            self.publish_facts(
+            self._write(
                 facts,
                 schema,
                 name=name,
@@ -133,11 +144,12 @@ class DatasetPublisher:
     ) -> AtUri:
         """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
         check_dataset_name(name)
+        schema = self._settled(schema_uri)
         facts = survey(expand(urls))
         return AtUri.parse(
-            self.publish_facts(
+            self._write(
                 facts,
-                schema_uri,
+                schema,
                 name=name,
                 description=description,
                 tags=tags,
@@ -146,7 +158,26 @@ class DatasetPublisher:
             ).uri
         )
 
-    def publish_facts(
+    def _settled(self, schema_uri: str) -> str:
+        """The at-uri of a schema record that is there, with the DID: the same one however it was given."""
+        try:
+            record = self.client.get_record(schema_uri)
+        except RecordNotFoundError as error:
+            raise SchemaNotFoundError(
+                f"{error.message} It was given as the schema of a dataset: publish that with "
+                "publish_schema(MySample), or leave it out.",
+                ref=schema_uri,
+            ) from None
+        kind = record.value.get("$type")
+        if kind not in (SCHEMA, OLD_SCHEMA):
+            raise SchemaError(
+                f"{schema_uri} is no schema record, its $type is {kind!r}. Give the at-uri that "
+                "publish_schema(MySample) returns, or leave it out.",
+                ref=schema_uri,
+            )
+        return str(AtUri.parse(record.uri))
+
+    def _write(
         self,
         shards: Sequence[ShardFacts],
         schema_uri: str,
@@ -162,7 +193,7 @@ class DatasetPublisher:
         rkey = entry_rkey(self.client.did, name, cid)
         record = entry_record(
             name=name,
-            schema_uri=str(AtUri.parse(schema_uri)),
+            schema_uri=schema_uri,
             shards=shards,
             description=description,
             tags=tags,

@@ -19,6 +19,7 @@ from atdata_core.errors import (
     PrivateAddressError,
     RefusedError,
     SchemaConflictError,
+    SchemaError,
     SchemaNotFoundError,
     ShardChangedError,
     ShardMissingError,
@@ -341,6 +342,35 @@ def test_the_publishers_give_at_uris(client, feature, shard, upload):
     assert (entry.metadata, entry.schema_ref) == (metadata, str(schema_uri))
     with pytest.raises(RefusedError, match="schema_uri"):
         DatasetPublisher(client).publish(Dataset[feature](pattern), name="x", auto_publish_schema=False)
+
+
+def test_a_schema_may_be_named_by_handle_and_the_record_holds_the_did(index, feature, shard, upload):
+    schema = index.publish_schema(feature)
+    dataset = Dataset[feature](upload("0.tar", shard(2)))
+    by_did = index.insert_dataset(dataset, name="digits", schema_ref=schema)
+    by_handle = index.insert_dataset(
+        dataset, name="digits", schema_ref=schema.replace(index.client.did, index.client.handle)
+    )
+    assert by_handle == by_did
+    assert by_did.schema_ref == schema
+
+
+def test_a_schema_that_is_none_is_refused_before_anything_is_read_or_written(index, feature, shard, upload):
+    missing = f"at://{index.client.did}/{SCHEMA}/m.Missing:1.0.0"
+    nobody = f"at://did:plc:{'a' * 24}/{SCHEMA}/m.Missing:1.0.0"
+    unread = Dataset[feature]("s3://nowhere/0.tar")
+    for ref in (missing, nobody):
+        with pytest.raises(SchemaNotFoundError, match="publish_schema"):
+            index.insert_dataset(unread, name="digits", schema_ref=ref)
+        with pytest.raises(KeyError, match="publish_schema"):
+            DatasetPublisher(index.client).publish_with_urls(unread.shard_list, ref, name="digits")
+    with pytest.raises(RefusedError, match="no at-uri"):
+        index.insert_dataset(unread, name="digits", schema_ref="local://schemas/m.Feature@1.0.0")
+    assert index.list_datasets() == []
+    entry = index.insert_dataset(Dataset[feature](upload("0.tar", shard(2))), name="digits")
+    with pytest.raises(SchemaError, match=f"{entry.uri} is no schema record"):
+        index.insert_dataset(unread, name="other", schema_ref=entry.uri)
+    assert index.list_datasets() == [entry]
 
 
 def test_importing_the_atmosphere_loads_neither_atproto_nor_httpx():
