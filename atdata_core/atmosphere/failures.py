@@ -52,8 +52,11 @@ def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
             status=status,
             error=None,
         )
+    # A PDS names its reason; what gives none, a page for instance, is hardly one.
+    unlike = error is None and "/xrpc/" in url
+    hint = " Is this the address of a PDS? Check ATDATA_PDS_URL or base_url." if unlike else ""
     return ServiceRefusedError(
-        f"{service} refused {method}. It answered {status} {said}.",
+        f"{service} refused {method}. It answered {status} {said}.{hint}",
         service=service,
         status=status,
         error=error,
@@ -106,7 +109,7 @@ def _words(body: bytes) -> tuple[str | None, str | None]:
     fields = cast("dict[str, Any]", value)
     error, message = fields.get("error"), fields.get("message")
     return (
-        error[:MAX_WORDS] if isinstance(error, str) else None,
+        error[:MAX_WORDS] if isinstance(error, str) and error else None,
         message[:MAX_WORDS] if isinstance(message, str) else None,
     )
 

@@ -58,7 +58,8 @@ class AtUri:
         Raises:
             RefusedError: (a ``ValueError``) where it does not.
         """
-        scheme, _, rest = uri.partition("://")
+        # Callers without type checking hand on what a lookup gave them, None for instance.
+        scheme, _, rest = str(uri).partition("://")
         parts = rest.split("/")
         if scheme != "at" or len(parts) != 3:
             raise RefusedError(

@@ -147,6 +147,16 @@ def test_something_else_than_a_pds_is_told_so(reach):
         client.get_record(URI)
 
 
+def test_a_refusal_without_a_reason_asks_whether_it_is_a_pds(reach):
+    client, _ = reach(getRecord=[httpx.Response(405, text="<html>Method Not Allowed")])
+    with pytest.raises(ServiceRefusedError, match=r"405 no reason given\. .* a PDS\? Check ATDATA_PDS_URL"):
+        client.get_record(URI)
+    page = httpx.MockTransport(lambda _: httpx.Response(405, text="<html>Method Not Allowed"))
+    client = AtmosphereClient("https://site.example", transport=page)
+    with pytest.raises(ServiceRefusedError, match=r"a PDS\? Check ATDATA_PDS_URL"):
+        client.login("a.test", "secret")
+
+
 def test_an_answer_without_end_is_cut_off(reach):
     class Endless(httpx.SyncByteStream):
         sent = 0

@@ -25,6 +25,8 @@ def test_an_at_uri_is_taken_apart_and_put_together_again(text):
     "text",
     [
         "",
+        None,
+        b"at://did:plc:abc/a.b.c/d",
         "my-dataset",
         "https://example.org/a.b.c/d",
         "at://did:plc:abc",
