@@ -71,6 +71,12 @@ def check_identifier(name: object, what: str, schema: str) -> str:
     return cast(str, name)
 
 
+def module_of(sample_type: type) -> str | None:
+    """The module that a class comes from; None for one rebuilt from a schema that tells none."""
+    canonical = vars(sample_type).get("__rebuilt_from__")
+    return sample_type.__module__ if canonical is None else json.loads(canonical)["module"]
+
+
 def decoded(record: Mapping[str, Any]) -> type:
     """The sample type of a local schema record; the same type for the same record.
 

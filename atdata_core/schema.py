@@ -1,9 +1,10 @@
 """Sample type <-> local schema record <-> JSON Schema, and the comparison of two schemas.
 
 A local schema record is what upstream's Redis index keeps: ``{name, version, fields: [{name, fieldType,
-optional}], description, createdAt}``, and of ours also ``module``. ``fieldType.$type`` is
-``local#primitive`` (with ``primitive``), ``local#ndarray`` (with ``dtype``) or ``local#array`` (with
-``items``). A type is rebuilt from a record without running any code that the record could bring.
+optional}], description, createdAt}``, and of ours also ``module`` (None for a type that was rebuilt from a
+record without). ``fieldType.$type`` is ``local#primitive`` (with ``primitive``), ``local#ndarray`` (with
+``dtype``) or ``local#array`` (with ``items``). A type is rebuilt from a record without running any code that
+the record could bring.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
-from .decoding import check_identifier
+from .decoding import check_identifier, module_of
 from .decoding import decoded as decode
 from .errors import SchemaError
 from .json_schema import array_format_versions, from_json_schema, to_json_schema
@@ -84,15 +85,16 @@ def schema_of(sample_type: type, *, version: str = "1.0.0", description: str | N
         ],
         "description": _docstring(sample_type) if description is None else description,
         "createdAt": datetime.now(UTC).isoformat(),
-        "module": sample_type.__module__,
+        "module": module_of(sample_type),
     }
     check_names(record)
     return record
 
 
 def schema_ref_of(sample_type: type, version: str = "1.0.0") -> str:
-    """``local://schemas/{module.Class}@{version}``."""
-    return f"{_OWN_REF}{sample_type.__module__}.{sample_type.__name__}@{check_version(version)}"
+    """``local://schemas/{module.Class}@{version}``, without a module where ``full_name`` has none."""
+    described = {"module": module_of(sample_type), "name": sample_type.__name__}
+    return f"{_OWN_REF}{full_name(described)}@{check_version(version)}"
 
 
 def schema_ref(record: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from atdata_core.atmosphere.names import ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.atmosphere.preflight import check
@@ -56,27 +56,52 @@ class SchemaPublisher:
 
     def publish_local(self, local: dict[str, Any]) -> Record:
         """Publish a schema in the local form; raises as ``publish`` does."""
-        name = full_name(local)
-        rkey = schema_rkey(name, local["version"])
-        record = schema_record(local, created_at=timestamp())
-        check(SCHEMA, rkey, record)
-        try:
-            return self.client.create_once(SCHEMA, rkey, record)[0]
-        except RecordChangedError:
-            existing = self.client.find_record(SCHEMA, rkey)
-            if existing is None:
-                raise
-        fields = compare(local, read_schema_record(existing.value))
-        if fields:
-            raise SchemaConflictError(
-                f"{name} {local['version']} is published with other fields: {', '.join(fields)} "
-                f"({existing.uri}). Give the changed class a new version.",
-                name=name,
-                version=local["version"],
-                fields=fields,
-            )
-        # Only words differ, a description for instance: the first ones stay.
+        rkey = schema_rkey(full_name(local), local["version"])
+        existing = self.client.find_record(SCHEMA, rkey) or self._foreign(local, rkey)
+        if existing is None:
+            record = schema_record(local, created_at=timestamp())
+            check(SCHEMA, rkey, record)
+            try:
+                return self.client.create_once(SCHEMA, rkey, record)[0]
+            except RecordChangedError:
+                # Somebody else was faster.
+                existing = self.client.find_record(SCHEMA, rkey)
+                if existing is None:
+                    raise
+        # Where only words differ, a description for instance, the first ones stay.
+        _same_fields(local, existing)
         return existing
+
+    def _foreign(self, local: dict[str, Any], rkey: str) -> Record | None:
+        """The oldest record of the class and version that another program wrote, which tells no module.
+
+        Promotion reuses such a one too, and remembers how far it listed; here nothing is remembered.
+        """
+        for record in self.client.iter_records(SCHEMA, reverse=True):
+            about: Any = record.value.get("metadata")
+            module = cast("dict[str, Any]", about).get("module") if isinstance(about, dict) else None
+            named = (record.value.get("name"), record.value.get("version"))
+            # A record that tells its module has a key of that name, which was asked for already. The key of
+            # the bare name is that of a class without a module, not of another program.
+            bare = schema_rkey(local["name"], local["version"])
+            own = record.uri.rpartition("/")[2] in (rkey, bare)
+            if module is None and not own and named == (local["name"], local["version"]):
+                return record
+        return None
+
+
+def _same_fields(local: dict[str, Any], existing: Record) -> None:
+    """Raises ``SchemaConflictError`` where a published record has other fields."""
+    fields = compare(local, read_schema_record(existing.value))
+    if fields:
+        name = full_name(local)
+        raise SchemaConflictError(
+            f"{name} {local['version']} is published with other fields: {', '.join(fields)} "
+            f"({existing.uri}). Give the changed class a new version.",
+            name=name,
+            version=local["version"],
+            fields=fields,
+        )
 
 
 class DatasetPublisher:

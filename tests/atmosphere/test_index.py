@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex, AtUri, DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.records import ENTRY, SCHEMA, entry_record, timestamp
+from atdata_core.atmosphere.records import ENTRY, SCHEMA, entry_record, schema_record, timestamp
 from atdata_core.atmosphere.tid import identity_tid
 from atdata_core.dataset import Dataset
 from atdata_core.errors import (
@@ -27,6 +27,7 @@ from atdata_core.errors import (
 )
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples import packable
+from atdata_core.schema import schema_of
 
 
 @pytest.fixture
@@ -325,6 +326,51 @@ def test_the_same_version_with_other_fields_is_refused_by_name(index, feature):
         index.publish_schema(Feature)
     assert set(caught.value.fields) == {"vector", "label", "size"}
     assert index.publish_schema(Feature, version="2.0.0").endswith(":2.0.0")
+
+
+@pytest.fixture
+def foreign_schema(index, feature):
+    """A schema record as another program writes it: under a TID, without a module."""
+
+    def make(rkey="3n2v7vxlskq23", **changes):
+        record = schema_record(schema_of(feature), created_at=timestamp())
+        del record["metadata"]
+        return index.client.create_once(SCHEMA, rkey, {**record, **changes})[0].uri
+
+    return make
+
+
+def test_another_programs_record_of_the_same_class_is_reused(index, feature, foreign_schema):
+    foreign_schema("3n2v7vxlskq22", version="2.0.0")
+    foreign_schema("3n2v7vxlskq24", name="Other")
+    uri = foreign_schema()
+    foreign_schema("3n2v7vxlskq25")
+    assert index.publish_schema(feature) == uri
+    assert len(index.list_schemas()) == 4
+
+
+def test_another_programs_record_of_the_same_class_with_other_fields_is_a_conflict(
+    index, everything, feature, foreign_schema
+):
+    uri = foreign_schema(schema=schema_record(schema_of(everything), created_at=timestamp())["schema"])
+    with pytest.raises(SchemaConflictError, match=uri):
+        index.publish_schema(feature)
+    assert [found["uri"] for found in index.list_schemas()] == [uri]
+
+
+def test_a_type_rebuilt_from_a_record_without_a_module_finds_that_record(
+    index, stranger, foreign_schema, shard, upload
+):
+    uri = foreign_schema()
+    rebuilt = stranger.decode_schema(uri)
+    assert index.publish_schema(rebuilt) == uri
+    entry = index.insert_dataset(Dataset[rebuilt](upload("0.tar", shard(2))), name="digits")
+    assert entry.schema_ref == uri
+    again = index.publish_schema(rebuilt, version="2.0.0")
+    assert again == f"at://{index.client.did}/{SCHEMA}/Feature:2.0.0"
+    assert index.get_schema(again).get("module") is None
+    assert index.publish_schema(stranger.decode_schema(again), version="2.0.0") == again
+    assert len(index.list_schemas()) == 2
 
 
 def test_the_publishers_give_at_uris(client, feature, shard, upload):

@@ -25,6 +25,7 @@ from atdata_core.schema import (
     from_json_schema,
     parse_schema_ref,
     schema_of,
+    schema_ref,
     schema_ref_of,
     to_json_schema,
 )
@@ -404,3 +405,12 @@ def test_a_rebuilt_type_pickles_by_its_schema_and_imports_nothing():
     assert pickle.loads(pickle.dumps(rebuilt)) is rebuilt
     assert pickle.loads(pickle.dumps(sample)) == sample
     assert "antigravity" not in sys.modules
+
+
+def test_a_type_rebuilt_without_a_module_is_described_without_one():
+    record = {**schema_of(Everything), "module": None}
+    rebuilt = decode(record)
+    assert schema_of(rebuilt)["module"] is None
+    assert schema_ref(schema_of(rebuilt)) == schema_ref_of(rebuilt) == "local://schemas/Everything@1.0.0"
+    assert decode(schema_of(rebuilt)) is rebuilt
+    assert schema_of(type("Mine", (rebuilt,), {"__module__": "m"}))["module"] == "m"
