@@ -17,7 +17,7 @@ from atdata_core.urls import displayed, parse_s3, scheme
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.access.s3 import S3Endpoint, checked_endpoint
 
 BUFFER = 1 << 20
 
@@ -77,7 +77,7 @@ class RecordedShards:
 def _endpoint(shard: PublishedShard) -> S3Endpoint:
     """The endpoint of a shard: with the environment's keys where it is the environment's own."""
     from atdata_core.access.private import check_public
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.access.s3 import S3Endpoint, checked_endpoint
 
     for own in (S3Endpoint.from_environment(), _publish_endpoint()):
         if own is not None and own.access_key and _same(own.endpoint_url, shard.endpoint):
@@ -88,7 +88,7 @@ def _endpoint(shard: PublishedShard) -> S3Endpoint:
 
 
 def _publish_endpoint() -> S3Endpoint | None:
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.access.s3 import S3Endpoint, checked_endpoint
 
     names = {
         "AWS_ENDPOINT": "ATDATA_PUBLISH_ENDPOINT",
@@ -96,7 +96,10 @@ def _publish_endpoint() -> S3Endpoint | None:
         "AWS_SECRET_ACCESS_KEY": "ATDATA_PUBLISH_SECRET_ACCESS_KEY",
     }
     found = {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
-    return S3Endpoint.from_credentials(found) if len(found) == len(names) else None
+    if len(found) < len(names):
+        return None
+    checked_endpoint(found["AWS_ENDPOINT"], names["AWS_ENDPOINT"])
+    return S3Endpoint.from_credentials(found)
 
 
 def _same(one: str | None, other: str | None) -> bool:
