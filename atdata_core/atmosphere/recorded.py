@@ -17,7 +17,7 @@ from atdata_core.urls import displayed, parse_s3, scheme
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from atdata_core.access.s3 import S3Endpoint, checked_endpoint
+    from atdata_core.access.s3 import S3Endpoint
 
 BUFFER = 1 << 20
 
@@ -77,7 +77,7 @@ class RecordedShards:
 def _endpoint(shard: PublishedShard) -> S3Endpoint:
     """The endpoint of a shard: with the environment's keys where it is the environment's own."""
     from atdata_core.access.private import check_public
-    from atdata_core.access.s3 import S3Endpoint, checked_endpoint
+    from atdata_core.access.s3 import S3Endpoint
 
     for own in (S3Endpoint.from_environment(), _publish_endpoint()):
         if own is not None and own.access_key and _same(own.endpoint_url, shard.endpoint):
