@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from atdata_core.atmosphere.names import ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.atmosphere.preflight import check
 from atdata_core.atmosphere.records import (
     entry_record,
-    read_schema_record,
-    schema_record,
     timestamp,
 )
+from atdata_core.atmosphere.schemas import publish_schema
 from atdata_core.atmosphere.survey import survey
-from atdata_core.atmosphere.tid import entry_rkey, schema_rkey
+from atdata_core.atmosphere.tid import entry_rkey
 from atdata_core.atmosphere.uri import AtUri
 from atdata_core.cid import entry_cid
 from atdata_core.errors import (
     RecordChangedError,
     RecordNotFoundError,
     RefusedError,
-    SchemaConflictError,
     SchemaError,
     SchemaNotFoundError,
 )
 from atdata_core.names import check_dataset_name
 from atdata_core.protocols import ShardFacts
-from atdata_core.schema import compare, full_name, schema_of
+from atdata_core.schema import schema_of
 from atdata_core.urls import expand
 
 if TYPE_CHECKING:
@@ -56,52 +54,7 @@ class SchemaPublisher:
 
     def publish_local(self, local: dict[str, Any]) -> Record:
         """Publish a schema in the local form; raises as ``publish`` does."""
-        rkey = schema_rkey(full_name(local), local["version"])
-        existing = self.client.find_record(SCHEMA, rkey) or self._foreign(local, rkey)
-        if existing is None:
-            record = schema_record(local, created_at=timestamp())
-            check(SCHEMA, rkey, record)
-            try:
-                return self.client.create_once(SCHEMA, rkey, record)[0]
-            except RecordChangedError:
-                # Somebody else was faster.
-                existing = self.client.find_record(SCHEMA, rkey)
-                if existing is None:
-                    raise
-        # Where only words differ, a description for instance, the first ones stay.
-        _same_fields(local, existing)
-        return existing
-
-    def _foreign(self, local: dict[str, Any], rkey: str) -> Record | None:
-        """The oldest record of the class and version that another program wrote, which tells no module.
-
-        Promotion reuses such a one too, and remembers how far it listed; here nothing is remembered.
-        """
-        for record in self.client.iter_records(SCHEMA, reverse=True):
-            about: Any = record.value.get("metadata")
-            module = cast("dict[str, Any]", about).get("module") if isinstance(about, dict) else None
-            named = (record.value.get("name"), record.value.get("version"))
-            # A record that tells its module has a key of that name, which was asked for already. The key of
-            # the bare name is that of a class without a module, not of another program.
-            bare = schema_rkey(local["name"], local["version"])
-            own = record.uri.rpartition("/")[2] in (rkey, bare)
-            if module is None and not own and named == (local["name"], local["version"]):
-                return record
-        return None
-
-
-def _same_fields(local: dict[str, Any], existing: Record) -> None:
-    """Raises ``SchemaConflictError`` where a published record has other fields."""
-    fields = compare(local, read_schema_record(existing.value))
-    if fields:
-        name = full_name(local)
-        raise SchemaConflictError(
-            f"{name} {local['version']} is published with other fields: {', '.join(fields)} "
-            f"({existing.uri}). Give the changed class a new version.",
-            name=name,
-            version=local["version"],
-            fields=fields,
-        )
+        return publish_schema(local, self.client)[0]
 
 
 class DatasetPublisher:

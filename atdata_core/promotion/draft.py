@@ -13,10 +13,10 @@ from ..atmosphere.records import entry_record, label_record, schema_record
 from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
+from ..schema import full_name
 from .clock import now
 from .copy import WORKERS, as_published, earlier_copies, names_of
 from .inventory import Inventory
-from .schema import full_name
 from .values import Values, from_metadata, typed
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from ..atmosphere.names import ENTRY, LABEL, SCHEMA
 from ..atmosphere.records import entry_record
 from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
+from ..schema import full_name
 from .clock import now
 from .copy import earlier_copies, names_of, still_there
 from .draft import check_all, planned_shards, publication_of, said
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
-from .schema import find_schema, full_name
+from .schema import find_schema
 from .values import Values, from_metadata
 
 if TYPE_CHECKING:

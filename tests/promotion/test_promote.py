@@ -11,6 +11,8 @@ from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
 from atdata_core.atmosphere.records import schema_record
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.schema import publish_schema
 
 
 def test_a_promotion_publishes_schema_entry_and_label(lab, atmosphere):
@@ -576,3 +578,25 @@ def test_localhost_and_its_number_are_the_same_place(lab, atmosphere, s3, bucket
     # No warning: the shard was looked at, with the keys of the environment.
     promote_to_atmosphere(lab.index.get_entry_by_name("one"), lab.index, atmosphere.client)
     assert atmosphere.counts == [1, 1, 1]
+
+
+def test_other_programs_schemas_are_listed_once_and_then_only_what_is_new(lab, atmosphere):
+    entry = lab.insert()
+    schema = {k: v for k, v in lab.index.get_schema(entry.schema_ref).items() if k != "module"}
+    for number in range(105):
+        other = schema_record({**schema, "name": f"Other{number}"}, created_at="2026-01-01T00:00:00.000Z")
+        low = "234567abcdefghijklmnopqrstuvwxyz"
+        atmosphere.client.create_once(SCHEMA, f"3kaaaaaaaa{low[number // 32]}{low[number % 32]}2", other)
+    before = atmosphere.requests.total
+    promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    first = atmosphere.requests.total - before
+    ledger = ledger_of(lab.index)
+    newer = {**lab.index.get_schema(entry.schema_ref), "version": "2.0.0"}
+    before = atmosphere.requests.total
+    assert publish_schema(newer, atmosphere.client, ledger).created
+    # Its own key, one page behind the last one listed, the write.
+    assert atmosphere.requests.total - before == 3
+    assert first == 6  # its own key, two pages, and a write each for schema, entry and label
+    before = atmosphere.requests.total
+    assert not publish_schema(newer, atmosphere.client, ledger).created
+    assert atmosphere.requests.total - before == 1

@@ -1,0 +1,131 @@
+"""One schema record for a class and version, whoever wrote it: find it, else write it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from atdata_core.atmosphere.client import PAGE
+from atdata_core.atmosphere.names import SCHEMA
+from atdata_core.atmosphere.preflight import check
+from atdata_core.atmosphere.records import read_schema_record, schema_record, timestamp
+from atdata_core.atmosphere.tid import schema_rkey
+from atdata_core.errors import RecordChangedError, SchemaConflictError
+from atdata_core.schema import compare, full_name
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere.client import AtmosphereClient, Record
+
+
+class Memory(Protocol):
+    """Remembers how far an account's schemas were listed, and what other programs wrote there."""
+
+    def recall(self) -> dict[str, Any] | None:
+        """What was kept, a JSON object."""
+        ...
+
+    def keep(self, listed: dict[str, Any]) -> None:
+        """Keep it for the next time."""
+        ...
+
+
+def publish_schema(
+    local: dict[str, Any], client: AtmosphereClient, memory: Memory | None = None
+) -> tuple[Record, bool]:
+    """Find the schema record of a local schema, or write it.
+
+    Where only words differ, a description for instance, the first ones stay.
+
+    Returns:
+        The record, and whether this call wrote it.
+
+    Raises:
+        SchemaConflictError: The same class and version is published with other fields.
+        PreflightError: The network would refuse the record.
+    """
+    found = find_schema(local, client, memory)
+    if found is not None:
+        return found, False
+    rkey = schema_rkey(full_name(local), local["version"])
+    record = schema_record(local, created_at=timestamp())
+    check(SCHEMA, rkey, record)
+    try:
+        return client.create_once(SCHEMA, rkey, record)
+    except RecordChangedError:
+        # A rival was faster.
+        found = client.find_record(SCHEMA, rkey)
+        if found is None:
+            raise
+    _same_fields(local, found)
+    return found, False
+
+
+def find_schema(local: dict[str, Any], client: AtmosphereClient, memory: Memory | None = None) -> Record | None:
+    """The published record of a local schema, or None; raises ``SchemaConflictError``.
+
+    Under its own key it costs one request, however many schemas there are. Else another program's record of
+    the class and version is looked for.
+    """
+    rkey = schema_rkey(full_name(local), local["version"])
+    found = client.find_record(SCHEMA, rkey) or _find_foreign(local, client, memory)
+    if found is not None:
+        _same_fields(local, found)
+    return found
+
+
+def _same_fields(local: dict[str, Any], published: Record) -> None:
+    fields = compare(local, read_schema_record(published.value))
+    if fields:
+        name, version = full_name(local), local["version"]
+        raise SchemaConflictError(
+            f"{name} {version} is already published with other fields ({', '.join(fields)}): {published.uri}. "
+            f"Publish the changed class under a new version: index.publish_schema({local['name']}, "
+            'version="..."), and insert the dataset with that schema_ref.',
+            name=name,
+            version=version,
+            fields=fields,
+            type_name=name,
+        )
+
+
+def _find_foreign(local: dict[str, Any], client: AtmosphereClient, memory: Memory | None) -> Record | None:
+    """The oldest record of the class and version under a key that is not ours.
+
+    With a memory the account's schemas are listed once; afterwards only what other programs added since.
+    Their keys are TIDs, which begin with a digit for the next decades and grow, so the listing goes on behind
+    the last one and stops at the first key that begins with a letter: ours do.
+    """
+    kept = (memory.recall() if memory else None) or {"cursor": None, "found": {}}
+    position: str | None = kept["cursor"]
+    last_tid, first = position, position is None
+    while True:
+        page, position = client.list_records(SCHEMA, cursor=position, reverse=True)
+        for record in page:
+            rkey = _rkey(record)
+            if rkey[0].isdigit():
+                last_tid = rkey
+            _note(kept["found"], record, rkey)
+        beyond = bool(page) and not _rkey(page[-1])[0].isdigit()
+        # A PDS gives a cursor with its last page, too.
+        if len(page) < PAGE or position is None or (beyond and not first):
+            break
+    if memory:
+        # Without a TID the next listing starts at the first key again, and ends with its first page.
+        memory.keep({"cursor": last_tid or "0", "found": kept["found"]})
+    rkey = kept["found"].get(f"{local['name']}@{local['version']}")
+    return None if rkey is None else client.find_record(SCHEMA, rkey)
+
+
+def _note(found: dict[str, str], record: Record, rkey: str) -> None:
+    name, version = record.value.get("name"), record.value.get("version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        return
+    about = record.value.get("metadata")
+    module = cast("dict[str, Any]", about).get("module") if isinstance(about, dict) else None
+    # A record that tells its module has a key of that name, which is asked for first. The key of the bare
+    # name is that of a class without a module.
+    if module is None and rkey != schema_rkey(name, version):
+        found.setdefault(f"{name}@{version}", rkey)
+
+
+def _rkey(record: Record) -> str:
+    return record.uri.rpartition("/")[2]
