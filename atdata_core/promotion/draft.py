@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.names import ENTRY, LABEL, SCHEMA
 from ..atmosphere.preflight import check
-from ..atmosphere.records import entry_record, label_record, schema_record
+from ..atmosphere.records import entry_record, label_record, schema_record, timestamp
 from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
-from .clock import now
 from .copy import WORKERS, as_published, earlier_copies, names_of
 from .inventory import Inventory
 from .values import Values, from_metadata, typed
@@ -105,7 +104,7 @@ def check_all(
     """
     publication = publication_of(entry, inventory.cid, did, name)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
-    check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=now()))
+    check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()))
     settled = said(entry, publication, values, ledger).over(from_metadata(entry.metadata))
     planned = planned_shards(inventory, data_store, ledger)
     record = entry_record(
@@ -116,10 +115,10 @@ def check_all(
         tags=settled.tags,
         license=settled.license,
         metadata=entry.metadata,
-        created_at=now(),
+        created_at=timestamp(),
     )
     check(ENTRY, publication.rkey, record)
-    label = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=now())
+    label = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=timestamp())
     check(LABEL, publication.label_rkey, label)
     if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
         _check_destination(data_store, planned)

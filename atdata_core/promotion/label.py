@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY, LABEL
 from ..atmosphere.preflight import check
-from ..atmosphere.records import label_record
+from ..atmosphere.records import label_record, timestamp
 from ..errors import RecordChangedError
-from .clock import now
 from .inventory import cid_of
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
 
 
 def _write(publication: Publication, client: AtmosphereClient, *, expected: bool) -> tuple[Record, str]:
-    record = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=now())
+    record = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=timestamp())
     check(LABEL, publication.label_rkey, record)
     # Where a label is expected, looking is one request; where none is, creating is.
     existing = client.find_record(LABEL, publication.label_rkey) if expected else None

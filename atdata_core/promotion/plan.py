@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY, LABEL, SCHEMA
-from ..atmosphere.records import entry_record
+from ..atmosphere.records import entry_record, timestamp
 from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
-from .clock import now
 from .copy import earlier_copies, names_of, still_there
 from .draft import check_all, planned_shards, publication_of, said
 from .inventory import survey
@@ -102,7 +101,7 @@ def plan_promotion(
             tags=settled.tags,
             license=settled.license,
             metadata=entry.metadata,
-            created_at=now(),
+            created_at=timestamp(),
         )
         record_change = "update" if differing_fields(record, existing.value) else "keep"
     label = client.find_record(LABEL, publication.label_rkey)

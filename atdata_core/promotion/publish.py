@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY
 from ..atmosphere.preflight import check
-from ..atmosphere.records import entry_record
+from ..atmosphere.records import entry_record, timestamp
 from ..errors import RecordChangedError
-from .clock import now
 from .draft import Publication, publication_of, said
 from .due import metadata_digest
 from .inventory import cid_of
@@ -96,7 +95,7 @@ def publish_record(
     known = ledger.get(scope, publication.fact)
     if known is None:
         people_said = said(entry, publication, values, ledger)
-        record = build(people_said, now())
+        record = build(people_said, timestamp())
         created_at = ledger.put_first(scope, f"created:{publication.fact}", {"at": record["createdAt"]})["at"]
         _remember(scope, publication, people_said, ledger)
         record["createdAt"] = created_at
@@ -133,13 +132,13 @@ def _bring_up_to_date(
     existing = client.find_record(ENTRY, publication.rkey)
     if existing is None:
         people_said = said(entry, publication, values, ledger)
-        record = build(people_said, now())
+        record = build(people_said, timestamp())
         _remember(scope, publication, people_said, ledger)
         written, created = client.create_once(ENTRY, publication.rkey, record)
         return written, "created" if created else "unchanged"
     before = said(entry, publication, Values(), ledger, existing.value)
     people_said = values.over(before)
-    record = build(people_said, existing.value.get("createdAt") or now())
+    record = build(people_said, existing.value.get("createdAt") or timestamp())
     fields = differing_fields(record, existing.value)
     if fields and known is not None and known["cid"] != existing.cid:
         raise RecordChangedError(
