@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-import msgpack  # pyright: ignore[reportMissingTypeStubs]
+import msgpack
 
 from .errors import MetadataError
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -48,21 +48,6 @@ class ShardFacts:
     def from_json(cls, data: Mapping[str, Any]) -> ShardFacts:
         """The inverse of ``to_json``; keys of a later version are ignored."""
         return cls(**{key: data[key] for key in cls.__slots__ if key in data})
-
-
-@runtime_checkable
-class Packable(Protocol):
-    """A sample type: what ``@packable`` makes."""
-
-    @property
-    def packed(self) -> bytes:
-        """The sample as one msgpack map."""
-        ...
-
-    @property
-    def as_wds(self) -> dict[str, Any]:
-        """The sample as webdataset writes it: ``{"__key__": str, "msgpack": bytes}``."""
-        ...
 
 
 @runtime_checkable
@@ -205,8 +190,3 @@ class ClaimKeeper(Protocol):
         the same digest are brought up to date.
         """
         ...
-
-
-def total_size(shards: Sequence[ShardFacts]) -> int:
-    """Bytes of all shards together."""
-    return sum(shard.size for shard in shards)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from atdata_core.access import open_shard
 from atdata_core.errors import StorageError
 from atdata_core.protocols import ShardFacts
-from atdata_core.tar import read_samples
+from atdata_core.reading import read_facts
 from atdata_core.urls import displayed, refuse_credentials, scheme
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
     from atdata_core.access.s3 import S3Endpoint
 
 
@@ -43,17 +40,9 @@ def survey(urls: Sequence[str], *, store: object | None = None) -> list[ShardFac
 
 def _facts(url: str, store: object | None) -> ShardFacts:
     with open_shard(url, store=store) as stream:
-        counted = _Counted(stream)
-        samples = sum(1 for _ in read_samples(io.BufferedReader(counted, 1 << 20), url=url))
+        facts = read_facts(url, stream)
     endpoint = _endpoint(store) if scheme(url) == "s3" else None
-    return ShardFacts(
-        url=url,
-        size=counted.size,
-        sha256=counted.digest.hexdigest(),
-        samples=samples,
-        endpoint=endpoint.endpoint_url if endpoint else None,
-        region=endpoint.region if endpoint else None,
-    )
+    return facts if endpoint is None else replace(facts, endpoint=endpoint.endpoint_url, region=endpoint.region)
 
 
 def _endpoint(store: object | None) -> S3Endpoint | None:
@@ -62,23 +51,3 @@ def _endpoint(store: object | None) -> S3Endpoint | None:
 
     own: Any = getattr(store, "endpoint", None)
     return own if isinstance(own, S3Endpoint) else S3Endpoint.from_environment()
-
-
-class _Counted(io.RawIOBase):
-    """A stream that counts and digests what passes."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.size = 0
-        self.digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        self.size += len(data)
-        self.digest.update(data)
-        return len(data)

@@ -15,9 +15,10 @@ from ..atmosphere.records import storage_of
 from ..dataset import Dataset
 from ..errors import ShardChangedError, ShardConflictError, StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from ..reading import read_facts
 from ..schema import decode
 from ..urls import displayed, plain_path, refuse_credentials, scheme
-from .inventory import Inventory, Progress, cid_of, digest
+from .inventory import Inventory, Progress, cid_of
 from .sources import Sources
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _copy(
 
 def _read_back(shard: ShardFacts, url: str, store: Any) -> str:
     with open_shard(url, store=store) as stream:
-        found = digest(url, stream)
+        found = read_facts(url, stream)
     if found.sha256 != shard.sha256:
         raise ShardConflictError(
             f"{displayed(url)} does not hold what was sent: SHA-256 should be {shard.sha256}, is {found.sha256}. "
@@ -277,7 +278,7 @@ def _rewrite(
     for url in store.write_shards(dataset, prefix=prefix):
         refuse_credentials(url)
         with open_shard(url, store=store) as stream:
-            written.append(as_published(digest(url, stream, sample_type), url, store))
+            written.append(as_published(read_facts(url, stream, sample_type), url, store))
     samples = sum(shard.samples or 0 for shard in written)
     if not written or (inventory.samples is not None and samples != inventory.samples):
         raise StorageError(
@@ -302,7 +303,7 @@ def still_there(copies: CopiedShards, store: AbstractDataStore) -> bool:
     try:
         for shard in copies.shards:
             with open_shard(shard.url, store=store) as stream:
-                if digest(shard.url, stream).sha256 != shard.sha256:
+                if read_facts(shard.url, stream).sha256 != shard.sha256:
                     return False
     except OSError:  # missing, forbidden, unreachable: all of ours that a look can raise are OSErrors
         return False
@@ -318,7 +319,7 @@ class _Verified:
 
     def open_shard(self, url: str) -> Any:
         with self._sources.open_shard(url) as stream:
-            found = digest(url, stream)
+            found = read_facts(url, stream)
         if found.sha256 != self._facts[url].sha256:
             raise ShardChangedError(
                 f"{displayed(url)} changed while it was promoted. Nothing was published; run again.",

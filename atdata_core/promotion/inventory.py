@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 from ..cid import entry_cid
-from ..dataset import typed_sample
 from ..errors import (
     NoDataUrlsError,
     SchemaNotFoundError,
@@ -18,8 +16,8 @@ from ..errors import (
     StorageError,
 )
 from ..protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
+from ..reading import read_facts
 from ..schema import decode
-from ..tar import read_samples
 from ..urls import displayed, expand, refuse_credentials
 from .sources import WAYS_OUT, Sources
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"
 WORKERS = 8
-READ_SIZE = 1 << 20
 
 Progress = Callable[[int, int], None]
 """Called after each shard with how many are done and how many there are."""
@@ -218,7 +215,7 @@ def _look(
         if claim and stat.etag and stat.etag == claim.etag and stat.size == claim.size:
             return claim, "etag", None
         with sources.open_shard(url) as stream:
-            facts = digest(url, stream, sample_type)
+            facts = read_facts(url, stream, sample_type)
     except ShardForbiddenError as error:
         if claim is None or copying:
             why = "has no recorded digest" if claim is None else "is to be copied"
@@ -245,38 +242,3 @@ def _same_bytes(found: ShardFacts, claim: ShardFacts) -> None:
             expected=claim.sha256,
             found=found.sha256,
         )
-
-
-class _Digesting:
-    """A stream that digests what passes through it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.sha256 = hashlib.sha256()
-        self.md5 = hashlib.md5(usedforsecurity=False)
-        self.size = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.sha256.update(data)
-        self.md5.update(data)
-        self.size += len(data)
-        return data
-
-
-def digest(url: str, stream: BinaryIO, sample_type: type | None = None) -> ShardFacts:
-    """Read a shard to its end: size, digests, and the number of samples.
-
-    Raises:
-        ShardCorruptError: It is no whole tar.
-        SampleError: One of its samples is not of ``sample_type``, or holds a pickled array.
-    """
-    digesting = _Digesting(stream)
-    samples = 0
-    for record in read_samples(cast(BinaryIO, digesting), url=url):
-        if sample_type is not None:
-            typed_sample(record, url, sample_type)
-        samples += 1
-    while digesting.read(READ_SIZE):
-        pass
-    return ShardFacts(url, digesting.size, digesting.sha256.hexdigest(), digesting.md5.hexdigest(), samples)

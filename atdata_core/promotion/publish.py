@@ -42,11 +42,6 @@ class PublishedRecord:
     label_change: str = "unchanged"
     note: str | None = None
 
-    @property
-    def commits(self) -> int:
-        """How many commits this call made in the account's repository."""
-        return (self.change != "unchanged") + (self.label_change != "unchanged")
-
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object."""
         return {"code_version": CODE_VERSION, **asdict(self)}
@@ -92,20 +87,49 @@ def publish_record(
         check(ENTRY, publication.rkey, record)
         return record
 
-    known = ledger.get(scope, publication.fact)
-    if known is None:
+    def create() -> tuple[Record, str]:
         people_said = said(entry, publication, values, ledger)
         record = build(people_said, timestamp())
-        created_at = ledger.put_first(scope, f"created:{publication.fact}", {"at": record["createdAt"]})["at"]
+        fact = f"created:{publication.fact}"
+        record["createdAt"] = ledger.put_first(scope, fact, {"at": record["createdAt"]})["at"]
         _remember(scope, publication, people_said, ledger)
-        record["createdAt"] = created_at
+        written, created = client.create_once(ENTRY, publication.rkey, record)
+        return written, "created" if created else "unchanged"
+
+    def bring_up_to_date(known: dict[str, Any] | None) -> tuple[Record, str]:
+        existing = client.find_record(ENTRY, publication.rkey)
+        if existing is None:
+            return create()
+        before = said(entry, publication, Values(), ledger, existing.value)
+        people_said = values.over(before)
+        record = build(people_said, existing.value.get("createdAt") or timestamp())
+        fields = differing_fields(record, existing.value)
+        if fields and known is not None and known["cid"] != existing.cid:
+            raise RecordChangedError(
+                f"{existing.uri} was edited elsewhere since it was published from here; it differs in "
+                f"{', '.join(fields)}. Undo that edit, or promote with the values it has now.",
+                uri=existing.uri,
+                fields=fields,
+            )
+        _remember(scope, publication, people_said, ledger)
+        if not fields:
+            return existing, "unchanged"
         try:
-            written, created = client.create_once(ENTRY, publication.rkey, record)
-            change = "created" if created else "unchanged"
+            return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
         except RecordChangedError:
-            written, change = _bring_up_to_date(entry, publication, values, client, ledger, None, build)
+            # What was refused was not said.
+            _remember(scope, publication, before, ledger)
+            raise
+
+    known = ledger.get(scope, publication.fact)
+    if known is not None:
+        written, change = bring_up_to_date(known)
     else:
-        written, change = _bring_up_to_date(entry, publication, values, client, ledger, known, build)
+        # Where no record is known, creating is one request, and tells of one that is there.
+        try:
+            written, change = create()
+        except RecordChangedError:
+            written, change = bring_up_to_date(None)
 
     ledger.put(scope, publication.fact, {"uri": written.uri, "cid": written.cid})
     named = f"label:{publication.did}:{publication.name}"
@@ -116,46 +140,6 @@ def publish_record(
     noted = {"publication": asdict(publication), "metadata_sha256": metadata_digest(entry)}
     ledger.put(scope, "record", {**result.to_json(), **noted})
     return result
-
-
-def _bring_up_to_date(
-    entry: IndexEntry,
-    publication: Publication,
-    values: Values,
-    client: AtmosphereClient,
-    ledger: Ledger,
-    known: dict[str, Any] | None,
-    build: Any,
-) -> tuple[Record, str]:
-    """Compare what is published with what should be, and replace it where they differ."""
-    scope = f"dataset:{entry.name}"
-    existing = client.find_record(ENTRY, publication.rkey)
-    if existing is None:
-        people_said = said(entry, publication, values, ledger)
-        record = build(people_said, timestamp())
-        _remember(scope, publication, people_said, ledger)
-        written, created = client.create_once(ENTRY, publication.rkey, record)
-        return written, "created" if created else "unchanged"
-    before = said(entry, publication, Values(), ledger, existing.value)
-    people_said = values.over(before)
-    record = build(people_said, existing.value.get("createdAt") or timestamp())
-    fields = differing_fields(record, existing.value)
-    if fields and known is not None and known["cid"] != existing.cid:
-        raise RecordChangedError(
-            f"{existing.uri} was edited elsewhere since it was published from here; it differs in "
-            f"{', '.join(fields)}. Undo that edit, or promote with the values it has now.",
-            uri=existing.uri,
-            fields=fields,
-        )
-    _remember(scope, publication, people_said, ledger)
-    if not fields:
-        return existing, "unchanged"
-    try:
-        return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
-    except RecordChangedError:
-        # What was refused was not said.
-        _remember(scope, publication, before, ledger)
-        raise
 
 
 def _remember(scope: str, publication: Publication, people_said: Values, ledger: Ledger) -> None:

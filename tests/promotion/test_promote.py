@@ -600,3 +600,12 @@ def test_other_programs_schemas_are_listed_once_and_then_only_what_is_new(lab, a
     before = atmosphere.requests.total
     assert not publish_schema(newer, atmosphere.client, ledger).created
     assert atmosphere.requests.total - before == 1
+
+
+def test_a_record_deleted_by_hand_comes_back_under_its_key_with_its_date(lab, atmosphere):
+    entry = lab.insert()
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, description="d")
+    before = atmosphere.client.get_record(uri)
+    atmosphere.client.delete(ENTRY, uri.rsplit("/", 1)[1])
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client) == uri
+    assert atmosphere.client.get_record(uri) == before
