@@ -12,6 +12,7 @@
     │   │   └── SchemaConflictError    same class and version, other fields
     │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)
     │   ├── StorageError               URLs that cannot be published or reached as configured
+    │   │   └── NotPublicError         URLs that a stranger cannot read, where that was asked for
     │   ├── ShardError                 something is wrong with one shard
     │   │   ├── ShardCorruptError      a tar that is cut short or damaged
     │   │   ├── ShardMissingError      no such object, file or bucket (also FileNotFoundError)
@@ -21,6 +22,8 @@
     │   ├── CredentialsError           S3 credentials that are missing or unusable
     │   ├── PreflightError             a record that the network would refuse
     │   ├── RecordChangedError         the record on the network was edited elsewhere
+    │   ├── RecordGoneError            the record on the network was deleted elsewhere
+    │   ├── HeldError                  a dataset that only a person may promote again
     │   └── PrivateAddressError        a record pointed at a private address
     ├── NotLoggedInError, LoginError                                    also PermissionError
     └── ServiceError                   a service failed (also ConnectionError)
@@ -110,6 +113,14 @@ class StorageError(RefusedError):
     """URLs that cannot be published or reached as things are configured. Facts: ``urls``."""
 
 
+class NotPublicError(StorageError):
+    """Shards that a stranger cannot read, where that was asked for. Facts: ``urls``."""
+
+
+class NotPublicWarning(UserWarning):
+    """What is published cannot be read by strangers."""
+
+
 class ShardError(RefusedError):
     """Something is wrong with one shard. Facts: ``url``."""
 
@@ -144,6 +155,14 @@ class PreflightError(RefusedError):
 
 class RecordChangedError(RefusedError):
     """The record on the network was edited elsewhere. Facts: ``uri``, ``fields``."""
+
+
+class RecordGoneError(RefusedError):
+    """A record that was published from here is there no more. Facts: ``uri``."""
+
+
+class HeldError(RefusedError):
+    """A dataset is held back until a person promotes it. Facts: ``name``, ``reason``."""
 
 
 class PrivateAddressError(RefusedError):

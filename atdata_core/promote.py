@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .promotion.asked import Asked
 from .promotion.copy import copy_shards
 from .promotion.draft import check_all
 from .promotion.inventory import take_inventory
@@ -33,6 +34,10 @@ def promote_to_atmosphere(
     description: str | None = None,
     tags: Sequence[str] | None = None,
     license: str | None = None,
+    version: str | None = None,
+    take_over: bool = False,
+    restore: bool = True,
+    require_public: bool = False,
 ) -> str:
     """Publish a dataset to the atmosphere, once.
 
@@ -50,6 +55,10 @@ def promote_to_atmosphere(
         description: None is the last one given, else the entry's metadata, else none; ``""`` clears it.
         tags: As ``description``; ``[]`` clears them.
         license: As ``description``; an SPDX identifier is best.
+        version: Of a second label that stays with this entry.
+        take_over: Write over a record or label that was edited elsewhere.
+        restore: Write again what was deleted on the network or retracted.
+        require_public: Refuse shards that a stranger cannot read; by default that is a warning.
 
     Returns:
         The at-uri of the entry record.
@@ -61,12 +70,12 @@ def promote_to_atmosphere(
         ServiceError: Redis, S3 or the PDS failed. Calling again continues.
     """
     ledger = ledger_of(index)
-    values = Values.of(description, tags, license)
+    asked = Asked(name, Values.of(description, tags, license), version, take_over, restore, require_public)
     did = client.did
     inventory = take_inventory(entry, index, ledger, destination=data_store)
     for warning in inventory.warnings:
         warnings.warn(warning, stacklevel=2)
-    check_all(entry, inventory, did, ledger, data_store=data_store, name=name, values=values)
+    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked)
     copies = None
     if data_store is not None and not isinstance(data_store, ShardCopier):
         # What such a store writes is known, and can be refused, only once it is written.
@@ -74,4 +83,4 @@ def promote_to_atmosphere(
     schema = publish_schema(inventory.schema, client, ledger)
     if copies is None:
         copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
-    return publish_record(entry, copies, schema.uri, index, client, ledger, name=name, values=values).uri
+    return publish_record(entry, copies, schema.uri, index, client, ledger, asked=asked).uri

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from atdata_core.access.s3 import S3Endpoint
 from atdata_core.promotion import copy, inventory, publish, schema
+from atdata_core.promotion.asked import Asked
 from atdata_core.promotion.draft import check_all
 from atdata_core.promotion.ledger import Ledger, ledger_of
 from atdata_core.promotion.values import Values
@@ -50,9 +51,9 @@ class PromotionConfig(dg.Config):
         'metadata. "" clears it.',
     )
 
-    def values(self) -> Values:
-        """The values, for a stage."""
-        return Values.of(self.description, self.tags, self.license)
+    def asked(self) -> Asked:
+        """All of it, for a stage."""
+        return Asked(self.name, Values.of(self.description, self.tags, self.license))
 
 
 @dataclass(frozen=True)
@@ -140,15 +141,13 @@ def published_schema(
         subject = _subject(context, redis, s3, destination)
         found = subject.known_inventory(_progress(context, "looked at"))
         client = atproto.client()
-        asked = _asked(context)
         check_all(
             subject.entry,
             found,
             client.did,
             subject.ledger,
             data_store=subject.store,
-            name=asked.name,
-            values=asked.values(),
+            asked=_asked(context),
         )
         published = schema.publish_schema(found.schema, client, subject.ledger)
         context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
@@ -223,8 +222,7 @@ def atmosphere_record(
             subject.index,
             client,
             subject.ledger,
-            name=config.name,
-            values=config.values(),
+            asked=config.asked(),
         )
         context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
         context.log.info(f"{record.change} {record.uri}")
@@ -263,10 +261,10 @@ def _subject(
     return Subject(entry, index, ledger_of(index), destination.store(reading))
 
 
-def _asked(context: dg.AssetExecutionContext) -> PromotionConfig:
+def _asked(context: dg.AssetExecutionContext) -> Asked:
     """What this run will say to the last stage, so that an early one can refuse it before anything is written."""
     ops: Any = context.run.run_config.get("ops", {})
-    return PromotionConfig(**ops.get(RECORD, {}).get("config", {}))
+    return PromotionConfig(**ops.get(RECORD, {}).get("config", {})).asked()
 
 
 def _result(cid: str, shown: dict[str, Any]) -> dg.MaterializeResult:

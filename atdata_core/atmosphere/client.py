@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from atdata_core.atmosphere import blobs
 from atdata_core.atmosphere.difference import differing_fields
 from atdata_core.atmosphere.identity import Resolver
+from atdata_core.atmosphere.records import timestamp
 from atdata_core.atmosphere.session import Session
 from atdata_core.atmosphere.uri import AtUri
 from atdata_core.errors import (
@@ -19,6 +20,8 @@ from atdata_core.errors import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import httpx
 
 DEFAULT_PDS_URL = "https://bsky.social"
@@ -40,11 +43,21 @@ class AtmosphereClient:
     Args:
         base_url: URL of the PDS; ``ATDATA_PDS_URL`` by default, else ``https://bsky.social``.
         transport: Replaces the network, in tests.
+        clock: Gives the time that new records carry; the machine's by default.
+        timeout: Seconds to wait for a connection or an answer; 5 and 30 by default.
     """
 
-    def __init__(self, base_url: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], datetime] | None = None,
+        timeout: float | None = None,
+    ) -> None:
         url = base_url or os.environ.get("ATDATA_PDS_URL") or DEFAULT_PDS_URL
-        self._session = Session(url, transport=transport)
+        self._session = Session(url, transport=transport, timeout=timeout)
+        self._clock = clock
         self._resolver = Resolver(self._session)
 
     def __repr__(self) -> str:
@@ -95,6 +108,10 @@ class AtmosphereClient:
     def export_session(self) -> str:
         """The session as a string. It is a secret. Raises ``NotLoggedInError`` without a login."""
         return self._session.export()
+
+    def now(self) -> str:
+        """The time, as a new record carries it."""
+        return timestamp(self._clock() if self._clock else None)
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from atdata_core.atmosphere.names import ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.atmosphere.preflight import check
 from atdata_core.atmosphere.records import (
     entry_record,
-    timestamp,
 )
 from atdata_core.atmosphere.schemas import publish_schema
 from atdata_core.atmosphere.survey import survey
@@ -177,7 +176,7 @@ class DatasetPublisher:
             tags=tags,
             license=license,
             metadata=metadata,
-            created_at=timestamp(),
+            created_at=self.client.now(),
         )
         check(ENTRY, rkey, record)
         try:

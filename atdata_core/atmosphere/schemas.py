@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from atdata_core.atmosphere.client import PAGE
 from atdata_core.atmosphere.names import SCHEMA
 from atdata_core.atmosphere.preflight import check
-from atdata_core.atmosphere.records import read_schema_record, schema_record, timestamp
+from atdata_core.atmosphere.records import read_schema_record, schema_record
 from atdata_core.atmosphere.tid import schema_rkey
 from atdata_core.errors import RecordChangedError, SchemaConflictError
 from atdata_core.schema import compare, full_name
@@ -46,7 +46,7 @@ def publish_schema(
     if found is not None:
         return found, False
     rkey = schema_rkey(full_name(local), local["version"])
-    record = schema_record(local, created_at=timestamp())
+    record = schema_record(local, created_at=client.now())
     check(SCHEMA, rkey, record)
     try:
         return client.create_once(SCHEMA, rkey, record)

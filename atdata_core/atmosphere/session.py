@@ -33,7 +33,9 @@ class Session:
     ``service`` is the URL that requests go to: ``base_url``, until a login names the account's own PDS.
     """
 
-    def __init__(self, base_url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, base_url: str, *, transport: httpx.BaseTransport | None = None, timeout: float | None = None
+    ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ServiceRefusedError(
@@ -45,6 +47,7 @@ class Session:
             )
         self.base_url = base_url.rstrip("/")
         self._transport = transport
+        self._timeout = (timeout or READ_TIMEOUT, timeout or CONNECT_TIMEOUT)
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
         self._atproto: Any = None
@@ -251,7 +254,7 @@ class Session:
         with self._lock:
             if self._http is None:
                 self._http = httpx.Client(
-                    timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+                    timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport,
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
@@ -265,7 +268,7 @@ class Session:
         import httpx
         from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
 
-        timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+        timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
         request = Request(timeout=timeout, transport=self._transport)
         weakref.finalize(self, request.close)
         client = Client(self.base_url, request=request)

@@ -14,6 +14,7 @@ from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
+from .asked import Asked
 from .copy import WORKERS, as_published, earlier_copies, names_of
 from .inventory import Inventory
 from .values import Values, from_metadata, typed
@@ -90,8 +91,7 @@ def check_all(
     ledger: Ledger,
     *,
     data_store: Any = None,
-    name: str | None = None,
-    values: Values,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
 ) -> None:
     """Check schema, entry and label as they would be written; nothing has been, so nothing is half done.
 
@@ -102,10 +102,10 @@ def check_all(
         ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
             a copy should go.
     """
-    publication = publication_of(entry, inventory.cid, did, name)
+    publication = publication_of(entry, inventory.cid, did, asked.name)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()))
-    settled = said(entry, publication, values, ledger).over(from_metadata(entry.metadata))
+    settled = said(entry, publication, asked.values, ledger).over(from_metadata(entry.metadata))
     planned = planned_shards(inventory, data_store, ledger)
     record = entry_record(
         name=publication.name,

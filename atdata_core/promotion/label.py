@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY, LABEL
 from ..atmosphere.preflight import check
-from ..atmosphere.records import label_record, timestamp
+from ..atmosphere.records import label_record
 from ..errors import RecordChangedError
 from .inventory import cid_of
 
@@ -76,7 +76,7 @@ def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
 
 
 def _write(publication: Publication, client: AtmosphereClient, *, expected: bool) -> tuple[Record, str]:
-    record = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=timestamp())
+    record = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=client.now())
     check(LABEL, publication.label_rkey, record)
     # Where a label is expected, looking is one request; where none is, creating is.
     existing = client.find_record(LABEL, publication.label_rkey) if expected else None

@@ -8,16 +8,24 @@ brings its own as an attribute ``ledger``.
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from typing import Any, Protocol, cast, runtime_checkable
 
+from ..atmosphere.records import timestamp
 from ..local.connection import reaching
 
 Facts = dict[str, Any]
+Change = Callable[[Facts | None], Facts | None]
+"""From a fact as it stands to the one that shall stand; None stands for no fact."""
 
 
 @runtime_checkable
 class Ledger(Protocol):
-    """Facts (JSON objects) by scope and name. Scopes: ``dataset:NAME``, ``entry:CID``, ``account:DID``."""
+    """Facts (JSON objects) by scope and name. Scopes: ``dataset:NAME``, ``entry:CID``, ``account:DID``.
+
+    A fact that is kept without ``at`` is given the time (ISO 8601, UTC).
+    """
 
     def get(self, scope: str, fact: str) -> Facts | None:
         """One fact, or None."""
@@ -35,12 +43,33 @@ class Ledger(Protocol):
         """Keep a fact unless there is one; the fact that stands."""
         ...
 
+    def update(self, scope: str, fact: str, change: Change) -> Facts | None:
+        """Change a fact in one step, whoever else does at the same time; the fact that stands.
+
+        ``change`` may be called more than once.
+        """
+        ...
+
+    def remove(self, scope: str, fact: str) -> None:
+        """Forget a fact; one that is not there is no error."""
+        ...
+
+    def scopes(self, kind: str) -> list[str]:
+        """The scopes of a kind that hold facts, sorted: ``dataset`` gives ``dataset:a``, ``dataset:b``."""
+        ...
+
+
+def stamped(value: Facts) -> Facts:
+    """A fact with the time at which it was kept."""
+    return {"at": timestamp(), **value}
+
 
 class MemoryLedger:
     """A ledger for one process, where an index has none."""
 
     def __init__(self) -> None:
         self._facts: dict[str, dict[str, Facts]] = {}
+        self._lock = threading.RLock()
 
     def get(self, scope: str, fact: str) -> Facts | None:
         """One fact, or None."""
@@ -52,11 +81,40 @@ class MemoryLedger:
 
     def put(self, scope: str, fact: str, value: Facts) -> None:
         """Keep a fact; the last one stands."""
-        self._facts.setdefault(scope, {})[fact] = value
+        self._facts.setdefault(scope, {})[fact] = stamped(value)
 
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
-        return self._facts.setdefault(scope, {}).setdefault(fact, value)
+        return self._facts.setdefault(scope, {}).setdefault(fact, stamped(value))
+
+    def update(self, scope: str, fact: str, change: Change) -> Facts | None:
+        """Change a fact in one step; the fact that stands."""
+        with self._lock:
+            wanted = change(self.get(scope, fact))
+            if wanted is None:
+                self.remove(scope, fact)
+            else:
+                self.put(scope, fact, wanted)
+            return self.get(scope, fact)
+
+    def remove(self, scope: str, fact: str) -> None:
+        """Forget a fact."""
+        self._facts.get(scope, {}).pop(fact, None)
+
+    def scopes(self, kind: str) -> list[str]:
+        """The scopes of a kind, sorted."""
+        return sorted(scope for scope, facts in self._facts.items() if facts and scope.startswith(f"{kind}:"))
+
+
+# Writes a field only where it still holds what was read: two writers at a time cannot undo each other.
+_SWAP = """
+local standing = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+if standing ~= ARGV[2] then return 0 end
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
+else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+return 1
+"""
+_PREFIX = "atdata:ledger:"
 
 
 class RedisLedger:
@@ -67,7 +125,7 @@ class RedisLedger:
 
     @staticmethod
     def _key(scope: str) -> str:
-        return f"atdata:ledger:{scope}"
+        return _PREFIX + scope
 
     def get(self, scope: str, fact: str) -> Facts | None:
         """One fact, or None."""
@@ -84,13 +142,37 @@ class RedisLedger:
     def put(self, scope: str, fact: str, value: Facts) -> None:
         """Keep a fact; the last one stands."""
         with reaching(self._redis):
-            self._redis.hset(self._key(scope), fact, json.dumps(value))
+            self._redis.hset(self._key(scope), fact, json.dumps(stamped(value)))
 
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
+        first = stamped(value)
         with reaching(self._redis):
-            kept = self._redis.hsetnx(self._key(scope), fact, json.dumps(value))
-        return value if kept else self.get(scope, fact) or value
+            kept = self._redis.hsetnx(self._key(scope), fact, json.dumps(first))
+        return first if kept else self.get(scope, fact) or first
+
+    def update(self, scope: str, fact: str, change: Change) -> Facts | None:
+        """Change a fact in one step; the fact that stands."""
+        while True:
+            with reaching(self._redis):
+                raw = self._redis.hget(self._key(scope), fact)
+            wanted = change(None if raw is None else json.loads(raw))
+            written = None if wanted is None else stamped(wanted)
+            text = "" if written is None else json.dumps(written)
+            with reaching(self._redis):
+                if self._redis.eval(_SWAP, 1, self._key(scope), fact, raw or b"", text):
+                    return written
+
+    def remove(self, scope: str, fact: str) -> None:
+        """Forget a fact."""
+        with reaching(self._redis):
+            self._redis.hdel(self._key(scope), fact)
+
+    def scopes(self, kind: str) -> list[str]:
+        """The scopes of a kind, sorted."""
+        with reaching(self._redis):
+            keys = list(self._redis.scan_iter(match=f"{_PREFIX}{kind}:*", count=1000))
+        return sorted({key.decode().removeprefix(_PREFIX) for key in keys})
 
 
 class DryLedger(MemoryLedger):
@@ -112,6 +194,10 @@ class DryLedger(MemoryLedger):
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
         return self.get(scope, fact) or super().put_first(scope, fact, value)
+
+    def scopes(self, kind: str) -> list[str]:
+        """The scopes of a kind, sorted."""
+        return sorted({*self._ledger.scopes(kind), *super().scopes(kind)})
 
 
 def ledger_of(index: Any) -> Ledger:

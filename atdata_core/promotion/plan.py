@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY, LABEL, SCHEMA
-from ..atmosphere.records import entry_record, timestamp
+from ..atmosphere.records import entry_record
 from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
+from .asked import Asked
 from .copy import earlier_copies, names_of, still_there
 from .draft import check_all, planned_shards, publication_of, said
 from .inventory import survey
@@ -70,16 +71,20 @@ def plan_promotion(
     description: str | None = None,
     tags: Sequence[str] | None = None,
     license: str | None = None,
+    version: str | None = None,
+    take_over: bool = False,
+    restore: bool = True,
+    require_public: bool = False,
 ) -> Plan:
     """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
 
     Takes the same arguments.
     """
     ledger = DryLedger(ledger_of(index))
-    values = Values.of(description, tags, license)
+    asked = Asked(name, Values.of(description, tags, license), version, take_over, restore, require_public)
     did = client.did
     inventory = survey(entry, index, destination=data_store)
-    check_all(entry, inventory, did, ledger, data_store=data_store, name=name, values=values)
+    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked)
     copies, warnings = _copies(inventory, data_store, ledger)
 
     schema = find_schema(inventory.schema, client, ledger)
@@ -91,7 +96,7 @@ def plan_promotion(
     if existing is None:
         record_change = "create"
     else:
-        people_said = said(entry, publication, values, ledger, existing.value)
+        people_said = said(entry, publication, asked.values, ledger, existing.value)
         settled = people_said.over(from_metadata(entry.metadata))
         record = entry_record(
             name=publication.name,
@@ -101,7 +106,7 @@ def plan_promotion(
             tags=settled.tags,
             license=settled.license,
             metadata=entry.metadata,
-            created_at=timestamp(),
+            created_at=client.now(),
         )
         record_change = "update" if differing_fields(record, existing.value) else "keep"
     label = client.find_record(LABEL, publication.label_rkey)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY
 from ..atmosphere.preflight import check
-from ..atmosphere.records import entry_record, timestamp
+from ..atmosphere.records import entry_record
 from ..errors import RecordChangedError
+from .asked import Asked
 from .draft import Publication, publication_of, said
 from .due import metadata_digest
 from .inventory import cid_of
@@ -60,8 +61,7 @@ def publish_record(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    name: str | None = None,
-    values: Values = Values(),  # noqa: B008 - frozen
+    asked: Asked = Asked(),  # noqa: B008 - frozen
 ) -> PublishedRecord:
     """Write the entry record of a publication, or bring it up to date, or leave it; then its label.
 
@@ -69,7 +69,8 @@ def publish_record(
         PreflightError, StorageError, MetadataError, DatasetNameError: Nothing was written.
         RecordChangedError: The record was edited elsewhere since it was last written from here.
     """
-    publication = publication_of(entry, cid_of(entry), client.did, name)
+    values = asked.values
+    publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     scope = f"dataset:{entry.name}"
 
     def build(people_said: Values, created_at: str) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def publish_record(
 
     def create() -> tuple[Record, str]:
         people_said = said(entry, publication, values, ledger)
-        record = build(people_said, timestamp())
+        record = build(people_said, client.now())
         fact = f"created:{publication.fact}"
         record["createdAt"] = ledger.put_first(scope, fact, {"at": record["createdAt"]})["at"]
         _remember(scope, publication, people_said, ledger)
@@ -102,7 +103,7 @@ def publish_record(
             return create()
         before = said(entry, publication, Values(), ledger, existing.value)
         people_said = values.over(before)
-        record = build(people_said, existing.value.get("createdAt") or timestamp())
+        record = build(people_said, existing.value.get("createdAt") or client.now())
         fields = differing_fields(record, existing.value)
         if fields and known is not None and known["cid"] != existing.cid:
             raise RecordChangedError(

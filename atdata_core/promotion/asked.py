@@ -1,0 +1,29 @@
+"""What one promotion is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .values import Values
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person, a sensor or a schedule asks of one promotion.
+
+    Attributes:
+        name: The name to publish under; None is the entry's own.
+        values: Description, tags and license, where something is said.
+        version: Of a second, fixed label; None makes none.
+        take_over: Write over a record or label that was edited elsewhere.
+        restore: Write again what was deleted on the network, or retracted. Without it such a dataset is left
+            alone, and the ledger notes why.
+        require_public: Refuse shards that a stranger cannot read.
+    """
+
+    name: str | None = None
+    values: Values = Values()  # noqa: RUF009 - frozen
+    version: str | None = None
+    take_over: bool = False
+    restore: bool = True
+    require_public: bool = False

@@ -1,0 +1,1 @@
+"""The commands of ``atdata-pipelines``, a file for each."""

@@ -1,0 +1,53 @@
+"""What a command works with: index, account and store, as the environment names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from atdata_core.errors import AtdataError
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.local import LocalIndex, S3DataStore
+    from atdata_core.promotion.ledger import Ledger
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Turns an error of ours into the command's last line, without a stack trace."""
+    try:
+        yield
+    except AtdataError as error:
+        raise click.ClickException(error.message) from None
+
+
+def index() -> LocalIndex:
+    """The index of local datasets; raises ``MissingVariableError``."""
+    from ..resources import RedisResource
+
+    return RedisResource().index()
+
+
+def ledger() -> Ledger:
+    """The ledger beside that index."""
+    from atdata_core.promotion.ledger import ledger_of
+
+    return ledger_of(index())
+
+
+def client() -> AtmosphereClient:
+    """The account that publishes, logged in; raises ``MissingVariableError``, ``LoginError``."""
+    from ..resources import AtprotoResource
+
+    return AtprotoResource().client()
+
+
+def store() -> S3DataStore | None:
+    """Where copies go; None where shards stay."""
+    from ..resources import DestinationResource, ShardS3Resource
+
+    return DestinationResource().store(ShardS3Resource().endpoint())
