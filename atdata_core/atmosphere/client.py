@@ -10,6 +10,7 @@ from atdata_core.atmosphere import blobs
 from atdata_core.atmosphere.difference import differing_fields
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.records import timestamp
+from atdata_core.atmosphere.replies import put_request
 from atdata_core.atmosphere.session import Session
 from atdata_core.atmosphere.uri import AtUri
 from atdata_core.errors import (
@@ -272,14 +273,7 @@ class AtmosphereClient:
     # -- underneath -------------------------------------------------------------------------------
 
     def _put(self, collection: str, rkey: str, record: dict[str, Any], *, swap: str | None) -> tuple[Record, bool]:
-        body = {
-            "repo": self.did,
-            "collection": collection,
-            "rkey": rkey,
-            "record": record,
-            # An explicit null means: only where no record is.
-            "swapRecord": swap,
-        }
+        body = put_request(self.did, collection, rkey, record, swap=swap)
         reply = self._session.call("POST", "com.atproto.repo.putRecord", body=body, auth=True)
         uri, cid = reply.get("uri"), reply.get("cid")
         if not isinstance(uri, str) or not isinstance(cid, str):

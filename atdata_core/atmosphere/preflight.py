@@ -12,16 +12,13 @@ from typing import Any, cast
 
 from atdata_core.atmosphere import lexicon
 from atdata_core.atmosphere.names import SCHEMA
-from atdata_core.atmosphere.replies import encode_json
+from atdata_core.atmosphere.replies import encode_json, put_request
 from atdata_core.atmosphere.tid import is_tid
 from atdata_core.atmosphere.uri import is_record_key
 from atdata_core.errors import PreflightError
 
 MAX_REQUEST = 1_000_000
 """Bytes of a request's body: https://github.com/bluesky-social/atproto, measured on the official PDS."""
-
-ENVELOPE = 1_000
-"""Bytes that a request needs beside the record: account, collection, record key, the CID it replaces."""
 
 MAX_INTEGER = 2**53 - 1
 """The data model's integers are exact in JavaScript: https://atproto.com/specs/data-model."""
@@ -31,8 +28,15 @@ _JSON_SCHEMA_NAMES = frozenset({"$schema", "$ref", "$id", "$defs", "$comment"})
 _IN_SCHEMA = re.compile(r"schema(\.|$)")
 
 
-def check(collection: str, rkey: str, record: dict[str, Any]) -> None:
+def check(collection: str, rkey: str, record: dict[str, Any], *, did: str, swap: str | None = None) -> None:
     """Return if the network would take ``record`` under this key.
+
+    Args:
+        collection: Its name.
+        rkey: The record key.
+        record: What would be written.
+        did: The account that would write it.
+        swap: CID of the record that it would replace; None: it would be created.
 
     Raises:
         PreflightError: It would not; ``problems`` lists every reason.
@@ -42,7 +46,7 @@ def check(collection: str, rkey: str, record: dict[str, Any]) -> None:
     model = list(_model_problems(record, "", collection))
     found += model
     if not model:
-        found += _size_problems(record)
+        found += _size_problems(put_request(did, collection, rkey, record, swap=swap))
     if found:
         told = "; ".join(found[:MAX_TOLD]) + (f"; and {len(found) - MAX_TOLD} more" if found[MAX_TOLD:] else "")
         kind = collection.rpartition(".")[2]
@@ -111,11 +115,11 @@ def _is_json_schema_name(key: str, path: str, collection: str) -> bool:
     return collection == SCHEMA and key in _JSON_SCHEMA_NAMES and _IN_SCHEMA.match(path) is not None
 
 
-def _size_problems(record: dict[str, Any]) -> Iterator[str]:
-    size = len(encode_json(record)) + ENVELOPE
+def _size_problems(request: dict[str, Any]) -> Iterator[str]:
+    size = len(encode_json(request))
     if size > MAX_REQUEST:
         advice = ""
-        storage: Any = record.get("storage")
+        storage: Any = request["record"].get("storage")
         if isinstance(storage, dict):
             shards: Any = cast("dict[str, Any]", storage).get("shards")
             count = len(cast("list[Any]", shards)) if isinstance(shards, list) else 0

@@ -178,7 +178,7 @@ class DatasetPublisher:
             metadata=metadata,
             created_at=self.client.now(),
         )
-        check(ENTRY, rkey, record)
+        check(ENTRY, rkey, record, did=self.client.did)
         try:
             return self.client.create_once(ENTRY, rkey, record)[0]
         except RecordChangedError:
@@ -186,4 +186,5 @@ class DatasetPublisher:
             if existing is None:
                 raise
         record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
+        check(ENTRY, rkey, record, did=self.client.did, swap=existing.cid)
         return self.client.replace(ENTRY, rkey, record, swap=existing.cid)

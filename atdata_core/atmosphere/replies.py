@@ -23,6 +23,12 @@ def encode_json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
+def put_request(did: str, collection: str, rkey: str, record: object, *, swap: str | None) -> dict[str, Any]:
+    """The body of a putRecord; ``swap`` is the CID of the record that it replaces, None: there must be none."""
+    # The typed client drops a None, so that an absent record is no condition any more.
+    return {"repo": did, "collection": collection, "rkey": rkey, "record": record, "swapRecord": swap}
+
+
 def as_object(reply: Reply, url: str) -> dict[str, Any]:
     """The JSON object of a reply.
 

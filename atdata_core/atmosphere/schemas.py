@@ -47,7 +47,7 @@ def publish_schema(
         return found, False
     rkey = schema_rkey(full_name(local), local["version"])
     record = schema_record(local, created_at=client.now())
-    check(SCHEMA, rkey, record)
+    check(SCHEMA, rkey, record, did=client.did)
     try:
         return client.create_once(SCHEMA, rkey, record)
     except RecordChangedError:

@@ -104,7 +104,7 @@ def check_all(
     """
     publication = publication_of(entry, inventory.cid, did, asked.name)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
-    check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()))
+    check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
     settled = said(entry, publication, asked.values, ledger).over(from_metadata(entry.metadata))
     planned = planned_shards(inventory, data_store, ledger)
     record = entry_record(
@@ -117,9 +117,9 @@ def check_all(
         metadata=entry.metadata,
         created_at=timestamp(),
     )
-    check(ENTRY, publication.rkey, record)
+    check(ENTRY, publication.rkey, record, did=did)
     label = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=timestamp())
-    check(LABEL, publication.label_rkey, label)
+    check(LABEL, publication.label_rkey, label, did=did)
     if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
         _check_destination(data_store, planned)
 

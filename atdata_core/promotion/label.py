@@ -77,7 +77,7 @@ def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
 
 def _write(publication: Publication, client: AtmosphereClient, *, expected: bool) -> tuple[Record, str]:
     record = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=client.now())
-    check(LABEL, publication.label_rkey, record)
+    check(LABEL, publication.label_rkey, record, did=client.did)
     # Where a label is expected, looking is one request; where none is, creating is.
     existing = client.find_record(LABEL, publication.label_rkey) if expected else None
     if existing is None:

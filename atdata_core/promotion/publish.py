@@ -73,7 +73,7 @@ def publish_record(
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     scope = f"dataset:{entry.name}"
 
-    def build(people_said: Values, created_at: str) -> dict[str, Any]:
+    def build(people_said: Values, created_at: str, swap: str | None = None) -> dict[str, Any]:
         settled = people_said.over(from_metadata(entry.metadata))
         record = entry_record(
             name=publication.name,
@@ -85,7 +85,7 @@ def publish_record(
             metadata=entry.metadata,
             created_at=created_at,
         )
-        check(ENTRY, publication.rkey, record)
+        check(ENTRY, publication.rkey, record, did=publication.did, swap=swap)
         return record
 
     def create() -> tuple[Record, str]:
@@ -103,7 +103,7 @@ def publish_record(
             return create()
         before = said(entry, publication, Values(), ledger, existing.value)
         people_said = values.over(before)
-        record = build(people_said, existing.value.get("createdAt") or client.now())
+        record = build(people_said, existing.value.get("createdAt") or client.now(), existing.cid)
         fields = differing_fields(record, existing.value)
         if fields and known is not None and known["cid"] != existing.cid:
             raise RecordChangedError(

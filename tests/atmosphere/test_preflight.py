@@ -19,6 +19,7 @@ from atdata_core.atmosphere.records import (
     schema_record,
     timestamp,
 )
+from atdata_core.atmosphere.replies import encode_json, put_request
 from atdata_core.atmosphere.tid import entry_rkey, label_rkey, schema_rkey
 from atdata_core.errors import PreflightError
 from atdata_core.protocols import ShardFacts
@@ -97,7 +98,7 @@ def accepts(base, record):
 
 def test_every_record_that_we_write_passes(records):
     for record in records:
-        check(record["$type"], KEYS[record["$type"]], record)
+        check(record["$type"], KEYS[record["$type"]], record, did=DID)
 
 
 def test_every_record_that_we_write_passes_the_published_lexicons(records, published, ours):
@@ -195,12 +196,12 @@ def test_our_files_say_the_same_as_the_published_ones_in_other_words(lexicons):
 )
 def test_a_record_that_the_network_would_refuse_is_refused_with_the_place(changes, said):
     with pytest.raises(PreflightError, match=said):
-        check(ENTRY, KEYS[ENTRY], {**entry(), **changes})
+        check(ENTRY, KEYS[ENTRY], {**entry(), **changes}, did=DID)
 
 
 def test_all_problems_are_told_at_once():
     with pytest.raises(PreflightError) as caught:
-        check(ENTRY, "a b", {**entry(), "name": "x" * 201, "tags": [1], "extra": 0.5})
+        check(ENTRY, "a b", {**entry(), "name": "x" * 201, "tags": [1], "extra": 0.5}, did=DID)
     assert len(caught.value.problems) == 4
     assert all(problem in str(caught.value) for problem in caught.value.problems)
 
@@ -212,19 +213,28 @@ def test_all_problems_are_told_at_once():
 def test_a_record_key_of_another_form_is_refused(records, collection, key):
     (record, *_) = [record for record in records if record["$type"] == collection]
     with pytest.raises(PreflightError, match="record key"):
-        check(collection, key, record)
+        check(collection, key, record, did=DID)
 
 
 @pytest.mark.parametrize("version", ["1.0", "v1.0.0", "1.0.0.0", "01.0.0"])
 def test_a_schema_version_that_is_not_semantic_is_refused(records, version):
     with pytest.raises(PreflightError, match="semantic version"):
-        check(SCHEMA, KEYS[SCHEMA], {**records[0], "version": version})
+        check(SCHEMA, KEYS[SCHEMA], {**records[0], "version": version}, did=DID)
 
 
 @pytest.mark.parametrize(
     ("kind", "fits"), [("s3://bucket/data/{:06d}.tar", 5_900), ("https://example.org/{:06d}.tar", 4_700)]
 )
 def test_a_record_has_room_for_thousands_of_shards_and_the_refusal_of_more_says_so(kind, fits):
-    check(ENTRY, KEYS[ENTRY], entry([kind.format(n) for n in range(fits)]))
+    check(ENTRY, KEYS[ENTRY], entry([kind.format(n) for n in range(fits)]), did=DID)
     with pytest.raises(PreflightError, match="fewer, larger"):
-        check(ENTRY, KEYS[ENTRY], entry([kind.format(n) for n in range(2 * fits)]))
+        check(ENTRY, KEYS[ENTRY], entry([kind.format(n) for n in range(2 * fits)]), did=DID)
+
+
+@pytest.mark.parametrize("swap", [None, "bafyreiah54eqiyr2onizggzv3cpjss4o3ozo3savvil3sowrbgvcec6yt4"])
+def test_the_size_is_that_of_the_request_as_it_is_sent(swap):
+    sent = put_request(DID, ENTRY, KEYS[ENTRY], {**entry(), "extra": ""}, swap=swap)
+    room = 1_000_000 - len(encode_json(sent))
+    check(ENTRY, KEYS[ENTRY], {**sent["record"], "extra": "x" * room}, did=DID, swap=swap)
+    with pytest.raises(PreflightError, match="1,000,001 bytes"):
+        check(ENTRY, KEYS[ENTRY], {**sent["record"], "extra": "x" * (room + 1)}, did=DID, swap=swap)

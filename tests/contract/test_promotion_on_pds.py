@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.errors import LoginError
+from atdata_core.atmosphere.preflight import check
+from atdata_core.atmosphere.records import label_record
+from atdata_core.atmosphere.replies import encode_json, put_request
+from atdata_core.atmosphere.tid import label_rkey
+from atdata_core.errors import LoginError, PreflightError, ServiceRefusedError
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 
+KEY = label_rkey("did:web:a.test", "n")
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
 
 
@@ -91,6 +96,22 @@ def test_two_names_and_a_renamed_one_are_publications_of_their_own(stored, clien
     uris.append(promote_to_atmosphere(entry, index, client, name="renamed"))
     assert len(set(uris)) == 3
     assert [len(found) for found in records(client).values()] == [1, 3, 3]
+
+
+def test_a_request_of_a_million_bytes_is_written_and_one_more_is_refused_before_it_is_sent(client):
+    record = label_record(
+        name="n", dataset_uri=f"at://{client.did}/{ENTRY}/x", version=None, created_at=client.now()
+    )
+    room = 1_000_000 - len(encode_json(put_request(client.did, LABEL, KEY, {**record, "x": ""}, swap=None)))
+    largest, too_large = ({**record, "x": "y" * count} for count in (room, room + 1))
+    check(LABEL, KEY, largest, did=client.did)
+    assert client.create_once(LABEL, KEY, largest)[1]
+    client.delete(LABEL, KEY)
+    with pytest.raises(PreflightError, match="1,000,001 bytes"):
+        check(LABEL, KEY, too_large, did=client.did)
+    with pytest.raises(ServiceRefusedError) as refused:
+        client.create_once(LABEL, KEY, too_large)
+    assert refused.value.status == 413
 
 
 def test_a_wrong_password_is_refused_with_the_way_out(server, repo):
