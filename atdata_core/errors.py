@@ -182,7 +182,7 @@ class ServiceError(AtdataError, ConnectionError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """Down, slow or dropped: it may pass."""
+    """Down, slow or dropped: it may pass. Facts as above, ``retry_after`` (seconds or None) where it answered."""
 
     transient = True
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from atdata_core import patience
 from atdata_pipelines.sandbox import Sandbox
 
 _FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
@@ -40,6 +41,32 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+class Time:
+    """Time that passes when somebody sleeps. ``slept`` keeps the seconds of each sleep."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def time_passes(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Waiting for a service takes a test no time, and no test waits for what another was told.
+
+    A test that measures real waiting sets ``patience.ours`` to ``Patience()`` itself.
+    """
+    passing = Time()
+    monkeypatch.setattr(patience, "ours", patience.Patience(passing.clock, passing.sleep))
+    return passing
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -15,6 +13,7 @@ from atdata_core.errors import (
     ServiceRefusedError,
     ServiceUnavailableError,
 )
+from atdata_core.patience import seconds_to_wait
 
 MAX_WORDS = 300
 
@@ -31,8 +30,8 @@ def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
     service, method = _place(url)
     error, message = _words(body)
     said = ": ".join(part for part in (error, message) if part) or "no reason given"
+    wait = seconds_to_wait(headers)
     if status == 429:
-        wait = _seconds_to_wait(headers)
         when = "later" if wait is None else f"in {wait:.0f} s"
         return RateLimitedError(
             f"{service} takes no more requests from this account or address for now ({method}). Try again {when}.",
@@ -42,7 +41,10 @@ def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
         )
     if status >= 500:
         return ServiceUnavailableError(
-            f"{service} failed at {method}: {status} {said}. Try again later.", service=service, status=status
+            f"{service} failed at {method}: {status} {said}. Try again later.",
+            service=service,
+            status=status,
+            retry_after=wait,
         )
     if status < 400:
         target = urlsplit(headers.get("location", "")).netloc or "another address"
@@ -113,17 +115,3 @@ def _words(body: bytes) -> tuple[str | None, str | None]:
         message[:MAX_WORDS] if isinstance(message, str) else None,
     )
 
-
-def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:
-    """From ``Retry-After`` (seconds or a date), else ``RateLimit-Reset`` (seconds since 1970)."""
-    after, reset = headers.get("retry-after"), headers.get("ratelimit-reset")
-    try:
-        if after is not None and after.strip().isdecimal():
-            return float(after)
-        if after is not None:
-            return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
-    except (ValueError, TypeError):
-        pass
-    if reset is not None and reset.strip().isdecimal():
-        return max(0.0, float(reset) - time.time())
-    return None

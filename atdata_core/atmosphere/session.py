@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from atdata_core.atmosphere.failures import of_endless_reply, of_reply, of_transport
 from atdata_core.atmosphere.replies import Reply, as_object, encode_json
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
+from atdata_core.patience import http_hooks, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,11 @@ class Session:
     """A PDS, and the account that is logged in there, if any.
 
     ``service`` is the URL that requests go to: ``base_url``, until a login names the account's own PDS.
+    ``timeout`` (seconds) holds for connecting and for each silence of the service.
+
+    Every request may be sent again after a failure that can pass: reads, writes that say what they replace,
+    deletions, blobs (named by their content) and logins do no harm twice. A write whose answer is lost and
+    one that is refused look alike when repeated; ``AtmosphereClient`` tells them apart by reading back.
     """
 
     def __init__(
@@ -92,11 +98,15 @@ class Session:
                 service=self.base_url,
             )
         client = self._new_atproto()
-        try:
-            client.login(handle, password, fetch_bsky_profile=False)
-        except Exception as error:
-            # `from None`: the request in the cause holds the password.
-            raise self._login_failure(error, handle, password) from None
+
+        def once() -> None:
+            try:
+                client.login(handle, password, fetch_bsky_profile=False)
+            except Exception as error:
+                # `from None`: the request in the cause holds the password.
+                raise self._login_failure(error, handle, password) from None
+
+        patiently(once)
         self._atproto = client
 
     def resume(self, exported: str) -> None:
@@ -194,20 +204,24 @@ class Session:
             self._renew(force=False)
         headers = {"Content-Type": content_type} if content is not None and content_type else {}
         given = {key: value for key, value in (params or {}).items() if value is not None}
-        for attempt in (1, 2):
+
+        def once() -> Reply:
             if auth:
                 headers["Authorization"] = f"Bearer {self._tokens.access_jwt}"
             status, answer = self._exchange(method, url, given, content, headers, guarded)
             if status < 300:
                 return answer
-            failure = of_reply(url, status, answer.headers, answer.body)
-            ended = auth and isinstance(failure, ServiceRefusedError) and failure.error in _ENDED
-            if not ended:
-                raise failure
-            if attempt == 1 and failure.error == "ExpiredToken":
-                self._renew(force=True)  # the request was refused before it did anything
-            else:
-                raise self._session_ended()
+            raise of_reply(url, status, answer.headers, answer.body)
+
+        for attempt in (1, 2):
+            try:
+                return patiently(once)
+            except ServiceRefusedError as failure:
+                if not auth or failure.error not in _ENDED:
+                    raise
+                if attempt == 2 or failure.error != "ExpiredToken":
+                    raise self._session_ended() from None
+            self._renew(force=True)  # the request was refused before it did anything
         raise AssertionError("unreachable")
 
     def _exchange(
@@ -256,6 +270,7 @@ class Session:
                 self._http = httpx.Client(
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport,
+                    event_hooks=http_hooks(),
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
                 # Nobody closes a client: its connections end with it.
@@ -269,7 +284,7 @@ class Session:
         from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
-        request = Request(timeout=timeout, transport=self._transport)
+        request = Request(timeout=timeout, transport=self._transport, event_hooks=http_hooks())
         weakref.finalize(self, request.close)
         client = Client(self.base_url, request=request)
         # A service whose DID documents name an unreachable or private PDS is still asked where it is.
@@ -296,13 +311,18 @@ class Session:
                 due = False  # a token whose end cannot be read: the service will say
             if not due:
                 return
-            try:
-                self._atproto._refresh_and_set_session()
-            except Exception as error:
-                failure = self._translated(error, "com.atproto.server.refreshSession")
-                if isinstance(failure, ServiceRefusedError):
-                    raise self._session_ended() from None
-                raise failure from None
+
+            def once() -> None:
+                try:
+                    # After a lost answer with the same refresh token: a PDS takes it for a while longer.
+                    self._atproto._refresh_and_set_session()
+                except Exception as error:
+                    failure = self._translated(error, "com.atproto.server.refreshSession")
+                    if isinstance(failure, ServiceRefusedError):
+                        raise self._session_ended() from None
+                    raise failure from None
+
+            patiently(once)
 
     def _need_login(self, what: str) -> None:
         if self._tokens is None:
