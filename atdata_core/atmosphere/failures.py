@@ -114,4 +114,3 @@ def _words(body: bytes) -> tuple[str | None, str | None]:
         error[:MAX_WORDS] if isinstance(error, str) and error else None,
         message[:MAX_WORDS] if isinstance(message, str) else None,
     )
-

@@ -12,6 +12,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.errors import (
     LoginError,
     RateLimitedError,
+    RecordChangedError,
     ServiceRefusedError,
     ServiceUnavailableError,
 )
@@ -87,14 +88,65 @@ def test_what_may_pass_is_told_as_such_with_the_service(reach, answer):
     assert caught.value.transient
     assert isinstance(caught.value, ConnectionError)
     assert pickle.loads(pickle.dumps(caught.value)).service == "https://pds.example"
-    assert network.names == ["getRecord"]  # no blind retry
+    assert network.names == ["getRecord"] * 4
 
 
-@pytest.mark.parametrize("answer", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), error(500)])
+FAULTS = [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.ReadError("reset"), error(500)]
+
+
+@pytest.mark.parametrize("answer", FAULTS)
 def test_a_service_that_is_down_at_login_is_no_wrong_password(answer):
-    client = AtmosphereClient("https://pds.example", transport=Network(createSession=[answer]))
+    network = Network(createSession=[answer])
+    client = AtmosphereClient("https://pds.example", transport=network)
     with pytest.raises(ServiceUnavailableError, match=r"https://pds\.example"):
         client.login("a.test", "secret")
+    assert network.names == ["createSession"] * 4
+
+
+def test_what_passes_within_four_attempts_is_not_noticed(reach, time_passes):
+    written = {"uri": URI, "cid": "bafy", "commit": {}}
+    network = Network(
+        createSession=[*FAULTS[:2], error(429), session(token(60))],
+        refreshSession=[*FAULTS[1:], session()],
+        putRecord=[error(502), error(429), FAULTS[0], written],
+        getRecord=[*FAULTS[:3], {"uri": URI, "cid": "bafy", "value": {}}],
+        uploadBlob=[*FAULTS[1:], {"blob": {"size": 1}}],
+        deleteRecord=[*FAULTS[1:], {}],
+    )
+    client = AtmosphereClient("https://pds.example", transport=network)
+    client.login("a.test", "secret")
+    assert client.create_once("a.b.c", "d", {}) == ((URI, "bafy", {}), True)
+    assert client.find_record("a.b.c", "d").cid == "bafy"
+    assert client.upload_blob(b"1", "text/plain") == {"size": 1}
+    client.delete("a.b.c", "d")
+    assert len(network.names) == 6 * 4
+    assert len(time_passes.slept) == 6 * 3
+    assert all(0.1 < seconds <= 1 for seconds in time_passes.slept)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_no_request_of_any_client_is_sent_before_the_service_asked_for_it(status, time_passes):
+    sent = []
+    answers = [error(status, retry_after="17"), httpx.Response(200, json=session())]
+
+    def answer(request):
+        sent.append(time_passes.now)
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    network = httpx.MockTransport(answer)
+    AtmosphereClient("https://pds.example", transport=network).login("a.test", "secret")
+    assert sent[1] >= sent[0] + 17
+    answers[:] = [error(status, retry_after="70")]
+    with pytest.raises((RateLimitedError, ServiceUnavailableError), match=r"pds\.example") as caught:
+        AtmosphereClient("https://pds.example", transport=network).get_record(URI)
+    assert caught.value.retry_after == 70
+    for attempt in (lambda client: client.login("a.test", "secret"), lambda client: client.get_record(URI)):
+        with pytest.raises(RateLimitedError, match="left alone") as caught:
+            attempt(AtmosphereClient("https://pds.example", transport=network))
+        assert caught.value.retry_after == pytest.approx(70)
+    assert len(sent) == 3
+    other = httpx.MockTransport(lambda _: httpx.Response(200, json={"uri": URI, "value": {}}))
+    assert AtmosphereClient("https://other.example", transport=other).get_record(URI).uri == URI
 
 
 def test_too_many_logins_are_told_with_the_time_to_wait():
@@ -103,6 +155,7 @@ def test_too_many_logins_are_told_with_the_time_to_wait():
     with pytest.raises(RateLimitedError) as caught:
         client.login("a.test", "secret")
     assert caught.value.retry_after == 17
+    assert network.names == ["createSession"] * 4
 
 
 @pytest.mark.parametrize(
@@ -245,17 +298,42 @@ def test_no_error_shows_a_password_or_token(reach):
     assert access not in f"{caught.value} {caught.value!r} {caught.value.facts} {client!r} {client._session!r}"
 
 
-def test_a_create_whose_answer_is_lost_is_adopted_when_repeated(reach):
+@pytest.mark.parametrize("existing", ["x", "before"])
+def test_a_create_whose_answer_is_lost_is_adopted(reach, existing):
     record = {"$type": "a.b.c", "createdAt": "x"}
-    client, _ = reach(
+    client, network = reach(
         putRecord=[httpx.ReadTimeout("lost"), error(400, "InvalidSwap")],
-        getRecord=[{"uri": URI, "cid": "bafy", "value": {**record, "createdAt": "before"}}],
+        getRecord=[{"uri": URI, "cid": "bafy", "value": {**record, "createdAt": existing}}],
     )
     client.login("a.test", "secret")
-    with pytest.raises(ServiceUnavailableError):
-        client.create_once("a.b.c", "d", record)
     found, made = client.create_once("a.b.c", "d", record)
-    assert (found.value["createdAt"], made) == ("before", False)
+    assert (found.value["createdAt"], made) == (existing, False)
+    assert network.names == ["createSession", "putRecord", "putRecord", "getRecord"]
+
+
+def test_a_replacement_whose_answer_is_lost_is_known_by_reading_it_back(reach):
+    record = {"$type": "a.b.c", "createdAt": "x", "n": 1}
+    client, network = reach(
+        putRecord=[httpx.ReadError("reset"), error(400, "InvalidSwap")],
+        getRecord=[{"uri": URI, "cid": "new", "value": record}],
+    )
+    client.login("a.test", "secret")
+    assert client.replace("a.b.c", "d", record, swap="old") == (URI, "new", record)
+    assert network.names == ["createSession", "putRecord", "putRecord", "getRecord"]
+
+
+@pytest.mark.parametrize(
+    ("there", "fields"), [({"n": 2, "createdAt": "x"}, ["n"]), ({"n": 1, "createdAt": "y"}, [])]
+)
+def test_a_replacement_that_was_refused_is_not_taken_for_one_whose_answer_is_lost(reach, there, fields):
+    client, _ = reach(
+        putRecord=[httpx.ReadError("reset"), error(400, "InvalidSwap")],
+        getRecord=[{"uri": URI, "cid": "new", "value": there}],
+    )
+    client.login("a.test", "secret")
+    with pytest.raises(RecordChangedError) as caught:
+        client.replace("a.b.c", "d", {"n": 1, "createdAt": "x"}, swap="old")
+    assert caught.value.fields == fields
 
 
 def test_a_write_says_null_where_nothing_may_be_and_sends_the_record_as_it_is(reach):
