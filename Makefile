@@ -1,6 +1,7 @@
 # make demo    a real dataset from local storage to a published record, on this machine
 # make ui      the same sandbox with the Dagster UI
 # make test    every test; needs no service installed beforehand
+# make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/reliability.md
 # make check   what CI checks besides the tests: format, lint, types
 # make clean   removes the environment and the sandbox with its data
 
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo ui test check clean constraints install
+.PHONY: demo ui test faults check clean constraints install
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -31,6 +32,9 @@ ui: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+faults: $(READY)
+	@$(BIN)/python -m pytest -m faults --reliability docs/reliability.md
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

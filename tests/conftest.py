@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 import pytest
@@ -15,15 +15,13 @@ import pytest
 from atdata_core import patience
 from atdata_pipelines.sandbox import Sandbox
 
+if TYPE_CHECKING:
+    from servers import PdsAddress
+
+pytest_plugins = ["reliability", "servers"]
+
 _FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
 _DATABASES = cycle(range(1, 16))
-
-
-class PdsAddress(NamedTuple):
-    """Where a PDS and its PLC directory are."""
-
-    url: str
-    plc_url: str
 
 
 class PdsAccount(NamedTuple):
@@ -98,14 +96,23 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def redis_url(box: Sandbox) -> str:
-    """An empty Redis database, another one for each test."""
+def new_redis_url(box: Sandbox) -> Callable[[], str]:
+    """Give an empty Redis database, another one each time."""
     import redis
 
-    url = f"{box.redis_url.rpartition('/')[0]}/{next(_DATABASES)}"
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-    return url
+    def make() -> str:
+        url = f"{box.redis_url.rpartition('/')[0]}/{next(_DATABASES)}"
+        with redis.Redis.from_url(url) as client:
+            client.flushdb()
+        return url
+
+    return make
+
+
+@pytest.fixture
+def redis_url(new_redis_url: Callable[[], str]) -> str:
+    """An empty Redis database, another one for each test."""
+    return new_redis_url()
 
 
 @pytest.fixture(scope="session")
@@ -130,12 +137,6 @@ def bucket(box: Sandbox) -> str:
     client.create_bucket(Bucket=name)
     client.close()
     return name
-
-
-@pytest.fixture(scope="session")
-def pds(box: Sandbox) -> PdsAddress:
-    """The sandbox's PDS and PLC directory."""
-    return PdsAddress(box.pds_url, box.plc_url)
 
 
 @pytest.fixture

