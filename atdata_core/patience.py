@@ -145,7 +145,7 @@ def http_hooks() -> dict[str, list[Callable[[Any], None]]]:
 
     def url_of(request: Any) -> str:
         # The header, for a request that is held to an address keeps the service's name there.
-        return f"{request.url.scheme}://{request.headers['host']}"
+        return f"{request.url.scheme}://{request.headers.get('host', '')}"
 
     return {
         "request": [lambda request: ours.wait(service_of(url_of(request)))],
@@ -156,7 +156,8 @@ def http_hooks() -> dict[str, list[Callable[[Any], None]]]:
 def service_of(url: str) -> str:
     """What a gate belongs to: scheme, host and port of a URL, where it is not the usual one."""
     parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
     usual = parts.port in (None, _PORTS.get(parts.scheme))
     return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{parts.port}"
 

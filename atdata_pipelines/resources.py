@@ -69,7 +69,7 @@ class ShardS3Resource(S3Resource):
     address; ``use_ssl: false`` beside another address than an http:// one is refused.
     """
 
-    max_attempts: int = Field(default=3, ge=1, description="How often a request is sent, the first time included.")
+    max_attempts: int = Field(default=4, ge=1, description="How often a request is sent, the first time included.")
 
     def endpoint(self) -> S3Endpoint | None:
         """The service as the stages read it; None where neither address nor credentials are known.

@@ -16,7 +16,10 @@ from atdata_core.urls import displayed
 
 MAX_RETRIES = 3
 LONGEST_WAIT = 15 * 60
-"""Seconds that a run waits at most because a service asks for it; a later run is cheaper than a long one."""
+"""Seconds that a stage waits at most because a service asks for it. (Up to a minute the library waits itself.)
+
+Asked for more, the run fails: to ask sooner would be of no use, and a later run is cheaper than a long one.
+"""
 
 POLICY = dg.RetryPolicy(
     max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -29,7 +32,7 @@ def dagster_failures() -> Iterator[None]:
 
     Raises:
         RetryRequested: It will pass, and the service said when.
-        Failure: It will not pass, or a person stopped the run; Dagster does not try again.
+        Failure: It will not pass in time, or a person stopped the run; Dagster does not try again.
         Exception: Anything else that can pass comes through as it is, for the stage's retry policy.
     """
     try:
@@ -40,11 +43,11 @@ def dagster_failures() -> Iterator[None]:
         # A retry policy takes this, too, for something that passes, and goes on with a run that was stopped.
         raise dg.Failure("The run was stopped.", allow_retries=False) from stop
     except Exception as error:
-        if not can_pass(error):
-            raise failure_of(error) from error
         wait = error.facts.get("retry_after") if isinstance(error, AtdataError) else None
+        if not can_pass(error) or (wait or 0) > LONGEST_WAIT:
+            raise failure_of(error) from error
         if wait:
-            raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=min(float(wait), LONGEST_WAIT)) from error
+            raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=float(wait)) from error
         raise
 
 

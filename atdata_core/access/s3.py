@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from ..errors import CredentialsError
+from ..errors import CredentialsError, ServiceRefusedError
+from ..patience import ATTEMPTS
 from ..protocols import ShardStat
+from .resumed import Opened, ResumedBody, changed_while_read
 from .s3_errors import translated
+from .s3_patience import be_patient
 
 POOL = 64
 """Connections a client keeps: more than the threads that copy at a time."""
@@ -40,7 +43,8 @@ class S3Endpoint:
     """One S3 service as one set of credentials sees it.
 
     ``endpoint_url`` is None for AWS itself. Without keys (and not anonymous) boto3's own chain is asked.
-    ``attempts`` counts the first one too; ``verify`` False takes any TLS certificate, None is boto3's default.
+    ``attempts`` counts the first one too; ``timeout`` (seconds) holds for connecting and for each silence, 10 and
+    60 by default; ``verify`` False takes any TLS certificate, None is boto3's default.
     """
 
     endpoint_url: str | None = None
@@ -49,7 +53,8 @@ class S3Endpoint:
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
     anonymous: bool = False
-    attempts: int = 3
+    attempts: int = ATTEMPTS
+    timeout: float | None = None
     verify: bool | None = None
 
     @classmethod
@@ -132,10 +137,22 @@ class S3Endpoint:
         )
 
     def open(self, bucket: str, key: str) -> BinaryIO:
-        """An object's bytes as they arrive; raises as ``stat`` does, at the start or while reading."""
+        """An object's bytes as they arrive; raises as ``stat`` does, at the start or while reading.
+
+        A transfer that breaks off is resumed.
+
+        Raises:
+            ShardChangedError: the object was replaced while it was read.
+        """
         with self.errors(bucket, key):
-            body = self.client.get_object(Bucket=bucket, Key=key)["Body"]
-        return cast(BinaryIO, io.BufferedReader(_Body(body, self, bucket, key), 1 << 20))
+            answer = self.client.get_object(Bucket=bucket, Key=key)
+        size, etag = int(answer["ContentLength"]), answer.get("ETag", "")
+
+        def reopen(at: int, version: str) -> Opened | None:
+            return self._open_rest(bucket, key, at, size, version)
+
+        first = self._opened(bucket, key, answer["Body"], etag if etag.strip('"') else None, size)
+        return cast(BinaryIO, io.BufferedReader(ResumedBody(first, reopen), 1 << 20))
 
     def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
         """Turns botocore's errors into ours, naming the object and the endpoint."""
@@ -152,6 +169,34 @@ class S3Endpoint:
         except BotoCoreError:
             return True
         return True
+
+    def _open_rest(self, bucket: str, key: str, at: int, size: int, etag: str) -> Opened | None:
+        url = f"s3://{bucket}/{key}"
+        try:
+            with self.errors(bucket, key):
+                # One attempt: whoever resumes counts them.
+                answer = _client(self, attempts=1).get_object(
+                    Bucket=bucket, Key=key, Range=f"bytes={at}-", IfMatch=etag
+                )
+        except ServiceRefusedError as error:
+            if error.status not in (412, 416):
+                raise
+            raise changed_while_read(url, etag, None) from None
+        # Servers that do not know IfMatch answer all the same.
+        if answer.get("ETag") != etag:
+            answer["Body"].close()
+            raise changed_while_read(url, etag, answer.get("ETag"))
+        if answer.get("ContentRange") != f"bytes {at}-{size - 1}/{size}":
+            answer["Body"].close()
+            return None
+        return self._opened(bucket, key, answer["Body"], etag, size)
+
+    def _opened(self, bucket: str, key: str, body: Any, etag: str | None, size: int) -> Opened:
+        def read(count: int) -> bytes:
+            with self.errors(bucket, key):
+                return body.read(count)
+
+        return Opened(read, body.close, etag, size)
 
     def _server_sha256(self, bucket: str, key: str, head: Mapping[str, Any]) -> str | None:
         claimed = head.get("ChecksumSHA256")
@@ -206,9 +251,9 @@ def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
 
     config = Config(
         max_pool_connections=POOL,
-        connect_timeout=10,
-        read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=endpoint.timeout or 10,
+        read_timeout=endpoint.timeout or 60,
+        retries={"mode": "standard", "total_max_attempts": 1},  # be_patient does it
         # Checksums beyond what a call needs break servers that do not know them.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -219,7 +264,7 @@ def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
         ignore_configured_endpoint_urls=True,
     )
     make: Any = boto3.session.Session().client
-    return make(
+    client = make(
         "s3",
         endpoint_url=endpoint.endpoint_url,
         aws_access_key_id=endpoint.access_key,
@@ -229,29 +274,8 @@ def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
         verify=endpoint.verify,
         config=config,
     )
-
-
-class _Body(io.RawIOBase):
-    """The body of a response, with errors that name the object."""
-
-    def __init__(self, body: Any, endpoint: S3Endpoint, bucket: str, key: str) -> None:
-        self._body = body
-        self._endpoint = endpoint
-        self._place = (bucket, key)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        with self._endpoint.errors(*self._place):
-            data = self._body.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._body.close()
-        super().close()
+    be_patient(client, attempts)
+    return client
 
 
 def checked_endpoint(endpoint_url: str, source: str) -> str:

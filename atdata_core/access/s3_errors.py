@@ -19,6 +19,7 @@ from ..errors import (
     ShardMissingError,
     StorageError,
 )
+from ..patience import seconds_to_wait
 
 _FORBIDDEN = {
     "AccessDenied",
@@ -31,7 +32,7 @@ _FORBIDDEN = {
     # rclone's answer to a request without a signature.
     "UnsupportedAlgorithm",
 }
-_SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
+SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
 
 
 class Endpoint(Protocol):
@@ -89,19 +90,20 @@ def _of_response(endpoint: Endpoint, response: Mapping[str, Any], bucket: str, k
             endpoint=endpoint.endpoint_url,
             status=status,
         )
-    if status == 429 or code in _SLOW:
-        retry = str(reply.get("HTTPHeaders", {}).get("retry-after", ""))
+    wait = seconds_to_wait(reply.get("HTTPHeaders", {}))
+    if status == 429 or code in SLOW:
         return RateLimitedError(
             f"{endpoint.name} asks to slow down ({code} for {url}). Try again later.",
             service=endpoint.name,
             status=status,
-            retry_after=float(retry) if retry.isdigit() else None,
+            retry_after=wait,
         )
     if status >= 500 or code == "RequestTimeout":
         return ServiceUnavailableError(
             f"{endpoint.name} failed with {status} {code} for {url}. Try again.",
             service=endpoint.name,
             status=status,
+            retry_after=wait,
         )
     said = response.get("Error", {}).get("Message", "")
     return ServiceRefusedError(

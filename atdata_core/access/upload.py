@@ -11,7 +11,7 @@ import hashlib
 from types import TracebackType
 from typing import Any
 
-from ..errors import AtdataError
+from ..errors import AtdataError, ShardMissingError
 from .s3 import S3Endpoint
 
 SINGLE = 32 << 20
@@ -79,9 +79,7 @@ class S3Upload:
             else:
                 if self._buffer:
                     self._send(bytes(self._buffer))
-                self._endpoint.client.complete_multipart_upload(
-                    **self._place, **self._upload, MultipartUpload={"Parts": self._parts}
-                )
+                self._complete(self._upload)
         self._buffer.clear()
         self._upload = None
         # Asked for, not taken from the answer: rclone gives another ETag there for an object of parts.
@@ -115,6 +113,17 @@ class S3Upload:
             number = len(self._parts) + 1
             answer = client.upload_part(**self._place, **self._upload, PartNumber=number, Body=part)
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+    def _complete(self, upload: dict[str, str]) -> None:
+        try:
+            with self._errors():
+                self._endpoint.client.complete_multipart_upload(
+                    **self._place, **upload, MultipartUpload={"Parts": self._parts}
+                )
+        except ShardMissingError:
+            # No such upload: an earlier attempt may have completed it, and its answer was lost.
+            if self._endpoint.stat(self._place["Bucket"], self._place["Key"]).size != self.size:
+                raise
 
     def _errors(self) -> Any:
         return self._endpoint.errors(self._place["Bucket"], self._place["Key"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,9 +19,11 @@ from ..errors import (
     ShardMissingError,
     StorageError,
 )
+from ..patience import http_hooks, patiently, seconds_to_wait
 from ..protocols import ShardStat
 from ..urls import displayed
 from .private import check_public
+from .resumed import Opened, ResumedBody, changed_while_read
 
 if TYPE_CHECKING:
     import httpx
@@ -34,10 +37,15 @@ _CHUNK = 1 << 20
 def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
     """The body of ``GET url`` as it arrives; redirects are followed, and checked too when ``guarded``.
 
+    A transfer that breaks off is resumed where the server gives an ETag and parts of the shard.
+
     Raises:
-        As ``access.open_shard``; the service errors also while reading, when the connection drops.
+        ShardChangedError: The shard was replaced while it was read.
+        And as ``access.open_shard``; the service errors also while reading, when the connection drops.
     """
-    return cast("BinaryIO", io.BufferedReader(_Body(_send("GET", url, guarded), url), _CHUNK))
+    first = _opened(patiently(lambda: _send("GET", url, guarded)), url)
+    body = ResumedBody(first, lambda at, version: _open_rest(url, guarded, at, first.size, version))
+    return cast("BinaryIO", io.BufferedReader(body, _CHUNK))
 
 
 def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
@@ -47,10 +55,10 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
         StorageError: The server does not say how large the shard is.
     """
     try:
-        response = _send("HEAD", url, guarded)
+        response = patiently(lambda: _send("HEAD", url, guarded))
     except (ShardForbiddenError, ServiceRefusedError):
         # A presigned URL is signed for one method, and some servers know no HEAD.
-        response = _send("GET", url, guarded)
+        response = patiently(lambda: _send("GET", url, guarded))
     response.close()
     length = response.headers.get("content-length", "")
     etag = response.headers.get("etag", "").removeprefix("W/").strip('"')
@@ -62,42 +70,56 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
     return ShardStat(size=int(length), etag=etag or None)
 
 
-class _Body(io.RawIOBase):
-    """A response as a file that is read forward."""
-
-    def __init__(self, response: httpx.Response, url: str) -> None:
-        super().__init__()
-        self._response = response
-        self._url = url
-        self._chunks = response.iter_bytes(_CHUNK)
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        if not self._rest:
-            with _errors(self._url):
-                self._rest = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            self._response.close()
-        super().close()
+def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) -> Opened | None:
+    """The shard from a byte on; None where the server gives no parts."""
+    wanted = {"Range": f"bytes={at}-", "If-Range": etag}
+    try:
+        response = _send("GET", url, guarded, **wanted)
+    except ServiceRefusedError as error:
+        if error.status not in (412, 416):
+            raise
+        raise changed_while_read(displayed(url), etag, None) from None
+    found = response.headers.get("etag")
+    if found != etag:
+        response.close()
+        raise changed_while_read(displayed(url), etag, found)
+    # Its range says whether it is a part: not every server calls it 206.
+    total = r"(\d+|\*)" if size is None else str(size)
+    if not re.fullmatch(rf"bytes {at}-\d+/{total}", response.headers.get("content-range", "")):
+        response.close()
+        return None
+    return _opened(response, url)
 
 
-def _send(method: str, url: str, guarded: bool) -> httpx.Response:
-    """The response after redirects, its body unread."""
+def _opened(response: httpx.Response, url: str) -> Opened:
+    chunks = response.iter_bytes(_CHUNK)
+    rest = memoryview(b"")
+
+    def read(count: int) -> bytes:
+        nonlocal rest
+        if not rest:
+            with _errors(url):
+                rest = memoryview(next(chunks, b""))
+        given, rest = bytes(rest[:count]), rest[count:]
+        return given
+
+    headers = response.headers
+    etag, length = headers.get("etag", ""), headers.get("content-length", "")
+    # A weak ETag allows other bytes, and encoded bytes are counted otherwise than those that are read.
+    plain = "content-encoding" not in headers
+    strong = plain and etag.startswith('"') and etag != '""'
+    size = int(length) if plain and length.isdecimal() else None
+    return Opened(read, response.close, etag if strong else None, size)
+
+
+def _send(method: str, url: str, guarded: bool, **more: str) -> httpx.Response:
+    """The response after redirects, its body unread: one request, with ``more`` headers."""
     with _errors(url):
         client = _client(os.getpid(), guarded)
         # identity: a digest is of the bytes that lie there.
-        request = client.build_request(method, url, headers={"Accept-Encoding": "identity"})
+        request = client.build_request(method, url, headers={"Accept-Encoding": "identity", **more})
         response = client.send(request, stream=True)
-    if response.status_code != 200:
+    if response.status_code not in ((200, 206) if more else (200,)):
         response.close()
         _refuse(response, url)
     return response
@@ -114,6 +136,7 @@ def _client(process: int, guarded: bool) -> httpx.Client:
         transport=_guarded_transport(httpx.HTTPTransport(limits=limits)) if guarded else None,
         limits=limits,
         timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+        event_hooks=http_hooks(),
         follow_redirects=True,
         max_redirects=_MOST_REDIRECTS,
     )
@@ -183,14 +206,17 @@ def _refuse(response: httpx.Response, url: str) -> NoReturn:
             url=shown,
         )
     if status == 429:
-        after = response.headers.get("retry-after", "")
         raise RateLimitedError(
             f"{shown}: too many requests (HTTP 429). Try again later.",
-            retry_after=int(after) if after.isdigit() else None,
+            retry_after=seconds_to_wait(response.headers),
             **facts,
         )
     if status >= 500 or status == 408:
-        raise ServiceUnavailableError(f"{shown} cannot be read now (HTTP {status}). Try again.", **facts)
+        raise ServiceUnavailableError(
+            f"{shown} cannot be read now (HTTP {status}). Try again.",
+            retry_after=seconds_to_wait(response.headers),
+            **facts,
+        )
     raise ServiceRefusedError(
         f"{shown} was answered with HTTP {status}, not with the shard. Check the URL.",
         error=response.reason_phrase,

@@ -64,11 +64,19 @@ def test_a_run_that_a_person_stops_is_not_tried_again():
     assert failure.allow_retries is False
 
 
-@pytest.mark.parametrize(("asked", "waited"), [(7, 7), (86_400, LONGEST_WAIT)])
-def test_a_service_that_says_when_is_waited_for_within_bounds(asked, waited):
-    retry = raised_by(errors.RateLimitedError("slow down", service="pds", status=429, retry_after=asked))
+@pytest.mark.parametrize("asked", [61, 7, LONGEST_WAIT])
+@pytest.mark.parametrize("kind", [errors.RateLimitedError, errors.ServiceUnavailableError])
+def test_a_service_that_says_when_is_waited_for(asked, kind):
+    retry = raised_by(kind("slow down", service="pds", status=503, retry_after=asked))
     assert isinstance(retry, dg.RetryRequested)
-    assert retry.seconds_to_wait == waited
+    assert retry.seconds_to_wait == asked
+
+
+def test_a_service_that_asks_for_a_long_time_is_not_asked_again_by_this_run():
+    failure = raised_by(errors.RateLimitedError("slow down", service="pds", status=429, retry_after=86_400))
+    assert isinstance(failure, dg.Failure)
+    assert failure.allow_retries is False
+    assert failure.metadata["retry_after"].value == 86_400
 
 
 def test_facts_are_shown_without_what_a_url_may_carry():
