@@ -7,12 +7,17 @@ hold for names that we are asked to write.
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 from .errors import DatasetNameError
 
 MAX_BYTES = 200
 """UTF-8 bytes of an entry's name in the lexicon ``science.alt.dataset.entry``."""
+
+NEAR = 3
+"""Names that an error offers for a misspelt one."""
 
 ALLOWED = (
     f"A name has 1 to {MAX_BYTES} bytes of UTF-8, no control characters, no '...' "
@@ -30,6 +35,12 @@ def check_dataset_name(name: str) -> str:
     if problem is not None:
         raise DatasetNameError(f"Dataset name {name!r} {problem}. {ALLOWED}.", name=name)
     return name
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A sentence on what a misspelt name may have meant, with a space before it; empty where nothing is near."""
+    found = difflib.get_close_matches(name, names, NEAR, 0.5)
+    return f" Near it: {', '.join(found)}." if found else ""
 
 
 def _problem(name: object) -> str | None:

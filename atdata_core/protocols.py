@@ -160,6 +160,29 @@ class ShardProver(ShardCopier, Protocol):
 
 
 @runtime_checkable
+class ShardRemover(ShardProver, Protocol):
+    """A prover that can tell its shards from others and remove them."""
+
+    def shard_name(self, url: str, *, endpoint: str | None = None) -> str | None:
+        """The inverse of ``shard_url``; None for a URL of another place.
+
+        ``endpoint`` is the S3 service of an ``s3://`` URL, None for AWS.
+        """
+        ...
+
+    def stat_shard(self, url: str) -> ShardStat:
+        """What the store says of the shard; ``ShardMissingError`` where nothing is there."""
+        ...
+
+    def remove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> bool:
+        """Remove a shard that holds these bytes; False where nothing is there.
+
+        Raises ``ShardConflictError`` where something else lies there, and leaves it.
+        """
+        ...
+
+
+@runtime_checkable
 class ShardReader(Protocol):
     """A store that opens its shards itself, with its own credentials."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .commands.promote import promote
+from .commands.retract import retract
 from .commands.sandbox import sandbox
 
 
@@ -21,5 +22,5 @@ def main() -> None:
     load_dotenv(Path.cwd() / ".env")
 
 
-for command in (promote, sandbox):
+for command in (promote, retract, sandbox):
     main.add_command(command)

@@ -1,6 +1,5 @@
 """Promotion of named datasets through Dagster, in this process, with a word on each step as it happens."""
 
-import difflib
 import logging
 import os
 import uuid
@@ -12,6 +11,7 @@ import click
 import dagster as dg
 
 from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.names import near
 
 from .assets import RECORD, STAGES, PromotionConfig
 from .jobs import JOB, run_config
@@ -20,7 +20,6 @@ from .pipeline import promotion_definitions
 from .resources import AtprotoResource, RedisResource
 
 WIDTH = max(len(stage.key.to_user_string()) for stage in STAGES) + 2
-NEAR = 3
 
 
 def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool = False) -> dict[str, str]:
@@ -46,7 +45,7 @@ def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool 
                 add_keys(instance, [name])
                 uri, change = _promote(job, instance, name, config)
             except EntryNotFoundError as error:
-                failed[name] = _line(error.message + _near(name, index))
+                failed[name] = _line(error.message + near(name, (entry.name for entry in index.list_datasets())))
             except AtdataError as error:
                 failed[name] = _line(error.message)
             except dg.Failure as error:
@@ -134,11 +133,6 @@ def _log_in() -> None:
     except AtdataError as error:
         if not error.transient:
             raise
-
-
-def _near(name: str, index: Any) -> str:
-    near = difflib.get_close_matches(name, [entry.name for entry in index.list_datasets()], NEAR, 0.5)
-    return f" Near it: {', '.join(near)}." if near else ""
 
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:

@@ -261,10 +261,27 @@ class AtmosphereClient:
             return existing
         raise self._changed(collection, rkey, fields)
 
-    def delete(self, collection: str, rkey: str) -> None:
-        """Delete a record of the own repository; one that is not there is no error."""
+    def delete(self, collection: str, rkey: str, *, swap: str | None = None) -> None:
+        """Delete a record of the own repository; one that is not there is no error.
+
+        Args:
+            collection: Its collection.
+            rkey: Its key.
+            swap: The CID last seen; None deletes whatever is there.
+
+        Raises:
+            RecordChangedError: Something else than ``swap`` is there; it stays.
+            NotLoggedInError: Nobody is logged in.
+        """
         body = {"repo": self.did, "collection": collection, "rkey": rkey}
-        self._session.call("POST", "com.atproto.repo.deleteRecord", body=body, auth=True)
+        if swap is not None:
+            body["swapRecord"] = swap
+        try:
+            self._session.call("POST", "com.atproto.repo.deleteRecord", body=body, auth=True)
+        except ServiceRefusedError as error:
+            if error.error != "InvalidSwap":
+                raise
+            raise self._changed(collection, rkey, []) from None
 
     def upload_blob(self, data: bytes, mime: str) -> dict[str, Any]:
         """Upload a blob; the reference that a record must hold for the blob to stay.

@@ -111,6 +111,33 @@ class S3DataStore:
         """The URL that ``put_shard`` gives for ``name``."""
         return self._url(f"{self.prefix}/{name}" if self.prefix else name)
 
+    def shard_name(self, url: str, *, endpoint: str | None = None) -> str | None:
+        """The inverse of ``shard_url``; None for a URL of another place.
+
+        Args:
+            url: As a record or an index names a shard.
+            endpoint: The S3 service of an ``s3://`` URL; None is AWS.
+        """
+        if not self._is_ours(url) or (url.startswith("s3://") and endpoint != self.endpoint.endpoint_url):
+            return None
+        bucket, key = self._place(url)
+        below = f"{self.prefix}/" if self.prefix else ""
+        return key.removeprefix(below) if bucket == self.bucket and key.startswith(below) else None
+
+    def remove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> bool:
+        """Remove a shard that holds these bytes; False where nothing is there.
+
+        Raises:
+            ShardConflictError: something else lies there; it stays.
+            ShardForbiddenError, ServiceError: it cannot be looked at, or removed.
+        """
+        if self.prove_shard(url, size=size, sha256=sha256, md5=md5) is None:
+            return False
+        bucket, key = self._place(url)
+        with self.endpoint.errors(bucket, key):
+            self.endpoint.client.delete_object(Bucket=bucket, Key=key)
+        return True
+
     def put_shard(self, name: str, stream: BinaryIO, *, size: int, sha256: str) -> str:
         """Write a shard byte for byte; its URL. At most some 48 MiB of it are in memory.
 

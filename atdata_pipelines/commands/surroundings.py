@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,20 @@ def said() -> Iterator[None]:
         yield
     except AtdataError as error:
         raise click.ClickException(error.message) from None
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person before something is done; ``yes`` is the answer given beforehand.
+
+    Raises:
+        click.ClickException: There is nobody to ask.
+        click.Abort: The answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.ClickException("Nothing was done: there is no terminal to ask at. Say --yes if it is to be done.")
+    click.confirm(question, default=False, abort=True, err=True)
 
 
 def index() -> LocalIndex:

@@ -1,0 +1,217 @@
+"""A retraction removes what a name published, in an order that may be interrupted, and nothing else."""
+
+import pytest
+
+import atdata_core as atdata
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.names import ENTRY, LABEL
+from atdata_core.atmosphere.records import label_record
+from atdata_core.errors import RecordChangedError, RecordNotFoundError, ServiceError, StorageError
+from atdata_core.local import S3DataStore
+from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.retract import plan_retraction, retract
+
+
+@pytest.fixture
+def publish(lab, atmosphere):
+    def promote(entry, **said):
+        return promote_to_atmosphere(entry, lab.index, atmosphere.client, **said)
+
+    return promote
+
+
+@pytest.fixture
+def take_back(lab, atmosphere):
+    """Plan and carry out, as the command does."""
+
+    def both(name, *, store=None, **how):
+        ledger = ledger_of(lab.index)
+        plan = plan_retraction(name, atmosphere.client, ledger=ledger, store=store, index=lab.index, **how)
+        return plan, retract(plan, atmosphere.client, ledger, store, index=lab.index)
+
+    return both
+
+
+@pytest.fixture
+def store(lab, new_bucket):
+    return S3DataStore(lab.s3, bucket=new_bucket(), prefix="open")
+
+
+def forget_all(index):
+    for key in index.redis.scan_iter("atdata:ledger:*"):
+        index.redis.delete(key)
+
+
+def test_label_and_entry_go_the_schema_stays_and_the_dataset_is_held(lab, atmosphere, publish, take_back):
+    uri = publish(lab.insert("points"))
+    commit = atmosphere.commit
+    plan = plan_retraction("points", atmosphere.client, ledger=ledger_of(lab.index))
+    assert atmosphere.commit == commit
+    assert [removal.uri for removal in plan.entries] == [uri]
+    assert plan.write_points == 2
+    _, done = take_back("points")
+    assert atmosphere.counts == [1, 0, 0]
+    assert done.records[-1] == uri
+    hold = ledger_of(lab.index).get("dataset:points", "hold")
+    assert hold is not None
+    assert (hold["kind"], hold["did"], hold["name"]) == ("retracted", atmosphere.client.did, "points")
+
+
+def test_what_a_person_promotes_again_has_the_same_keys_and_first_time(lab, atmosphere, publish, take_back):
+    entry = lab.insert("points")
+    uri = publish(entry, tags=["a"])
+    before = atmosphere.client.get_record(uri)
+    take_back("points")
+    assert publish(entry) == uri
+    assert atmosphere.client.get_record(uri) == before
+    assert atmosphere.counts == [1, 1, 1]
+
+
+def test_a_name_that_is_not_published_is_refused_with_what_is_near(lab, atmosphere, publish, take_back):
+    publish(lab.insert("points"))
+    with pytest.raises(RecordNotFoundError, match="Near it: points"):
+        take_back("pionts")
+    take_back("points")
+    with pytest.raises(RecordNotFoundError, match="published nothing"):
+        take_back("points")
+
+
+def test_older_versions_stay_unless_they_are_asked_for(lab, atmosphere, publish, take_back):
+    old = publish(lab.insert("points"))
+    new = publish(lab.insert("points", start=50))
+    fixed = label_record(name="points", dataset_uri=old, version="1.0", created_at=atmosphere.client.now())
+    atmosphere.client.create_once(LABEL, "2222222222222", fixed)
+    plan, _ = take_back("points")
+    assert [removal.uri for removal in plan.entries] == [new]
+    assert any("1 older entry" in note for note in plan.stays)
+    assert [record.uri for record in atmosphere.records(ENTRY)] == [old]
+    assert [record.value["version"] for record in atmosphere.records(LABEL)] == ["1.0"]
+    take_back("points", all_versions=True)
+    assert atmosphere.counts == [1, 0, 0]
+
+
+def test_other_names_stay_and_so_does_what_they_point_at(lab, atmosphere, publish, take_back):
+    entry = lab.insert("points")
+    publish(entry)
+    other = publish(entry, name="dots")
+    take_back("points", all_versions=True)
+    assert [record.uri for record in atmosphere.records(ENTRY)] == [other]
+    assert [record.value["name"] for record in atmosphere.records(LABEL)] == ["dots"]
+    assert ledger_of(lab.index).get(f"dataset:{entry.name}", f"record:{atmosphere.client.did}:dots:{entry.cid}")
+
+
+def test_without_a_ledger_and_a_label_the_newest_entry_is_the_current_one(lab, atmosphere, publish, take_back):
+    publish(lab.insert("points"))
+    new = publish(lab.insert("points", start=50))
+    (label,) = atmosphere.records(LABEL)
+    atmosphere.client.delete(LABEL, label.uri.rpartition("/")[2])
+    forget_all(lab.index)
+    plan, _ = take_back("points")
+    assert [removal.uri for removal in plan.entries] == [new]
+    assert plan.labels == ()
+
+
+def test_a_record_that_changed_since_the_plan_stays(lab, atmosphere, publish):
+    entry = lab.insert("points")
+    uri = publish(entry)
+    ledger = ledger_of(lab.index)
+    plan = plan_retraction("points", atmosphere.client, ledger=ledger)
+    publish(entry, tags=["new"])
+    with pytest.raises(RecordChangedError):
+        retract(plan, atmosphere.client, ledger)
+    assert atmosphere.client.get_record(uri).value["tags"] == ["new"]
+
+
+def test_only_copies_that_nothing_else_names_go(lab, atmosphere, publish, take_back, store, list_keys):
+    entry = lab.insert("points")
+    publish(entry, data_store=store)
+    publish(entry, data_store=store, name="dots")
+    plan, done = take_back("points", store=store, shards=True)
+    assert (plan.copies, done.copies) == ((), ())
+    assert any("3 copies" in note and "names them" in note for note in plan.stays)
+    assert len(list_keys(store.bucket)) == 3
+    size = sum(claim.size for claim in lab.index.shard_claims(entry.cid).values())
+    plan, done = take_back("dots", store=store, shards=True)
+    assert (plan.bytes_to_remove, done.bytes_removed) == (size, size)
+    assert list_keys(store.bucket) == []
+    assert len(list_keys(lab.bucket)) == 3
+
+
+def test_shards_that_were_not_copied_are_never_removed(lab, atmosphere, publish, take_back, list_keys):
+    publish(lab.insert("points"))
+    plan, done = take_back("points", store=S3DataStore(lab.s3, bucket=lab.bucket), shards=True)
+    assert (plan.copies, done.copies) == ((), ())
+    assert len(list_keys(lab.bucket)) == 3
+
+
+def test_copies_that_were_left_can_be_removed_later(lab, atmosphere, publish, take_back, store, list_keys):
+    publish(lab.insert("points"), data_store=store)
+    take_back("points")
+    assert len(list_keys(store.bucket)) == 3
+    plan, done = take_back("points", store=store, shards=True)
+    assert (plan.entries, len(done.copies)) == ((), 3)
+    assert list_keys(store.bucket) == []
+
+
+def test_a_copy_that_a_local_dataset_reads_stays(lab, atmosphere, publish, take_back, store, list_keys, point_type):
+    uri = publish(lab.insert("points"), data_store=store)
+    url = atmosphere.client.get_record(uri).value["storage"]["shards"][0]["key"]
+    lab.index.add_entry(atdata.Dataset[point_type](f"s3://{store.bucket}/{url}"), name="again")
+    plan, _ = take_back("points", store=store, shards=True)
+    assert any("dataset 'again'" in note for note in plan.stays)
+    assert list_keys(store.bucket) == [url]
+
+
+def test_a_copy_with_other_bytes_stays(lab, atmosphere, publish, take_back, store, list_keys):
+    publish(lab.insert("points"), data_store=store)
+    key = list_keys(store.bucket)[0]
+    store.endpoint.client.put_object(Bucket=store.bucket, Key=key, Body=b"another's")
+    _, done = take_back("points", store=store, shards=True)
+    assert len(done.copies) == 2
+    assert len(done.kept) == 1
+    assert list_keys(store.bucket) == [key]
+
+
+def test_an_unreadable_record_keeps_all_copies(lab, atmosphere, publish, take_back, store):
+    publish(lab.insert("points"), data_store=store)
+    broken = {"$type": ENTRY, "name": "broken", "storage": {"$type": f"{ENTRY}.storageTape"}, "createdAt": "x"}
+    atmosphere.client.create_once(ENTRY, "2222222222222", broken)
+    with pytest.raises(StorageError, match="2222222222222 cannot be read"):
+        take_back("points", store=store, shards=True)
+    assert atmosphere.counts == [1, 2, 1]
+    take_back("points")
+    assert atmosphere.counts == [1, 1, 0]
+
+
+def test_another_account_that_names_a_copy_keeps_it(
+    lab, atmosphere, publish, take_back, store, new_account, list_keys
+):
+    entry = lab.insert("points")
+    publish(entry, data_store=store)
+    other = AtmosphereClient(atmosphere.client.base_url)
+    account = new_account()
+    other.login(account.handle, account.password)
+    promote_to_atmosphere(entry, lab.index, other, data_store=store)
+    plan, _ = take_back("points", store=store, shards=True)
+    assert any(account.did in note for note in plan.stays)
+    assert len(list_keys(store.bucket)) == 3
+
+
+@pytest.mark.parametrize("requests", range(8))
+def test_an_interrupted_retraction_goes_on(lab, pds, account, publish, store, list_keys, requests, failing_after):
+    """The connection breaks after so many of the retraction's requests."""
+    publish(lab.insert("points"), data_store=store)
+    ledger = ledger_of(lab.index)
+    client = failing_after(account)
+    how = {"ledger": ledger, "store": store, "index": lab.index, "shards": True}
+    plan = plan_retraction("points", client, **how)
+    client.break_after(requests)
+    try:
+        retract(plan, client, ledger, store, index=lab.index)
+    except ServiceError:
+        client.mend()
+        assert ledger.get("dataset:points", "hold")
+        retract(plan_retraction("points", client, **how), client, ledger, store, index=lab.index)
+    assert client.list_records(ENTRY)[0] == client.list_records(LABEL)[0] == []
+    assert list_keys(store.bucket) == []
