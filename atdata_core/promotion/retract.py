@@ -43,6 +43,8 @@ class Retraction:
     Attributes:
         name: The published name.
         dataset: The dataset of the local index that it was published from, as far as the ledger knows.
+        holds: Whether sensor and schedules shall leave that dataset alone from then on. They publish datasets
+            under their own names, so one that stays published as such is not held.
         labels: Labels that go: that of the name, and those that point at an entry that goes.
         entries: Entry records that go, the current one first.
         copies: Copies that go; nothing else names them.
@@ -52,6 +54,7 @@ class Retraction:
 
     name: str
     dataset: str
+    holds: bool
     labels: tuple[Removal, ...]
     entries: tuple[Removal, ...]
     copies: tuple[Copy, ...]
@@ -146,6 +149,7 @@ def plan_retraction(
     return Retraction(
         name,
         dataset,
+        name == dataset or ledger.get(f"account:{did}", f"published:{dataset}") is None,
         tuple(Removal(label.uri, label.cid, _about_label(label)) for label in labels_going),
         tuple(Removal(record.uri, record.cid, _about_entry(record)) for record in going),
         tuple(copies),
@@ -175,7 +179,8 @@ def retract(
     did = client.did
     scope, account, left = f"dataset:{plan.dataset}", f"account:{did}", f"left:{plan.name}"
     reason = f"{plan.name!r} was retracted; it stays so until somebody promotes it"
-    ledger.put(scope, "hold", {"kind": "retracted", "reason": reason, "did": did, "name": plan.name})
+    if plan.holds:
+        ledger.put(scope, "hold", {"kind": "retracted", "reason": reason, "did": did, "name": plan.name})
     if plan.copies or plan.left:
         # Once their entry is gone, nothing else tells where its copies lie.
         ledger.put(account, left, {"copies": [copy.to_json() for copy in (*plan.copies, *plan.left)]})
@@ -312,7 +317,9 @@ def _known(dataset: str, ledger: Ledger) -> dict[str, ShardFacts]:
 def _forget(uri: str, facts: dict[str, Facts], scope: str, ledger: Ledger) -> None:
     """What the ledger says of a record that is no more; when it was first made is kept."""
     for fact, value in facts.items():
-        if value.get("uri") == uri and (fact == "record" or fact.startswith(("record:", "label:"))):
+        if value.get("uri") == uri and (
+            fact == "record" or fact.startswith(("record:", "label:", "version label:"))
+        ):
             ledger.remove(scope, fact)
 
 

@@ -45,7 +45,8 @@ def retract(name: str, all_versions: bool, shards: bool, yes: bool) -> None:
         click.echo(f"  kept {note}", err=True)
     copies = f", {len(done.copies):,} copies ({done.bytes_removed:,} bytes)" if done.copies else ""
     click.echo(f"{name}: retracted {len(done.records)} records{copies}")
-    click.echo(f"Held back until: atdata-pipelines promote {plan.dataset}", err=True)
+    if plan.holds:
+        click.echo(f"Sensor and schedules leave it until: atdata-pipelines promote {plan.dataset}", err=True)
 
 
 def _show(plan: Retraction) -> None:

@@ -36,7 +36,9 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.ClickException("Nothing was done: there is no terminal to ask at. Say --yes if it is to be done.")
+        raise click.ClickException(
+            "Nothing was done: there is no terminal to ask at. Say --yes if it is to be done."
+        )
     click.confirm(question, default=False, abort=True, err=True)
 
 

@@ -111,3 +111,18 @@ def run(instance):
         )
 
     return promote
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Call ``atdata-pipelines`` in this process, in an empty folder."""
+    from click.testing import CliRunner
+
+    from atdata_pipelines import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        return CliRunner().invoke(cli.main, arguments)
+
+    return call

@@ -4,20 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
-
-from atdata_pipelines import cli
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch):
-    """Call ``atdata-pipelines`` in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        return CliRunner().invoke(cli.main, arguments)
-
-    return call
 
 
 def test_promote_shows_each_stage_and_prints_the_at_uri(lab, command, stranger):

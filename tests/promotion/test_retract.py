@@ -1,5 +1,8 @@
 """A retraction removes what a name published, in an order that may be interrupted, and nothing else."""
 
+import secrets
+
+import httpx
 import pytest
 
 import atdata_core as atdata
@@ -184,34 +187,52 @@ def test_an_unreadable_record_keeps_all_copies(lab, atmosphere, publish, take_ba
     assert atmosphere.counts == [1, 1, 0]
 
 
-def test_another_account_that_names_a_copy_keeps_it(
-    lab, atmosphere, publish, take_back, store, new_account, list_keys
-):
+def test_another_account_that_names_a_copy_keeps_it(lab, atmosphere, publish, take_back, store, pds, list_keys):
     entry = lab.insert("points")
     publish(entry, data_store=store)
-    other = AtmosphereClient(atmosphere.client.base_url)
-    account = new_account()
-    other.login(account.handle, account.password)
+    handle, password = f"other-{secrets.token_hex(4)}.test", secrets.token_hex(8)
+    given = {"handle": handle, "password": password, "email": "other@example.com"}
+    httpx.post(f"{pds.url}/xrpc/com.atproto.server.createAccount", json=given).raise_for_status()
+    other = AtmosphereClient(pds.url)
+    other.login(handle, password)
     promote_to_atmosphere(entry, lab.index, other, data_store=store)
     plan, _ = take_back("points", store=store, shards=True)
-    assert any(account.did in note for note in plan.stays)
+    assert any(other.did in note for note in plan.stays)
     assert len(list_keys(store.bucket)) == 3
 
 
-@pytest.mark.parametrize("requests", range(8))
-def test_an_interrupted_retraction_goes_on(lab, pds, account, publish, store, list_keys, requests, failing_after):
-    """The connection breaks after so many of the retraction's requests."""
-    publish(lab.insert("points"), data_store=store)
+class BrokenLine(httpx.HTTPTransport):
+    """The real network until a request breaks it, before it is sent or once it was answered."""
+
+    breaks_at = None
+    answered = False
+
+    def handle_request(self, request):
+        if self.breaks_at is None:
+            return super().handle_request(request)
+        self.breaks_at -= 1
+        if self.breaks_at >= 0:
+            return super().handle_request(request)
+        if self.breaks_at == -1 and self.answered:
+            super().handle_request(request).read()
+        raise httpx.ReadError("the line is broken", request=request)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("breaks_at", range(4))
+def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, breaks_at, answered):
+    line = BrokenLine()
+    client = AtmosphereClient(pds.url, transport=line)
+    client.login(account.handle, account.password)
+    promote_to_atmosphere(lab.insert("points"), lab.index, client, data_store=store)
     ledger = ledger_of(lab.index)
-    client = failing_after(account)
     how = {"ledger": ledger, "store": store, "index": lab.index, "shards": True}
     plan = plan_retraction("points", client, **how)
-    client.break_after(requests)
-    try:
+    line.breaks_at, line.answered = breaks_at, answered
+    with pytest.raises(ServiceError):
         retract(plan, client, ledger, store, index=lab.index)
-    except ServiceError:
-        client.mend()
-        assert ledger.get("dataset:points", "hold")
-        retract(plan_retraction("points", client, **how), client, ledger, store, index=lab.index)
+    line.breaks_at = None
+    assert ledger.get("dataset:points", "hold") is not None
+    retract(plan_retraction("points", client, **how), client, ledger, store, index=lab.index)
     assert client.list_records(ENTRY)[0] == client.list_records(LABEL)[0] == []
     assert list_keys(store.bucket) == []
