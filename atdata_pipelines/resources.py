@@ -121,7 +121,7 @@ class AtprotoResource(dg.ConfigurableResource):
     )
 
     def client(self) -> "AtmosphereClient":
-        """The client, logged in once per process: a PDS counts logins.
+        """The client, logged in once for all processes of this machine: a PDS counts logins.
 
         Raises:
             MissingVariableError: Handle or app password is not known.
@@ -226,7 +226,7 @@ def _logged_in(pds_url: str, handle: str, password: str) -> "AtmosphereClient":
     from atdata_core.atmosphere import AtmosphereClient
 
     client = AtmosphereClient(pds_url)
-    client.login(handle, password)
+    client.login(handle, password, shared=True)
     return client
 
 

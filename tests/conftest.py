@@ -18,7 +18,7 @@ from atdata_pipelines.sandbox import Sandbox
 if TYPE_CHECKING:
     from servers import PdsAddress
 
-pytest_plugins = ["reliability", "servers"]
+pytest_plugins = ["reliability", "servers", "logins"]
 
 _FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
 _DATABASES = cycle(range(1, 16))
@@ -65,6 +65,14 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> Time:
     passing = Time()
     monkeypatch.setattr(patience, "ours", patience.Patience(passing.clock, passing.sleep))
     return passing
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this test's processes share sessions and counts of writes; not a developer's own folder."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("ATDATA_STATE_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

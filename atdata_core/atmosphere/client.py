@@ -87,16 +87,18 @@ class AtmosphereClient:
         """Handle of the account; raises ``NotLoggedInError`` where there is none."""
         return self._logged_in(self._session.handle)
 
-    def login(self, handle: str, password: str) -> None:
+    def login(self, handle: str, password: str, *, shared: bool = False) -> None:
         """Log in with an app password.
 
-        A PDS takes some 30 logins in five minutes and 300 a day: share a session between processes with
-        ``export_session`` and ``login_with_session``.
+        A PDS takes some 30 logins in five minutes and 300 a day. With ``shared`` the processes of one user
+        on this machine use one session: whoever comes first logs in and keeps the session in a file that
+        only that user can read (in ``ATDATA_STATE_DIR``, else ``~/.local/state/atdata-pipelines``), the
+        others take it up without a request. Where it has ended, it is logged in anew with ``password``.
 
         Raises:
             LoginError: Wrong handle or password.
         """
-        self._session.login(handle, password)
+        self._session.login(handle, password, shared=shared)
 
     def login_with_session(self, session: str) -> None:
         """Take up a session that ``export_session`` gave; costs one request.

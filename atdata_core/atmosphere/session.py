@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from atdata_core.atmosphere.account import Account
 from atdata_core.atmosphere.failures import of_endless_reply, of_reply, of_transport
 from atdata_core.atmosphere.replies import Reply, as_object, encode_json
-from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
+from atdata_core.errors import ServiceRefusedError
 from atdata_core.patience import http_hooks, patiently
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ class Session:
         self._timeout = (timeout or READ_TIMEOUT, timeout or CONNECT_TIMEOUT)
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
-        self._atproto: Any = None
+        self._account = self._nobody()
+
+    def _nobody(self) -> Account:
+        return Account(self.base_url, timeout=self._timeout, transport=self._transport)
 
     def __repr__(self) -> str:
         return f"Session({self.service!r}, did={self.did!r})"
@@ -66,48 +70,25 @@ class Session:
     @property
     def service(self) -> str:
         """URL of the PDS, without a trailing slash."""
-        if self._tokens is None:
-            return self.base_url
-        return cast(str, self._atproto._base_url).removesuffix("/xrpc").rstrip("/")
+        return self._account.service
 
     @property
     def did(self) -> str | None:
         """DID of the account; None without a login."""
-        return None if self._tokens is None else cast(str, self._tokens.did)
+        return self._account.did
 
     @property
     def handle(self) -> str | None:
         """Handle of the account; None without a login."""
-        return None if self._tokens is None else cast(str, self._tokens.handle)
+        return self._account.handle
 
-    @property
-    def _tokens(self) -> Any:
-        return None if self._atproto is None else self._atproto._session
-
-    def login(self, handle: str, password: str) -> None:
-        """Open a session.
+    def login(self, handle: str, password: str, *, shared: bool = False) -> None:
+        """Open a session; ``shared``: or take up the one of this machine, without a request.
 
         Raises:
             LoginError: The PDS does not accept them.
         """
-        if not handle or not password:
-            raise LoginError(
-                f"A login at {self.base_url} needs a handle and an app password. "
-                "Give both (ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline).",
-                handle=handle,
-                service=self.base_url,
-            )
-        client = self._new_atproto()
-
-        def once() -> None:
-            try:
-                client.login(handle, password, fetch_bsky_profile=False)
-            except Exception as error:
-                # `from None`: the request in the cause holds the password.
-                raise self._login_failure(error, handle, password) from None
-
-        patiently(once)
-        self._atproto = client
+        self._account.login(handle, password, shared=shared)
 
     def resume(self, exported: str) -> None:
         """Take up an exported session, and make sure that it still stands.
@@ -115,20 +96,12 @@ class Session:
         Raises:
             LoginError: It is no session string, or it has ended.
         """
-        client = self._new_atproto()
+        before, self._account = self._account, self._nobody()
         try:
-            client.login(session_string=exported, fetch_bsky_profile=False)
-        except Exception:
-            raise LoginError(
-                "This is no session string as export_session() gives it. Log in with handle and app password.",
-                handle=None,
-                service=self.base_url,
-            ) from None
-        before, self._atproto = self._atproto, client
-        try:
+            self._account.resume(exported)
             self.call("GET", "com.atproto.server.getSession", auth=True)
         except Exception:
-            self._atproto = before
+            self._account = before
             raise
 
     def export(self) -> str:
@@ -137,8 +110,7 @@ class Session:
         Raises:
             NotLoggedInError: There is none.
         """
-        self._need_login("export_session")
-        return cast(str, self._atproto.export_session_string())
+        return self._account.export()
 
     # -- requests ---------------------------------------------------------------------------------
 
@@ -200,28 +172,29 @@ class Session:
         ``PrivateAddressError``.
         """
         if auth:
-            self._need_login(url.rpartition("/")[2])
-            self._renew(force=False)
+            self._account.need(url.rpartition("/")[2])
         headers = {"Content-Type": content_type} if content is not None and content_type else {}
         given = {key: value for key, value in (params or {}).items() if value is not None}
 
         def once() -> Reply:
-            if auth:
-                headers["Authorization"] = f"Bearer {self._tokens.access_jwt}"
+            if token:
+                headers["Authorization"] = f"Bearer {token}"
             status, answer = self._exchange(method, url, given, content, headers, guarded)
             if status < 300:
                 return answer
             raise of_reply(url, status, answer.headers, answer.body)
 
         for attempt in (1, 2):
+            token = self._account.token() if auth else None
             try:
                 return patiently(once)
             except ServiceRefusedError as failure:
-                if not auth or failure.error not in _ENDED:
+                if token is None or failure.error not in _ENDED:
                     raise
-                if attempt == 2 or failure.error != "ExpiredToken":
-                    raise self._session_ended() from None
-            self._renew(force=True)  # the request was refused before it did anything
+                if attempt == 2:
+                    raise self._account.ended() from None
+                expired = failure.error == "ExpiredToken"
+            self._account.renew(token, expired=expired)  # the request was refused before it did anything
         raise AssertionError("unreachable")
 
     def _exchange(
@@ -276,99 +249,6 @@ class Session:
                 # Nobody closes a client: its connections end with it.
                 weakref.finalize(self, self._http.close)
             return self._http
-
-    # -- atproto underneath -----------------------------------------------------------------------
-
-    def _new_atproto(self) -> Any:
-        import httpx
-        from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
-
-        timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
-        request = Request(timeout=timeout, transport=self._transport, event_hooks=http_hooks())
-        weakref.finalize(self, request.close)
-        client = Client(self.base_url, request=request)
-        # A service whose DID documents name an unreachable or private PDS is still asked where it is.
-        client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
-        return client
-
-    def _keep_reachable(self, client: Any, endpoint: str | None) -> None:
-        from atdata_core.access.private import check_public
-
-        try:
-            check_public(endpoint or self.base_url, configured=(self.base_url,))
-        except AtdataError:
-            client.update_base_url(self.base_url)
-
-    def _renew(self, *, force: bool) -> None:
-        """Renew the tokens where they are about to expire, once for all threads."""
-        before = self._tokens.access_jwt
-        with self._atproto._refresh_lock:
-            if self._tokens.access_jwt != before:
-                return
-            try:
-                due = force or self._atproto._should_refresh_session()
-            except Exception:
-                due = False  # a token whose end cannot be read: the service will say
-            if not due:
-                return
-
-            def once() -> None:
-                try:
-                    # After a lost answer with the same refresh token: a PDS takes it for a while longer.
-                    self._atproto._refresh_and_set_session()
-                except Exception as error:
-                    failure = self._translated(error, "com.atproto.server.refreshSession")
-                    if isinstance(failure, ServiceRefusedError):
-                        raise self._session_ended() from None
-                    raise failure from None
-
-            patiently(once)
-
-    def _need_login(self, what: str) -> None:
-        if self._tokens is None:
-            raise NotLoggedInError(
-                f"{what} needs a login. Call login(handle, app_password) on the client first "
-                "(ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline)."
-            )
-
-    def _session_ended(self) -> LoginError:
-        return LoginError(
-            f"The session of {self.handle} at {self.service} has ended. Log in again with handle and app password.",
-            handle=self.handle,
-            service=self.service,
-        )
-
-    def _login_failure(self, error: Exception, handle: str, password: str) -> Exception:
-        failure = self._translated(error, "com.atproto.server.createSession")
-        if not isinstance(failure, AtdataError):
-            return failure
-        # A service that repeats what it was sent must not make us show it.
-        message = failure.message.replace(password, "***")
-        if not isinstance(failure, ServiceRefusedError) or failure.status not in (400, 401, 403):
-            return type(failure)(message, **failure.facts)
-        return LoginError(
-            f"Wrong handle or app password of {handle!r} for {self.base_url} "
-            f"({message.rpartition('It answered ')[2].rstrip('.')}). "
-            "Check ATDATA_HANDLE and ATDATA_APP_PASSWORD, or make a new app password.",
-            handle=handle,
-            service=self.base_url,
-        )
-
-    def _translated(self, error: Exception, nsid: str) -> Exception:
-        """An exception of ``atproto`` as one of ours; one that is none of its own comes back as it is."""
-        import httpx
-        from atproto import exceptions  # pyright: ignore[reportMissingTypeStubs]
-
-        url = f"{self.base_url}/xrpc/{nsid}"
-        if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
-            return of_transport(url, error)
-        if not isinstance(error, exceptions.AtProtocolError):
-            return error
-        response: Any = getattr(error, "response", None)
-        if response is None:
-            return of_transport(url, error.__cause__ or error)
-        words = {name: str(getattr(response.content, name, "") or "") for name in ("error", "message")}
-        return of_reply(url, response.status_code, response.headers, encode_json(words))
 
 
 _ENDED = ("ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired", "BadJwt")

@@ -1,0 +1,80 @@
+"""Small private files that the processes of a user share."""
+
+import logging
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from atdata_core import state
+from atdata_core.state import StateFile, state_folder
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"ATDATA_STATE_DIR": "/a/b", "XDG_STATE_HOME": "/x"}, "/a/b"),
+        ({"ATDATA_STATE_DIR": "~/b"}, "/home/me/b"),
+        ({"ATDATA_STATE_DIR": " ", "XDG_STATE_HOME": "/x"}, "/x/atdata-pipelines"),
+        # Relative ones are to be ignored, says the XDG specification.
+        ({"ATDATA_STATE_DIR": "", "XDG_STATE_HOME": "x"}, "/home/me/.local/state/atdata-pipelines"),
+        ({"ATDATA_STATE_DIR": ""}, "/home/me/.local/state/atdata-pipelines"),
+    ],
+)
+def test_the_state_folder_is_the_one_that_the_environment_names(monkeypatch, variables, folder):
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert state_folder() == Path(folder)
+
+
+def test_what_is_written_is_read_by_others_of_the_same_identity(state_folder):
+    with StateFile("kind", "who").locked() as held:
+        assert held
+        assert StateFile("kind", "who").write({"n": 1})
+    assert StateFile("kind", "who").read() == {"n": 1}
+    assert StateFile("kind", "other").read() is None
+    StateFile("kind", "who").remove()
+    assert StateFile("kind", "who").read() is None
+
+
+def test_new_folders_are_open_to_their_owner_only(state_folder, monkeypatch):
+    monkeypatch.setenv("ATDATA_STATE_DIR", str(state_folder / "new"))
+    with StateFile("kind", "who").locked():
+        pass
+    for folder in (state_folder / "new", state_folder / "new" / "kind"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_lock_keeps_others_out_until_it_is_released():
+    order = []
+
+    def other():
+        with StateFile("kind", "who").locked():
+            order.append("other")
+
+    with StateFile("kind", "who").locked():
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        waiting.join(0.1)
+        order.append("first")
+    waiting.join(5)
+    assert order == ["first", "other"]
+
+
+def test_a_lock_that_is_never_released_is_done_without_and_said(monkeypatch, caplog):
+    monkeypatch.setattr(state, "LONGEST_HOLD", 0.05)
+    state._warn.cache_clear()
+    caplog.set_level(logging.WARNING, "atdata_core")
+    with StateFile("kind", "who").locked(), StateFile("kind", "who").locked() as held:
+        assert not held
+    assert "held it for minutes" in caplog.text
+
+
+def test_what_the_holder_raises_comes_through_and_releases_the_lock():
+    with pytest.raises(PermissionError, match="mine"), StateFile("kind", "who").locked():
+        raise PermissionError("mine")
+    with StateFile("kind", "who").locked() as held:
+        assert held
