@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from .promotion.asked import Asked
+from .promotion.attempts import attempt
 from .promotion.copy import copy_shards
 from .promotion.draft import check_all
 from .promotion.inventory import take_inventory
@@ -57,30 +59,40 @@ def promote_to_atmosphere(
         license: As ``description``; an SPDX identifier is best.
         version: Of a second label that stays with this entry.
         take_over: Write over a record or label that was edited elsewhere.
-        restore: Write again what was deleted on the network or retracted.
+        restore: Write again what was deleted on the network or retracted. Without it such a dataset is refused,
+            and sensor and schedules leave it from then on.
         require_public: Refuse shards that a stranger cannot read; by default that is a warning.
 
     Returns:
-        The at-uri of the entry record.
+        The at-uri of the entry record. Where another run was given other values later, that one writes them, and
+        this one writes nothing.
 
     Raises:
         KeyError: The schema is not in the index.
-        ValueError: The entry has no data URLs, or something else about it is refused; see ``errors``.
+        ValueError: The entry has no data URLs, its record was edited elsewhere, or something else about it is
+            refused; see ``errors``.
         NotLoggedInError: The client is not logged in.
         ServiceError: Redis, S3 or the PDS failed. Calling again continues.
     """
     ledger = ledger_of(index)
-    asked = Asked(name, Values.of(description, tags, license), version, take_over, restore, require_public)
+    values = Values.of(description, tags, license)
+    asked = Asked(name, values, version, take_over, restore, require_public, run=uuid4().hex)
     did = client.did
-    inventory = take_inventory(entry, index, ledger, destination=data_store)
-    for warning in inventory.warnings:
-        warnings.warn(warning, stacklevel=2)
-    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked)
-    copies = None
-    if data_store is not None and not isinstance(data_store, ShardCopier):
-        # What such a store writes is known, and can be refused, only once it is written.
-        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
-    schema = publish_schema(inventory.schema, client, ledger)
-    if copies is None:
-        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
-    return publish_record(entry, copies, schema.uri, index, client, ledger, asked=asked).uri
+    with attempt(ledger, entry.name, "local_dataset") as under_way:
+        inventory = take_inventory(entry, index, ledger, destination=data_store)
+        for warning in inventory.warnings:
+            warnings.warn(warning, stacklevel=2)
+        under_way.stage = "published_schema"
+        check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked)
+        copies = None
+        if data_store is not None and not isinstance(data_store, ShardCopier):
+            # What such a store writes is known, and can be refused, only once it is written.
+            under_way.stage = "copied_shards"
+            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+            under_way.stage = "published_schema"
+        schema = publish_schema(inventory.schema, client, ledger)
+        if copies is None:
+            under_way.stage = "copied_shards"
+            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+        under_way.stage = "atmosphere_record"
+        return publish_record(entry, copies, schema.uri, index, client, ledger, asked=asked).uri

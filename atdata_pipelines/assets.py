@@ -5,6 +5,8 @@ where the ledger has nothing for this entry. So each of them can be rerun alone.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from pydantic import Field
 from atdata_core.access.s3 import S3Endpoint
 from atdata_core.promotion import copy, inventory, publish, schema
 from atdata_core.promotion.asked import Asked
+from atdata_core.promotion.attempts import attempt
 from atdata_core.promotion.draft import check_all
 from atdata_core.promotion.ledger import Ledger, ledger_of
 from atdata_core.promotion.values import Values
@@ -51,9 +54,33 @@ class PromotionConfig(dg.Config):
         'metadata. "" clears it.',
     )
 
-    def asked(self) -> Asked:
-        """All of it, for a stage."""
-        return Asked(self.name, Values.of(self.description, self.tags, self.license))
+    version: str | None = Field(
+        default=None,
+        description="Makes a second label of this version, which stays with this entry. Null: none.",
+    )
+    take_over: bool = Field(
+        default=False, description="Write over a record or label that was edited elsewhere since it was published."
+    )
+    restore: bool = Field(
+        default=True,
+        description="Write again what was deleted on the network or retracted. Sensor and schedule say false: such "
+        "a dataset is left to a person.",
+    )
+    require_public: bool = Field(
+        default=False, description="Refuse shards that a stranger cannot read; else that is a warning."
+    )
+
+    def asked(self, run_id: str) -> Asked:
+        """All of it, for a stage of a run."""
+        return Asked(
+            self.name,
+            Values.of(self.description, self.tags, self.license),
+            self.version,
+            self.take_over,
+            self.restore,
+            self.require_public,
+            run_id,
+        )
 
 
 @dataclass(frozen=True)
@@ -103,8 +130,7 @@ def local_dataset(
     context: dg.AssetExecutionContext, redis: RedisResource, s3: ShardS3Resource, destination: DestinationResource
 ) -> dg.MaterializeResult:
     """The shards of a dataset, with their digests; what changed without a word is refused here."""
-    with dagster_failures():
-        subject = _subject(context, redis, s3, destination)
+    with dagster_failures(), _subject(context, redis, s3, destination) as subject:
         found = subject.take_inventory(_progress(context, "looked at"))
         for warning in found.warnings:
             context.log.warning(warning)
@@ -137,8 +163,7 @@ def published_schema(
     atproto: AtprotoResource,
 ) -> dg.MaterializeResult:
     """The schema record of the dataset's samples, found or written once all records are known to be good."""
-    with dagster_failures():
-        subject = _subject(context, redis, s3, destination)
+    with dagster_failures(), _subject(context, redis, s3, destination) as subject:
         found = subject.known_inventory(_progress(context, "looked at"))
         client = atproto.client()
         check_all(
@@ -174,8 +199,7 @@ def copied_shards(
     context: dg.AssetExecutionContext, redis: RedisResource, s3: ShardS3Resource, destination: DestinationResource
 ) -> dg.MaterializeResult:
     """The shards where strangers will read them, each seen there with its digest."""
-    with dagster_failures():
-        subject = _subject(context, redis, s3, destination)
+    with dagster_failures(), _subject(context, redis, s3, destination) as subject:
         copies = subject.copy_shards(_progress(context, "at their destination"))
         if copies.destination is None:
             context.log.info("shards stay where they are")
@@ -209,8 +233,7 @@ def atmosphere_record(
     atproto: AtprotoResource,
 ) -> dg.MaterializeResult:
     """The entry record that names the shards, and the label that points at it."""
-    with dagster_failures():
-        subject = _subject(context, redis, s3, destination)
+    with dagster_failures(), _subject(context, redis, s3, destination) as subject:
         progress = _progress(context, "at their destination")
         client = atproto.client()
         copies = subject.known_copies(progress)
@@ -222,7 +245,7 @@ def atmosphere_record(
             subject.index,
             client,
             subject.ledger,
-            asked=config.asked(),
+            asked=config.asked(context.run.run_id),
         )
         context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
         context.log.info(f"{record.change} {record.uri}")
@@ -235,6 +258,7 @@ def atmosphere_record(
             "schema": kept_schema.uri,
             "label": record.label_uri or record.note or "none",
             "label_change": record.label_change,
+            **({"version_label": record.version_label_uri} if record.version_label_uri else {}),
             **metadata.of_shards(copies.shards, copies.proofs),
         },
     )
@@ -243,13 +267,17 @@ def atmosphere_record(
 STAGES = (local_dataset, published_schema, copied_shards, atmosphere_record)
 
 
+@contextmanager
 def _subject(
     context: dg.AssetExecutionContext,
     redis: RedisResource,
     s3: ShardS3Resource,
     destination: DestinationResource,
-) -> Subject:
-    """The dataset of this run, which is tagged with it; ``EntryNotFoundError`` where the index has none."""
+) -> Iterator[Subject]:
+    """The dataset of this run, which is tagged with it; the ledger is told of an error on its way out.
+
+    Raises ``EntryNotFoundError`` where the index has no such dataset.
+    """
     name = context.partition_key
     context.instance.add_run_tags(context.run.run_id, {"dataset": name})
     index = redis.index()
@@ -258,13 +286,15 @@ def _subject(
     if reading != S3Endpoint.from_environment():
         # The core knows the environment itself, and looks without keys where those of it are of no use.
         entry = replace(entry, data_store=reading)
-    return Subject(entry, index, ledger_of(index), destination.store(reading))
+    ledger = ledger_of(index)
+    with attempt(ledger, name, context.asset_key.to_user_string()):
+        yield Subject(entry, index, ledger, destination.store(reading))
 
 
 def _asked(context: dg.AssetExecutionContext) -> Asked:
     """What this run will say to the last stage, so that an early one can refuse it before anything is written."""
     ops: Any = context.run.run_config.get("ops", {})
-    return PromotionConfig(**ops.get(RECORD, {}).get("config", {})).asked()
+    return PromotionConfig(**ops.get(RECORD, {}).get("config", {})).asked(context.run.run_id)
 
 
 def _result(cid: str, shown: dict[str, Any]) -> dg.MaterializeResult:

@@ -14,7 +14,8 @@ from atdata_core.promotion.due import due
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
-from .jobs import promote
+from .assets import PromotionConfig
+from .jobs import promote, run_config
 from .partitions import PARTITIONS, add_keys, datasets, why_no_key
 from .resources import AtprotoResource, RedisResource
 
@@ -37,12 +38,13 @@ class Findings:
     """What is to be done with the datasets that were looked at.
 
     ``keys`` are the names that can be partitions; ``runs`` the entries to promote, as ``(name, cid)``;
-    ``waiting`` and ``refused`` tell why, by name.
+    ``waiting``, ``held`` and ``refused`` tell why, by name.
     """
 
     keys: list[str] = field(default_factory=list)
     runs: list[tuple[str, str]] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     published: int = 0
 
@@ -52,11 +54,14 @@ class Findings:
             log.warning(f"Cannot be promoted: {_listed(self.refused)}")
         if self.waiting:
             log.info(f"Waiting: {_listed(self.waiting)}")
+        if self.held:
+            log.info(f"Left to a person: {_listed(self.held)}")
 
     def summary(self) -> str:
         """One line for a tick that starts nothing."""
         parts = [f"{self.published} datasets looked at are published and unchanged"]
         parts += [f"waiting: {_listed(self.waiting)}"] if self.waiting else []
+        parts += [f"left to a person: {_listed(self.held)}"] if self.held else []
         parts += [f"cannot be promoted: {_listed(self.refused)}"] if self.refused else []
         return "; ".join(parts)
 
@@ -83,6 +88,8 @@ def look(names: Iterable[str], index: "LocalIndex", did: str) -> Findings:
             findings.runs.append((name, cid_of(entry)))
         elif found.state == "waiting":
             findings.waiting[name] = found.reason
+        elif found.state == "held":
+            findings.held[name] = found.reason
         else:
             findings.published += 1
     return findings
@@ -139,7 +146,12 @@ def nightly_promotion(
 
 
 def _run(name: str, cid: str, key: str) -> dg.RunRequest:
-    return dg.RunRequest(run_key=key, partition_key=name, tags={"dataset": name, "entry_cid": cid})
+    return dg.RunRequest(
+        run_key=key,
+        run_config=run_config(PromotionConfig(restore=False)),
+        partition_key=name,
+        tags={"dataset": name, "entry_cid": cid},
+    )
 
 
 def _next_names(index: "LocalIndex", cursor: str | None) -> tuple[list[str], str]:

@@ -19,6 +19,7 @@ class Asked:
         restore: Write again what was deleted on the network, or retracted. Without it such a dataset is left
             alone, and the ledger notes why.
         require_public: Refuse shards that a stranger cannot read.
+        run: Names the run: one that is tried again keeps its place in the order of what people say.
     """
 
     name: str | None = None
@@ -27,3 +28,4 @@ class Asked:
     take_over: bool = False
     restore: bool = True
     require_public: bool = False
+    run: str | None = None

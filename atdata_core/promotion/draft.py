@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,10 @@ from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
 from .copy import WORKERS, as_published, earlier_copies, names_of
+from .holds import admit
 from .inventory import Inventory
-from .values import Values, from_metadata, typed
+from .said import Sayings
+from .values import from_metadata
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
@@ -65,25 +66,6 @@ def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> P
     return Publication(did, published, cid)
 
 
-def said(
-    entry: IndexEntry,
-    publication: Publication,
-    explicit: Values,
-    ledger: Ledger,
-    published: Mapping[str, Any] | None = None,
-) -> Values:
-    """What people said of a publication: now, else before.
-
-    Where the ledger does not know a record that is ``published``, it was lost, and the record itself is the
-    best witness of what was said before.
-    """
-    scope = f"dataset:{entry.name}"
-    before = Values.from_json(ledger.get(scope, publication.said_fact) or {})
-    if published is not None and ledger.get(scope, publication.fact) is None:
-        before = before.over(typed(Values.from_json(published), from_metadata(entry.metadata)))
-    return explicit.over(before)
-
-
 def check_all(
     entry: IndexEntry,
     inventory: Inventory,
@@ -93,9 +75,12 @@ def check_all(
     data_store: Any = None,
     asked: Asked = Asked(),  # noqa: B008 - frozen
 ) -> None:
-    """Check schema, entry and label as they would be written; nothing has been, so nothing is half done.
+    """Check schema, entry and labels as they would be written; nothing has been, so nothing is half done.
+
+    Where all is well, what people say now is put behind what they said before.
 
     Raises:
+        HeldError: The dataset was retracted or deleted, and no person asked.
         DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is.
         StorageError: Its shards cannot be published from where they lie.
         PreflightError: The network would refuse a record; every problem is named.
@@ -103,9 +88,11 @@ def check_all(
             a copy should go.
     """
     publication = publication_of(entry, inventory.cid, did, asked.name)
+    admit(ledger, entry.name, did, asked)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
-    settled = said(entry, publication, asked.values, ledger).over(from_metadata(entry.metadata))
+    sayings = Sayings(entry, publication, ledger)
+    settled = asked.values.over(sayings.standing().values).over(from_metadata(entry.metadata))
     planned = planned_shards(inventory, data_store, ledger)
     record = entry_record(
         name=publication.name,
@@ -118,10 +105,14 @@ def check_all(
         created_at=timestamp(),
     )
     check(ENTRY, publication.rkey, record, did=did)
-    label = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=timestamp())
-    check(LABEL, publication.label_rkey, label, did=did)
+    for version in dict.fromkeys([None, asked.version]):
+        label = label_record(
+            name=publication.name, dataset_uri=publication.uri, version=version, created_at=timestamp()
+        )
+        check(LABEL, label_rkey(did, publication.name, version), label, did=did)
     if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
         _check_destination(data_store, planned)
+    sayings.say(asked.values, asked.run)
 
 
 def planned_shards(inventory: Inventory, data_store: Any, ledger: Ledger) -> list[ShardFacts]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..metadata import pack
+from .draft import Publication
+from .holds import held
 from .inventory import cid_of, read_schema
+from .said import Sayings
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
@@ -19,10 +22,11 @@ class Due:
     """What is to be done with a dataset, and why, in words for people.
 
     ``promote``: its current entry is not published by this account, or has changed since. ``published``:
-    nothing is to be done. ``waiting``: its schema is not in the index yet.
+    nothing is to be done. ``waiting``: its schema is not in the index yet. ``held``: only a person may promote
+    it again.
     """
 
-    state: Literal["promote", "published", "waiting"]
+    state: Literal["promote", "published", "waiting", "held"]
     reason: str
 
 
@@ -30,7 +34,7 @@ def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Du
     """Decide whether the current entry of a dataset is missing or changed on the network.
 
     What counts is the last promotion of the dataset, under whatever name: its account, its entry and the
-    metadata that was published with it.
+    metadata that was published with it, and what people said of it since.
 
     Args:
         entry: The current entry of its name.
@@ -41,8 +45,11 @@ def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Du
     Raises:
         ServiceError: The index or the ledger does not answer.
     """
+    hold = held(ledger, entry.name, did)
+    if hold is not None:
+        return Due("held", hold["reason"])
     last = ledger.get(f"dataset:{entry.name}", "record")
-    reason = _what_changed(entry, last, did)
+    reason = _what_changed(entry, last, did) or _what_was_said(entry, last, ledger)
     if reason is None:
         return Due("published", f"published as {last['uri']}" if last else "published")
     try:
@@ -57,11 +64,10 @@ def metadata_digest(entry: IndexEntry) -> str:
     return hashlib.sha256(pack(entry.metadata) if entry.metadata else b"").hexdigest()
 
 
-def _what_changed(entry: IndexEntry, last: dict[str, object] | None, did: str) -> str | None:
+def _what_changed(entry: IndexEntry, last: dict[str, Any] | None, did: str) -> str | None:
     if last is None:
         return "was never published"
     publication = last["publication"]
-    assert isinstance(publication, dict)
     if publication["did"] != did:
         return "was never published by this account"
     if publication["cid"] != cid_of(entry):
@@ -70,3 +76,11 @@ def _what_changed(entry: IndexEntry, last: dict[str, object] | None, did: str) -
     if last.get("metadata_sha256", metadata_digest(entry)) != metadata_digest(entry):
         return "has new metadata"
     return None
+
+
+def _what_was_said(entry: IndexEntry, last: dict[str, Any] | None, ledger: Ledger) -> str | None:
+    """Values of a run that was followed by a newer one, which then failed, are still to be published."""
+    if last is None:
+        return None
+    standing = Sayings(entry, Publication(**last["publication"]), ledger).standing()
+    return "has values that are not published yet" if standing.order > last.get("order", 0) else None

@@ -1,70 +1,152 @@
-"""The label of a name: it points at the entry that the index gives for that name."""
+"""The labels of a name: the one that follows the index, and those of versions, which stay."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY, LABEL
-from ..atmosphere.preflight import check
 from ..atmosphere.records import label_record
+from ..atmosphere.tid import label_rkey
 from ..errors import RecordChangedError
 from .inventory import cid_of
+from .ownrecord import ROUNDS, OwnRecord
+from .trail import Trail
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
     from ..protocols import AbstractIndex, IndexEntry
+    from .asked import Asked
     from .draft import Publication
-
-ROUNDS = 5
+    from .ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The label after a promotion; ``uri`` is None where none points at this publication."""
+    """The label after a promotion; ``uri`` is None where none points at this publication.
+
+    ``current`` is the CID of the entry that the index gives for the dataset.
+    """
 
     uri: str | None
     cid: str | None
     change: str
+    current: str
     note: str | None = None
 
 
-def point_label(
-    entry: IndexEntry,
-    publication: Publication,
-    index: AbstractIndex,
-    client: AtmosphereClient,
-    *,
-    expected: bool,
-) -> Label:
-    """Point the label of the published name at the current entry; read the index again afterwards.
+class NameLabel:
+    """The label of a published name: it points at the entry that the index gives for the dataset.
 
-    Promoting an old entry object never moves the label back: where the index has a newer entry for the
-    name, the label points at that one once it is published, and is left alone until then. ``expected``:
-    the name was published from here before, so its label is likely to be there.
+    Promoting an old entry object never moves it back: where the index has a newer entry, the label points at
+    that one once it is published, and is left alone until then.
     """
-    change = "unchanged"
-    for _ in range(ROUNDS):
-        current = replace(publication, cid=_current_cid(entry, index))
-        if current != publication and client.find_record(ENTRY, current.rkey) is None:
-            return Label(
-                None,
-                None,
-                change,
-                f"The index has a newer entry for {entry.name!r}: its promotion sets the label.",
+
+    def __init__(
+        self,
+        entry: IndexEntry,
+        publication: Publication,
+        index: AbstractIndex,
+        client: AtmosphereClient,
+        ledger: Ledger,
+        asked: Asked,
+    ) -> None:
+        self._entry = entry
+        self._publication = publication
+        self._index = index
+        self._client = client
+        self._trail = Trail(ledger, f"dataset:{entry.name}", f"label:{publication.did}:{publication.name}")
+        self._record = OwnRecord(client, LABEL, publication.label_rkey, self._trail, asked)
+        self._current = publication
+
+    def look(self) -> None:
+        """Refuse, before anything is written, what ``point`` could not set; raises as ``OwnRecord.look``."""
+        self._record.look(self._as_it_will_be)
+
+    def point(self) -> Label:
+        """Point the label at the current entry; read the index again afterwards.
+
+        Raises:
+            PreflightError, RecordGoneError, RecordChangedError: It was not written.
+        """
+        change = "unchanged"
+        for _ in range(ROUNDS):
+            written, did = self._record.bring(self._wanted)
+            if written is None or did is None:
+                return Label(
+                    None,
+                    None,
+                    change,
+                    self._current.cid,
+                    f"The index has a newer entry for {self._entry.name!r}: its promotion sets the label.",
+                )
+            change = did if change == "unchanged" else change
+            if _current_cid(self._entry, self._index) == self._current.cid:
+                if self._current == self._publication:
+                    return Label(written.uri, written.cid, change, self._current.cid)
+                note = f"The label of {self._publication.name!r} points at its newer entry."
+                return Label(None, None, change, self._current.cid, note)
+        raise RecordChangedError(
+            f"The index kept changing its entry for {self._entry.name!r} while its label was written. Run again.",
+            uri=self._record.uri,
+            fields=["datasetUri"],
+        )
+
+    def _wanted(self, existing: Record | None) -> dict[str, Any] | None:
+        self._current = replace(self._publication, cid=_current_cid(self._entry, self._index))
+        if self._current != self._publication and self._client.find_record(ENTRY, self._current.rkey) is None:
+            return None
+        return _record(self._current, None, existing, self._trail, self._client)
+
+    def _as_it_will_be(self, existing: Record | None) -> dict[str, Any] | None:
+        """The label once this publication's entry is written."""
+        if _current_cid(self._entry, self._index) != self._publication.cid:
+            return None
+        return _record(self._publication, None, existing, self._trail, self._client)
+
+
+class VersionLabel:
+    """A label of a name and a version. It stays with the entry that it was made for."""
+
+    def __init__(
+        self,
+        entry: IndexEntry,
+        publication: Publication,
+        version: str,
+        client: AtmosphereClient,
+        ledger: Ledger,
+        asked: Asked,
+    ) -> None:
+        rkey = label_rkey(publication.did, publication.name, version)
+        self._publication = publication
+        self._version = version
+        self._client = client
+        self._take_over = asked.take_over
+        self._trail = Trail(ledger, f"dataset:{entry.name}", f"version label:{rkey}")
+        self._record = OwnRecord(client, LABEL, rkey, self._trail, asked)
+
+    def look(self) -> None:
+        """Refuse, before anything is written, a version that stands for another entry."""
+        existing = self._record.look(self._wanted, surely=True)
+        if existing is not None:
+            self._wanted(existing)
+
+    def point(self) -> str:
+        """Make the label, or see that it is there; its at-uri. Raises as ``NameLabel.point``."""
+        written, _ = self._record.bring(self._wanted)
+        assert written is not None
+        return written.uri
+
+    def _wanted(self, existing: Record | None) -> dict[str, Any]:
+        elsewhere = existing.value.get("datasetUri") if existing else None
+        if elsewhere is not None and elsewhere != self._publication.uri and not self._take_over:
+            raise RecordChangedError(
+                f"Version {self._version!r} of {self._publication.name!r} is {elsewhere}, and versions stay. Give "
+                "this entry another version, or take that one over (take_over).",
+                uri=self._record.uri,
+                fields=["datasetUri"],
             )
-        written, did = _write(current, client, expected=expected)
-        change = did if change == "unchanged" else change
-        if _current_cid(entry, index) == current.cid:
-            if current == publication:
-                return Label(written.uri, written.cid, change)
-            return Label(None, None, change, f"The label of {publication.name!r} points at its newer entry.")
-    raise RecordChangedError(
-        f"The index kept changing its entry for {entry.name!r} while its label was written. Run again.",
-        uri=publication.uri,
-        fields=["datasetUri"],
-    )
+        return _record(self._publication, self._version, existing, self._trail, self._client)
 
 
 def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
@@ -75,20 +157,10 @@ def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
         return cid_of(entry)
 
 
-def _write(publication: Publication, client: AtmosphereClient, *, expected: bool) -> tuple[Record, str]:
-    record = label_record(name=publication.name, dataset_uri=publication.uri, version=None, created_at=client.now())
-    check(LABEL, publication.label_rkey, record, did=client.did)
-    # Where a label is expected, looking is one request; where none is, creating is.
-    existing = client.find_record(LABEL, publication.label_rkey) if expected else None
-    if existing is None:
-        try:
-            written, created = client.create_once(LABEL, publication.label_rkey, record)
-            return written, "created" if created else "unchanged"
-        except RecordChangedError:
-            existing = client.find_record(LABEL, publication.label_rkey)
-            if existing is None:
-                raise
-    if not differing_fields(existing.value, record):
-        return existing, "unchanged"
-    record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
-    return client.replace(LABEL, publication.label_rkey, record, swap=existing.cid), "updated"
+def _record(
+    publication: Publication, version: str | None, existing: Record | None, trail: Trail, client: AtmosphereClient
+) -> dict[str, Any]:
+    created = existing.value.get("createdAt") if existing else trail.created_at(client.now())
+    return label_record(
+        name=publication.name, dataset_uri=publication.uri, version=version, created_at=created or client.now()
+    )

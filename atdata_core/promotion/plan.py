@@ -14,9 +14,10 @@ from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
 from .copy import earlier_copies, names_of, still_there
-from .draft import check_all, planned_shards, publication_of, said
+from .draft import check_all, planned_shards, publication_of
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
+from .said import Sayings
 from .schema import find_schema
 from .values import Values, from_metadata
 
@@ -96,8 +97,10 @@ def plan_promotion(
     if existing is None:
         record_change = "create"
     else:
-        people_said = said(entry, publication, asked.values, ledger, existing.value)
-        settled = people_said.over(from_metadata(entry.metadata))
+        sayings = Sayings(entry, publication, ledger)
+        if ledger.get(f"dataset:{entry.name}", publication.fact) is None:
+            sayings.recover(existing.value)
+        settled = sayings.standing().values.over(from_metadata(entry.metadata))
         record = entry_record(
             name=publication.name,
             schema_uri=schema_uri,

@@ -6,23 +6,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.client import differing_fields
 from ..atmosphere.names import ENTRY
-from ..atmosphere.preflight import check
 from ..atmosphere.records import entry_record
-from ..errors import RecordChangedError
+from ..errors import RecordGoneError, RefusedError
 from .asked import Asked
-from .draft import Publication, publication_of, said
+from .attempts import succeeded
+from .draft import Publication, publication_of
 from .due import metadata_digest
+from .holds import admit, hold_gone
 from .inventory import cid_of
-from .label import point_label
-from .values import Values, from_metadata
+from .label import NameLabel, VersionLabel
+from .ownrecord import OwnRecord
+from .said import Sayings
+from .trail import Trail
+from .values import from_metadata
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
     from ..protocols import AbstractIndex, IndexEntry
     from .copy import CopiedShards
-    from .ledger import Ledger
+    from .ledger import Facts, Ledger
 
 CODE_VERSION = "1"
 
@@ -31,17 +34,20 @@ CODE_VERSION = "1"
 class PublishedRecord:
     """Where the entry record and its label lie.
 
-    ``change`` is what this call did to the entry record: ``created``, ``updated`` or ``unchanged``.
-    ``label_uri`` is None where the label stayed with another entry of the name; ``note`` says why.
+    ``change`` is what this call did to the entry record: ``created``, ``updated``, ``unchanged``, or
+    ``superseded``: somebody said other values later, and that run writes them. ``cid`` is None where the record
+    of a superseded run is not there yet. ``label_uri`` is None where the label stayed with another entry of the
+    name; ``note`` says why. ``version_label_uri`` is the label of the version that was asked for.
     """
 
     uri: str
-    cid: str
+    cid: str | None
     change: str
     label_uri: str | None = None
     label_cid: str | None = None
     label_change: str = "unchanged"
     note: str | None = None
+    version_label_uri: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object."""
@@ -63,86 +69,111 @@ def publish_record(
     *,
     asked: Asked = Asked(),  # noqa: B008 - frozen
 ) -> PublishedRecord:
-    """Write the entry record of a publication, or bring it up to date, or leave it; then its label.
+    """Write the entry record of a publication, or bring it up to date, or leave it; then its labels.
 
     Raises:
         PreflightError, StorageError, MetadataError, DatasetNameError: Nothing was written.
-        RecordChangedError: The record was edited elsewhere since it was last written from here.
+        HeldError: The dataset was retracted or deleted, and no person asked.
+        RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
+        RecordChangedError: A record was edited elsewhere since it was last written from here.
     """
-    values = asked.values
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
-    scope = f"dataset:{entry.name}"
+    admit(ledger, entry.name, publication.did, asked)
+    text = _Entry(entry, publication, copies, schema_uri, client, ledger, asked)
+    label = NameLabel(entry, publication, index, client, ledger, asked)
+    fixed = None
+    if asked.version is not None:
+        fixed = VersionLabel(entry, publication, asked.version, client, ledger, asked)
+    try:
+        text.record.look(text.wanted)
+        label.look()
+        if fixed is not None:
+            fixed.look()
+        written, change = text.record.bring(text.wanted)
+    except RefusedError as error:
+        text.take_back()
+        if isinstance(error, RecordGoneError):
+            hold_gone(ledger, entry.name, publication, error.uri)
+        raise
+    if written is None or change is None:
+        note = "Other values were said since; the run that was asked for them writes the record."
+        return PublishedRecord(publication.uri, written.cid if written else None, "superseded", note=note)
 
-    def build(people_said: Values, created_at: str, swap: str | None = None) -> dict[str, Any]:
-        settled = people_said.over(from_metadata(entry.metadata))
-        record = entry_record(
-            name=publication.name,
-            schema_uri=schema_uri,
-            shards=copies.shards,
-            description=settled.description,
-            tags=settled.tags,
-            license=settled.license,
-            metadata=entry.metadata,
-            created_at=created_at,
-        )
-        check(ENTRY, publication.rkey, record, did=publication.did, swap=swap)
-        return record
-
-    def create() -> tuple[Record, str]:
-        people_said = said(entry, publication, values, ledger)
-        record = build(people_said, client.now())
-        fact = f"created:{publication.fact}"
-        record["createdAt"] = ledger.put_first(scope, fact, {"at": record["createdAt"]})["at"]
-        _remember(scope, publication, people_said, ledger)
-        written, created = client.create_once(ENTRY, publication.rkey, record)
-        return written, "created" if created else "unchanged"
-
-    def bring_up_to_date(known: dict[str, Any] | None) -> tuple[Record, str]:
-        existing = client.find_record(ENTRY, publication.rkey)
-        if existing is None:
-            return create()
-        before = said(entry, publication, Values(), ledger, existing.value)
-        people_said = values.over(before)
-        record = build(people_said, existing.value.get("createdAt") or client.now(), existing.cid)
-        fields = differing_fields(record, existing.value)
-        if fields and known is not None and known["cid"] != existing.cid:
-            raise RecordChangedError(
-                f"{existing.uri} was edited elsewhere since it was published from here; it differs in "
-                f"{', '.join(fields)}. Undo that edit, or promote with the values it has now.",
-                uri=existing.uri,
-                fields=fields,
-            )
-        _remember(scope, publication, people_said, ledger)
-        if not fields:
-            return existing, "unchanged"
-        try:
-            return client.replace(ENTRY, publication.rkey, record, swap=existing.cid), "updated"
-        except RecordChangedError:
-            # What was refused was not said.
-            _remember(scope, publication, before, ledger)
-            raise
-
-    known = ledger.get(scope, publication.fact)
-    if known is not None:
-        written, change = bring_up_to_date(known)
-    else:
-        # Where no record is known, creating is one request, and tells of one that is there.
-        try:
-            written, change = create()
-        except RecordChangedError:
-            written, change = bring_up_to_date(None)
-
-    ledger.put(scope, publication.fact, {"uri": written.uri, "cid": written.cid})
-    named = f"label:{publication.did}:{publication.name}"
-    label = point_label(entry, publication, index, client, expected=ledger.get(scope, named) is not None)
-    if label.uri is not None:
-        ledger.put(scope, named, {"uri": label.uri})
-    result = PublishedRecord(written.uri, written.cid, change, label.uri, label.cid, label.change, label.note)
-    noted = {"publication": asdict(publication), "metadata_sha256": metadata_digest(entry)}
-    ledger.put(scope, "record", {**result.to_json(), **noted})
+    pointed = label.point()
+    version_label = None if fixed is None else fixed.point()
+    result = PublishedRecord(
+        written.uri, written.cid, change, pointed.uri, pointed.cid, pointed.change, pointed.note, version_label
+    )
+    noted = {
+        "publication": asdict(publication),
+        "metadata_sha256": metadata_digest(entry),
+        "order": text.order,
+    }
+    _keep(ledger, entry, pointed.current, {**result.to_json(), **noted})
+    ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
+    succeeded(ledger, entry.name)
     return result
 
 
-def _remember(scope: str, publication: Publication, people_said: Values, ledger: Ledger) -> None:
-    """Keep what was said, before the record is written: a run that takes over says the same."""
-    ledger.put(scope, publication.said_fact, people_said.to_json())
+class _Entry:
+    """The entry record as it shall be, with what people said of it so far."""
+
+    def __init__(
+        self,
+        entry: IndexEntry,
+        publication: Publication,
+        copies: CopiedShards,
+        schema_uri: str,
+        client: AtmosphereClient,
+        ledger: Ledger,
+        asked: Asked,
+    ) -> None:
+        self._entry = entry
+        self._publication = publication
+        self._copies = copies
+        self._schema_uri = schema_uri
+        self._client = client
+        self._trail = Trail(ledger, f"dataset:{entry.name}", publication.fact)
+        self._sayings = Sayings(entry, publication, ledger)
+        self._own_order = self._sayings.say(asked.values, asked.run)
+        self.order = 0
+        self.record = OwnRecord(client, ENTRY, publication.rkey, self._trail, asked)
+
+    def wanted(self, existing: Record | None) -> dict[str, Any] | None:
+        """The record that shall stand; None where somebody said other values since."""
+        if existing is not None and self._trail.last() is None:
+            self._sayings.recover(existing.value)
+        standing = self._sayings.standing()
+        if self._own_order is not None and standing.order > self._own_order:
+            return None
+        self.order = standing.order
+        settled = standing.values.over(from_metadata(self._entry.metadata))
+        created = existing.value.get("createdAt") if existing else self._trail.created_at(self._client.now())
+        return entry_record(
+            name=self._publication.name,
+            schema_uri=self._schema_uri,
+            shards=self._copies.shards,
+            description=settled.description,
+            tags=settled.tags,
+            license=settled.license,
+            metadata=self._entry.metadata,
+            created_at=created or self._client.now(),
+        )
+
+    def take_back(self) -> None:
+        """What was refused was not said."""
+        if self._own_order is not None:
+            self._sayings.take_back(self._own_order)
+
+
+def _keep(ledger: Ledger, entry: IndexEntry, current: str, result: Facts) -> None:
+    """Keep the result, unless that of a newer entry or of later values stands already."""
+
+    def change(last: Facts | None) -> Facts:
+        if last is None or last["publication"]["did"] != result["publication"]["did"]:
+            return result
+        of_newer_entry = last["publication"]["cid"] == current != result["publication"]["cid"]
+        of_later_values = last["publication"] == result["publication"] and last.get("order", 0) > result["order"]
+        return last if of_newer_entry or of_later_values else result
+
+    ledger.update(f"dataset:{entry.name}", "record", change)

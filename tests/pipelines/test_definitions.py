@@ -84,12 +84,12 @@ def test_sensor_and_schedule_are_off_until_a_person_turns_them_on(definitions):
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
-def test_the_launch_dialog_offers_name_description_tags_and_license(definitions):
+def test_the_launch_dialog_offers_everything_that_a_person_can_say(definitions):
     job = definitions.resolve_job_def("promote")
     offered = job.get_run_config_for_partition_key("any")
-    assert offered == {
-        "ops": {"atmosphere_record": {"config": {"name": None, "description": None, "tags": None, "license": None}}}
-    }
+    nothing = dict.fromkeys(["name", "description", "tags", "license", "version"])
+    said = {**nothing, "take_over": False, "restore": True, "require_public": False}
+    assert offered == {"ops": {"atmosphere_record": {"config": said}}}
     fields = job.get_node_named("atmosphere_record").definition.config_schema.config_type.fields
     assert all(fields[name].description for name in ("name", "description", "tags", "license"))
 

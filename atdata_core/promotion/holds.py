@@ -1,0 +1,52 @@
+"""Datasets that only a person may promote again: their records were retracted, or deleted by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import HeldError
+
+if TYPE_CHECKING:
+    from .asked import Asked
+    from .draft import Publication
+    from .ledger import Facts, Ledger
+
+HOLD = "hold"
+
+
+def held(ledger: Ledger, dataset: str, did: str) -> Facts | None:
+    """Why a dataset is held back for an account (``kind``, ``reason``, ``name``), or None."""
+    hold = ledger.get(f"dataset:{dataset}", HOLD)
+    return hold if hold is not None and hold.get("did") == did else None
+
+
+def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
+    """Let a promotion begin: one that a person asked for ends the hold.
+
+    Raises:
+        HeldError: The dataset is held back, and no person asked.
+    """
+    hold = held(ledger, dataset, did)
+    if hold is None:
+        return
+    if not asked.restore:
+        raise HeldError(
+            f"Dataset {dataset!r} is held back: {hold['reason']}. Promote it yourself to publish it again.",
+            name=dataset,
+            reason=hold["reason"],
+        )
+    ledger.remove(f"dataset:{dataset}", HOLD)
+
+
+def hold_gone(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:
+    """Note that a record was deleted elsewhere, so that sensor and schedules leave it."""
+    ledger.put(
+        f"dataset:{dataset}",
+        HOLD,
+        {
+            "kind": "gone",
+            "reason": f"{uri} was deleted elsewhere",
+            "did": publication.did,
+            "name": publication.name,
+        },
+    )

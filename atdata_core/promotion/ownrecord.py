@@ -1,0 +1,126 @@
+"""One record of the account: found, judged, written, and never over somebody's edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..atmosphere.client import differing_fields
+from ..atmosphere.preflight import check
+from ..errors import RecordChangedError, RecordGoneError
+
+if TYPE_CHECKING:
+    from ..atmosphere.client import AtmosphereClient, Record
+    from .asked import Asked
+    from .trail import Trail
+
+ROUNDS = 8
+"""How often a write begins again because a rival was quicker."""
+
+Wanted = Callable[["Record | None"], "dict[str, Any] | None"]
+"""From the record as it stands (None: there is none) to the one that shall stand; None: leave it."""
+
+
+class OwnRecord:
+    """A record under a key that comes from identity.
+
+    ``look`` reads it and refuses what may not be written over; ``bring`` makes it what is wanted. Where the
+    ledger knows no such record, creating it is one request, and tells of one that is there.
+    """
+
+    def __init__(self, client: AtmosphereClient, collection: str, rkey: str, trail: Trail, asked: Asked) -> None:
+        self._client = client
+        self._collection = collection
+        self._rkey = rkey
+        self._trail = trail
+        self._asked = asked
+        self._seen: Record | None = None
+        self._noted: str | None = None
+        self.uri = f"at://{client.did}/{collection}/{rkey}"
+
+    def look(self, wanted: Wanted, *, surely: bool = False) -> Record | None:
+        """Read the record, where it is expected or ``surely``; nothing is written.
+
+        Raises:
+            RecordGoneError: It was published and is there no more, and nobody asked to restore it.
+            RecordChangedError: It was edited elsewhere, and nobody asked to take it over.
+        """
+        known = self._trail.last()
+        if known is None and not surely:
+            return None
+        self._noted = known.get("cid") if known else None
+        self._seen = self._read()
+        if self._seen is not None and self._seen.cid != self._noted:
+            record = wanted(self._seen)
+            if record is not None:
+                self._differing(record, self._seen)
+        return self._seen
+
+    def bring(self, wanted: Wanted) -> tuple[Record | None, str | None]:
+        """Make the record what is wanted.
+
+        ``wanted`` is asked directly before each write, and again after a rival's.
+
+        Returns:
+            The record, and ``created``, ``updated`` or ``unchanged``; None where it is to be left alone.
+
+        Raises:
+            PreflightError, RecordGoneError, RecordChangedError: It was not written.
+        """
+        for _ in range(ROUNDS):
+            existing = self._seen
+            record = wanted(existing)
+            if record is None:
+                return existing, None
+            if existing is not None and not self._differing(record, existing):
+                self._note(existing)
+                return existing, "unchanged"
+            swap = existing.cid if existing else None
+            check(self._collection, self._rkey, record, did=self._client.did, swap=swap)
+            self._trail.intend(record)
+            try:
+                if swap is None:
+                    written, created = self._client.create_once(self._collection, self._rkey, record)
+                    change = "created" if created else "unchanged"
+                else:
+                    written = self._client.replace(self._collection, self._rkey, record, swap=swap)
+                    change = "updated"
+            except RecordChangedError:
+                self._seen = self._read()
+            else:
+                self._seen = written
+                self._note(written)
+                return written, change
+        raise RecordChangedError(
+            f"{self.uri} kept changing while it was written. See what else writes it, then run again.",
+            uri=self.uri,
+            fields=[],
+        )
+
+    def _read(self) -> Record | None:
+        found = self._client.find_record(self._collection, self._rkey)
+        if found is None and not self._asked.restore and self._trail.last() is not None:
+            raise RecordGoneError(
+                f"{self.uri} was published from here and is there no more. Promote the dataset yourself to publish "
+                "it again, or leave it.",
+                uri=self.uri,
+            )
+        return found
+
+    def _differing(self, record: dict[str, Any], existing: Record) -> list[str]:
+        """In which fields the record is not what is wanted; refuses those that somebody else wrote."""
+        fields = differing_fields(record, existing.value)
+        if fields and not self._asked.take_over and not self._trail.leads_to(existing.cid):
+            raise RecordChangedError(
+                f"{self.uri} was edited elsewhere since it was published from here; it differs in "
+                f"{', '.join(fields)}. Undo that edit, promote with the values it has now, or take it over "
+                "(take_over).",
+                uri=self.uri,
+                fields=fields,
+            )
+        return fields
+
+    def _note(self, record: Record) -> None:
+        if record.cid != self._noted:
+            self._trail.note(record)
+            self._noted = record.cid
