@@ -34,7 +34,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest
 
 faults: $(READY)
-	@$(BIN)/python -m pytest -m faults --reliability docs/reliability.md
+	@$(BIN)/python -m pytest -m "faults or measured" --reliability docs/reliability.md
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

@@ -10,7 +10,9 @@ import pytest
 
 from atdata_pipelines.sandbox import Sandbox
 from faulty.children import Children
-from faulty.lane import Lane
+from faulty.edge import Edge
+from faulty.lane import Lane, edge_around
+from faulty.valkey import Valkey
 from servers import PdsAddress
 
 
@@ -28,6 +30,13 @@ def children() -> Iterator[Children]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def edge(official_pds: PdsAddress, box: Sandbox, other_box: Sandbox) -> Iterator[Edge]:
+    """The edge of tests that need one lab only."""
+    with edge_around(official_pds, box.s3, other_box.s3, box.redis_url) as running:
+        yield running
+
+
 @pytest.fixture
 def new_lane(
     official_pds: PdsAddress,
@@ -35,21 +44,38 @@ def new_lane(
     other_box: Sandbox,
     new_redis_url: Callable[[], str],
     tmp_path: Path,
-) -> Iterator[Callable[[], Lane]]:
-    """Make a lab with an account of its own; copies go to the second S3 server."""
-    with ExitStack() as lanes:
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., Lane]]:
+    """Make a lab with an account and, unless one is given, an edge of its own; copies go to another S3."""
+    with ExitStack() as ends:
+        lanes: list[Lane] = []
 
-        def make() -> Lane:
-            folder = tmp_path / f"lane-{len(list(tmp_path.iterdir()))}"
+        def make(redis_url: str | None = None, *, edge: Edge | None = None) -> Lane:
+            database = redis_url or new_redis_url()
+            if edge is None:
+                edge = ends.enter_context(edge_around(official_pds, box.s3, other_box.s3, database))
+            folder = tmp_path / f"lane-{len(lanes)}"
             folder.mkdir()
-            lane = Lane(official_pds, box.s3, other_box.s3, new_redis_url(), folder)
-            lanes.callback(lane.close)
+            lane = Lane(edge, official_pds.url, box.s3, other_box.s3, database, folder)
+            ends.callback(lane.close)
+            lanes.append(lane)
+            monkeypatch.setenv("ATDATA_ALLOW_PRIVATE", ",".join(lane.edge.places for lane in lanes))
             return lane
 
         yield make
 
 
 @pytest.fixture
-def lane(new_lane: Callable[[], Lane]) -> Lane:
+def lane(new_lane: Callable[..., Lane], edge: Edge) -> Lane:
     """One lab with an account."""
-    return new_lane()
+    return new_lane(edge=edge)
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A Redis server of the test's own."""
+    folder = tmp_path / "valkey"
+    folder.mkdir()
+    server = Valkey(folder)
+    yield server
+    server.kill()

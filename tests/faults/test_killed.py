@@ -61,9 +61,8 @@ def state(lane: Lane):
     return lane.records(), lane.objects()
 
 
-def prepared(new_lane, children, shards=8):
-    """A lane with a dataset, what an undisturbed run publishes of it, and the calls that it makes."""
-    lane = new_lane()
+def prepared(lane, children, shards=8):
+    """The lane with a dataset, what an undisturbed run publishes of it, and the calls that it makes."""
     lane.insert(shards=shards)
     lane.keep()
     watching = KillAt(0, "never")
@@ -88,8 +87,8 @@ def point(children, lane, undisturbed, number, when):
     return None if outcome.signal is None else rule.calls[number - 1]
 
 
-def test_a_run_killed_while_it_copies_or_publishes_is_taken_up(new_lane, children):
-    lane, undisturbed, asked = prepared(new_lane, children, shards=3)
+def test_a_run_killed_while_it_copies_or_publishes_is_taken_up(lane, children):
+    _, undisturbed, asked = prepared(lane, children, shards=3)
     copies = [number for number, what in enumerate(asked, 1) if what.startswith("PUT /public")]
     writes = [number for number, what in enumerate(asked, 1) if what.endswith("putRecord")]
     assert [len(copies), len(writes)] == [3, 3]
@@ -99,7 +98,7 @@ def test_a_run_killed_while_it_copies_or_publishes_is_taken_up(new_lane, childre
 
 @pytest.mark.faults
 def test_a_run_killed_before_and_after_every_call_is_taken_up(new_lane, children, reliability):
-    lanes = [prepared(new_lane, children) for _ in range(LANES)]
+    lanes = [prepared(new_lane(), children) for _ in range(LANES)]
     numbers = iter(range(1, 10_000))
     ended = threading.Event()
     killed = []

@@ -46,6 +46,26 @@ class Rule:
         return None
 
 
+class Tally(Rule):
+    """Lets all pass, and remembers it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def asked(self, call: Call) -> Fault | Answer | None:
+        """Remember a call."""
+        self.calls.append(call)
+        return None
+
+    def at(self, service: str, method: str | None = None) -> list[Call]:
+        """The calls to a service, those of one method only where one is given."""
+        return [call for call in self.calls if call.service == service and method in (None, call.method)]
+
+    def sent(self, service: str) -> int:
+        """Bytes of the bodies that were put at a service."""
+        return sum(len(call.body) for call in self.at(service, "PUT"))
+
+
 class Edge:
     """Proxies on 127.0.0.1 for some services.
 

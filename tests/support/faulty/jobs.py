@@ -5,6 +5,7 @@ Everything is imported here, before the first fork, so that a child costs little
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +13,16 @@ from typing import Any
 import atproto  # noqa: F401
 import boto3  # noqa: F401
 import httpx  # noqa: F401
+from botocore.loaders import JSONFileLoader
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+
+# A client of boto3 reads its models from disk, which is most of what a child would do: once for all is enough.
+_load = functools.cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda self, file_path: _load(file_path)
+S3DataStore({"AWS_ACCESS_KEY_ID": "warm", "AWS_SECRET_ACCESS_KEY": "warm"}, bucket="warm").endpoint.client  # noqa: B018
 
 
 def promote(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -16,6 +18,7 @@ from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, Repo, S3DataStore
+from atdata_core.promote import promote_to_atmosphere
 from atdata_core.tar import ShardWriter
 from faulty.edge import Edge, Rule
 from faulty.samples import Reading
@@ -25,11 +28,27 @@ SAMPLES = 5
 """In each shard."""
 
 
+def edge_around(
+    pds: tuple[str, str], source: Mapping[str, str], destination: Mapping[str, str], redis_url: str
+) -> Edge:
+    """Proxies before a PDS, its PLC directory, two S3 servers and a Redis server."""
+    redis_server = urlsplit(redis_url)
+    services = {
+        "pds": pds[0].replace("localhost", "127.0.0.1"),
+        "plc": pds[1].replace("localhost", "127.0.0.1"),
+        "source": source["AWS_ENDPOINT"],
+        "destination": destination["AWS_ENDPOINT"],
+        "redis": f"redis://{redis_server.netloc}",
+    }
+    return Edge(services)
+
+
 class Lane:
     """A lab, and an account of its own. Tests look at the services directly, promotions go through ``edge``.
 
     Args:
-        pds: URLs of a PDS and of its PLC directory.
+        edge: Made by ``edge_around`` for the services that follow.
+        pds_url: URL of a PDS.
         source: Credentials of the S3 server where the lab's shards lie.
         destination: Credentials of the one that is published to.
         redis_url: An empty database.
@@ -38,29 +57,23 @@ class Lane:
 
     def __init__(
         self,
-        pds: tuple[str, str],
+        edge: Edge,
+        pds_url: str,
         source: Mapping[str, str],
         destination: Mapping[str, str],
         redis_url: str,
         folder: Path,
     ) -> None:
-        self.pds_url = pds[0]
-        services = {
-            "pds": pds[0].replace("localhost", "127.0.0.1"),
-            "plc": pds[1].replace("localhost", "127.0.0.1"),
-            "source": source["AWS_ENDPOINT"],
-            "destination": destination["AWS_ENDPOINT"],
-            "redis": redis_url,
-        }
-        self.edge = Edge(services)
+        self.edge = edge
+        self.pds_url = pds_url
         self.folder = folder
         self.handle, self.password = f"user-{secrets.token_hex(6)}.test", secrets.token_urlsafe(12)
         made = httpx.post(
-            f"{pds[0]}/xrpc/com.atproto.server.createAccount",
+            f"{pds_url}/xrpc/com.atproto.server.createAccount",
             json={"handle": self.handle, "password": self.password, "email": f"{self.handle}@example.com"},
         )
         self.did = made.raise_for_status().json()["did"]
-        self.client = AtmosphereClient(pds[0])
+        self.client = AtmosphereClient(pds_url)
         self.client.login(self.handle, self.password)
 
         self.source = S3Endpoint.from_credentials(source)
@@ -75,13 +88,14 @@ class Lane:
         }
         self.credentials = {**source, "AWS_ENDPOINT": self.edge.urls["source"]}
         self.redis = redis.Redis.from_url(redis_url)
+        self._database = urlsplit(redis_url).path
         self._kept: dict[bytes, bytes] = {}
 
     @property
     def environ(self) -> dict[str, str]:
         """The variables of a process that promotes."""
         return {
-            "ATDATA_REDIS_URL": self.edge.urls["redis"],
+            "ATDATA_REDIS_URL": self.edge.urls["redis"] + self._database,
             "ATDATA_S3_ENDPOINT": self.credentials["AWS_ENDPOINT"],
             "AWS_ACCESS_KEY_ID": self.credentials["AWS_ACCESS_KEY_ID"],
             "AWS_SECRET_ACCESS_KEY": self.credentials["AWS_SECRET_ACCESS_KEY"],
@@ -104,6 +118,25 @@ class Lane:
     def data_store(self) -> S3DataStore:
         """The store that is published to, through the edge."""
         return S3DataStore(**self.store)
+
+    @cached_property
+    def user(self) -> AtmosphereClient:
+        """A client that is logged in, and reaches the PDS through the edge."""
+        client = AtmosphereClient(self.edge.urls["pds"])
+        client.login(self.handle, self.password)
+        return client
+
+    @cached_property
+    def user_index(self) -> LocalIndex:
+        """The lab's index, reached through the edge."""
+        parts = urlsplit(self.edge.urls["redis"])
+        where = {"host": parts.hostname, "port": parts.port, "db": self._database.strip("/")}
+        return LocalIndex(**where, data_store=S3DataStore(self.credentials, bucket=self.lab_bucket))
+
+    def promote(self, entry: Any, *, copy: bool = False, **asked: Any) -> str:
+        """Promote in this process, through the edge; the at-uri."""
+        store = self.data_store() if copy else None
+        return promote_to_atmosphere(entry, self.user_index, self.user, data_store=store, **asked)
 
     def insert(self, name: str = "readings", *, shards: int = 8, start: int = 0, version: str = "1.0.0") -> Any:
         """Store a dataset in the lab; its entry."""
@@ -171,6 +204,8 @@ class Lane:
             self.redis.restore(key, 0, value)
 
     def close(self) -> None:
-        """Stop the proxies."""
-        self.edge.__exit__(None, None, None)
+        """Let all pass, and close connections."""
+        self.edge.rule = Rule()
+        if "user_index" in self.__dict__:
+            self.user_index.redis.close()
         self.redis.close()
