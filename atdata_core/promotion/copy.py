@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from ..access import open_shard
-from ..atmosphere.records import storage_of
-from ..dataset import Dataset
-from ..errors import ShardChangedError, ShardConflictError, StorageError
-from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from ..errors import ShardConflictError, ShardMissingError, StorageError
+from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver, ShardReader
 from ..reading import read_facts
-from ..schema import decode
-from ..urls import displayed, plain_path, refuse_credentials, scheme
-from .inventory import Inventory, Progress, cid_of
+from ..urls import displayed, refuse_credentials
+from .destination import FIRST_CLAIM, as_published, claim_of, destination_of, folder_of, names_of
+from .inventory import Inventory, Progress, cid_of, recall_inventory
+from .lease import POLL, Lease, Leases, Renewing, leases_of
+from .rewrite import rewrite, still_there
 from .sources import Sources
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
     from .ledger import Ledger
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 WORKERS = 8
 
-_objects: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_logger = logging.getLogger("atdata_core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,11 @@ class CopiedShards:
     ``proofs`` says of each how its bytes are known to lie there: ``server sha256``, ``etag md5`` or
     ``read back``; for shards that stay where they are, the look of the inventory. ``copied`` counts the
     shards that this call wrote and ``bytes_written`` their bytes. ``destination`` is None where URLs are
-    kept.
+    kept. ``claim`` is one digest of what the entry's own shards hold.
     """
 
     cid: str
+    claim: str
     destination: str | None
     shards: tuple[ShardFacts, ...]
     proofs: tuple[str, ...]
@@ -53,6 +53,7 @@ class CopiedShards:
         return {
             "code_version": CODE_VERSION,
             "cid": self.cid,
+            "claim": self.claim,
             "destination": self.destination,
             "shards": [shard.to_json() for shard in self.shards],
             "proofs": list(self.proofs),
@@ -65,6 +66,7 @@ class CopiedShards:
         """The inverse of ``to_json``."""
         return cls(
             data["cid"],
+            data["claim"],
             data["destination"],
             tuple(ShardFacts.from_json(shard) for shard in data["shards"]),
             tuple(data["proofs"]),
@@ -85,25 +87,43 @@ def copy_shards(
     """Bring the shards to where they will be published; without a store they stay.
 
     Copies are byte-identical and lie at ``promoted/{name}/{entry cid}/{tail}`` below the store's prefix.
-    What lies there already is not sent again. A store that only has ``write_shards`` gets that, and its
-    shards are read back.
+    What lies there already is not sent again, and what a rival is sending is waited for. A store that only has
+    ``write_shards`` gets that, and its shards are read back.
 
     Raises:
         ShardChangedError: The source's bytes are not those of the inventory.
         ShardConflictError: Something else lies at the destination; it is left alone.
         StorageError, SampleError: What a plain store wrote is not what the entry holds, or cannot be published.
     """
+    claim = claim_of(inventory.shards)
     if data_store is None:
-        result = CopiedShards(inventory.cid, None, inventory.shards, inventory.looks)
+        result = CopiedShards(inventory.cid, claim, None, inventory.shards, inventory.looks)
     else:
         claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
         sources = Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
         destination = destination_of(data_store)
+        ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
         earlier = earlier_copies(inventory, data_store, ledger)
         if isinstance(data_store, ShardCopier):
-            result = _copy(inventory, sources, data_store, destination, earlier, progress)
+            names = names_of(inventory, ledger)
+            copying = _Copying(sources, data_store, leases_of(index), destination)
+            copies = copying.all(inventory, names, earlier, progress)
+            result = CopiedShards(
+                inventory.cid,
+                claim,
+                destination,
+                tuple(copy.shard for copy in copies),
+                tuple(copy.proof for copy in copies),
+                copied=sum(1 for copy in copies if copy.written),
+                bytes_written=sum(copy.written for copy in copies),
+            )
         elif isinstance(data_store, AbstractDataStore):
-            result = _rewrite(inventory, sources, data_store, destination, earlier)
+            if earlier is not None and still_there(earlier.shards, data_store):
+                result = replace(earlier, copied=0, bytes_written=0)
+            else:
+                written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
+                proofs, size = ("read back",) * len(written), sum(shard.size for shard in written)
+                result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
         else:
             raise StorageError(
                 f"{type(data_store).__name__} cannot take shards: a data store has write_shards, read_url and "
@@ -116,7 +136,10 @@ def copy_shards(
 
 
 def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> CopiedShards | None:
-    """The copies that the ledger has for this entry, store and code; None where it has none."""
+    """The copies that the ledger has for this entry, store and code; None where it has none.
+
+    Nor where the inventory has found other bytes since.
+    """
     kept = ledger.get(f"dataset:{entry.name}", "copy")
     destination = None if data_store is None else destination_of(data_store)
     if (
@@ -126,123 +149,126 @@ def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> 
         or kept["code_version"] != CODE_VERSION
     ):
         return None
-    return CopiedShards.from_json(kept)
-
-
-def destination_of(store: Any) -> str:
-    """A name for where a store puts things.
-
-    The same in every process for stores of S3, and for others that have an attribute ``destination`` (a
-    string) or a ``repr`` of their own.
-    """
-    endpoint = getattr(store, "endpoint", None)
-    if endpoint is not None and hasattr(store, "bucket"):
-        place = f"{endpoint.endpoint_url or 'aws'}/{store.bucket}/{store.prefix}"
-        return f"{place} as {store.public_url}" if store.public_url else place
-    said = getattr(store, "destination", None)
-    kind = f"{type(store).__module__}.{type(store).__qualname__}"
-    if isinstance(said, str):
-        return f"{kind} {said}"
-    if type(store).__repr__ is object.__repr__:
-        # Another object of the class may write elsewhere, so copies are known again by this one alone.
-        return f"{kind} {_objects.setdefault(store, uuid4().hex)}"
-    # Hashed, because somebody's repr may hold a secret.
-    return f"{kind} {hashlib.sha256(repr(store).encode()).hexdigest()[:32]}"
-
-
-def tails(urls: Sequence[str]) -> list[str]:
-    """For each URL the shortest tail of its path that no other has: file names where they differ."""
-    parts = [url.split("?", 1)[0].rstrip("/").split("/") for url in urls]
-    lengths = [1] * len(urls)
-    while True:
-        found: dict[str, list[int]] = {}
-        for number, length in enumerate(lengths):
-            found.setdefault("/".join(parts[number][-length:]), []).append(number)
-        rivals = [number for numbers in found.values() if len(numbers) > 1 for number in numbers]
-        longer = [number for number in rivals if lengths[number] < len(parts[number])]
-        if not longer:
-            return ["/".join(parts[number][-length:]) for number, length in enumerate(lengths)]
-        for number in longer:
-            lengths[number] += 1
-
-
-def names_of(inventory: Inventory) -> list[str]:
-    """The names that the shards of an entry get in a store that copies."""
-    found = tails([shard.url for shard in inventory.shards])
-    return [plain_path(f"promoted/{inventory.name}/{inventory.cid}/{tail}") for tail in found]
-
-
-def as_published(shard: ShardFacts, url: str, store: Any) -> ShardFacts:
-    """A shard's facts at its new place."""
-    endpoint = getattr(store, "endpoint", None) if scheme(url) == "s3" else None
-    return replace(
-        shard,
-        url=url,
-        etag=None,
-        endpoint=getattr(endpoint, "endpoint_url", None),
-        region=getattr(endpoint, "region", None),
-    )
+    copies, inventory = CopiedShards.from_json(kept), recall_inventory(entry, ledger)
+    return None if inventory is not None and claim_of(inventory.shards) != copies.claim else copies
 
 
 def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
     """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
     kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination_of(data_store)}")
-    if kept is None or kept["code_version"] != CODE_VERSION:
+    if kept is None or kept["code_version"] != CODE_VERSION or kept["claim"] != claim_of(inventory.shards):
         return None
     return CopiedShards.from_json(kept)
 
 
-def _copy(
-    inventory: Inventory,
-    sources: Sources,
-    store: ShardCopier,
-    destination: str,
-    earlier: CopiedShards | None,
-    progress: Progress | None,
-) -> CopiedShards:
-    known = [shard.url for shard in earlier.shards] if earlier else [None] * len(inventory.shards)
+class _Copy(NamedTuple):
+    """A shard at its destination, how it is known to lie there, and the bytes that were sent for it."""
 
-    def one(shard: ShardFacts, name: str, earlier_url: str | None) -> tuple[ShardFacts, str, int]:
-        if isinstance(store, ShardProver):
-            for url in dict.fromkeys([earlier_url or store.shard_url(name), store.shard_url(name)]):
-                proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
-                if proof is not None:
-                    return as_published(shard, url, store), proof, 0
-        with sources.open_shard(shard.url) as stream:
-            url = store.put_shard(name, stream, size=shard.size, sha256=shard.sha256)
+    shard: ShardFacts
+    proof: str
+    written: int
+
+
+class _Copying:
+    """Brings shards to a store byte for byte, several at a time."""
+
+    def __init__(self, sources: Sources, store: ShardCopier, leases: Leases, destination: str) -> None:
+        self._sources = sources
+        self._store = store
+        self._leases = leases
+        self._destination = destination
+        self._stopped = threading.Event()
+        self._failure: BaseException | None = None
+
+    def all(
+        self, inventory: Inventory, names: list[str], earlier: CopiedShards | None, progress: Progress | None
+    ) -> list[_Copy]:
+        known: list[_Copy | None] = [None] * len(names)
+        if earlier is not None:
+            pairs = zip(earlier.shards, earlier.proofs, strict=True)
+            known = [_Copy(shard, proof, 0) for shard, proof in pairs]
+        done: list[_Copy] = []
+        with ThreadPoolExecutor(min(WORKERS, len(names)), "copy") as pool:
+            rows = zip(inventory.shards, names, known, strict=True)
+            pending = [pool.submit(self._one, *row) for row in rows]
+            try:
+                for number, future in enumerate(pending, 1):
+                    done.append(future.result())
+                    if progress:
+                        progress(number, len(pending))
+            except BaseException as error:
+                self._stop(error)
+                pool.shutdown(cancel_futures=True)
+                raise
+        return done
+
+    def _stop(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._stopped.set()
+
+    def _one(self, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy:
+        try:
+            return self._brought(shard, name, earlier)
+        except BaseException as error:
+            # Whoever waits for a rival need not wait any longer.
+            self._stop(error)
+            raise
+
+    def _brought(self, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy:
+        found = self._find(shard, name, earlier)
+        if found is not None:
+            return found
+        place, told = f"{self._destination} {name}", False
+        while (lease := self._leases.take(place)) is None:
+            if not told:
+                _logger.info("Another run copies %s: waiting for it.", name)
+                told = True
+            if self._stopped.wait(POLL) and self._failure is not None:
+                raise self._failure
+        try:
+            # A rival may have brought it since the first look.
+            return self._find(shard, name, None) or self._put(shard, name, lease)
+        finally:
+            lease.release()
+
+    def _find(self, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy | None:
+        """The shard where it lies already, under an earlier name or its own."""
+        if not isinstance(self._store, ShardProver):
+            return None
+        found = earlier and self._look(shard, earlier.shard.url, earlier)
+        return found or self._look(shard, self._store.shard_url(name), None)
+
+    def _look(self, shard: ShardFacts, url: str, earlier: _Copy | None) -> _Copy | None:
+        store, etag = self._store, None
+        assert isinstance(store, ShardProver)
+        if isinstance(store, ShardReader):
+            try:
+                stat = store.stat_shard(url)
+            except ShardMissingError as error:
+                if error.facts.get("key"):
+                    return None
+            else:
+                etag = stat.etag
+                if earlier and etag and (stat.size, etag) == (shard.size, earlier.shard.etag):
+                    return earlier._replace(shard=as_published(shard, url, store, etag))
+        proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
+        return None if proof is None else _Copy(as_published(shard, url, store, etag), proof, 0)
+
+    def _put(self, shard: ShardFacts, name: str, lease: Lease) -> _Copy:
+        with self._sources.open_shard(shard.url) as stream:
+            renewing = cast("BinaryIO", Renewing(stream, lease))
+            url = self._store.put_shard(name, renewing, size=shard.size, sha256=shard.sha256)
         refuse_credentials(url)
-        if isinstance(store, ShardProver):
-            proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
+        if isinstance(self._store, ShardProver):
+            found = self._look(shard, url, None)
         else:
-            proof = _read_back(shard, url, store)
-        if proof is None:
+            found = _Copy(as_published(shard, url, self._store), _read_back(shard, url, self._store), 0)
+        if found is None:
             raise StorageError(
                 f"{displayed(url)} was written but is not there. Look at the bucket's rules, then run again.",
                 urls=[url],
             )
-        return as_published(shard, url, store), proof, shard.size
-
-    done: list[tuple[ShardFacts, str, int]] = []
-    with ThreadPoolExecutor(min(WORKERS, len(inventory.shards)), "copy") as pool:
-        rows = zip(inventory.shards, names_of(inventory), known, strict=True)
-        pending = [pool.submit(one, *row) for row in rows]
-        try:
-            for number, future in enumerate(pending, 1):
-                done.append(future.result())
-                if progress:
-                    progress(number, len(pending))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    shards, proofs, written = zip(*done, strict=True)
-    return CopiedShards(
-        inventory.cid,
-        destination,
-        cast("tuple[ShardFacts, ...]", shards),
-        cast("tuple[str, ...]", proofs),
-        copied=sum(1 for size in written if size),
-        bytes_written=sum(cast("tuple[int, ...]", written)),
-    )
+        return found._replace(written=shard.size)
 
 
 def _read_back(shard: ShardFacts, url: str, store: Any) -> str:
@@ -257,74 +283,3 @@ def _read_back(shard: ShardFacts, url: str, store: Any) -> str:
             found=found.sha256,
         )
     return "read back"
-
-
-def _rewrite(
-    inventory: Inventory,
-    sources: Sources,
-    store: AbstractDataStore,
-    destination: str,
-    earlier: CopiedShards | None,
-) -> CopiedShards:
-    """A store that packs samples its own way: number and names are its own, digests are read back."""
-    if earlier is not None and still_there(earlier, store):
-        return replace(earlier, copied=0, bytes_written=0)
-    verified = _Verified(sources, {shard.url: shard for shard in inventory.shards})
-    sample_type = decode(inventory.schema)
-    dataset: Any = Dataset[sample_type]  # pyright: ignore[reportInvalidTypeArguments]
-    dataset = dataset([shard.url for shard in inventory.shards], data_store=verified)
-    prefix = f"promoted/{plain_path(inventory.name)}/{inventory.cid}"
-    written: list[ShardFacts] = []
-    for url in store.write_shards(dataset, prefix=prefix):
-        refuse_credentials(url)
-        with open_shard(url, store=store) as stream:
-            written.append(as_published(read_facts(url, stream, sample_type), url, store))
-    samples = sum(shard.samples or 0 for shard in written)
-    if not written or (inventory.samples is not None and samples != inventory.samples):
-        raise StorageError(
-            f"{type(store).__name__}.write_shards wrote {samples} samples in {len(written)} shards below {prefix}, "
-            f"but dataset {inventory.name!r} holds {inventory.samples}. Nothing was published. (ordered() gives a "
-            "process its part where RANK and WORLD_SIZE are set.)",
-            urls=[shard.url for shard in written],
-        )
-    storage_of(written)
-    return CopiedShards(
-        inventory.cid,
-        destination,
-        tuple(written),
-        ("read back",) * len(written),
-        copied=len(written),
-        bytes_written=sum(shard.size for shard in written),
-    )
-
-
-def still_there(copies: CopiedShards, store: AbstractDataStore) -> bool:
-    """Whether copies that a plain store made are still what they were."""
-    try:
-        for shard in copies.shards:
-            with open_shard(shard.url, store=store) as stream:
-                if read_facts(shard.url, stream).sha256 != shard.sha256:
-                    return False
-    except OSError:  # missing, forbidden, unreachable: all of ours that a look can raise are OSErrors
-        return False
-    return True
-
-
-class _Verified:
-    """Reads the entry's shards for ``write_shards`` and holds each to its digest."""
-
-    def __init__(self, sources: Sources, facts: Mapping[str, ShardFacts]) -> None:
-        self._sources = sources
-        self._facts = facts
-
-    def open_shard(self, url: str) -> Any:
-        with self._sources.open_shard(url) as stream:
-            found = read_facts(url, stream)
-        if found.sha256 != self._facts[url].sha256:
-            raise ShardChangedError(
-                f"{displayed(url)} changed while it was promoted. Nothing was published; run again.",
-                url=url,
-                expected=self._facts[url].sha256,
-                found=found.sha256,
-            )
-        return self._sources.open_shard(url)

@@ -14,7 +14,8 @@ from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
-from .copy import WORKERS, as_published, earlier_copies, names_of
+from .copy import WORKERS, earlier_copies
+from .destination import as_published, names_of
 from .holds import admit
 from .inventory import Inventory
 from .said import Sayings
@@ -122,7 +123,7 @@ def planned_shards(inventory: Inventory, data_store: Any, ledger: Ledger) -> lis
     """
     if data_store is None:
         return list(inventory.shards)
-    names = names_of(inventory)
+    names = names_of(inventory, ledger)
     if isinstance(data_store, ShardProver):
         pairs = zip(inventory.shards, names, strict=True)
         return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]

@@ -13,10 +13,12 @@ from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
-from .copy import earlier_copies, names_of, still_there
+from .copy import earlier_copies
+from .destination import names_of
 from .draft import check_all, planned_shards, publication_of
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
+from .rewrite import still_there
 from .said import Sayings
 from .schema import find_schema
 from .values import Values, from_metadata
@@ -133,13 +135,13 @@ def _copies(inventory: Inventory, store: Any, ledger: Ledger) -> tuple[tuple[Sha
     planned = planned_shards(inventory, store, ledger)
     if not isinstance(store, ShardProver):
         earlier = earlier_copies(inventory, store, ledger)
-        if earlier is not None and still_there(earlier, store):
+        if earlier is not None and still_there(earlier.shards, store):
             return (), []
         return tuple(planned), [
             f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "
             "its own, and are known once they are written."
         ]
-    rows = zip(planned, names_of(inventory), strict=True)
+    rows = zip(planned, names_of(inventory, ledger), strict=True)
     missing = [
         shard
         for shard, name in rows

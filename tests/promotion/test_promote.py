@@ -132,7 +132,7 @@ def test_copies_are_byte_identical_keep_their_names_and_are_made_once(lab, atmos
 
 
 def destination(store):
-    from atdata_core.promotion.copy import destination_of
+    from atdata_core.promotion.destination import destination_of
 
     return destination_of(store)
 
