@@ -39,17 +39,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from .masking import masked, masked_data
+
 
 class AtdataError(Exception):
-    """The root. ``message`` is for people, ``facts`` for programs (also readable as attributes)."""
+    """The root. ``message`` is for people, ``facts`` for programs (also readable as attributes).
+
+    Neither holds a secret: passwords, tokens, keys and signatures are masked.
+    """
 
     transient: ClassVar[bool] = False
     """Whether the same call can succeed later without anybody mending anything."""
 
     def __init__(self, message: str, **facts: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.facts = facts
+        self.message = masked(message)
+        super().__init__(self.message)
+        self.facts: dict[str, Any] = masked_data(facts)
 
     def __getattr__(self, name: str) -> Any:
         facts = self.__dict__.get("facts", {})

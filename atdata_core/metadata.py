@@ -6,12 +6,13 @@ that are no strings, nesting. (Tuples come back as lists, msgpack has one kind o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import msgpack
 
 from .errors import MetadataError
+from .masking import holds_secret
 
 MAX_BYTES = 100_000
 """Packed bytes that the published lexicon of an entry leaves for metadata."""
@@ -57,6 +58,43 @@ def unpack(packed: bytes) -> Any:
         return _msgpack.unpackb(packed, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise MetadataError(f"metadata of {len(packed):,} bytes is no msgpack: {error}") from error
+
+
+def refuse_secrets(published: Mapping[str, Any]) -> None:
+    """Raise where something that is to be published holds a password, token, key or signed URL.
+
+    Args:
+        published: What will be in a record, by the name that the error shall give it.
+
+    Raises:
+        MetadataError: naming the value's place, never the value.
+    """
+    for name, value in published.items():
+        for path in _secret_places(value, name):
+            raise MetadataError(
+                f"{path} holds what looks like a password, token, key or signed URL, and the record would show it "
+                "to everybody. Take it out, or name a plain URL instead, and try again.",
+                path=path,
+            )
+
+
+def _secret_places(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for position, (key, item) in enumerate(cast("dict[Any, Any]", value).items()):
+            hidden = isinstance(key, str | bytes) and _is_secret(key)
+            below = f"{path}[the key number {position}]" if hidden else f"{path}[{str(key)[:40]!r}]"
+            if hidden:
+                yield below
+            yield from _secret_places(item, below)
+    elif isinstance(value, list | tuple):
+        for position, item in enumerate(cast("list[Any]", value)):
+            yield from _secret_places(item, f"{path}[{position}]")
+    elif isinstance(value, str | bytes) and _is_secret(value):
+        yield path
+
+
+def _is_secret(value: str | bytes) -> bool:
+    return holds_secret(value.decode("latin-1") if isinstance(value, bytes) else value)
 
 
 def _problems(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:

@@ -10,10 +10,11 @@ from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from .errors import StorageError
+from .masking import masked_url, url_secrets
 
 MAX_SHARDS = 1_000_000
 """A pattern may stand for so many shards; an entry record has room for some 6,000."""
@@ -25,10 +26,6 @@ _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?(\d{1,9}))?", re.ASCII)
 _ALPHABET = string.ascii_uppercase + string.ascii_lowercase
 _PATTERN = re.compile(r"[{}\\]|::")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SECRET = re.compile(
-    "sig|token|secret|credential|password|passwd|auth|accesskey|api_?key|key-pair|^key$|googleaccessid"
-)
-"""In the name of a query parameter: those of presigned URLs of S3, Google, Azure and CloudFront among them."""
 
 Scheme = Literal["s3", "http", "https", "file"]
 
@@ -127,8 +124,7 @@ def refuse_credentials(url: str) -> None:
     Raises:
         StorageError: The message shows the URL without the secret.
     """
-    userinfo, query = _user_and_query(url)
-    if userinfo or any(_SECRET.search(name.lower()) for name, _ in _parameters(query)):
+    if any(url_secrets(url)):
         raise StorageError(
             f"{displayed(url)} carries a credential. Use the plain URL, and give the key to a data store or "
             "the environment instead.",
@@ -138,13 +134,7 @@ def refuse_credentials(url: str) -> None:
 
 def displayed(url: str) -> str:
     """The URL for people and logs: without user, password, key and signature."""
-    userinfo, query = _user_and_query(url)
-    if userinfo:
-        url = url.replace(f"//{userinfo}@", "//***@", 1)
-    for name, parameter in _parameters(query):
-        if _SECRET.search(name.lower()):
-            url = url.replace(parameter, f"{name}=***")
-    return url
+    return masked_url(url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,19 +243,3 @@ def _unbalanced(pattern: str) -> StorageError:
         f"The braces of {displayed(pattern)!r} are unbalanced. Close each, or write \\{{ for a literal one.",
         urls=[displayed(pattern)],
     )
-
-
-def _user_and_query(url: str) -> tuple[str, str]:
-    """The parts of a URL where secrets are; both empty for a path."""
-    found = _SCHEME.match(url)
-    if not found:
-        return "", ""
-    rest, _, query = url[found.end() :].partition("?")
-    userinfo, at, _ = re.split(r"[/#\\]", rest, maxsplit=1)[0].rpartition("@")
-    return (userinfo if at else ""), query
-
-
-def _parameters(query: str) -> list[tuple[str, str]]:
-    """Name, and whole parameter, of those that have a value."""
-    parts = [part for part in re.split("[&;#?]", query) if "=" in part]
-    return [(unquote(part.partition("=")[0]), part) for part in parts]

@@ -18,6 +18,7 @@ from .assets import PromotionConfig
 from .jobs import promote, run_config
 from .partitions import PARTITIONS, add_keys, datasets, why_no_key
 from .resources import AtprotoResource, RedisResource
+from .retries import said_without_secrets
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalIndex
@@ -102,6 +103,7 @@ def look(names: Iterable[str], index: "LocalIndex", did: str) -> Findings:
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Promotes what is new in the index, also what other programs wrote there.",
 )
+@said_without_secrets()
 def new_datasets(
     context: dg.SensorEvaluationContext, redis: RedisResource, atproto: AtprotoResource
 ) -> dg.SensorResult:
@@ -131,6 +133,7 @@ def new_datasets(
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="Promotes what is missing on the network or has changed since.",
 )
+@said_without_secrets()
 def nightly_promotion(
     context: dg.ScheduleEvaluationContext, redis: RedisResource, atproto: AtprotoResource
 ) -> list[dg.RunRequest] | dg.SkipReason:

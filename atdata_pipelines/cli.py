@@ -1,8 +1,13 @@
 """The ``atdata-pipelines`` command."""
 
+import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 
 import click
+
+from atdata_core.masking import masked
 
 from .commands.promote import promote
 from .commands.retract import retract
@@ -20,6 +25,12 @@ def main() -> None:
     from dotenv import load_dotenv
 
     load_dotenv(Path.cwd() / ".env")
+    sys.excepthook = _say_masked
+
+
+def _say_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What nobody expected is told as Python does it, without anything secret."""
+    click.echo(masked("".join(traceback.format_exception(kind, error, trace))), nl=False, err=True)
 
 
 for command in (promote, retract, sandbox):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from atdata_core.errors import AtdataError, SampleError
+from atdata_core.masking import masked
 from atdata_core.promotion.sources import Sources
 from atdata_core.samples import sample_fields
 from atdata_core.schema import decode
@@ -97,7 +98,7 @@ def escaped(text: str) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(escaped(_short(cell)) for cell in cells) + " |"
+    return "| " + " | ".join(escaped(_short(masked(cell))) for cell in cells) + " |"
 
 
 def _short(text: str) -> str:

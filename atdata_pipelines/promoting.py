@@ -11,6 +11,7 @@ import click
 import dagster as dg
 
 from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.metadata import refuse_secrets
 from atdata_core.names import near
 
 from .assets import RECORD, STAGES, PromotionConfig
@@ -31,6 +32,8 @@ def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool 
         AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
     """
     job = promotion_definitions().resolve_job_def(JOB)
+    # Dagster keeps what a run is told.
+    refuse_secrets(said)
     config = run_config(PromotionConfig(**said))
     if not verbose:
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}

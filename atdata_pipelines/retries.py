@@ -5,6 +5,7 @@ time that the service asks for where it asks for one. What cannot pass fails at 
 the run instead of a stack trace.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from atdata_core.errors import AtdataError
-from atdata_core.urls import displayed
+from atdata_core.masking import masked
 
 MAX_RETRIES = 3
 LONGEST_WAIT = 15 * 60
@@ -43,12 +44,44 @@ def dagster_failures() -> Iterator[None]:
         # A retry policy takes this, too, for something that passes, and goes on with a run that was stopped.
         raise dg.Failure("The run was stopped.", allow_retries=False) from stop
     except Exception as error:
+        # Dagster keeps the whole chain of causes, with what each of them says.
+        cause = without_secrets(error)
         wait = error.facts.get("retry_after") if isinstance(error, AtdataError) else None
         if not can_pass(error) or (wait or 0) > LONGEST_WAIT:
-            raise failure_of(error) from error
+            raise failure_of(error) from cause
         if wait:
-            raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=float(wait)) from error
-        raise
+            raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=float(wait)) from cause
+        if cause is error:
+            raise
+        raise cause from cause.__cause__
+
+
+@contextmanager
+def said_without_secrets() -> Iterator[None]:
+    """An error that leaves is kept by Dagster: it leaves without anything secret."""
+    try:
+        yield
+    except Exception as error:
+        safe = without_secrets(error)
+        if safe is error:
+            raise
+        raise safe from safe.__cause__
+
+
+class MaskedError(Exception):
+    """Stands for an error whose text held a secret, and says the rest of it."""
+
+
+def without_secrets(error: BaseException) -> BaseException:
+    """The error, or a stand-in where it or one of its causes says something that nobody may keep."""
+    text = "".join(traceback.format_exception_only(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = None if before is None else without_secrets(before)
+    if masked(text) == text and cause is before:
+        return error
+    safe = MaskedError(masked(text).strip()).with_traceback(error.__traceback__)
+    safe.__cause__ = cause
+    return safe
 
 
 def can_pass(error: Exception) -> bool:
@@ -65,15 +98,13 @@ def failure_of(error: Exception) -> dg.Failure:
         description = error.message
     else:
         facts = {}
-        description = f"{type(error).__name__}: {error}"
+        description = masked(f"{type(error).__name__}: {error}")
     return dg.Failure(description, metadata={"error_class": type(error).__name__, **facts}, allow_retries=False)
 
 
 def _shown(fact: object) -> Any:
-    """A fact as metadata: plain values, URLs without anything secret; None for the rest."""
-    if isinstance(fact, str):
-        return displayed(fact) if "://" in fact and not fact.startswith("at://") else fact
-    if isinstance(fact, bool | int | float):
+    """A fact as metadata: plain values; None for the rest."""
+    if isinstance(fact, str | bool | int | float):
         return fact
     if isinstance(fact, list | tuple):
         return ", ".join(str(shown) for item in fact if (shown := _shown(item)) is not None)

@@ -75,6 +75,14 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The passwords of one test mask nothing in what another one reads."""
+    from atdata_core import masking
+
+    monkeypatch.setattr(masking, "_kept", set())
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of specifications and golden data beside the repository."""

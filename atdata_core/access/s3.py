@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from ..errors import CredentialsError, ServiceRefusedError
+from ..masking import keep_secret
 from ..patience import ATTEMPTS
 from ..protocols import ShardStat
 from .resumed import Opened, ResumedBody, changed_while_read
@@ -32,6 +33,9 @@ POOL = 64
 """Connections a client keeps: more than the threads that copy at a time."""
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_ISSUED = 16
+"""Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
+
 _REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # Where boto3 finds credentials by itself when no keys are spelled out.
@@ -56,6 +60,12 @@ class S3Endpoint:
     attempts: int = ATTEMPTS
     timeout: float | None = None
     verify: bool | None = None
+
+    def __post_init__(self) -> None:
+        keep_secret(self.secret_key)
+        keep_secret(self.session_token)
+        if self.access_key and len(self.access_key) >= _ISSUED:
+            keep_secret(self.access_key)
 
     @classmethod
     def from_credentials(cls, credentials: Mapping[str, Any] | str | os.PathLike[str]) -> S3Endpoint:

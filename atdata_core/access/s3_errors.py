@@ -57,9 +57,10 @@ def translated(endpoint: Endpoint, bucket: str, key: str | None) -> Generator[No
     except AtdataError:
         raise
     except ClientError as error:
-        raise _of_response(endpoint, error.response, bucket, key) from error
+        # `from None`: what the service said may repeat key and signature.
+        raise _of_response(endpoint, error.response, bucket, key) from None
     except (BotoCoreError, ValueError, OSError) as error:
-        raise _of_client(endpoint, error, bucket, key) from error
+        raise _of_client(endpoint, error, bucket, key) from None
 
 
 def _of_response(endpoint: Endpoint, response: Mapping[str, Any], bucket: str, key: str | None) -> AtdataError:

@@ -10,6 +10,7 @@ from atdata_core.atmosphere.failures import of_reply, of_transport
 from atdata_core.atmosphere.replies import encode_json
 from atdata_core.atmosphere.sharing import SessionFile, Tokens
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
+from atdata_core.masking import keep_secret
 from atdata_core.patience import http_hooks, patiently
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Account:
                 handle=handle,
                 service=self._base_url,
             )
+        keep_secret(password)
         if not shared:
             self._atproto, self._file = self._logged_in(handle, password), None
             return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
     from atdata_core.dataset import Dataset
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("atdata_core")
 _T = TypeVar("_T")
 
 

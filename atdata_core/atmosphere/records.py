@@ -12,6 +12,7 @@ from atdata_core.atmosphere.metadata import pack_metadata, to_field, unpack_meta
 from atdata_core.atmosphere.names import ENTRY, JSON_SCHEMA_FORMAT, LABEL, SCHEMA
 from atdata_core.atmosphere.reading import AtmosphereIndexEntry, read_entry_record, read_schema_record
 from atdata_core.atmosphere.storage import PublishedShard, storage_of
+from atdata_core.metadata import refuse_secrets
 from atdata_core.protocols import ShardFacts
 from atdata_core.schema import to_json_schema
 
@@ -53,7 +54,9 @@ def schema_record(local_schema: dict[str, Any], *, created_at: str) -> dict[str,
 
     Raises:
         SchemaError: The schema cannot be expressed.
+        MetadataError: Its description would publish a secret.
     """
+    refuse_secrets({"the description of the schema": local_schema.get("description")})
     content = to_json_schema(local_schema)
     versions = _array_formats(content)
     record: dict[str, Any] = {
@@ -103,7 +106,7 @@ def entry_record(
     Raises:
         NoDataUrlsError: No shards.
         StorageError: The shards do not lie in one place that others can reach.
-        MetadataError: The metadata cannot be packed, or is too large.
+        MetadataError: The metadata cannot be packed, is too large, or something would publish a secret.
     """
     record: dict[str, Any] = {
         "$type": ENTRY,
@@ -121,6 +124,8 @@ def entry_record(
         record["license"] = license
     if metadata is not None:
         record["metadata"] = to_field(metadata)
+    said = {"name": name, "description": description, "tags": tags, "license": license}
+    refuse_secrets({**said, "metadata": metadata})
     return record
 
 

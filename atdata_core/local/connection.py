@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RefusedError, ServiceRefusedError, ServiceUnavailableError
+from ..masking import keep_secret
 
 VARIABLE = "ATDATA_REDIS_URL"
 
@@ -29,6 +30,7 @@ def connect(redis: Any = None, **kwargs: Any) -> Any:
     """
     if redis is None:
         redis = _make(kwargs)
+    keep_secret(redis.connection_pool.connection_kwargs.get("password"))
     if redis.connection_pool.connection_kwargs.get("decode_responses"):
         raise RefusedError(
             "This Redis client decodes its answers (decode_responses=True), but an index keeps msgpack. "
@@ -106,6 +108,7 @@ def from_url(url: str, *, source: str = VARIABLE, **kwargs: Any) -> Any:
     # What redis-py reads from the URL takes the place of what it was given.
     options = client.connection_pool.connection_kwargs
     options.update({name: value for name, value in kwargs.items() if name in options})
+    keep_secret(options.get("password"))
     return client
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from ..atmosphere.records import timestamp
 from ..local.connection import reaching
+from ..masking import holds_secret, masked_data
 
 Facts = dict[str, Any]
 Change = Callable[[Facts | None], Facts | None]
@@ -142,13 +143,13 @@ class RedisLedger:
     def put(self, scope: str, fact: str, value: Facts) -> None:
         """Keep a fact; the last one stands."""
         with reaching(self._redis):
-            self._redis.hset(self._key(scope), fact, json.dumps(stamped(value)))
+            self._redis.hset(self._key(scope), fact, _encoded(stamped(value)))
 
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
         first = stamped(value)
         with reaching(self._redis):
-            kept = self._redis.hsetnx(self._key(scope), fact, json.dumps(first))
+            kept = self._redis.hsetnx(self._key(scope), fact, _encoded(first))
         return first if kept else self.get(scope, fact) or first
 
     def update(self, scope: str, fact: str, change: Change) -> Facts | None:
@@ -158,7 +159,7 @@ class RedisLedger:
                 raw = self._redis.hget(self._key(scope), fact)
             wanted = change(None if raw is None else json.loads(raw))
             written = None if wanted is None else stamped(wanted)
-            text = "" if written is None else json.dumps(written)
+            text = "" if written is None else _encoded(written)
             with reaching(self._redis):
                 if self._redis.eval(_SWAP, 1, self._key(scope), fact, raw or b"", text):
                     return written
@@ -173,6 +174,12 @@ class RedisLedger:
         with reaching(self._redis):
             keys = list(self._redis.scan_iter(match=f"{_PREFIX}{kind}:*", count=1000))
         return sorted({key.decode().removeprefix(_PREFIX) for key in keys})
+
+
+def _encoded(value: Facts) -> str:
+    """A fact as JSON; what an error may have brought into it that is secret is masked."""
+    text = json.dumps(value)
+    return json.dumps(masked_data(value, sure=True)) if holds_secret(text) else text
 
 
 class DryLedger(MemoryLedger):

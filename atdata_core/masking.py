@@ -1,0 +1,173 @@
+"""Secrets never leave: text for people, logs and stores, without passwords, tokens, keys and signatures.
+
+What a secret is, is known in two ways: by its shape (a JWT, a signed URL, an ``Authorization``), and by its
+value (the passwords and keys that this process was given).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import quote, unquote
+
+MASK = "***"
+
+_VARIABLES = (
+    "ATDATA_APP_PASSWORD",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "ATDATA_PUBLISH_SECRET_ACCESS_KEY",
+)
+_URL_VARIABLE = "ATDATA_REDIS_URL"
+_LEAST = 4
+"""Characters below which a secret hides nothing, and masking it would leave little of any text."""
+_WORD = 6
+"""Characters below which a secret is looked for as a whole word only: it may be a part of any other."""
+_EVERYBODYS = frozenset({"password", "secret", "admin", "minioadmin", "test", "testing"})
+"""Stand-ins that hide nothing: to mask them would make messages unreadable, and tell which word it was."""
+_SURE = 12
+"""Characters from which on nobody writes a secret by accident."""
+
+_PARAMETER = re.compile(
+    r"(?<![a-z])(sig|auth)(?![a-z])|^key$|key-pair|token(?![a-z])|signature|secret|credential|passw(or)?d|"
+    r"passphrase|authorization|access_?key|api[_-]?key|googleaccessid"
+)
+"""In the name of a query parameter: those of presigned URLs of S3, Google, Azure and CloudFront among them."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# Bounded at both ends where a long run of letters could be tried again from each of them.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}://[^\s'\"<>]+")
+
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    # JSON Web Token: sessions of a PDS.
+    (re.compile(r"eyJ[\w-]{5,500}+\.[\w-]++\.[\w-]*+", re.ASCII), MASK),
+    (re.compile(r"\b(bearer|basic|dpop)(\s+)(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}", re.ASCII | re.I), rf"\1\2{MASK}"),
+    # The header of AWS, and a query without its URL.
+    (
+        re.compile(
+            r"\b((?:x-amz-|x-goog-)?(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|sig)"
+            r"=[^\s&,;'\"<>]{8,}",
+            re.ASCII | re.I,
+        ),
+        rf"\1={MASK}",
+    ),
+    # What S3 repeats when a signature does not match.
+    (
+        re.compile(r"<(\w{0,40}(?:Signature|StringToSign|CanonicalRequest|AccessKeyId|Token)\w{0,40})>[^<]+", re.A),
+        rf"<\1>{MASK}",
+    ),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", re.ASCII), MASK),
+    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*"), MASK),
+)
+
+_kept: set[str] = set()
+
+
+def keep_secret(value: object) -> None:
+    """From now on mask this value in everything that this process says."""
+    if isinstance(value, str) and value:
+        _kept.add(value)
+
+
+def masked(text: str, *, sure: bool = False) -> str:
+    """The text without secrets.
+
+    Args:
+        text: For people, logs or a store.
+        sure: Leave alone what is only the same as a short secret: for text that is data, such as a bucket's
+            name.
+    """
+    for secret in _known(sure):
+        if len(secret) < _WORD:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
+        else:
+            text = text.replace(secret, MASK)
+    if "://" in text:
+        text = _URL.sub(lambda found: masked_url(found[0]), text)
+    for shape, instead in _SHAPES:
+        text = shape.sub(instead, text)
+    return text
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something in the text should not be published."""
+    return masked(text, sure=True) != text
+
+
+def masked_data(value: Any, *, sure: bool = False) -> Any:
+    """A value of lists, dicts and tuples with all its texts masked; anything else in it stays."""
+    if isinstance(value, str):
+        return masked(value, sure=sure)
+    if isinstance(value, list):
+        return [masked_data(item, sure=sure) for item in cast("list[Any]", value)]
+    if type(value) is tuple:
+        return tuple(masked_data(item, sure=sure) for item in cast("tuple[Any, ...]", value))
+    if isinstance(value, Mapping):
+        return {key: masked_data(item, sure=sure) for key, item in cast("Mapping[Any, Any]", value).items()}
+    return value
+
+
+def masked_url(url: str) -> str:
+    """The URL without user, password, key and signature."""
+    for secret, instead in dict(url_secrets(url)).items():
+        url = url.replace(secret, instead)
+    return url
+
+
+def url_secrets(url: str) -> Iterator[tuple[str, str]]:
+    """The parts of a URL that are secret, and what to show instead; none for a path."""
+    found = _SCHEME.match(url)
+    if not found:
+        return
+    rest, _, query = url[found.end() :].partition("?")
+    userinfo, at, _ = re.split(r"[/#\\]", rest, maxsplit=1)[0].rpartition("@")
+    # "git" is everybody's name where code is fetched.
+    if at and userinfo != "git":
+        yield f"//{userinfo}@", f"//{MASK}@"
+    for parameter in re.split("[&;#?]", query):
+        name, equals, value = parameter.partition("=")
+        if equals and value != MASK and _PARAMETER.search(unquote(name).lower()):
+            yield parameter, f"{unquote(name)}={MASK}"
+
+
+def _known(sure: bool) -> list[str]:
+    """The secrets of this process as they may stand in a text, the longest first."""
+    values = {value for name in _VARIABLES if (value := os.environ.get(name, "").strip())} | _kept
+    password = _password_of(os.environ.get(_URL_VARIABLE, ""))
+    if password:
+        values.add(password)
+    least = _SURE if sure else _LEAST
+    looked_for = {value for value in values if len(value) >= least} - _EVERYBODYS
+    return sorted({form for value in looked_for for form in _forms(value)}, key=len, reverse=True)
+
+
+@lru_cache(maxsize=256)
+def _forms(secret: str) -> frozenset[str]:
+    return frozenset({secret, quote(secret, safe=""), json.dumps(secret)[1:-1], unquote(secret)})
+
+
+@lru_cache(maxsize=16)
+def _password_of(url: str) -> str | None:
+    userinfo, at, _ = url.partition("://")[2].rpartition("@")
+    return userinfo.partition(":")[2] or None if at else None
+
+
+class _Masking(logging.Filter):
+    """Takes secrets out of what is logged, before any handler sees it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = masked(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = masked(logging.Formatter().formatException(record.exc_info))
+            record.exc_info = None
+        return True
+
+
+# httpx logs the URL of each request, and shards may be read through presigned ones.
+for _name in ("atdata_core", "httpx"):
+    logging.getLogger(_name).addFilter(_Masking())
