@@ -12,6 +12,7 @@ from atdata_core.masking import masked
 from .commands.promote import promote
 from .commands.retract import retract
 from .commands.sandbox import sandbox
+from .commands.status import status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -33,5 +34,5 @@ def _say_masked(kind: type[BaseException], error: BaseException, trace: Tracebac
     click.echo(masked("".join(traceback.format_exception(kind, error, trace))), nl=False, err=True)
 
 
-for command in (promote, retract, sandbox):
+for command in (promote, retract, sandbox, status):
     main.add_command(command)

@@ -1,0 +1,111 @@
+"""``atdata-pipelines status``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from atdata_core.errors import AtdataError
+
+from . import surroundings
+
+if TYPE_CHECKING:
+    from atdata_core.promotion.status import Status
+
+WIDTH = 100
+NAME = 32
+WAYS_OUT = {
+    "promote": "atdata-pipelines promote {name}",
+    "held": "atdata-pipelines promote {name} publishes it again",
+    "failed": "mend that, then: atdata-pipelines promote {name}",
+    "waiting": "publish the schema: index.publish_schema(SampleType, version=...)",
+}
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(name: str | None, as_json: bool) -> None:
+    """Say how far the dataset NAME is, or all of them: what is published, what waits, and why.
+
+    Asks Redis alone, so it says what was last known of the network; verify and reconcile look there.
+    """
+    from atdata_core.promotion.status import STAGES, all_statuses, status_of
+
+    with surroundings.said():
+        index, ledger, did = surroundings.index(), surroundings.ledger(), _account()
+        if name is not None:
+            found = status_of(name, index, ledger, did)
+            click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_details(found)))
+            return
+        every = list(all_statuses(index, ledger, did))
+    if as_json:
+        click.echo(json.dumps([found.to_json() for found in every], indent=2))
+    elif every:
+        click.echo("\n".join(_table(every, list(STAGES))))
+    else:
+        click.echo("The index has no datasets.")
+
+
+def _account() -> str | None:
+    """DID of the account, as far as it can be found; what the ledger has is told without it."""
+    from ..resources import AtprotoResource
+
+    try:
+        return AtprotoResource().did()
+    except AtdataError as error:
+        click.echo(f"What is to be promoted is not known: {error.message}", err=True)
+        return None
+
+
+def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
+    every = list(every)
+    name = min(NAME, max(4, *(len(found.name) for found in every)))
+    state = max(5, *(len(found.state) for found in every))
+    yield f"{'NAME':{name}}  {'STATE':{state}}  STAGE  {'WHEN (UTC)':16}  RECORD, OR WHY NOT"
+    for found in every:
+        stage = f"{stages.index(found.stage) + 1}/{len(stages)}" if found.stage else "-"
+        what = found.uri.rpartition("/")[2] if found.state == "published" and found.uri else found.reason
+        row = f"{_cut(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
+        yield row + _cut(" ".join(what.split()), WIDTH - len(row))
+
+
+def _details(found: Status) -> Iterable[str]:
+    yield f"{found.name}: {found.state}"
+    yield f"  {found.reason}"
+    if found.state in WAYS_OUT:
+        yield f"  {WAYS_OUT[found.state].format(name=found.name)}"
+    rows = [("record", found.uri or "none")]
+    if found.shards is not None:
+        samples = "" if found.samples is None else f", {found.samples:,} samples"
+        rows.append(("shards", f"{found.shards:,}, {found.size or 0:,} bytes{samples}"))
+    for step in found.steps:
+        earlier = "" if step.current else "  (of an earlier entry)"
+        rows.append((step.stage, f"{_time(step.at)}  {step.result}{earlier}"))
+    if found.missing:
+        rows.append(("missing", ", ".join(found.missing)))
+    rows += [
+        (f"said {field}", json.dumps(value, ensure_ascii=False)) for field, value in (found.values or {}).items()
+    ]
+    rows += [("label", uri) for uri in found.labels]
+    rows += [("also", f"{uri}  {name}") for name, _, uri in found.records if uri != found.uri]
+    if found.failure is not None:
+        again = ", may pass" if found.failure.get("transient") else ""
+        when = f"{_time(found.failure.get('at'))}, {found.attempts} in a row{again}"
+        rows.append(("failed", f"{when}: {found.failure['stage']}: {' '.join(found.failure['reason'].split())}"))
+    if found.hold is not None:
+        rows.append(("held since", f"{_time(found.hold.get('at'))}  {found.hold['reason']}"))
+    width = max(len(title) for title, _ in rows)
+    for title, text in rows:
+        yield f"  {title:{width}}  {text}"
+
+
+def _time(at: str | None) -> str:
+    return at[:16].replace("T", " ") if at else "-"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,0 +1,63 @@
+"""``atdata-pipelines status``, for one dataset and for all."""
+
+import json
+
+
+def test_one_line_a_dataset_in_a_hundred_columns(lab, command):
+    lab.insert("pictures")
+    lab.insert("a-dataset-with-a-name-that-is-longer-than-a-column-has-room-for")
+    lab.insert("early")
+    uri = command("promote", "pictures").stdout.split()[-1]
+    result = command("status")
+    assert result.exit_code == 0, result.output
+    head, *rows = result.stdout.splitlines()
+    assert head.split()[:3] == ["NAME", "STATE", "STAGE"]
+    assert [row.split()[1] for row in rows] == ["promote", "promote", "published"]
+    assert rows[-1].split()[2] == "4/4"
+    assert rows[-1].endswith(uri.rpartition("/")[2])
+    assert rows[1].endswith("was never published")
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert len({row.index(row.split()[1]) for row in rows}) == 1
+
+
+def test_one_dataset_is_told_in_full(lab, command):
+    lab.insert("pictures")
+    uri = command("promote", "pictures", "--license", "MIT").stdout.split()[-1]
+    other = command("promote", "pictures", "--name", "renamed").stdout.split()[-1]
+    command("promote", "pictures")
+    text = command("status", "pictures").stdout
+    assert text.startswith("pictures: published\n")
+    for said in (f"record             {uri}", 'said license       "MIT"', "2, ", "6 samples", f"{other}  renamed"):
+        assert said in text
+    found = json.loads(command("status", "pictures", "--json").stdout)
+    assert (found["uri"], found["state"], found["stage"]) == (uri, "published", "atmosphere_record")
+    assert [each["name"] for each in json.loads(command("status", "--json").stdout)] == ["pictures"]
+
+
+def test_the_ledger_is_told_where_the_account_cannot_be_found(lab, command, monkeypatch):
+    lab.insert("pictures")
+    uri = command("promote", "pictures").stdout.split()[-1]
+    monkeypatch.delenv("ATDATA_HANDLE")
+    result = command("status", "pictures")
+    assert result.exit_code == 0
+    assert uri in result.stdout
+    assert "ATDATA_HANDLE is not set" in result.stderr
+
+
+def test_an_empty_index_and_a_misspelt_name_are_said(lab, command):
+    assert command("status").stdout == "The index has no datasets.\n"
+    lab.insert("pictures")
+    result = command("status", "pictoures")
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert line.endswith("Near it: pictures.")
+
+
+def test_a_retracted_dataset_says_how_it_is_published_again(lab, command):
+    lab.insert("pictures")
+    command("promote", "pictures")
+    command("retract", "pictures", "--yes")
+    text = command("status", "pictures").stdout
+    assert text.startswith("pictures: held\n")
+    assert "atdata-pipelines promote pictures publishes it again" in text
+    assert "held since" in text

@@ -1,0 +1,94 @@
+"""The status of a dataset says how far it is and why it waits, from the ledger alone."""
+
+import pytest
+
+from atdata_core.errors import EntryNotFoundError
+from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.inventory import take_inventory
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.retract import plan_retraction, retract
+from atdata_core.promotion.status import STAGES, all_statuses, status_of
+
+
+@pytest.fixture
+def status(lab, atmosphere):
+    def of(name, did=None):
+        before = atmosphere.requests.total
+        found = status_of(name, lab.index, ledger_of(lab.index), did or atmosphere.client.did)
+        assert atmosphere.requests.total == before
+        return found
+
+    return of
+
+
+def test_a_published_dataset_tells_its_record_stages_and_values(lab, atmosphere, status):
+    entry = lab.insert("points")
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, tags=["a"], license="MIT")
+    found = status("points")
+    assert (found.state, found.uri, found.stage, found.missing) == ("published", uri, "atmosphere_record", ())
+    assert {step.stage for step in found.steps} <= set(STAGES)
+    assert all(step.current and step.at for step in found.steps)
+    assert (found.shards, found.samples) == (3, 15)
+    assert found.size == sum(claim.size for claim in lab.index.shard_claims(entry.cid).values())
+    assert found.values == {"tags": ["a"], "license": "MIT"}
+    assert found.records == (("points", entry.cid, uri),)
+    assert found.labels == (atmosphere.records("science.alt.dataset.label")[0].uri,)
+
+
+def test_a_new_entry_is_to_be_promoted_and_the_stages_of_the_old_one_do_not_count(lab, atmosphere, status):
+    promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
+    new = lab.insert("points", start=50)
+    found = status("points")
+    assert (found.state, found.reason, found.stage) == ("promote", "has a new entry", None)
+    assert not any(step.current for step in found.steps)
+    take_inventory(new, lab.index, ledger_of(lab.index))
+    found = status("points")
+    assert found.stage == "local_dataset"
+    assert "atmosphere_record" in found.missing
+    assert "local_dataset" not in found.missing
+
+
+def test_what_waits_for_its_schema_says_which(lab, status):
+    entry = lab.insert("points", schema=False)
+    found = status("points")
+    assert (found.state, found.reason) == ("waiting", f"waits for its schema {entry.schema_ref}")
+    assert found.missing == tuple(STAGES)
+
+
+def test_a_retracted_dataset_is_held_with_its_reason(lab, atmosphere, status):
+    promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
+    ledger = ledger_of(lab.index)
+    retract(plan_retraction("points", atmosphere.client, ledger=ledger), atmosphere.client, ledger)
+    found = status("points")
+    assert (found.state, found.uri, found.records, found.labels) == ("held", None, (), ())
+    assert "retracted" in found.reason
+    assert found.hold is not None
+
+
+def test_a_dataset_that_left_the_index_is_known_by_the_ledger(lab, atmosphere, status):
+    uri = promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
+    for key in (*lab.index.redis.scan_iter("LocalDatasetEntry:*"), *lab.index.redis.scan_iter("atdata:dataset*")):
+        lab.index.redis.delete(key)
+    found = status("points")
+    assert (found.state, found.uri) == ("removed", uri)
+
+
+def test_without_an_account_the_ledger_is_told_all_the_same(lab, atmosphere):
+    uri = promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
+    lab.insert("more")
+    found = {each.name: each for each in all_statuses(lab.index, ledger_of(lab.index), None)}
+    assert list(found) == ["more", "points"]
+    assert (found["points"].state, found["points"].uri) == ("published", uri)
+    assert found["more"].state == "unknown"
+
+
+def test_another_account_has_not_published_it(lab, atmosphere, status):
+    promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
+    found = status("points", "did:plc:somebodyelse")
+    assert (found.state, found.uri, found.records) == ("promote", None, ())
+
+
+def test_a_misspelt_name_is_told_what_is_near(lab, status):
+    lab.insert("points")
+    with pytest.raises(EntryNotFoundError, match="Near it: points"):
+        status("pionts")
