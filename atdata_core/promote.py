@@ -15,7 +15,7 @@ from .promotion.inventory import take_inventory
 from .promotion.ledger import ledger_of
 from .promotion.plan import Plan, plan_promotion
 from .promotion.publish import publish_record
-from .promotion.schema import publish_schema
+from .promotion.schema import publish_schema_of
 from .promotion.values import Values
 from .protocols import ShardCopier
 
@@ -90,7 +90,7 @@ def promote_to_atmosphere(
             under_way.stage = "copied_shards"
             copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
             under_way.stage = "published_schema"
-        schema = publish_schema(inventory.schema, client, ledger)
+        schema = publish_schema_of(inventory, client, ledger)
         if copies is None:
             under_way.stage = "copied_shards"
             copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)

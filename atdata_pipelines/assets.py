@@ -174,7 +174,7 @@ def published_schema(
             data_store=subject.store,
             asked=_asked(context),
         )
-        published = schema.publish_schema(found.schema, client, subject.ledger)
+        published = schema.publish_schema_of(found, client, subject.ledger)
         context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
     return _result(
         found.cid,

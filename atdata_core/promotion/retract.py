@@ -282,13 +282,13 @@ def _copies_to_go(
 ) -> tuple[list[Copy], list[str]]:
     if not isinstance(store, ShardRemover):
         if not candidates:
-            return [], ["The shards: they are no copies of ours."]
+            return [], ["The shards: they are no copies, but lie where the lab keeps them."]
         what = "no data store is configured" if store is None else f"{type(store).__name__} cannot remove shards"
         return [], [f"{_count(len(candidates), 'copy', 'copies')}: {what}."]
     notes: list[str] = []
     ours = [copy for copy in candidates if is_copy(copy, store)]
     if len(ours) < len(candidates) or not candidates:
-        notes.append("Shards that do not lie where this data store puts copies.")
+        notes.append("Shards that do not lie where this data store keeps copies.")
     using = uses(client, ledger, index, without=going)
     free: list[Copy] = []
     users: dict[str, int] = {}

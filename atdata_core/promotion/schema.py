@@ -10,6 +10,7 @@ from ..atmosphere import schemas
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
+    from .inventory import Inventory
     from .ledger import Ledger
 
 CODE_VERSION = "1"
@@ -46,6 +47,13 @@ def publish_schema(schema: dict[str, Any], client: AtmosphereClient, ledger: Led
     """
     record, created = schemas.publish_schema(schema, client, _Listed(ledger, client.did))
     return PublishedSchema(record.uri, record.cid, created)
+
+
+def publish_schema_of(inventory: Inventory, client: AtmosphereClient, ledger: Ledger) -> PublishedSchema:
+    """As ``publish_schema``, for a dataset; the ledger keeps the result."""
+    result = publish_schema(inventory.schema, client, ledger)
+    ledger.put(f"dataset:{inventory.name}", "schema", {**result.to_json(), "entry_cid": inventory.cid})
+    return result
 
 
 def find_schema(schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger) -> Record | None:

@@ -55,7 +55,7 @@ class Status:
         samples: Samples of all shards, where they are known.
         values: What people said, by field.
         records: At-uris of all its entry records, by published name and entry CID.
-        labels: At-uris of its labels.
+        labels: At-uris of its labels, by published name; "" for one that stands for a version.
         hold: Why only a person may promote it: ``kind``, ``reason``, ``name``, ``at``.
         failure: What went wrong last: ``stage``, ``reason``, ``transient``, ``attempts``, ``at``.
     """
@@ -72,7 +72,7 @@ class Status:
     samples: int | None = None
     values: Mapping[str, Any] | None = None
     records: tuple[tuple[str, str, str], ...] = ()
-    labels: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
     hold: Mapping[str, Any] | None = None
     failure: Mapping[str, Any] | None = None
 
@@ -160,9 +160,7 @@ def _status(name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: L
         samples=sum(count or 0 for count in counts) if counts and None not in counts else None,
         values=Values.from_json(facts.get(publication.said_fact, {})).to_json() if publication else None,
         records=tuple(_records(facts, did)),
-        labels=tuple(
-            sorted(fact["uri"] for key, fact in facts.items() if key.startswith(("label:", "version label:")))
-        ),
+        labels=tuple(_labels(facts, did)),
         hold=hold,
         failure=failure,
     )
@@ -198,8 +196,14 @@ def _steps(facts: Mapping[str, Facts], last: Facts | None, cid: str | None) -> I
         fact = last if name == "record" else facts.get(name)
         if fact is None:
             continue
-        of = fact["publication"]["cid"] if name == "record" else fact["cid"]
-        yield Step(stage, fact.get("at"), _result(name, fact), of == cid)
+        yield Step(stage, fact.get("at"), _result(name, fact), _entry_cid(name, fact) == cid)
+
+
+def _entry_cid(name: str, fact: Facts) -> str:
+    """The entry that a stage's result was made for."""
+    if name == "record":
+        return fact["publication"]["cid"]
+    return fact["entry_cid" if name == "schema" else "cid"]
 
 
 def _result(name: str, fact: Facts) -> str:
@@ -221,3 +225,11 @@ def _records(facts: Mapping[str, Facts], did: str | None) -> Iterator[tuple[str,
         if did is not None and key.startswith(start):
             name, _, cid = key.removeprefix(start).rpartition(":")
             yield name, cid, facts[key]["uri"]
+
+
+def _labels(facts: Mapping[str, Facts], did: str | None) -> Iterator[tuple[str, str]]:
+    """Published name and at-uri of each label of the account; no name for those of versions."""
+    for key in sorted(facts):
+        uri = facts[key].get("uri", "")
+        if did is not None and key.startswith(("label:", "version label:")) and uri.startswith(f"at://{did}/"):
+            yield key.removeprefix(f"label:{did}:") if key.startswith("label:") else "", uri

@@ -75,7 +75,8 @@ def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
 
 def _details(found: Status) -> Iterable[str]:
     yield f"{found.name}: {found.state}"
-    yield f"  {found.reason}"
+    if found.state != "published":
+        yield f"  {found.reason}"
     if found.state in WAYS_OUT:
         yield f"  {WAYS_OUT[found.state].format(name=found.name)}"
     rows = [("record", found.uri or "none")]
@@ -90,7 +91,7 @@ def _details(found: Status) -> Iterable[str]:
     rows += [
         (f"said {field}", json.dumps(value, ensure_ascii=False)) for field, value in (found.values or {}).items()
     ]
-    rows += [("label", uri) for uri in found.labels]
+    rows += [("label", f"{uri}  {name or 'of a version'}") for name, uri in found.labels]
     rows += [("also", f"{uri}  {name}") for name, _, uri in found.records if uri != found.uri]
     if found.failure is not None:
         again = ", may pass" if found.failure.get("transient") else ""

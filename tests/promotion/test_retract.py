@@ -9,9 +9,10 @@ import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY, LABEL
 from atdata_core.atmosphere.records import label_record
-from atdata_core.errors import RecordChangedError, RecordNotFoundError, ServiceError, StorageError
+from atdata_core.errors import HeldError, RecordChangedError, RecordNotFoundError, ServiceError, StorageError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.due import due
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.retract import plan_retraction, retract
 
@@ -71,6 +72,17 @@ def test_what_a_person_promotes_again_has_the_same_keys_and_first_time(lab, atmo
     assert atmosphere.counts == [1, 1, 1]
 
 
+def test_what_was_retracted_is_left_to_a_person(lab, atmosphere, publish, take_back):
+    entry = lab.insert("points")
+    publish(entry)
+    take_back("points")
+    found = due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did)
+    assert found.state == "held"
+    with pytest.raises(HeldError, match="retracted"):
+        publish(entry, restore=False)
+    assert atmosphere.counts == [1, 0, 0]
+
+
 def test_a_name_that_is_not_published_is_refused_with_what_is_near(lab, atmosphere, publish, take_back):
     publish(lab.insert("points"))
     with pytest.raises(RecordNotFoundError, match="Near it: points"):
@@ -102,6 +114,18 @@ def test_other_names_stay_and_so_does_what_they_point_at(lab, atmosphere, publis
     assert [record.uri for record in atmosphere.records(ENTRY)] == [other]
     assert [record.value["name"] for record in atmosphere.records(LABEL)] == ["dots"]
     assert ledger_of(lab.index).get(f"dataset:{entry.name}", f"record:{atmosphere.client.did}:dots:{entry.cid}")
+
+
+def test_retracting_another_name_does_not_hold_a_dataset_that_is_published_under_its_own(lab, publish, take_back):
+    entry = lab.insert("points")
+    publish(entry)
+    publish(entry, name="dots")
+    plan, _ = take_back("dots")
+    assert not plan.holds
+    assert ledger_of(lab.index).get("dataset:points", "hold") is None
+    plan, _ = take_back("points")
+    assert plan.holds
+    assert ledger_of(lab.index).get("dataset:points", "hold") is not None
 
 
 def test_without_a_ledger_and_a_label_the_newest_entry_is_the_current_one(lab, atmosphere, publish, take_back):

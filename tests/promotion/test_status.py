@@ -2,7 +2,9 @@
 
 import pytest
 
-from atdata_core.errors import EntryNotFoundError
+import atdata_core as atdata
+from atdata_core.atmosphere.names import LABEL
+from atdata_core.errors import EntryNotFoundError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
@@ -26,13 +28,13 @@ def test_a_published_dataset_tells_its_record_stages_and_values(lab, atmosphere,
     uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, tags=["a"], license="MIT")
     found = status("points")
     assert (found.state, found.uri, found.stage, found.missing) == ("published", uri, "atmosphere_record", ())
-    assert {step.stage for step in found.steps} <= set(STAGES)
+    assert [step.stage for step in found.steps] == list(STAGES)
     assert all(step.current and step.at for step in found.steps)
     assert (found.shards, found.samples) == (3, 15)
     assert found.size == sum(claim.size for claim in lab.index.shard_claims(entry.cid).values())
     assert found.values == {"tags": ["a"], "license": "MIT"}
     assert found.records == (("points", entry.cid, uri),)
-    assert found.labels == (atmosphere.records("science.alt.dataset.label")[0].uri,)
+    assert found.labels == (("points", atmosphere.records(LABEL)[0].uri),)
 
 
 def test_a_new_entry_is_to_be_promoted_and_the_stages_of_the_old_one_do_not_count(lab, atmosphere, status):
@@ -53,6 +55,25 @@ def test_what_waits_for_its_schema_says_which(lab, status):
     found = status("points")
     assert (found.state, found.reason) == ("waiting", f"waits for its schema {entry.schema_ref}")
     assert found.missing == tuple(STAGES)
+
+
+def test_a_failed_attempt_is_told_until_one_succeeds(lab, atmosphere, status, point_type):
+    url = f"s3://{lab.bucket}/later.tar"
+    entry = lab.index.add_entry(atdata.Dataset[point_type](url), name="points")
+    lab.index.publish_schema(point_type)
+    for _ in range(2):
+        with pytest.raises(ShardMissingError):
+            promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    found = status("points")
+    assert (found.state, found.attempts, found.stage) == ("failed", 2, None)
+    assert "later.tar" in found.reason
+    source = next(iter(lab.index.shard_claims(lab.insert("source").cid))).removeprefix(f"s3://{lab.bucket}/")
+    lab.repo.data_store.endpoint.client.copy_object(
+        Bucket=lab.bucket, Key="later.tar", CopySource={"Bucket": lab.bucket, "Key": source}
+    )
+    promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    found = status("points")
+    assert (found.state, found.attempts, found.failure) == ("published", 0, None)
 
 
 def test_a_retracted_dataset_is_held_with_its_reason(lab, atmosphere, status):
