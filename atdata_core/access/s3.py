@@ -224,8 +224,8 @@ class S3Endpoint:
         return base64.b64decode(claimed).hex()
 
     def _attributes(self, bucket: str, key: str) -> dict[str, Any]:
-        """What GetObjectAttributes says of the checksum; nothing where the service has no such call."""
-        from botocore.exceptions import ClientError
+        """What GetObjectAttributes says of the checksum; nothing where the service has no such call, or fails."""
+        from botocore.exceptions import BotoCoreError, ClientError
 
         if (os.getpid(), self) in _without_attributes:
             return {}
@@ -234,9 +234,12 @@ class S3Endpoint:
             answer = _client(self, attempts=1).get_object_attributes(
                 Bucket=bucket, Key=key, ObjectAttributes=["Checksum"]
             )
-        except ClientError:
-            _without_attributes.add((os.getpid(), self))
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (429, 503):
+                _without_attributes.add((os.getpid(), self))
             return {}
+        except BotoCoreError:
+            return {}  # not worth another attempt: what it would say can be found by reading
         return answer.get("Checksum", {})
 
 

@@ -19,6 +19,7 @@ from atdata_core.errors import (
     RecordNotFoundError,
     ServiceRefusedError,
 )
+from atdata_core.patience import ATTEMPTS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -229,19 +230,20 @@ class AtmosphereClient:
             RecordChangedError: Another record is there; ``fields`` names what differs.
             NotLoggedInError: Nobody is logged in.
         """
-        try:
-            return self._put(collection, rkey, record, swap=None)
-        except ServiceRefusedError as error:
-            if error.error != "InvalidSwap":
-                raise
-        existing = self._own_record(collection, rkey)
-        if existing is None:
-            # Deleted between the two requests.
-            return self._put(collection, rkey, record, swap=None)
-        fields = differing_fields(existing.value, record)
-        if fields:
-            raise self._changed(collection, rkey, fields)
-        return existing, False
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._put(collection, rkey, record, swap=None)
+            except ServiceRefusedError as error:
+                if error.error != "InvalidSwap" or attempt == ATTEMPTS:
+                    raise
+            existing = self._own_record(collection, rkey)
+            if existing is None:
+                continue  # deleted between the two requests
+            fields = differing_fields(existing.value, record)
+            if fields:
+                raise self._changed(collection, rkey, fields)
+            return existing, False
+        raise AssertionError("unreachable")
 
     def replace(self, collection: str, rkey: str, record: dict[str, Any], *, swap: str) -> Record:
         """Write a record in the place of the one whose CID is ``swap``.
