@@ -92,7 +92,7 @@ def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) ->
 
 
 def _opened(response: httpx.Response, url: str) -> Opened:
-    chunks = response.iter_bytes(_CHUNK)
+    chunks = response.iter_bytes()  # as they arrive, so that a break loses none
     rest = memoryview(b"")
 
     def read(count: int) -> bytes:
