@@ -21,6 +21,11 @@ from .pipeline import promotion_definitions
 from .resources import AtprotoResource, RedisResource
 
 WIDTH = max(len(stage.key.to_user_string()) for stage in STAGES) + 2
+_SETTINGS = {
+    "telemetry": {"enabled": False},
+    "python_logs": {"managed_python_loggers": ["atdata_core"], "python_log_level": "INFO"},
+}
+"""As in dagster.yaml."""
 
 
 def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool = False) -> dict[str, str]:
@@ -125,7 +130,7 @@ def _instance() -> Iterator[dg.DagsterInstance]:
             yield instance
     else:
         click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
-        with dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}}) as instance:
+        with dg.DagsterInstance.ephemeral(settings=_SETTINGS) as instance:
             yield instance
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from atdata_core.atmosphere.account import Account
+from atdata_core.atmosphere.budget import budget_of, points_of
 from atdata_core.atmosphere.failures import of_endless_reply, of_reply, of_transport
 from atdata_core.atmosphere.replies import Reply, as_object, encode_json
-from atdata_core.errors import ServiceRefusedError
+from atdata_core.errors import RateLimitedError, ServiceRefusedError
 from atdata_core.patience import http_hooks, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import httpx
 
@@ -152,6 +154,7 @@ class Session:
             content_type="application/json",
             auth=auth,
             guarded=service is not None,
+            points=points_of(nsid, body) if auth else 0,
         )
         return as_object(reply, url)
 
@@ -165,11 +168,12 @@ class Session:
         content_type: str | None = None,
         auth: bool = False,
         guarded: bool = False,
+        points: int = 0,
     ) -> Reply:
         """One request, its answer as bytes; raises as ``call`` does. Redirects are not followed.
 
         With ``guarded`` the URL came from the network: a private address that is not configured raises
-        ``PrivateAddressError``.
+        ``PrivateAddressError``. ``points`` is what it costs of the account's write points; it waits for them.
         """
         if auth:
             self._account.need(url.rpartition("/")[2])
@@ -179,7 +183,8 @@ class Session:
         def once() -> Reply:
             if token:
                 headers["Authorization"] = f"Bearer {token}"
-            status, answer = self._exchange(method, url, given, content, headers, guarded)
+            exchange = partial(self._exchange, method, url, given, content, headers, guarded)
+            status, answer = self._charged(points, url, exchange) if points else exchange()
             if status < 300:
                 return answer
             raise of_reply(url, status, answer.headers, answer.body)
@@ -196,6 +201,21 @@ class Session:
                 expired = failure.error == "ExpiredToken"
             self._account.renew(token, expired=expired)  # the request was refused before it did anything
         raise AssertionError("unreachable")
+
+    def _charged(self, points: int, url: str, exchange: Callable[[], tuple[int, Reply]]) -> tuple[int, Reply]:
+        """A write, once the account has points left for it; a refusal that tells of points is waited out."""
+        budget = budget_of(self.did or "", self.service)
+        while True:
+            budget.take(points, url)
+            try:
+                status, answer = exchange()
+            except RateLimitedError:
+                # The gate of the service, which the answer to another thread's write has closed.
+                if not budget.is_closed():
+                    raise
+                continue
+            if status != 429 or not budget.learn(answer.headers):
+                return status, answer
 
     def _exchange(
         self,
