@@ -17,13 +17,14 @@ from .promotion.plan import Plan, plan_promotion
 from .promotion.publish import publish_record
 from .promotion.schema import publish_schema_of
 from .promotion.values import Values
+from .promotion.verify import Finding, Verification, verify_dataset
 from .protocols import ShardCopier
 
 if TYPE_CHECKING:
     from .atmosphere.client import AtmosphereClient
     from .protocols import AbstractIndex, IndexEntry
 
-__all__ = ["Plan", "plan_promotion", "promote_to_atmosphere"]
+__all__ = ["Finding", "Plan", "Verification", "plan_promotion", "promote_to_atmosphere", "verify_dataset"]
 
 
 def promote_to_atmosphere(

@@ -4,7 +4,6 @@ Nothing passes through an IO manager: a stage reads what it needs from the ledge
 where the ledger has nothing for this entry. So each of them can be rerun alone.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from atdata_core.promotion.values import Values
 from . import metadata
 from .partitions import datasets
 from .previews import preview_of
+from .progress import reporting
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 from .retries import POLICY, dagster_failures
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 GROUP = "promotion"
 RECORD = "atmosphere_record"
-PROGRESS_EVERY = 2.0
 
 
 class PromotionConfig(dg.Config):
@@ -302,16 +301,8 @@ def _result(cid: str, shown: dict[str, Any]) -> dg.MaterializeResult:
 
 
 def _progress(context: dg.AssetExecutionContext, what: str) -> inventory.Progress:
-    """Says in the log how far a stage with many shards is, at most every ``PROGRESS_EVERY`` seconds."""
-    said = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PROGRESS_EVERY:
-            said = time.monotonic()
-            context.log.info(f"{done} of {total} shards {what}")
-
-    return report
+    """Says in the log how far a stage with many shards is."""
+    return reporting(context.log.info, f"shards {what}")
 
 
 def _count(samples: int | None) -> str:

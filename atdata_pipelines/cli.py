@@ -13,6 +13,7 @@ from .commands.promote import promote
 from .commands.retract import retract
 from .commands.sandbox import sandbox
 from .commands.status import status
+from .commands.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,5 +35,5 @@ def _say_masked(kind: type[BaseException], error: BaseException, trace: Tracebac
     click.echo(masked("".join(traceback.format_exception(kind, error, trace))), nl=False, err=True)
 
 
-for command in (promote, retract, sandbox, status):
+for command in (promote, retract, sandbox, status, verify):
     main.add_command(command)

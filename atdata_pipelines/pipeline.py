@@ -4,15 +4,17 @@ import dagster as dg
 
 from .assets import STAGES
 from .automation import new_datasets, nightly_promotion
-from .jobs import promote
+from .checks import published_true
+from .jobs import promote, verify
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 
 
 def promotion_definitions() -> dg.Definitions:
-    """Assets, job, sensor and schedule, with resources that read the environment."""
+    """Assets, checks, jobs, sensor and schedule, with resources that read the environment."""
     return dg.Definitions(
         assets=STAGES,
-        jobs=[promote],
+        asset_checks=[published_true],
+        jobs=[promote, verify],
         sensors=[new_datasets],
         schedules=[nightly_promotion],
         resources={

@@ -131,6 +131,12 @@ class AtprotoResource(dg.ConfigurableResource):
         password = _required(self.app_password, "ATDATA_APP_PASSWORD", f"an app password of {handle}")
         return _logged_in(self._pds_url(), handle, password)
 
+    def stranger(self) -> "AtmosphereClient":
+        """A client of the same PDS that nobody is logged in with."""
+        from atdata_core.atmosphere import AtmosphereClient
+
+        return AtmosphereClient(self._pds_url())
+
     def did(self) -> str:
         """DID of the account, resolved without a login.
 

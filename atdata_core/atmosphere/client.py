@@ -137,6 +137,27 @@ class AtmosphereClient:
             )
         return _record(reply, str(at))
 
+    def read_at_home(self, uri: str | AtUri) -> Record:
+        """Read a record from the PDS that the repository's DID names, and from no other.
+
+        Raises:
+            RecordNotFoundError: There is no such record or account.
+            PrivateAddressError: The DID names a private address that is not configured.
+            RefusedError: (a ``ValueError``) malformed at-uri.
+        """
+        at = AtUri.parse(uri) if isinstance(uri, str) else uri
+        did = self._resolver.did_of(at.authority)
+        at = AtUri(did, at.collection, at.rkey)
+        home = self._resolver.service_of(did)
+        params = {"repo": did, "collection": at.collection, "rkey": at.rkey}
+        try:
+            reply = self._session.call("GET", "com.atproto.repo.getRecord", params=params, service=home)
+        except ServiceRefusedError as error:
+            if not _is_absence(error):
+                raise
+            raise RecordNotFoundError(f"There is no record {at} on {home}, its PDS.", uri=str(at)) from None
+        return _record(reply, str(at))
+
     def find_record(self, collection: str, rkey: str) -> Record | None:
         """A record of the own repository, with one request; None where there is none."""
         return self._own_record(collection, rkey)
@@ -203,6 +224,10 @@ class AtmosphereClient:
         if reply is None:
             raise RecordNotFoundError(f"There is no repository {did}.", uri=f"at://{did}")
         return str(reply["cid"])
+
+    def did_of(self, repo: str) -> str:
+        """The DID of a handle; a DID is given back as it is. Raises ``RecordNotFoundError``."""
+        return self._resolver.did_of(repo)
 
     def service_of(self, repo: str) -> str:
         """URL of the PDS that holds a repository (DID or handle)."""

@@ -74,14 +74,34 @@ class RecordedShards:
         return open_shard(shard.url, guarded=True)
 
 
-def _endpoint(shard: PublishedShard) -> S3Endpoint:
-    """The endpoint of a shard: with the environment's keys where it is the environment's own."""
-    from atdata_core.access.private import check_public
+def open_anonymously(shard: PublishedShard) -> BinaryIO:
+    """A published shard's bytes as a stranger gets them, unchecked; raises as ``RecordedShards.open_shard``."""
+    if scheme(shard.url) == "s3":
+        return _anonymous(shard).open(*parse_s3(shard.url))
+    return open_shard(shard.url, guarded=True)
+
+
+def own_endpoint(shard: PublishedShard) -> S3Endpoint | None:
+    """The environment's endpoint with its keys, where the shard lies at it; else None."""
     from atdata_core.access.s3 import S3Endpoint
 
+    if scheme(shard.url) != "s3":
+        return None
     for own in (S3Endpoint.from_environment(), _publish_endpoint()):
         if own is not None and own.access_key and _same(own.endpoint_url, shard.endpoint):
             return own
+    return None
+
+
+def _endpoint(shard: PublishedShard) -> S3Endpoint:
+    """The endpoint of a shard: with the environment's keys where it is the environment's own."""
+    return own_endpoint(shard) or _anonymous(shard)
+
+
+def _anonymous(shard: PublishedShard) -> S3Endpoint:
+    from atdata_core.access.private import check_public
+    from atdata_core.access.s3 import S3Endpoint
+
     if shard.endpoint is not None:
         check_public(shard.endpoint)
     return S3Endpoint.anonymous_at(shard.endpoint, shard.region)

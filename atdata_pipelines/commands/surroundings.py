@@ -68,3 +68,10 @@ def store() -> S3DataStore | None:
     from ..resources import DestinationResource, ShardS3Resource
 
     return DestinationResource().store(ShardS3Resource().endpoint())
+
+
+def account() -> str:
+    """DID of the account, found without a login; raises ``MissingVariableError``, ``RecordNotFoundError``."""
+    from ..resources import AtprotoResource
+
+    return AtprotoResource().did()

@@ -126,3 +126,34 @@ def command(tmp_path, monkeypatch):
         return CliRunner().invoke(cli.main, arguments)
 
     return call
+
+
+@pytest.fixture
+def publish(lab, box, s3):
+    """Promote a dataset into a bucket that anybody can read; its at-uri."""
+    from atdata_core.local import S3DataStore
+    from atdata_core.promote import promote_to_atmosphere
+    from atdata_pipelines.resources import AtprotoResource
+
+    def call(name="pictures", **more):
+        store = S3DataStore(s3, bucket=lab.bucket, public_url=f"{box.public_url}/{lab.bucket}")
+        entry = lab.insert(name, **more)
+        return promote_to_atmosphere(entry, lab.index, AtprotoResource().client(), data_store=store)
+
+    return call
+
+
+@pytest.fixture
+def spoil(s3, box):
+    """Flip a bit of the object behind a public URL."""
+    from atdata_core.access.s3 import S3Endpoint
+
+    client = S3Endpoint.from_credentials(s3).client
+
+    def flip(url):
+        bucket, _, key = url.removeprefix(f"{box.public_url}/").partition("/")
+        data = bytearray(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        data[600] ^= 1
+        client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
+
+    return flip

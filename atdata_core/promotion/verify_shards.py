@@ -1,0 +1,128 @@
+"""Checking one published shard: is it there, has it the bytes that were promised, what do its samples say."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from ..atmosphere.recorded import open_anonymously, own_endpoint
+from ..atmosphere.storage import PublishedShard
+from ..dataset import typed_sample
+from ..errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
+from ..tar import read_samples
+from ..urls import displayed, parse_s3
+from .findings import Finding, differs, of_error
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCheck:
+    """What was found in one shard.
+
+    ``read``: all of its bytes came. ``whole``: they are a tar without damage, so ``samples`` is exact.
+    ``stranger``: they came without any key.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    size: int = 0
+    samples: int = 0
+    read: bool = False
+    whole: bool = False
+    stranger: bool = False
+
+
+def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
+    """Read a shard to its end, as a stranger where that is possible.
+
+    One sample is in memory at a time. Without a ``sample_type`` samples are counted, not decoded.
+    """
+    try:
+        stream, stranger = _open(shard)
+    except AtdataError as error:
+        return ShardCheck((of_error("shards", shard.url, error),))
+    with closing(stream):
+        content = _Content(stream, shard, sample_type)
+        try:
+            content.read_all()
+        except AtdataError as error:
+            # What was seen so far may be no more than half of a story.
+            return ShardCheck((of_error("shards", shard.url, error),), content.size, content.samples)
+    return ShardCheck(
+        tuple(content.findings()),
+        content.size,
+        content.samples,
+        read=True,
+        whole=content.damage is None,
+        stranger=stranger,
+    )
+
+
+def _open(shard: PublishedShard) -> tuple[BinaryIO, bool]:
+    """The shard's bytes, and whether a stranger gets them."""
+    try:
+        return open_anonymously(shard), True
+    except ShardForbiddenError:
+        own = own_endpoint(shard)
+        if own is None:
+            raise
+        return own.open(*parse_s3(shard.url)), False
+
+
+class _Content:
+    """Bytes of a shard, digested and decoded while they pass."""
+
+    def __init__(self, stream: BinaryIO, shard: PublishedShard, sample_type: type | None) -> None:
+        self.size = 0
+        self.samples = 0
+        self.damage: ShardCorruptError | None = None
+        self._stream = stream
+        self._shard = shard
+        self._type = sample_type
+        self._digest = hashlib.sha256()
+        self._strange = 0
+        self._first_strange = ""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, as the tar reader asks for them."""
+        data = self._stream.read(size)
+        self._digest.update(data)
+        self.size += len(data)
+        return data
+
+    def read_all(self) -> None:
+        """Read to the end, also past damage: the digest is of all bytes."""
+        try:
+            for record in read_samples(cast(BinaryIO, self), url=self._shard.url):
+                self.samples += 1
+                self._decode(record)
+        except ShardCorruptError as damage:
+            self.damage = damage
+        while self.read(CHUNK):
+            pass
+
+    def findings(self) -> list[Finding]:
+        """What is not as it should be, once all was read."""
+        found: list[Finding] = []
+        url, expected, digest = self._shard.url, self._shard.sha256, self._digest.hexdigest()
+        if expected is not None and digest != expected:
+            found.append(differs("shards", url, "other bytes than were published: SHA-256", expected, digest))
+        if self.damage is not None:
+            found.append(of_error("shards", url, self.damage))
+        if self._strange:
+            named = self._type.__name__ if self._type else ""
+            problem = f"{self._strange} of {self.samples} samples are no {named} of the published schema"
+            found.append(differs("samples", url, f"{problem}; the first: {self._first_strange}"))
+        return found
+
+    def _decode(self, record: dict[str, bytes | str]) -> None:
+        if self._type is None:
+            return
+        try:
+            typed_sample(record, self._shard.url, self._type)
+        except SampleError as error:
+            if not self._strange:
+                self._first_strange = error.message.removeprefix(f"{displayed(self._shard.url)}, ")
+            self._strange += 1

@@ -1,0 +1,180 @@
+"""Checks of what is published, one partition per dataset: a person launches them, a promotion does not."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from atdata_core.atmosphere.labels import find_published
+from atdata_core.promotion.findings import Finding, Verification
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.verify import verify_dataset
+
+from .assets import atmosphere_record
+from .partitions import datasets
+from .progress import reporting
+from .resources import AtprotoResource, RedisResource
+from .retries import POLICY, dagster_failures
+
+FINDINGS_SHOWN = 100
+RECORD_KEY = atmosphere_record.key
+
+CHECKS = {
+    "record_resolves": "Entry, schema and label are on the account's PDS, fit the lexicon and name each other.",
+    "shards_as_published": "Every shard is where the record says and has the SHA-256 that the record states.",
+    "samples_of_published_schema": "Every sample is of the type that the published schema describes.",
+    "readable_by_strangers": "Every shard can be read without a key.",
+}
+
+_COLUMNS = dg.TableSchema(
+    columns=[dg.TableColumn(name, "string") for name in ("kind", "where", "problem", "expected", "found")]
+)
+
+
+class VerifyConfig(dg.Config):
+    """How much of a dataset is read."""
+
+    sample: int | None = Field(
+        default=None, ge=1, description="Read only so many shards, drawn at random. Null: all of them."
+    )
+
+
+# A check that comes through a component is built again by Dagster, with a parameter that it calls beta.
+warnings.filterwarnings("ignore", "Parameter `execution_type` of function `AssetsDefinition", dg.BetaWarning)
+
+
+def _specs() -> list[dg.AssetCheckSpec]:
+    with warnings.catch_warnings():
+        # Without partitions all datasets would share one light.
+        warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", dg.PreviewWarning)
+        return [
+            dg.AssetCheckSpec(name, asset=atmosphere_record, description=said, partitions_def=datasets)
+            for name, said in CHECKS.items()
+        ]
+
+
+@dg.multi_asset_check(specs=_specs(), retry_policy=POLICY, can_subset=True)
+def published_true(
+    context: dg.AssetCheckExecutionContext, config: VerifyConfig, redis: RedisResource, atproto: AtprotoResource
+) -> Iterator[dg.AssetCheckResult]:
+    """The checks, as a person launches them from the asset's page."""
+    if context.run.asset_selection:
+        context.log.info("Not checked in a run that promotes, which has just seen every shard. Launch `verify`.")
+        return
+    wanted = {key.name for key in context.selected_asset_check_keys}
+    found = results_of(_verified(context, config, redis, atproto))
+    yield from (each for each in found if each.check_name in wanted)
+
+
+@dg.op(retry_policy=POLICY)
+def verify_published(
+    context: dg.OpExecutionContext, config: VerifyConfig, redis: RedisResource, atproto: AtprotoResource
+) -> None:
+    """All checks of one dataset; the op succeeds, what they found stands on the checks."""
+    for each in results_of(_verified(context, config, redis, atproto)):
+        context.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=RECORD_KEY,
+                check_name=str(each.check_name),
+                passed=each.passed,
+                metadata=each.metadata,
+                severity=each.severity,
+                description=each.description,
+                partition=context.partition_key,
+            )
+        )
+
+
+def _verified(
+    context: dg.AssetCheckExecutionContext | dg.OpExecutionContext,
+    config: VerifyConfig,
+    redis: RedisResource,
+    atproto: AtprotoResource,
+) -> Verification:
+    """The verification of the run's dataset, with a line in the log for each finding."""
+    name = context.partition_key
+    context.instance.add_run_tags(context.run.run_id, {"dataset": name})
+    with dagster_failures():
+        result = verify_dataset(
+            _uri_of(name, redis, atproto),
+            client=atproto.stranger(),
+            sample=config.sample,
+            progress=reporting(context.log.info, "shards read"),
+        )
+    for finding in result.findings[:FINDINGS_SHOWN]:
+        context.log.warning(str(finding))
+    for note in result.notes:
+        context.log.info(note)
+    return result
+
+
+def results_of(result: Verification) -> list[dg.AssetCheckResult]:
+    """A verification as the results of the four checks."""
+    counts = {
+        "at_uri": result.uri,
+        "shards": result.shards,
+        "shards_checked": result.shards_checked,
+        "bytes_read": result.bytes_read,
+        "samples": result.samples,
+    }
+    was_read = result.shards_checked > 0
+    unread = "" if was_read else "No shard could be read."
+
+    def of(name: str, findings: tuple[Finding, ...], passed: bool, said: str, **more: Any) -> dg.AssetCheckResult:
+        shown = _table(findings) if findings else {}
+        return dg.AssetCheckResult(
+            asset_key=RECORD_KEY,
+            check_name=name,
+            passed=passed and not findings,
+            description=str(findings[0]) if findings else said,
+            metadata={**counts, **shown, **({"notes": list(result.notes)} if result.notes else {})},
+            **more,
+        )
+
+    records = result.of("record", "schema", "label")
+    shards, samples = result.of("shards"), result.of("schema", "samples")
+    strangers = result.strangers == len(result.looked_at)
+    return [
+        of("record_resolves", records, True, "Entry, schema and label are as published."),
+        of("shards_as_published", shards, was_read, unread or f"{result.shards_checked} shards are as published."),
+        of(
+            "samples_of_published_schema",
+            samples,
+            was_read,
+            unread or f"{result.samples:,} samples are of the schema.",
+        ),
+        of(
+            "readable_by_strangers",
+            (),
+            was_read and strangers,
+            unread or f"{result.strangers} of {len(result.looked_at)} shards can be read without a key.",
+            severity=dg.AssetCheckSeverity.WARN,
+        ),
+    ]
+
+
+def _uri_of(name: str, redis: RedisResource, atproto: AtprotoResource) -> str:
+    """The at-uri of a dataset's last promotion by the account in use; else what its label says."""
+    did = atproto.did()
+    last = ledger_of(redis.index()).get(f"dataset:{name}", "record")
+    if last is not None and last["publication"]["did"] == did:
+        return str(last["uri"])
+    return find_published(atproto.stranger(), did, name)
+
+
+def _table(findings: tuple[Finding, ...]) -> dict[str, Any]:
+    rows = [
+        dg.TableRecord(
+            {
+                "kind": finding.kind,
+                "where": finding.where,
+                "problem": finding.problem,
+                "expected": finding.expected or "",
+                "found": finding.found or "",
+            }
+        )
+        for finding in findings[:FINDINGS_SHOWN]
+    ]
+    return {"findings": len(findings), "finding_table": dg.TableMetadataValue(records=rows, schema=_COLUMNS)}

@@ -1,0 +1,89 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from atdata_core.atmosphere.names import LABEL
+from atdata_pipelines.resources import AtprotoResource
+
+
+def test_an_outsider_verifies_an_at_uri_with_nothing_but_the_network(publish, account_environ, tmp_path):
+    uri = publish()
+    theirs = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
+    done = subprocess.run(
+        [sys.executable, "-m", "atdata_pipelines", "verify", uri],
+        cwd=tmp_path,
+        env={name: account_environ[name] for name in theirs} | {"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"ok pictures {uri}: 2 of 2 shards, ")
+    assert done.stdout.endswith(" bytes, 6 samples, readable by anybody\n")
+
+
+@pytest.fixture
+def without_redis(publish, monkeypatch):
+    """Names are looked up on the network: no Redis and no password are needed once things are published."""
+
+    def leave():
+        for name in ("ATDATA_REDIS_URL", "ATDATA_APP_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+
+    return leave
+
+
+def test_names_are_looked_up_by_their_labels(publish, without_redis, account, command, monkeypatch):
+    one, two = publish("one"), publish("lab/two")
+    without_redis()
+    result = command("verify", "one", "lab/two", f"{account.handle}/one", f"{account.did}/lab/two")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[2].rstrip(":") for line in result.stdout.splitlines()] == [one, two, one, two]
+    every = command("verify", "--all", "--sample", "1", "--json")
+    told = [json.loads(line) for line in every.stdout.splitlines()]
+    assert {each["uri"] for each in told} == {one, two}
+    assert all(each["ok"] and (each["shards"], each["shards_checked"]) == (2, 1) for each in told)
+    monkeypatch.delenv("ATDATA_HANDLE")
+    missing = command("verify", "one")
+    assert missing.exit_code == 1
+    assert "ATDATA_HANDLE is not set" in missing.output
+    assert command("verify", f"{account.handle}/one").exit_code == 0
+
+
+def test_what_differs_stands_on_lines_of_its_own_and_ends_with_1(publish, spoil, stranger, command):
+    good, bad = publish("good"), publish("bad", start=50)
+    url = stranger.get_record(bad).value["storage"]["shards"][1]["url"]
+    spoil(url)
+    result = command("verify", "good", "bad", "baad")
+    assert result.exit_code == 1
+    first, *others = result.stdout.splitlines()
+    assert first.startswith(f"ok good {good}: ")
+    assert others[0] == f"FAILED bad {bad}: 2 findings, 2 of 2 shards read"
+    assert others[1].startswith(f"  {url}: other bytes than were published: SHA-256 (expected ")
+    assert others[2].startswith(
+        f"  {url}: 1 of 3 samples are no Picture of the published schema; the first: sample '"
+    )
+    assert others[3].startswith("FAILED baad: 1 finding")
+    assert "Near it: bad." in others[4]
+    assert result.stderr == "2 of 3 datasets are not as published, or could not be checked.\n"
+    broken = json.loads(command("verify", bad, "--json").stdout)
+    assert [finding["where"] for finding in broken["findings"]] == [url, url]
+
+
+def test_a_dataset_without_a_label_is_found_by_its_at_uri_alone(publish, command, stranger, account):
+    uri = publish()
+    (label,), _ = stranger.list_records(LABEL, repo=account.did)
+    AtprotoResource().client().delete(LABEL, label.uri.rpartition("/")[2])
+    assert "is found by its at-uri alone" in command("verify", "pictures").output
+    result = command("verify", uri)
+    assert result.exit_code == 0
+    assert "  note: No label 'pictures' points at it" in result.stdout
+
+
+def test_verify_asks_for_something_to_verify(account_environ, command):
+    assert command("verify").exit_code == 2
+    assert command("verify", "--all", "one").exit_code == 2
+    assert command("verify", "--all").output == "This account has published no datasets.\n"
+    assert "no at-uri" in command("verify", "at://nonsense").output
