@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atdata_core.errors import AtdataError, ShardError
+from atdata_core.errors import AtdataError, RefusedError, ShardError
 from faulty.edge import Fault, Rule
 
 REACH = "all found before the entry record is written; nothing published"
@@ -16,7 +16,7 @@ def flip(data, place):
 
 def refused(lane, entry, copy):
     """Promote; it is refused with the error given back, and no entry or label is there."""
-    with pytest.raises(ShardError) as caught:
+    with pytest.raises(RefusedError) as caught:
         lane.promote(entry, copy=copy)
     assert lane.counts()[1:] == [0, 0]
     return caught.value

@@ -41,15 +41,15 @@ class Child:
         assert self._pid is not None
         return self._pid
 
-    def outcome(self) -> Outcome:
-        """How it ended; waits for that."""
-        assert self._dead.wait(_PATIENCE), "the child does not end"
+    def outcome(self, *, patience: float = _PATIENCE) -> Outcome:
+        """How it ended; waits so many seconds for that."""
+        assert self._dead.wait(patience), "the child does not end"
         assert self._outcome is not None
         return self._outcome
 
-    def value(self) -> Any:
+    def value(self, *, patience: float = _PATIENCE) -> Any:
         """What the job gave; fails where it raised or was killed."""
-        outcome = self.outcome()
+        outcome = self.outcome(patience=patience)
         assert outcome.signal is None, f"killed by signal {outcome.signal}"
         assert outcome.error is None, outcome.error["trace"]
         return outcome.value

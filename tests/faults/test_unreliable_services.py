@@ -1,0 +1,143 @@
+"""A PDS and S3 servers that fail four times in ten: runs converge, and services are left alone as they ask."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import atdata_core as atdata
+from atdata_core.atmosphere.names import ENTRY, LABEL
+from faulty.edge import Fault, Rule
+from faulty.messages import Answer
+from faulty.samples import Reading
+
+LANES = 4
+EACH = 0.1
+"""Of all requests: answered with 429, with 500, by a reset, not at all."""
+
+TIMEOUT = 0.2
+RETRY_AFTER = 1
+ATTEMPTS = 4
+AGAIN = 5
+UNDER_WAY = 0.1
+"""Seconds after a 429 within which a request may arrive that was sent before the client read it."""
+
+SERVICES = ("pds", "source", "destination")
+
+
+class Unreliable(Rule):
+    """Fails as a seed says, and notes what clients do about it."""
+
+    def __init__(self, seed):
+        self.chance = random.Random(seed)
+        self.faults = Counter()
+        self.calls = 0
+        self.early = []
+        self.most_attempts = 0
+        self._closed = {}
+        self._late = {}
+        self._failed = Counter()
+
+    def asked(self, call):
+        if call.service not in SERVICES:
+            return None
+        if call.path.startswith("/begin/"):
+            self._failed.clear()
+            return Answer(200)
+        self.calls += 1
+        now = time.monotonic()
+        shut, opened = self._closed.get(call.service, (now, now))
+        if shut + UNDER_WAY < now < opened:
+            self.early.append((call.what, round(now - shut, 3)))
+        request = self._of_one_thread(call)
+        self.most_attempts = max(self.most_attempts, self._failed[request] + 1)
+        kind = self._drawn()
+        self._failed[request] = self._failed[request] + 1 if kind and request else 0
+        if kind is None:
+            return None
+        self.faults[kind] += 1
+        if kind == "429":
+            self._closed[call.service] = (time.monotonic(), time.monotonic() + RETRY_AFTER)
+            return Answer(429, {"retry-after": str(RETRY_AFTER)})
+        fault = {"500": Answer(500), "reset": Fault.RESET, "timeout": Fault.SILENCE}[kind]
+        if self.chance.random() < 0.5:
+            return fault
+        self._late[id(call)] = fault
+        return None
+
+    def answered(self, call, answer):
+        return self._late.pop(id(call), None)
+
+    def _drawn(self):
+        kinds = ["429", "500", "reset", "timeout"]
+        number = int(self.chance.random() / EACH)
+        return kinds[number] if number < len(kinds) else None
+
+    @staticmethod
+    def _of_one_thread(call):
+        """What tells a request from others, repeats aside; None for one that several threads may send."""
+        about_bucket = call.service != "pds" and call.path.strip("/").count("/") == 0
+        return None if about_bucket else (call.service, call.method, call.path, call.body)
+
+
+def promote_under(lane, children, numbers):
+    """Promote a dataset for each number; how often each had to be started again, and the rule."""
+    urls = lane.insert("source", shards=2).data_urls
+    for number in numbers:
+        ref = lane.index.publish_schema(Reading, version=f"1.{number}.0")
+        lane.index.add_entry(atdata.Dataset[Reading](urls), name=f"run-{number}", schema_ref=ref)
+    lane.edge.rule = rule = Unreliable(numbers[0])
+    child = children.start(
+        "promote_each",
+        lane.environ,
+        names=[f"run-{number}" for number in numbers],
+        session=lane.client.export_session(),
+        store=lane.store,
+        lab={"credentials": lane.credentials, "bucket": lane.lab_bucket},
+        timeout=TIMEOUT,
+        again=AGAIN,
+    )
+    again = child.value(patience=2000)
+    lane.edge.rule = Rule()
+    records = lane.records()
+    assert [len(found) for found in records.values()] == [len(numbers)] * 3
+    uris = {record.value["name"]: record.uri for record in records[ENTRY]}
+    assert set(uris) == {f"run-{number}" for number in numbers}
+    assert {record.value["name"]: record.value["datasetUri"] for record in records[LABEL]} == uris
+    assert rule.early == []
+    assert 1 < rule.most_attempts <= ATTEMPTS
+    return again, rule
+
+
+def test_runs_converge_though_four_requests_in_ten_fail(lane, children):
+    again, rule = promote_under(lane, children, range(2))
+    assert len(again) == 2
+    assert sum(rule.faults.values()) > 0
+
+
+@pytest.mark.faults
+def test_five_hundred_runs_converge_though_four_requests_in_ten_fail(new_lane, children, reliability):
+    runs = 500
+    lanes = [new_lane() for _ in range(LANES)]
+    with ThreadPoolExecutor(LANES) as pool:
+        pending = [
+            pool.submit(promote_under, lane, children, range(number, runs, LANES))
+            for number, lane in enumerate(lanes)
+        ]
+        done = [future.result() for future in pending]
+    again = [count for counts, _ in done for count in counts]
+    assert len(again) == runs
+    faults = sum((rule.faults for _, rule in done), Counter())
+    calls = sum(rule.calls for _, rule in done)
+    told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(faults.items()))
+    reliability(
+        "10 % each of 429, 500, reset, timeout on PDS and S3 (client timeout 0.2 s)",
+        "500 runs, all converge within 5 re-runs; at most 4 attempts inside a run; no request before `Retry-After`",
+        f"all converged, within {max(again)} re-runs ({sum(1 for count in again if count == 0)} at once); at most "
+        f"{max(rule.most_attempts for _, rule in done)} attempts; {calls:,} requests ({told}), 0 before `Retry-After`",
+        runs=runs,
+    )
