@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import stat
 import sys
 import time
@@ -106,7 +105,9 @@ class StateFile:
         """Put another content in its place, at once; False where that cannot be done."""
         try:
             path = self.path
-            new = path.with_suffix(f".{secrets.token_hex(4)}")
+            # Always of that name: what a killed process left is taken away by the next.
+            new = path.with_suffix(".new")
+            new.unlink(missing_ok=True)
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
             try:
                 with os.fdopen(descriptor, "w", encoding="ascii") as file:

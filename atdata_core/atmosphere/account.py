@@ -36,7 +36,7 @@ class Account:
         self._atproto: Any = None
         self._file: SessionFile | None = None
         self._last_resort: str | None = None
-        """The access token of the login that took the place of an ended session."""
+        """The access token after a new login took the place of an ended session, or failed to."""
 
     def __repr__(self) -> str:
         return f"Account(did={self.did!r})"
@@ -189,11 +189,15 @@ class Account:
         return True
 
     def _log_in_anew(self, file: SessionFile) -> None:
-        """Once: a service that refuses what it has just given would be asked for ever."""
+        """Once: a service that refuses what it has just given, or this password, would be asked for ever."""
         if self._access == self._last_resort:
             raise self.ended()
         file.drop()
-        self._atproto = self._logged_in(file.login, file.password)
+        try:
+            self._atproto = self._logged_in(file.login, file.password)
+        except LoginError:
+            self._last_resort = self._access
+            raise
         self._last_resort = self._access
         file.keep(_tokens_of(self._atproto))
 

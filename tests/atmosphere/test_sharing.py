@@ -206,8 +206,14 @@ def test_a_session_that_has_ended_and_a_password_that_was_withdrawn_ask_for_a_lo
     client = login()
     end(client, edge, pds)
     client._session._account._file.password = "withdrawn"
+    edge.asked.clear()
     with pytest.raises(LoginError, match="Wrong handle or app password"):
         write(client, "x")
+    for _ in range(3):
+        edge.refusals = iter(["ExpiredToken"])
+        with pytest.raises(LoginError, match="Log in again"):
+            write(client, "x")
+    assert edge.asked.count("createSession") == 1
     assert "withdrawn" not in repr(client._session._account._file)
 
 

@@ -78,3 +78,11 @@ def test_what_the_holder_raises_comes_through_and_releases_the_lock():
         raise PermissionError("mine")
     with StateFile("kind", "who").locked() as held:
         assert held
+
+
+def test_what_a_killed_process_left_half_written_is_taken_away(state_folder):
+    with StateFile("kind", "who").locked():
+        StateFile("kind", "who").path.with_suffix(".new").write_text('{"n"')
+        assert StateFile("kind", "who").write({"n": 1})
+    assert StateFile("kind", "who").read() == {"n": 1}
+    assert sorted(path.suffix for path in (state_folder / "kind").iterdir()) == [".json", ".lock"]
