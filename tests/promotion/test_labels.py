@@ -1,0 +1,118 @@
+"""The label of a name ends at the index's current entry; the label of a version stays."""
+
+import httpx
+import pytest
+
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.names import LABEL
+from atdata_core.errors import PreflightError, RecordChangedError
+from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.copy import copy_shards
+from atdata_core.promotion.due import due
+from atdata_core.promotion.inventory import take_inventory
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.publish import publish_record
+from atdata_core.promotion.schema import publish_schema
+
+
+@pytest.fixture
+def labels(atmosphere):
+    """What the labels point at, by version."""
+
+    def read():
+        return {label.value.get("version"): label.value["datasetUri"] for label in atmosphere.records(LABEL)}
+
+    return read
+
+
+@pytest.fixture
+def ready(lab, atmosphere):
+    """Walk the first three stages; the last one is called later."""
+    ledger = ledger_of(lab.index)
+
+    def prepare(entry):
+        inventory = take_inventory(entry, lab.index, ledger)
+        schema = publish_schema(inventory.schema, atmosphere.client, ledger)
+        copies = copy_shards(entry, inventory, lab.index, ledger)
+
+        def finish(client=atmosphere.client):
+            return publish_record(entry, copies, schema.uri, lab.index, client, ledger)
+
+        return finish
+
+    return prepare
+
+
+def test_two_versions_that_finish_in_reverse_order_leave_the_label_at_the_newer(lab, atmosphere, ready, labels):
+    finish_old = ready(lab.insert("points"))
+    newer = lab.insert("points", start=50)
+    finish_new = ready(newer)
+    new, old = finish_new(), finish_old()
+    assert (new.label_change, old.label_change, old.label_uri) == ("created", "unchanged", None)
+    assert "newer entry" in old.note
+    assert labels() == {None: new.uri}
+    # The older result does not hide that the current entry is published.
+    assert due(newer, lab.index, ledger_of(lab.index), atmosphere.client.did).state == "published"
+
+
+def test_an_older_version_alone_sets_no_label_and_the_newer_one_does(lab, ready, labels):
+    finish_old = ready(lab.insert("points"))
+    finish_new = ready(lab.insert("points", start=50))
+    assert finish_old().label_uri is None
+    assert labels() == {}
+    new = finish_new()
+    assert labels() == {None: new.uri}
+
+
+@pytest.mark.parametrize("labelled_before", [False, True])
+def test_a_label_written_late_never_moves_back(lab, atmosphere, account, ready, labels, labelled_before):
+    if labelled_before:
+        ready(lab.insert("points", start=100))()
+    finish_old = ready(lab.insert("points"))
+    newest = []
+
+    class Overtaken(httpx.HTTPTransport):
+        def handle_request(self, request):
+            is_label = request.url.path.endswith("putRecord") and LABEL.encode() in request.content
+            if is_label and not newest:
+                newest.append(None)
+                newest[0] = ready(lab.insert("points", start=50))().uri
+            return super().handle_request(request)
+
+    client = AtmosphereClient(atmosphere.client.base_url, transport=Overtaken())
+    client.login(account.handle, account.password)
+    result = finish_old(client)
+    assert labels() == {None: newest[0]}
+    assert result.label_uri is None
+
+
+def test_a_version_makes_a_second_label_that_stays(lab, atmosphere, labels):
+    old = lab.insert("points")
+    first = promote_to_atmosphere(old, lab.index, atmosphere.client, version="1.0.0")
+    assert labels() == {None: first, "1.0.0": first}
+    commit = atmosphere.commit
+    promote_to_atmosphere(old, lab.index, atmosphere.client, version="1.0.0")
+    assert atmosphere.commit == commit
+    new = lab.insert("points", start=50)
+    second = promote_to_atmosphere(new, lab.index, atmosphere.client)
+    assert labels() == {None: second, "1.0.0": first}
+    assert promote_to_atmosphere(old, lab.index, atmosphere.client, version="1.0.0") == first
+    assert labels() == {None: second, "1.0.0": first}
+
+
+def test_a_version_stands_for_one_entry_unless_it_is_taken_over(lab, atmosphere, labels):
+    first = promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client, version="1.0.0")
+    new = lab.insert("points", start=50)
+    commit = atmosphere.commit
+    with pytest.raises(RecordChangedError, match=r"'1\.0\.0' of 'points' is at://.*versions stay"):
+        promote_to_atmosphere(new, lab.index, atmosphere.client, version="1.0.0")
+    assert atmosphere.commit == commit
+    assert labels() == {None: first, "1.0.0": first}
+    second = promote_to_atmosphere(new, lab.index, atmosphere.client, version="1.0.0", take_over=True)
+    assert labels() == {None: second, "1.0.0": second}
+
+
+def test_a_version_that_the_network_would_refuse_is_found_before_anything_is_written(lab, atmosphere):
+    with pytest.raises(PreflightError, match="version"):
+        promote_to_atmosphere(lab.insert(), lab.index, atmosphere.client, version="1" * 200)
+    assert atmosphere.counts == [0, 0, 0]

@@ -1,0 +1,227 @@
+"""Of two runs with different values the one that said them last wins; the other writes nothing."""
+
+import threading
+
+import httpx
+import pytest
+
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.errors import PreflightError, RecordChangedError, ServiceUnavailableError
+from atdata_core.local import LocalIndex
+from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.asked import Asked
+from atdata_core.promotion.copy import copy_shards
+from atdata_core.promotion.draft import publication_of
+from atdata_core.promotion.due import due
+from atdata_core.promotion.inventory import take_inventory
+from atdata_core.promotion.ledger import MemoryLedger, ledger_of
+from atdata_core.promotion.publish import publish_record
+from atdata_core.promotion.said import KEPT, Sayings
+from atdata_core.promotion.schema import publish_schema
+from atdata_core.promotion.values import Values
+
+
+class Interrupted(httpx.HTTPTransport):
+    """Does something else once, before a request about an entry record is sent."""
+
+    def __init__(self, method, meanwhile):
+        super().__init__()
+        self.method, self.meanwhile = method, meanwhile
+
+    def handle_request(self, request):
+        about_entry = "dataset.entry" in str(request.url) or b'"science.alt.dataset.entry"' in request.content
+        if request.url.path.endswith(self.method) and about_entry and self.meanwhile:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return super().handle_request(request)
+
+
+@pytest.fixture
+def interrupted(atmosphere, account):
+    """A client of the same account; ``meanwhile`` happens before its first such request."""
+
+    def client(method, meanwhile):
+        made = AtmosphereClient(atmosphere.client.base_url, transport=Interrupted(method, meanwhile))
+        made.login(account.handle, account.password)
+        return made
+
+    return client
+
+
+@pytest.mark.parametrize("published_before", [False, True])
+@pytest.mark.parametrize("method", ["getRecord", "putRecord"])
+def test_the_run_that_spoke_first_writes_nothing(lab, atmosphere, interrupted, published_before, method):
+    if method == "getRecord" and not published_before:
+        pytest.skip("a record that is not known is created without a look")
+    entry = lab.insert()
+    if published_before:
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, description="old")
+    commits = []
+
+    def rival():
+        promote_to_atmosphere(entry, LocalIndex(), atmosphere.client, description="second", tags=["s"])
+        commits.append(atmosphere.commit)
+
+    client = interrupted(method, rival)
+    uri = promote_to_atmosphere(entry, lab.index, client, description="first", license="MIT")
+    assert [atmosphere.commit] == commits
+    record = atmosphere.client.get_record(uri).value
+    # What the first run alone said still stands; what both said is the second's.
+    assert (record["description"], record["tags"], record["license"]) == ("second", ["s"], "MIT")
+    assert atmosphere.counts == [1, 1, 1]
+
+
+def stages(entry, index, client):
+    """The results that the last stage needs."""
+    ledger = ledger_of(index)
+    inventory = take_inventory(entry, index, ledger)
+    schema = publish_schema(inventory.schema, client, ledger)
+    return copy_shards(entry, inventory, index, ledger), schema.uri
+
+
+def test_a_superseded_run_says_so_and_leaves_the_label(lab, atmosphere, interrupted):
+    entry = lab.insert()
+    ledger = ledger_of(lab.index)
+    publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
+
+    def rival():
+        Sayings(entry, publication, ledger).say(Values.of("second"), "rival")
+
+    promote_to_atmosphere(entry, lab.index, atmosphere.client, description="old")
+    commit = atmosphere.commit
+    client = interrupted("getRecord", rival)
+    ready = stages(entry, lab.index, atmosphere.client)
+    asked = Asked(values=Values.of("first"))
+    result = publish_record(entry, *ready, lab.index, client, ledger, asked=asked)
+    assert (result.change, result.label_uri, result.label_change) == ("superseded", None, "unchanged")
+    assert result.cid == atmosphere.client.get_record(result.uri).cid
+    assert "run that was asked for them" in result.note
+    assert atmosphere.commit == commit
+
+
+def test_what_the_newer_run_could_not_write_is_written_by_the_next(lab, atmosphere, interrupted, account):
+    entry = lab.insert()
+    promote_to_atmosphere(entry, lab.index, atmosphere.client, description="old")
+
+    class Down(httpx.HTTPTransport):
+        def handle_request(self, request):
+            if request.url.path.endswith("putRecord"):
+                return httpx.Response(503, request=request)
+            return super().handle_request(request)
+
+    down = AtmosphereClient(atmosphere.client.base_url, transport=Down())
+    down.login(account.handle, account.password)
+
+    def rival():
+        with pytest.raises(ServiceUnavailableError):
+            promote_to_atmosphere(entry, LocalIndex(), down, description="second")
+
+    uri = promote_to_atmosphere(entry, lab.index, interrupted("getRecord", rival), description="first")
+    assert atmosphere.client.get_record(uri).value["description"] == "old"
+    ledger = ledger_of(lab.index)
+    found = due(entry, lab.index, ledger, atmosphere.client.did)
+    assert (found.state, found.reason) == ("promote", "has values that are not published yet")
+    promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False)
+    assert atmosphere.client.get_record(uri).value["description"] == "second"
+    assert due(entry, lab.index, ledger, atmosphere.client.did).state == "published"
+
+
+def test_many_runs_with_different_values_end_with_the_last_that_was_said(lab, atmosphere):
+    entry = lab.insert()
+    uris = []
+
+    def run(number):
+        uris.append(promote_to_atmosphere(entry, LocalIndex(), atmosphere.client, description=f"said by {number}"))
+
+    threads = [threading.Thread(target=run, args=[number]) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(uris) == 6
+    (uri,) = set(uris)
+    ledger = ledger_of(lab.index)
+    publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
+    standing = Sayings(entry, publication, ledger).standing()
+    assert standing.order == 6
+    assert atmosphere.client.get_record(uri).value["description"] == standing.values.description
+    assert atmosphere.counts == [1, 1, 1]
+    assert due(entry, lab.index, ledger, atmosphere.client.did).state == "published"
+
+
+def test_values_that_were_refused_were_not_said(lab, atmosphere):
+    entry = lab.insert()
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, description="good")
+    with pytest.raises(PreflightError):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, description="x" * 5001)
+    record = atmosphere.client.get_record(uri)
+    atmosphere.client.replace(
+        "science.alt.dataset.entry", uri.rsplit("/", 1)[1], {**record.value, "license": "MIT"}, swap=record.cid
+    )
+    with pytest.raises(RecordChangedError):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, tags=["refused"])
+    assert due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did).state == "published"
+    promote_to_atmosphere(entry, lab.index, atmosphere.client, license="MIT")
+    value = atmosphere.client.get_record(uri).value
+    assert (value["description"], value.get("tags")) == ("good", None)
+
+
+@pytest.fixture
+def sayings(lab):
+    """What is said of a publication; in Redis."""
+    entry = lab.insert(shards=1)
+    publication = publication_of(entry, entry.cid, "did:plc:abc", None)
+    return Sayings(entry, publication, ledger_of(lab.index))
+
+
+def test_a_run_that_is_tried_again_keeps_its_place(sayings):
+    assert sayings.say(Values(), "silent") is None
+    assert sayings.say(Values.of("a"), "one") == 1
+    assert sayings.say(Values.of("b"), "two") == 2
+    assert sayings.say(Values.of("a"), "one") == 1
+    assert sayings.standing().values.description == "b"
+
+
+@pytest.mark.parametrize("refused", [(1, 2), (2, 1)])
+def test_sayings_are_taken_back_in_any_order(sayings, refused):
+    sayings.recover({"license": "MIT"})
+    sayings.say(Values.of("a", ["t"]), "one")
+    sayings.say(Values.of("b"), "two")
+    sayings.take_back(refused[0])
+    assert (
+        sayings.standing().values == {1: Values.of("b", None, "MIT"), 2: Values.of("a", ["t"], "MIT")}[refused[0]]
+    )
+    sayings.take_back(refused[1])
+    assert (sayings.standing().values, sayings.standing().order) == (Values.of(license="MIT"), 0)
+
+
+def test_old_sayings_become_one(sayings):
+    sayings.say(Values.of(license="MIT"), "first")
+    for number in range(1, KEPT + 5):
+        assert sayings.say(Values.of(str(number)), str(number)) == number + 1
+    standing = sayings.standing()
+    assert (standing.values, standing.order) == (Values.of(str(KEPT + 4), None, "MIT"), KEPT + 5)
+
+
+def test_everybody_gets_another_number(sayings):
+    numbers = []
+    threads = [
+        threading.Thread(target=lambda run=str(run): numbers.append(sayings.say(Values.of(run), run)))
+        for run in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(1, 13))
+
+
+def test_values_kept_before_they_were_numbered_still_stand():
+    entry = type("Entry", (), {"name": "points", "metadata": None})()
+    publication = publication_of(entry, "bafy", "did:plc:abc", None)
+    ledger = MemoryLedger()
+    ledger.put("dataset:points", publication.said_fact, {"description": "old", "tags": ["t"]})
+    sayings = Sayings(entry, publication, ledger)
+    assert (sayings.standing().values, sayings.standing().order) == (Values.of("old", ["t"]), 0)
+    assert sayings.say(Values.of("new"), None) == 1
+    assert sayings.standing().values == Values.of("new", ["t"])
