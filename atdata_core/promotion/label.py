@@ -63,6 +63,10 @@ class NameLabel:
         """Refuse, before anything is written, what ``point`` could not set; raises as ``OwnRecord.look``."""
         self._record.look(self._as_it_will_be)
 
+    def foresee(self) -> str:
+        """What ``point`` would do: ``create``, ``update`` or ``keep``."""
+        return self._record.foresee(self._as_it_will_be)
+
     def point(self) -> Label:
         """Point the label at the current entry; read the index again afterwards.
 
@@ -101,7 +105,7 @@ class NameLabel:
     def _as_it_will_be(self, existing: Record | None) -> dict[str, Any] | None:
         """The label once this publication's entry is written."""
         if _current_cid(self._entry, self._index) != self._publication.cid:
-            return None
+            return self._wanted(existing)
         return _record(self._publication, None, existing, self._trail, self._client)
 
 
@@ -131,6 +135,10 @@ class VersionLabel:
         if existing is not None:
             self._wanted(existing)
 
+    def foresee(self) -> str:
+        """What ``point`` would do: ``create`` or ``keep``, or ``update`` where it is taken over."""
+        return self._record.foresee(self._wanted)
+
     def point(self) -> str:
         """Make the label, or see that it is there; its at-uri. Raises as ``NameLabel.point``."""
         written, _ = self._record.bring(self._wanted)
@@ -142,7 +150,7 @@ class VersionLabel:
         if elsewhere is not None and elsewhere != self._publication.uri and not self._take_over:
             raise RecordChangedError(
                 f"Version {self._version!r} of {self._publication.name!r} is {elsewhere}, and versions stay. Give "
-                "this entry another version, or take that one over (take_over).",
+                "this entry another version, or take that one over: take_over=True, or --take-over.",
                 uri=self._record.uri,
                 fields=["datasetUri"],
             )

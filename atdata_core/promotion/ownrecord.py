@@ -24,8 +24,9 @@ Wanted = Callable[["Record | None"], "dict[str, Any] | None"]
 class OwnRecord:
     """A record under a key that comes from identity.
 
-    ``look`` reads it and refuses what may not be written over; ``bring`` makes it what is wanted. Where the
-    ledger knows no such record, creating it is one request, and tells of one that is there.
+    ``look`` reads it and refuses what may not be written over; ``bring`` makes it what is wanted; ``foresee``
+    says what that would be. Where the ledger knows no such record, creating it is one request, and tells of one
+    that is there.
     """
 
     def __init__(self, client: AtmosphereClient, collection: str, rkey: str, trail: Trail, asked: Asked) -> None:
@@ -56,6 +57,15 @@ class OwnRecord:
                 self._differing(record, self._seen)
         return self._seen
 
+    def foresee(self, wanted: Wanted) -> str:
+        """What ``bring`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
+        existing = self.look(wanted, surely=True)
+        record = wanted(existing)
+        if record is None or (existing is not None and not self._differing(record, existing)):
+            return "keep"
+        self._check(record, existing)
+        return "update" if existing else "create"
+
     def bring(self, wanted: Wanted) -> tuple[Record | None, str | None]:
         """Make the record what is wanted.
 
@@ -75,15 +85,14 @@ class OwnRecord:
             if existing is not None and not self._differing(record, existing):
                 self._note(existing)
                 return existing, "unchanged"
-            swap = existing.cid if existing else None
-            check(self._collection, self._rkey, record, did=self._client.did, swap=swap)
+            self._check(record, existing)
             self._trail.intend(record)
             try:
-                if swap is None:
+                if existing is None:
                     written, created = self._client.create_once(self._collection, self._rkey, record)
                     change = "created" if created else "unchanged"
                 else:
-                    written = self._client.replace(self._collection, self._rkey, record, swap=swap)
+                    written = self._client.replace(self._collection, self._rkey, record, swap=existing.cid)
                     change = "updated"
             except RecordChangedError:
                 self._seen = self._read()
@@ -96,6 +105,10 @@ class OwnRecord:
             uri=self.uri,
             fields=[],
         )
+
+    def _check(self, record: dict[str, Any], existing: Record | None) -> None:
+        swap = existing.cid if existing else None
+        check(self._collection, self._rkey, record, did=self._client.did, swap=swap)
 
     def _read(self) -> Record | None:
         found = self._client.find_record(self._collection, self._rkey)
@@ -113,8 +126,8 @@ class OwnRecord:
         if fields and not self._asked.take_over and not self._trail.leads_to(existing.cid):
             raise RecordChangedError(
                 f"{self.uri} was edited elsewhere since it was published from here; it differs in "
-                f"{', '.join(fields)}. Undo that edit, promote with the values it has now, or take it over "
-                "(take_over).",
+                f"{', '.join(fields)}. Undo that edit, promote with the values it has now, or take it over: "
+                "take_over=True, or --take-over.",
                 uri=self.uri,
                 fields=fields,
             )

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.client import differing_fields
-from ..atmosphere.names import ENTRY, LABEL, SCHEMA
-from ..atmosphere.records import entry_record
+from ..atmosphere.names import SCHEMA
 from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
@@ -18,10 +16,10 @@ from .destination import names_of
 from .draft import check_all, planned_shards, publication_of
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
+from .publish import foresee_records
 from .rewrite import still_there
-from .said import Sayings
 from .schema import find_schema
-from .values import Values, from_metadata
+from .values import Values
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
@@ -37,8 +35,8 @@ PUT_POINTS = 2
 class Plan:
     """What ``promote_to_atmosphere`` with the same arguments would do now.
 
-    ``schema``, ``entry`` and ``label`` are ``create``, ``update`` or ``keep``. ``copies`` are the shards
-    that would be written, as they would be published; ``bytes_to_copy`` is their size.
+    ``schema``, ``entry``, ``label`` and ``version_label`` are ``create``, ``update`` or ``keep``. ``copies`` are
+    the shards that would be written, as they would be published; ``bytes_to_copy`` is their size.
     """
 
     uri: str
@@ -47,6 +45,7 @@ class Plan:
     label: str
     copies: tuple[ShardFacts, ...]
     warnings: tuple[str, ...]
+    version_label: str = "keep"
 
     @property
     def bytes_to_copy(self) -> int:
@@ -56,7 +55,7 @@ class Plan:
     @property
     def records(self) -> int:
         """Records that would be written."""
-        return sum(1 for what in (self.schema, self.entry, self.label) if what != "keep")
+        return sum(1 for what in (self.schema, self.entry, self.label, self.version_label) if what != "keep")
 
     @property
     def write_points(self) -> int:
@@ -94,38 +93,16 @@ def plan_promotion(
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    publication = publication_of(entry, inventory.cid, did, name)
-    existing = client.find_record(ENTRY, publication.rkey)
-    if existing is None:
-        record_change = "create"
-    else:
-        sayings = Sayings(entry, publication, ledger)
-        if ledger.get(f"dataset:{entry.name}", publication.fact) is None:
-            sayings.recover(existing.value)
-        settled = sayings.standing().values.over(from_metadata(entry.metadata))
-        record = entry_record(
-            name=publication.name,
-            schema_uri=schema_uri,
-            shards=planned_shards(inventory, data_store, ledger),
-            description=settled.description,
-            tags=settled.tags,
-            license=settled.license,
-            metadata=entry.metadata,
-            created_at=client.now(),
-        )
-        record_change = "update" if differing_fields(record, existing.value) else "keep"
-    label = client.find_record(LABEL, publication.label_rkey)
-    if label is None:
-        label_change = "create"
-    else:
-        label_change = "keep" if label.value.get("datasetUri") == publication.uri else "update"
+    planned = planned_shards(inventory, data_store, ledger)
+    record, label, version_label = foresee_records(entry, planned, schema_uri, index, client, ledger, asked=asked)
     return Plan(
-        publication.uri,
+        publication_of(entry, inventory.cid, did, name).uri,
         "keep" if schema else "create",
-        record_change,
-        label_change,
+        record,
+        label,
         copies,
         (*inventory.warnings, *warnings),
+        version_label,
     )
 
 

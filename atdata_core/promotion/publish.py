@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from .values import from_metadata
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
-    from ..protocols import AbstractIndex, IndexEntry
+    from ..protocols import AbstractIndex, IndexEntry, ShardFacts
     from .copy import CopiedShards
     from .ledger import Facts, Ledger
 
@@ -79,11 +79,9 @@ def publish_record(
     """
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     admit(ledger, entry.name, publication.did, asked)
-    text = _Entry(entry, publication, copies, schema_uri, client, ledger, asked)
+    text = _Entry(entry, publication, copies.shards, schema_uri, client, ledger, asked)
     label = NameLabel(entry, publication, index, client, ledger, asked)
-    fixed = None
-    if asked.version is not None:
-        fixed = VersionLabel(entry, publication, asked.version, client, ledger, asked)
+    fixed = _version_label(entry, publication, client, ledger, asked)
     try:
         text.record.look(text.wanted)
         label.look()
@@ -115,6 +113,38 @@ def publish_record(
     return result
 
 
+def foresee_records(
+    entry: IndexEntry,
+    shards: Sequence[ShardFacts],
+    schema_uri: str,
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    asked: Asked,
+) -> tuple[str, str, str]:
+    """What ``publish_record`` would do to entry record, label and version's label; nothing is written there.
+
+    Each is ``create``, ``update`` or ``keep``. Raises what it would raise. Give a ``DryLedger``.
+    """
+    publication = publication_of(entry, cid_of(entry), client.did, asked.name)
+    text = _Entry(entry, publication, shards, schema_uri, client, ledger, asked)
+    fixed = _version_label(entry, publication, client, ledger, asked)
+    return (
+        text.record.foresee(text.wanted),
+        NameLabel(entry, publication, index, client, ledger, asked).foresee(),
+        "keep" if fixed is None else fixed.foresee(),
+    )
+
+
+def _version_label(
+    entry: IndexEntry, publication: Publication, client: AtmosphereClient, ledger: Ledger, asked: Asked
+) -> VersionLabel | None:
+    if asked.version is None:
+        return None
+    return VersionLabel(entry, publication, asked.version, client, ledger, asked)
+
+
 class _Entry:
     """The entry record as it shall be, with what people said of it so far."""
 
@@ -122,7 +152,7 @@ class _Entry:
         self,
         entry: IndexEntry,
         publication: Publication,
-        copies: CopiedShards,
+        shards: Sequence[ShardFacts],
         schema_uri: str,
         client: AtmosphereClient,
         ledger: Ledger,
@@ -130,11 +160,12 @@ class _Entry:
     ) -> None:
         self._entry = entry
         self._publication = publication
-        self._copies = copies
+        self._shards = shards
         self._schema_uri = schema_uri
         self._client = client
         self._trail = Trail(ledger, f"dataset:{entry.name}", publication.fact)
         self._sayings = Sayings(entry, publication, ledger)
+        self._asked = asked
         self._own_order = self._sayings.say(asked.values, asked.run)
         self.order = 0
         self.record = OwnRecord(client, ENTRY, publication.rkey, self._trail, asked)
@@ -144,15 +175,20 @@ class _Entry:
         if existing is not None and self._trail.last() is None:
             self._sayings.recover(existing.value)
         standing = self._sayings.standing()
-        if self._own_order is not None and standing.order > self._own_order:
-            return None
+        if self._own_order is not None:
+            if standing.order > self._own_order:
+                return None
+            if standing.order < self._own_order:
+                # The ledger was lost on the way.
+                self._own_order = self._sayings.say(self._asked.values, self._asked.run)
+                standing = self._sayings.standing()
         self.order = standing.order
         settled = standing.values.over(from_metadata(self._entry.metadata))
         created = existing.value.get("createdAt") if existing else self._trail.created_at(self._client.now())
         return entry_record(
             name=self._publication.name,
             schema_uri=self._schema_uri,
-            shards=self._copies.shards,
+            shards=self._shards,
             description=settled.description,
             tags=settled.tags,
             license=settled.license,

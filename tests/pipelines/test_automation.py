@@ -5,6 +5,8 @@ import dagster as dg
 import msgpack
 import pytest
 
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.names import ENTRY
 from atdata_core.errors import ServiceUnavailableError
 from atdata_pipelines import automation
 from atdata_pipelines.automation import new_datasets, nightly_promotion
@@ -75,6 +77,7 @@ def test_the_sensor_adds_the_partition_of_a_new_entry_and_promotes_it(lab, tick,
     [request] = tick().run_requests
     assert (request.partition_key, request.run_key) == ("first", f"first@{first.cid}")
     assert request.tags["dataset"] == "first"
+    assert request.run_config["ops"]["atmosphere_record"]["config"]["restore"] is False
     second = lab.insert("second", start=6)
     assert f"second@{second.cid}" in [request.run_key for request in tick().run_requests]
     assert partitions(empty_instance) == {"first", "second"}
@@ -172,3 +175,33 @@ def test_another_account_has_everything_to_publish(lab, night, run, monkeypatch,
     assert run("pictures").success
     monkeypatch.setenv("ATDATA_HANDLE", box.handle)
     assert [request.partition_key for request in night().run_requests] == ["pictures"]
+
+
+def test_what_was_deleted_by_hand_is_left_to_a_person(lab, tick, night, run, account):
+    entry = lab.insert("pictures", metadata={"description": "old"})
+    assert run("pictures").success
+    client = AtmosphereClient()
+    client.login(account.handle, account.password)
+    [record], _ = client.list_records(ENTRY)
+    client.delete(ENTRY, record.uri.rsplit("/", 1)[1])
+    # The entry's metadata are others now, so it is due; the run that is asked for finds its record gone.
+    lab.register("pictures", entry.data_urls)
+    [request] = night().run_requests
+    said = request.run_config["ops"]["atmosphere_record"]["config"]
+    assert "there no more" in reason(run("pictures", said=said))
+    left = f"left to a person: pictures ({record.uri} was deleted elsewhere)"
+    assert left in night().skip_message
+    assert left in tick().skip_message
+    assert "held back" in reason(run("pictures", said=said))
+    assert client.list_records(ENTRY)[0] == []
+    assert run("pictures").success
+    [restored], _ = client.list_records(ENTRY)
+    assert restored.uri == record.uri
+    assert restored.value["createdAt"] == record.value["createdAt"]
+    assert "left to a person" not in night().skip_message
+
+
+def reason(result):
+    """Why a run failed."""
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    return event.step_failure_data.user_failure_data.description

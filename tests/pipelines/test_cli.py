@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.names import ENTRY, LABEL
+
 
 def test_promote_shows_each_stage_and_prints_the_at_uri(lab, command, stranger):
     lab.insert("pictures")
@@ -17,6 +20,23 @@ def test_promote_shows_each_stage_and_prints_the_at_uri(lab, command, stranger):
     stages = [line.split()[0] for line in result.stderr.splitlines() if line.startswith("  ")]
     assert stages == ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
     assert command("promote", "pictures").stdout == f"pictures: unchanged {uri}\n"
+
+
+def test_promote_takes_a_version_and_takes_over_what_was_edited_elsewhere(lab, command, account):
+    lab.insert("pictures")
+    first = command("promote", "pictures", "--version", "1.0.0")
+    assert first.exit_code == 0, first.output
+    uri = first.stdout.split()[-1]
+    client = AtmosphereClient()
+    client.login(account.handle, account.password)
+    assert {label.value.get("version") for label in client.list_records(LABEL)[0]} == {None, "1.0.0"}
+    record = client.get_record(uri)
+    client.replace(ENTRY, uri.rsplit("/", 1)[1], {**record.value, "license": "MIT"}, swap=record.cid)
+    refused = command("promote", "pictures")
+    assert refused.exit_code == 1
+    assert "edited elsewhere since it was published from here; it differs in license" in refused.stderr
+    assert command("promote", "pictures", "--take-over").stdout == f"pictures: updated {uri}\n"
+    assert client.get_record(uri).value == record.value
 
 
 def test_promote_goes_on_past_what_fails_and_then_names_it(lab, command):

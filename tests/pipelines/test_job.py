@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.promotion.ledger import ledger_of
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 
@@ -48,6 +49,27 @@ def test_a_dataset_is_published_through_four_assets(lab, run, instance, stranger
         assert materialization.partition == "pictures"
         assert materialization.tags["dagster/data_version"] == entry.cid
         assert "pictures" in instance.get_materialized_partitions(dg.AssetKey(stage))
+
+
+def test_a_failed_run_is_noted_for_people_until_one_succeeds(lab, run):
+    lab.insert("pictures")
+    ledger = ledger_of(lab.index)
+    for attempts in (1, 2):
+        assert not run("pictures", said={"description": "x" * 60_000}).success
+        kept = ledger.get("dataset:pictures", "failure")
+        assert (kept["stage"], kept["attempts"], kept["transient"]) == ("published_schema", attempts, False)
+    assert "description" in kept["reason"]
+    assert run("pictures").success
+    assert ledger.get("dataset:pictures", "failure") is None
+
+
+def test_a_version_is_published_and_shown(lab, run, repository, stranger):
+    lab.insert("pictures")
+    result = run("pictures", said={"version": "1.0.0"})
+    assert repository() == [1, 1, 2]
+    label = stranger.get_record(shown(result, "atmosphere_record")["version_label"])
+    assert label.value["version"] == "1.0.0"
+    assert label.value["datasetUri"] == shown(result, "atmosphere_record")["at_uri"]
 
 
 def test_the_run_is_tagged_with_dataset_and_at_uri(lab, run, instance):

@@ -6,7 +6,7 @@ import pytest
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY, LABEL
 from atdata_core.errors import RecordChangedError
-from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.ledger import MemoryLedger, ledger_of
 
 
@@ -64,10 +64,12 @@ def test_an_edit_made_elsewhere_is_refused_by_its_fields_and_nothing_is_written(
     uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, description="ours", tags=["a"])
     edit(uri, description="theirs", license="MIT")
     commit = atmosphere.commit
-    for said in ({}, {"tags": ["b"]}):
-        with pytest.raises(RecordChangedError, match="description, license") as caught:
-            promote_to_atmosphere(entry, lab.index, atmosphere.client, **said)
-        assert caught.value.uri == uri
+    for begin in (promote_to_atmosphere, plan_promotion):
+        for said in ({}, {"tags": ["b"]}):
+            with pytest.raises(RecordChangedError, match="description, license") as caught:
+                begin(entry, lab.index, atmosphere.client, **said)
+            assert caught.value.uri == uri
+    assert plan_promotion(entry, lab.index, atmosphere.client, take_over=True).entry == "update"
     assert atmosphere.commit == commit
     # What was refused was not said.
     promote_to_atmosphere(entry, lab.index, atmosphere.client, take_over=True)

@@ -6,7 +6,7 @@ import pytest
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import LABEL
 from atdata_core.errors import PreflightError, RecordChangedError
-from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.due import due
 from atdata_core.promotion.inventory import take_inventory
@@ -88,6 +88,8 @@ def test_a_label_written_late_never_moves_back(lab, atmosphere, account, ready, 
 
 def test_a_version_makes_a_second_label_that_stays(lab, atmosphere, labels):
     old = lab.insert("points")
+    plan = plan_promotion(old, lab.index, atmosphere.client, version="1.0.0")
+    assert (plan.version_label, plan.write_points) == ("create", 8)
     first = promote_to_atmosphere(old, lab.index, atmosphere.client, version="1.0.0")
     assert labels() == {None: first, "1.0.0": first}
     commit = atmosphere.commit
