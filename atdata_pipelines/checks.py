@@ -59,7 +59,13 @@ def _specs() -> list[dg.AssetCheckSpec]:
 def published_true(
     context: dg.AssetCheckExecutionContext, config: VerifyConfig, redis: RedisResource, atproto: AtprotoResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """The checks, as a person launches them from the asset's page."""
+    """What Dagster knows the checks by; people launch the job `verify`, which reports their results."""
+    if not context.has_partition_key:
+        # The button "Execute all" of the asset's page knows no partitions.
+        raise dg.Failure(
+            "The checks are of one dataset. Launch the job `verify`, with the dataset as its partition.",
+            allow_retries=False,
+        )
     if context.run.asset_selection:
         context.log.info("Not checked in a run that promotes, which has just seen every shard. Launch `verify`.")
         return

@@ -14,7 +14,7 @@ from atdata_core.atmosphere.replies import encode_json, put_request
 from atdata_core.atmosphere.tid import label_rkey
 from atdata_core.errors import LoginError, PreflightError, ServiceRefusedError
 from atdata_core.local import LocalIndex, Repo
-from atdata_core.promote import plan_promotion, promote_to_atmosphere
+from atdata_core.promote import plan_promotion, promote_to_atmosphere, verify_dataset
 
 KEY = label_rkey("did:web:a.test", "n")
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
@@ -112,6 +112,28 @@ def test_a_request_of_a_million_bytes_is_written_and_one_more_is_refused_before_
     with pytest.raises(ServiceRefusedError) as refused:
         client.create_once(LABEL, KEY, too_large)
     assert refused.value.status == 413
+
+
+def test_what_was_promoted_is_verified_and_what_was_spoilt_or_edited_is_told(stored, client, s3):
+    from atdata_core.access.s3 import S3Endpoint
+
+    index, entry = stored
+    uri = promote_to_atmosphere(entry, index, client)
+    result = verify_dataset(uri)
+    assert (result.findings, result.shards_checked, result.samples) == ((), 2, 6)
+    assert result.cid == client.get_record(uri).cid
+    bucket, _, key = result.looked_at[1].removeprefix("s3://").partition("/")
+    objects = S3Endpoint.from_credentials(s3).client
+    data = bytearray(objects.get_object(Bucket=bucket, Key=key)["Body"].read())
+    data[-1] ^= 1
+    objects.put_object(Bucket=bucket, Key=key, Body=bytes(data))
+    record = client.get_record(uri)
+    rkey = uri.rpartition("/")[2]
+    client.replace(ENTRY, rkey, {**record.value, "license": "x" * 300}, swap=record.cid)
+    found = {(each.subject, each.kind, each.where) for each in verify_dataset(uri).findings}
+    assert found == {("record", "differs", uri), ("shards", "differs", result.looked_at[1])}
+    client.delete(ENTRY, rkey)
+    assert [(each.subject, each.kind) for each in verify_dataset(uri).findings] == [("record", "differs")]
 
 
 def test_a_wrong_password_is_refused_with_the_way_out(server, repo):

@@ -105,7 +105,7 @@ def test_a_promotion_does_not_read_everything_again(lab, definitions, run, insta
     assert evaluations(result) == []
 
 
-def test_the_checks_can_be_launched_one_by_one(publish, definitions, instance):
+def test_the_checks_can_be_launched_one_by_one_for_a_partition(publish, definitions, instance):
     publish()
     add_keys(instance, ["pictures"])
     key = dg.AssetCheckKey(RECORD_KEY, "record_resolves")
@@ -117,3 +117,6 @@ def test_the_checks_can_be_launched_one_by_one(publish, definitions, instance):
     result = job.execute_in_process(partition_key="pictures", instance=instance)
     (found,) = evaluations(result)
     assert (found.check_name, found.passed, found.partition) == ("record_resolves", True, "pictures")
+    without = job.execute_in_process(instance=instance, raise_on_error=False)
+    (failed,) = [event for event in without.all_events if event.is_step_failure]
+    assert "Launch the job `verify`" in failed.step_failure_data.user_failure_data.description
