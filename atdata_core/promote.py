@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from .errors import NotPublicWarning
 from .promotion.asked import Asked
 from .promotion.attempts import attempt
 from .promotion.copy import copy_shards
@@ -15,6 +16,7 @@ from .promotion.inventory import take_inventory
 from .promotion.ledger import ledger_of
 from .promotion.plan import Plan, plan_promotion
 from .promotion.publish import publish_record
+from .promotion.reach import see_published
 from .promotion.schema import publish_schema_of
 from .promotion.values import Values
 from .promotion.verify import Finding, Verification, verify_dataset
@@ -84,7 +86,7 @@ def promote_to_atmosphere(
         for warning in inventory.warnings:
             warnings.warn(warning, stacklevel=2)
         under_way.stage = "published_schema"
-        check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked)
+        check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=client.base_url)
         copies = None
         if data_store is not None and not isinstance(data_store, ShardCopier):
             # What such a store writes is known, and can be refused, only once it is written.
@@ -96,4 +98,7 @@ def promote_to_atmosphere(
             under_way.stage = "copied_shards"
             copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
         under_way.stage = "atmosphere_record"
+        seen = see_published(entry, copies, index, client.base_url, data_store=data_store, asked=asked)
+        if seen.warning:
+            warnings.warn(seen.warning, NotPublicWarning, stacklevel=2)
         return publish_record(entry, copies, schema.uri, index, client, ledger, asked=asked).uri

@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from atdata_core.access.s3 import S3Endpoint
-from atdata_core.promotion import copy, inventory, publish, schema
+from atdata_core.promotion import copy, inventory, publish, reach, schema
 from atdata_core.promotion.asked import Asked
 from atdata_core.promotion.attempts import attempt
 from atdata_core.promotion.draft import check_all
@@ -172,6 +172,7 @@ def published_schema(
             subject.ledger,
             data_store=subject.store,
             asked=_asked(context),
+            service=client.base_url,
         )
         published = schema.publish_schema_of(found, client, subject.ledger)
         context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
@@ -237,6 +238,12 @@ def atmosphere_record(
         client = atproto.client()
         copies = subject.known_copies(progress)
         kept_schema = schema.publish_schema(subject.known_inventory(progress).schema, client, subject.ledger)
+        asked = config.asked(context.run.run_id)
+        seen = reach.see_published(
+            subject.entry, copies, subject.index, client.base_url, data_store=subject.store, asked=asked
+        )
+        if seen.warning:
+            context.log.warning(seen.warning)
         record = publish.publish_record(
             subject.entry,
             copies,
@@ -244,7 +251,7 @@ def atmosphere_record(
             subject.index,
             client,
             subject.ledger,
-            asked=config.asked(context.run.run_id),
+            asked=asked,
         )
         context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
         context.log.info(f"{record.change} {record.uri}")
@@ -258,6 +265,7 @@ def atmosphere_record(
             "label": record.label_uri or record.note or "none",
             "label_change": record.label_change,
             **({"version_label": record.version_label_uri} if record.version_label_uri else {}),
+            "strangers_can_read": seen.summary,
             **metadata.of_shards(copies.shards, copies.proofs),
         },
     )

@@ -18,7 +18,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def check_public(url: str, *, configured: Iterable[str] = ()) -> str | None:
+def check_public(url: str, *, configured: Iterable[str] = (), environment: bool = True) -> str | None:
     """Where a URL from the network may be fetched.
 
     Host and port of an endpoint in the environment, or of ``configured``, are trusted, and so is what
@@ -27,6 +27,7 @@ def check_public(url: str, *, configured: Iterable[str] = ()) -> str | None:
     Args:
         url: ``http://`` or ``https://``.
         configured: More URLs whose host and port are trusted, such as the client's own ``base_url``.
+        environment: Endpoints in the environment are trusted; they are not where strangers are meant.
 
     Returns:
         The address to connect to. Asking for the name again could give another one, so use this. None for
@@ -38,7 +39,7 @@ def check_public(url: str, *, configured: Iterable[str] = ()) -> str | None:
         ServiceUnavailableError: The name cannot be resolved now.
     """
     host, port = _host_and_port(url)
-    trusted = [os.environ[name] for name in _ENDPOINTS if os.environ.get(name)]
+    trusted = [os.environ[name] for name in _ENDPOINTS if environment and os.environ.get(name)]
     if (host, port) in set(_hosts_and_ports((*trusted, *configured))) or _listed(host, port):
         return None
     addresses = _addresses(host, port, url)
@@ -51,6 +52,15 @@ def check_public(url: str, *, configured: Iterable[str] = ()) -> str | None:
                 host=host,
             )
     return None if _literal(host) else str(addresses[0])
+
+
+def is_private(url: str) -> bool:
+    """Whether a URL leads to this machine or a private network, trusted or not; False where nobody can tell."""
+    try:
+        host, port = _host_and_port(url)
+        return not all(_is_public(address) for address in _addresses(host, port, url))
+    except (StorageError, ServiceUnavailableError):
+        return False
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

@@ -70,6 +70,19 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
     return ShardStat(size=int(length), etag=etag or None)
 
 
+def first_bytes(url: str, wanted: str, *, guarded: bool) -> httpx.Headers:
+    """The headers of ``GET url`` for a range of bytes, which stay where they are; raises as ``open_web`` does.
+
+    Args:
+        url: Of a shard.
+        wanted: The range, ``bytes=0-511``.
+        guarded: No private address, not even a configured one.
+    """
+    response = patiently(lambda: _send("GET", url, guarded, True, Range=wanted))
+    response.close()
+    return response.headers
+
+
 def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) -> Opened | None:
     """The shard from a byte on; None where the server gives no parts."""
     wanted = {"Range": f"bytes={at}-", "If-Range": etag}
@@ -112,10 +125,13 @@ def _opened(response: httpx.Response, url: str) -> Opened:
     return Opened(read, response.close, etag if strong else None, size)
 
 
-def _send(method: str, url: str, guarded: bool, **more: str) -> httpx.Response:
-    """The response after redirects, its body unread: one request, with ``more`` headers."""
+def _send(method: str, url: str, guarded: bool, strict: bool = False, /, **more: str) -> httpx.Response:
+    """The response after redirects, its body unread: one request, with ``more`` headers.
+
+    ``strict``: where guarded, configured endpoints are not trusted.
+    """
     with _errors(url):
-        client = _client(os.getpid(), guarded)
+        client = _client(os.getpid(), guarded, strict)
         # identity: a digest is of the bytes that lie there.
         request = client.build_request(method, url, headers={"Accept-Encoding": "identity", **more})
         response = client.send(request, stream=True)
@@ -126,14 +142,14 @@ def _send(method: str, url: str, guarded: bool, **more: str) -> httpx.Response:
 
 
 @lru_cache(maxsize=4)
-def _client(process: int, guarded: bool) -> httpx.Client:
+def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
     # By process: a forked worker must not share its parent's connections. None is kept open in between:
     # shards are large, so a new connection each time is not what takes long.
     import httpx
 
     limits = httpx.Limits(max_keepalive_connections=0)
     return httpx.Client(
-        transport=_guarded_transport(httpx.HTTPTransport(limits=limits)) if guarded else None,
+        transport=_guarded_transport(httpx.HTTPTransport(limits=limits), strict) if guarded else None,
         limits=limits,
         timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         event_hooks=http_hooks(),
@@ -142,13 +158,13 @@ def _client(process: int, guarded: bool) -> httpx.Client:
     )
 
 
-def _guarded_transport(inner: httpx.BaseTransport) -> httpx.BaseTransport:
+def _guarded_transport(inner: httpx.BaseTransport, strict: bool) -> httpx.BaseTransport:
     """Connects only where ``check_public`` allows, redirects included."""
     import httpx
 
     class Guarded(httpx.BaseTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            address = check_public(str(request.url))
+            address = check_public(str(request.url), environment=not strict)
             if address is None:
                 return inner.handle_request(request)
             # Host header and TLS go on naming the host.

@@ -16,7 +16,7 @@ from ..access.upload import S3Upload
 from ..dataset import Dataset
 from ..errors import ShardChangedError, ShardConflictError, ShardMissingError, StorageError
 from ..protocols import ShardFacts, ShardStat
-from ..urls import parse_s3, plain_path
+from ..urls import displayed, parse_s3, plain_path, refuse_credentials
 from .writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
 
 PRESIGNED_SECONDS = 3600
@@ -55,13 +55,13 @@ class S3DataStore:
 
         Raises:
             CredentialsError: no such file, or a key is missing.
-            StorageError: no bucket, or a public URL that is no http(s) one.
+            StorageError: no bucket, or a public URL that is no plain http(s) one.
         """
         self.endpoint = S3Endpoint.from_credentials(credentials)
         if not bucket or "/" in bucket:
             raise StorageError(f"{bucket!r} is no bucket's name. Paths below it go into prefix.", urls=[])
-        if public_url is not None and not public_url.startswith(("http://", "https://")):
-            raise StorageError(f"public_url {public_url!r} does not begin with http:// or https://.", urls=[])
+        if public_url is not None:
+            _check_public_url(public_url)
         self.bucket = bucket
         self.prefix = prefix.strip("/")
         self.public_url = None if public_url is None else public_url.rstrip("/")
@@ -256,6 +256,17 @@ class S3DataStore:
         if self.public_url is not None and self._is_public(url):
             return self.bucket, unquote(url.removeprefix(f"{self.public_url}/"))
         return parse_s3(url)
+
+
+def _check_public_url(url: str) -> None:
+    # It is published with every shard.
+    refuse_credentials(url)
+    if not url.startswith(("http://", "https://")) or "?" in url or "#" in url:
+        raise StorageError(
+            f"public_url {displayed(url)!r} is no address to which a shard's path can be added. Use one like "
+            "https://data.example.org/bucket.",
+            urls=[displayed(url)],
+        )
 
 
 def _conflict(url: str, expected: str, found: str) -> ShardConflictError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.names import ENTRY, LABEL, SCHEMA
@@ -18,6 +19,7 @@ from .copy import WORKERS, earlier_copies
 from .destination import as_published, names_of
 from .holds import admit
 from .inventory import Inventory
+from .reach import Seen, Strangers
 from .said import Sayings
 from .values import from_metadata
 
@@ -75,6 +77,7 @@ def check_all(
     *,
     data_store: Any = None,
     asked: Asked = Asked(),  # noqa: B008 - frozen
+    service: str,
 ) -> None:
     """Check schema, entry and labels as they would be written; nothing has been, so nothing is half done.
 
@@ -85,6 +88,7 @@ def check_all(
         DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is.
         StorageError: Its shards cannot be published from where they lie.
         PreflightError: The network would refuse a record; every problem is named.
+        NotPublicError: Strangers cannot read the shards where they are, and that was asked for.
         ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
             a copy should go.
     """
@@ -111,6 +115,10 @@ def check_all(
             name=publication.name, dataset_uri=publication.uri, version=version, created_at=timestamp()
         )
         check(LABEL, label_rkey(did, publication.name, version), label, did=did)
+    if asked.require_public:
+        strangers = Strangers(service)
+        look = partial(strangers.unreadable, doubtless=True) if data_store is None else strangers.out_of_reach
+        Seen(len(planned), look(planned)).refuse()
     if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
         _check_destination(data_store, planned)
     sayings.say(asked.values, asked.run)

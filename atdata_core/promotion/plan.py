@@ -86,7 +86,7 @@ def plan_promotion(
     asked = Asked(name, Values.of(description, tags, license), version, take_over, restore, require_public)
     did = client.did
     inventory = survey(entry, index, destination=data_store)
-    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked)
+    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=client.base_url)
     copies, warnings = _copies(inventory, data_store, ledger)
 
     schema = find_schema(inventory.schema, client, ledger)

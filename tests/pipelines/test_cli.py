@@ -17,7 +17,7 @@ def test_promote_shows_each_stage_and_prints_the_at_uri(lab, command, stranger):
     assert (name, change) == ("pictures:", "created")
     value = stranger.get_record(uri).value
     assert (value["description"], value["tags"], value["license"]) == ("Ramps", ["a"], "MIT")
-    stages = [line.split()[0] for line in result.stderr.splitlines() if line.startswith("  ")]
+    stages = [line.split()[0] for line in result.stderr.splitlines() if line[:2] == "  " != line[1:3]]
     assert stages == ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
     assert command("promote", "pictures").stdout == f"pictures: unchanged {uri}\n"
 

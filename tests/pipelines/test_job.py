@@ -1,5 +1,6 @@
 import base64
 import io
+import logging
 import re
 import uuid
 
@@ -220,6 +221,18 @@ def test_a_materialisation_shows_shards_fields_samples_and_pictures(lab, run, ac
     pictures = [base64.b64decode(found) for found in re.findall(r"data:image/png;base64,([^)]+)\)", preview)]
     assert len(pictures) == 2
     assert all(Image.open(io.BytesIO(png)).format == "PNG" for png in pictures)
+
+
+def test_a_run_says_in_its_log_and_metadata_that_strangers_cannot_read(lab, run, instance):
+    lab.insert("pictures")
+    result = run("pictures")
+    assert shown(result, "atmosphere_record")["strangers_can_read"] == "2 of 2 cannot be read: needs a key"
+    warned = [event.user_message for event in instance.all_logs(result.run_id) if event.level == logging.WARNING]
+    assert [message for message in warned if "cannot be read by strangers" in message]
+    lab.insert("others", start=100)
+    result = run("others", said={"require_public": True})
+    assert not result.success
+    assert {event.step_key for event in result.get_step_failure_events()} == {"published_schema"}
 
 
 def test_no_secret_is_in_any_event_of_a_run(lab, run, instance, account_environ, box):

@@ -1,0 +1,229 @@
+"""Who can read what is published, and that it is there: the last look before an entry record is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from ..access import open_shard, stat_shard
+from ..access.private import check_public, is_private
+from ..access.stranger import Glance, glance
+from ..errors import (
+    AtdataError,
+    NotPublicError,
+    PrivateAddressError,
+    ServiceError,
+    ServiceRefusedError,
+    ShardChangedError,
+    ShardForbiddenError,
+    ShardMissingError,
+)
+from ..protocols import ShardFacts, ShardStat
+from ..urls import displayed, scheme
+from .sources import Sources
+
+if TYPE_CHECKING:
+    from ..protocols import IndexEntry
+    from .asked import Asked
+    from .copy import CopiedShards
+
+WORKERS = 8
+NAMED = 3
+"""Shards that a warning names; the others it counts."""
+
+WAYS_OUT = (
+    "Make them public, or copy them to where they are: data_store=S3DataStore(..., public_url=...), in the "
+    "pipeline ATDATA_PUBLISH_BUCKET and ATDATA_PUBLISH_PUBLIC_URL."
+)
+_CHUNK = 1 << 20
+
+
+class Unreadable(NamedTuple):
+    """A shard that strangers cannot read."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Every shard was seen where the record will say; some of them strangers cannot read."""
+
+    shards: int
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """``all``, or how many cannot be read and why."""
+        if not self.unreadable:
+            return "all"
+        reasons = ", ".join(dict.fromkeys(reason for _, reason in self.unreadable))
+        return f"{len(self.unreadable)} of {self.shards} cannot be read: {reasons}"
+
+    @property
+    def warning(self) -> str | None:
+        """The same for people, with the first URLs and the way out; None where strangers can read all."""
+        if not self.unreadable:
+            return None
+        named = ", ".join(f"{displayed(url)} ({reason})" for url, reason in self.unreadable[:NAMED])
+        more = len(self.unreadable) - NAMED
+        return (
+            f"{len(self.unreadable)} of {self.shards} shards cannot be read by strangers: {named}"
+            f"{f' and {more} more' if more > 0 else ''}. {WAYS_OUT}"
+        )
+
+    def refuse(self) -> None:
+        """Raises ``NotPublicError`` where there is something to warn of."""
+        if self.warning is not None:
+            raise NotPublicError(self.warning, urls=[displayed(url) for url, _ in self.unreadable])
+
+
+class Strangers:
+    """People without keys, elsewhere; on our own network where the PDS is there too.
+
+    Args:
+        service: URL of the PDS that is published to.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._inside = is_private(service)
+
+    def look(self, shard: ShardFacts, *, doubtless: bool = False) -> tuple[Glance | None, str | None]:
+        """What they get of a shard, or why they get nothing; ``doubtless``: trouble that may pass is an error."""
+        try:
+            return glance(shard.url, shard.endpoint, shard.region, inside=self._inside), None
+        except AtdataError as error:
+            if doubtless and error.transient:
+                raise
+            return None, _reason(error)
+
+    def unreadable(self, shards: Iterable[ShardFacts], *, doubtless: bool = False) -> tuple[Unreadable, ...]:
+        """Those of some shards that they cannot read."""
+        shards = list(shards)
+        with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "strangers") as pool:
+            looks = list(pool.map(partial(self.look, doubtless=doubtless), shards))
+        pairs = zip(shards, looks, strict=True)
+        return tuple(Unreadable(shard.url, reason) for shard, (_, reason) in pairs if reason is not None)
+
+    def out_of_reach(self, shards: Iterable[ShardFacts]) -> tuple[Unreadable, ...]:
+        """Those whose address they cannot reach, whatever will lie there; nothing is asked of it."""
+        reasons: dict[str | None, str | None] = {}
+        found: list[Unreadable] = []
+        for shard in shards:
+            address = shard.endpoint if scheme(shard.url) == "s3" else shard.url
+            host = None if address is None else urlsplit(address).netloc
+            if host not in reasons:
+                reasons[host] = self._why_out_of_reach(address)
+            reason = reasons[host]
+            found += [Unreadable(shard.url, reason)] if reason else []
+        return tuple(found)
+
+    def _why_out_of_reach(self, address: str | None) -> str | None:
+        if address is None or self._inside:
+            return None
+        try:
+            check_public(address, environment=False)
+        except PrivateAddressError as error:
+            return _reason(error)
+        except ServiceError:
+            return None
+        return None
+
+
+def see_published(
+    entry: IndexEntry,
+    copies: CopiedShards,
+    index: Any,
+    service: str,
+    *,
+    data_store: Any = None,
+    asked: Asked,
+) -> Seen:
+    """See every shard where the record will say that it lies, as a stranger and with our own keys.
+
+    The look of a stranger proves a shard where it tells size and ETag. Else the shard is looked at with what is
+    configured, and where that proves nothing either, it is read again.
+
+    Raises:
+        ShardMissingError, ShardChangedError: A shard is not what is to be published.
+        ShardForbiddenError: A copy may not be looked at. (Shards that stay where they are, are published on
+            their recorded digests then.)
+        NotPublicError: Strangers cannot read it, and ``asked`` requires that.
+        ServiceError: A service failed.
+    """
+    strangers = Strangers(service)
+    sources = Sources(entry, index, None, {shard.url: shard for shard in copies.shards})
+    kept = copies.destination is None
+
+    def see(shard: ShardFacts) -> Unreadable | None:
+        found, reason = strangers.look(shard, doubtless=asked.require_public)
+        if found is None or not _proven(shard, found.size, found.etag):
+            stat = sources.stat if kept else partial(stat_shard, store=data_store)
+            read = sources.open_shard if kept else partial(open_shard, store=data_store)
+            try:
+                own: ShardStat = stat(shard.url)
+                if not _proven(shard, own.size, own.etag, own.sha256):
+                    with read(shard.url) as stream:
+                        _hold(shard, "SHA-256", shard.sha256, _digest(stream))
+            except ShardForbiddenError:
+                if not kept:
+                    raise
+        return None if reason is None else Unreadable(shard.url, reason)
+
+    with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
+        unreadable = tuple(found for found in pool.map(see, copies.shards) if found is not None)
+    seen = Seen(len(copies.shards), unreadable)
+    if asked.require_public:
+        seen.refuse()
+    return seen
+
+
+def _proven(shard: ShardFacts, size: int | None, etag: str | None, sha256: str | None = None) -> bool:
+    """Whether what a server tells proves the recorded bytes; ``ShardChangedError`` where it disproves them."""
+    if size is not None:
+        _hold(shard, "size in bytes", shard.size, size)
+    if sha256 is not None:
+        _hold(shard, "SHA-256", shard.sha256, sha256)
+        return True
+    # An encrypted object or one of parts has an ETag that is no MD5: other than the recorded one, it means read.
+    return size is not None and bool(etag) and etag in (shard.etag, shard.md5)
+
+
+def _hold(shard: ShardFacts, what: str, expected: object, found: object) -> None:
+    if found != expected:
+        raise ShardChangedError(
+            f"{displayed(shard.url)} is not what is to be published any more: its {what} was {expected}, is now "
+            f"{found}. Restore the shard and run again, or look at what changed: atdata-pipelines accept NAME.",
+            url=shard.url,
+            expected=expected,
+            found=found,
+        )
+
+
+def _digest(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _reason(error: AtdataError) -> str:
+    """A few words on why a stranger does not get a shard."""
+    match error:
+        case PrivateAddressError():
+            return f"private address {error.facts.get('host')}"
+        case ShardForbiddenError():
+            return "needs a key"
+        case ShardMissingError():
+            return "not found without a key"
+        case ServiceRefusedError():
+            return f"refused with {error.facts.get('status') or error.facts.get('error')}"
+        case ServiceError():
+            return "no answer"
+        case _:
+            return "no address that can be asked"
