@@ -10,6 +10,7 @@ import click
 from atdata_core.masking import masked
 
 from .commands.promote import promote
+from .commands.reconcile import reconcile
 from .commands.retract import retract
 from .commands.sandbox import sandbox
 from .commands.status import status
@@ -35,5 +36,5 @@ def _say_masked(kind: type[BaseException], error: BaseException, trace: Tracebac
     click.echo(masked("".join(traceback.format_exception(kind, error, trace))), nl=False, err=True)
 
 
-for command in (promote, retract, sandbox, status, verify):
+for command in (promote, reconcile, retract, sandbox, status, verify):
     main.add_command(command)

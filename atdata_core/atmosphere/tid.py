@@ -25,6 +25,12 @@ def is_tid(text: str) -> bool:
     return _TID.fullmatch(text) is not None
 
 
+def is_identity_tid(text: str) -> bool:
+    """Whether a key can come from an identity; one that a clock made since 2005 cannot."""
+    # The topmost 5 bits are zero in each of ours.
+    return is_tid(text) and text[0] == _ALPHABET[0]
+
+
 def identity_tid(*parts: str) -> str:
     """The TID of an identity: the same parts, in the same order, give the same 13 characters.
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ..atmosphere.metadata import unpack_metadata
+from ..errors import MetadataError
 from .values import Values, from_metadata, typed
 
 if TYPE_CHECKING:
@@ -78,8 +80,11 @@ class Sayings:
         self._ledger.update(self._scope, self._fact, change)
 
     def recover(self, published: Mapping[str, Any]) -> None:
-        """Learn what was said before the ledger was lost, from the record: it is the best witness."""
-        before = typed(Values.from_json(published), self._metadata)
+        """Learn what was said before the ledger was lost, from the record: it is the best witness.
+
+        What the metadata in the record gives was not said; the entry may have other metadata by now.
+        """
+        before = typed(Values.from_json(published), self._given(published))
         if before == Values():
             return
 
@@ -88,6 +93,12 @@ class Sayings:
             return fact if Values.from_json(base) != Values() else _joined({**base, **before.to_json()}, said)
 
         self._ledger.update(self._scope, self._fact, change)
+
+    def _given(self, published: Mapping[str, Any]) -> Values:
+        try:
+            return from_metadata(unpack_metadata(published.get("metadata")))
+        except MetadataError:
+            return self._metadata
 
 
 def _standing(fact: Facts | None) -> Standing:

@@ -1,0 +1,88 @@
+"""``atdata-pipelines reconcile``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from atdata_core.errors import AtdataError
+
+from . import surroundings
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.local import LocalIndex
+    from atdata_core.promotion.reconcile import Finding
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--restore", is_flag=True, help="Promote again what is gone, or older than what was written.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def reconcile(names: tuple[str, ...], restore: bool, as_json: bool) -> None:
+    """Compare what the ledger knows with the account's records: of the datasets NAME..., or of all.
+
+    What the ledger lost it learns from the records, so that nothing is promoted needlessly. Nothing is
+    written to the network without --restore, and records of other programs are left alone.
+
+    Ends with 1 where a record is gone, older or edited elsewhere, and not restored.
+    """
+    from atdata_core.promotion.reconcile import reconcile as compare
+
+    with surroundings.said():
+        client, index, ledger = surroundings.client(), surroundings.index(), surroundings.ledger()
+        found = compare(index, client, ledger, names)
+    for finding in found.findings:
+        click.echo(f"{finding.kind:10}  {finding.name}  {finding.uri}\n{'':12}{finding.note}", err=as_json)
+    restored, failed = _restore(found.of("gone", "older"), index, client) if restore else ({}, {})
+    vanished = [finding for finding in found.of("gone", "older") if (finding.name, finding.cid) not in restored]
+    if as_json:
+        uris = list(restored.values())
+        click.echo(json.dumps({**found.to_json(), "restored": uris, "failed": failed}, indent=2))
+    else:
+        counts = (
+            ", ".join(f"{number} {kind}" for kind, number in found.counts.items()) or "all as the ledger has them"
+        )
+        click.echo(f"{found.records} records looked at: {counts}")
+    if vanished and not restore:
+        click.echo("--restore promotes again what is gone or older.", err=True)
+    if found.of("edited"):
+        click.echo("promote NAME --take-over writes over what was edited elsewhere.", err=True)
+    if vanished or found.of("edited"):
+        sys.exit(1)
+
+
+def _restore(
+    findings: Sequence[Finding], index: LocalIndex, client: AtmosphereClient
+) -> tuple[dict[tuple[str, str | None], str], dict[str, str]]:
+    """Promote the entries that findings belong to; at-uris by published name and entry CID, and failures."""
+    from atdata_core.promote import promote_to_atmosphere
+    from atdata_core.promotion.versions import Versions, versions_of
+
+    versions, store = Versions(versions_of(index), client.did), surroundings.store()
+    restored: dict[tuple[str, str | None], str] = {}
+    failed: dict[str, str] = {}
+    for finding in findings:
+        entry = versions.find(finding.dataset or "", finding.cid or "")
+        if entry is None:
+            failed[finding.uri] = "its entry is not in the index any more"
+        elif (finding.name, finding.cid) not in restored:
+            try:
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    uri = promote_to_atmosphere(entry, index, client, data_store=store, name=finding.name)
+            except AtdataError as error:
+                failed[finding.uri] = error.message
+            else:
+                restored[(finding.name, finding.cid)] = uri
+                for warning in said:
+                    click.echo(f"  {warning.message}", err=True)
+                click.echo(f"  restored {uri}", err=True)
+    for uri, reason in failed.items():
+        click.echo(f"Error: {uri} was not restored: {reason}", err=True)
+    return restored, failed
