@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from atdata_core.atmosphere.names import LABEL
 from atdata_core.atmosphere.tid import label_rkey
 from atdata_core.atmosphere.uri import AtUri
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError
+from atdata_core.names import near
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
-
-NEAR = 3
 
 
 def find_label(client: AtmosphereClient, did: str, name: str) -> Record | None:
@@ -44,11 +42,9 @@ def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
     if isinstance(uri, str):
         return uri
     names = {str(each.value.get("name")) for each in client.iter_records(LABEL, repo=did)}
-    near = difflib.get_close_matches(name, sorted(names), NEAR, 0.5)
-    hint = f" Near it: {', '.join(near)}." if near else ""
     raise EntryNotFoundError(
-        f"{repo} has published nothing under the name {name!r}.{hint} A dataset without a label is found by "
-        "its at-uri alone.",
+        f"{repo} has published nothing under the name {name!r}.{near(name, sorted(names))} A dataset without a "
+        "label is found by its at-uri alone.",
         ref=name,
     )
 

@@ -52,10 +52,8 @@ def status(name: str | None, as_json: bool) -> None:
 
 def _account() -> str | None:
     """DID of the account, as far as it can be found; what the ledger has is told without it."""
-    from ..resources import AtprotoResource
-
     try:
-        return AtprotoResource().did()
+        return surroundings.account()
     except AtdataError as error:
         click.echo(f"What is to be promoted is not known: {error.message}", err=True)
         return None
