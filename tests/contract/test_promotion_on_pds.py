@@ -12,9 +12,10 @@ from atdata_core.atmosphere.preflight import check
 from atdata_core.atmosphere.records import label_record
 from atdata_core.atmosphere.replies import encode_json, put_request
 from atdata_core.atmosphere.tid import label_rkey
-from atdata_core.errors import LoginError, PreflightError, ServiceRefusedError
+from atdata_core.errors import LoginError, PreflightError, RecordChangedError, RecordGoneError, ServiceRefusedError
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promote import plan_promotion, promote_to_atmosphere, verify_dataset
+from atdata_core.promotion.ledger import ledger_of
 
 KEY = label_rkey("did:web:a.test", "n")
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
@@ -134,6 +135,43 @@ def test_what_was_promoted_is_verified_and_what_was_spoilt_or_edited_is_told(sto
     assert found == {("record", "differs", uri), ("shards", "differs", result.looked_at[1])}
     client.delete(ENTRY, rkey)
     assert [(each.subject, each.kind) for each in verify_dataset(uri).findings] == [("record", "differs")]
+
+
+def test_the_content_of_every_record_is_known_before_it_is_written(stored, client):
+    index, entry = stored
+    promote_to_atmosphere(entry, index, client, description="d", tags=["a"], version="1.0.0")
+    promote_to_atmosphere(entry, index, client, description="e")
+    facts = ledger_of(index).get_all("dataset:readings")
+    noted = {name: fact for name, fact in facts.items() if name.startswith(("record:", "label:", "version label:"))}
+    assert len(noted) == 3
+    for name, fact in noted.items():
+        assert facts[f"intent:{name}"]["cids"] == [fact["cid"], *fact["earlier"]]
+        assert client.get_record(fact["uri"]).cid == fact["cid"]
+
+
+def test_edits_elsewhere_backups_and_deletions_are_told_apart(stored, client):
+    index, entry = stored
+    uri = promote_to_atmosphere(entry, index, client, description="first")
+    rkey = uri.rsplit("/", 1)[1]
+    first = client.get_record(uri)
+    promote_to_atmosphere(entry, index, client, description="second")
+    newest = client.get_record(uri)
+
+    edited = client.replace(ENTRY, rkey, {**newest.value, "description": "theirs"}, swap=newest.cid)
+    with pytest.raises(RecordChangedError, match="description"):
+        promote_to_atmosphere(entry, index, client)
+    assert client.get_record(uri).value["description"] == "theirs"
+
+    client.replace(ENTRY, rkey, first.value, swap=edited.cid)
+    promote_to_atmosphere(entry, index, client)
+    assert client.get_record(uri) == newest
+
+    client.delete(ENTRY, rkey)
+    with pytest.raises(RecordGoneError):
+        promote_to_atmosphere(entry, index, client, restore=False)
+    assert client.find_record(ENTRY, rkey) is None
+    assert promote_to_atmosphere(entry, index, client) == uri
+    assert client.get_record(uri) == newest
 
 
 def test_a_wrong_password_is_refused_with_the_way_out(server, repo):
