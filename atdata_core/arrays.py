@@ -21,6 +21,11 @@ from numpy.typing import NDArray
 from .errors import SampleError
 
 _MAGIC = b"\x93NUMPY"
+_LONGEST_HEADER = 1 << 18
+"""Bytes; what Python makes of a longer text takes many times its memory."""
+_REMEMBERED = 1 << 10
+"""Bytes up to which a header is remembered with what it says."""
+_MOST_DIMENSIONS = 64
 _KINDS = frozenset("biufcmMSUV")
 """Kinds of dtype whose bytes are the values. Objects and variable-width strings hold addresses instead."""
 
@@ -115,12 +120,13 @@ def _npy_layout(data: bytes | memoryview) -> tuple[int, _Layout]:
     start = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
     if start > len(data):
         raise _damaged("its .npy header is cut short")
-    return start, _parse_npy_header(bytes(data[8 + width : start]), "utf-8" if major == 3 else "latin-1")
+    if start > _LONGEST_HEADER:
+        raise _damaged(f"its .npy header is longer than {_LONGEST_HEADER:,} bytes")
+    parse = _remembered_npy_header if start <= _REMEMBERED else _parse_npy_header
+    return start, parse(bytes(data[8 + width : start]), "utf-8" if major == 3 else "latin-1")
 
 
-@lru_cache(maxsize=1024)
 def _parse_npy_header(header: bytes, encoding: str) -> _Layout:
-    # Headers repeat from sample to sample: each distinct one is parsed once.
     try:
         facts = ast.literal_eval(header.decode(encoding))
         dtype = npy.descr_to_dtype(facts["descr"])
@@ -130,10 +136,16 @@ def _parse_npy_header(header: bytes, encoding: str) -> _Layout:
         # The text is anybody's: literal_eval and numpy raise nearly everything on a hostile one.
         raise _damaged("its .npy header cannot be read") from None
     dimensions = cast("tuple[int, ...]", shape)
-    if not well_formed or not all(type(n) is int and n >= 0 for n in dimensions):
+    if not well_formed or not all(type(n) is int and 0 <= n < 2**63 for n in dimensions):
         raise _damaged("its .npy header cannot be read")
+    if len(dimensions) > _MOST_DIMENSIONS:
+        raise _damaged(f"it claims more than {_MOST_DIMENSIONS} dimensions")
     _refuse_addresses(dtype)
     return _Layout(dtype, dimensions, fortran_order)
+
+
+# Headers repeat from sample to sample: each distinct one is parsed once.
+_remembered_npy_header = lru_cache(maxsize=1024)(_parse_npy_header)
 
 
 def _compact_layout(data: bytes | memoryview) -> tuple[int, _Layout]:

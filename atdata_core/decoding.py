@@ -14,8 +14,8 @@ import types
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,11 @@ BINARY_KINDS = ("sparse", "arrow_tensor", "safetensors", "dataframe")
 
 _PRIMITIVES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "bytes": bytes}
 _DTYPE = re.compile(r"[<>=|]?[a-zA-Z_]+[0-9]*(\[[a-zA-Z0-9]+\])?", re.ASCII)
+MOST_FIELDS = 1_000
+
+_made: WeakValueDictionary[str, type] = WeakValueDictionary()
+"""The types that are in use: strangers' schemas are as many and as large as they like."""
+
 _RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
 
 
@@ -83,18 +88,33 @@ def decoded(record: Mapping[str, Any]) -> type:
     Raises:
         SchemaError: a name or a kind that cannot be rebuilt.
     """
-    if not isinstance(record.get("fields"), list):
-        raise SchemaError(f"Schema {record.get('name')!r} has no list of fields. Publish it again.")
+    fields: Any = record.get("fields")
+    if not isinstance(fields, list):
+        raise SchemaError(f"{_called(record)} has no list of fields. Publish it again.")
+    count = len(cast("list[Any]", fields))
+    if count > MOST_FIELDS:
+        raise SchemaError(
+            f"{_called(record)} has {count:,} fields; {MOST_FIELDS:,} are the most. Use a dict field."
+        )
     try:
         return _decoded(json.dumps({part: record.get(part) for part in ("name", "module", "fields")}))
     except SchemaError:
         raise
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SchemaError(f"Schema {record.get('name')!r} cannot be rebuilt: {error}. Publish it again.") from None
+    except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise SchemaError(f"{_called(record)} cannot be rebuilt: {error}. Publish it again.") from None
 
 
-@lru_cache(maxsize=256)
+def _called(record: Mapping[str, Any]) -> str:
+    name = record.get("name")
+    return f"Schema {name[:100]!r}" if isinstance(name, str) else "A schema without a name"
+
+
 def _decoded(canonical: str) -> type:
+    known = _made.get(canonical)
+    return known or _made.setdefault(canonical, _make(canonical))
+
+
+def _make(canonical: str) -> type:
     record = json.loads(canonical)
     name = check_identifier(record["name"], "class", str(record["name"]))
     annotations: dict[str, Any] = {}

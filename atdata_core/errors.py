@@ -54,7 +54,7 @@ class AtdataError(Exception):
     def __init__(self, message: str, **facts: Any) -> None:
         self.message = masked(message)
         super().__init__(self.message)
-        self.facts: dict[str, Any] = masked_data(facts)
+        self.facts: dict[str, Any] = {name: masked_data(fact) for name, fact in facts.items()}
 
     def __getattr__(self, name: str) -> Any:
         facts = self.__dict__.get("facts", {})

@@ -100,15 +100,25 @@ def holds_secret(text: str) -> bool:
 
 
 def masked_data(value: Any, *, sure: bool = False) -> Any:
-    """A value of lists, dicts and tuples with all its texts masked; anything else in it stays."""
+    """A value of lists, dicts and tuples with all its texts masked; anything else in it stays.
+
+    What is nested too deeply to be looked at, as hostile data can be, is masked as a whole.
+    """
+    try:
+        return _masked_data(value, sure)
+    except RecursionError:
+        return MASK
+
+
+def _masked_data(value: Any, sure: bool) -> Any:
     if isinstance(value, str):
         return masked(value, sure=sure)
     if isinstance(value, list):
-        return [masked_data(item, sure=sure) for item in cast("list[Any]", value)]
+        return [_masked_data(item, sure) for item in cast("list[Any]", value)]
     if type(value) is tuple:
-        return tuple(masked_data(item, sure=sure) for item in cast("tuple[Any, ...]", value))
+        return tuple(_masked_data(item, sure) for item in cast("tuple[Any, ...]", value))
     if isinstance(value, Mapping):
-        return {key: masked_data(item, sure=sure) for key, item in cast("Mapping[Any, Any]", value).items()}
+        return {key: _masked_data(item, sure) for key, item in cast("Mapping[Any, Any]", value).items()}
     return value
 
 

@@ -155,11 +155,14 @@ def http_hooks() -> dict[str, list[Callable[[Any], None]]]:
 
 def service_of(url: str) -> str:
     """What a gate belongs to: scheme, host and port of a URL, where it is not the usual one."""
-    parts = urlsplit(url)
-    name = parts.hostname or ""
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        return url  # no service, as whoever asks it will say
     host = f"[{name}]" if ":" in name else name
-    usual = parts.port in (None, _PORTS.get(parts.scheme))
-    return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{parts.port}"
+    usual = port in (None, _PORTS.get(parts.scheme))
+    return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float | None:

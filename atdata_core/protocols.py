@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,17 @@ class ShardFacts:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ShardFacts:
-        """The inverse of ``to_json``; keys of a later version are ignored."""
-        return cls(**{key: data[key] for key in cls.__slots__ if key in data})
+        """The inverse of ``to_json``; keys of a later version are ignored.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        found = {key: data.get(key) for key in cls.__slots__}
+        for key, value in found.items():
+            kind = int if key in ("size", "samples") else str
+            if type(value) is not kind and (value is not None or key in ("url", "size", "sha256")):
+                raise ValueError(f"{key} is {type(value).__name__}, not {kind.__name__}")
+        return cls(**cast("dict[str, Any]", found))
 
 
 @runtime_checkable

@@ -19,8 +19,10 @@ _BLOCK = 512
 _CHUNK = 1 << 20
 _ZEROS = bytes(_BLOCK)
 _REGULAR = b"\x0007"
-_SPARSE_LIMIT = 1 << 28
-"""A sparse member claims zeros that nobody sent; so many bytes (256 MiB) it may become."""
+_SPARSE_LIMIT = 1 << 25
+"""A sparse member claims zeros that nobody sent; so many bytes (32 MiB) it may become."""
+_EXTENDED_LIMIT = 1 << 20
+"""Bytes of extended headers that are kept for one member, and of those for all members (1 MiB each)."""
 
 
 def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
@@ -43,6 +45,7 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
     shared: dict[str, str] = {}
     extended: dict[str, str] = {}
     raw: list[bytes] = []
+    pending = general = 0
     while True:
         at = source.offset
         block = source.exactly(_BLOCK)
@@ -51,6 +54,10 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
         header = _parse_header(block, url, at)
         raw.append(block)
         if header.kind in b"xXgLK":
+            pending += header.size
+            general += header.size if header.kind == b"g" else 0
+            if max(pending, general) > _EXTENDED_LIMIT:
+                raise _corrupt(url, at, "its extended headers are larger than 1 MiB")
             body, padded = source.body(header.size)
             raw.append(padded)
             if header.kind == b"L":
@@ -72,6 +79,7 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
                 yield facts.get("path", header.name), body
         extended = {}
         raw = []
+        pending = 0
     if extended or raw:
         raise _corrupt(url, at, "an extended header belongs to no member")
     if source.exactly(_BLOCK) != _ZEROS:
@@ -299,6 +307,8 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
     while header.kind == b"S" and block[flag]:
         block, flag = source.exactly(_BLOCK), 504
         raw.append(block)
+        if len(raw) > _EXTENDED_LIMIT // _BLOCK:
+            raise _corrupt(source.url, at, "the map of a sparse file in it is larger than 1 MiB")
     raw.append(source.body(size)[1])
     try:
         with tarfile.open(fileobj=BytesIO(b"".join(raw) + _ZEROS * 2), mode="r:") as archive:
@@ -308,7 +318,7 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
                 return member.name, content.read()
     except (tarfile.TarError, ValueError, IndexError, OSError):
         pass
-    raise _corrupt(source.url, at, "a sparse file in it is damaged or grows beyond 256 MiB")
+    raise _corrupt(source.url, at, "a sparse file in it is damaged or grows beyond 32 MiB")
 
 
 def _key_and_suffix(name: str) -> tuple[str, str] | None:

@@ -109,7 +109,12 @@ def local_path(url: str) -> Path:
     """
     if not _SCHEME.match(url):
         return Path(url)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise StorageError(
+            f"{displayed(url)} is no URL of a file. Use file:///path.", urls=[displayed(url)]
+        ) from None
     if parts.netloc not in ("", "localhost"):
         raise StorageError(
             f"{displayed(url)} names a file of the machine {parts.netloc!r}. Use file:///path, with three slashes.",

@@ -27,6 +27,7 @@ from ..patience import ATTEMPTS
 from ..protocols import ShardStat
 from .resumed import Opened, ResumedBody, changed_while_read
 from .s3_errors import translated
+from .s3_guard import guard
 from .s3_patience import be_patient
 
 POOL = 64
@@ -47,8 +48,9 @@ class S3Endpoint:
     """One S3 service as one set of credentials sees it.
 
     ``endpoint_url`` is None for AWS itself. Without keys (and not anonymous) boto3's own chain is asked.
-    ``attempts`` counts the first one too; ``timeout`` (seconds) holds for connecting and for each silence, 10 and
-    60 by default; ``verify`` False takes any TLS certificate, None is boto3's default.
+    ``guarded``: the address came from the network, so only public ones are connected to. ``attempts`` counts the
+    first one too; ``timeout`` (seconds) holds for connecting and for each silence, 10 and 60 by default; ``verify``
+    False takes any TLS certificate, None is boto3's default.
     """
 
     endpoint_url: str | None = None
@@ -57,6 +59,7 @@ class S3Endpoint:
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
     anonymous: bool = False
+    guarded: bool = False
     attempts: int = ATTEMPTS
     timeout: float | None = None
     verify: bool | None = None
@@ -104,10 +107,12 @@ class S3Endpoint:
         return cls._from_names(values, checked_endpoint(values[named], named) if named else None)
 
     @classmethod
-    def anonymous_at(cls, endpoint_url: str | None, region: str | None = None) -> S3Endpoint:
-        """The service as anybody sees it, without credentials."""
+    def anonymous_at(
+        cls, endpoint_url: str | None, region: str | None = None, *, guarded: bool = False
+    ) -> S3Endpoint:
+        """The service as anybody sees it, without credentials; ``guarded``: its address came from the network."""
         address = None if endpoint_url is None else checked_endpoint(endpoint_url, "The endpoint")
-        return cls(endpoint_url=address, region=region, anonymous=True)
+        return cls(endpoint_url=address, region=region, anonymous=True, guarded=guarded)
 
     @classmethod
     def _from_names(cls, values: Mapping[str, str], endpoint_url: str | None) -> S3Endpoint:
@@ -245,6 +250,8 @@ class S3Endpoint:
 
 # By process too: a forked worker must not share its parent's connections.
 _clients: dict[tuple[int, S3Endpoint, int], Any] = {}
+_MOST_CLIENTS = 16
+"""Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
 _clients_lock = threading.Lock()
 _without_attributes: set[tuple[int, S3Endpoint]] = set()
 
@@ -252,9 +259,12 @@ _without_attributes: set[tuple[int, S3Endpoint]] = set()
 def _client(endpoint: S3Endpoint, *, attempts: int) -> Any:
     key = (os.getpid(), endpoint, attempts)
     with _clients_lock:
-        if key not in _clients:
-            _clients[key] = _make_client(endpoint, attempts=attempts)
-        return _clients[key]
+        client = _clients.pop(key, None) or _make_client(endpoint, attempts=attempts)
+        # The last one used stands last.
+        _clients[key] = client
+        if len(_clients) > _MOST_CLIENTS:
+            del _clients[next(iter(_clients))]
+        return client
 
 
 def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
@@ -288,6 +298,8 @@ def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
         config=config,
     )
     be_patient(client, attempts)
+    if endpoint.guarded:
+        guard(client)
     return client
 
 

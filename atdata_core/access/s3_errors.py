@@ -60,6 +60,9 @@ def translated(endpoint: Endpoint, bucket: str, key: str | None) -> Generator[No
         # `from None`: what the service said may repeat key and signature.
         raise _of_response(endpoint, error.response, bucket, key) from None
     except (BotoCoreError, ValueError, OSError) as error:
+        inner: Any = getattr(error, "kwargs", {}).get("error")
+        if isinstance(inner, AtdataError):
+            raise inner from None  # the guard of addresses, which botocore takes for a fault of the network
         raise _of_client(endpoint, error, bucket, key) from None
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import patience
+from ..errors import PrivateAddressError
 from .s3_errors import SLOW
 
 _PASSES = (429, 500, 502, 503, 504)
@@ -47,7 +48,8 @@ def _passes(response: Any, error: Any) -> bool:
     from botocore.exceptions import ConnectionError, HTTPClientError
 
     if response is None:
-        return isinstance(error, ConnectionError | HTTPClientError)
+        guarded = isinstance(getattr(error, "kwargs", {}).get("error"), PrivateAddressError)
+        return isinstance(error, ConnectionError | HTTPClientError) and not guarded
     http, parsed = response
     if (patience.seconds_to_wait(_lowered(http.headers)) or 0.0) > patience.LONGEST_WAIT:
         return False

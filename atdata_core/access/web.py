@@ -187,7 +187,7 @@ def _errors(url: str) -> Generator[None]:
     shown, service = displayed(url), _host(url)
     try:
         yield
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
         raise StorageError(f"{shown} is no http(s) URL. Use a full one.", urls=[shown]) from None
     except httpx.TooManyRedirects:
         raise ServiceRefusedError(

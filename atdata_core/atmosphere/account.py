@@ -224,6 +224,8 @@ class Account:
             client.update_base_url(self._base_url)
 
     def _importing(self, exported: str) -> Any:
+        if not exported.isascii():
+            raise ValueError("a token that no request can carry")
         client = self._client()
         client.login(session_string=exported, fetch_bsky_profile=False)
         return client

@@ -223,7 +223,9 @@ class AtmosphereClient:
         reply = self._ask(did, "com.atproto.sync.getLatestCommit", {}, name="did")
         if reply is None:
             raise RecordNotFoundError(f"There is no repository {did}.", uri=f"at://{did}")
-        return str(reply["cid"])
+        if not isinstance(reply.get("cid"), str):
+            raise _no_pds(self._session.service)
+        return reply["cid"]
 
     def did_of(self, repo: str) -> str:
         """The DID of a handle; a DID is given back as it is. Raises ``RecordNotFoundError``."""

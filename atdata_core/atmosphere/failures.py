@@ -70,7 +70,7 @@ def of_transport(url: str, error: BaseException) -> AtdataError:
     import httpx
 
     service, method = _place(url)
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | UnicodeError):
         return ServiceRefusedError(
             f"{service} is no usable address of a service.", service=service, status=None, error=None
         )

@@ -64,3 +64,12 @@ class Fields:
         if not isinstance(value, list):
             raise self.malformed(name, "a list is needed")
         return cast("list[Any]", value)
+
+
+def shown(value: object) -> str:
+    """A value for an error: a short text or number as it is, of anything else its kind."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 100 else f"{value[:100]}...")
+    if value is None or (isinstance(value, int) and abs(value) < 2**64):
+        return repr(value)
+    return type(value).__name__

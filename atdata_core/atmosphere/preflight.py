@@ -41,12 +41,15 @@ def check(collection: str, rkey: str, record: dict[str, Any], *, did: str, swap:
     Raises:
         PreflightError: It would not; ``problems`` lists every reason.
     """
-    found = [*_key_problems(collection, rkey), *_type_problems(collection, record)]
-    found += lexicon.problems(collection, record)
-    model = list(_model_problems(record, "", collection))
-    found += model
-    if not model:
-        found += _size_problems(put_request(did, collection, rkey, record, swap=swap))
+    try:
+        found = [*_key_problems(collection, rkey), *_type_problems(collection, record)]
+        found += lexicon.problems(collection, record)
+        model = list(_model_problems(record, "", collection))
+        found += model
+        if not model:
+            found += _size_problems(put_request(did, collection, rkey, record, swap=swap))
+    except RecursionError:
+        found = ["record: it is nested too deeply"]
     if found:
         told = "; ".join(found[:MAX_TOLD]) + (f"; and {len(found) - MAX_TOLD} more" if found[MAX_TOLD:] else "")
         kind = collection.rpartition(".")[2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from atdata_core.atmosphere import blobs
-from atdata_core.atmosphere.fields import Fields
+from atdata_core.atmosphere.fields import Fields, shown
 from atdata_core.atmosphere.metadata import unpack_metadata
 from atdata_core.atmosphere.names import ENTRY, LABEL, OLD_ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.atmosphere.storage import PublishedShard, read_storage
@@ -94,12 +94,12 @@ def read_schema_record(value: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         _expect("This record", value, (SCHEMA, OLD_SCHEMA), "schema")
-        fields = Fields(value, f"The schema {value.get('name')!r}")
+        fields = Fields(value, f"The schema {shown(value.get('name'))}")
         local = _old(fields) if value["$type"] == OLD_SCHEMA else _present(fields)
     except SchemaError:
         raise
     except AtdataError as error:
-        raise SchemaError(error.message, type_name=value.get("name"), field=None) from None
+        raise SchemaError(error.message, type_name=shown(value.get("name")), field=None) from None
     local["createdAt"] = value.get("createdAt")
     metadata: Any = value.get("metadata")
     module: Any = cast("dict[str, Any]", metadata).get("module") if isinstance(metadata, dict) else None
@@ -111,7 +111,7 @@ def read_schema_record(value: dict[str, Any]) -> dict[str, Any]:
 def _present(record: Fields) -> dict[str, Any]:
     later: Any = record.values.get("atdataSchemaVersion", record.values.get("$atdataSchemaVersion", 1))
     if later != 1:
-        raise record.malformed("atdataSchemaVersion", f"{later!r} is later than this version of the library")
+        raise record.malformed("atdataSchemaVersion", f"{shown(later)} is later than this version of the library")
     body = record.object("schema")
     for inner in ("content", "schemaBody"):
         if isinstance(body.values.get(inner), dict):
@@ -140,5 +140,6 @@ def _expect(what: str, value: dict[str, Any], kinds: tuple[str, ...], name: str)
     kind = value.get("$type")
     if kind in kinds:
         return
-    hint = f" It is a label; its dataset is {value.get('datasetUri')}." if kind == LABEL else ""
-    raise RefusedError(f"{what} is no {name} record: its $type is {kind!r}.{hint}", uri=what)
+    target = value.get("datasetUri")
+    hint = f" It is a label; its dataset is {target}." if kind == LABEL and isinstance(target, str) else ""
+    raise RefusedError(f"{what} is no {name} record: its $type is {shown(kind)}.{hint}", uri=what)

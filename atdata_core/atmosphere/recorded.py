@@ -104,7 +104,7 @@ def _anonymous(shard: PublishedShard) -> S3Endpoint:
 
     if shard.endpoint is not None:
         check_public(shard.endpoint)
-    return S3Endpoint.anonymous_at(shard.endpoint, shard.region)
+    return S3Endpoint.anonymous_at(shard.endpoint, shard.region, guarded=True)
 
 
 def _publish_endpoint() -> S3Endpoint | None:

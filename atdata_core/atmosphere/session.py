@@ -45,7 +45,10 @@ class Session:
     def __init__(
         self, base_url: str, *, transport: httpx.BaseTransport | None = None, timeout: float | None = None
     ) -> None:
-        parts = urlsplit(base_url)
+        try:
+            parts = urlsplit(base_url)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ServiceRefusedError(
                 "The URL of a PDS looks like https://bsky.social, without user or password. "
@@ -242,7 +245,7 @@ class Session:
                     received += chunk
                     if len(received) > MAX_REPLY:
                         raise of_endless_reply(url, MAX_REPLY)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise of_transport(url, error) from None
         return response.status_code, Reply(bytes(received), dict(response.headers))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from ..errors import RefusedError
 from ..protocols import ShardFacts
 
 # Writes a field only where it still holds what was read: two writers at a time cannot undo each other.
@@ -33,11 +34,8 @@ def encoded(facts: ShardFacts) -> str:
 
 
 def read(redis: Any, cid: str) -> dict[str, ShardFacts]:
-    """The claims of an entry, by shard URL."""
-    return {
-        url.decode(): ShardFacts.from_json(json.loads(value))
-        for url, value in redis.hgetall(claims_key(cid)).items()
-    }
+    """The claims of an entry, by shard URL; raises ``RefusedError`` where one is damaged."""
+    return {url.decode(): _claim(cid, value) for url, value in redis.hgetall(claims_key(cid)).items()}
 
 
 def record(redis: Any, cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
@@ -47,7 +45,7 @@ def record(redis: Any, cid: str, facts: Iterable[ShardFacts]) -> dict[str, Shard
         standing = redis.hmget(claims_key(cid), [shard.url for shard in given])
         changes: list[Any] = []
         for shard, known in zip(given, standing, strict=True):
-            wanted = _updated(known, shard)
+            wanted = _updated(cid, known, shard)
             if wanted is not None:
                 changes += [shard.url, known or b"", encoded(wanted)]
         if changes:
@@ -55,13 +53,25 @@ def record(redis: Any, cid: str, facts: Iterable[ShardFacts]) -> dict[str, Shard
     return read(redis, cid)
 
 
-def _updated(known: bytes | None, seen: ShardFacts) -> ShardFacts | None:
+def _updated(cid: str, known: bytes | None, seen: ShardFacts) -> ShardFacts | None:
     """The facts to write; None where nothing is to be written."""
     if known is None:
         return seen
-    standing = ShardFacts.from_json(json.loads(known))
+    standing = _claim(cid, known)
     if standing.sha256 != seen.sha256:
         return None
     news = {name: value for name, value in seen.to_json().items() if name not in ("url", "size", "sha256")}
     updated = replace(standing, **news)
     return None if updated == standing else updated
+
+
+def _claim(cid: str, value: bytes) -> ShardFacts:
+    try:
+        return ShardFacts.from_json(json.loads(value))
+    except (ValueError, AttributeError, RecursionError) as error:
+        # What a shard once held cannot be worked out again, and to guess it would vouch for any bytes.
+        raise RefusedError(
+            f"{claims_key(cid)} in Redis is damaged ({error}). Insert the dataset again: that makes a new claim on "
+            "what its shards hold.",
+            ref=cid,
+        ) from None

@@ -153,7 +153,7 @@ def _read(value: bytes | None, key: str) -> dict[str, Any] | None:
             created_at=data.get("createdAt"),
             module=data.get("module") or module or None,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, SchemaError):
             raise
         raise SchemaError(

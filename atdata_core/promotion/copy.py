@@ -144,21 +144,31 @@ def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> 
     destination = None if data_store is None else destination_of(data_store)
     if (
         kept is None
-        or kept["cid"] != cid_of(entry)
-        or kept["destination"] != destination
-        or kept["code_version"] != CODE_VERSION
+        or kept.get("cid") != cid_of(entry)
+        or kept.get("destination") != destination
+        or kept.get("code_version") != CODE_VERSION
     ):
         return None
-    copies, inventory = CopiedShards.from_json(kept), recall_inventory(entry, ledger)
-    return None if inventory is not None and claim_of(inventory.shards) != copies.claim else copies
+    copies, inventory = _copies_of(kept), recall_inventory(entry, ledger)
+    if copies is None or (inventory is not None and claim_of(inventory.shards) != copies.claim):
+        return None
+    return copies
 
 
 def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
     """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
     kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination_of(data_store)}")
-    if kept is None or kept["code_version"] != CODE_VERSION or kept["claim"] != claim_of(inventory.shards):
+    if kept is None or kept.get("code_version") != CODE_VERSION or kept.get("claim") != claim_of(inventory.shards):
         return None
-    return CopiedShards.from_json(kept)
+    return _copies_of(kept)
+
+
+def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:
+    """What the ledger kept; None where it is damaged, which is as good as lost."""
+    try:
+        return CopiedShards.from_json(kept)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 class _Copy(NamedTuple):

@@ -202,9 +202,12 @@ def take_inventory(
 def recall_inventory(entry: IndexEntry, ledger: Ledger) -> Inventory | None:
     """The inventory that the ledger has for this entry and this code; None where it has none."""
     kept = ledger.get(f"dataset:{entry.name}", "inventory")
-    if kept is None or kept["cid"] != cid_of(entry) or kept["code_version"] != CODE_VERSION:
+    if kept is None or kept.get("cid") != cid_of(entry) or kept.get("code_version") != CODE_VERSION:
         return None
-    return Inventory.from_json(kept)
+    try:
+        return Inventory.from_json(kept)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # damaged: as good as lost
 
 
 def _look(

@@ -8,6 +8,7 @@ brings its own as an attribute ``ledger``.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, cast, runtime_checkable
@@ -15,6 +16,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 from ..atmosphere.records import timestamp
 from ..local.connection import reaching
 from ..masking import holds_secret, masked_data
+
+_logger = logging.getLogger("atdata_core")
 
 Facts = dict[str, Any]
 Change = Callable[[Facts | None], Facts | None]
@@ -132,13 +135,14 @@ class RedisLedger:
         """One fact, or None."""
         with reaching(self._redis):
             raw = self._redis.hget(self._key(scope), fact)
-        return None if raw is None else json.loads(raw)
+        return _decoded(self._key(scope), fact, raw)
 
     def get_all(self, scope: str) -> dict[str, Facts]:
         """Every fact of a scope."""
         with reaching(self._redis):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key(scope)))
-        return {field.decode(): json.loads(value) for field, value in raw.items()}
+        facts = {name: _decoded(self._key(scope), name, raw[field]) for field in raw if (name := field.decode())}
+        return {name: value for name, value in facts.items() if value is not None}
 
     def put(self, scope: str, fact: str, value: Facts) -> None:
         """Keep a fact; the last one stands."""
@@ -157,7 +161,7 @@ class RedisLedger:
         while True:
             with reaching(self._redis):
                 raw = self._redis.hget(self._key(scope), fact)
-            wanted = change(None if raw is None else json.loads(raw))
+            wanted = change(_decoded(self._key(scope), fact, raw))
             written = None if wanted is None else stamped(wanted)
             text = "" if written is None else _encoded(written)
             with reaching(self._redis):
@@ -174,6 +178,18 @@ class RedisLedger:
         with reaching(self._redis):
             keys = list(self._redis.scan_iter(match=f"{_PREFIX}{kind}:*", count=1000))
         return sorted({key.decode().removeprefix(_PREFIX) for key in keys})
+
+
+def _decoded(key: str, fact: str, raw: bytes | None) -> Facts | None:
+    """A fact of Redis; a damaged one is as good as lost."""
+    try:
+        value: Any = None if raw is None else json.loads(raw)
+    except (ValueError, RecursionError):
+        value = "damaged"
+    if value is None or isinstance(value, dict):
+        return cast("Facts | None", value)
+    _logger.warning("%s in Redis is damaged: the fact %r counts as lost.", key, fact)
+    return None
 
 
 def _encoded(value: Facts) -> str:

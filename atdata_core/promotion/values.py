@@ -34,8 +34,8 @@ class Values:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Values:
-        """The inverse of ``to_json``; also reads the fields of an entry record."""
-        return cls.of(data.get("description"), data.get("tags"), data.get("license"))
+        """The inverse of ``to_json``; also reads an entry record. What is of another type is left out."""
+        return from_metadata(data)
 
     def over(self, earlier: Values) -> Values:
         """These values where something was said, the earlier ones elsewhere."""
