@@ -366,7 +366,7 @@ def test_a_guarded_request_goes_to_the_address_that_was_checked(site: Site, monk
 
     site.answers["/a.tar"] = answer
     # Stands for a public name: no name here resolves to a public address that answers.
-    monkeypatch.setattr(web, "check_public", lambda url: "127.0.0.1")
+    monkeypatch.setattr(web, "check_public", lambda url, **_: "127.0.0.1")
     assert read(f"http://data.example:{site.port}/a.tar", guarded=True) == BODY
     assert seen == [f"data.example:{site.port}"]
 
