@@ -15,7 +15,10 @@ from atdata_core.atmosphere.tid import label_rkey
 from atdata_core.errors import LoginError, PreflightError, RecordChangedError, RecordGoneError, ServiceRefusedError
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promote import plan_promotion, promote_to_atmosphere, verify_dataset
+from atdata_core.promotion.due import due
 from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.reconcile import reconcile
+from atdata_core.promotion.retract import plan_retraction, retract
 
 KEY = label_rkey("did:web:a.test", "n")
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
@@ -178,3 +181,39 @@ def test_a_wrong_password_is_refused_with_the_way_out(server, repo):
     with pytest.raises(LoginError, match="app password") as caught:
         AtmosphereClient(server.url).login(repo.handle, "not-the-password")
     assert "not-the-password" not in str(caught.value)
+
+
+def test_a_retraction_takes_back_what_its_plan_shows_and_nothing_newer(stored, client):
+    index, entry = stored
+    ledger = ledger_of(index)
+    uri = promote_to_atmosphere(entry, index, client)
+    before = records(client)
+    outdated = plan_retraction("readings", client, ledger=ledger)
+    assert records(client) == before
+    promote_to_atmosphere(entry, index, client, tags=["newer"])
+    with pytest.raises(RecordChangedError):
+        retract(outdated, client, ledger)
+    assert client.get_record(uri).value["tags"] == ["newer"]
+    plan = plan_retraction("readings", client, ledger=ledger)
+    retract(plan, client, ledger)
+    assert [len(found) for found in records(client).values()] == [1, 0, 0]
+    # As a process does that was killed before it could say so.
+    retract(plan, client, ledger)
+    assert promote_to_atmosphere(entry, index, client) == uri
+    assert client.get_record(uri).value["createdAt"] == before[ENTRY][0].value["createdAt"]
+
+
+def test_the_ledger_learns_from_the_records_and_tells_what_is_gone(stored, client):
+    index, entry = stored
+    uri = promote_to_atmosphere(entry, index, client, tags=["a"])
+    for key in index.redis.scan_iter("atdata:ledger:*"):
+        index.redis.delete(key)
+    ledger = ledger_of(index)
+    assert reconcile(index, client, ledger).counts == {"rebuilt": 2}
+    assert due(entry, index, ledger, client.did).state == "published"
+    commit = client.latest_commit(client.did)
+    assert promote_to_atmosphere(entry, index, client) == uri
+    assert client.latest_commit(client.did) == commit
+    client.delete(ENTRY, uri.rpartition("/")[2])
+    assert [(finding.kind, finding.uri) for finding in reconcile(index, client, ledger).findings] == [("gone", uri)]
+    assert due(entry, index, ledger, client.did).state == "held"
