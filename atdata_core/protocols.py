@@ -222,3 +222,17 @@ class ClaimKeeper(Protocol):
         the same digest are brought up to date.
         """
         ...
+
+
+@runtime_checkable
+class ClaimChanger(ClaimKeeper, Protocol):
+    """A claim keeper in which a person can make changed bytes the new claim."""
+
+    def replace_claims(
+        self, entry_cid: str, facts: Iterable[ShardFacts], *, standing: Mapping[str, ShardFacts]
+    ) -> bool:
+        """Make ``facts`` the claims of an entry, in one step; the earlier ones go.
+
+        False, and nothing is done, where other digests are claimed by now than ``standing`` says.
+        """
+        ...

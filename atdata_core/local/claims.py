@@ -7,7 +7,7 @@ MD5, number of samples, where they lie) is brought up to date.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,18 @@ for i = 1, #ARGV, 3 do
   local standing = redis.call('HGET', KEYS[1], ARGV[i]) or ''
   if standing == ARGV[i + 1] then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
 end
+"""
+
+# Takes the place of everything, where everything is still as it was read.
+_REPLACE = """
+local count = tonumber(ARGV[1])
+if redis.call('HLEN', KEYS[1]) ~= count then return 0 end
+for i = 2, 1 + 2 * count, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return 0 end
+end
+redis.call('DEL', KEYS[1])
+for i = 2 + 2 * count, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+return 1
 """
 
 
@@ -51,6 +63,19 @@ def record(redis: Any, cid: str, facts: Iterable[ShardFacts]) -> dict[str, Shard
         if changes:
             redis.eval(_RECORD, 1, claims_key(cid), *changes)
     return read(redis, cid)
+
+
+def replace_all(redis: Any, cid: str, facts: Iterable[ShardFacts], standing: Mapping[str, ShardFacts]) -> bool:
+    """Makes facts the claims of an entry; False where other digests are claimed by now than ``standing`` says."""
+    new = [part for shard in facts for part in (shard.url, encoded(shard))]
+    while True:
+        raw: dict[bytes, bytes] = redis.hgetall(claims_key(cid))
+        known = {url.decode(): _claim(cid, value).sha256 for url, value in raw.items()}
+        if known != {url: shard.sha256 for url, shard in standing.items()}:
+            return False
+        seen = [part for pair in raw.items() for part in pair]
+        if redis.eval(_REPLACE, 1, claims_key(cid), len(raw), *seen, *new):
+            return True
 
 
 def _updated(cid: str, known: bytes | None, seen: ShardFacts) -> ShardFacts | None:

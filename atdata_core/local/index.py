@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, cast
@@ -232,6 +232,16 @@ class LocalIndex:
         """Keep facts of shards; the first digest of each stands. All claims that stand afterwards."""
         with self._reaching():
             return claims.record(self.redis, entry_cid, facts)
+
+    def replace_claims(
+        self, entry_cid: str, facts: Iterable[ShardFacts], *, standing: Mapping[str, ShardFacts]
+    ) -> bool:
+        """Make ``facts`` the claims of an entry, in one step; the earlier ones go.
+
+        False, and nothing is done, where other digests are claimed by now than ``standing`` says.
+        """
+        with self._reaching():
+            return claims.replace_all(self.redis, entry_cid, facts, standing)
 
     def ping(self) -> None:
         """Raises where Redis cannot be used, before anything else is begun."""

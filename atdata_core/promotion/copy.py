@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from ..access import open_shard
@@ -171,6 +172,18 @@ def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:
         return None
 
 
+def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> list[ShardFacts | None]:
+    """For each shard of an entry its copy in a store, as it would be published; None where there is none.
+
+    Raises ``ShardConflictError`` where something else lies at its place.
+    """
+    names = names_of(inventory, ledger)
+    known = _known(earlier_copies(inventory, store, ledger), len(names))
+    with ThreadPoolExecutor(min(WORKERS, len(names)), "copies") as pool:
+        found = list(pool.map(partial(_find, store), inventory.shards, names, known))
+    return [None if copy is None else copy.shard for copy in found]
+
+
 class _Copy(NamedTuple):
     """A shard at its destination, how it is known to lie there, and the bytes that were sent for it."""
 
@@ -193,13 +206,9 @@ class _Copying:
     def all(
         self, inventory: Inventory, names: list[str], earlier: CopiedShards | None, progress: Progress | None
     ) -> list[_Copy]:
-        known: list[_Copy | None] = [None] * len(names)
-        if earlier is not None:
-            pairs = zip(earlier.shards, earlier.proofs, strict=True)
-            known = [_Copy(shard, proof, 0) for shard, proof in pairs]
         done: list[_Copy] = []
         with ThreadPoolExecutor(min(WORKERS, len(names)), "copy") as pool:
-            rows = zip(inventory.shards, names, known, strict=True)
+            rows = zip(inventory.shards, names, _known(earlier, len(names)), strict=True)
             pending = [pool.submit(self._one, *row) for row in rows]
             try:
                 for number, future in enumerate(pending, 1):
@@ -225,7 +234,7 @@ class _Copying:
             raise
 
     def _brought(self, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy:
-        found = self._find(shard, name, earlier)
+        found = _find(self._store, shard, name, earlier)
         if found is not None:
             return found
         place, told = f"{self._destination} {name}", False
@@ -237,32 +246,9 @@ class _Copying:
                 raise self._failure
         try:
             # A rival may have brought it since the first look.
-            return self._find(shard, name, None) or self._put(shard, name, lease)
+            return _find(self._store, shard, name, None) or self._put(shard, name, lease)
         finally:
             lease.release()
-
-    def _find(self, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy | None:
-        """The shard where it lies already, under an earlier name or its own."""
-        if not isinstance(self._store, ShardProver):
-            return None
-        found = earlier and self._look(shard, earlier.shard.url, earlier)
-        return found or self._look(shard, self._store.shard_url(name), None)
-
-    def _look(self, shard: ShardFacts, url: str, earlier: _Copy | None) -> _Copy | None:
-        store, etag = self._store, None
-        assert isinstance(store, ShardProver)
-        if isinstance(store, ShardReader):
-            try:
-                stat = store.stat_shard(url)
-            except ShardMissingError as error:
-                if error.facts.get("key"):
-                    return None
-            else:
-                etag = stat.etag
-                if earlier and etag and (stat.size, etag) == (shard.size, earlier.shard.etag):
-                    return earlier._replace(shard=as_published(shard, url, store, etag))
-        proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
-        return None if proof is None else _Copy(as_published(shard, url, store, etag), proof, 0)
 
     def _put(self, shard: ShardFacts, name: str, lease: Lease) -> _Copy:
         with self._sources.open_shard(shard.url) as stream:
@@ -270,7 +256,7 @@ class _Copying:
             url = self._store.put_shard(name, renewing, size=shard.size, sha256=shard.sha256)
         refuse_credentials(url)
         if isinstance(self._store, ShardProver):
-            found = self._look(shard, url, None)
+            found = _look(self._store, url, shard, None)
         else:
             found = _Copy(as_published(shard, url, self._store), _read_back(shard, url, self._store), 0)
         if found is None:
@@ -279,6 +265,37 @@ class _Copying:
                 urls=[url],
             )
         return found._replace(written=shard.size)
+
+
+def _known(earlier: CopiedShards | None, count: int) -> list[_Copy | None]:
+    """For each shard the copy that the ledger has of it."""
+    if earlier is None:
+        return [None] * count
+    return [_Copy(shard, proof, 0) for shard, proof in zip(earlier.shards, earlier.proofs, strict=True)]
+
+
+def _find(store: Any, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy | None:
+    """The shard where it lies already, at an earlier place or its own."""
+    if not isinstance(store, ShardProver):
+        return None
+    found = earlier and _look(store, earlier.shard.url, shard, earlier)
+    return found or _look(store, store.shard_url(name), shard, None)
+
+
+def _look(store: ShardProver, url: str, shard: ShardFacts, earlier: _Copy | None) -> _Copy | None:
+    etag = None
+    if isinstance(store, ShardReader):
+        try:
+            stat = store.stat_shard(url)
+        except ShardMissingError as error:
+            if error.facts.get("key"):
+                return None
+        else:
+            etag = stat.etag
+            if earlier and etag and (stat.size, etag) == (shard.size, earlier.shard.etag):
+                return earlier._replace(shard=as_published(shard, url, store, etag))
+    proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
+    return None if proof is None else _Copy(as_published(shard, url, store, etag), proof, 0)
 
 
 def _read_back(shard: ShardFacts, url: str, store: Any) -> str:

@@ -210,6 +210,14 @@ def recall_inventory(entry: IndexEntry, ledger: Ledger) -> Inventory | None:
         return None  # damaged: as good as lost
 
 
+def read_shard(url: str, sources: Sources, sample_type: type, *, etag: str | None) -> ShardFacts:
+    """What a shard holds, every byte and sample read; ``etag`` is what a look before the reading gave."""
+    with sources.open_shard(url) as stream:
+        facts = read_facts(url, stream, sample_type)
+    endpoint, region = sources.endpoint(url)
+    return replace(facts, etag=etag, endpoint=endpoint, region=region)
+
+
 def _look(
     url: str, claim: ShardFacts | None, sources: Sources, sample_type: type, *, copying: bool
 ) -> tuple[ShardFacts, str, str | None]:
@@ -217,8 +225,7 @@ def _look(
         stat = sources.stat(url)
         if claim and stat.etag and stat.etag == claim.etag and stat.size == claim.size:
             return claim, "etag", None
-        with sources.open_shard(url) as stream:
-            facts = read_facts(url, stream, sample_type)
+        facts = read_shard(url, sources, sample_type, etag=stat.etag)
     except ShardForbiddenError as error:
         if claim is None or copying:
             why = "has no recorded digest" if claim is None else "is to be copied"
@@ -229,8 +236,6 @@ def _look(
             ) from error
         shown = displayed(url)
         return claim, "claim", f"{shown} may not be looked at from here: published on its recorded digest."
-    endpoint, region = sources.endpoint(url)
-    facts = replace(facts, etag=stat.etag, endpoint=endpoint, region=region)
     if claim:
         _same_bytes(facts, claim)
     return facts, "read", None
@@ -240,7 +245,8 @@ def _same_bytes(found: ShardFacts, claim: ShardFacts) -> None:
     if found.sha256 != claim.sha256:
         raise ShardChangedError(
             f"{displayed(found.url)} has changed since it was first recorded: SHA-256 was {claim.sha256}, "
-            f"is {found.sha256}. Restore the shard, or insert the dataset again to promote the new bytes.",
+            f"is {found.sha256}. Restore the shard; or look at what changed and accept it: "
+            "atdata-pipelines accept NAME. Or insert the dataset again.",
             url=found.url,
             expected=claim.sha256,
             found=found.sha256,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.names import SCHEMA
@@ -11,12 +11,13 @@ from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
-from .copy import earlier_copies
-from .destination import names_of
+from .copy import earlier_copies, find_copies
+from .destination import destination_of
 from .draft import check_all, planned_shards, publication_of
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
 from .publish import foresee_records
+from .reach import Seen, Strangers, Unreadable
 from .rewrite import still_there
 from .schema import find_schema
 from .values import Values
@@ -35,8 +36,11 @@ PUT_POINTS = 2
 class Plan:
     """What ``promote_to_atmosphere`` with the same arguments would do now.
 
-    ``schema``, ``entry``, ``label`` and ``version_label`` are ``create``, ``update`` or ``keep``. ``copies`` are
-    the shards that would be written, as they would be published; ``bytes_to_copy`` is their size.
+    ``schema``, ``entry``, ``label`` and ``version_label`` are ``create``, ``update`` or ``keep``. ``shards`` and
+    ``size`` (bytes) are of the whole dataset, ``destination`` says where copies go, None where URLs are kept.
+    ``copies`` are the shards that would be written, as they would be published; ``bytes_to_copy`` is their size.
+    ``unreadable`` are URL and reason of the shards that strangers cannot read; of a copy that is not made yet
+    no more is known than whether they reach its address.
     """
 
     uri: str
@@ -46,6 +50,10 @@ class Plan:
     copies: tuple[ShardFacts, ...]
     warnings: tuple[str, ...]
     version_label: str = "keep"
+    shards: int = 0
+    size: int = 0
+    destination: str | None = None
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def bytes_to_copy(self) -> int:
@@ -61,6 +69,17 @@ class Plan:
     def write_points(self) -> int:
         """Of the account's write points, how many that costs."""
         return self.records * PUT_POINTS
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as a JSON object."""
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "copies": [shard.to_json() for shard in self.copies],
+            "unreadable": [{"url": url, "reason": reason} for url, reason in self.unreadable],
+            "bytes_to_copy": self.bytes_to_copy,
+            "records": self.records,
+            "write_points": self.write_points,
+        }
 
 
 def plan_promotion(
@@ -87,41 +106,49 @@ def plan_promotion(
     did = client.did
     inventory = survey(entry, index, destination=data_store)
     check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=client.base_url)
-    copies, warnings = _copies(inventory, data_store, ledger)
+    planned, missing, warnings = _copies(inventory, data_store, ledger)
+    strangers = Strangers(client.base_url)
+    to_be_written = {shard.url for shard in missing}
+    there = [shard for shard in planned if shard.url not in to_be_written]
+    unreadable = (*strangers.unreadable(there, doubtless=require_public), *strangers.out_of_reach(missing))
+    if require_public:
+        Seen(len(planned), unreadable).refuse()
 
     schema = find_schema(inventory.schema, client, ledger)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    planned = planned_shards(inventory, data_store, ledger)
     record, label, version_label = foresee_records(entry, planned, schema_uri, index, client, ledger, asked=asked)
     return Plan(
         publication_of(entry, inventory.cid, did, name).uri,
         "keep" if schema else "create",
         record,
         label,
-        copies,
+        tuple(missing),
         (*inventory.warnings, *warnings),
         version_label,
+        len(inventory.shards),
+        inventory.size,
+        None if data_store is None else destination_of(data_store),
+        unreadable,
     )
 
 
-def _copies(inventory: Inventory, store: Any, ledger: Ledger) -> tuple[tuple[ShardFacts, ...], list[str]]:
-    if store is None:
-        return (), []
+def _copies(
+    inventory: Inventory, store: Any, ledger: Ledger
+) -> tuple[list[ShardFacts], list[ShardFacts], list[str]]:
+    """The shards as they would be published, those of them that are to be written, and what is to be said."""
     planned = planned_shards(inventory, store, ledger)
+    if store is None:
+        return planned, [], []
     if not isinstance(store, ShardProver):
         earlier = earlier_copies(inventory, store, ledger)
         if earlier is not None and still_there(earlier.shards, store):
-            return (), []
-        return tuple(planned), [
+            return planned, [], []
+        warning = (
             f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "
             "its own, and are known once they are written."
-        ]
-    rows = zip(planned, names_of(inventory, ledger), strict=True)
-    missing = [
-        shard
-        for shard, name in rows
-        if store.prove_shard(store.shard_url(name), size=shard.size, sha256=shard.sha256, md5=shard.md5) is None
-    ]
-    return tuple(missing), []
+        )
+        return planned, planned, [warning]
+    pairs = list(zip(planned, find_copies(inventory, store, ledger), strict=True))
+    return [found or shard for shard, found in pairs], [shard for shard, found in pairs if found is None], []

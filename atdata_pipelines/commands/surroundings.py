@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atdata_core.errors import AtdataError
+from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.names import near
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.local import LocalIndex, S3DataStore
+    from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
     from atdata_core.promotion.ledger import Ledger
 
 
@@ -47,6 +48,15 @@ def index() -> LocalIndex:
     from ..resources import RedisResource
 
     return RedisResource().index()
+
+
+def entry(name: str, index: LocalIndex) -> LocalDatasetEntry:
+    """The current entry of a name; ``EntryNotFoundError`` names those that are near it."""
+    try:
+        return index.get_entry_by_name(name)
+    except EntryNotFoundError as error:
+        found = near(name, (each.name for each in index.list_datasets()))
+        raise EntryNotFoundError(error.message + found, **error.facts) from None
 
 
 def ledger() -> Ledger:

@@ -1,0 +1,66 @@
+"""``atdata-pipelines plan``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atdata_core.urls import displayed
+
+from . import surroundings
+from .values import value_options
+
+if TYPE_CHECKING:
+    from atdata_core.promotion.plan import Plan
+
+SHOWN = 10
+
+
+@click.command()
+@click.argument("dataset", metavar="NAME")
+@value_options
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(dataset: str, as_json: bool, **said: Any) -> None:
+    """Say what a promotion of the dataset NAME would write and copy; nothing is written.
+
+    Takes the options of promote, looks at every shard as that does, and refuses what that would refuse.
+    """
+    from atdata_core.promotion.plan import plan_promotion
+
+    with surroundings.said():
+        index = surroundings.index()
+        client, store = surroundings.client(), surroundings.store()
+        found = plan_promotion(surroundings.entry(dataset, index), index, client, data_store=store, **said)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+        return
+    click.echo(f"{dataset}, as {client.handle} would publish it")
+    for title, text in _rows(found):
+        click.echo(f"  {title:8}  {text}")
+    click.echo("Nothing was written.")
+
+
+def _rows(plan: Plan) -> Iterable[tuple[str, str]]:
+    yield "schema", plan.schema
+    yield "entry", f"{plan.entry:6}  {plan.uri}"
+    yield "label", plan.label
+    if plan.version_label != "keep":
+        yield "version", plan.version_label
+    shards = f"{plan.shards:,} shards, {plan.size:,} bytes"
+    if plan.destination is None:
+        yield "shards", f"{shards}, stay where they are"
+    else:
+        yield "shards", f"{shards} at {plan.destination}"
+        yield "copy", f"{len(plan.copies):,} shards, {plan.bytes_to_copy:,} bytes"
+    yield "cost", f"{plan.records} records, {plan.write_points} write points"
+    for warning in plan.warnings:
+        yield "warning", warning
+    if plan.unreadable:
+        yield "warning", f"{len(plan.unreadable)} of {plan.shards} shards cannot be read by strangers:"
+        for url, reason in plan.unreadable[:SHOWN]:
+            yield "", f"{displayed(url)}  {reason}"
+        if plan.unreadable[SHOWN:]:
+            yield "", f"and {len(plan.unreadable) - SHOWN} more"

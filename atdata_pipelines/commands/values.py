@@ -1,0 +1,33 @@
+"""What a person can say about a dataset when it is published, as options of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--name", help="Publish under another name; for a single dataset."),
+    click.option("--description", help='What it is; "" clears what was said before.'),
+    click.option("--tag", "tags", multiple=True, callback=lambda *given: _tags(given[-1]), help=(
+        'A tag; may be repeated. A single "" clears all.'
+    )),
+    click.option("--license", help='An SPDX identifier such as CC-BY-4.0; "" clears it.'),
+    click.option("--version", help="Make a second label of this version that stays with this entry."),
+    click.option("--take-over", is_flag=True, help="Write over a record or label that was edited elsewhere."),
+    click.option("--require-public", is_flag=True, help="Refuse shards that a stranger cannot read."),
+)  # fmt: skip
+
+
+def value_options(command: Command) -> Command:
+    """Gives a command these options; it takes them as ``**said``, as ``PromotionConfig`` does."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _tags(given: Sequence[str]) -> list[str] | None:
+    return [tag for tag in given if tag] if given else None

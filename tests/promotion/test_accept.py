@@ -1,0 +1,159 @@
+"""Bytes that were changed on purpose become the claim where a person says so, and the same record names them."""
+
+import pytest
+
+import atdata_core as atdata
+from atdata_core.atmosphere.names import ENTRY
+from atdata_core.errors import RefusedError, SampleError, ShardChangedError, ShardCorruptError, ShardMissingError
+from atdata_core.local import S3DataStore
+from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.accept import accept, changes_of
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.urls import expand
+
+
+@pytest.fixture
+def overwrite(lab, write_tar, tmp_path):
+    """Put other points (or given bytes) in the place of a shard; its URL."""
+
+    def change(entry, number=1, *, data=None, start=500, count=6):
+        url = expand(entry.data_urls)[number]
+        bucket, key = url.removeprefix("s3://").split("/", 1)
+        if data is None:
+            with open(write_tar(tmp_path / "other.tar", start=start, count=count), "rb") as file:
+                data = file.read()
+        client = lab.repo.data_store.endpoint.client
+        if data == "gone":
+            client.delete_object(Bucket=bucket, Key=key)
+        else:
+            client.put_object(Bucket=bucket, Key=key, Body=data)
+        return url
+
+    return change
+
+
+def digests(atmosphere):
+    (record,) = atmosphere.records(ENTRY)
+    return [shard["checksum"]["digest"] for shard in record.value["storage"]["shards"]]
+
+
+def test_what_changed_is_told_shard_by_shard_and_nothing_is_written(lab, overwrite):
+    entry = lab.insert("points")
+    claims = lab.index.shard_claims(entry.cid)
+    assert changes_of(entry, lab.index).changed == ()
+    url = overwrite(entry)
+    changes = changes_of(entry, lab.index)
+    (changed,) = changes.changed
+    assert (changed.url, changed.claimed) == (url, claims[url])
+    assert (changed.claimed.samples, changed.found.samples) == (5, 6)
+    assert len(changes.shards) == 3
+    assert changes.problems == ()
+    assert lab.index.shard_claims(entry.cid) == claims
+
+
+def test_accepted_bytes_bring_the_same_record_up_to_date(lab, atmosphere, overwrite):
+    entry = lab.insert("points")
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, tags=["a"])
+    before = digests(atmosphere)
+    overwrite(entry)
+    with pytest.raises(ShardChangedError, match="atdata-pipelines accept"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    assert accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index)) == ["points"]
+    assert lab.index.get_entry_by_name("points").cid == entry.cid
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client) == uri
+    after = digests(atmosphere)
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    (record,) = atmosphere.records(ENTRY)
+    assert (record.value["tags"], record.value["size"]["samples"]) == (["a"], 16)
+    assert atmosphere.counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["accepted", "inserted again"])
+def test_copies_of_accepted_bytes_go_to_a_folder_of_their_own_and_older_copies_stay(
+    lab, atmosphere, overwrite, new_bucket, list_keys, read_all, point_type, again
+):
+    entry = lab.insert("points")
+    store = S3DataStore(lab.s3, bucket=new_bucket())
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    first = {key: read_all(f"s3://{store.bucket}/{key}", store) for key in list_keys(store.bucket)}
+    url = overwrite(entry)
+    if again:
+        lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name="points")
+        entry = lab.index.get_entry_by_name("points")
+    else:
+        accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store) == uri
+    (record,) = atmosphere.records(ENTRY)
+    keys = [shard["key"] for shard in record.value["storage"]["shards"]]
+    assert len(keys) == 3
+    (folder,) = {key.rsplit("/", 1)[0] for key in keys}
+    assert folder.startswith(f"promoted/points/{entry.cid}-")
+    assert len(folder) == len(f"promoted/points/{entry.cid}-") + 12
+    assert read_all(f"s3://{store.bucket}/{keys[1]}", store) == read_all(url, lab.repo.data_store)
+    after = {key: read_all(f"s3://{store.bucket}/{key}", store) for key in list_keys(store.bucket)}
+    assert len(after) == 6
+    assert {key: after[key] for key in first} == first
+    commit = atmosphere.commit
+    promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    assert atmosphere.commit == commit
+    assert len(list_keys(store.bucket)) == 6
+
+
+def test_results_of_stages_that_saw_the_old_bytes_are_forgotten_under_every_name(
+    lab, atmosphere, overwrite, point_type
+):
+    entry = lab.insert("points")
+    lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name="twin")
+    for name in ("points", "twin"):
+        promote_to_atmosphere(lab.index.get_entry_by_name(name), lab.index, atmosphere.client)
+    overwrite(entry)
+    ledger = ledger_of(lab.index)
+    assert accept(changes_of(entry, lab.index), lab.index, ledger) == ["points", "twin"]
+    assert ledger.get("dataset:twin", "inventory") is None
+    assert ledger.get("dataset:twin", "copy") is None
+    assert ledger.get("dataset:twin", "record") is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [("gone", ShardMissingError), (b"x" * 700, ShardCorruptError), (None, SampleError)],
+    ids=["missing", "damaged", "of another schema"],
+)
+def test_a_shard_that_cannot_be_promoted_is_not_accepted(lab, overwrite, tmp_path, data, error):
+    entry = lab.insert("points")
+    overwrite(entry, 0)
+    if data is None:
+        from atdata_core.tar import ShardWriter
+
+        with (tmp_path / "odd.tar").open("wb") as file, ShardWriter(file) as shard:
+            shard.write({"__key__": "odd", "msgpack": b"\x81\xa5label\x01"})
+        data = (tmp_path / "odd.tar").read_bytes()
+    url = overwrite(entry, 2, data=data)
+    claims = lab.index.shard_claims(entry.cid)
+    changes = changes_of(entry, lab.index)
+    assert [shard.url for shard in changes.problems] == [url]
+    with pytest.raises(error):
+        accept(changes, lab.index, ledger_of(lab.index))
+    assert lab.index.shard_claims(entry.cid) == claims
+
+
+def test_only_what_was_shown_is_accepted(lab, overwrite):
+    entry = lab.insert("points")
+    overwrite(entry)
+    seen, seen_by_a_rival = changes_of(entry, lab.index), changes_of(entry, lab.index)
+    accept(seen_by_a_rival, lab.index, ledger_of(lab.index))
+    claims = lab.index.shard_claims(entry.cid)
+    with pytest.raises(RefusedError, match="was changed since"):
+        accept(seen, lab.index, ledger_of(lab.index))
+    assert lab.index.shard_claims(entry.cid) == claims
+
+
+def test_bytes_that_change_again_after_they_were_shown_are_not_published(lab, atmosphere, overwrite):
+    entry = lab.insert("points")
+    overwrite(entry)
+    changes = changes_of(entry, lab.index)
+    overwrite(entry, start=900)
+    accept(changes, lab.index, ledger_of(lab.index))
+    with pytest.raises(ShardChangedError):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    assert atmosphere.counts == [0, 0, 0]
