@@ -37,7 +37,7 @@ def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliabili
     def stages():
         inventory = take_inventory(first, index, ledger, destination=store)
         yield
-        check_all(first, inventory, client.did, ledger, data_store=store, asked=asked)
+        check_all(first, inventory, client.did, ledger, data_store=store, asked=asked, service=client.base_url)
         yield
         schema = publish_schema(inventory.schema, client, ledger)
         yield
