@@ -11,11 +11,14 @@ import hashlib
 from types import TracebackType
 from typing import Any
 
-from ..errors import AtdataError, ShardMissingError
+from ..errors import AtdataError, ServiceUnavailableError, ShardMissingError
 from .s3 import S3Endpoint
 
 SINGLE = 32 << 20
 """Bytes up to which an object is sent at once (its ETag is then its MD5 on most servers)."""
+
+NOT_IMPLEMENTED = 501
+"""How a server that knows no conditional writes refuses one; most of them take no notice instead."""
 
 PART = 16 << 20
 """Bytes of a part; S3 takes 10,000 parts of at least 5 MiB."""
@@ -26,13 +29,21 @@ class S3Upload:
 
     ``size`` (bytes), ``sha256`` and ``md5`` (hex) tell of what was written so far, ``etag`` (after
     ``commit``) is the server's.
+
+    Args:
+        endpoint: The service.
+        bucket: A bucket that is there.
+        key: Of the object.
+        only_new: Write over nothing, where the server can see to that (``If-None-Match``); ``commit`` then raises
+            ``ServiceRefusedError`` with status 412, or 409 while another write is going on.
     """
 
-    def __init__(self, endpoint: S3Endpoint, bucket: str, key: str) -> None:
+    def __init__(self, endpoint: S3Endpoint, bucket: str, key: str, *, only_new: bool = False) -> None:
         self.size = 0
         self.etag: str | None = None
         self._endpoint = endpoint
         self._place = {"Bucket": bucket, "Key": key}
+        self._condition = {"IfNoneMatch": "*"} if only_new else {}
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._buffer = bytearray()
@@ -66,6 +77,20 @@ class S3Upload:
 
     def commit(self) -> None:
         """Makes the object appear. Raises as ``S3Endpoint.stat`` does."""
+        if self._upload is not None and self._buffer:
+            self._send(bytes(self._buffer))
+        try:
+            self._write(self._condition)
+        except ServiceUnavailableError as error:
+            if error.status != NOT_IMPLEMENTED or not self._condition:
+                raise
+            self._write({})
+        self._buffer.clear()
+        self._upload = None
+        # Asked for, not taken from the answer: rclone gives another ETag there for an object of parts.
+        self.etag = self._endpoint.stat(self._place["Bucket"], self._place["Key"]).etag
+
+    def _write(self, condition: dict[str, str]) -> None:
         with self._errors():
             if self._upload is None:
                 # A server that checks this refuses damaged bytes, and can prove the object later.
@@ -75,15 +100,10 @@ class S3Upload:
                     Body=bytes(self._buffer),
                     ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=checksum,
+                    **condition,
                 )
             else:
-                if self._buffer:
-                    self._send(bytes(self._buffer))
-                self._complete(self._upload)
-        self._buffer.clear()
-        self._upload = None
-        # Asked for, not taken from the answer: rclone gives another ETag there for an object of parts.
-        self.etag = self._endpoint.stat(self._place["Bucket"], self._place["Key"]).etag
+                self._complete(self._upload, condition)
 
     def abort(self) -> None:
         """Drops what was sent; as far as the service can still be reached."""
@@ -114,11 +134,11 @@ class S3Upload:
             answer = client.upload_part(**self._place, **self._upload, PartNumber=number, Body=part)
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
 
-    def _complete(self, upload: dict[str, str]) -> None:
+    def _complete(self, upload: dict[str, str], condition: dict[str, str]) -> None:
         try:
             with self._errors():
                 self._endpoint.client.complete_multipart_upload(
-                    **self._place, **upload, MultipartUpload={"Parts": self._parts}
+                    **self._place, **upload, MultipartUpload={"Parts": self._parts}, **condition
                 )
         except ShardMissingError:
             # No such upload: an earlier attempt may have completed it, and its answer was lost.

@@ -14,7 +14,14 @@ from .. import access
 from ..access.s3 import S3Endpoint
 from ..access.upload import S3Upload
 from ..dataset import Dataset
-from ..errors import ShardChangedError, ShardConflictError, ShardMissingError, StorageError
+from ..errors import (
+    ServiceRefusedError,
+    ServiceUnavailableError,
+    ShardChangedError,
+    ShardConflictError,
+    ShardMissingError,
+    StorageError,
+)
 from ..protocols import ShardFacts, ShardStat
 from ..urls import displayed, parse_s3, plain_path, refuse_credentials
 from .writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
@@ -152,7 +159,7 @@ class S3DataStore:
         url = self.shard_url(name)
         if self.prove_shard(url, size=size, sha256=sha256) is not None:
             return url
-        with S3Upload(self.endpoint, *self._place(url)) as upload:
+        with S3Upload(self.endpoint, *self._place(url), only_new=True) as upload:
             while upload.size <= size and (chunk := stream.read(_CHUNK)):
                 upload.write(chunk)
             if (upload.size, upload.sha256) != (size, sha256):
@@ -164,8 +171,22 @@ class S3DataStore:
                     expected=sha256,
                     found=upload.sha256,
                 )
-            upload.commit()
+            try:
+                upload.commit()
+            except ServiceRefusedError as error:
+                if error.status not in (409, 412):
+                    raise
+                self._was_first(url, size, sha256)
         return url
+
+    def _was_first(self, url: str, size: int, sha256: str) -> None:
+        """Return if the object that was there first holds the same bytes."""
+        if self.prove_shard(url, size=size, sha256=sha256) is None:
+            raise ServiceUnavailableError(
+                f"Something else was writing {url} at the same time. Try again.",
+                service=self.endpoint.name,
+                status=409,
+            )
 
     def prove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> str | None:
         """How it is known that these bytes lie at ``url``: the cheapest proof that the service offers.
