@@ -94,11 +94,16 @@ class Strangers:
         self._inside = is_private(service)
 
     def look(self, shard: ShardFacts, *, doubtless: bool = False) -> tuple[Glance | None, str | None]:
-        """What they get of a shard, or why they get nothing; ``doubtless``: trouble that may pass is an error."""
+        """What they get of a shard, or why they get nothing; ``doubtless``: trouble that may pass is an error.
+
+        Raises ``ShardMissingError`` where a web server has nothing at a shard's address. (S3 also says that of
+        what needs a key.)
+        """
         try:
             return glance(shard.url, shard.endpoint, shard.region, inside=self._inside), None
         except AtdataError as error:
-            if doubtless and error.transient:
+            absent = isinstance(error, ShardMissingError) and scheme(shard.url) != "s3"
+            if absent or (doubtless and error.transient):
                 raise
             return None, _reason(error)
 
@@ -146,8 +151,9 @@ def see_published(
 ) -> Seen:
     """See every shard where the record will say that it lies, as a stranger and with our own keys.
 
-    The look of a stranger proves a shard where it tells size and ETag. Else the shard is looked at with what is
-    configured, and where that proves nothing either, it is read again.
+    The look of a stranger proves a shard where it tells size and ETag. Else a shard that strangers get over
+    http(s) is read at that address: what a store shows by its keys may be another file. Any other is looked at
+    with what is configured, and where that proves nothing either, it is read again.
 
     Raises:
         ShardMissingError, ShardChangedError: A shard is not what is to be published.
@@ -161,8 +167,16 @@ def see_published(
     kept = copies.destination is None
 
     def see(shard: ShardFacts) -> Unreadable | None:
-        found, reason = strangers.look(shard, doubtless=asked.require_public)
-        if found is None or not _proven(shard, found.size, found.etag):
+        try:
+            found, reason = strangers.look(shard, doubtless=asked.require_public)
+        except ShardMissingError as error:
+            raise error if kept else _not_served(shard) from error
+        if found is not None and _proven(shard, found.size, found.etag):
+            return None
+        if found is not None and scheme(shard.url) != "s3":
+            with open_shard(shard.url) as stream:
+                _hold(shard, "SHA-256", shard.sha256, _digest(stream))
+        else:
             stat = sources.stat if kept else partial(stat_shard, store=data_store)
             read = sources.open_shard if kept else partial(open_shard, store=data_store)
             try:
@@ -181,6 +195,14 @@ def see_published(
     if asked.require_public:
         seen.refuse()
     return seen
+
+
+def _not_served(shard: ShardFacts) -> ShardMissingError:
+    return ShardMissingError(
+        f"The copy was written, but nothing is at {displayed(shard.url)}, which would be published. Mend "
+        "public_url (in the pipeline ATDATA_PUBLISH_PUBLIC_URL), or wait until the bucket is served there.",
+        url=displayed(shard.url),
+    )
 
 
 def _proven(shard: ShardFacts, size: int | None, etag: str | None, sha256: str | None = None) -> bool:

@@ -131,6 +131,40 @@ def test_a_public_url_is_published_and_read_by_strangers(lab, atmosphere, new_bu
     assert all(shard["url"].startswith(f"{box.public_url}/{bucket}/promoted/points/") for shard in shards)
 
 
+def served_from(web, lab, bucket, change):
+    """Copies of a dataset, and a web server that serves them changed, with other ETags than S3."""
+    entry = lab.insert("points", shards=2)
+    store = S3DataStore(lab.s3, bucket=bucket, public_url=f"{web.url}/{bucket}")
+    copies = stage_by_stage(lab, entry, store)
+    web.etag = '"its-own"'
+    for shard in copies.shards:
+        with store.open_shard(shard.url) as stream:
+            web.files[shard.url.removeprefix(web.url)] = change(stream.read())
+    return entry, store, copies
+
+
+def test_bytes_at_a_public_url_are_those_of_the_copy_or_nothing_is_published(web, lab, new_bucket, atmosphere):
+    # Of equal size: the bucket is as it should be, only what strangers get is not.
+    entry, store, _ = served_from(web, lab, new_bucket(), lambda data: data[:600] + b"?" + data[601:])
+    with pytest.raises(ShardChangedError, match="is not what is to be published"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    assert atmosphere.counts[1:] == [0, 0]
+
+
+def test_a_public_url_with_etags_of_its_own_is_read(web, lab, new_bucket, pds):
+    entry, store, copies = served_from(web, lab, new_bucket(), lambda data: data)
+    assert see(lab, entry, copies, pds.url, store).summary == "all"
+    assert sum("Range" not in asked for asked in web.asked) == 2
+
+
+def test_a_public_url_at_which_nothing_is_is_not_published(web, lab, new_bucket, atmosphere):
+    entry, store, _ = served_from(web, lab, new_bucket(), lambda data: data)
+    web.files.clear()
+    with pytest.raises(ShardMissingError, match="ATDATA_PUBLISH_PUBLIC_URL"):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    assert atmosphere.counts[1:] == [0, 0]
+
+
 @pytest.mark.parametrize(
     "url", ["https://user:pass@h.example/b", "https://h.example/b?X-Amz-Signature=1", "https://h.example/b?a=1"]
 )
