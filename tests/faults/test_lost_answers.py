@@ -13,7 +13,7 @@ from atdata_core.errors import ServiceUnavailableError
 from faulty.edge import Fault, Rule
 from faulty.samples import Reading
 
-LANES = 4
+LANES = 8
 LOST = 0.35
 """The part of the PDS's answers that is lost."""
 

@@ -9,9 +9,9 @@ import pytest
 from faulty.edge import Tally
 
 
-def promote_at_once(children, lane, processes):
+def promote_at_once(children, lane, processes, floats):
     """Bytes put at the destination, bytes of one copy."""
-    entry = lane.insert(shards=8)
+    entry = lane.insert(shards=8, floats=floats)
     lane.edge.rule = tally = Tally()
     begin = time.monotonic() + 1.0
     started = [
@@ -26,13 +26,13 @@ def promote_at_once(children, lane, processes):
 
 
 def test_rivals_make_one_record(lane, children):
-    sent, size = promote_at_once(children, lane, 3)
+    sent, size = promote_at_once(children, lane, 3, 64)
     assert sent >= size
 
 
 @pytest.mark.faults
 def test_sixteen_rivals_make_one_record_and_share_the_copying(lane, children, reliability):
-    sent, size = promote_at_once(children, lane, 16)
+    sent, size = promote_at_once(children, lane, 16, 50_000)
     assert sent <= 2 * size
     reliability(
         "16 processes promote the same dataset at once",

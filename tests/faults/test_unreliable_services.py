@@ -30,11 +30,11 @@ SERVICES = ("pds", "source", "destination")
 
 
 class Unreliable(Rule):
-    """Fails as a seed says, and notes what clients do about it."""
+    """Fails at random, the same way each time, and notes what clients do about it."""
 
-    def __init__(self, seed, each):
-        self.chance = random.Random(seed)
+    def __init__(self, each):
         self.each = each
+        self.run = ""
         self.faults = Counter()
         self.calls = 0
         self.early = []
@@ -42,11 +42,15 @@ class Unreliable(Rule):
         self._closed = {}
         self._late = {}
         self._failed = Counter()
+        self._seen = Counter()
 
     def asked(self, call):
         if call.service not in SERVICES:
             return None
         if call.path.startswith("/begin/"):
+            if self.run != call.path:
+                self.run = call.path
+                self._seen.clear()
             self._failed.clear()
             return Answer(200)
         self.calls += 1
@@ -56,7 +60,7 @@ class Unreliable(Rule):
             self.early.append((call.what, round(now - shut, 3)))
         request = self._of_one_thread(call)
         self.most_attempts = max(self.most_attempts, self._failed[request] + 1)
-        kind = self._drawn()
+        kind, late = self._drawn(call)
         self._failed[request] = self._failed[request] + 1 if kind and request else 0
         if kind is None:
             return None
@@ -65,7 +69,7 @@ class Unreliable(Rule):
             self._closed[call.service] = (time.monotonic(), time.monotonic() + RETRY_AFTER)
             return Answer(429, {"retry-after": str(RETRY_AFTER)})
         fault = {"500": Answer(500), "reset": Fault.RESET, "timeout": Fault.SILENCE}[kind]
-        if self.chance.random() < 0.5:
+        if not late:
             return fault
         self._late[id(call)] = fault
         return None
@@ -73,10 +77,16 @@ class Unreliable(Rule):
     def answered(self, call, answer):
         return self._late.pop(id(call), None)
 
-    def _drawn(self):
+    def _drawn(self, call):
+        """What becomes of a call: its run, kind and number among those decide, so it is the same each time."""
+        path = call.path.partition("?")[0]
+        # The number of a shard, the name of an XRPC method; nothing where the path is about a bucket.
+        kind = (call.service, call.method, path[-10:] if path.count("/") > 1 else "")
+        self._seen[kind] += 1
+        chance = random.Random(f"{self.run} {kind} {self._seen[kind]}")
         kinds = ["429", "500", "reset", "timeout"]
-        number = int(self.chance.random() / self.each)
-        return kinds[number] if number < len(kinds) else None
+        number = int(chance.random() / self.each)
+        return (kinds[number] if number < len(kinds) else None), chance.random() < 0.5
 
     @staticmethod
     def _of_one_thread(call):
@@ -91,7 +101,7 @@ def promote_under(lane, children, numbers, each=EACH):
     for number in numbers:
         ref = lane.index.publish_schema(Reading, version=f"1.{number}.0")
         lane.index.add_entry(atdata.Dataset[Reading](urls), name=f"run-{number}", schema_ref=ref)
-    lane.edge.rule = rule = Unreliable(numbers[0], each)
+    lane.edge.rule = rule = Unreliable(each)
     child = children.start(
         "promote_each",
         lane.environ,

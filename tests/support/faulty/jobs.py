@@ -84,14 +84,14 @@ def promote_each(
     """
     counts: list[int] = []
     index = LocalIndex(data_store=_impatient(S3DataStore(**lab), timeout))
+    client = AtmosphereClient(timeout=timeout)
+    client.login_with_session(session)
     for name in names:
         destination = _impatient(S3DataStore(**{**store, "prefix": name}), timeout)
         for count in range(again + 1):
             # The proxy counts attempts within a run.
             urllib.request.urlopen(f"{os.environ['ATDATA_PDS_URL']}/begin/{name}").close()
             try:
-                client = AtmosphereClient(timeout=timeout)
-                client.login_with_session(session)
                 promote_to_atmosphere(index.get_entry_by_name(name), index, client, data_store=destination)
                 counts.append(count)
                 break

@@ -138,15 +138,15 @@ class Lane:
         store = self.data_store() if copy else None
         return promote_to_atmosphere(entry, self.user_index, self.user, data_store=store, **asked)
 
-    def insert(self, name: str = "readings", *, shards: int = 8, start: int = 0, version: str = "1.0.0") -> Any:
-        """Store a dataset in the lab; its entry."""
+    def insert(self, name: str = "readings", *, shards: int = 8, start: int = 0, floats: int = 64) -> Any:
+        """Store a dataset in the lab, with so many float32 in each sample; its entry."""
         path = self.folder / f"{secrets.token_hex(4)}.tar"
         with path.open("wb") as file, ShardWriter(file) as writer:
             for number in range(start, start + SAMPLES * shards):
-                sample = Reading(values=np.full(64, number, np.float32), number=number)
+                sample = Reading(values=np.full(floats, number, np.float32), number=number)
                 writer.write({**sample.as_wds, "__key__": f"{number:06d}"})
         repo = Repo(s3_credentials=self.credentials, hive_path=f"{self.lab_bucket}/lab", redis=self.redis)
-        ref = self.index.publish_schema(Reading, version=version)
+        ref = self.index.publish_schema(Reading)
         dataset = atdata.Dataset[Reading](str(path))
         entry, _ = repo.insert(dataset, name=name, schema_ref=ref, maxcount=SAMPLES)
         path.unlink()
