@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..urls import parse_s3, scheme
@@ -44,11 +45,12 @@ def glance(url: str, endpoint: str | None = None, region: str | None = None, *, 
 def _glance_s3(url: str, endpoint: str | None, region: str | None, inside: bool) -> Glance:
     from .private import check_public
     from .s3 import S3Endpoint
+    from .web import GLANCE_SECONDS
 
     bucket, key = parse_s3(url)
     if endpoint is not None and not inside:
         check_public(endpoint, environment=False)
-    stranger = S3Endpoint.anonymous_at(endpoint, region)
+    stranger = replace(S3Endpoint.anonymous_at(endpoint, region), timeout=GLANCE_SECONDS)
     with stranger.errors(bucket, key):
         answer: dict[str, Any] = stranger.client.get_object(Bucket=bucket, Key=key, Range=FIRST_BYTES)
     answer["Body"].close()

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 60.0
+GLANCE_SECONDS = 5.0
+"""How long a look at what strangers get waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
 _CHUNK = 1 << 20
 
@@ -128,7 +130,7 @@ def _opened(response: httpx.Response, url: str) -> Opened:
 def _send(method: str, url: str, guarded: bool, strict: bool = False, /, **more: str) -> httpx.Response:
     """The response after redirects, its body unread: one request, with ``more`` headers.
 
-    ``strict``: where guarded, configured endpoints are not trusted.
+    ``strict``: where guarded, configured endpoints are not trusted; and a silent server is soon given up.
     """
     with _errors(url):
         client = _client(os.getpid(), guarded, strict)
@@ -151,7 +153,7 @@ def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
     return httpx.Client(
         transport=_guarded_transport(httpx.HTTPTransport(limits=limits), strict) if guarded else None,
         limits=limits,
-        timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+        timeout=GLANCE_SECONDS if strict else httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         event_hooks=http_hooks(),
         follow_redirects=True,
         max_redirects=_MOST_REDIRECTS,
