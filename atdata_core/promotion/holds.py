@@ -1,4 +1,7 @@
-"""Datasets that only a person may promote again: their records were retracted, or deleted by hand."""
+"""Datasets that only a person may promote again: their records were retracted, or deleted by hand.
+
+What a retraction of a name took is noted, too, so that one that is run again takes nothing else.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ def held(ledger: Ledger, dataset: str, did: str) -> Facts | None:
 def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
     """Let a promotion begin: one that a person asked for ends the hold.
 
+    Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
+    one nor the one that is held leaves the hold as it is.
+
     Raises:
         HeldError: The dataset is held back, and no person asked.
     """
@@ -35,7 +41,8 @@ def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
             name=dataset,
             reason=hold["reason"],
         )
-    ledger.remove(f"dataset:{dataset}", HOLD)
+    if (asked.name or dataset) in (dataset, hold["name"]):
+        ledger.remove(f"dataset:{dataset}", HOLD)
 
 
 def hold_gone(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:
@@ -50,3 +57,19 @@ def hold_gone(ledger: Ledger, dataset: str, publication: Publication, uri: str) 
             "name": publication.name,
         },
     )
+
+
+def retracted(ledger: Ledger, did: str, name: str) -> str | None:
+    """At-uri of the entry that the last retraction of a name takes or took; None once it is published again."""
+    fact = ledger.get(f"account:{did}", f"retracted:{name}")
+    return fact["entry"] if fact is not None else None
+
+
+def forget_retraction(ledger: Ledger, did: str, name: str) -> None:
+    """Note that a name is published again."""
+    ledger.remove(f"account:{did}", f"retracted:{name}")
+
+
+def note_retracted(ledger: Ledger, did: str, name: str, entry: str) -> None:
+    """Note which entry a retraction takes."""
+    ledger.put(f"account:{did}", f"retracted:{name}", {"entry": entry})

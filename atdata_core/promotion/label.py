@@ -126,7 +126,8 @@ class VersionLabel:
         self._version = version
         self._client = client
         self._take_over = asked.take_over
-        self._trail = Trail(ledger, f"dataset:{entry.name}", f"version label:{rkey}")
+        self._ledger, self._scope, self._rkey = ledger, f"dataset:{entry.name}", rkey
+        self._trail = Trail(ledger, self._scope, f"version label:{rkey}")
         self._record = OwnRecord(client, LABEL, rkey, self._trail, asked)
 
     def look(self) -> None:
@@ -143,6 +144,7 @@ class VersionLabel:
         """Make the label, or see that it is there; its at-uri. Raises as ``NameLabel.point``."""
         written, _ = self._record.bring(self._wanted)
         assert written is not None
+        note_version(self._ledger, self._scope, self._rkey, self._publication, self._version)
         return written.uri
 
     def _wanted(self, existing: Record | None) -> dict[str, Any]:
@@ -155,6 +157,11 @@ class VersionLabel:
                 fields=["datasetUri"],
             )
         return _record(self._publication, self._version, existing, self._trail, self._client)
+
+
+def note_version(ledger: Ledger, scope: str, rkey: str, publication: Publication, version: str) -> None:
+    """Note what the label of a version stands for, so that one that vanished can be made again."""
+    ledger.put(scope, f"version:{rkey}", {"name": publication.name, "cid": publication.cid, "version": version})
 
 
 def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:

@@ -13,7 +13,7 @@ from .asked import Asked
 from .attempts import succeeded
 from .draft import Publication, publication_of
 from .due import metadata_digest
-from .holds import admit, hold_gone
+from .holds import admit, forget_retraction, hold_gone
 from .inventory import cid_of
 from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
@@ -109,6 +109,7 @@ def publish_record(
     }
     _keep(ledger, entry, pointed.current, {**result.to_json(), **noted})
     ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
+    forget_retraction(ledger, publication.did, publication.name)
     succeeded(ledger, entry.name)
     return result
 

@@ -17,6 +17,7 @@ from .draft import Publication
 from .due import metadata_digest
 from .holds import held, hold_gone
 from .inventory import cid_of
+from .label import note_version
 from .publish import PublishedRecord
 from .said import Sayings
 from .trail import Trail
@@ -48,7 +49,8 @@ class Finding:
     entry that the index no longer has.
 
     ``name`` is the published name, ``dataset`` and ``cid`` the entry of the local index that it belongs to;
-    ``cid`` is None where no promotion of that entry would bring the record back.
+    ``cid`` is None where no promotion of that entry would bring the record back. ``version`` is that of a label
+    that stands for one.
     """
 
     kind: Kind
@@ -56,6 +58,7 @@ class Finding:
     name: str
     dataset: str | None = None
     cid: str | None = None
+    version: str | None = None
 
     @property
     def note(self) -> str:
@@ -206,16 +209,19 @@ class _Comparison:
         for dataset in sorted(self.datasets):
             scope, hold = f"dataset:{dataset}", held(self._ledger, dataset, self._did)
             retracted = hold["name"] if hold is not None and hold["kind"] == "retracted" else None
-            for fact, value in self._ledger.get_all(scope).items():
-                finding = self._known(dataset, fact, value)
+            facts = self._ledger.get_all(scope)
+            for fact, value in facts.items():
+                finding = self._known(dataset, fact, value, facts)
                 if finding is None or finding.name == retracted:
                     continue
                 if names and dataset not in names and finding.name not in names:
                     continue
                 if not self._is_gone(finding.uri, Trail(self._ledger, scope, fact)):
                     continue
-                if hold is None and finding.cid is not None and finding.cid == self._current.get(dataset):
-                    hold_gone(self._ledger, dataset, Publication(self._did, finding.name, finding.cid), finding.uri)
+                current = self._current.get(dataset)
+                present = fact.startswith("label:") or (finding.cid == current and finding.version is None)
+                if hold is None and current is not None and present:
+                    hold_gone(self._ledger, dataset, Publication(self._did, finding.name, current), finding.uri)
                 yield finding
 
     def _entry_of(self, record: Record) -> IndexEntry | None:
@@ -254,17 +260,30 @@ class _Comparison:
     def _label(self, label: Record, name: str, entry: IndexEntry, trail: Trail) -> Iterator[Finding]:
         kind = self._compare(label, trail)
         if kind is not None:
-            yield Finding(kind, label.uri, name, entry.name, self._current.get(entry.name))
+            yield Finding(kind, label.uri, name, entry.name, self._labelled(entry.name, name))
 
     def _edited(self, label: Record, name: str, entry: IndexEntry) -> Finding:
-        return Finding("edited", label.uri, name, entry.name, self._current.get(entry.name))
+        return Finding("edited", label.uri, name, entry.name, self._labelled(entry.name, name))
+
+    def _labelled(self, dataset: str, name: str) -> str | None:
+        """The entry whose promotion sets the label of a name; None where that would publish a new entry."""
+        if dataset not in self._current:
+            return None
+        publication = Publication(self._did, name, self._current[dataset])
+        known = publication.uri in self._records or self._ledger.get(f"dataset:{dataset}", publication.fact)
+        return publication.cid if known else None
 
     def _version_labels(self, record: Record, name: str, entry: IndexEntry) -> Iterator[Finding]:
         for label in self._of_versions.get(record.uri, ()):
             rkey = label.uri.rpartition("/")[2]
             if rkey == label_rkey(self._did, name, str(label.value["version"])):
-                trail = Trail(self._ledger, f"dataset:{entry.name}", f"version label:{rkey}")
-                yield from self._label(label, name, entry, trail)
+                scope, version = f"dataset:{entry.name}", str(label.value["version"])
+                kind = self._compare(label, Trail(self._ledger, scope, f"version label:{rkey}"))
+                publication = Publication(self._did, name, cid_of(entry))
+                if kind == "rebuilt":
+                    note_version(self._ledger, scope, rkey, publication, version)
+                if kind is not None:
+                    yield Finding(kind, label.uri, name, entry.name, publication.cid, version)
 
     def _rebuild_result(self, dataset: str, pairs: list[tuple[Record, Record]]) -> None:
         """Note the last result of a dataset, so that it counts as published as far as it is."""
@@ -289,7 +308,7 @@ class _Comparison:
         }
         self._ledger.put_first(scope, "record", {**result.to_json(), **noted})
 
-    def _known(self, dataset: str, fact: str, value: Facts) -> Finding | None:
+    def _known(self, dataset: str, fact: str, value: Facts, facts: Mapping[str, Facts]) -> Finding | None:
         """The record of a fact, as if it were gone; None for a fact of no record of this account."""
         uri = str(value.get("uri"))
         if not uri.startswith(f"at://{self._did}/"):
@@ -300,9 +319,13 @@ class _Comparison:
             return Finding("gone", uri, name, dataset, cid if there else None)
         if fact.startswith(start := f"label:{self._did}:"):
             name = fact.removeprefix(start)
-            return Finding("gone", uri, name, dataset, self._current.get(dataset))
-        if fact.startswith("version label:"):
-            return Finding("gone", uri, dataset, dataset)
+            return Finding("gone", uri, name, dataset, self._labelled(dataset, name))
+        if fact.startswith(start := "version label:"):
+            stood = facts.get(f"version:{fact.removeprefix(start)}")
+            if stood is None:
+                return Finding("gone", uri, dataset, dataset)
+            there = self._versions.find(dataset, stood["cid"]) is not None
+            return Finding("gone", uri, stood["name"], dataset, stood["cid"] if there else None, stood["version"])
         return None
 
     def _is_gone(self, uri: str, trail: Trail) -> bool:

@@ -12,6 +12,7 @@ from ..atmosphere.uri import AtUri
 from ..errors import RecordNotFoundError, RefusedError, ShardConflictError
 from ..names import near
 from ..protocols import ShardFacts, ShardRemover
+from .holds import note_retracted, retracted
 from .ledger import Facts, MemoryLedger
 from .unused import Copy, copies_in, is_copy, looked_at, uses
 
@@ -110,7 +111,7 @@ def plan_retraction(
         shards: The copies, too, as far as nothing else names them.
 
     Raises:
-        RecordNotFoundError: The account publishes nothing under that name.
+        RecordNotFoundError: The account publishes nothing under that name, or it is retracted already.
         StorageError: With ``shards``: a record cannot be read, so nobody knows which copies it names.
         NotLoggedInError: The client is not logged in.
     """
@@ -120,15 +121,26 @@ def plan_retraction(
     entries = list(client.iter_records(ENTRY))
     named = [record for record in entries if record.value.get("name") == name]
     named = _current_first(named, [_target(label, client) for label in _labels_of(name, labels, did)])
-    going = named if all_versions else named[:1]
-    uris = {record.uri for record in going}
     own = f"at://{did}/{LABEL}/{label_rkey(did, name)}"
+    taken = retracted(ledger, did, name)
+    if taken is not None and all(label.uri != own for label in labels):
+        # That retraction was interrupted, or is done: what else the name had is not asked for.
+        going = [record for record in named if all_versions or record.uri == taken]
+    else:
+        going = named if all_versions else named[:1]
+    uris = {record.uri for record in going}
     labels_going = [label for label in labels if label.uri == own or _target(label, client) in uris]
 
     before = ledger.get(f"account:{did}", f"left:{name}") or {"copies": []}
     candidates = {copy.url: copy for copy in map(Copy.from_json, before["copies"])}
     candidates |= {copy.url: copy for copy in copies_in(going)}
     if not going and not labels_going and not (shards and candidates):
+        if named:
+            raise RecordNotFoundError(
+                f"{name!r} is retracted already. {_count(len(named), 'older entry', 'older entries')} of the name "
+                "stay; --all-versions (all_versions=True) removes them.",
+                uri=taken or own,
+            )
         published = {str(record.value.get("name")) for record in entries}
         raise RecordNotFoundError(
             f"{client.handle} has published nothing as {name!r}.{near(name, published)}",
@@ -170,7 +182,8 @@ def retract(
     """Remove what a plan lists: the label first, then the current entry, older ones, copies.
 
     Before anything goes the dataset is held back: neither sensor nor schedule publishes it again until a
-    person does. What is gone already is no error, so a retraction that was interrupted is run again.
+    person does. What is gone already is no error, so a retraction that was interrupted is run again; one that
+    was done takes nothing else.
 
     Raises:
         RecordChangedError: A record is not what the plan showed. It stays, and what comes after it.
@@ -181,6 +194,8 @@ def retract(
     reason = f"{plan.name!r} was retracted; it stays so until somebody promotes it"
     if plan.holds:
         ledger.put(scope, "hold", {"kind": "retracted", "reason": reason, "did": did, "name": plan.name})
+    if plan.entries:
+        note_retracted(ledger, did, plan.name, plan.entries[0].uri)
     if plan.copies or plan.left:
         # Once their entry is gone, nothing else tells where its copies lie.
         ledger.put(account, left, {"copies": [copy.to_json() for copy in (*plan.copies, *plan.left)]})

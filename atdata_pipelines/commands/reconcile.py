@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from atdata_core.atmosphere.names import LABEL
 from atdata_core.errors import AtdataError
 
 from . import surroundings
@@ -17,7 +17,11 @@ from . import surroundings
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalIndex
-    from atdata_core.promotion.reconcile import Finding
+    from atdata_core.promotion.reconcile import Finding, Reconciliation
+    from atdata_core.promotion.versions import Versions
+
+Promotion = tuple[str, str | None, str | None]
+"""Published name, entry CID, and the version whose label it sets."""
 
 
 @click.command()
@@ -39,8 +43,8 @@ def reconcile(names: tuple[str, ...], restore: bool, as_json: bool) -> None:
         found = compare(index, client, ledger, names)
     for finding in found.findings:
         click.echo(f"{finding.kind:10}  {finding.name}  {finding.uri}\n{'':12}{finding.note}", err=as_json)
-    restored, failed = _restore(found.of("gone", "older"), index, client) if restore else ({}, {})
-    vanished = [finding for finding in found.of("gone", "older") if (finding.name, finding.cid) not in restored]
+    restored, failed = _restore(found, index, client) if restore else ({}, {})
+    vanished = [finding for finding in found.of("gone", "older") if _promotion(finding) not in restored]
     if as_json:
         uris = list(restored.values())
         click.echo(json.dumps({**found.to_json(), "restored": uris, "failed": failed}, indent=2))
@@ -57,32 +61,46 @@ def reconcile(names: tuple[str, ...], restore: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _promotion(finding: Finding) -> Promotion:
+    return finding.name, finding.cid, finding.version
+
+
 def _restore(
-    findings: Sequence[Finding], index: LocalIndex, client: AtmosphereClient
-) -> tuple[dict[tuple[str, str | None], str], dict[str, str]]:
-    """Promote the entries that findings belong to; at-uris by published name and entry CID, and failures."""
+    found: Reconciliation, index: LocalIndex, client: AtmosphereClient
+) -> tuple[dict[Promotion, str], dict[str, str]]:
+    """Promote the entries that findings belong to; at-uris of what was promoted, and failures."""
     from atdata_core.promote import promote_to_atmosphere
     from atdata_core.promotion.versions import Versions, versions_of
 
     versions, store = Versions(versions_of(index), client.did), surroundings.store()
-    restored: dict[tuple[str, str | None], str] = {}
+    restored: dict[Promotion, str] = {}
     failed: dict[str, str] = {}
-    for finding in findings:
+    for finding in found.of("gone", "older"):
         entry = versions.find(finding.dataset or "", finding.cid or "")
         if entry is None:
-            failed[finding.uri] = "its entry is not in the index any more"
-        elif (finding.name, finding.cid) not in restored:
+            failed[finding.uri] = _why_not(finding, versions)
+        elif _promotion(finding) not in restored:
             try:
                 with warnings.catch_warnings(record=True) as said:
                     warnings.simplefilter("always")
-                    uri = promote_to_atmosphere(entry, index, client, data_store=store, name=finding.name)
+                    uri = promote_to_atmosphere(
+                        entry, index, client, data_store=store, name=finding.name, version=finding.version
+                    )
             except AtdataError as error:
                 failed[finding.uri] = error.message
             else:
-                restored[(finding.name, finding.cid)] = uri
+                restored[_promotion(finding)] = uri
                 for warning in said:
                     click.echo(f"  {warning.message}", err=True)
                 click.echo(f"  restored {uri}", err=True)
     for uri, reason in failed.items():
         click.echo(f"Error: {uri} was not restored: {reason}", err=True)
     return restored, failed
+
+
+def _why_not(finding: Finding, versions: Versions) -> str:
+    """Why no promotion of what was published before brings a record back."""
+    if finding.dataset in versions.names and f"/{LABEL}/" in finding.uri and finding.version is None:
+        promote = surroundings.promotion_of(finding.dataset, finding.name)
+        return f"the index has a newer entry, which was never published. {promote} publishes it and sets the label"
+    return "its entry is not in the index any more"

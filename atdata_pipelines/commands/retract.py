@@ -46,7 +46,8 @@ def retract(name: str, all_versions: bool, shards: bool, yes: bool) -> None:
     copies = f", {len(done.copies):,} copies ({done.bytes_removed:,} bytes)" if done.copies else ""
     click.echo(f"{name}: retracted {len(done.records)} records{copies}")
     if plan.holds:
-        click.echo(f"Sensor and schedules leave it until: atdata-pipelines promote {plan.dataset}", err=True)
+        again = surroundings.promotion_of(plan.dataset, plan.name)
+        click.echo(f"Sensor and schedules leave it until: {again}", err=True)
 
 
 def _show(plan: Retraction) -> None:

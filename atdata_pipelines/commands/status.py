@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 WIDTH = 100
 NAME = 32
 WAYS_OUT = {
-    "promote": "atdata-pipelines promote {name}",
-    "held": "atdata-pipelines promote {name} publishes it again",
-    "failed": "mend that, then: atdata-pipelines promote {name}",
+    "promote": "{promote}",
+    "held": "{promote} publishes it again",
+    "failed": "mend that, then: {promote}",
     "waiting": "publish the schema: index.publish_schema(SampleType, version=...)",
 }
 
@@ -76,7 +76,8 @@ def _details(found: Status) -> Iterable[str]:
     if found.state != "published":
         yield f"  {found.reason}"
     if found.state in WAYS_OUT:
-        yield f"  {WAYS_OUT[found.state].format(name=found.name)}"
+        promote = surroundings.promotion_of(found.name, found.hold["name"] if found.hold else None)
+        yield f"  {WAYS_OUT[found.state].format(promote=promote)}"
     rows = [("record", found.uri or "none")]
     if found.shards is not None:
         samples = "" if found.samples is None else f", {found.samples:,} samples"

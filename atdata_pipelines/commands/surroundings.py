@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,12 @@ def confirm(question: str, *, yes: bool) -> None:
             "Nothing was done: there is no terminal to ask at. Say --yes if it is to be done."
         )
     click.confirm(question, default=False, abort=True, err=True)
+
+
+def promotion_of(dataset: str, name: str | None = None) -> str:
+    """The command that promotes a dataset, as it is typed; ``name`` is the published one, where it differs."""
+    other = "" if name in (None, dataset) else f" --name {shlex.quote(name)}"
+    return f"atdata-pipelines promote {shlex.quote(dataset)}{other}"
 
 
 def index() -> LocalIndex:

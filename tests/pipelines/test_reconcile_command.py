@@ -5,6 +5,7 @@ import json
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.names import ENTRY, LABEL
 
 
 @pytest.fixture
@@ -73,3 +74,25 @@ def test_a_misspelt_name_is_one_line(published, command):
     assert result.exit_code == 1
     [line] = result.stderr.splitlines()
     assert line.endswith("Near it: pictures.")
+
+
+def test_the_label_of_a_version_is_restored(lab, published, command, account_client):
+    command("promote", "pictures", "--version", "1.0")
+    before = account_client.list_records(LABEL)[0]
+    for record in before:
+        account_client.delete(*record.uri.split("/")[3:])
+    result = command("reconcile", "--restore")
+    assert result.exit_code == 0, result.output
+    assert account_client.list_records(LABEL)[0] == before
+
+
+def test_restoring_a_label_publishes_nothing_new(lab, published, command, account_client):
+    lab.insert("pictures", start=6)
+    (label,) = account_client.list_records(LABEL)[0]
+    account_client.delete(*label.uri.split("/")[3:])
+    result = command("reconcile", "--restore")
+    assert result.exit_code == 1
+    assert (
+        "a newer entry, which was never published. atdata-pipelines promote pictures publishes it" in result.stderr
+    )
+    assert [record.uri for record in account_client.list_records(ENTRY)[0]] == [published]

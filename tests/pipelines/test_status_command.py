@@ -61,3 +61,12 @@ def test_a_retracted_dataset_says_how_it_is_published_again(lab, command):
     assert text.startswith("pictures: held\n")
     assert "atdata-pipelines promote pictures publishes it again" in text
     assert "held since" in text
+
+
+def test_the_way_out_can_be_typed_as_it_is_shown(lab, command):
+    lab.insert("my pictures")
+    command("promote", "my pictures", "--name", "other name")
+    result = command("retract", "other name", "--yes")
+    way_out = "atdata-pipelines promote 'my pictures' --name 'other name'"
+    assert way_out in result.stderr
+    assert f"{way_out} publishes it again" in command("status", "my pictures").stdout

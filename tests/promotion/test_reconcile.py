@@ -242,3 +242,27 @@ def test_only_what_is_named_is_looked_at(lab, publish, compare, forget, ledger):
     assert ledger.get("dataset:two", "record") is None
     with pytest.raises(EntryNotFoundError, match="Near it: two"):
         compare("tow")
+
+
+def test_a_label_that_is_gone_never_leads_to_a_new_entry(lab, publish, ledger, remove, state, atmosphere):
+    publish(lab.insert("points"))
+    entry = lab.insert("points", start=100)
+    (label,) = atmosphere.records(LABEL)
+    remove(label.uri)
+    (finding,) = reconcile(lab.index, atmosphere.client, ledger).of("gone")
+    assert (finding.uri, finding.cid) == (label.uri, None)
+    assert state(entry) == "held"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_label_of_a_version_is_known_by_it(lab, publish, compare, remove, forget, ledger, atmosphere, lost):
+    entry = lab.insert("points")
+    publish(entry, version="1.0")
+    if lost:
+        forget()
+        compare()
+    fixed = next(record for record in atmosphere.records(LABEL) if record.value.get("version"))
+    remove(fixed.uri)
+    (finding,) = reconcile(lab.index, atmosphere.client, ledger).of("gone")
+    assert (finding.uri, finding.name, finding.cid, finding.version) == (fixed.uri, "points", entry.cid, "1.0")
+    assert due(entry, lab.index, ledger, atmosphere.client.did).state == "published"

@@ -260,3 +260,54 @@ def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, 
     retract(plan_retraction("points", client, **how), client, ledger, store, index=lab.index)
     assert client.list_records(ENTRY)[0] == client.list_records(LABEL)[0] == []
     assert list_keys(store.bucket) == []
+
+
+def test_a_retraction_that_is_run_again_takes_nothing_else(lab, atmosphere, publish, take_back):
+    older = publish(lab.insert("points"))
+    entry = lab.insert("points", start=100)
+    publish(entry)
+    take_back("points")
+    with pytest.raises(RecordNotFoundError, match=r"retracted already. 1 older entry .*--all-versions"):
+        take_back("points")
+    assert [record.uri for record in atmosphere.records(ENTRY)] == [older]
+    newer = publish(entry)
+    take_back("points")
+    assert [record.uri for record in atmosphere.records(ENTRY)] == [older]
+    take_back("points", all_versions=True)
+    assert newer != older
+    assert atmosphere.counts == [1, 0, 0]
+
+
+def test_an_interrupted_retraction_takes_the_entry_that_its_label_named(
+    lab, atmosphere, publish, take_back, point_type
+):
+    first = lab.insert("points")
+    labelled = publish(first)
+    other = publish(lab.insert("points", start=100))
+    lab.index.add_entry(atdata.Dataset[point_type](first.data_urls), name="points", schema_ref=first.schema_ref)
+    assert publish(lab.index.get_entry_by_name("points")) == labelled
+
+    def die(step):
+        raise KeyboardInterrupt(step)
+
+    plan = plan_retraction("points", atmosphere.client)
+    with pytest.raises(KeyboardInterrupt):
+        retract(plan, atmosphere.client, ledger_of(lab.index), say=die)
+    assert atmosphere.counts == [1, 2, 0]
+    _, done = take_back("points")
+    assert done.records == (labelled,)
+    assert [record.uri for record in atmosphere.records(ENTRY)] == [other]
+
+
+def test_promoting_under_another_name_leaves_the_retracted_one_alone(lab, atmosphere, publish, take_back):
+    entry = lab.insert("points")
+    publish(entry)
+    take_back("points")
+    publish(entry, name="renamed")
+    entry = lab.insert("points", start=100)
+    ledger = ledger_of(lab.index)
+    assert due(entry, lab.index, ledger, atmosphere.client.did).state == "held"
+    with pytest.raises(HeldError, match="'points' was retracted"):
+        publish(entry, restore=False)
+    publish(entry)
+    assert due(entry, lab.index, ledger, atmosphere.client.did).state == "published"
