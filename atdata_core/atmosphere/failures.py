@@ -13,9 +13,12 @@ from atdata_core.errors import (
     ServiceRefusedError,
     ServiceUnavailableError,
 )
+from atdata_core.masking import masked
 from atdata_core.patience import seconds_to_wait
 
 MAX_WORDS = 300
+"""Characters that are shown of what a service says."""
+_READ = 64 * MAX_WORDS
 
 
 def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> AtdataError:
@@ -111,6 +114,11 @@ def _words(body: bytes) -> tuple[str | None, str | None]:
     fields = cast("dict[str, Any]", value)
     error, message = fields.get("error"), fields.get("message")
     return (
-        error[:MAX_WORDS] if isinstance(error, str) and error else None,
-        message[:MAX_WORDS] if isinstance(message, str) else None,
+        _shown(error) if isinstance(error, str) and error else None,
+        _shown(message) if isinstance(message, str) else None,
     )
+
+
+def _shown(text: str) -> str:
+    # Masked before it is cut: nobody knows the first half of a password for what it is.
+    return masked(text[:_READ])[:MAX_WORDS]

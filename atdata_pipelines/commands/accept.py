@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def accept(name: str, yes: bool) -> None:
             return
         surroundings.confirm(f"Make these bytes the ones that are promoted as {name}?", yes=yes)
         names = carry_out(changes, index, ledger)
-    click.echo(f"{name}: accepted. Publish it: atdata-pipelines promote {' '.join(names)}")
+    click.echo(f"{name}: accepted. Publish it: atdata-pipelines promote {shlex.join(names)}")
 
 
 def _told(changes: Changes) -> Iterable[str]:

@@ -73,3 +73,9 @@ def test_damaged_bytes_are_not_accepted(lab, command, s3):
     assert result.exit_code == 1
     assert "cut short" in result.stdout
     assert "Nothing was accepted" in result.stderr
+
+
+def test_a_name_with_a_space_is_quoted_in_the_command_to_type_next(lab, command, s3):
+    overwrite(lab, lab.insert("my pictures"), s3)
+    result = command("accept", "my pictures", "--yes")
+    assert result.stdout.splitlines()[-1].endswith("atdata-pipelines promote 'my pictures'")
