@@ -204,7 +204,10 @@ class _Entry:
 
 
 def _keep(ledger: Ledger, entry: IndexEntry, current: str, result: Facts) -> None:
-    """Keep the result, unless that of a newer entry or of later values stands already."""
+    """Keep the result, unless that of a newer entry or of later values stands already.
+
+    It is that of the dataset, and that of its published name: once the one is retracted, the others still stand.
+    """
 
     def change(last: Facts | None) -> Facts:
         if last is None or last["publication"]["did"] != result["publication"]["did"]:
@@ -213,4 +216,6 @@ def _keep(ledger: Ledger, entry: IndexEntry, current: str, result: Facts) -> Non
         of_later_values = last["publication"] == result["publication"] and last.get("order", 0) > result["order"]
         return last if of_newer_entry or of_later_values else result
 
-    ledger.update(f"dataset:{entry.name}", "record", change)
+    publication = result["publication"]
+    for fact in ("record", f"result:{publication['did']}:{publication['name']}"):
+        ledger.update(f"dataset:{entry.name}", fact, change)

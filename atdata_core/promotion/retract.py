@@ -330,12 +330,22 @@ def _known(dataset: str, ledger: Ledger) -> dict[str, ShardFacts]:
 
 
 def _forget(uri: str, facts: dict[str, Facts], scope: str, ledger: Ledger) -> None:
-    """What the ledger says of a record that is no more; when it was first made is kept."""
-    for fact, value in facts.items():
-        if value.get("uri") == uri and (
-            fact == "record" or fact.startswith(("record:", "label:", "version label:"))
-        ):
+    """Take out of the ledger, and out of ``facts``, what it says of a record that is no more.
+
+    When it was first made is kept. What the dataset is published as under another name is its result then.
+    """
+    kinds = ("record:", "label:", "version label:", "result:")
+    gone = {fact: value for fact, value in facts.items() if value.get("uri") == uri}
+    for fact in gone:
+        if fact == "record" or fact.startswith(kinds):
             ledger.remove(scope, fact)
+            del facts[fact]
+    if "record" in gone:
+        start = f"result:{gone['record']['publication']['did']}:"
+        others = [value for fact, value in facts.items() if fact.startswith(start)]
+        if others:
+            facts["record"] = max(others, key=lambda value: value["at"])
+            ledger.put(scope, "record", facts["record"])
 
 
 def _about_entry(record: Record) -> str:

@@ -311,3 +311,14 @@ def test_promoting_under_another_name_leaves_the_retracted_one_alone(lab, atmosp
         publish(entry, restore=False)
     publish(entry)
     assert due(entry, lab.index, ledger, atmosphere.client.did).state == "published"
+
+
+def test_what_stays_under_another_name_still_counts_as_published(lab, atmosphere, publish, take_back):
+    entry = lab.insert("points")
+    uri = publish(entry)
+    publish(entry, name="renamed")
+    take_back("renamed")
+    found = due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did)
+    assert (found.state, found.reason) == ("published", f"published as {uri}")
+    take_back("points")
+    assert ledger_of(lab.index).get("dataset:points", "record") is None
