@@ -20,6 +20,10 @@ from .urls import displayed, expand
 __all__ = ["Dataset", "SampleStream", "shard_records", "shard_samples", "typed_sample"]
 
 T = TypeVar("T")
+
+_NAMED = 10
+"""Members that an error names of a sample: a hostile shard has as many as it likes."""
+_LONGEST_NAME = 60
 Item = TypeVar("Item")
 
 
@@ -246,7 +250,9 @@ def typed_sample(record: dict[str, bytes | str], url: str, sample_type: type[T])
     payload = record.get("msgpack")
     facts = {"url": displayed(url), "key": key, "type_name": sample_type.__name__}
     if not isinstance(payload, bytes):
-        found = ", ".join(sorted(name for name in record if name != "__key__"))
+        names = sorted(name[:_LONGEST_NAME] for name in record if name != "__key__")
+        more = f" and {len(names) - _NAMED:,} more" if names[_NAMED:] else ""
+        found = ", ".join(names[:_NAMED]) + more
         raise SampleError(
             f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. "
             "Write samples with as_wds.",

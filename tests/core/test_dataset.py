@@ -217,6 +217,15 @@ def test_a_sample_without_msgpack_says_what_is_there(tmp_path: Path):
         list(atdata.Dataset[Row](str(tmp_path / "images.tar")).ordered())
 
 
+def test_a_sample_of_many_members_is_told_in_few_words(tmp_path: Path):
+    members = {f"{number:04d}" + "x" * 70: b"" for number in range(500)}
+    with (tmp_path / "many.tar").open("wb") as stream, ShardWriter(stream) as writer:
+        writer.write({"__key__": "cat", **members})
+    with pytest.raises(SampleError, match=r"only 0000x+, 0001x+, .* and 490 more") as caught:
+        list(atdata.Dataset[Row](str(tmp_path / "many.tar")).ordered())
+    assert len(caught.value.message) < 1_000
+
+
 def test_a_shard_that_is_cut_or_missing_is_named(shards: str, tmp_path: Path):
     dataset = atdata.Dataset[Row](shards)
     path = Path(dataset.shard_list[2])
