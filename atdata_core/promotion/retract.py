@@ -228,9 +228,14 @@ def _remove_copies(
     kept: list[str] = []
     if not plan.copies:
         return removed, kept
-    # Looked at again: an entry that names a copy may have been published since the plan was made.
+    # Looked at again: an entry that names a copy may have been published since the plan was made,
+    # and while copies are removed.
+    commit = client.latest_commit(client.did)
     using = uses(client, ledger, index)
     for copy in plan.copies:
+        now = client.latest_commit(client.did)
+        if now != commit:
+            commit, using = now, uses(client, ledger, index)
         user = using.user_of(copy)
         try:
             if user is not None:

@@ -322,3 +322,20 @@ def test_what_stays_under_another_name_still_counts_as_published(lab, atmosphere
     assert (found.state, found.reason) == ("published", f"published as {uri}")
     take_back("points")
     assert ledger_of(lab.index).get("dataset:points", "record") is None
+
+
+def test_copies_that_are_published_again_meanwhile_stay(lab, atmosphere, publish, store, list_keys):
+    entry = lab.insert("points")
+    publish(entry, data_store=store)
+    ledger = ledger_of(lab.index)
+    plan = plan_retraction("points", atmosphere.client, ledger=ledger, store=store, index=lab.index, shards=True)
+    rivals = []
+
+    def say(step):
+        if "/promoted/" in step and not rivals:
+            rivals.append(publish(entry, data_store=store, name="renamed"))
+
+    done = retract(plan, atmosphere.client, ledger, store, index=lab.index, say=say)
+    assert len(done.copies) == 1
+    assert [rivals[0] in note for note in done.kept] == [True, True]
+    assert len(list_keys(store.bucket)) == 3
