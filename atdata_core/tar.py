@@ -19,6 +19,9 @@ _BLOCK = 512
 _CHUNK = 1 << 20
 _ZEROS = bytes(_BLOCK)
 _REGULAR = b"\x0007"
+MAX_FILE = 1 << 30
+"""Bytes of a file in a shard (1 GiB): it is read into memory, and a hostile server may send what it claims."""
+
 _SPARSE_LIMIT = 1 << 25
 """A sparse member claims zeros that nobody sent; so many bytes (32 MiB) it may become."""
 _EXTENDED_LIMIT = 1 << 20
@@ -171,6 +174,13 @@ class ShardWriter:
                 "Give each sample a key of its own and at least one file.",
                 key=key,
             )
+        for suffix, content in members:
+            if len(content) > MAX_FILE:
+                raise SampleError(
+                    f"The sample {key!r} has {len(content):,} bytes in .{suffix}; {MAX_FILE:,} are the most. "
+                    "Split it.",
+                    key=key,
+                )
         parts: list[bytes] = []
         for suffix, content in members:
             parts += (_header(f"{key}.{suffix}", len(content)), content, bytes(-len(content) % _BLOCK))
@@ -222,6 +232,8 @@ class _Source:
 
     def body(self, size: int) -> tuple[bytes, bytes]:
         """The next ``size`` bytes, without and with their padding to whole blocks."""
+        if size > MAX_FILE:
+            raise _corrupt(self.url, self.offset, f"a file in it claims {size:,} bytes, {MAX_FILE:,} are the most")
         padded = self.exactly(size + -size % _BLOCK)
         return (padded if len(padded) == size else padded[:size]), padded
 

@@ -174,7 +174,7 @@ def published_schema(
             asked=_asked(context),
             service=client.base_url,
         )
-        published = schema.publish_schema_of(found, client, subject.ledger)
+        published = schema.publish_schema_of(found, client, subject.ledger, run=context.run.run_id)
         context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
     return _result(
         found.cid,
@@ -237,8 +237,9 @@ def atmosphere_record(
         progress = _progress(context, "at their destination")
         client = atproto.client()
         copies = subject.known_copies(progress)
-        kept_schema = schema.publish_schema(subject.known_inventory(progress).schema, client, subject.ledger)
         asked = config.asked(context.run.run_id)
+        found = subject.known_inventory(progress)
+        kept_schema = schema.schema_of_run(found, client, subject.ledger, run=asked.run)
         seen = reach.see_published(
             subject.entry, copies, subject.index, client.base_url, data_store=subject.store, asked=asked
         )

@@ -49,11 +49,25 @@ def publish_schema(schema: dict[str, Any], client: AtmosphereClient, ledger: Led
     return PublishedSchema(record.uri, record.cid, created)
 
 
-def publish_schema_of(inventory: Inventory, client: AtmosphereClient, ledger: Ledger) -> PublishedSchema:
-    """As ``publish_schema``, for a dataset; the ledger keeps the result."""
+def publish_schema_of(
+    inventory: Inventory, client: AtmosphereClient, ledger: Ledger, *, run: str | None = None
+) -> PublishedSchema:
+    """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
     result = publish_schema(inventory.schema, client, ledger)
-    ledger.put(f"dataset:{inventory.name}", "schema", {**result.to_json(), "entry_cid": inventory.cid})
+    seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
+    ledger.put(f"dataset:{inventory.name}", "schema", {**result.to_json(), **seen})
     return result
+
+
+def schema_of_run(
+    inventory: Inventory, client: AtmosphereClient, ledger: Ledger, *, run: str | None
+) -> PublishedSchema:
+    """The schema record that this run has just seen; looked for again where an earlier run did."""
+    kept = ledger.get(f"dataset:{inventory.name}", "schema") or {}
+    seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
+    if run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
+        return PublishedSchema.from_json(kept)
+    return publish_schema_of(inventory, client, ledger, run=run)
 
 
 def find_schema(schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger) -> Record | None:

@@ -187,8 +187,25 @@ def test_a_claimed_size_allocates_nothing(size):
 def test_a_pax_size_that_is_claimed_allocates_nothing():
     info = tarfile.TarInfo("a.txt")
     info.pax_headers = {"size": "9" * 18}
-    with pytest.raises(ShardCorruptError, match="cut short"):
+    with pytest.raises(ShardCorruptError, match="are the most"):
         members(info.tobuf(tarfile.PAX_FORMAT) + bytes(2048))
+
+
+def test_a_file_that_is_too_large_for_memory_is_refused_before_its_bytes_come():
+    class Endless(io.RawIOBase):
+        sent = 0
+
+        def read(self, size=-1):
+            self.sent += size
+            return header if self.sent == size else bytes(size)
+
+    info = tarfile.TarInfo("a.msgpack")
+    info.size = 10 << 30
+    header = info.tobuf(tarfile.GNU_FORMAT)
+    stream = Endless()
+    with pytest.raises(ShardCorruptError, match=r"claims 10,737,418,240 bytes"):
+        list(read_members(stream, url="big.tar"))
+    assert stream.sent < 1 << 22
 
 
 @pytest.mark.parametrize("body", [b"nonsense", b"99999 path=x\n", b"5 x\n", b"11 path=abc", b"0 a=b\n", b" a=b\n"])

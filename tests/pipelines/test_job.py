@@ -5,6 +5,7 @@ import re
 import uuid
 
 import dagster as dg
+import httpx
 import pytest
 from PIL import Image
 
@@ -71,6 +72,22 @@ def test_a_version_is_published_and_shown(lab, run, repository, stranger):
     label = stranger.get_record(shown(result, "atmosphere_record")["version_label"])
     assert label.value["version"] == "1.0.0"
     assert label.value["datasetUri"] == shown(result, "atmosphere_record")["at_uri"]
+
+
+def test_an_unchanged_run_asks_the_pds_three_times(lab, run, pds, monkeypatch):
+    lab.insert("pictures")
+    run("pictures")
+    asked = []
+    send = httpx.HTTPTransport.handle_request
+
+    def counted(transport, request):
+        if str(request.url).startswith(pds.url):
+            asked.append(request.url.path)
+        return send(transport, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", counted)
+    assert shown(run("pictures"), "atmosphere_record")["change"] == "unchanged"
+    assert asked == ["/xrpc/com.atproto.repo.getRecord"] * 3
 
 
 def test_the_run_is_tagged_with_dataset_and_at_uri(lab, run, instance):
