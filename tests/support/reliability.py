@@ -34,7 +34,8 @@ class _Row:
 
 
 _ROWS = pytest.StashKey[list[_Row]]()
-_FAILED = pytest.StashKey[list[tuple[str, str, float]]]()
+_MISSING = pytest.StashKey[list[_Row]]()
+_BEGUN = pytest.StashKey[float]()
 
 Reliability = Callable[..., None]
 
@@ -47,7 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin without rows."""
     config.stash[_ROWS] = []
-    config.stash[_FAILED] = []
+    config.stash[_MISSING] = []
+    config.stash[_BEGUN] = time.monotonic()
 
 
 @pytest.fixture
@@ -65,24 +67,28 @@ def reliability(request: pytest.FixtureRequest) -> Reliability:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """Notice proofs that fail."""
+    """Notice proofs that fail, or cannot run."""
     report = yield
-    if report.failed and "faults" in item.keywords:
+    proof = item.get_closest_marker("faults") or item.get_closest_marker("measured")
+    if proof and (report.failed or report.skipped):
         case = item.name.removeprefix("test_").replace("_", " ")
         file = item.path.relative_to(_TESTS.parent).as_posix()
-        item.config.stash[_FAILED].append((case, file, report.duration))
+        word = "**failed**" if report.failed else "**could not run**"
+        item.config.stash[_MISSING].append(_Row(case, "-", word, 1, report.duration, file))
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the table, unless the session was broken off."""
     target = session.config.getoption("reliability")
-    if target and session.testscollected:
+    if target and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).write_text(_text(session.config.stash[_ROWS], session.config.stash[_FAILED]))
+        stash = session.config.stash
+        whole = time.monotonic() - stash[_BEGUN]
+        Path(target).write_text(_text(stash[_ROWS], stash[_MISSING], whole))
 
 
-def _text(rows: list[_Row], failed: list[tuple[str, str, float]]) -> str:
+def _text(rows: list[_Row], missing: list[_Row], whole: float) -> str:
     lines = [
         "# Reliability",
         "",
@@ -94,12 +100,10 @@ def _text(rows: list[_Row], failed: list[tuple[str, str, float]]) -> str:
         "| case | to reach | measured | runs | time | proof |",
         "|---|---|---|---:|---:|---|",
     ]
-    for row in rows:
+    for row in [*rows, *missing]:
         cells = (row.case, row.reach, row.measured, f"{row.runs:,}", _time(row.seconds), f"`{row.file}`")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += [f"| {case} | - | **failed** | - | {_time(took)} | `{file}` |" for case, file, took in failed]
-    whole = sum(row.seconds for row in rows) + sum(took for _, _, took in failed)
-    lines += ["", f"{len(rows)} rows, {len(failed)} failed, {_time(whole)} in all."]
+    lines += ["", f"{len(rows)} rows measured, {len(missing)} failed or not run; {_time(whole)} in all."]
     return "\n".join(lines) + "\n"
 
 
