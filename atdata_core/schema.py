@@ -167,8 +167,8 @@ def from_field_list(
         "version": version,
         "fields": [
             {
-                "name": each.get("name"),
-                "fieldType": _normalised(each.get("fieldType"), f"{name}.{each.get('name')}"),
+                "name": _field_name(each, name),
+                "fieldType": _normalised(each.get("fieldType"), f"{name}.{_field_name(each, name)}"),
                 "optional": bool(each.get("optional", False)),
             }
             for each in fields
@@ -237,6 +237,13 @@ def _docstring(sample_type: type) -> str | None:
     if not text or text.startswith(f"{sample_type.__name__}("):
         return None
     return text.strip()
+
+
+def _field_name(field: Mapping[str, Any], schema: str) -> str:
+    name = field.get("name")
+    if not isinstance(name, str):
+        raise SchemaError(f"Schema {schema!r} has a field without a name. Publish the schema again.", field=None)
+    return name
 
 
 def _normalised(field_type: Any, where: str) -> dict[str, Any]:
