@@ -26,7 +26,7 @@ def promote_at_once(children, lane, processes, floats):
 
 
 def test_rivals_make_one_record(lane, children):
-    sent, size = promote_at_once(children, lane, 3, 64)
+    sent, size = promote_at_once(children, lane, 2, 64)
     assert sent >= size
 
 
