@@ -7,7 +7,7 @@
     ├── refusals, also ValueError: nothing was written, trying again changes nothing
     │   ├── NoDataUrlsError            an entry without data
     │   ├── DatasetNameError           a name that cannot be published or be a partition key
-    │   ├── MetadataError              metadata that msgpack cannot hold, or too large
+    │   ├── MetadataError              metadata that msgpack cannot hold, too large, or with a secret
     │   ├── SchemaError                a type or schema that cannot be described or rebuilt
     │   │   └── SchemaConflictError    same class and version, other fields
     │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)

@@ -209,8 +209,12 @@ class Account:
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
         request = Request(timeout=timeout, transport=self._transport, event_hooks=http_hooks())
-        weakref.finalize(self, request.close)
+        http = request._client
+        http.follow_redirects = False  # a password is for this service, not for wherever it points
         client = Client(self._base_url, request=request)
+        # Nobody closes a client: its connections end with it. (The request itself knows the client, and would
+        # keep it.)
+        weakref.finalize(client, http.close)
         # A service whose DID documents name an unreachable or private PDS is still asked where it is.
         client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
         return client

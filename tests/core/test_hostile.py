@@ -25,6 +25,7 @@ from atdata_core.errors import (
     SampleError,
     SchemaError,
     ServiceRefusedError,
+    ServiceUnavailableError,
     ShardCorruptError,
     StorageError,
 )
@@ -247,3 +248,52 @@ def test_a_bomb_of_nested_lists_is_refused():
         with pytest.raises(ValueError, match="msgpack"):
             unpack(data)
     assert unpack(msgpack.packb({"a": [1]})) == {"a": [1]}
+
+
+def test_clients_share_what_botocore_knows_of_s3():
+    models = {
+        id(S3Endpoint.anonymous_at(f"http://127.0.0.1:{port}").client.meta.service_model._service_description)
+        for port in range(50, 55)
+    }
+    assert len(models) == 1
+
+
+@pytest.mark.usefixtures("time_passes")
+def test_a_login_that_failed_leaves_no_client_behind():
+    import gc
+
+    def accounts():
+        gc.collect()
+        return sum(type(each).__name__ == "Account" for each in gc.get_objects())
+
+    before = accounts()
+    for _ in range(3):
+        with pytest.raises(ServiceUnavailableError):
+            AtmosphereClient("http://127.0.0.1:9").login("a.test", "secret")
+    assert accounts() <= before
+
+
+def test_a_password_is_not_sent_to_where_a_service_points(listener):
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    elsewhere = f"http://127.0.0.1:{listener.getsockname()[1]}/xrpc/com.atproto.server.createSession"
+
+    class Pointing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(307)
+            self.send_header("Location", elsewhere)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Pointing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ServiceRefusedError, match="redirects"):
+            AtmosphereClient(f"http://127.0.0.1:{server.server_port}").login("a.test", "secret")
+        server.shutdown()
+    with pytest.raises(TimeoutError):
+        listener.accept()

@@ -31,7 +31,7 @@ def end(process):
     assert told["failures"] == {}
     assert told["touched"] == {}
     assert told["hits"] == 0
-    assert told["grown"] <= MOST_GROWN, {target: size >> 20 for target, size in told["most"].items()}
+    assert told["grown"] <= MOST_GROWN, f"MiB: { {target: size >> 20 for target, size in told['most'].items()} }"
     return told
 
 
