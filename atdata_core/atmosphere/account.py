@@ -209,7 +209,7 @@ class Account:
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
         request = Request(timeout=timeout, transport=self._transport, event_hooks=http_hooks())
-        http = request._client
+        http: Any = cast("Any", request)._client
         http.follow_redirects = False  # a password is for this service, not for wherever it points
         client = Client(self._base_url, request=request)
         # Nobody closes a client: its connections end with it. (The request itself knows the client, and would
