@@ -2,6 +2,7 @@
 # make ui      the same sandbox with the Dagster UI
 # make test    every test; needs no service installed beforehand
 # make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/reliability.md
+#              (some of them: make faults ONLY=tests/faults/test_killed.py)
 # make check   what CI checks besides the tests: format, lint, types
 # make clean   removes the environment and the sandbox with its data
 
@@ -34,7 +35,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest
 
 faults: $(READY)
-	@$(BIN)/python -m pytest -m "faults or measured" --reliability docs/reliability.md
+	@$(BIN)/python -m pytest -m "faults or measured" --reliability docs/reliability.md $(ONLY)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

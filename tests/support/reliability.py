@@ -1,7 +1,8 @@
 """What the long proofs measured, as a table in ``docs/reliability.md``.
 
-``make faults`` gives ``--reliability FILE``: the file is written at the end of the session, with a row for
-each proof, also for one that failed.
+``make faults`` gives ``--reliability FILE``: a row for each proof, also for one that failed. Rows of files that
+a session does not run stay as they are, with the revision that they were measured at: what failed, or was broken
+off, can be run again alone.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,7 +37,6 @@ class _Row:
 
 _ROWS = pytest.StashKey[list[_Row]]()
 _MISSING = pytest.StashKey[list[_Row]]()
-_BEGUN = pytest.StashKey[float]()
 
 Reliability = Callable[..., None]
 
@@ -49,11 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin without rows."""
     config.stash[_ROWS] = []
     config.stash[_MISSING] = []
-    config.stash[_BEGUN] = time.monotonic()
 
 
 @pytest.fixture
-def reliability(request: pytest.FixtureRequest) -> Reliability:
+def reliability(request: pytest.FixtureRequest) -> Iterator[Reliability]:
     """Keep what a proof measured: ``reliability(case, reach, measured, runs=1)``, once its assertions hold."""
     start = time.monotonic()
 
@@ -62,7 +62,8 @@ def reliability(request: pytest.FixtureRequest) -> Reliability:
         row = _Row(case, reach, measured, runs, time.monotonic() - start, file)
         request.config.stash[_ROWS].append(row)
 
-    return keep
+    yield keep
+    _write(request.config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -78,18 +79,27 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the table, unless the session was broken off."""
-    target = session.config.getoption("reliability")
-    if target and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        stash = session.config.stash
-        whole = time.monotonic() - stash[_BEGUN]
-        Path(target).write_text(_text(stash[_ROWS], stash[_MISSING], whole))
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what failed, or could not run, too."""
+    _write(session.config)
 
 
-def _text(rows: list[_Row], missing: list[_Row], whole: float) -> str:
-    lines = [
+def _write(config: pytest.Config) -> None:
+    target = config.getoption("reliability")
+    rows = [*config.stash[_ROWS], *config.stash[_MISSING]]
+    if not target or not rows:
+        return
+    path = Path(target)
+    now = [_line(row) for row in rows]
+    proofs = {_proof(line) for line in now}
+    before = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in before if line.endswith("` |") and _proof(line) not in proofs]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*_head(), *sorted([*kept, *now], key=_proof)]) + "\n")
+
+
+def _head() -> list[str]:
+    return [
         "# Reliability",
         "",
         'What `make faults` measured: each promise of "once" and "true", held against things that break. Every',
@@ -97,14 +107,19 @@ def _text(rows: list[_Row], missing: list[_Row], whole: float) -> str:
         "",
         *_surroundings(),
         "",
-        "| case | to reach | measured | runs | time | proof |",
-        "|---|---|---|---:|---:|---|",
+        "| case | to reach | measured | runs | time | revision | proof |",
+        "|---|---|---|---:|---:|---|---|",
     ]
-    for row in [*rows, *missing]:
-        cells = (row.case, row.reach, row.measured, f"{row.runs:,}", _time(row.seconds), f"`{row.file}`")
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += ["", f"{len(rows)} rows measured, {len(missing)} failed or not run; {_time(whole)} in all."]
-    return "\n".join(lines) + "\n"
+
+
+def _line(row: _Row) -> str:
+    cells = (row.case, row.reach, row.measured, f"{row.runs:,}", _time(row.seconds), _revision(), f"`{row.file}`")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _proof(line: str) -> str:
+    """The file of a row's test, which stands in its last cell."""
+    return line.rpartition("| `")[2]
 
 
 def _surroundings() -> list[str]:
@@ -112,7 +127,7 @@ def _surroundings() -> list[str]:
     wanted = json.loads((_TESTS / "contract" / "official_pds" / "package.json").read_text())
     pds = wanted["dependencies"]["@atproto/pds"]
     return [
-        f"- measured on {datetime.now(UTC):%Y-%m-%d} at revision {_revision()}",
+        f"- last measured on {datetime.now(UTC):%Y-%m-%d}",
         f"- machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}",
         f"- PDS: the reference one, @atproto/pds {pds}; S3: rclone; Redis: Valkey",
@@ -120,6 +135,7 @@ def _surroundings() -> list[str]:
     ]
 
 
+@cache
 def _revision() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(command, cwd=_TESTS.parent, capture_output=True, text=True)
