@@ -160,19 +160,16 @@ def from_field_list(
     Older records of the network (``ac.foundation.dataset.sampleSchema``) have that form.
 
     Raises:
-        SchemaError: a field without a name or without a type.
+        SchemaError: a field without a name or without a type, or one that is nested too deeply.
     """
+    try:
+        described = [_described(each, name) for each in fields]
+    except RecursionError:
+        raise SchemaError(f"Schema {name!r} is nested too deeply to be read.", type_name=name) from None
     record: dict[str, Any] = {
         "name": name,
         "version": version,
-        "fields": [
-            {
-                "name": _field_name(each, name),
-                "fieldType": _normalised(each.get("fieldType"), f"{name}.{_field_name(each, name)}"),
-                "optional": bool(each.get("optional", False)),
-            }
-            for each in fields
-        ],
+        "fields": described,
         "description": description,
         "createdAt": created_at,
     }
@@ -239,11 +236,15 @@ def _docstring(sample_type: type) -> str | None:
     return text.strip()
 
 
-def _field_name(field: Mapping[str, Any], schema: str) -> str:
+def _described(field: Mapping[str, Any], schema: str) -> dict[str, Any]:
     name = field.get("name")
     if not isinstance(name, str):
         raise SchemaError(f"Schema {schema!r} has a field without a name. Publish the schema again.", field=None)
-    return name
+    return {
+        "name": name,
+        "fieldType": _normalised(field.get("fieldType"), f"{schema}.{name}"),
+        "optional": bool(field.get("optional", False)),
+    }
 
 
 def _normalised(field_type: Any, where: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from atdata_core.local import claims, schemas
 from atdata_core.patience import service_of
 from atdata_core.promotion.ledger import RedisLedger
 from atdata_core.promotion.values import Values
-from atdata_core.schema import decode
+from atdata_core.schema import decode, from_field_list
 from atdata_core.tar import read_members
 from atdata_core.urls import local_path
 
@@ -134,6 +134,9 @@ def test_a_record_that_is_nested_too_deeply_is_refused():
     for value in ({"$type": deep}, {"$type": "science.alt.dataset.schema", "name": deep}):
         with pytest.raises(SchemaError):
             read_schema_record(value)
+    for field in ({"name": deep}, {"name": "a", "fieldType": {"$type": deep}}):
+        with pytest.raises(SchemaError):
+            from_field_list([field], name="Old", version="1.0.0")
     with pytest.raises(SchemaError):
         decode({"name": deep})
     with pytest.raises(SchemaError):
