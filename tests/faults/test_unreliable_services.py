@@ -15,7 +15,7 @@ from faulty.edge import Fault, Rule
 from faulty.messages import Answer
 from faulty.samples import Reading
 
-LANES = (12, 8)
+LANES = (10, 6)
 """At the two Redis servers, which have 16 databases each. Nearly all that a run does here is waiting."""
 
 EACH = 0.1
