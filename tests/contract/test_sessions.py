@@ -5,6 +5,10 @@ from __future__ import annotations
 import secrets
 
 import httpx
+import pytest
+
+# Processes in a race: one of these runs in some thirty was seen to hang, which is still to be explained.
+pytestmark = pytest.mark.faults
 
 
 def test_sixteen_processes_that_start_at_once_log_in_once(server, new_repo, logins):
