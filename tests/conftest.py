@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -85,6 +86,13 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     from atdata_core import masking
 
     monkeypatch.setattr(masking, "_kept", set())
+
+
+@pytest.fixture
+def closing() -> Iterator[Callable[[httpx.HTTPTransport], httpx.HTTPTransport]]:
+    """Close a transport with the test: a client leaves open what it was given."""
+    with ExitStack() as stack:
+        yield lambda transport: stack.enter_context(transport)
 
 
 @pytest.fixture(scope="session")

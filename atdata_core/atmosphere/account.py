@@ -213,8 +213,10 @@ class Account:
         http.follow_redirects = False  # a password is for this service, not for wherever it points
         client = Client(self._base_url, request=request)
         # Nobody closes a client: its connections end with it. (The request itself knows the client, and would
-        # keep it.)
-        weakref.finalize(client, http.close)
+        # keep it.) A given transport is its giver's, and in use: closing it waits for a lock that this very
+        # thread may hold.
+        if self._transport is None:
+            weakref.finalize(client, http.close)
         # A service whose DID documents name an unreachable or private PDS is still asked where it is.
         client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
         return client

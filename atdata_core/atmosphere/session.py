@@ -269,8 +269,9 @@ class Session:
                     event_hooks=http_hooks(),
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
-                # Nobody closes a client: its connections end with it.
-                weakref.finalize(self, self._http.close)
+                # Nobody closes a client: its connections end with it; a given transport is its giver's.
+                if self._transport is None:
+                    weakref.finalize(self, self._http.close)
             return self._http
 
 

@@ -237,8 +237,8 @@ class Limited(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def limited():
-    return Limited()
+def limited(closing):
+    return closing(Limited())
 
 
 @pytest.fixture

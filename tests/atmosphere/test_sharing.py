@@ -1,6 +1,7 @@
 """A session that the processes of a machine share, against the sandbox's PDS."""
 
 import base64
+import gc
 import json
 import logging
 import os
@@ -23,6 +24,11 @@ class Edge(httpx.HTTPTransport):
         super().__init__()
         self.asked = []
         self.refusals = iter(())
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
+        super().close()
 
     def handle_request(self, request):
         method = request.url.path.rpartition(".")[2]
@@ -33,8 +39,8 @@ class Edge(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def edge():
-    return Edge()
+def edge(closing):
+    return closing(Edge())
 
 
 @pytest.fixture
@@ -252,3 +258,17 @@ def test_nothing_of_the_session_is_shown(login, edge, pds, caplog):
     shown += f"{caught.value} {caught.value.facts} {caught.value.__cause__!r} {caplog.text}"
     for secret in (*secrets, account._file.password):
         assert secret not in shown
+
+
+def test_a_transport_that_was_given_is_left_open_when_tokens_and_clients_go(login, edge):
+    """Closing it waits for the lock of its connections, which the thread that collects garbage may hold."""
+    first, second = login(), login()
+    for number in range(3):
+        edge.refusals = iter(["ExpiredToken"])
+        write(first, f"first-{number}")
+        edge.refusals = iter(["ExpiredToken"])
+        write(second, f"second-{number}")
+    del first, second
+    gc.collect()
+    assert edge.asked.count("refreshSession") >= 3
+    assert edge.closed == 0

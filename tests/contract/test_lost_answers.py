@@ -36,8 +36,8 @@ class Losing(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def network():
-    return Losing()
+def network(closing):
+    return closing(Losing())
 
 
 @pytest.fixture

@@ -5,10 +5,6 @@ from __future__ import annotations
 import secrets
 
 import httpx
-import pytest
-
-# Processes in a race: one of these runs in some thirty was seen to hang, which is still to be explained.
-pytestmark = pytest.mark.faults
 
 
 def test_sixteen_processes_that_start_at_once_log_in_once(server, new_repo, logins):
@@ -18,11 +14,11 @@ def test_sixteen_processes_that_start_at_once_log_in_once(server, new_repo, logi
 
 
 def test_two_processes_that_refresh_at_once_both_live_on(server, new_repo, logins):
-    asked = logins(server.url, new_repo.handle, new_repo.password, processes=2, writes=10, every=2)
-    assert (asked["createSession"], asked["putRecord"]) == (1, 20)
-    # Each of them found its token too old five times and renewed it or took the other's; a renewal may be repeated.
-    assert 5 <= asked["refreshSession"] <= 20
-    assert len(new_repo.list(collection="a.b.c").json()["records"]) == 20
+    asked = logins(server.url, new_repo.handle, new_repo.password, processes=2, writes=18, every=2)
+    assert (asked["createSession"], asked["putRecord"]) == (1, 36)
+    # Each of them found its token too old nine times, and either renewed it or took the other's new one.
+    assert 9 <= asked["refreshSession"] <= 18
+    assert len(new_repo.list(collection="a.b.c").json()["records"]) == 36
 
 
 def test_a_new_app_password_makes_a_session_of_its_own(official_pds, logins):

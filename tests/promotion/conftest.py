@@ -83,9 +83,9 @@ class CountingTransport(httpx.HTTPTransport):
 class Atmosphere:
     """A logged-in client with the questions that tests ask."""
 
-    def __init__(self, pds, handle, password):
-        self.requests = CountingTransport()
-        self.client = AtmosphereClient(pds, transport=self.requests)
+    def __init__(self, pds, handle, password, requests):
+        self.requests = requests
+        self.client = AtmosphereClient(pds, transport=requests)
         self.client.login(handle, password)
 
     def records(self, collection):
@@ -102,8 +102,8 @@ class Atmosphere:
 
 
 @pytest.fixture
-def atmosphere(environ, pds, account):
-    return Atmosphere(pds.url, account.handle, account.password)
+def atmosphere(environ, pds, account, closing):
+    return Atmosphere(pds.url, account.handle, account.password, closing(CountingTransport()))
 
 
 @pytest.fixture

@@ -48,11 +48,12 @@ class Dying(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def dying(atmosphere, account):
+def dying(atmosphere, account, closing):
     """A client of the same account whose process ends with an answer of the PDS."""
 
     def client(collection):
-        made = AtmosphereClient(atmosphere.client.base_url, transport=Dying(f'"collection":"{collection}"'))
+        transport = closing(Dying(f'"collection":"{collection}"'))
+        made = AtmosphereClient(atmosphere.client.base_url, transport=transport)
         made.login(account.handle, account.password)
         return made
 

@@ -65,7 +65,7 @@ def test_an_older_version_alone_sets_no_label_and_the_newer_one_does(lab, ready,
 
 
 @pytest.mark.parametrize("labelled_before", [False, True])
-def test_a_label_written_late_never_moves_back(lab, atmosphere, account, ready, labels, labelled_before):
+def test_a_label_written_late_never_moves_back(lab, atmosphere, account, ready, labels, labelled_before, closing):
     if labelled_before:
         ready(lab.insert("points", start=100))()
     finish_old = ready(lab.insert("points"))
@@ -79,7 +79,7 @@ def test_a_label_written_late_never_moves_back(lab, atmosphere, account, ready, 
                 newest[0] = ready(lab.insert("points", start=50))().uri
             return super().handle_request(request)
 
-    client = AtmosphereClient(atmosphere.client.base_url, transport=Overtaken())
+    client = AtmosphereClient(atmosphere.client.base_url, transport=closing(Overtaken()))
     client.login(account.handle, account.password)
     result = finish_old(client)
     assert labels() == {None: newest[0]}

@@ -244,8 +244,8 @@ class BrokenLine(httpx.HTTPTransport):
 
 @pytest.mark.parametrize("answered", [False, True])
 @pytest.mark.parametrize("breaks_at", range(4))
-def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, breaks_at, answered):
-    line = BrokenLine()
+def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, closing, breaks_at, answered):
+    line = closing(BrokenLine())
     client = AtmosphereClient(pds.url, transport=line)
     client.login(account.handle, account.password)
     promote_to_atmosphere(lab.insert("points"), lab.index, client, data_store=store)

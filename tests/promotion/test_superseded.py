@@ -37,11 +37,12 @@ class Interrupted(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def interrupted(atmosphere, account):
+def interrupted(atmosphere, account, closing):
     """A client of the same account; ``meanwhile`` happens before its first such request."""
 
     def client(method, meanwhile):
-        made = AtmosphereClient(atmosphere.client.base_url, transport=Interrupted(method, meanwhile))
+        transport = closing(Interrupted(method, meanwhile))
+        made = AtmosphereClient(atmosphere.client.base_url, transport=transport)
         made.login(account.handle, account.password)
         return made
 
@@ -98,7 +99,7 @@ def test_a_superseded_run_says_so_and_leaves_the_label(lab, atmosphere, interrup
     assert atmosphere.commit == commit
 
 
-def test_what_the_newer_run_could_not_write_is_written_by_the_next(lab, atmosphere, interrupted, account):
+def test_what_the_newer_run_could_not_write_is_written_by_the_next(lab, atmosphere, interrupted, account, closing):
     entry = lab.insert()
     promote_to_atmosphere(entry, lab.index, atmosphere.client, description="old")
 
@@ -108,7 +109,7 @@ def test_what_the_newer_run_could_not_write_is_written_by_the_next(lab, atmosphe
                 return httpx.Response(503, request=request)
             return super().handle_request(request)
 
-    down = AtmosphereClient(atmosphere.client.base_url, transport=Down())
+    down = AtmosphereClient(atmosphere.client.base_url, transport=closing(Down()))
     down.login(account.handle, account.password)
 
     def rival():

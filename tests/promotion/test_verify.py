@@ -271,9 +271,9 @@ class Lying(httpx.HTTPTransport):
         return httpx.Response(response.status_code, content=body)
 
 
-def test_a_pds_that_shows_other_content_under_a_cid_is_found_out(published, atmosphere, verify):
+def test_a_pds_that_shows_other_content_under_a_cid_is_found_out(published, atmosphere, verify, closing):
     uri = published()
-    result = verify(uri, client=AtmosphereClient(transport=Lying()))
+    result = verify(uri, client=AtmosphereClient(transport=closing(Lying())))
     (finding,) = result.findings
     assert (finding.subject, finding.kind, finding.where) == ("record", "differs", uri)
     assert finding.expected == atmosphere.client.get_record(uri).cid
