@@ -35,7 +35,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest
 
 faults: $(READY)
-	@$(BIN)/python -m pytest -m "faults or measured" --reliability docs/reliability.md $(ONLY)
+	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .
