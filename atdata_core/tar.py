@@ -1,4 +1,4 @@
-"""Tar shards: read as a stream, written byte for byte the same each time.
+"""Tar shards, read as a stream; ``tar_writing`` writes them.
 
 Headers are those of POSIX.1-2017 (ustar and pax interchange formats) and of GNU tar; grouping into samples
 is webdataset's.
@@ -7,17 +7,18 @@ is webdataset's.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self, cast
+from typing import BinaryIO, NamedTuple
 
-from .errors import SampleError, ShardCorruptError
+from .errors import ShardCorruptError
 from .urls import displayed
 
-_BLOCK = 512
+BLOCK = 512
+"""Bytes of a header; a content is padded with zeros to a multiple of it."""
+ZEROS = bytes(BLOCK)
+"""Two such blocks end an archive."""
 _CHUNK = 1 << 20
-_ZEROS = bytes(_BLOCK)
 _REGULAR = b"\x0007"
 MAX_FILE = 1 << 30
 """Bytes of a file in a shard (1 GiB): it is read into memory, and a hostile server may send what it claims."""
@@ -51,8 +52,8 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
     pending = general = 0
     while True:
         at = source.offset
-        block = source.exactly(_BLOCK)
-        if block == _ZEROS:
+        block = source.exactly(BLOCK)
+        if block == ZEROS:
             break
         header = _parse_header(block, url, at)
         raw.append(block)
@@ -85,7 +86,7 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
         pending = 0
     if extended or raw:
         raise _corrupt(url, at, "an extended header belongs to no member")
-    if source.exactly(_BLOCK) != _ZEROS:
+    if source.exactly(BLOCK) != ZEROS:
         raise _corrupt(url, at, "its end mark is damaged: one block of zeros, then data")
     source.drain()
 
@@ -108,7 +109,7 @@ def read_samples(stream: BinaryIO, *, url: str) -> Iterator[dict[str, bytes | st
     """
     sample: dict[str, bytes | str] = {}
     for name, data in read_members(stream, url=url):
-        parts = _key_and_suffix(name)
+        parts = key_and_suffix(name)
         if parts is None:
             continue
         key, suffix = parts
@@ -126,80 +127,6 @@ def read_samples(stream: BinaryIO, *, url: str) -> Iterator[dict[str, bytes | st
         sample[suffix] = data
     if sample:
         yield sample
-
-
-class ShardWriter:
-    """Writes samples as a ustar archive: the same samples give the same bytes.
-
-    Leaving the ``with`` block normally writes the end of the archive. After an error it is left out, so
-    that no reader takes the torso for a shard. The stream stays open.
-
-    Attributes:
-        samples: Samples written so far.
-        size: Bytes written so far.
-    """
-
-    def __init__(self, stream: BinaryIO, *, first: int = 0) -> None:
-        """Start a shard.
-
-        Args:
-            stream: Where to write.
-            first: Number from which samples without a key are counted.
-        """
-        self.samples = 0
-        self.size = 0
-        self._stream = stream
-        self._first = first
-        self._last_key: str | None = None
-
-    def write(self, sample: Mapping[str, Any]) -> None:
-        """Write a sample; one without ``__key__`` is numbered.
-
-        Args:
-            sample: ``{"__key__": ..., suffix: bytes or str, ...}``; other names with a leading ``_`` are
-                left out, as webdataset does.
-
-        Raises:
-            SampleError: A reader would not find the same sample. Nothing of it is written.
-        """
-        key = str(sample.get("__key__", f"{self._first + self.samples:09d}"))
-        members = [
-            (suffix, _content(key, suffix, sample[suffix]))
-            for suffix in sorted(sample)
-            if not suffix.startswith("_")
-        ]
-        if not members or key == self._last_key:
-            raise SampleError(
-                f"The sample {key!r} {'has the key of the one before it' if members else 'is empty'}. "
-                "Give each sample a key of its own and at least one file.",
-                key=key,
-            )
-        for suffix, content in members:
-            if len(content) > MAX_FILE:
-                raise SampleError(
-                    f"The sample {key!r} has {len(content):,} bytes in .{suffix}; {MAX_FILE:,} are the most. "
-                    "Split it.",
-                    key=key,
-                )
-        parts: list[bytes] = []
-        for suffix, content in members:
-            parts += (_header(f"{key}.{suffix}", len(content)), content, bytes(-len(content) % _BLOCK))
-        self._put(b"".join(parts))
-        self._last_key = key
-        self.samples += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._put(_ZEROS * 2)
-
-    def _put(self, data: bytes) -> None:
-        self._stream.write(data)
-        self.size += len(data)
 
 
 class _Header(NamedTuple):
@@ -234,7 +161,7 @@ class _Source:
         """The next ``size`` bytes, without and with their padding to whole blocks."""
         if size > MAX_FILE:
             raise _corrupt(self.url, self.offset, f"a file in it claims {size:,} bytes, {MAX_FILE:,} are the most")
-        padded = self.exactly(size + -size % _BLOCK)
+        padded = self.exactly(size + -size % BLOCK)
         return (padded if len(padded) == size else padded[:size]), padded
 
     def drain(self) -> None:
@@ -317,13 +244,13 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
     """A file with holes, by way of ``tarfile``: rare, and its maps have four formats."""
     block, flag = header.block, 482
     while header.kind == b"S" and block[flag]:
-        block, flag = source.exactly(_BLOCK), 504
+        block, flag = source.exactly(BLOCK), 504
         raw.append(block)
-        if len(raw) > _EXTENDED_LIMIT // _BLOCK:
+        if len(raw) > _EXTENDED_LIMIT // BLOCK:
             raise _corrupt(source.url, at, "the map of a sparse file in it is larger than 1 MiB")
     raw.append(source.body(size)[1])
     try:
-        with tarfile.open(fileobj=BytesIO(b"".join(raw) + _ZEROS * 2), mode="r:") as archive:
+        with tarfile.open(fileobj=BytesIO(b"".join(raw) + ZEROS * 2), mode="r:") as archive:
             member = archive.next()
             content = archive.extractfile(member) if member and member.size <= _SPARSE_LIMIT else None
             if member and content:
@@ -333,7 +260,7 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
     raise _corrupt(source.url, at, "a sparse file in it is damaged or grows beyond 32 MiB")
 
 
-def _key_and_suffix(name: str) -> tuple[str, str] | None:
+def key_and_suffix(name: str) -> tuple[str, str] | None:
     """What webdataset takes for the key and the suffix; None for a file that it skips."""
     first = name.partition("/")[0]
     # __meta__ and the like, also as a folder.
@@ -349,45 +276,6 @@ def _key_and_suffix(name: str) -> tuple[str, str] | None:
         if not folder or "." in folder:
             return None
     return name[:dot], name[dot + 1 :].lower()
-
-
-def _content(key: str, suffix: str, value: Any) -> bytes:
-    if isinstance(value, str):
-        value = value.encode()
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise SampleError(
-            f"The file {suffix!r} of the sample {key!r} is a {type(value).__name__}. Give bytes or a str.",
-            key=key,
-        )
-    name = f"{key}.{suffix}"
-    if "\0" in name or _key_and_suffix(name) != (key, suffix):
-        raise SampleError(
-            f"A file named {name!r} would not be read back as {suffix!r} of the sample {key!r}. Use a key "
-            "without dots in its last part and a suffix in lower case.",
-            key=key,
-        )
-    return bytes(cast("bytes", value))
-
-
-def _header(name: str, size: int) -> bytes:
-    encoded = name.encode("utf-8", "surrogateescape")
-    if len(encoded) > 100 or size >= 8**11:
-        member = tarfile.TarInfo(name)
-        member.size = size
-        member.mode = 0o444
-        return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-    block = b"".join(
-        (
-            encoded.ljust(100, b"\0"),
-            b"0000444\0" + b"0000000\0" * 2,  # mode, owner, group
-            b"%011o\0" % size,
-            b"00000000000\0",  # time of modification: always the same, or the bytes would differ
-            b" " * 8,  # checksum, counted as blanks
-            b"0".ljust(101, b"\0"),  # a regular file; no link
-            b"ustar\x0000",
-        )
-    ).ljust(_BLOCK, b"\0")
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
 def _what_else(block: bytes) -> str:

@@ -12,7 +12,7 @@ from ..access.upload import S3Upload
 from ..dataset import Dataset, shard_records
 from ..errors import AtdataError, NoDataUrlsError, RefusedError, SampleError, ShardForbiddenError
 from ..protocols import ShardFacts
-from ..tar import ShardWriter
+from ..tar_writing import ShardWriter
 from ..urls import displayed
 
 MAX_COUNT = 10_000

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples import packable
-from atdata_core.tar import ShardWriter
+from atdata_core.tar_writing import ShardWriter
 
 
 @packable

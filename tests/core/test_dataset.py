@@ -22,7 +22,7 @@ from atdata_core.errors import (
     ShardMissingError,
     StorageError,
 )
-from atdata_core.tar import ShardWriter
+from atdata_core.tar_writing import ShardWriter
 
 
 @atdata.packable

@@ -13,7 +13,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, Repo
-from atdata_core.tar import ShardWriter
+from atdata_core.tar_writing import ShardWriter
 
 
 @atdata.packable

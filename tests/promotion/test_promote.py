@@ -169,7 +169,7 @@ class FolderStore:
         self.folder, self.url = folder, url
 
     def write_shards(self, ds, *, prefix, **_):
-        from atdata_core.tar import ShardWriter
+        from atdata_core.tar_writing import ShardWriter
 
         samples = list(ds.ordered())
         urls = []
@@ -225,7 +225,7 @@ class Garbling(FolderStore):
     """Writes as many samples as it got, but others."""
 
     def write_shards(self, ds, *, prefix):
-        from atdata_core.tar import ShardWriter
+        from atdata_core.tar_writing import ShardWriter
 
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "x.tar").open("wb") as file, ShardWriter(file) as shard:
@@ -490,7 +490,7 @@ def test_a_pickled_array_in_a_shard_is_refused_and_named(lab, atmosphere, point_
 
     import msgpack
 
-    from atdata_core.tar import ShardWriter
+    from atdata_core.tar_writing import ShardWriter
 
     pickled = io.BytesIO()
     np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
@@ -506,7 +506,7 @@ def test_a_pickled_array_in_a_shard_is_refused_and_named(lab, atmosphere, point_
 
 
 def test_samples_that_are_not_what_the_schema_says_are_refused(lab, atmosphere, point_type, tmp_path, new_bucket):
-    from atdata_core.tar import ShardWriter
+    from atdata_core.tar_writing import ShardWriter
 
     with (tmp_path / "other.tar").open("wb") as file, ShardWriter(file) as shard:
         shard.write({"__key__": "odd", "msgpack": b"\x81\xa5label\x01"})

@@ -19,7 +19,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.tar import ShardWriter
+from atdata_core.tar_writing import ShardWriter
 from faulty.edge import Edge, Rule
 from faulty.samples import Reading
 
