@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields, is_dataclass
 from types import FrameType, new_class
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, dataclass_transform, get_origin, get_type_hints
-from uuid import uuid4
 
 import msgpack
 import numpy as np
@@ -58,8 +58,8 @@ class PackableSample:
     @property
     def as_wds(self) -> dict[str, Any]:
         """``{"__key__": a new unique key, "msgpack": the packed sample}``, as webdataset writes it."""
-        # uuid4 asks the operating system each time: no two threads, forks or machines share a state.
-        return {"__key__": str(uuid4()), "msgpack": self.packed}
+        # The operating system is asked each time: no two threads, forks or machines share a state.
+        return {"__key__": os.urandom(16).hex(), "msgpack": self.packed}
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

@@ -108,3 +108,42 @@ def test_what_is_written_is_read_by_everybody(files):
                 expected.append((f"{key}.msgpack", content))
     assert by_tarfile(stream.getvalue()) == expected
     assert list(read_members(io.BytesIO(stream.getvalue()), url="x.tar")) == expected
+
+
+def as_the_format_says(files: list[tuple[str, bytes]]) -> bytes:
+    """The archive that ``tarfile`` makes of these names and contents: ustar where that has room."""
+    parts = []
+    for name, content in files:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(content), 0o444
+        fits = len(name.encode()) <= 100
+        header = info.tobuf(tarfile.USTAR_FORMAT if fits else tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+        parts += [header, content, bytes(-len(content) % 512)]
+    return b"".join([*parts, bytes(1024)])
+
+
+KEYS = st.text(st.sampled_from([*"ab_-A ü日/"]), min_size=1, max_size=130).filter(
+    lambda key: base_plus_ext(f"{key}.x") == (key, "x") and not key.startswith("__")
+)
+SUFFIXES = st.sampled_from(["msgpack", "txt", "seg.png", "ü", "json"])
+SAMPLES = st.lists(
+    st.tuples(KEYS, st.dictionaries(SUFFIXES, st.binary(max_size=600), min_size=1, max_size=3)),
+    max_size=5,
+    unique_by=lambda each: each[0],
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SAMPLES)
+def test_samples_are_written_byte_for_byte_as_the_format_says_and_read_back_by_webdataset(entries):
+    stream = io.BytesIO()
+    with ShardWriter(stream) as writer:
+        for key, files in entries:
+            writer.write({"__key__": key, **files})
+    data = stream.getvalue()
+    names = [(f"{key}.{suffix}", files[suffix]) for key, files in entries for suffix in sorted(files)]
+    assert data == as_the_format_says(names)
+    assert writer.size == len(data)
+    members = ({**member, "__url__": ""} for member in tar_file_iterator(io.BytesIO(data)))
+    theirs = [{k: v for k, v in each.items() if k != "__url__"} for each in group_by_keys(members)]
+    assert theirs == [{"__key__": key, **files} for key, files in entries]
