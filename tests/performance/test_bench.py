@@ -1,0 +1,164 @@
+"""The benchmark's frame, on rows that measure nothing: what is compared, counted and written down."""
+
+import re
+from pathlib import Path
+
+import pytest
+import redis
+
+from benchmarks import __main__ as command
+from benchmarks.counting import round_trips
+from benchmarks.frame import Bench, Count, Measured, NotInstalled, Reach, Row
+from benchmarks.table import Surroundings, document, goal, measurements, table
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+SURROUNDINGS = Surroundings("2026-01-02", "abc", "a machine, 2 cores", "3.12.1", {"numpy": "2.4.0"})
+
+
+def race_row(ratio, *, name="reading.some"):
+    """A row in which ours takes half a second and the peer two, for 1,000 samples."""
+    return Row(
+        name,
+        "read | write",
+        "a peer",
+        Reach(ratio=ratio),
+        lambda bench: Measured(bench.race(lambda: 0.5, lambda: 2.0, amount=1000, unit="samples/s"), note="a note"),
+    )
+
+
+def count_row(*counts, most=2, same=True):
+    found = tuple(Count(f"{10 ** (3 + n):,} entries", count) for n, count in enumerate(counts))
+    reach = Reach(most=most, unit="round trips", same=same)
+    return Row("lookups.some", "look", "", reach, lambda bench: Measured(counts=found))
+
+
+def failing_row(error, *, optional=False):
+    def measure(bench):
+        raise error
+
+    return Row("copying.some", "copy", "a peer", Reach(ratio=1), measure, optional)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path, quick=True)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command with some rows; its exit status, and the lines of its table below the head."""
+
+    def run(rows, *arguments):
+        monkeypatch.setattr(command, "rows", lambda: rows)
+        status = command.main(arguments)
+        return status, capsys.readouterr().out.splitlines()[2:]
+
+    return run
+
+
+def test_ours_and_the_peers_run_in_turn_after_one_run_of_each_that_does_not_count(tmp_path):
+    order = []
+    race = Bench(tmp_path).race(lambda: order.append("ours"), lambda: order.append("peer"), repeats=3)
+    assert order == ["ours", "peer"] * 4
+    assert len(race.ours) == len(race.peers) == 3
+
+
+def test_a_run_that_times_itself_is_taken_at_its_word(bench):
+    race = bench.race(lambda: 0.25, lambda: 1.0)
+    assert race.ours == [0.25, 0.25]
+    assert race.ratio == 4
+
+
+def test_a_row_shows_both_speeds_their_ratio_and_whether_it_is_reached(run):
+    status, [line] = run([race_row(4)], "--quick")
+    assert line == "| read \\| write | a peer | 2,000 samples/s | 500 samples/s | 4x | >= 4x | yes |"
+    assert status == 0
+    assert run([race_row(4.5)], "--quick") == (0, [line.replace(">= 4x | yes", ">= 4.5x | **no**")])
+
+
+def test_counts_are_reached_within_their_bound_and_the_same_at_each_size(bench):
+    assert [count_row(*counts).run(bench).reached for counts in ((2, 2), (1, 2), (3, 3), ())] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert count_row(1, 2, same=False).run(bench).reached
+    assert "| round trips: 2 (1,000 entries), 2 (10,000 entries) | - | - |" in table([count_row(2, 2).run(bench)])
+    assert goal(Reach(most=2, unit="round trips", same=True)) == "round trips: <= 2, the same at each size"
+
+
+def test_a_row_that_fails_says_so_and_the_others_are_still_measured(run):
+    status, lines = run([failing_row(ValueError("no such thing")), race_row(4)], "--quick")
+    assert status == 1
+    assert lines[0] == "| copy | a peer | **failed** | - | - | >= 1x | ValueError: no such thing |"
+    assert lines[1].endswith("| yes |")
+
+
+@pytest.mark.parametrize(("optional", "expected"), [(False, 1), (True, 0)])
+def test_what_is_not_installed_is_named_and_is_a_failure_unless_it_is_optional(run, optional, expected):
+    status, [line] = run([failing_row(NotInstalled("torch is not installed"), optional=optional)], "--quick")
+    assert line.endswith("| **not here** | - | - | >= 1x | torch is not installed |")
+    assert status == expected
+
+
+def test_rows_are_chosen_by_their_names_and_by_those_of_their_modules(run):
+    rows = [race_row(4), race_row(5, name="reading.other"), count_row(2, 2)]
+    assert len(run(rows, "--quick", "--only", "reading")[1]) == 2
+    assert len(run(rows, "--quick", "--only", "reading.other", "lookups")[1]) == 2
+    with pytest.raises(SystemExit):
+        run(rows, "--quick", "--only", "nothing")
+
+
+def test_the_page_is_made_from_the_measurements_that_it_keeps(tmp_path, run, bench):
+    page = tmp_path / "performance.md"
+    rows = [race_row(4), count_row(2, 3), failing_row(ValueError("a --> b"))]
+    run(rows, "--write", str(page))
+    results, surroundings = measurements(page.read_text())
+    assert results[:1] == [rows[0].run(Bench(tmp_path))]
+    assert document(results, surroundings) == page.read_text()
+    assert "- read | write: a note" in page.read_text().splitlines()
+    assert page.read_text().count("-->") == 1 + page.read_text().partition("<!--")[0].count("-->")
+
+
+def test_the_page_names_day_revision_machine_and_versions(bench):
+    page = document([race_row(4).run(bench)], SURROUNDINGS)
+    assert (
+        "- measured on 2026-01-02, revision abc\n- machine: a machine, 2 cores; Python 3.12.1\n- numpy 2.4.0"
+        in page
+    )
+    assert Surroundings.here().packages.keys() >= {"webdataset", "boto3", "redis", "@atproto/pds"}
+
+
+def test_a_part_or_a_quick_version_is_not_kept(run, tmp_path):
+    for arguments in (("--quick",), ("--only", "reading")):
+        with pytest.raises(SystemExit):
+            run([race_row(4)], *arguments, "--write", str(tmp_path / "page.md"))
+    assert not list(tmp_path.glob("page.md"))
+
+
+def test_the_page_in_the_documentation_is_what_its_measurements_give():
+    if not PAGE.exists():
+        pytest.skip("docs/performance.md was not measured yet")
+    page = PAGE.read_text()
+    assert document(*measurements(page)) == page
+
+
+def test_every_row_has_a_name_of_its_own_that_its_module_begins():
+    names = [row.name for row in command.rows()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z]+\.[a-z0-9_]+", name) for name in names)
+    assert {name.partition(".")[0] for name in names} == {
+        "reading", "streaming", "loading", "writing", "copying", "bounds", "lookups", "publishing", "importing",
+    }  # fmt: skip
+
+
+def test_a_pipeline_is_one_round_trip(redis_url):
+    with redis.Redis.from_url(redis_url) as client:
+        client.ping()
+        with round_trips() as sent:
+            client.set("a", 1)
+            pipe = client.pipeline(transaction=False)
+            pipe.get("a").get("b").execute()
+        client.get("a")
+    assert sent.total == 2
