@@ -38,6 +38,7 @@ _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _ISSUED = 16
 """Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
 
+_LOOPBACK = "127.0.0.1"
 _REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # Where boto3 finds credentials by itself when no keys are spelled out.
@@ -136,6 +137,11 @@ class S3Endpoint:
         """The boto3 client of this endpoint, made once per process."""
         return _client(self, attempts=self.attempts)
 
+    @property
+    def client_of_one_attempt(self) -> Any:
+        """One whose requests are sent once: for whoever counts attempts, or looks before another one."""
+        return _client(self, attempts=1)
+
     def stat(self, bucket: str, key: str) -> ShardStat:
         """Size, ETag and, where the server keeps one that it checked itself, the SHA-256 of an object.
 
@@ -145,12 +151,20 @@ class S3Endpoint:
             ServiceUnavailableError, RateLimitedError: the service did not answer; it may pass.
         """
         with self.errors(bucket, key):
-            head = self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        return ShardStat(
-            size=int(head["ContentLength"]),
-            etag=head.get("ETag", "").strip('"') or None,
-            sha256=self._server_sha256(bucket, key, head),
-        )
+            return self._stat_of(bucket, key, self._head(bucket, key))
+
+    def find(self, bucket: str, key: str) -> ShardStat | None:
+        """As ``stat``, with one request also where nothing is there: None then, be it for want of the bucket."""
+        from botocore.exceptions import ClientError
+
+        with self.errors(bucket, key):
+            try:
+                head = self._head(bucket, key)
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                    raise
+                return None
+            return self._stat_of(bucket, key, head)
 
     def open(self, bucket: str, key: str) -> BinaryIO:
         """An object's bytes as they arrive; raises as ``stat`` does, at the start or while reading.
@@ -186,12 +200,22 @@ class S3Endpoint:
             return True
         return True
 
+    def _head(self, bucket: str, key: str) -> Mapping[str, Any]:
+        return self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+
+    def _stat_of(self, bucket: str, key: str, head: Mapping[str, Any]) -> ShardStat:
+        return ShardStat(
+            size=int(head["ContentLength"]),
+            etag=head.get("ETag", "").strip('"') or None,
+            sha256=self._server_sha256(bucket, key, head),
+        )
+
     def _open_rest(self, bucket: str, key: str, at: int, size: int, etag: str) -> Opened | None:
         url = f"s3://{bucket}/{key}"
         try:
             with self.errors(bucket, key):
                 # One attempt: whoever resumes counts them.
-                answer = _client(self, attempts=1).get_object(
+                answer = self.client_of_one_attempt.get_object(
                     Bucket=bucket, Key=key, Range=f"bytes={at}-", IfMatch=etag
                 )
         except ServiceRefusedError as error:
@@ -237,7 +261,7 @@ class S3Endpoint:
             return {}
         try:
             # One attempt: rclone answers this call with a 500 that never passes.
-            answer = _client(self, attempts=1).get_object_attributes(
+            answer = self.client_of_one_attempt.get_object_attributes(
                 Bucket=bucket, Key=key, ObjectAttributes=["Checksum"]
             )
         except ClientError as error:
@@ -341,6 +365,19 @@ def checked_endpoint(endpoint_url: str, source: str) -> str:
             f"{source}: the address of an S3 service is a URL such as http://localhost:9000.", source=source
         )
     return endpoint_url.rstrip("/")
+
+
+def same_service(one: str | None, other: str | None) -> bool:
+    """Whether two addresses are of the same S3 service (None is AWS); a machine has several names for itself."""
+    if one is None or other is None:
+        return one == other
+    return _place_of(one) == _place_of(other)
+
+
+def _place_of(endpoint_url: str) -> tuple[object, ...]:
+    parts = urlsplit(endpoint_url)
+    host = _LOOPBACK if parts.hostname in ("localhost", "::1") else parts.hostname
+    return (parts.scheme, host, parts.port, parts.path.rstrip("/"))
 
 
 def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
-from ..errors import AtdataError, ServiceUnavailableError, ShardMissingError
+from ..errors import ServiceUnavailableError
+from .multipart import NOT_IMPLEMENTED, Multipart
 from .s3 import S3Endpoint
+
+R = TypeVar("R")
 
 SINGLE = 32 << 20
 """Bytes up to which an object is sent at once (its ETag is then its MD5 on most servers)."""
-
-NOT_IMPLEMENTED = 501
-"""How a server that knows no conditional writes refuses one; most of them take no notice instead."""
 
 PART = 16 << 20
 """Bytes of a part; S3 takes 10,000 parts of at least 5 MiB."""
@@ -34,21 +35,17 @@ class S3Upload:
         endpoint: The service.
         bucket: A bucket that is there.
         key: Of the object.
-        only_new: Write over nothing, where the server can see to that (``If-None-Match``); ``commit`` then raises
-            ``ServiceRefusedError`` with status 412, or 409 while another write is going on.
     """
 
-    def __init__(self, endpoint: S3Endpoint, bucket: str, key: str, *, only_new: bool = False) -> None:
+    def __init__(self, endpoint: S3Endpoint, bucket: str, key: str) -> None:
         self.size = 0
         self.etag: str | None = None
         self._endpoint = endpoint
         self._place = {"Bucket": bucket, "Key": key}
-        self._condition = {"IfNoneMatch": "*"} if only_new else {}
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._buffer = bytearray()
-        self._parts: list[dict[str, Any]] = []
-        self._upload: dict[str, str] | None = None
+        self._parts = Multipart(endpoint, bucket, key)
 
     @property
     def sha256(self) -> str:
@@ -69,7 +66,7 @@ class S3Upload:
         while self.size > SINGLE and len(self._buffer) >= PART:
             part = bytes(memoryview(self._buffer)[:PART])
             del self._buffer[:PART]
-            self._send(part)
+            self._parts.send(part)
         return len(data)
 
     def flush(self) -> None:
@@ -77,45 +74,20 @@ class S3Upload:
 
     def commit(self) -> None:
         """Makes the object appear. Raises as ``S3Endpoint.stat`` does."""
-        if self._upload is not None and self._buffer:
-            self._send(bytes(self._buffer))
-        try:
-            self._write(self._condition)
-        except ServiceUnavailableError as error:
-            if error.status != NOT_IMPLEMENTED or not self._condition:
-                raise
-            self._write({})
-        self._buffer.clear()
-        self._upload = None
+        if self._parts.begun:
+            if self._buffer:
+                self._parts.send(self._buffer)
+            self._parts.complete(self.size, {})
+        else:
+            put(self._endpoint, self._place, self._buffer, self._sha256.digest(), {})
+        self._buffer = bytearray()
         # Asked for, not taken from the answer: rclone gives another ETag there for an object of parts.
         self.etag = self._endpoint.stat(self._place["Bucket"], self._place["Key"]).etag
 
-    def _write(self, condition: dict[str, str]) -> None:
-        with self._errors():
-            if self._upload is None:
-                # A server that checks this refuses damaged bytes, and can prove the object later.
-                checksum = base64.b64encode(self._sha256.digest()).decode()
-                self._endpoint.client.put_object(
-                    **self._place,
-                    Body=bytes(self._buffer),
-                    ChecksumAlgorithm="SHA256",
-                    ChecksumSHA256=checksum,
-                    **condition,
-                )
-            else:
-                self._complete(self._upload, condition)
-
     def abort(self) -> None:
         """Drops what was sent; as far as the service can still be reached."""
-        upload, self._upload = self._upload, None
-        self._buffer.clear()
-        if upload is None:
-            return
-        try:
-            with self._errors():
-                self._endpoint.client.abort_multipart_upload(**self._place, **upload)
-        except AtdataError:
-            pass  # the first error says more; parts of an open upload are no object
+        self._buffer = bytearray()
+        self._parts.abort()
 
     def __enter__(self) -> S3Upload:
         return self
@@ -125,25 +97,42 @@ class S3Upload:
     ) -> None:
         self.abort()
 
-    def _send(self, part: bytes) -> None:
-        with self._errors():
-            client = self._endpoint.client
-            if self._upload is None:
-                self._upload = {"UploadId": client.create_multipart_upload(**self._place)["UploadId"]}
-            number = len(self._parts) + 1
-            answer = client.upload_part(**self._place, **self._upload, PartNumber=number, Body=part)
-        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
 
-    def _complete(self, upload: dict[str, str], condition: dict[str, str]) -> None:
-        try:
-            with self._errors():
-                self._endpoint.client.complete_multipart_upload(
-                    **self._place, **upload, MultipartUpload={"Parts": self._parts}, **condition
-                )
-        except ShardMissingError:
-            # No such upload: an earlier attempt may have completed it, and its answer was lost.
-            if self._endpoint.stat(self._place["Bucket"], self._place["Key"]).size != self.size:
-                raise
+def put(
+    endpoint: S3Endpoint,
+    place: Mapping[str, str],
+    data: bytes | bytearray,
+    sha256: bytes,
+    condition: Mapping[str, str],
+) -> None:
+    """Write an object with one request.
 
-    def _errors(self) -> Any:
-        return self._endpoint.errors(self._place["Bucket"], self._place["Key"])
+    Args:
+        endpoint: The service.
+        place: ``Bucket`` and ``Key``.
+        data: All its bytes.
+        sha256: Their digest: a server that checks it refuses damaged bytes, and can prove the object later.
+        condition: Further arguments of the request.
+    """
+    with endpoint.errors(place["Bucket"], place["Key"]):
+        endpoint.client.put_object(
+            **place,
+            Body=data,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=base64.b64encode(sha256).decode(),
+            **condition,
+        )
+
+
+def as_new(write: Callable[[Mapping[str, str]], R]) -> R:
+    """What ``write(condition)`` gives, on the condition that it replaces nothing, where the server knows one.
+
+    A server that sees to the condition refuses the write with 412, or with 409 while another one is going on.
+    """
+    try:
+        return write({"IfNoneMatch": "*"})
+    except ServiceUnavailableError as error:
+        # Most servers that know no conditions take no notice of them instead.
+        if error.status != NOT_IMPLEMENTED:
+            raise
+        return write({})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,25 +10,24 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from .. import access
-from ..access.s3 import S3Endpoint
-from ..access.upload import S3Upload
+from ..access.s3 import S3Endpoint, same_service
+from ..access.sending import send
+from ..access.server_copy import copy_within
 from ..dataset import Dataset
 from ..errors import (
     ServiceRefusedError,
     ServiceUnavailableError,
-    ShardChangedError,
     ShardConflictError,
     ShardMissingError,
     StorageError,
 )
-from ..protocols import ShardFacts, ShardStat
+from ..protocols import Landed, ShardFacts, ShardStat
 from ..urls import displayed, parse_s3, plain_path, refuse_credentials
+from .proving import prove
 from .writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
 
 PRESIGNED_SECONDS = 3600
 """How long a URL of ``read_url`` works."""
-
-_CHUNK = 1 << 20
 
 
 class S3DataStore:
@@ -140,53 +138,25 @@ class S3DataStore:
         """
         if self.prove_shard(url, size=size, sha256=sha256, md5=md5) is None:
             return False
-        bucket, key = self._place(url)
-        with self.endpoint.errors(bucket, key):
-            self.endpoint.client.delete_object(Bucket=bucket, Key=key)
+        self._delete(*self._place(url))
         return True
 
     def put_shard(self, name: str, stream: BinaryIO, *, size: int, sha256: str) -> str:
-        """Write a shard byte for byte; its URL. At most some 48 MiB of it are in memory.
+        """Write a shard byte for byte; its URL. 8 MiB of it are in memory.
 
-        Where the same bytes are already there, nothing is written.
+        Where the same bytes are already there, nothing is written. A shard that is larger is sent in parts; where
+        that breaks off for a reason that may pass, they stay, and the next call sends those that are missing.
 
         Raises:
             ShardConflictError: another object has that name; it stays.
             ShardChangedError: the stream does not have this size and digest; nothing is left.
             ShardMissingError: there is no such bucket.
-            ServiceError: the service failed; nothing is left.
+            ServiceError: the service failed.
         """
         url = self.shard_url(name)
-        if self.prove_shard(url, size=size, sha256=sha256) is not None:
-            return url
-        with S3Upload(self.endpoint, *self._place(url), only_new=True) as upload:
-            while upload.size <= size and (chunk := stream.read(_CHUNK)):
-                upload.write(chunk)
-            if (upload.size, upload.sha256) != (size, sha256):
-                raise ShardChangedError(
-                    f"The bytes to be written as {url} are not those that were recorded: {size} bytes with "
-                    f"SHA-256 {sha256} were expected, {upload.size} or more with {upload.sha256} came. "
-                    "Insert the dataset again if it was changed on purpose.",
-                    url=url,
-                    expected=sha256,
-                    found=upload.sha256,
-                )
-            try:
-                upload.commit()
-            except ServiceRefusedError as error:
-                if error.status not in (409, 412):
-                    raise
-                self._was_first(url, size, sha256)
-        return url
-
-    def _was_first(self, url: str, size: int, sha256: str) -> None:
-        """Return if the object that was there first holds the same bytes."""
         if self.prove_shard(url, size=size, sha256=sha256) is None:
-            raise ServiceUnavailableError(
-                f"Something else was writing {url} at the same time. Try again.",
-                service=self.endpoint.name,
-                status=409,
-            )
+            self._send(url, stream, size, sha256, None)
+        return url
 
     def prove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> str | None:
         """How it is known that these bytes lie at ``url``: the cheapest proof that the service offers.
@@ -198,28 +168,89 @@ class S3DataStore:
             ShardConflictError: something else lies there.
             ShardMissingError: there is no such bucket.
         """
-        bucket, key = self._place(url)
+        place = self._place(url)
         try:
-            stat = self.endpoint.stat(bucket, key)
+            stat = self.endpoint.stat(*place)
         except ShardMissingError as error:
             if error.key is None:
                 raise
             return None
-        if stat.size != size:
-            raise _conflict(url, f"{size} bytes", f"{stat.size} bytes")
-        if stat.sha256 is not None:
-            if stat.sha256 != sha256:
-                raise _conflict(url, sha256, stat.sha256)
-            return "server sha256"
-        if md5 is not None and stat.etag == md5:
-            return "etag md5"
-        found = hashlib.sha256()
-        with self.endpoint.open(bucket, key) as body:
-            while chunk := body.read(_CHUNK):
-                found.update(chunk)
-        if found.hexdigest() != sha256:
-            raise _conflict(url, sha256, found.hexdigest())
-        return "read back"
+        return prove(self.endpoint, place, url, stat, size=size, sha256=sha256, etags=(md5,)).proof
+
+    def find_shard(self, url: str, shard: ShardFacts, *, etag: str | None = None) -> Landed | None:
+        """As ``prove_shard``, for the bytes of ``shard``; None also where there is no such bucket.
+
+        ``etag`` is one by which they were known there before.
+        """
+        place = self._place(url)
+        stat = self.endpoint.find(*place)
+        if stat is None:
+            return None
+        etags = (shard.md5, etag)
+        return prove(self.endpoint, place, url, stat, size=shard.size, sha256=shard.sha256, etags=etags)
+
+    def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> Landed:
+        """As ``put_shard``, for the bytes of ``shard``, without looking first; raises the same."""
+        url = self.shard_url(name)
+        etag = self._send(url, stream, shard.size, shard.sha256, shard.md5)
+        return self._landed(url, shard, etag)
+
+    def can_copy(self, shard: ShardFacts) -> bool:
+        """Whether a shard lies on this store's S3 service, with an ETag by which it is known again."""
+        here = shard.url.startswith("s3://") and same_service(shard.endpoint, self.endpoint.endpoint_url)
+        return here and shard.etag is not None
+
+    def copy_shard(self, name: str, shard: ShardFacts) -> Landed | None:
+        """Have the service copy such a shard, without looking first; None where it does not, and nothing is there.
+
+        Raises:
+            ShardConflictError: something else was written there at the same time.
+            ServiceError: the service failed.
+        """
+        url = self.shard_url(name)
+        place = self._place(url)
+        answered = copy_within(self.endpoint, parse_s3(shard.url), place, size=shard.size, etag=shard.etag or "")
+        if answered is None:
+            return None
+        try:
+            return self._landed(url, shard, None)
+        except ShardConflictError:
+            # A service that takes no notice of the ETag it is given copies what the source holds by now.
+            stat = self.endpoint.find(*place)
+            if stat is None or not answered or stat.etag != answered:
+                raise
+            self._delete(*place)
+            return None
+
+    def _send(self, url: str, stream: BinaryIO, size: int, sha256: str, md5: str | None) -> str | None:
+        """Write a shard; its ETag, where that is a digest."""
+        try:
+            return send(self.endpoint, *self._place(url), stream, size=size, sha256=sha256, md5=md5)
+        except ServiceRefusedError as error:
+            if error.status not in (409, 412):
+                raise
+        # Something was there first: as good as ours, if it holds the same bytes.
+        if self.prove_shard(url, size=size, sha256=sha256, md5=md5) is None:
+            raise ServiceUnavailableError(
+                f"Something else was writing {url} at the same time. Try again.",
+                service=self.endpoint.name,
+                status=409,
+            )
+        return None
+
+    def _landed(self, url: str, shard: ShardFacts, etag: str | None) -> Landed:
+        """The proof of what was just written."""
+        found = self.find_shard(url, shard, etag=etag)
+        if found is None:
+            raise StorageError(
+                f"{displayed(url)} was written but is not there. Look at the bucket's rules, then run again.",
+                urls=[url],
+            )
+        return found
+
+    def _delete(self, bucket: str, key: str) -> None:
+        with self.endpoint.errors(bucket, key):
+            self.endpoint.client.delete_object(Bucket=bucket, Key=key)
 
     def open_shard(self, url: str) -> BinaryIO:
         """A shard's bytes as they arrive; a URL that is not in S3 is opened plainly."""
@@ -288,13 +319,3 @@ def _check_public_url(url: str) -> None:
             "https://data.example.org/bucket.",
             urls=[displayed(url)],
         )
-
-
-def _conflict(url: str, expected: str, found: str) -> ShardConflictError:
-    return ShardConflictError(
-        f"Another object lies at {url}: {expected} expected, {found} found. It is left as it is; remove it or "
-        "choose another prefix.",
-        url=url,
-        expected=expected,
-        found=found,
-    )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
-from ..access import open_shard
-from ..errors import ShardConflictError, ShardMissingError, StorageError
-from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver, ShardReader
-from ..reading import read_facts
-from ..urls import displayed, refuse_credentials
-from .destination import FIRST_CLAIM, as_published, claim_of, destination_of, folder_of, names_of
+from ..errors import StorageError
+from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from .copying import WORKERS, Copied, Copying, find
+from .destination import FIRST_CLAIM, claim_of, destination_of, folder_of, names_of
 from .inventory import Inventory, Progress, cid_of, recall_inventory
-from .lease import POLL, Lease, Leases, Renewing, leases_of
+from .lease import leases_of
 from .rewrite import rewrite, still_there
 from .sources import Sources
 
@@ -26,9 +22,6 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 CODE_VERSION = "2"
-WORKERS = 8
-
-_logger = logging.getLogger("atdata_core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +97,10 @@ def copy_shards(
         sources = Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
         destination = destination_of(data_store)
         ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
-        earlier = earlier_copies(inventory, data_store, ledger)
         if isinstance(data_store, ShardCopier):
-            names = names_of(inventory, ledger)
-            copying = _Copying(sources, data_store, leases_of(index), destination)
-            copies = copying.all(inventory, names, earlier, progress)
+            copying = Copying(sources, data_store, leases_of(index), destination)
+            known = _known(inventory, data_store, ledger)
+            copies = copying.all(inventory.shards, names_of(inventory, ledger), known, progress)
             result = CopiedShards(
                 inventory.cid,
                 claim,
@@ -119,6 +111,7 @@ def copy_shards(
                 bytes_written=sum(copy.written for copy in copies),
             )
         elif isinstance(data_store, AbstractDataStore):
+            earlier = earlier_copies(inventory, data_store, ledger)
             if earlier is not None and still_there(earlier.shards, data_store):
                 result = replace(earlier, copied=0, bytes_written=0)
             else:
@@ -175,138 +168,21 @@ def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:
 def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> list[ShardFacts | None]:
     """For each shard of an entry its copy in a store, as it would be published; None where there is none.
 
-    Raises ``ShardConflictError`` where something else lies at its place.
+    Raises:
+        ShardConflictError: Something else lies at a copy's place.
+        ShardMissingError: There is no such bucket.
     """
-    names = names_of(inventory, ledger)
-    known = _known(earlier_copies(inventory, store, ledger), len(names))
+    shards, names, known = inventory.shards, names_of(inventory, ledger), _known(inventory, store, ledger)
+    # Only a closer look tells a missing bucket from an empty one, and one of them is enough.
+    first = find(store, shards[0], names[0], known[0], closely=True)
     with ThreadPoolExecutor(min(WORKERS, len(names)), "copies") as pool:
-        found = list(pool.map(partial(_find, store), inventory.shards, names, known))
+        found = [first, *pool.map(partial(find, store), shards[1:], names[1:], known[1:])]
     return [None if copy is None else copy.shard for copy in found]
 
 
-class _Copy(NamedTuple):
-    """A shard at its destination, how it is known to lie there, and the bytes that were sent for it."""
-
-    shard: ShardFacts
-    proof: str
-    written: int
-
-
-class _Copying:
-    """Brings shards to a store byte for byte, several at a time."""
-
-    def __init__(self, sources: Sources, store: ShardCopier, leases: Leases, destination: str) -> None:
-        self._sources = sources
-        self._store = store
-        self._leases = leases
-        self._destination = destination
-        self._stopped = threading.Event()
-        self._failure: BaseException | None = None
-
-    def all(
-        self, inventory: Inventory, names: list[str], earlier: CopiedShards | None, progress: Progress | None
-    ) -> list[_Copy]:
-        done: list[_Copy] = []
-        with ThreadPoolExecutor(min(WORKERS, len(names)), "copy") as pool:
-            rows = zip(inventory.shards, names, _known(earlier, len(names)), strict=True)
-            pending = [pool.submit(self._one, *row) for row in rows]
-            try:
-                for number, future in enumerate(pending, 1):
-                    done.append(future.result())
-                    if progress:
-                        progress(number, len(pending))
-            except BaseException as error:
-                self._stop(error)
-                pool.shutdown(cancel_futures=True)
-                raise
-        return done
-
-    def _stop(self, error: BaseException) -> None:
-        self._failure = self._failure or error
-        self._stopped.set()
-
-    def _one(self, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy:
-        try:
-            return self._brought(shard, name, earlier)
-        except BaseException as error:
-            # Whoever waits for a rival need not wait any longer.
-            self._stop(error)
-            raise
-
-    def _brought(self, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy:
-        found = _find(self._store, shard, name, earlier)
-        if found is not None:
-            return found
-        place, told = f"{self._destination} {name}", False
-        while (lease := self._leases.take(place)) is None:
-            if not told:
-                _logger.info("Another run copies %s: waiting for it.", name)
-                told = True
-            if self._stopped.wait(POLL) and self._failure is not None:
-                raise self._failure
-        try:
-            # A rival may have brought it since the first look.
-            return _find(self._store, shard, name, None) or self._put(shard, name, lease)
-        finally:
-            lease.release()
-
-    def _put(self, shard: ShardFacts, name: str, lease: Lease) -> _Copy:
-        with self._sources.open_shard(shard.url) as stream:
-            renewing = cast("BinaryIO", Renewing(stream, lease))
-            url = self._store.put_shard(name, renewing, size=shard.size, sha256=shard.sha256)
-        refuse_credentials(url)
-        if isinstance(self._store, ShardProver):
-            found = _look(self._store, url, shard, None)
-        else:
-            found = _Copy(as_published(shard, url, self._store), _read_back(shard, url, self._store), 0)
-        if found is None:
-            raise StorageError(
-                f"{displayed(url)} was written but is not there. Look at the bucket's rules, then run again.",
-                urls=[url],
-            )
-        return found._replace(written=shard.size)
-
-
-def _known(earlier: CopiedShards | None, count: int) -> list[_Copy | None]:
+def _known(inventory: Inventory, store: Any, ledger: Ledger) -> list[Copied | None]:
     """For each shard the copy that the ledger has of it."""
+    earlier = earlier_copies(inventory, store, ledger)
     if earlier is None:
-        return [None] * count
-    return [_Copy(shard, proof, 0) for shard, proof in zip(earlier.shards, earlier.proofs, strict=True)]
-
-
-def _find(store: Any, shard: ShardFacts, name: str, earlier: _Copy | None) -> _Copy | None:
-    """The shard where it lies already, at an earlier place or its own."""
-    if not isinstance(store, ShardProver):
-        return None
-    found = earlier and _look(store, earlier.shard.url, shard, earlier)
-    return found or _look(store, store.shard_url(name), shard, None)
-
-
-def _look(store: ShardProver, url: str, shard: ShardFacts, earlier: _Copy | None) -> _Copy | None:
-    etag = None
-    if isinstance(store, ShardReader):
-        try:
-            stat = store.stat_shard(url)
-        except ShardMissingError as error:
-            if error.facts.get("key"):
-                return None
-        else:
-            etag = stat.etag
-            if earlier and etag and (stat.size, etag) == (shard.size, earlier.shard.etag):
-                return earlier._replace(shard=as_published(shard, url, store, etag))
-    proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
-    return None if proof is None else _Copy(as_published(shard, url, store, etag), proof, 0)
-
-
-def _read_back(shard: ShardFacts, url: str, store: Any) -> str:
-    with open_shard(url, store=store) as stream:
-        found = read_facts(url, stream)
-    if found.sha256 != shard.sha256:
-        raise ShardConflictError(
-            f"{displayed(url)} does not hold what was sent: SHA-256 should be {shard.sha256}, is {found.sha256}. "
-            "Look at what else writes to that store, then run again.",
-            url=url,
-            expected=shard.sha256,
-            found=found.sha256,
-        )
-    return "read back"
+        return [None] * len(inventory.shards)
+    return [Copied(shard, proof, 0) for shard, proof in zip(earlier.shards, earlier.proofs, strict=True)]

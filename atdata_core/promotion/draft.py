@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
-from .copy import WORKERS, earlier_copies
+from .copy import earlier_copies, find_copies
 from .destination import as_published, names_of
 from .holds import admit
 from .inventory import Inventory
@@ -120,7 +119,8 @@ def check_all(
         look = partial(strangers.unreadable, doubtless=True) if data_store is None else strangers.out_of_reach
         Seen(len(planned), look(planned)).refuse()
     if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
-        _check_destination(data_store, planned)
+        # The bucket is there, and nothing else lies where a copy should go.
+        find_copies(inventory, data_store, ledger)
     sayings.say(asked.values, asked.run)
 
 
@@ -141,13 +141,3 @@ def planned_shards(inventory: Inventory, data_store: Any, ledger: Ledger) -> lis
     return [
         replace(shard, url=f"https://store.invalid/{number}.tar") for number, shard in enumerate(inventory.shards)
     ]
-
-
-def _check_destination(data_store: ShardProver, planned: list[ShardFacts]) -> None:
-    """See that the bucket is there, and that nothing else lies where a copy should go."""
-
-    def look(shard: ShardFacts) -> None:
-        data_store.prove_shard(shard.url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
-
-    with ThreadPoolExecutor(min(WORKERS, len(planned)), "destination") as pool:
-        list(pool.map(look, planned))

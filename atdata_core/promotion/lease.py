@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
@@ -24,6 +26,9 @@ SECONDS = 15.0
 
 POLL = 0.3
 """Seconds between two looks at a lease that a rival holds."""
+
+_LOOK = 0.5
+"""Seconds between two looks at whether a lease must be renewed."""
 
 _PREFIX = "atdata:lease:"
 _RENEW = """
@@ -138,6 +143,24 @@ class Renewing:
         """Bytes of the stream."""
         self._lease.renew()
         return self._stream.read(size)
+
+
+@contextmanager
+def kept(lease: Lease) -> Generator[None]:
+    """Renew a lease while a service does the work, of which nothing can be seen here."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(_LOOK):
+            lease.renew()
+
+    renewing = threading.Thread(target=renew, name="lease", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewing.join()
 
 
 def leases_of(index: Any) -> Leases:

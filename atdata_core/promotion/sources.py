@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
 
 from ..access import open_shard, stat_shard
+from ..access.s3 import same_service
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError
 from ..protocols import ShardFacts, ShardStat
 from ..urls import displayed, parse_s3, scheme
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..access.s3 import S3Endpoint
 
 T = TypeVar("T")
-_LOOPBACK = "127.0.0.1"
 
 WAYS_OUT = (
     "Set ATDATA_S3_ENDPOINT with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -55,6 +54,13 @@ class Sources:
         """Endpoint URL and region of the S3 service that answered for this shard."""
         answered = self._answered.get(parse_s3(url)[0]) if scheme(url) == "s3" else None
         return (None, None) if answered is None else (answered.endpoint_url, answered.region)
+
+    def s3(self, url: str) -> S3Endpoint | None:
+        """The S3 service that is asked first for a shard; None where it is a store of somebody's own, or no S3."""
+        from ..access.s3 import S3Endpoint
+
+        asked = next(self._candidates(url, parse_s3(url)[0])) if scheme(url) == "s3" else None
+        return asked if isinstance(asked, S3Endpoint) else None
 
     def _ask(
         self,
@@ -103,7 +109,10 @@ class Sources:
                     yield store
                 continue
             # Where a shard lies that has no claim is not known: the destination is no good guess.
-            home = store is not self._destination if claim is None else _same_place(endpoint, claim)
+            if claim is None:
+                home = store is not self._destination
+            else:
+                home = same_service(endpoint.endpoint_url, claim.endpoint)
             if home and endpoint not in asked:
                 asked.append(endpoint)
                 yield endpoint
@@ -119,20 +128,6 @@ def _environment() -> S3Endpoint | None:
         return S3Endpoint.from_environment()
     except CredentialsError:
         return None
-
-
-def _same_place(endpoint: S3Endpoint, claim: ShardFacts) -> bool:
-    """Whether an endpoint is where a shard was first seen; a machine has several names for itself."""
-    if endpoint.endpoint_url is None or claim.endpoint is None:
-        return endpoint.endpoint_url == claim.endpoint
-    one, other = urlsplit(endpoint.endpoint_url), urlsplit(claim.endpoint)
-    hosts = [_LOOPBACK if host in ("localhost", "::1") else host for host in (one.hostname, other.hostname)]
-    return (one.scheme, hosts[0], one.port, one.path.rstrip("/")) == (
-        other.scheme,
-        hosts[1],
-        other.port,
-        other.path.rstrip("/"),
-    )
 
 
 def _serves(store: Any, url: str) -> bool:
