@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
 from math import prod
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -33,7 +34,7 @@ _KINDS = frozenset("biufcmMSUV")
 class _Layout(NamedTuple):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    fortran_order: bool
+    order: Literal["C", "F"]
 
 
 def encode_array(array: NDArray[Any]) -> bytes:
@@ -68,6 +69,34 @@ def decode_array(data: bytes | memoryview) -> NDArray[Any]:
     Raises:
         SampleError: Not an array, an array of objects, or a shape that does not fit the bytes.
     """
+    return _viewed(data, *_found(data)).copy(order="K")
+
+
+def array_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
+    """What decodes the arrays of one field: as ``decode_array`` does, but not into memory of their own.
+
+    Returns:
+        A function that gives read-only views on the bytes it is given, which live as long as any view.
+        It remembers the last header, for those of a field repeat.
+    """
+    nothing: tuple[bytes, int, int, _Layout | None] = (b"", -1, 0, None)
+    remembered = nothing
+
+    def view(data: bytes | memoryview) -> NDArray[Any]:
+        nonlocal remembered
+        header, size, start, layout = remembered
+        if len(data) == size and data[:start] == header and layout:
+            return np.ndarray(layout.shape, layout.dtype, data, start, None, layout.order)
+        start, layout = _found(data)
+        array = _viewed(data, start, layout)
+        remembered = (bytes(data[:start]), len(data), start, layout) if start <= _REMEMBERED else nothing
+        return array
+
+    return view
+
+
+def _found(data: bytes | memoryview) -> tuple[int, _Layout]:
+    """Where the values begin, and their layout; raises where the bytes do not fit it."""
     if bytes(data[:6]) == _MAGIC:
         start, layout = _npy_layout(data)
     else:
@@ -78,17 +107,14 @@ def decode_array(data: bytes | memoryview) -> NDArray[Any]:
             f"An array of shape {layout.shape} and dtype {layout.dtype} has {expected} bytes, "
             f"but {found} are there. The sample is damaged; write it again."
         )
+    return start, layout
+
+
+def _viewed(data: bytes | memoryview, start: int, layout: _Layout) -> NDArray[Any]:
     try:
-        view = np.ndarray(
-            layout.shape,
-            layout.dtype,
-            buffer=data,
-            offset=start,
-            order="F" if layout.fortran_order else "C",
-        )
+        return np.ndarray(layout.shape, layout.dtype, data, start, None, layout.order)
     except (ValueError, TypeError, OverflowError) as why:
         raise SampleError(f"No array can have this shape: {why}.") from None
-    return view.copy(order="K")
 
 
 @lru_cache(maxsize=1024)
@@ -141,7 +167,7 @@ def _parse_npy_header(header: bytes, encoding: str) -> _Layout:
     if len(dimensions) > _MOST_DIMENSIONS:
         raise _damaged(f"it claims more than {_MOST_DIMENSIONS} dimensions")
     _refuse_addresses(dtype)
-    return _Layout(dtype, dimensions, fortran_order)
+    return _Layout(dtype, dimensions, "F" if fortran_order else "C")
 
 
 # Headers repeat from sample to sample: each distinct one is parsed once.
@@ -163,7 +189,7 @@ def _compact_layout(data: bytes | memoryview) -> tuple[int, _Layout]:
     shape: tuple[int, ...] = struct.unpack_from(f"<{ndim}q", data, after_dtype + 1)
     if any(n < 0 for n in shape):
         raise _damaged("a dimension is negative")
-    return start, _Layout(dtype, shape, fortran_order=False)
+    return start, _Layout(dtype, shape, "C")
 
 
 @lru_cache(maxsize=256)

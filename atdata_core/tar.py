@@ -12,13 +12,17 @@ from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 from .errors import ShardCorruptError
+from .tar_runs import BLOCK, plain_files
 from .urls import displayed
 
-BLOCK = 512
 """Bytes of a header; a content is padded with zeros to a multiple of it."""
 ZEROS = bytes(BLOCK)
 """Two such blocks end an archive."""
 _CHUNK = 1 << 20
+_LARGE = 1 << 16
+"""Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
+_FIRST_RUN = 64
+_SHORT_RUN = 16
 _REGULAR = b"\x0007"
 MAX_FILE = 1 << 30
 """Bytes of a file in a shard (1 GiB): it is read into memory, and a hostile server may send what it claims."""
@@ -45,12 +49,26 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
     Raises:
         ShardCorruptError: The tar is cut short (also between two members), damaged, or no tar.
     """
-    source = _Source(stream, url)
+    for files in _files(_Source(stream, url), url):
+        yield from files
+
+
+def _files(source: _Source, url: str) -> Iterator[list[tuple[str, bytes]]]:
+    """The regular files, some at a time: runs of plain ones, and in between any others, one by one."""
     shared: dict[str, str] = {}
     extended: dict[str, str] = {}
     raw: list[bytes] = []
     pending = general = 0
+    most, closely = _FIRST_RUN, 0
     while True:
+        if not raw and not shared and not closely:
+            run = plain_files(source.window, source.place, most)
+            source.skip(run.end)
+            if run.files:
+                yield run.files
+            # Where plain members are few, looking for runs of them must cost little.
+            most = max(_FIRST_RUN, 4 * len(run.files))
+            closely = _FIRST_RUN if run.cut and len(run.files) < _SHORT_RUN else 1
         at = source.offset
         block = source.exactly(BLOCK)
         if block == ZEROS:
@@ -62,8 +80,8 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
             general += header.size if header.kind == b"g" else 0
             if max(pending, general) > _EXTENDED_LIMIT:
                 raise _corrupt(url, at, "its extended headers are larger than 1 MiB")
-            body, padded = source.body(header.size)
-            raw.append(padded)
+            body = source.body(header.size)
+            raw.append(body + bytes(-len(body) % BLOCK))
             if header.kind == b"L":
                 extended["path"] = _text(body)
             elif header.kind in b"xX":
@@ -74,16 +92,17 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
         facts = shared | extended if shared or extended else {}
         size = _pax_size(facts["size"], url, at) if "size" in facts else header.size
         if header.kind == b"S" or (facts and any(key.startswith("GNU.sparse.") for key in facts)):
-            yield _sparse_member(source, raw, header, size, at)
+            yield [_sparse_member(source, raw, header, size, at)]
         else:
             # Before ustar a directory was a file whose name ends so; links and the like have no content.
             folder = header.kind == b"\0" and header.name.endswith("/")
-            body, _ = source.body(0 if folder or header.kind in b"123456" else size)
+            body = source.body(0 if folder or header.kind in b"123456" else size)
             if header.kind in _REGULAR and not folder:
-                yield facts.get("path", header.name), body
+                yield [(facts.get("path", header.name), body)]
         extended = {}
         raw = []
         pending = 0
+        closely -= 1
     if extended or raw:
         raise _corrupt(url, at, "an extended header belongs to no member")
     if source.exactly(BLOCK) != ZEROS:
@@ -108,23 +127,28 @@ def read_samples(stream: BinaryIO, *, url: str) -> Iterator[dict[str, bytes | st
         ShardCorruptError: As ``read_members``; or one sample has two files with the same suffix.
     """
     sample: dict[str, bytes | str] = {}
-    for name, data in read_members(stream, url=url):
-        parts = key_and_suffix(name)
-        if parts is None:
-            continue
-        key, suffix = parts
-        if key != sample.get("__key__"):
-            if sample:
-                yield sample
-            sample = {"__key__": key}
-        if suffix in sample:
-            raise ShardCorruptError(
-                f"{displayed(url)}: the sample {key!r} has two files {suffix!r}. Write the shard again, each "
-                "sample with a key of its own.",
-                url=displayed(url),
-                key=key,
-            )
-        sample[suffix] = data
+    last = None
+    for files in _files(_Source(stream, url), url):
+        done: list[dict[str, bytes | str]] = []
+        for name, data in files:
+            parts = key_and_suffix(name)
+            if parts is None:
+                continue
+            key, suffix = parts
+            if key != last:
+                if sample:
+                    done.append(sample)
+                sample, last = {"__key__": key}, key
+            if suffix in sample:
+                yield from done
+                raise ShardCorruptError(
+                    f"{displayed(url)}: the sample {key!r} has two files {suffix!r}. Write the shard again, each "
+                    "sample with a key of its own.",
+                    url=displayed(url),
+                    key=key,
+                )
+            sample[suffix] = data
+        yield from done
     if sample:
         yield sample
 
@@ -137,32 +161,46 @@ class _Header(NamedTuple):
 
 
 class _Source:
-    """A stream of which exactly so many bytes can be asked."""
+    """A stream of which exactly so many bytes can be asked.
+
+    Attributes:
+        window: What was read and may not all be used yet.
+        place: Where in it the next byte is.
+        offset: Which byte of the archive that is.
+    """
 
     def __init__(self, stream: BinaryIO, url: str) -> None:
+        self.window = b""
+        self.place = 0
         self.offset = 0
         self.url = url
         self._read = stream.read
-        self._buffer = b""
-        self._at = 0
+        self._ahead = True
+
+    def skip(self, place: int) -> None:
+        """Go on at a later place of the window."""
+        self.offset += place - self.place
+        self.place = place
 
     def exactly(self, count: int) -> bytes:
         """The next ``count`` bytes."""
-        end = self._at + count
-        if end <= len(self._buffer):
-            data = self._buffer[self._at : end]
-            self._at = end
+        end = self.place + count
+        if end <= len(self.window):
+            data = self.window[self.place : end]
+            self.place = end
         else:
             data = self._gather(count)
         self.offset += count
         return data
 
-    def body(self, size: int) -> tuple[bytes, bytes]:
-        """The next ``size`` bytes, without and with their padding to whole blocks."""
+    def body(self, size: int) -> bytes:
+        """The next ``size`` bytes; their padding to whole blocks is passed over."""
         if size > MAX_FILE:
             raise _corrupt(self.url, self.offset, f"a file in it claims {size:,} bytes, {MAX_FILE:,} are the most")
-        padded = self.exactly(size + -size % BLOCK)
-        return (padded if len(padded) == size else padded[:size]), padded
+        self._ahead = size < _LARGE
+        data = self.exactly(size)
+        self.exactly(-size % BLOCK)
+        return data
 
     def drain(self) -> None:
         """Read to the end."""
@@ -170,20 +208,20 @@ class _Source:
             pass
 
     def _gather(self, count: int) -> bytes:
-        # Never ask for more than a chunk: the size may be a lie.
-        parts = [self._buffer[self._at :]]
-        missing = count - len(parts[0])
-        self._buffer, self._at = b"", 0
+        parts = [self.window[self.place :]] if self.place < len(self.window) else []
+        missing = count - sum(map(len, parts))
+        self.window, self.place = b"", 0
         while missing > 0:
-            chunk = self._read(_CHUNK)
+            # Never ask for more than a chunk: the size may be a lie.
+            chunk = self._read(_CHUNK if self._ahead or missing > _CHUNK else missing)
             if not chunk:
                 raise _corrupt(self.url, self.offset + count - missing, "it is cut short")
             if len(chunk) > missing:
-                self._buffer, self._at = chunk, missing
+                self.window, self.place = chunk, missing
                 chunk = chunk[:missing]
             parts.append(chunk)
             missing -= len(chunk)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _parse_header(block: bytes, url: str, at: int) -> _Header:
@@ -248,7 +286,8 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
         raw.append(block)
         if len(raw) > _EXTENDED_LIMIT // BLOCK:
             raise _corrupt(source.url, at, "the map of a sparse file in it is larger than 1 MiB")
-    raw.append(source.body(size)[1])
+    body = source.body(size)
+    raw.append(body + bytes(-size % BLOCK))
     try:
         with tarfile.open(fileobj=BytesIO(b"".join(raw) + ZEROS * 2), mode="r:") as archive:
             member = archive.next()
@@ -262,6 +301,9 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
 
 def key_and_suffix(name: str) -> tuple[str, str] | None:
     """What webdataset takes for the key and the suffix; None for a file that it skips."""
+    if "/" not in name and name[:1] not in ("_", "."):
+        key, dot, suffix = name.partition(".")
+        return (key, suffix.lower()) if dot else None
     first = name.partition("/")[0]
     # __meta__ and the like, also as a folder.
     if len(first) >= 4 and first.startswith("__") and first.endswith("__"):
