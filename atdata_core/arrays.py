@@ -76,8 +76,9 @@ def array_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
     """What decodes the arrays of one field: as ``decode_array`` does, but not into memory of their own.
 
     Returns:
-        A function that gives read-only views on the bytes it is given, which live as long as any view.
-        It remembers the last header, for those of a field repeat.
+        A function that gives read-only views on the bytes it is given, which live as long as any view; a copy
+        only where the values lie so in them that their type cannot use them there. It remembers the last header,
+        for those of a field repeat.
     """
     nothing: tuple[bytes, int, int, _Layout | None] = (b"", -1, 0, None)
     remembered = nothing
@@ -85,11 +86,16 @@ def array_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
     def view(data: bytes | memoryview) -> NDArray[Any]:
         nonlocal remembered
         header, size, start, layout = remembered
-        if len(data) == size and data[:start] == header and layout:
-            return np.ndarray(layout.shape, layout.dtype, data, start, None, layout.order)
-        start, layout = _found(data)
-        array = _viewed(data, start, layout)
-        remembered = (bytes(data[:start]), len(data), start, layout) if start <= _REMEMBERED else nothing
+        if len(data) != size or data[:start] != header or layout is None:
+            start, layout = _found(data)
+            array = _viewed(data, start, layout)
+            remembered = (bytes(data[:start]), len(data), start, layout) if start <= _REMEMBERED else nothing
+        else:
+            array = np.ndarray(layout.shape, layout.dtype, data, start, None, layout.order)
+        if not array.flags.aligned:
+            # Every later step would pay for values that lie across their natural borders; some programs fail.
+            array = array.copy(order="K")
+            array.flags.writeable = False
         return array
 
     return view

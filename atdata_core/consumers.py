@@ -24,11 +24,12 @@ def own_shards(shards: Sequence[str]) -> Sequence[str]:
     return shards[rank::ranks][worker::workers]
 
 
-def register_with_torch(stream_type: type) -> None:
-    """Let a DataLoader take such streams for iterable datasets, where torch is loaded."""
+def register_with_torch(stream_type: type) -> bool:
+    """Let a DataLoader take such streams for iterable datasets; whether torch's is loaded at all."""
     iterable_dataset: Any = getattr(sys.modules.get("torch.utils.data"), "IterableDataset", None)
     if iterable_dataset is not None:
         iterable_dataset.register(stream_type)
+    return iterable_dataset is not None
 
 
 def _from_environment(place: str, total: str) -> tuple[int, int] | None:

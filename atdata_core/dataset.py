@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
@@ -13,7 +14,7 @@ import msgpack
 from .access import open_shard
 from .consumers import own_shards, register_with_torch
 from .errors import MetadataError, RefusedError, SampleError
-from .samples import SampleBatch, sample_fields
+from .samples import SampleBatch, sample_fields, unpacker_with_views
 from .tar import read_samples
 from .urls import displayed, expand
 
@@ -40,12 +41,13 @@ def shard_records(url: str, *, store: object | None = None) -> Iterator[dict[str
 def shard_samples(url: str, sample_type: type[T], *, store: object | None = None) -> Iterator[T]:
     """The typed samples of one shard, in order.
 
+    Arrays are read-only views on what was read.
+
     Raises:
         SampleError: A sample is not of this type; shard and key are named.
         And as ``shard_records``.
     """
-    for record in shard_records(url, store=store):
-        yield typed_sample(record, url, sample_type)
+    yield from _typed(shard_records(url, store=store), url, sample_type, unpacker_with_views(sample_type))
 
 
 class Dataset(Generic[T]):
@@ -192,6 +194,9 @@ class _TypedDataset(GenericAlias):
 class SampleStream(Generic[Item]):
     """Samples or batches of a dataset; each ``for`` starts again.
 
+    Arrays of samples are read-only views on what was read. Where torch's DataLoader is loaded and has looked at
+    the stream, they have memory of their own: torch warns of each array that it could not write to.
+
     Under a PyTorch DataLoader and across ranks, every consumer reads shards of its own, so no sample is read
     twice; with fewer shards than consumers some get nothing.
     """
@@ -208,6 +213,7 @@ class SampleStream(Generic[Item]):
         self._batch_size = batch_size
         self._buffers = buffers
         self._seed = seed
+        self._for_torch = False
 
     def __iter__(self) -> Iterator[Item]:
         samples: Iterator[Any] = self._samples()
@@ -216,16 +222,20 @@ class SampleStream(Generic[Item]):
         return samples
 
     def _samples(self) -> Iterator[Any]:
-        dataset = self._dataset
+        dataset, sample_type = self._dataset, self._dataset.sample_type
         for_shards, for_samples = self._buffers or (1, 1)
         draw = random.Random(self._seed)
         # Split before shuffling: consumers need not agree on a seed to read every shard once.
         shards = _shuffled(iter(own_shards(dataset.shard_list)), for_shards, draw)
+        unpack = sample_type.from_bytes if self._for_torch else unpacker_with_views(sample_type)
+        if for_samples == 1:
+            for url in shards:
+                yield from _typed(shard_records(url, store=dataset.data_store), url, sample_type, unpack)
+            return
         records = ((url, record) for url in shards for record in shard_records(url, store=dataset.data_store))
         # Packed samples wait in the buffer: they take less memory than decoded ones.
-        records = _shuffled(records, for_samples, draw)
-        for url, record in records:
-            yield typed_sample(record, url, dataset.sample_type)
+        for url, record in _drawn(records, for_samples, draw):
+            yield from _typed((record,), url, sample_type, unpack)
 
     def __repr__(self) -> str:
         return f"<{'ordered' if self._buffers is None else 'shuffled'} samples of {self._dataset!r}>"
@@ -236,8 +246,19 @@ class SampleStream(Generic[Item]):
         def __class__(self) -> type:
             # DataLoader asks isinstance(stream, IterableDataset) first of all. That is the moment when torch
             # is certain to be loaded, and the last to tell it; torch is never imported for this.
-            register_with_torch(type(self))
+            self._for_torch = register_with_torch(type(self))
             return type(self)
+
+
+def _typed(
+    records: Iterable[dict[str, bytes | str]], url: str, sample_type: type[T], unpack: Callable[[Any], T]
+) -> Iterator[T]:
+    for record in records:
+        try:
+            sample = unpack(record["msgpack"])
+        except (KeyError, SampleError):
+            sample = typed_sample(record, url, sample_type)
+        yield sample
 
 
 def typed_sample(record: dict[str, bytes | str], url: str, sample_type: type[T]) -> T:
@@ -284,13 +305,7 @@ def _drawn(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[
 
 
 def _batches(samples: Iterator[T], size: int) -> Iterator[SampleBatch[T]]:
-    held: list[T] = []
-    for sample in samples:
-        held.append(sample)
-        if len(held) == size:
-            yield SampleBatch(held)
-            held = []
-    if held:
+    while held := list(islice(samples, size)):
         yield SampleBatch(held)
 
 

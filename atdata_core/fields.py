@@ -6,8 +6,9 @@ Kinds: ``str int float bool bytes list dict ndarray``, each of them also optiona
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import numpy as np
@@ -91,6 +92,11 @@ def _array_dtype(arguments: tuple[Any, ...]) -> str | None:
         return None  # an abstract one, such as np.floating
 
 
+def plain_type(field: SampleField) -> type | None:
+    """The type whose instances are the field's values as they are in msgpack; None where there is more to it."""
+    return None if field.optional else _TYPES.get(field.kind)
+
+
 def pack_value(field: SampleField, value: Any, type_name: str) -> Any:
     """The value as msgpack holds it.
 
@@ -117,8 +123,19 @@ def pack_value(field: SampleField, value: Any, type_name: str) -> Any:
     return _scalar(field, value, type_name)
 
 
-def unpack_value(field: SampleField, value: Any, type_name: str) -> Any:
+def unpack_value(
+    field: SampleField,
+    value: Any,
+    type_name: str,
+    decode: Callable[[bytes | memoryview], NDArray[Any]] = decode_array,
+) -> Any:
     """The inverse of ``pack_value``; values that are already as they should be stay.
+
+    Args:
+        field: What is wanted.
+        value: What msgpack gave.
+        type_name: For errors.
+        decode: Makes an array of its bytes.
 
     Raises:
         SampleError: The value is not of the field's kind.
@@ -126,16 +143,16 @@ def unpack_value(field: SampleField, value: Any, type_name: str) -> Any:
     if value is None and field.optional:
         return None
     if field.kind == "ndarray":
-        if isinstance(value, bytes):
+        if isinstance(value, bytes | memoryview):
             try:
-                return decode_array(value)
+                return decode(cast("bytes | memoryview", value))
             except SampleError as why:
                 raise _in_field(field, why, type_name) from None
         if isinstance(value, np.ndarray):
             return cast("NDArray[Any]", value)
     elif field.kind == "list":
         if isinstance(value, list | tuple):
-            return _each(field, cast("Sequence[Any]", value), type_name, unpack_value)
+            return _each(field, cast("Sequence[Any]", value), type_name, partial(unpack_value, decode=decode))
     elif field.kind == "dict":
         if isinstance(value, dict):
             return cast("dict[Any, Any]", value)
@@ -144,7 +161,7 @@ def unpack_value(field: SampleField, value: Any, type_name: str) -> Any:
     raise _wrong_kind(field, value, type_name)
 
 
-def _each(field: SampleField, values: Sequence[Any], type_name: str, convert: Any) -> list[Any]:
+def _each(field: SampleField, values: Sequence[Any], type_name: str, convert: Callable[..., Any]) -> list[Any]:
     items = field.items
     # Long lists of plain numbers are common: one look at their types spares a call for each.
     if items is None or set(map(type, values)) <= {_TYPES.get(items.kind)}:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields, is_dataclass
 from types import FrameType, new_class
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast, dataclass_transform, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform, get_origin, get_type_hints
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import array_view, decode_array
+from .batches import SampleBatch
 from .errors import SampleError, SchemaError
-from .fields import SampleField, describe_field, pack_value, unpack_value
+from .fields import SampleField, describe_field, pack_value
+from .unpacking import has_default, typed, unpacker
 
 __all__ = ["PackableSample", "SampleBatch", "SampleField", "packable", "sample_fields"]
 
@@ -68,16 +71,7 @@ class PackableSample:
         Raises:
             SampleError: The bytes are no sample of this type.
         """
-        try:
-            # msgpack takes its limits from the length of the buffer, so a claimed size allocates nothing.
-            payload = msgpack.unpackb(data, strict_map_key=False)
-        except (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError) as why:
-            raise SampleError(
-                f"The bytes are no {cls.__name__}: they are no msgpack ({why}). "
-                "The sample is damaged or was written by another program.",
-                type_name=cls.__name__,
-            ) from None
-        return cls.from_data(payload)
+        return _unpacker(cls)(data)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -86,26 +80,7 @@ class PackableSample:
         Raises:
             SampleError: A required field is missing, an unknown one is there, or a value is of another kind.
         """
-        name = cls.__name__
-        if not isinstance(data, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise SampleError(
-                f"A {name} is a map of its fields, but a {type(data).__name__} is there. "
-                "Use the sample type that the data was written with.",
-                type_name=name,
-            )
-        values: dict[str, Any] = {}
-        for each in sample_fields(cls):
-            if each.name in data:
-                values[each.name] = unpack_value(each, data[each.name], name)
-        if len(values) != len(data):
-            extra = next(str(key) for key in data if key not in values)
-            raise SampleError(
-                f"The data has a field {extra!r} that {name} has not. "
-                "Use the sample type that it was written with, or add the field.",
-                type_name=name,
-                field=extra,
-            )
-        return _construct(cls, values)
+        return typed(cls, sample_fields(cls), data, decode_array)
 
     def __eq__(self, other: object) -> bool:
         """Same type and same values; arrays by shape and elements, NaN equal to NaN."""
@@ -156,6 +131,26 @@ def sample_fields(sample_type: type) -> tuple[SampleField, ...]:
     return described
 
 
+def unpacker_with_views(sample_type: type[T]) -> Callable[[bytes], T]:
+    """``sample_type.from_bytes``, but arrays are read-only views on the bytes, or on a part that was copied once.
+
+    Where the type has a ``from_bytes`` or ``from_data`` of its own, it is that.
+    """
+    theirs = cast("Any", sample_type)
+    ours = PackableSample.from_bytes.__func__, PackableSample.from_data.__func__
+    if tuple(getattr(method, "__func__", None) for method in (theirs.from_bytes, theirs.from_data)) != ours:
+        return theirs.from_bytes
+    return unpacker(sample_type, sample_fields(sample_type), array_view(), views=True)
+
+
+def _unpacker(sample_type: type[T]) -> Callable[[bytes], T]:
+    made = sample_type.__dict__.get("__sample_unpacker__")
+    if made is None:
+        made = unpacker(sample_type, sample_fields(sample_type), decode_array)
+        sample_type.__sample_unpacker__ = made  # type: ignore[attr-defined]
+    return made
+
+
 def _describe(sample_type: type) -> tuple[SampleField, ...]:
     name = sample_type.__name__
     if not is_dataclass(sample_type):
@@ -190,7 +185,7 @@ def _prepare(cls: type, frame: FrameType | None) -> None:
     if annotations:
         cls.__annotations__ = annotations
     defaults_begun = any(
-        _has_default(each) and not each.kw_only
+        has_default(each) and not each.kw_only
         for base in cls.__mro__[1:]
         for each in base.__dict__.get("__dataclass_fields__", {}).values()
     )
@@ -202,7 +197,7 @@ def _prepare(cls: type, frame: FrameType | None) -> None:
         default = cls.__dict__.get(name, MISSING)
         if default is MISSING and defaults_begun:
             setattr(cls, name, field(kw_only=True))
-        elif default is not MISSING and (not isinstance(default, Field) or _has_default(cast("Any", default))):
+        elif default is not MISSING and (not isinstance(default, Field) or has_default(cast("Any", default))):
             defaults_begun = True
 
 
@@ -216,33 +211,6 @@ def _resolved(annotation: str, frame: FrameType | None) -> Any:
     except Exception:
         # A name that comes later: sample_fields() tries again, and names it if it never came.
         return annotation
-
-
-def _has_default(declared: Field[Any]) -> bool:
-    return declared.default is not MISSING or declared.default_factory is not MISSING
-
-
-def _construct(cls: type[T], values: dict[str, Any]) -> T:
-    """A sample of these values; the fields that are absent have a default or are optional."""
-    after: dict[str, Any] = {}
-    for declared, described in zip(fields(cast("Any", cls)), sample_fields(cls), strict=True):
-        name = described.name
-        if name in values:
-            if not declared.init:
-                after[name] = values.pop(name)
-        elif not _has_default(declared):
-            if not described.optional:
-                raise SampleError(
-                    f"The data has no field {name!r}, which {cls.__name__} needs. "
-                    f"Use the sample type that it was written with, or give {name!r} a default.",
-                    type_name=cls.__name__,
-                    field=name,
-                )
-            values[name] = None
-    made = cls(**values)
-    for name, value in after.items():
-        object.__setattr__(made, name, value)
-    return made
 
 
 def _pack_numpy_scalar(value: Any) -> Any:
@@ -273,45 +241,3 @@ def _same_arrays(a: NDArray[Any], b: NDArray[Any]) -> bool:
     if a.dtype.names:
         return all(_same_arrays(a[name], b[name]) for name in a.dtype.names)
     return bool(np.all((a == b) | ((a != a) & (b != b))))
-
-
-class SampleBatch(Generic[T]):
-    """Samples whose fields are read together.
-
-    ``batch.field`` is the field of every sample: arrays stacked to ``(n, ...)``, all else (also arrays of
-    which some are None) a list. It is made once and kept.
-
-    Attributes:
-        samples: The samples.
-    """
-
-    samples: list[T]
-
-    def __init__(self, samples: Sequence[T]) -> None:
-        self.samples = list(samples)
-
-    def __getattr__(self, name: str) -> Any:
-        samples: list[T] = self.__dict__.get("samples", [])
-        if not samples or name not in {each.name for each in fields(cast("Any", samples[0]))}:
-            raise AttributeError(f"The samples of this batch have no field {name!r}.")
-        values = [getattr(sample, name) for sample in samples]
-        if all(isinstance(value, np.ndarray) for value in values):
-            try:
-                values = np.stack(values)
-            except (ValueError, TypeError):
-                shapes = sorted({str(value.shape) for value in values})
-                raise SampleError(
-                    f"The arrays of {name!r} differ in shape ({', '.join(shapes[:5])}) and cannot be stacked. "
-                    "Read samples one by one, or bring them to one shape before.",
-                    field=name,
-                ) from None
-        # Found by normal attribute access from now on.
-        self.__dict__[name] = values
-        return values
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __repr__(self) -> str:
-        kind = type(self.samples[0]).__name__ if self.samples else "nothing"
-        return f"SampleBatch({len(self.samples)} x {kind})"

@@ -138,7 +138,8 @@ def read_samples(stream: BinaryIO, *, url: str) -> Iterator[dict[str, bytes | st
             if key != last:
                 if sample:
                     done.append(sample)
-                sample, last = {"__key__": key}, key
+                sample = {"__key__": key}
+                last = key
             if suffix in sample:
                 yield from done
                 raise ShardCorruptError(

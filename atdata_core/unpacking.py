@@ -51,11 +51,11 @@ def unpacker(
         values: Any = _in_place(data, in_place) if in_place and len(data) >= _LARGE else None
         if values is None:
             values = _unpacked(data, name)
-        if type(values) is not dict or len(cast("dict[Any, Any]", values)) != count or not settable:
+        if values.__class__ is not dict or len(values) != count or not settable:
             return typed(sample_type, described, values, decode)
         try:
             for field, kind in plain:
-                if type(values[field]) is not kind:
+                if values[field].__class__ is not kind:
                     return typed(sample_type, described, values, decode)
             for field in arrays:
                 values[field] = decode(values[field])
