@@ -1,16 +1,15 @@
 """What promotes by itself, once a person turns it on: a sensor for what comes in, a schedule for the rest."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atdata_core.errors import AtdataError, ServiceError
-from atdata_core.local.connection import reaching
-from atdata_core.local.registry import DATASETS, EVENTS
-from atdata_core.promotion.due import due
+from atdata_core.errors import AtdataError, MetadataError
+from atdata_core.local.registry import Position
+from atdata_core.promotion.due import due_of_all
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
@@ -21,14 +20,11 @@ from .resources import AtprotoResource, RedisResource
 from .retries import said_without_secrets
 
 if TYPE_CHECKING:
-    from atdata_core.local import LocalIndex
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 EVENTS_A_TICK = 500
 NAMES_A_TICK = 500
 """Together at most 1,000 partitions and runs a tick."""
-
-SCANS_A_TICK = 5
-"""Steps over the keys of other programs, 1,000 keys each."""
 
 NAMED = 20
 """Names that one line of a log lists."""
@@ -67,30 +63,28 @@ class Findings:
         return "; ".join(parts)
 
 
-def look(names: Iterable[str], index: "LocalIndex", did: str) -> Findings:
+def look(found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str) -> Findings:
     """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone."""
-    ledger = ledger_of(index)
     findings = Findings()
-    for name in dict.fromkeys(names):
-        problem = why_no_key(name)
+    entries: list[LocalDatasetEntry] = []
+    for name, entry in found.items():
+        problem = why_no_key(name) or (entry.message if isinstance(entry, MetadataError) else None)
         if problem is not None:
             findings.refused[name] = problem
-            continue
-        try:
-            entry = index.get_entry_by_name(name)
-            found = due(entry, index, ledger, did)
-        except ServiceError:
-            raise
-        except AtdataError as error:
-            findings.refused[name] = error.message
+        elif not isinstance(entry, MetadataError):
+            entries.append(entry)
+    for entry, due in zip(entries, due_of_all(entries, index, ledger_of(index), did), strict=True):
+        name = entry.name
+        if isinstance(due, AtdataError):
+            findings.refused[name] = due.message
             continue
         findings.keys.append(name)
-        if found.state == "promote":
+        if due.state == "promote":
             findings.runs.append((name, cid_of(entry)))
-        elif found.state == "waiting":
-            findings.waiting[name] = found.reason
-        elif found.state == "held":
-            findings.held[name] = found.reason
+        elif due.state == "waiting":
+            findings.waiting[name] = due.reason
+        elif due.state == "held":
+            findings.held[name] = due.reason
         else:
             findings.published += 1
     return findings
@@ -113,8 +107,8 @@ def new_datasets(
     again, finds what no event tells: a schema that a waiting entry now has, events that were lost.
     """
     index = redis.index()
-    names, cursor = _next_names(index, context.cursor)
-    findings = look(names, index, atproto.did())
+    found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
+    findings = look(found, index, atproto.did())
     findings.say(context.log)
     known = set(context.instance.get_dynamic_partitions(PARTITIONS))
     new = [key for key in findings.keys if key not in known]
@@ -122,7 +116,7 @@ def new_datasets(
         run_requests=[_run(name, cid, f"{name}@{cid}") for name, cid in findings.runs],
         skip_reason=None if findings.runs else findings.summary(),
         dynamic_partitions_requests=[datasets.build_add_request(new)] if new else None,
-        cursor=cursor,
+        cursor=json.dumps(following._asdict()),
     )
 
 
@@ -139,7 +133,7 @@ def nightly_promotion(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Look at every dataset; what counts is the ledger for the account in use, not Dagster's marks."""
     index = redis.index()
-    findings = look((entry.name for entry in index.list_datasets()), index, atproto.did())
+    findings = look({entry.name: entry for entry in index.list_datasets()}, index, atproto.did())
     findings.say(context.log)
     add_keys(context.instance, findings.keys)
     if not findings.runs:
@@ -157,37 +151,12 @@ def _run(name: str, cid: str, key: str) -> dg.RunRequest:
     )
 
 
-def _next_names(index: "LocalIndex", cursor: str | None) -> tuple[list[str], str]:
-    """Names to look at in this tick, and the cursor of the next."""
-    position = _position(cursor)
-    with reaching(index.redis):
-        newest = index.redis.xrevrange(EVENTS, count=1)
-    scan = position["scan"]
-    for _ in range(SCANS_A_TICK):
-        # What is found there comes as an event, too.
-        scan, _found = index.scan_foreign(scan)
-        if scan == 0:
-            break
-    with reaching(index.redis):
-        after = position["event"] or (newest[0][0].decode() if newest else "0-0")
-        events = index.redis.xrange(EVENTS, min=f"({after}", count=EVENTS_A_TICK)
-        start = f"({position['name']}" if position["name"] else "-"
-        walked = index.redis.zrangebylex(DATASETS, start, "+", start=0, num=NAMES_A_TICK)
-    following = {
-        "event": events[-1][0].decode() if events else after,
-        "name": walked[-1].decode() if len(walked) == NAMES_A_TICK else "",
-        "scan": scan,
-    }
-    names = [fields[b"name"] for _, fields in events] + walked
-    return [name.decode() for name in names], json.dumps(following)
-
-
-def _position(cursor: str | None) -> dict[str, Any]:
-    start: dict[str, Any] = {"event": "", "name": "", "scan": 0}
+def _position(cursor: str | None) -> Position:
     try:
-        return start | json.loads(cursor or "{}")
-    except (ValueError, TypeError):
-        return start
+        said = json.loads(cursor or "{}")
+        return Position(str(said.get("event", "")), str(said.get("name", "")))
+    except (ValueError, AttributeError):
+        return Position()
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

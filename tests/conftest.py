@@ -20,7 +20,7 @@ from atdata_pipelines.sandbox import Sandbox
 if TYPE_CHECKING:
     from servers import PdsAddress
 
-pytest_plugins = ["reliability", "servers", "logins"]
+pytest_plugins = ["reliability", "servers", "logins", "crowd"]
 
 _FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
 MOMENT = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +45,16 @@ def address(redis: Any) -> str:
     if "path" in where:
         return str(where["path"])
     return f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+
+
+def ask(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Answers to several commands, each the name of the client's method and its arguments, in one round trip."""
+    if not commands:
+        return []
+    pipe = redis.pipeline(transaction=False)
+    for command, *arguments in commands:
+        getattr(pipe, command)(*arguments)
+    return pipe.execute()
 
 
 @contextmanager

@@ -1,14 +1,7 @@
-"""Names and entries in Redis: upstream's layout, and an index by name beside it.
+"""Names and entries in Redis: upstream's layout, and an index by name beside it (``layout.py``).
 
 Upstream keeps one hash per entry CID and finds a name by scanning; two names for the same data overwrite
-each other there. Beside it stand
-
-``atdata:dataset:{name}``  hash: ``current`` (CID) and per version ``entry:{cid}`` (msgpack);
-                           ``adopted``: the current one, where another program wrote it
-``atdata:datasets``        sorted set of all names
-``atdata:events``          stream of (name, cid), one for each entry that came in, the newest 100,000
-``atdata:scanned``         there for ten seconds after upstream's keys were all looked at
-``atdata:shards:{cid}``    hash: claims by shard URL (``claims.py``)
+each other there.
 """
 
 from __future__ import annotations
@@ -16,22 +9,17 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import MetadataError
 from ..protocols import ShardFacts
 from .claims import claims_key, encoded
+from .connection import ask
 from .entry import ENTRY_KEY, FIELDS, LocalDatasetEntry, StoredEntry
+from .foreign import LOOKUP, ROUND, Foreign, Pace
 from .labels import label_key
+from .layout import DATASETS, EVENTS, EVENTS_KEPT, SCANNED, dataset_key
 
-DATASETS = "atdata:datasets"
-EVENTS = "atdata:events"
-EVENTS_KEPT = 100_000
-SCAN_COUNT = 1000
-"""Keys that one step of a scan looks at."""
-
-_SCANNED = "atdata:scanned"
-_SCANNED_SECONDS = 10
 _PAGE = 500
 
 _INSERT = """
@@ -53,40 +41,40 @@ for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
 redis.call('XADD', KEYS[6], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
 """.replace("{kept}", str(EVENTS_KEPT))
 
-# An entry not seen before was written later, so it becomes the current one; among several that another
-# program wrote, that program's own label knows better.
-_ADOPT = """
-local name, cid = ARGV[1], ARGV[2]
-if redis.call('HSETNX', KEYS[1], 'entry:' .. cid, ARGV[3]) == 0 then return 0 end
-local current = redis.call('HGET', KEYS[1], 'current')
-local labelled = redis.call('HGET', KEYS[2], 'cid')
-if not (current and labelled == current and redis.call('HGET', KEYS[1], 'adopted') == current) then
-  redis.call('HSET', KEYS[1], 'current', cid, 'adopted', cid)
-end
-redis.call('ZADD', KEYS[3], 0, name)
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
-return 1
-""".replace("{kept}", str(EVENTS_KEPT))
-
-
-# Done by the server, so that a look at 100,000 keys is 100 short answers and not 200,000 questions.
-_UNKNOWN = """
-local step = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[3] .. '*', 'COUNT', ARGV[2], 'TYPE', 'hash')
-local unknown = {}
-for _, key in ipairs(step[2]) do
-  local cid = string.sub(key, #ARGV[3] + 1)
-  local name = redis.call('HGET', key, 'name') or ''
-  if redis.call('HEXISTS', ARGV[4] .. name, 'entry:' .. cid) == 0 then
-    unknown[#unknown + 1] = {name, cid}
+# For each name: the CID of its newest entry, our record of it and what upstream's hash says of it; and the CID
+# that upstream's label names, where it is an entry of this name that is not indexed.
+_CURRENT = """
+local answers = {}
+for i = 4, #ARGV do
+  local name = ARGV[i]
+  local key = ARGV[1] .. name
+  local cid = redis.call('HGET', key, 'current')
+  local found = {cid, false, {}, false}
+  if cid then
+    found[2] = redis.call('HGET', key, 'entry:' .. cid)
+    found[3] = redis.call('HMGET', ARGV[2] .. cid, {fields})
   end
+  local labelled = redis.pcall('HGET', ARGV[3] .. name .. '@', 'cid')
+  if type(labelled) == 'string' and labelled ~= cid
+      and redis.call('HEXISTS', key, 'entry:' .. labelled) == 0
+      and redis.pcall('HGET', ARGV[2] .. labelled, 'name') == name then
+    found[4] = labelled
+  end
+  answers[#answers + 1] = found
 end
-return {step[1], unknown}
-"""
+return answers
+""".replace("{fields}", ", ".join(f"'{field}'" for field in FIELDS))
 
 
-def dataset_key(name: str) -> str:
-    """The hash of a name and all its versions."""
-    return f"atdata:dataset:{name}"
+class Position(NamedTuple):
+    """How far somebody who watches an index has come: the last event, and the last name of the walk."""
+
+    event: str = ""
+    name: str = ""
+
+
+Found = LocalDatasetEntry | MetadataError
+"""An entry, or why it cannot be read."""
 
 
 class Registry:
@@ -94,6 +82,7 @@ class Registry:
 
     def __init__(self, redis: Any) -> None:
         self.redis = redis
+        self.foreign = Foreign(redis)
 
     def insert(self, name: str, cid: str, stored: StoredEntry, claims: Iterable[ShardFacts] | None = None) -> None:
         """Makes the entry the current one of its name, in one step.
@@ -101,9 +90,9 @@ class Registry:
         The same name and data once more is a new claim: what was recorded of the shards goes. ``claims``
         take its place, where the writer knows them.
         """
-        if not self.redis.exists(_SCANNED):
+        if not self.redis.exists(SCANNED):
             # Else a version that another program wrote before would pass for a later one.
-            self.adopt_all()
+            self.foreign.look_at_all()
         facts = [part for shard in claims or () for part in (shard.url, encoded(shard))]
         keys = [ENTRY_KEY + cid, label_key(name), dataset_key(name), DATASETS, claims_key(cid), EVENTS]
         arguments = [
@@ -117,16 +106,51 @@ class Registry:
         self.redis.eval(_INSERT, len(keys), *keys, *arguments, *facts)
 
     def current(self, name: str) -> LocalDatasetEntry | None:
-        """The newest entry of a name.
+        """The newest entry of a name that is known: one round trip, however many entries there are.
 
-        Two round trips where the name is known and upstream's keys were looked at within ten seconds;
-        else they are looked at first, for another program may have written a newer entry.
+        With it goes a step of the scan for what other programs wrote. Where that or the name's label finds
+        something new, it is indexed and the name is looked up again. A name that is not known is looked for
+        among all of upstream's keys.
+
+        Raises:
+            MetadataError: the entry's metadata is damaged.
         """
-        cid, scanned = self._ask([("hget", dataset_key(name), "current"), ("exists", _SCANNED)])
-        if cid is None or not scanned:
-            self.adopt_all()
-            cid = self.redis.hget(dataset_key(name), "current")
-        return None if cid is None else self.load([(name, cid.decode())])[0]
+        found = self._current([name], LOOKUP).get(name)
+        if found is None:
+            self.foreign.look_at_all()
+            found = self._current([name], None).get(name)
+        if isinstance(found, MetadataError):
+            raise found
+        return found
+
+    def news(self, since: Position, *, events: int, names: int) -> tuple[dict[str, Found], Position]:
+        """What came in since a position, and the next of all names, round and round: their newest entries.
+
+        Two round trips, at the first look three, where nothing that other programs wrote is new. Each of the two
+        takes a long step of the scan for that with it; what a step finds comes with this look or the next.
+
+        Args:
+            since: The position that the look before gave.
+            events: How many events are taken at most.
+            names: How many of all names are taken at most.
+        """
+        if not since.event:
+            # What came before the first look is found by the walk.
+            newest: list[Any] = self.redis.xrevrange(EVENTS, count=1)
+            since = since._replace(event=newest[0][0].decode() if newest else "0-0")
+        look: list[tuple[Any, ...]] = [
+            ("xrange", EVENTS, f"({since.event}", "+", events),
+            ("zrangebylex", DATASETS, f"({since.name}" if since.name else "-", "+", 0, names),
+        ]
+        came, walked, step = ask(self.redis, [*look, self.foreign.step(ROUND)])
+        if self.foreign.settle(step):
+            came, walked = ask(self.redis, look)
+        following = Position(
+            came[-1][0].decode() if came else since.event,
+            walked[-1].decode() if len(walked) == names else "",
+        )
+        wanted = [fields[b"name"].decode() for _, fields in came] + [name.decode() for name in walked]
+        return self._current([*dict.fromkeys(wanted)], ROUND), following
 
     def by_cid(self, cid: str) -> LocalDatasetEntry | None:
         """An entry by its CID, current or not, under the name it was last written with."""
@@ -141,15 +165,18 @@ class Registry:
             start += _PAGE
 
     def currents(self) -> Iterator[LocalDatasetEntry]:
-        """The newest entry of every name."""
+        """The newest entry of every name; a damaged one is left out with a warning."""
         for page in self.names():
-            cids = self._ask([("hget", dataset_key(name), "current") for name in page])
-            yield from self._readable([(name, cid.decode()) for name, cid in zip(page, cids, strict=True) if cid])
+            for name, found in self._current(page, None).items():
+                if isinstance(found, MetadataError):
+                    _left_out(name, found)
+                else:
+                    yield found
 
     def versions(self) -> Iterator[LocalDatasetEntry]:
         """Every entry of every name."""
         for page in self.names():
-            fields = self._ask([("hkeys", dataset_key(name)) for name in page])
+            fields = ask(self.redis, [("hkeys", dataset_key(name)) for name in page])
             pairs = [
                 (name, field[6:].decode())
                 for name, known in zip(page, fields, strict=True)
@@ -170,49 +197,22 @@ class Registry:
             for (name, cid), stored in zip(pairs, self._stored(pairs), strict=True)
         ]
 
-    def scan_foreign(self, cursor: int = 0, count: int = SCAN_COUNT) -> tuple[int, list[LocalDatasetEntry]]:
-        """One step over upstream's keys; entries not seen before are indexed.
-
-        Returns:
-            The cursor of the next step, 0 after the last one, and the entries that are new.
-        """
-        answer = self.redis.eval(_UNKNOWN, 0, cursor, count, ENTRY_KEY, dataset_key(""))
-        following, fresh = int(answer[0]), [(_decoded(name), cid.decode()) for name, cid in answer[1]]
-        if following == 0:
-            self.redis.set(_SCANNED, 1, ex=_SCANNED_SECONDS)
-        return following, self._adopt(fresh)
-
-    def adopt_all(self) -> list[LocalDatasetEntry]:
-        """Looks at all of upstream's keys once and indexes what is new; the new entries."""
-        cursor, fresh = self.scan_foreign()
-        while cursor:
-            cursor, more = self.scan_foreign(cursor)
-            fresh += more
-        return fresh
-
-    def _adopt(self, pairs: Sequence[tuple[str, str]]) -> list[LocalDatasetEntry]:
-        found: list[LocalDatasetEntry] = []
-        commands: list[tuple[Any, ...]] = []
-        now = time.time_ns() // 1_000_000
-        for (name, cid), values in zip(pairs, self._hashes([cid for _, cid in pairs]), strict=True):
-            try:
-                stored = StoredEntry.from_hash(values)
-                entry = stored.entry(name, cid)
-                if not name:
-                    raise ValueError("it has no readable name")
-            except (ValueError, MetadataError) as error:
-                warnings.warn(
-                    f"{ENTRY_KEY}{cid} in Redis cannot be read and is left out: {error}. "
-                    "Insert the dataset again, or delete the key.",
-                    stacklevel=2,
-                )
-                continue
-            keys = [dataset_key(name), label_key(name), DATASETS, EVENTS]
-            commands.append(("eval", _ADOPT, len(keys), *keys, name, cid, stored.to_record(registered_at=now)))
-            found.append(entry)
-        # Another process may have been quicker with some of them.
-        adopted = self._ask(commands)
-        return [entry for entry, new in zip(found, adopted, strict=True) if new]
+    def _current(self, names: Sequence[str], pace: Pace | None) -> dict[str, Found]:
+        """The newest entries of the names that are known; with a pace, labels and a step may find newer ones."""
+        if not names:
+            return {}
+        command = ("eval", _CURRENT, 0, dataset_key(""), ENTRY_KEY, label_key("").removesuffix("@"), *names)
+        if pace is None:
+            [answers] = ask(self.redis, [command])
+        else:
+            answers, step = ask(self.redis, [command, self.foreign.step(pace)])
+            labelled = [
+                (name, answer[3].decode()) for name, answer in zip(names, answers, strict=True) if answer[3]
+            ]
+            if self.foreign.settle(step, labelled):
+                [answers] = ask(self.redis, [command])
+        found = {name: _found(name, *answer[:3]) for name, answer in zip(names, answers, strict=True)}
+        return {name: entry for name, entry in found.items() if entry is not None}
 
     def _readable(self, pairs: Sequence[tuple[str, str]]) -> Iterator[LocalDatasetEntry]:
         """As ``load``, leaving out what is damaged."""
@@ -221,28 +221,15 @@ class Registry:
                 if stored is not None:
                     yield stored.entry(name, cid)
             except MetadataError as error:
-                warnings.warn(f"Dataset {name!r} cannot be read and is left out: {error}", stacklevel=2)
+                _left_out(name, error)
 
     def _stored(self, pairs: Sequence[tuple[str, str]]) -> list[StoredEntry | None]:
         commands: list[tuple[Any, ...]] = []
         for name, cid in pairs:
             commands.append(("hget", dataset_key(name), "entry:" + cid))
             commands.append(("hmget", ENTRY_KEY + cid, FIELDS))
-        answers = iter(self._ask(commands))
+        answers = iter(ask(self.redis, commands))
         return [_merged(name, next(answers), next(answers)) for name, _ in pairs]
-
-    def _hashes(self, cids: Sequence[str]) -> list[dict[str, bytes | None]]:
-        answers = self._ask([("hmget", ENTRY_KEY + cid, FIELDS) for cid in cids])
-        return [dict(zip(FIELDS, values, strict=True)) for values in answers]
-
-    def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Answers to several commands, in one round trip."""
-        if not commands:
-            return []
-        pipe = self.redis.pipeline(transaction=False)
-        for command, *arguments in commands:
-            getattr(pipe, command)(*arguments)
-        return pipe.execute()
 
 
 def _merged(name: str, record: bytes | None, values: Sequence[bytes | None]) -> StoredEntry | None:
@@ -260,8 +247,13 @@ def _merged(name: str, record: bytes | None, values: Sequence[bytes | None]) -> 
     return stored
 
 
-def _decoded(name: bytes | None) -> str:
+def _found(name: str, cid: bytes | None, record: bytes | None, values: Sequence[bytes | None]) -> Found | None:
+    stored = None if cid is None else _merged(name, record, values)
     try:
-        return (name or b"").decode()
-    except UnicodeDecodeError:
-        return ""
+        return None if stored is None or cid is None else stored.entry(name, cid.decode())
+    except MetadataError as error:
+        return error
+
+
+def _left_out(name: str, error: MetadataError) -> None:
+    warnings.warn(f"Dataset {name!r} cannot be read and is left out: {error}", stacklevel=3)

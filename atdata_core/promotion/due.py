@@ -1,20 +1,25 @@
-"""Whether a dataset has to be promoted, as far as the ledger knows: no request is made."""
+"""Whether datasets have to be promoted, as far as the ledger knows: no request is made."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..errors import AtdataError, ServiceError
 from ..metadata import pack
 from .draft import Publication
-from .holds import held
+from .holds import HOLD, concerns
 from .inventory import cid_of, read_schema
-from .said import Sayings
+from .said import order_of
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
-    from .ledger import Ledger
+    from .ledger import Facts, Ledger
+
+TOGETHER = 500
+"""Datasets that one question to the ledger is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +49,93 @@ def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Du
 
     Raises:
         ServiceError: The index or the ledger does not answer.
+        AtdataError: The entry or its schema cannot be read.
     """
-    hold = held(ledger, entry.name, did)
-    if hold is not None:
-        return Due("held", hold["reason"])
-    last = ledger.get(f"dataset:{entry.name}", "record")
-    reason = _what_changed(entry, last, did) or _what_was_said(entry, last, ledger)
+    [found] = due_of_all([entry], index, ledger, did)
+    if isinstance(found, AtdataError):
+        raise found
+    return found
+
+
+def due_of_all(
+    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str
+) -> list[Due | AtdataError]:
+    """Decide as ``due`` does for many datasets, with one question to the ledger for ``TOGETHER`` of them.
+
+    The index is asked once for each schema of those that are not published.
+
+    Returns:
+        For each entry what is to be done, or why that cannot be said.
+
+    Raises:
+        ServiceError: The index or the ledger does not answer.
+    """
+    schemas: dict[str, AtdataError | KeyError | None] = {}
+    found: list[Due | AtdataError] = []
+    for start in range(0, len(entries), TOGETHER):
+        page = entries[start : start + TOGETHER]
+        for entry, facts in zip(page, _facts(page, ledger, did), strict=True):
+            try:
+                found.append(_due(entry, facts, index, did, schemas))
+            except ServiceError:
+                raise
+            except AtdataError as error:
+                found.append(error)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the ledger knows of a dataset: why it is held, its last promotion, and what was said since."""
+
+    hold: Facts | None
+    last: Facts | None
+    said: Facts | None
+
+
+def _facts(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> list[_Facts]:
+    wanted: list[tuple[str, str]] = []
+    for entry in entries:
+        scope = f"dataset:{entry.name}"
+        likely = Publication(did, entry.name, cid_of(entry))
+        wanted += [(scope, HOLD), (scope, "record"), (scope, likely.said_fact)]
+    answers = ledger.get_many(wanted)
+    found = [_Facts(*answers[number : number + 3]) for number in range(0, len(answers), 3)]
+    # Published under another name, by another account or with an earlier entry: what was said then.
+    others: dict[int, tuple[str, str]] = {}
+    for number, facts in enumerate(found):
+        scope, likely_fact = wanted[3 * number + 2]
+        if facts.last and (fact := Publication(**facts.last["publication"]).said_fact) != likely_fact:
+            others[number] = scope, fact
+    for number, said in zip(others, ledger.get_many([*others.values()]), strict=True):
+        found[number] = replace(found[number], said=said)
+    return found
+
+
+def _due(
+    entry: IndexEntry,
+    facts: _Facts,
+    index: AbstractIndex,
+    did: str,
+    schemas: dict[str, AtdataError | KeyError | None],
+) -> Due:
+    if facts.hold is not None and concerns(facts.hold, did):
+        return Due("held", facts.hold["reason"])
+    reason = _what_changed(entry, facts.last, did) or _what_was_said(facts)
     if reason is None:
-        return Due("published", f"published as {last['uri']}" if last else "published")
-    try:
-        read_schema(entry, index)
-    except KeyError:
-        return Due("waiting", f"waits for its schema {entry.schema_ref}")
+        return Due("published", f"published as {facts.last['uri']}" if facts.last else "published")
+    ref = entry.schema_ref
+    if ref not in schemas:
+        schemas[ref] = None
+        try:
+            read_schema(entry, index)
+        except (AtdataError, KeyError) as error:
+            schemas[ref] = error
+    problem = schemas[ref]
+    if isinstance(problem, KeyError):
+        return Due("waiting", f"waits for its schema {ref}")
+    if problem is not None:
+        raise problem
     return Due("promote", reason)
 
 
@@ -78,9 +158,8 @@ def _what_changed(entry: IndexEntry, last: dict[str, Any] | None, did: str) -> s
     return None
 
 
-def _what_was_said(entry: IndexEntry, last: dict[str, Any] | None, ledger: Ledger) -> str | None:
+def _what_was_said(facts: _Facts) -> str | None:
     """Values of a run that was followed by a newer one, which then failed, are still to be published."""
-    if last is None:
+    if facts.last is None:
         return None
-    standing = Sayings(entry, Publication(**last["publication"]), ledger).standing()
-    return "has values that are not published yet" if standing.order > last.get("order", 0) else None
+    return "has values that are not published yet" if order_of(facts.said) > facts.last.get("order", 0) else None

@@ -20,7 +20,12 @@ HOLD = "hold"
 def held(ledger: Ledger, dataset: str, did: str) -> Facts | None:
     """Why a dataset is held back for an account (``kind``, ``reason``, ``name``), or None."""
     hold = ledger.get(f"dataset:{dataset}", HOLD)
-    return hold if hold is not None and hold.get("did") == did else None
+    return hold if hold is not None and concerns(hold, did) else None
+
+
+def concerns(hold: Facts, did: str) -> bool:
+    """Whether a dataset that is held back is held back for this account."""
+    return hold.get("did") == did
 
 
 def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:

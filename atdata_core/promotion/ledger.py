@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 from ..atmosphere.records import timestamp
-from ..local.connection import reaching
+from ..local.connection import ask, reaching
 from ..masking import holds_secret, masked_data
 
 _logger = logging.getLogger("atdata_core")
@@ -33,6 +33,10 @@ class Ledger(Protocol):
 
     def get(self, scope: str, fact: str) -> Facts | None:
         """One fact, or None."""
+        ...
+
+    def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Facts | None]:
+        """Several facts at once, by scope and name; None for one that is not there."""
         ...
 
     def get_all(self, scope: str) -> dict[str, Facts]:
@@ -78,6 +82,10 @@ class MemoryLedger:
     def get(self, scope: str, fact: str) -> Facts | None:
         """One fact, or None."""
         return self._facts.get(scope, {}).get(fact)
+
+    def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Facts | None]:
+        """Several facts by scope and name, None for one that is not there."""
+        return [self.get(scope, fact) for scope, fact in wanted]
 
     def get_all(self, scope: str) -> dict[str, Facts]:
         """Every fact of a scope."""
@@ -136,6 +144,12 @@ class RedisLedger:
         with reaching(self._redis):
             raw = self._redis.hget(self._key(scope), fact)
         return _decoded(self._key(scope), fact, raw)
+
+    def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Facts | None]:
+        """Several facts by scope and name, in one round trip; None for one that is not there."""
+        with reaching(self._redis):
+            found = ask(self._redis, [("hget", self._key(scope), fact) for scope, fact in wanted])
+        return [_decoded(self._key(scope), fact, raw) for (scope, fact), raw in zip(wanted, found, strict=True)]
 
     def get_all(self, scope: str) -> dict[str, Facts]:
         """Every fact of a scope."""
@@ -209,6 +223,11 @@ class DryLedger(MemoryLedger):
         """One fact, or None."""
         own = super().get(scope, fact)
         return self._ledger.get(scope, fact) if own is None else own
+
+    def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Facts | None]:
+        """Several facts by scope and name, None for one that is not there."""
+        pairs = zip(super().get_many(wanted), self._ledger.get_many(wanted), strict=True)
+        return [theirs if own is None else own for own, theirs in pairs]
 
     def get_all(self, scope: str) -> dict[str, Facts]:
         """Every fact of a scope."""

@@ -103,7 +103,12 @@ class Sayings:
 
 def _standing(fact: Facts | None) -> Standing:
     fact = fact or {}
-    return Standing(Values.from_json(fact), fact.get("order", 0))
+    return Standing(Values.from_json(fact), order_of(fact))
+
+
+def order_of(fact: Facts | None) -> int:
+    """The number of the last saying that a fact holds, 0 for none."""
+    return (fact or {}).get("order", 0)
 
 
 def _parts(fact: Facts | None) -> tuple[Facts, list[Facts]]:

@@ -8,8 +8,10 @@ import pytest
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY
 from atdata_core.errors import ServiceUnavailableError
+from atdata_core.local import LocalIndex
+from atdata_core.local.registry import Position
 from atdata_pipelines import automation
-from atdata_pipelines.automation import new_datasets, nightly_promotion
+from atdata_pipelines.automation import look, new_datasets, nightly_promotion
 from atdata_pipelines.pipeline import promotion_definitions
 from atdata_pipelines.resources import AtprotoResource, RedisResource
 
@@ -156,6 +158,26 @@ def test_a_tick_without_redis_fails_and_says_where_it_should_be(lab, tick, monke
     monkeypatch.setenv("ATDATA_REDIS_URL", "redis://127.0.0.1:1/0")
     with pytest.raises(ServiceUnavailableError, match=r"Redis at 127\.0\.0\.1:1 does not answer"):
         tick()
+
+
+@pytest.mark.parametrize("count", [1_000, 100_000])
+def test_a_tick_without_news_takes_three_round_trips_however_many_entries_there_are(crowd, round_trips, count):
+    index = LocalIndex(crowd(count))
+    state = SimpleNamespace(position=Position(), published=0)
+
+    def look_once(did="did:plc:crowd"):
+        found, state.position = index.news(state.position, names=200)
+        findings = look(found, index, did)
+        state.published = findings.published
+        return findings
+
+    look_once()
+    for _ in range(3):
+        assert round_trips.of(look_once) == 3
+        assert state.published == 200
+    # Whoever has published nothing asks once more, and once for the schema that all of these share.
+    assert round_trips.of(lambda: look_once("did:plc:another")) == 5
+    assert state.published == 0
 
 
 def test_the_schedule_promotes_what_is_missing_or_changed(lab, night, run, instance):

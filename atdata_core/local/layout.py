@@ -1,0 +1,26 @@
+"""What stands in Redis beside upstream's keys.
+
+``atdata:dataset:{name}``  hash: ``current`` (CID) and per version ``entry:{cid}`` (msgpack);
+                           ``adopted``: the current one, where another program wrote it
+``atdata:datasets``        sorted set of all names
+``atdata:events``          stream of (name, cid), one for each entry that came in, the newest 100,000
+``atdata:scanned``         there for ten seconds after upstream's keys were all looked at, one after the other
+``atdata:scan``            how far the look that goes on step by step has come (``foreign.py``)
+``atdata:scan:pause``      there until a look by name takes the next step
+``atdata:shards:{cid}``    hash: claims by shard URL (``claims.py``)
+"""
+
+from __future__ import annotations
+
+DATASETS = "atdata:datasets"
+EVENTS = "atdata:events"
+EVENTS_KEPT = 100_000
+SCANNED = "atdata:scanned"
+SCANNED_SECONDS = 10
+SCAN = "atdata:scan"
+SCAN_PAUSE = "atdata:scan:pause"
+
+
+def dataset_key(name: str) -> str:
+    """The hash of a name and all its versions."""
+    return f"atdata:dataset:{name}"
