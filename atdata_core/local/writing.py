@@ -12,6 +12,7 @@ from ..access.upload import S3Upload
 from ..dataset import Dataset, shard_records
 from ..errors import AtdataError, NoDataUrlsError, RefusedError, SampleError, ShardForbiddenError
 from ..protocols import ShardFacts
+from ..samples import unpacker_with_views
 from ..tar_writing import ShardWriter
 from ..urls import displayed
 
@@ -127,6 +128,7 @@ def _samples(ds: Dataset[Any]) -> Iterator[dict[str, Any]]:
 
     Not ``ds.ordered()``: that leaves shards to other ranks and workers, and forgets the keys.
     """
+    unpack = unpacker_with_views(ds.sample_type)
     last: str | None = None
     for number, url in enumerate(ds.shard_list):
         for record in shard_records(url, store=ds.data_store):
@@ -135,10 +137,10 @@ def _samples(ds: Dataset[Any]) -> Iterator[dict[str, Any]]:
                 # The end of one shard and the start of the next; a reader would take them for one sample.
                 key = f"{number:06d}-{key}"
             last = key
-            yield {"__key__": key, "msgpack": _repacked(ds, url, key, record.get("msgpack"))}
+            yield {"__key__": key, "msgpack": _repacked(unpack, url, key, record.get("msgpack"))}
 
 
-def _repacked(ds: Dataset[Any], url: str, key: str, payload: bytes | str | None) -> bytes:
+def _repacked(unpack: Callable[[bytes], Any], url: str, key: str, payload: bytes | str | None) -> bytes:
     if not isinstance(payload, bytes):
         raise SampleError(
             f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack. Write samples with as_wds.",
@@ -146,7 +148,7 @@ def _repacked(ds: Dataset[Any], url: str, key: str, payload: bytes | str | None)
             key=key,
         )
     try:
-        return ds.sample_type.from_bytes(payload).packed
+        return unpack(payload).packed
     except SampleError as error:
         raise SampleError(
             f"{displayed(url)}, sample {key!r}: {error}", **{**error.facts, "url": displayed(url), "key": key}
