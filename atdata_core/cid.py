@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 _DAG_CBOR_SHA256 = b"\x01\x71\x12\x20"
@@ -37,7 +37,9 @@ def dag_cbor(value: Any) -> bytes:
     Raises:
         ValueError: a float, an integer beyond 64 bits, a key that is no string, another type.
     """
-    return b"".join(_encode(value))
+    block = bytearray()
+    _encode(value, block)
+    return bytes(block)
 
 
 def _cid(block: bytes) -> str:
@@ -45,51 +47,56 @@ def _cid(block: bytes) -> str:
     return "b" + base64.b32encode(_DAG_CBOR_SHA256 + digest).decode().lower().rstrip("=")
 
 
-def _encode(value: Any) -> Iterator[bytes]:
-    if value is None:
-        yield b"\xf6"
+def _encode(value: Any, block: bytearray) -> None:
+    if isinstance(value, str):
+        text = value.encode()
+        block += _head(3, len(text))
+        block += text
+    elif value is None:
+        block += b"\xf6"
     elif isinstance(value, bool):
-        yield b"\xf5" if value else b"\xf4"
+        block += b"\xf5" if value else b"\xf4"
     elif isinstance(value, int):
         if not -(2**64) <= value < 2**64:
             raise ValueError(f"{value} does not fit in 64 bits")
-        yield _head(0, value) if value >= 0 else _head(1, -1 - value)
-    elif isinstance(value, str):
-        text = value.encode()
-        yield _head(3, len(text)) + text
+        block += _head(0, value) if value >= 0 else _head(1, -1 - value)
     elif isinstance(value, bytes):
-        yield _head(2, len(value)) + value
+        block += _head(2, len(value))
+        block += value
     elif isinstance(value, list | tuple):
         items = cast("list[Any]", value)
-        yield _head(4, len(items))
+        block += _head(4, len(items))
         for item in items:
-            yield from _encode(item)
+            _encode(item, block)
     elif isinstance(value, Mapping):
-        yield from _encode_map(cast("Mapping[Any, Any]", value))
+        _encode_map(cast("Mapping[Any, Any]", value), block)
     else:
         raise ValueError(f"{value!r} ({type(value).__name__}) has no place in the ATProto data model")
 
 
-def _encode_map(value: Mapping[Any, Any]) -> Iterator[bytes]:
+def _encode_map(value: Mapping[Any, Any], block: bytearray) -> None:
     if len(value) == 1:
         ((only, inner),) = value.items()
         if only == "$bytes":
             data = _decoded(inner)
-            yield _head(2, len(data)) + data
+            block += _head(2, len(data))
+            block += data
             return
         if only == "$link":
             link = b"\x00" + _parsed_cid(inner)
-            yield _CID_TAG + _head(2, len(link)) + link
+            block += _CID_TAG + _head(2, len(link)) + link
             return
     keys: list[tuple[int, bytes, str]] = []
     for key in value:
         if not isinstance(key, str):
             raise ValueError(f"{key!r} is no string, a record's keys are")
-        keys.append((len(key.encode()), key.encode(), key))
-    yield _head(5, len(keys))
+        encoded = key.encode()
+        keys.append((len(encoded), encoded, key))
+    block += _head(5, len(keys))
     for length, encoded, key in sorted(keys):
-        yield _head(3, length) + encoded
-        yield from _encode(value[key])
+        block += _head(3, length)
+        block += encoded
+        _encode(value[key], block)
 
 
 def _head(major: int, argument: int) -> bytes:

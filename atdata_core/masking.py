@@ -145,15 +145,19 @@ def url_secrets(url: str) -> Iterator[tuple[str, str]]:
             yield parameter, f"{unquote(name)}={MASK}"
 
 
-def _known(sure: bool) -> list[str]:
+def _known(sure: bool) -> tuple[str, ...]:
     """The secrets of this process as they may stand in a text, the longest first."""
     values = {value for name in _VARIABLES if (value := os.environ.get(name, "").strip())} | _kept
     password = _password_of(os.environ.get(_URL_VARIABLE, ""))
     if password:
         values.add(password)
-    least = _SURE if sure else _LEAST
-    looked_for = {value for value in values if len(value) >= least} - _EVERYBODYS
-    return sorted({form for value in looked_for for form in _forms(value)}, key=len, reverse=True)
+    return _looked_for(frozenset(values), _SURE if sure else _LEAST)
+
+
+@lru_cache(maxsize=16)
+def _looked_for(values: frozenset[str], least: int) -> tuple[str, ...]:
+    secrets = {value for value in values if len(value) >= least} - _EVERYBODYS
+    return tuple(sorted({form for value in secrets for form in _forms(value)}, key=len, reverse=True))
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Promotion in one call: the four stages in a row."""
+"""Promotion in one call: the four stages in a row, for one dataset or for many."""
 
 from __future__ import annotations
 
@@ -10,23 +10,31 @@ from uuid import uuid4
 from .errors import NotPublicWarning
 from .promotion.asked import Asked
 from .promotion.attempts import attempt
-from .promotion.copy import copy_shards
-from .promotion.draft import check_all
-from .promotion.inventory import take_inventory
+from .promotion.bulk import Outcome, StageDone, promote_many
+from .promotion.inventory import Inventory
 from .promotion.ledger import ledger_of
 from .promotion.plan import Plan, plan_promotion
+from .promotion.prepare import prepare
 from .promotion.publish import publish_record
-from .promotion.reach import see_published
 from .promotion.schema import publish_schema_of
 from .promotion.values import Values
 from .promotion.verify import Finding, Verification, verify_dataset
-from .protocols import ShardCopier
 
 if TYPE_CHECKING:
     from .atmosphere.client import AtmosphereClient
     from .protocols import AbstractIndex, IndexEntry
 
-__all__ = ["Finding", "Plan", "Verification", "plan_promotion", "promote_to_atmosphere", "verify_dataset"]
+__all__ = [
+    "Finding",
+    "Outcome",
+    "Plan",
+    "StageDone",
+    "Verification",
+    "plan_promotion",
+    "promote_many",
+    "promote_to_atmosphere",
+    "verify_dataset",
+]
 
 
 def promote_to_atmosphere(
@@ -80,25 +88,25 @@ def promote_to_atmosphere(
     ledger = ledger_of(index)
     values = Values.of(description, tags, license)
     asked = Asked(name, values, version, take_over, restore, require_public, run=uuid4().hex)
-    did = client.did
+
+    def warn(_stage: str, result: Any) -> None:
+        if isinstance(result, Inventory):
+            for warning in result.warnings:
+                warnings.warn(warning, stacklevel=4)
+
+    client.did  # noqa: B018 - NotLoggedInError, before anything is noted
     with attempt(ledger, entry.name, "local_dataset") as under_way:
-        inventory = take_inventory(entry, index, ledger, destination=data_store)
-        for warning in inventory.warnings:
-            warnings.warn(warning, stacklevel=2)
-        under_way.stage = "published_schema"
-        check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=client.base_url)
-        copies = None
-        if data_store is not None and not isinstance(data_store, ShardCopier):
-            # What such a store writes is known, and can be refused, only once it is written.
-            under_way.stage = "copied_shards"
-            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
-            under_way.stage = "published_schema"
-        schema = publish_schema_of(inventory, client, ledger)
-        if copies is None:
-            under_way.stage = "copied_shards"
-            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
-        under_way.stage = "atmosphere_record"
-        seen = see_published(entry, copies, index, client.base_url, data_store=data_store, asked=asked)
-        if seen.warning:
-            warnings.warn(seen.warning, NotPublicWarning, stacklevel=2)
-        return publish_record(entry, copies, schema.uri, index, client, ledger, asked=asked).uri
+        ready = prepare(
+            entry,
+            index,
+            client,
+            ledger,
+            publish_schema=lambda inventory: publish_schema_of(inventory, client, ledger),
+            under_way=under_way,
+            data_store=data_store,
+            asked=asked,
+            done=warn,
+        )
+        if ready.seen.warning:
+            warnings.warn(ready.seen.warning, NotPublicWarning, stacklevel=2)
+        return publish_record(entry, ready.copies, ready.schema.uri, index, client, ledger, asked=asked).uri

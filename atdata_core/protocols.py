@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
@@ -273,4 +273,13 @@ class ClaimChanger(ClaimKeeper, Protocol):
 
         False, and nothing is done, where other digests are claimed by now than ``standing`` says.
         """
+        ...
+
+
+@runtime_checkable
+class CurrentEntries(Protocol):
+    """An index that can be asked for many names at once."""
+
+    def current_cids(self, names: Sequence[str]) -> list[str | None]:
+        """The CID of the newest entry of each name; None where ``get_dataset`` has to be asked."""
         ...

@@ -57,8 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = chosen(every, given.only)
     if not wanted:
         parser.error("no such row; --list names them.")
-    if given.quick:
-        print("Small data and few repeats: these figures say little.", file=sys.stderr)
     # Before anything runs: a revision that is not committed is no revision.
     surroundings = Surroundings.here()
     with tempfile.TemporaryDirectory(prefix="atdata-bench-") as folder:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from atdata_core.atmosphere import blobs
-from atdata_core.atmosphere.difference import differing_fields
+from atdata_core.atmosphere.difference import changed, differing_fields
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.records import timestamp
-from atdata_core.atmosphere.replies import put_request
+from atdata_core.atmosphere.replies import apply_request, put_request
 from atdata_core.atmosphere.session import Session
 from atdata_core.atmosphere.uri import AtUri
-from atdata_core.errors import (
-    NotLoggedInError,
-    RecordChangedError,
-    RecordNotFoundError,
-    ServiceRefusedError,
-)
+from atdata_core.errors import NotLoggedInError, RecordNotFoundError, ServiceRefusedError
 from atdata_core.patience import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -268,7 +263,7 @@ class AtmosphereClient:
                 continue  # deleted between the two requests
             fields = differing_fields(existing.value, record)
             if fields:
-                raise self._changed(collection, rkey, fields)
+                raise changed(self.did, collection, rkey, fields)
             return existing, False
         raise AssertionError("unreachable")
 
@@ -290,7 +285,7 @@ class AtmosphereClient:
         fields = differing_fields(existing.value if existing else {}, record)
         if existing and not fields and existing.value.get("createdAt") == record.get("createdAt"):
             return existing
-        raise self._changed(collection, rkey, fields)
+        raise changed(self.did, collection, rkey, fields)
 
     def delete(self, collection: str, rkey: str, *, swap: str | None = None) -> None:
         """Delete a record of the own repository; one that is not there is no error.
@@ -312,7 +307,33 @@ class AtmosphereClient:
         except ServiceRefusedError as error:
             if error.error != "InvalidSwap":
                 raise
-            raise self._changed(collection, rkey, []) from None
+            raise changed(self.did, collection, rkey, []) from None
+
+    def apply(self, writes: Sequence[dict[str, Any]], *, swap: str) -> tuple[list[str], str]:
+        """Make several writes in one commit, or none of them. ``batches.py`` knows what a PDS takes at once.
+
+        Args:
+            writes: As applyWrites takes them: each creates a record or replaces one.
+            swap: CID of the commit that they follow.
+
+        Returns:
+            The CID of each record, and that of the new commit.
+
+        Raises:
+            ServiceRefusedError: Another commit came between (``InvalidSwap``), or the PDS does not take one of
+                the writes. A commit that was made, but whose answer was lost, also looks like the first.
+            NotLoggedInError: Nobody is logged in.
+        """
+        body = apply_request(self.did, writes, swap=swap)
+        reply = self._session.call("POST", "com.atproto.repo.applyWrites", body=body, auth=True)
+        try:
+            cids = [str(result["cid"]) for result in reply["results"]]
+            commit = str(reply["commit"]["cid"])
+        except (KeyError, TypeError):
+            raise _no_pds(self._session.service) from None
+        if len(cids) != len(writes):
+            raise _no_pds(self._session.service)
+        return cids, commit
 
     def upload_blob(self, data: bytes, mime: str) -> dict[str, Any]:
         """Upload a blob; the reference that a record must hold for the blob to stay.
@@ -362,16 +383,6 @@ class AtmosphereClient:
             if not _is_absence(error):
                 raise
             return None
-
-    def _changed(self, collection: str, rkey: str, fields: list[str]) -> RecordChangedError:
-        uri = f"at://{self.did}/{collection}/{rkey}"
-        what = f"differs in {', '.join(fields)}" if fields else "is another one than was last seen"
-        return RecordChangedError(
-            f"The record at {uri} {what}; it was left as it is. Read it and decide: "
-            "take it over, or publish under another name.",
-            uri=uri,
-            fields=fields,
-        )
 
     def _logged_in(self, value: str | None) -> str:
         if value is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,6 +27,11 @@ def put_request(did: str, collection: str, rkey: str, record: object, *, swap: s
     """The body of a putRecord; ``swap`` is the CID of the record that it replaces, None: there must be none."""
     # The typed client drops a None, so that an absent record is no condition any more.
     return {"repo": did, "collection": collection, "rkey": rkey, "record": record, "swapRecord": swap}
+
+
+def apply_request(did: str, writes: Sequence[dict[str, Any]], *, swap: str) -> dict[str, Any]:
+    """The body of an applyWrites; ``swap`` is the CID of the commit that it follows."""
+    return {"repo": did, "writes": writes, "swapCommit": swap}
 
 
 def as_object(reply: Reply, url: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, cast
@@ -157,6 +157,14 @@ class LocalIndex:
                 ref=name,
             )
         return entry
+
+    def current_cids(self, names: Sequence[str]) -> list[str | None]:
+        """The CID of the newest entry of each name, as ``get_entry_by_name`` finds it; many in one round trip.
+
+        None for a name that the index has no entry of its own for.
+        """
+        with self._reaching():
+            return self._registry.current_cids(names)
 
     def get_dataset(self, ref: str) -> LocalDatasetEntry:
         """The entry of a name or a CID; ``EntryNotFoundError`` (a ``KeyError``) where there is none."""

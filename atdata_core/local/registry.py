@@ -152,6 +152,11 @@ class Registry:
         wanted = [fields[b"name"].decode() for _, fields in came] + [name.decode() for name in walked]
         return self._current([*dict.fromkeys(wanted)], ROUND), following
 
+    def current_cids(self, names: Sequence[str]) -> list[str | None]:
+        """The CID of the newest entry of each name, as ``current`` finds it; None where it has to be asked."""
+        found = self._current(names, LOOKUP)
+        return [entry.cid if isinstance(entry := found.get(name), LocalDatasetEntry) else None for name in names]
+
     def by_cid(self, cid: str) -> LocalDatasetEntry | None:
         """An entry by its CID, current or not, under the name it was last written with."""
         name = self.redis.hget(ENTRY_KEY + cid, "name")

@@ -31,12 +31,10 @@ def attempt(ledger: Ledger, dataset: str, stage: str) -> Generator[Attempt]:
     under_way = Attempt(stage)
     try:
         yield under_way
-    except HeldError:
-        raise
     except Exception as error:
         # Where the ledger itself is what fails, what comes through is the first error.
         with suppress(Exception):
-            _note(ledger, dataset, under_way.stage, error)
+            failed(ledger, dataset, under_way.stage, error)
         raise
 
 
@@ -45,7 +43,10 @@ def succeeded(ledger: Ledger, dataset: str) -> None:
     ledger.remove(f"dataset:{dataset}", FAILURE)
 
 
-def _note(ledger: Ledger, dataset: str, stage: str, error: Exception) -> None:
+def failed(ledger: Ledger, dataset: str, stage: str, error: Exception) -> None:
+    """Note an error; one that says that the dataset is held back is none."""
+    if isinstance(error, HeldError):
+        return
     ours = isinstance(error, AtdataError)
     failure: Facts = {
         "stage": stage,

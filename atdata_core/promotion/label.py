@@ -9,13 +9,13 @@ from ..atmosphere.names import ENTRY, LABEL
 from ..atmosphere.records import label_record
 from ..atmosphere.tid import label_rkey
 from ..errors import RecordChangedError
-from .inventory import cid_of
 from .ownrecord import ROUNDS, OwnRecord
+from .steps import Steps, current, find
 from .trail import Trail
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
-    from ..protocols import AbstractIndex, IndexEntry
+    from ..protocols import IndexEntry
     from .asked import Asked
     from .draft import Publication
     from .ledger import Ledger
@@ -46,28 +46,26 @@ class NameLabel:
         self,
         entry: IndexEntry,
         publication: Publication,
-        index: AbstractIndex,
         client: AtmosphereClient,
         ledger: Ledger,
         asked: Asked,
     ) -> None:
         self._entry = entry
         self._publication = publication
-        self._index = index
         self._client = client
         self._trail = Trail(ledger, f"dataset:{entry.name}", f"label:{publication.did}:{publication.name}")
-        self._record = OwnRecord(client, LABEL, publication.label_rkey, self._trail, asked)
+        self._record = OwnRecord(publication.did, LABEL, publication.label_rkey, self._trail, asked)
         self._current = publication
 
-    def look(self) -> None:
+    def look(self) -> Steps[None]:
         """Refuse, before anything is written, what ``point`` could not set; raises as ``OwnRecord.look``."""
-        self._record.look(self._as_it_will_be)
+        yield from self._record.look(self._as_it_will_be)
 
-    def foresee(self) -> str:
+    def foresee(self) -> Steps[str]:
         """What ``point`` would do: ``create``, ``update`` or ``keep``."""
         return self._record.foresee(self._as_it_will_be)
 
-    def point(self) -> Label:
+    def point(self) -> Steps[Label]:
         """Point the label at the current entry; read the index again afterwards.
 
         Raises:
@@ -75,7 +73,7 @@ class NameLabel:
         """
         change = "unchanged"
         for _ in range(ROUNDS):
-            written, did = self._record.bring(self._wanted)
+            written, did = yield from self._record.bring(self._wanted)
             if written is None or did is None:
                 return Label(
                     None,
@@ -85,7 +83,7 @@ class NameLabel:
                     f"The index has a newer entry for {self._entry.name!r}: its promotion sets the label.",
                 )
             change = did if change == "unchanged" else change
-            if _current_cid(self._entry, self._index) == self._current.cid:
+            if (yield from current(self._entry)) == self._current.cid:
                 if self._current == self._publication:
                     return Label(written.uri, written.cid, change, self._current.cid)
                 note = f"The label of {self._publication.name!r} points at its newer entry."
@@ -96,16 +94,16 @@ class NameLabel:
             fields=["datasetUri"],
         )
 
-    def _wanted(self, existing: Record | None) -> dict[str, Any] | None:
-        self._current = replace(self._publication, cid=_current_cid(self._entry, self._index))
-        if self._current != self._publication and self._client.find_record(ENTRY, self._current.rkey) is None:
+    def _wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
+        self._current = replace(self._publication, cid=(yield from current(self._entry)))
+        if self._current != self._publication and (yield from find(ENTRY, self._current.rkey)) is None:
             return None
         return _record(self._current, None, existing, self._trail, self._client)
 
-    def _as_it_will_be(self, existing: Record | None) -> dict[str, Any] | None:
+    def _as_it_will_be(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
         """The label once this publication's entry is written."""
-        if _current_cid(self._entry, self._index) != self._publication.cid:
-            return self._wanted(existing)
+        if (yield from current(self._entry)) != self._publication.cid:
+            return (yield from self._wanted(existing))
         return _record(self._publication, None, existing, self._trail, self._client)
 
 
@@ -128,26 +126,27 @@ class VersionLabel:
         self._take_over = asked.take_over
         self._ledger, self._scope, self._rkey = ledger, f"dataset:{entry.name}", rkey
         self._trail = Trail(ledger, self._scope, f"version label:{rkey}")
-        self._record = OwnRecord(client, LABEL, rkey, self._trail, asked)
+        self._record = OwnRecord(publication.did, LABEL, rkey, self._trail, asked)
 
-    def look(self) -> None:
+    def look(self) -> Steps[None]:
         """Refuse, before anything is written, a version that stands for another entry."""
-        existing = self._record.look(self._wanted, surely=True)
+        existing = yield from self._record.look(self._wanted, surely=True)
         if existing is not None:
-            self._wanted(existing)
+            yield from self._wanted(existing)
 
-    def foresee(self) -> str:
+    def foresee(self) -> Steps[str]:
         """What ``point`` would do: ``create`` or ``keep``, or ``update`` where it is taken over."""
         return self._record.foresee(self._wanted)
 
-    def point(self) -> str:
+    def point(self) -> Steps[str]:
         """Make the label, or see that it is there; its at-uri. Raises as ``NameLabel.point``."""
-        written, _ = self._record.bring(self._wanted)
+        written, _ = yield from self._record.bring(self._wanted)
         assert written is not None
         note_version(self._ledger, self._scope, self._rkey, self._publication, self._version)
         return written.uri
 
-    def _wanted(self, existing: Record | None) -> dict[str, Any]:
+    def _wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
+        yield from ()  # nothing has to be asked for it
         elsewhere = existing.value.get("datasetUri") if existing else None
         if elsewhere is not None and elsewhere != self._publication.uri and not self._take_over:
             raise RecordChangedError(
@@ -162,14 +161,6 @@ class VersionLabel:
 def note_version(ledger: Ledger, scope: str, rkey: str, publication: Publication, version: str) -> None:
     """Note what the label of a version stands for, so that one that vanished can be made again."""
     ledger.put(scope, f"version:{rkey}", {"name": publication.name, "cid": publication.cid, "version": version})
-
-
-def _current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
-    """The CID that the index has for the entry's name now; the entry's own where it does not know it."""
-    try:
-        return cid_of(index.get_dataset(entry.name))
-    except KeyError:
-        return cid_of(entry)
 
 
 def _record(

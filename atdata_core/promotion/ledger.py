@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 from ..atmosphere.records import timestamp
@@ -22,6 +22,9 @@ _logger = logging.getLogger("atdata_core")
 Facts = dict[str, Any]
 Change = Callable[[Facts | None], Facts | None]
 """From a fact as it stands to the one that shall stand; None stands for no fact."""
+
+Swap = tuple[str, dict[str, tuple[bytes | None, bytes | None]]]
+"""A scope, and for some of its facts what was read and what shall stand, encoded; None stands for no fact."""
 
 
 @runtime_checkable
@@ -118,12 +121,15 @@ class MemoryLedger:
         return sorted(scope for scope, facts in self._facts.items() if facts and scope.startswith(f"{kind}:"))
 
 
-# Writes a field only where it still holds what was read: two writers at a time cannot undo each other.
+# Writes fields only where all of them still hold what was read: two writers at a time cannot undo each other.
 _SWAP = """
-local standing = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-if standing ~= ARGV[2] then return 0 end
-if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
-else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+for i = 1, #ARGV, 3 do
+  if (redis.call('HGET', KEYS[1], ARGV[i]) or '') ~= ARGV[i + 1] then return 0 end
+end
+for i = 1, #ARGV, 3 do
+  if ARGV[i + 2] == '' then redis.call('HDEL', KEYS[1], ARGV[i])
+  else redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
+end
 return 1
 """
 _PREFIX = "atdata:ledger:"
@@ -143,31 +149,31 @@ class RedisLedger:
         """One fact, or None."""
         with reaching(self._redis):
             raw = self._redis.hget(self._key(scope), fact)
-        return _decoded(self._key(scope), fact, raw)
+        return self.decode(scope, fact, raw)
 
     def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Facts | None]:
         """Several facts by scope and name, in one round trip; None for one that is not there."""
         with reaching(self._redis):
             found = ask(self._redis, [("hget", self._key(scope), fact) for scope, fact in wanted])
-        return [_decoded(self._key(scope), fact, raw) for (scope, fact), raw in zip(wanted, found, strict=True)]
+        return [self.decode(scope, fact, raw) for (scope, fact), raw in zip(wanted, found, strict=True)]
 
     def get_all(self, scope: str) -> dict[str, Facts]:
         """Every fact of a scope."""
         with reaching(self._redis):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key(scope)))
-        facts = {name: _decoded(self._key(scope), name, raw[field]) for field in raw if (name := field.decode())}
+        facts = {name: self.decode(scope, name, raw[field]) for field in raw if (name := field.decode())}
         return {name: value for name, value in facts.items() if value is not None}
 
     def put(self, scope: str, fact: str, value: Facts) -> None:
         """Keep a fact; the last one stands."""
         with reaching(self._redis):
-            self._redis.hset(self._key(scope), fact, _encoded(stamped(value)))
+            self._redis.hset(self._key(scope), fact, *self.encode(stamped(value)))
 
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
         first = stamped(value)
         with reaching(self._redis):
-            kept = self._redis.hsetnx(self._key(scope), fact, _encoded(first))
+            kept = self._redis.hsetnx(self._key(scope), fact, *self.encode(first))
         return first if kept else self.get(scope, fact) or first
 
     def update(self, scope: str, fact: str, change: Change) -> Facts | None:
@@ -175,9 +181,9 @@ class RedisLedger:
         while True:
             with reaching(self._redis):
                 raw = self._redis.hget(self._key(scope), fact)
-            wanted = change(_decoded(self._key(scope), fact, raw))
+            wanted = change(self.decode(scope, fact, raw))
             written = None if wanted is None else stamped(wanted)
-            text = "" if written is None else _encoded(written)
+            text = b"" if written is None else self.encode(written)[0]
             with reaching(self._redis):
                 if self._redis.eval(_SWAP, 1, self._key(scope), fact, raw or b"", text):
                     return written
@@ -193,23 +199,63 @@ class RedisLedger:
             keys = list(self._redis.scan_iter(match=f"{_PREFIX}{kind}:*", count=1000))
         return sorted({key.decode().removeprefix(_PREFIX) for key in keys})
 
+    # -- many at once -----------------------------------------------------------------------------
 
-def _decoded(key: str, fact: str, raw: bytes | None) -> Facts | None:
-    """A fact of Redis; a damaged one is as good as lost."""
-    try:
-        value: Any = None if raw is None else json.loads(raw)
-    except (ValueError, RecursionError):
-        value = "damaged"
-    if value is None or isinstance(value, dict):
-        return cast("Facts | None", value)
-    _logger.warning("%s in Redis is damaged: the fact %r counts as lost.", key, fact)
-    return None
+    def read_scopes(self, scopes: Sequence[str]) -> list[dict[str, bytes]]:
+        """All facts of some scopes, not decoded yet, in one round trip."""
+        with reaching(self._redis):
+            pipe = self._redis.pipeline(transaction=False)
+            for scope in scopes:
+                pipe.hgetall(self._key(scope))
+            answers = cast("list[dict[bytes, bytes]]", pipe.execute())
+        return [{field.decode(): raw for field, raw in answer.items()} for answer in answers]
 
+    def decode(self, scope: str, fact: str, raw: bytes | None) -> Facts | None:
+        """A fact as Redis has it; a damaged one is as good as lost."""
+        try:
+            value: Any = None if raw is None else json.loads(raw)
+        except (ValueError, RecursionError):
+            value = "damaged"
+        if value is None or isinstance(value, dict):
+            return cast("Facts | None", value)
+        _logger.warning("%s in Redis is damaged: the fact %r counts as lost.", self._key(scope), fact)
+        return None
 
-def _encoded(value: Facts) -> str:
-    """A fact as JSON; what an error may have brought into it that is secret is masked."""
-    text = json.dumps(value)
-    return json.dumps(masked_data(value, sure=True)) if holds_secret(text) else text
+    def encode(self, *values: Facts) -> list[bytes]:
+        """Facts as Redis has them; what an error may have brought into them that is secret is masked."""
+        texts = [json.dumps(value) for value in values]
+        if holds_secret("\n".join(texts)):
+            # Few texts hold any: they are looked through as one.
+            texts = [
+                json.dumps(masked_data(value, sure=True)) if holds_secret(text) else text
+                for value, text in zip(values, texts, strict=True)
+            ]
+        return [text.encode() for text in texts]
+
+    def swap_scopes(self, swaps: Sequence[Swap], blind: Mapping[str, Mapping[str, bytes | None]]) -> list[bool]:
+        """Change facts of many scopes in one round trip; None removes a fact.
+
+        Args:
+            swaps: Each is made where all its facts are as they were read, else nothing of it.
+            blind: Facts by scope, whatever stands there.
+
+        Returns:
+            For each swap whether it was made.
+        """
+        with reaching(self._redis):
+            pipe = self._redis.pipeline(transaction=False)
+            for scope, facts in swaps:
+                parts = [part for fact, (read, text) in facts.items() for part in (fact, read or b"", text or b"")]
+                pipe.eval(_SWAP, 1, self._key(scope), *parts)
+            for scope, facts in blind.items():
+                kept = {fact: text for fact, text in facts.items() if text is not None}
+                removed = [fact for fact, text in facts.items() if text is None]
+                if kept:
+                    pipe.hset(self._key(scope), mapping=kept)
+                if removed:
+                    pipe.hdel(self._key(scope), *removed)
+            answers: list[Any] = pipe.execute()
+        return [bool(answer) for answer in answers[: len(swaps)]]
 
 
 class DryLedger(MemoryLedger):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.client import differing_fields
+from ..atmosphere.difference import differing_fields
 from ..atmosphere.preflight import check
 from ..errors import RecordChangedError, RecordGoneError
+from .steps import Steps, find, write
 
 if TYPE_CHECKING:
-    from ..atmosphere.client import AtmosphereClient, Record
+    from ..atmosphere.client import Record
     from .asked import Asked
     from .trail import Trail
 
 ROUNDS = 8
 """How often a write begins again because a rival was quicker."""
 
-Wanted = Callable[["Record | None"], "dict[str, Any] | None"]
+Wanted = Callable[["Record | None"], Steps["dict[str, Any] | None"]]
 """From the record as it stands (None: there is none) to the one that shall stand; None: leave it."""
 
 
@@ -29,17 +30,17 @@ class OwnRecord:
     that is there.
     """
 
-    def __init__(self, client: AtmosphereClient, collection: str, rkey: str, trail: Trail, asked: Asked) -> None:
-        self._client = client
+    def __init__(self, did: str, collection: str, rkey: str, trail: Trail, asked: Asked) -> None:
+        self._did = did
         self._collection = collection
         self._rkey = rkey
         self._trail = trail
         self._asked = asked
         self._seen: Record | None = None
         self._noted: str | None = None
-        self.uri = f"at://{client.did}/{collection}/{rkey}"
+        self.uri = f"at://{did}/{collection}/{rkey}"
 
-    def look(self, wanted: Wanted, *, surely: bool = False) -> Record | None:
+    def look(self, wanted: Wanted, *, surely: bool = False) -> Steps[Record | None]:
         """Read the record, where it is expected or ``surely``; nothing is written.
 
         Raises:
@@ -50,23 +51,23 @@ class OwnRecord:
         if known is None and not surely:
             return None
         self._noted = known.get("cid") if known else None
-        self._seen = self._read()
+        self._seen = yield from self._read()
         if self._seen is not None and self._seen.cid != self._noted:
-            record = wanted(self._seen)
+            record = yield from wanted(self._seen)
             if record is not None:
                 self._differing(record, self._seen)
         return self._seen
 
-    def foresee(self, wanted: Wanted) -> str:
+    def foresee(self, wanted: Wanted) -> Steps[str]:
         """What ``bring`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
-        existing = self.look(wanted, surely=True)
-        record = wanted(existing)
+        existing = yield from self.look(wanted, surely=True)
+        record = yield from wanted(existing)
         if record is None or (existing is not None and not self._differing(record, existing)):
             return "keep"
         self._check(record, existing)
         return "update" if existing else "create"
 
-    def bring(self, wanted: Wanted) -> tuple[Record | None, str | None]:
+    def bring(self, wanted: Wanted) -> Steps[tuple[Record | None, str | None]]:
         """Make the record what is wanted.
 
         ``wanted`` is asked directly before each write, and again after a rival's.
@@ -79,7 +80,7 @@ class OwnRecord:
         """
         for _ in range(ROUNDS):
             existing = self._seen
-            record = wanted(existing)
+            record = yield from wanted(existing)
             if record is None:
                 return existing, None
             if existing is not None and not self._differing(record, existing):
@@ -87,19 +88,15 @@ class OwnRecord:
                 return existing, "unchanged"
             self._check(record, existing)
             self._trail.intend(record)
+            swap = existing.cid if existing else None
             try:
-                if existing is None:
-                    written, created = self._client.create_once(self._collection, self._rkey, record)
-                    change = "created" if created else "unchanged"
-                else:
-                    written = self._client.replace(self._collection, self._rkey, record, swap=existing.cid)
-                    change = "updated"
+                written, made = yield from write(self._collection, self._rkey, record, swap=swap)
             except RecordChangedError:
-                self._seen = self._read()
+                self._seen = yield from self._read()
             else:
                 self._seen = written
                 self._note(written)
-                return written, change
+                return written, "updated" if existing else "created" if made else "unchanged"
         raise RecordChangedError(
             f"{self.uri} kept changing while it was written. See what else writes it, then run again.",
             uri=self.uri,
@@ -108,10 +105,10 @@ class OwnRecord:
 
     def _check(self, record: dict[str, Any], existing: Record | None) -> None:
         swap = existing.cid if existing else None
-        check(self._collection, self._rkey, record, did=self._client.did, swap=swap)
+        check(self._collection, self._rkey, record, did=self._did, swap=swap)
 
-    def _read(self) -> Record | None:
-        found = self._client.find_record(self._collection, self._rkey)
+    def _read(self) -> Steps[Record | None]:
+        found = yield from find(self._collection, self._rkey)
         if found is None and not self._asked.restore and self._trail.last() is not None:
             raise RecordGoneError(
                 f"{self.uri} was published from here and is there no more. Promote the dataset yourself to publish "

@@ -18,6 +18,7 @@ from .inventory import cid_of
 from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
 from .said import Sayings
+from .steps import Steps, carry_out
 from .trail import Trail
 from .values import from_metadata
 
@@ -77,17 +78,30 @@ def publish_record(
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
         RecordChangedError: A record was edited elsewhere since it was last written from here.
     """
+    return carry_out(publishing(entry, copies, schema_uri, client, ledger, asked=asked), client, index)
+
+
+def publishing(
+    entry: IndexEntry,
+    copies: CopiedShards,
+    schema_uri: str,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    asked: Asked,
+) -> Steps[PublishedRecord]:
+    """The steps of ``publish_record``; raises what that raises."""
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     admit(ledger, entry.name, publication.did, asked)
     text = _Entry(entry, publication, copies.shards, schema_uri, client, ledger, asked)
-    label = NameLabel(entry, publication, index, client, ledger, asked)
+    label = NameLabel(entry, publication, client, ledger, asked)
     fixed = _version_label(entry, publication, client, ledger, asked)
     try:
-        text.record.look(text.wanted)
-        label.look()
+        yield from text.record.look(text.wanted)
+        yield from label.look()
         if fixed is not None:
-            fixed.look()
-        written, change = text.record.bring(text.wanted)
+            yield from fixed.look()
+        written, change = yield from text.record.bring(text.wanted)
     except RefusedError as error:
         text.take_back()
         if isinstance(error, RecordGoneError):
@@ -97,8 +111,8 @@ def publish_record(
         note = "Other values were said since; the run that was asked for them writes the record."
         return PublishedRecord(publication.uri, written.cid if written else None, "superseded", note=note)
 
-    pointed = label.point()
-    version_label = None if fixed is None else fixed.point()
+    pointed = yield from label.point()
+    version_label = None if fixed is None else (yield from fixed.point())
     result = PublishedRecord(
         written.uri, written.cid, change, pointed.uri, pointed.cid, pointed.change, pointed.note, version_label
     )
@@ -131,10 +145,11 @@ def foresee_records(
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     text = _Entry(entry, publication, shards, schema_uri, client, ledger, asked)
     fixed = _version_label(entry, publication, client, ledger, asked)
+    label = NameLabel(entry, publication, client, ledger, asked)
     return (
-        text.record.foresee(text.wanted),
-        NameLabel(entry, publication, index, client, ledger, asked).foresee(),
-        "keep" if fixed is None else fixed.foresee(),
+        carry_out(text.record.foresee(text.wanted), client, index),
+        carry_out(label.foresee(), client, index),
+        "keep" if fixed is None else carry_out(fixed.foresee(), client, index),
     )
 
 
@@ -169,10 +184,11 @@ class _Entry:
         self._asked = asked
         self._own_order = self._sayings.say(asked.values, asked.run)
         self.order = 0
-        self.record = OwnRecord(client, ENTRY, publication.rkey, self._trail, asked)
+        self.record = OwnRecord(publication.did, ENTRY, publication.rkey, self._trail, asked)
 
-    def wanted(self, existing: Record | None) -> dict[str, Any] | None:
+    def wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
         """The record that shall stand; None where somebody said other values since."""
+        yield from ()  # nothing has to be asked for it
         if existing is not None and self._trail.last() is None:
             self._sayings.recover(existing.value)
         standing = self._sayings.standing()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere import schemas
+from ..errors import SchemaError
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
@@ -54,9 +57,21 @@ def publish_schema_of(
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
     result = publish_schema(inventory.schema, client, ledger)
+    note_schema(inventory, result, client, ledger, run=run)
+    return result
+
+
+def note_schema(
+    inventory: Inventory,
+    result: PublishedSchema,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    run: str | None = None,
+) -> None:
+    """Keep in the ledger which schema record a dataset has, and the run that it is of."""
     seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
     ledger.put(f"dataset:{inventory.name}", "schema", {**result.to_json(), **seen})
-    return result
 
 
 def schema_of_run(
@@ -68,6 +83,38 @@ def schema_of_run(
     if run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
         return PublishedSchema.from_json(kept)
     return publish_schema_of(inventory, client, ledger, run=run)
+
+
+class Schemas:
+    """Publishes each distinct schema once, however many datasets have it and threads ask."""
+
+    def __init__(self, client: AtmosphereClient, ledger: Ledger) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._found: dict[str, PublishedSchema | SchemaError] = {}
+
+    def publish_of(self, inventory: Inventory) -> PublishedSchema:
+        """As ``publish_schema_of``; ``created`` for the first dataset of a schema alone."""
+        same = json.dumps(inventory.schema, sort_keys=True)
+        with self._lock:
+            lock = self._locks.setdefault(same, threading.Lock())
+        with lock:
+            found = self._found.get(same)
+            if found is None:
+                found = self._publish(inventory)
+                self._found[same] = replace(found, created=False) if isinstance(found, PublishedSchema) else found
+        if isinstance(found, SchemaError):
+            raise found
+        note_schema(inventory, found, self._client, self._ledger)
+        return found
+
+    def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
+        try:
+            return publish_schema(inventory.schema, self._client, self._ledger)
+        except SchemaError as error:
+            return error  # as it would be for the next dataset
 
 
 def find_schema(schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger) -> Record | None:

@@ -1,0 +1,88 @@
+"""Everything that comes before the records of a dataset: its shards, its schema, and a look at both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..protocols import ShardCopier
+from .copy import CopiedShards, copy_shards
+from .draft import check_all
+from .inventory import Inventory, take_inventory
+from .reach import Seen, see_published
+from .schema import PublishedSchema
+
+if TYPE_CHECKING:
+    from ..atmosphere.client import AtmosphereClient
+    from ..protocols import AbstractIndex, IndexEntry
+    from .asked import Asked
+    from .attempts import Attempt
+    from .ledger import Ledger
+
+Done = Callable[[str, Any], None]
+"""Called after each stage with its name and what it gave: an Inventory, a PublishedSchema, CopiedShards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A dataset whose shards lie where the record will say, and were seen there."""
+
+    entry: IndexEntry
+    schema: PublishedSchema
+    copies: CopiedShards
+    seen: Seen
+
+
+def prepare(
+    entry: IndexEntry,
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    publish_schema: Callable[[Inventory], PublishedSchema],
+    under_way: Attempt,
+    data_store: Any,
+    asked: Asked,
+    done: Done,
+) -> Prepared:
+    """Stages 1 to 3 of a promotion, and the look at the shards with which the last one begins.
+
+    All records are checked before the first of them, the schema's, is written. ``under_way`` is told which stage
+    begins; it is that of the records in the end.
+
+    Args:
+        entry: The entry of the local index.
+        index: The index that has its schema.
+        client: A client that is logged in.
+        ledger: The ledger of the index.
+        publish_schema: Stage 2, as ``publish_schema_of``.
+        under_way: Where the promotion stands.
+        data_store: Where shards are copied to; None keeps their URLs.
+        asked: What is asked of the promotion.
+        done: Told of each stage.
+
+    Raises:
+        NotLoggedInError: The client is not logged in.
+        AtdataError: What the stages raise.
+    """
+    did, service = client.did, client.base_url
+    inventory = take_inventory(entry, index, ledger, destination=data_store)
+    done("local_dataset", inventory)
+    under_way.stage = "published_schema"
+    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=service)
+    copies = None
+    if data_store is not None and not isinstance(data_store, ShardCopier):
+        # What such a store writes is known, and can be refused, only once it is written.
+        under_way.stage = "copied_shards"
+        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+        under_way.stage = "published_schema"
+    schema = publish_schema(inventory)
+    done("published_schema", schema)
+    if copies is None:
+        under_way.stage = "copied_shards"
+        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+    done("copied_shards", copies)
+    under_way.stage = "atmosphere_record"
+    seen = see_published(entry, copies, index, service, data_store=data_store, asked=asked)
+    return Prepared(entry, schema, copies, seen)

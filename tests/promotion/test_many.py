@@ -1,0 +1,254 @@
+"""Many datasets in one call: each as if it were promoted alone, and none costs another."""
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+import atdata_core as atdata
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records import schema_record
+from atdata_core.atmosphere.tid import schema_rkey
+from atdata_core.errors import (
+    HeldError,
+    NotLoggedInError,
+    RecordChangedError,
+    RecordGoneError,
+    SchemaConflictError,
+    ServiceUnavailableError,
+    ShardMissingError,
+)
+from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
+from atdata_core.promote import promote_many, promote_to_atmosphere
+from atdata_core.promotion.due import due
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.retract import plan_retraction, retract
+from atdata_core.schema import full_name, schema_ref
+
+STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
+
+
+@atdata.packable
+class Other:
+    """Something else."""
+
+    values: NDArray[np.int16]
+
+
+@pytest.fixture
+def some(lab):
+    """Six datasets."""
+    return [lab.insert(f"points-{number}", start=100 * number, shards=1) for number in range(6)]
+
+
+def test_each_dataset_gets_its_records_and_the_schema_is_written_once(lab, atmosphere, some):
+    outcomes = promote_many(some, lab.index, atmosphere.client)
+    assert [(each.name, each.cid, each.change, each.error) for each in outcomes] == [
+        (entry.name, entry.cid, "created", None) for entry in some
+    ]
+    assert atmosphere.counts == [1, 6, 6]
+    entries = {record.uri: record.value for record in atmosphere.records(ENTRY)}
+    labels = {record.value["name"]: record.value["datasetUri"] for record in atmosphere.records(LABEL)}
+    for outcome, entry in zip(outcomes, some, strict=True):
+        assert entries[outcome.uri]["name"] == entry.name
+        assert labels[entry.name] == outcome.uri
+        assert due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did).state == "published"
+
+
+def test_what_is_published_in_bulk_is_what_is_published_alone(lab, atmosphere, some):
+    """The same records, and the same facts in the ledger, times aside."""
+
+    def facts(index):
+        scopes = [f"dataset:{some[0].name}", f"account:{atmosphere.client.did}", f"entry:{some[0].cid}"]
+        found = {scope: ledger_of(index).get_all(scope) for scope in scopes}
+        for scope in found.values():
+            scope.pop("foreign schemas", None)
+            for fact in scope.values():
+                fact.pop("at", None)
+                fact.pop("change", None)
+                fact.pop("label_change", None)
+                fact.pop("created", None)
+                fact.pop("looks", None)
+                fact.pop("proofs", None)
+        return found
+
+    (bulk,) = promote_many(some[:1], lab.index, atmosphere.client)
+    of_bulk = facts(lab.index)
+    other = LocalIndex()
+    for key in other.redis.scan_iter("atdata:ledger:*"):
+        other.redis.delete(key)
+    commit = atmosphere.commit
+    assert promote_to_atmosphere(some[0], other, atmosphere.client) == bulk.uri
+    assert atmosphere.commit == commit
+    alone = facts(other)
+    assert of_bulk.keys() == alone.keys()
+    for scope, found in alone.items():
+        missing = {fact for fact in found if fact not in of_bulk[scope]}
+        assert not missing
+        intents = {fact for fact in of_bulk[scope] if fact.startswith("intent:")}
+        assert {fact: of_bulk[scope][fact] for fact in found if fact not in intents} == {
+            fact: value for fact, value in found.items() if fact not in intents
+        }
+
+
+def test_each_stage_of_each_dataset_is_reported_in_order(lab, atmosphere, some):
+    done = []
+    promote_many(some, lab.index, atmosphere.client, report=done.append)
+    for entry in some:
+        assert [each.stage for each in done if each.dataset == entry.name] == STAGES
+    schemas = [each.result for each in done if each.stage == "published_schema"]
+    assert sorted(schema.created for schema in schemas) == [False] * 5 + [True]
+    assert {schema.uri for schema in schemas} == {schemas[0].uri}
+    assert {each.seen.shards for each in done if each.stage == "atmosphere_record"} == {1}
+
+
+def test_doing_it_again_writes_nothing_and_asks_little(lab, atmosphere, some):
+    first = promote_many(some, lab.index, atmosphere.client)
+    commit, before = atmosphere.commit, atmosphere.requests.total
+    again = promote_many(some, lab.index, atmosphere.client)
+    assert [(each.uri, each.change) for each in again] == [(each.uri, "unchanged") for each in first]
+    # The schema, the commit, and one page of entries and of labels.
+    assert atmosphere.requests.total - before == 4
+    assert atmosphere.commit == commit
+
+
+def test_values_that_a_person_gave_before_stay_and_new_metadata_is_published(lab, atmosphere, some, point_type):
+    promote_to_atmosphere(some[0], lab.index, atmosphere.client, description="typed", tags=["a"])
+    created = atmosphere.records(ENTRY)[0].value["createdAt"]
+    promote_many(some, lab.index, atmosphere.client)
+    entry = lab.index.add_entry(
+        atdata.Dataset[point_type](some[0].data_urls),
+        name=some[0].name,
+        schema_ref=some[0].schema_ref,
+        metadata={"n": 1},
+    )
+    outcomes = promote_many([entry, *some[1:]], lab.index, atmosphere.client)
+    assert [each.change for each in outcomes] == ["updated"] + ["unchanged"] * 5
+    record = atmosphere.client.get_record(outcomes[0].uri).value
+    assert (record["description"], record["tags"], record["createdAt"]) == ("typed", ["a"], created)
+    assert record["metadata"]
+
+
+def test_copies_go_to_the_store(lab, atmosphere, some, new_bucket, list_keys):
+    store = S3DataStore(lab.s3, bucket=new_bucket())
+    outcomes = promote_many(some, lab.index, atmosphere.client, data_store=store)
+    assert [each.change for each in outcomes] == ["created"] * 6
+    assert len(list_keys(store.bucket)) == 6
+    record = atmosphere.client.get_record(outcomes[0].uri).value
+    assert record["storage"]["bucket"] == store.bucket
+
+
+def test_datasets_that_cannot_be_published_fail_alone_each_with_its_stage_and_reason(lab, atmosphere, some, s3):
+    from atdata_core.access.s3 import S3Endpoint
+
+    index, client = lab.index, atmosphere.client
+    bucket, _, key = some[0].data_urls[0].removeprefix("s3://").partition("/")
+    S3Endpoint.from_credentials(s3).client.delete_object(Bucket=bucket, Key=key)
+    missing = LocalDatasetEntry("no-schema", "local://schemas/lab.Nothing@1.0.0", some[1].data_urls)
+    bad = LocalDatasetEntry("x" * 300, some[1].schema_ref, some[1].data_urls)
+    metadata = LocalDatasetEntry("metadata", some[1].schema_ref, some[1].data_urls, {"key": b"x" * 200_000})
+    done = []
+    outcomes = promote_many([missing, some[0], bad, some[1], metadata], index, client, report=done.append)
+    failed = {each.name[:10]: (each.stage, type(each.error)) for each in outcomes if each.error}
+    assert failed["points-0"] == ("local_dataset", ShardMissingError)
+    assert failed["no-schema"][0] == "local_dataset"
+    assert {name: stage for name, (stage, _) in failed.items()} == {
+        "no-schema": "local_dataset", "points-0": "local_dataset", "x" * 10: "published_schema",
+        "metadata": "published_schema",
+    }  # fmt: skip
+    assert outcomes[3].change == "created"
+    assert atmosphere.counts == [1, 1, 1]
+    told = [(each.dataset[:10], each.stage) for each in done if each.error is not None]
+    assert sorted(told) == sorted((name, stage) for name, (stage, _) in failed.items())
+    assert ledger_of(index).get("dataset:points-0", "failure")["stage"] == "local_dataset"
+
+
+def test_a_schema_that_is_published_with_other_fields_is_refused_for_its_datasets_alone(
+    lab, atmosphere, some, point_type
+):
+    lab.index.publish_schema(Other)
+    (ref,) = [schema_ref(each) for each in lab.index.list_schemas() if each["name"] == "Other"]
+    local = lab.index.get_schema(some[0].schema_ref)
+    theirs = {**local, "fields": lab.index.get_schema(ref)["fields"]}
+    record = schema_record(theirs, created_at=atmosphere.client.now())
+    atmosphere.client.create_once(SCHEMA, schema_rkey(full_name(local), local["version"]), record)
+    newer = lab.index.publish_schema(point_type, version="2.0.0")
+    good = lab.index.add_entry(atdata.Dataset[point_type](some[1].data_urls), name="good", schema_ref=newer)
+    before = atmosphere.requests.total
+    outcomes = promote_many([some[0], good, some[2]], lab.index, atmosphere.client)
+    assert [type(each.error) for each in outcomes] == [SchemaConflictError, type(None), SchemaConflictError]
+    assert outcomes[1].change == "created"
+    # Of each schema the record under its key; then the listing and the write; the commit, the pages and the writes.
+    assert atmosphere.requests.total - before <= 2 + 2 + 1 + 2 + 2
+
+
+def test_what_was_edited_deleted_or_retracted_is_left_and_the_others_are_published(lab, atmosphere, some):
+    index, client, ledger = lab.index, atmosphere.client, ledger_of(lab.index)
+    uris = [each.uri for each in promote_many(some[:4], index, client)]
+    edited = client.get_record(uris[0])
+    client.replace(ENTRY, uris[0].rpartition("/")[2], {**edited.value, "description": "theirs"}, swap=edited.cid)
+    client.delete(ENTRY, uris[1].rpartition("/")[2])
+    retract(plan_retraction(some[2].name, client, ledger=ledger), client, ledger)
+    outcomes = promote_many(some, index, client)
+    assert [type(each.error) for each in outcomes[:3]] == [RecordChangedError, RecordGoneError, HeldError]
+    assert [each.change for each in outcomes[3:]] == ["unchanged", "created", "created"]
+    assert due(some[1], index, ledger, client.did).state == "held"
+    again = promote_many(some[1:3], index, client, restore=True)
+    assert [(each.uri, each.change) for each in again] == [(uri, "created") for uri in uris[1:3]]
+
+
+def test_the_label_goes_to_the_newest_entry_whatever_order_they_come_in(lab, atmosphere):
+    old = lab.insert("points", shards=1)
+    new = lab.insert("points", start=50, shards=1)
+    outcomes = promote_many([old, new, old], lab.index, atmosphere.client)
+    assert [each.change for each in outcomes] == ["created", "created", "unchanged"]
+    (label,) = atmosphere.records(LABEL)
+    assert label.value["datasetUri"] == outcomes[1].uri
+    assert atmosphere.counts == [1, 2, 1]
+
+
+def test_without_a_login_nothing_is_begun(lab, atmosphere, some):
+    with pytest.raises(NotLoggedInError):
+        promote_many(some, lab.index, AtmosphereClient(atmosphere.client.base_url))
+    assert ledger_of(lab.index).scopes("dataset") == []
+
+
+class Failing(httpx.HTTPTransport):
+    """The network until it has passed so many requests of a method."""
+
+    def __init__(self, method, passed):
+        super().__init__()
+        self.method, self.left = method, passed
+
+    def handle_request(self, request):
+        if request.url.path.endswith(self.method):
+            if self.left <= 0:
+                return httpx.Response(503, request=request)
+            self.left -= 1
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize(
+    ("method", "passed"), [("putRecord", 0), ("getLatestCommit", 0), ("applyWrites", 0), ("applyWrites", 1)]
+)
+def test_a_service_that_is_down_stops_all_and_the_next_call_goes_on(
+    lab, atmosphere, account, some, closing, method, passed
+):
+    failing = AtmosphereClient(atmosphere.client.base_url, transport=closing(Failing(method, passed)))
+    failing.login(account.handle, account.password)
+    with pytest.raises(ServiceUnavailableError):
+        promote_many(some, lab.index, failing)
+    outcomes = promote_many(some, lab.index, atmosphere.client)
+    assert [each.change for each in outcomes] == ["unchanged" if passed else "created"] * 6
+    assert atmosphere.counts == [1, 6, 6]
+
+
+def test_redis_that_is_gone_stops_all(lab, atmosphere, some):
+    gone = LocalIndex(Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    with pytest.raises(ServiceUnavailableError, match="Redis"):
+        promote_many(some, gone, atmosphere.client)
+    assert atmosphere.counts == [0, 0, 0]
