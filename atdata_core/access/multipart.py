@@ -134,8 +134,8 @@ class Multipart:
         self._sent.append({"PartNumber": number, "ETag": made})
         return bool(made)
 
-    def complete(self, size: int, condition: Mapping[str, str]) -> None:
-        """Make the object appear.
+    def complete(self, size: int, condition: Mapping[str, str]) -> str:
+        """Make the object appear; the ETag that the service gives it, without quotes, or "".
 
         Args:
             size: Bytes of the whole object.
@@ -147,7 +147,7 @@ class Multipart:
         """
         try:
             with self._errors():
-                self._endpoint.client.complete_multipart_upload(
+                answer = self._endpoint.client.complete_multipart_upload(
                     **self._place, UploadId=self._begin(), MultipartUpload={"Parts": self._sent}, **condition
                 )
         except ShardMissingError as error:
@@ -155,7 +155,9 @@ class Multipart:
             there = self._endpoint.find(self._place["Bucket"], self._place["Key"])
             if there is None or there.size != size:
                 raise self._ended(error) from error
+            answer = {}
         self._id = None
+        return str(answer.get("ETag", "")).strip('"')
 
     def abort(self) -> None:
         """Drop what was sent, as far as the service can still be reached."""

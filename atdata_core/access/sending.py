@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..errors import AtdataError, ShardChangedError
 from .multipart import NOT_IMPLEMENTED, Multipart
@@ -25,6 +25,13 @@ MOST_PARTS = 10_000
 _MIB = 1 << 20
 
 
+class Sent(NamedTuple):
+    """An object that was written: the ETag that a digest of its bytes would be, and the one that it was given."""
+
+    digest: str
+    answered: str
+
+
 def send(
     endpoint: S3Endpoint,
     bucket: str,
@@ -34,8 +41,8 @@ def send(
     size: int,
     sha256: str,
     md5: str | None = None,
-) -> str:
-    """Write a stream as a new object; the ETag that an S3 service gives it where that is a digest of its bytes.
+) -> Sent:
+    """Write a stream as a new object.
 
     Args:
         endpoint: The service.
@@ -55,8 +62,8 @@ def send(
     if size <= PART:
         data = source.read(size)
         source.check_end()
-        as_new(partial(put, endpoint, {"Bucket": bucket, "Key": key}, data, source.sha256.digest()))
-        return md5 or _md5(data)
+        write = partial(put, endpoint, {"Bucket": bucket, "Key": key}, data, source.sha256.digest())
+        return Sent(md5 or _md5(data), as_new(write))
     parts = Multipart(endpoint, bucket, key)
     length = part_length(size)
     parts.take_up(lambda number: max(0, min(length, size - (number - 1) * length)))
@@ -67,13 +74,13 @@ def send(
             digests.append(_md5(data))
             parts.send(data, digests[-1])
         source.check_end()
-        as_new(partial(parts.complete, size))
+        answered = as_new(partial(parts.complete, size))
     except AtdataError as error:
         # rclone says 501 of a part that it has with other bytes: nothing can go on with that.
         if not error.transient or error.facts.get("status") == NOT_IMPLEMENTED:
             parts.abort()
         raise
-    return f"{_md5(bytes.fromhex(''.join(digests)))}-{len(digests)}"
+    return Sent(f"{_md5(bytes.fromhex(''.join(digests)))}-{len(digests)}", answered)
 
 
 def part_length(size: int) -> int:

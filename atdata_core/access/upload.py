@@ -104,8 +104,8 @@ def put(
     data: bytes | bytearray,
     sha256: bytes,
     condition: Mapping[str, str],
-) -> None:
-    """Write an object with one request.
+) -> str:
+    """Write an object with one request; the ETag that the service gives it, without quotes.
 
     Args:
         endpoint: The service.
@@ -115,13 +115,14 @@ def put(
         condition: Further arguments of the request.
     """
     with endpoint.errors(place["Bucket"], place["Key"]):
-        endpoint.client.put_object(
+        answer = endpoint.client.put_object(
             **place,
             Body=data,
             ChecksumAlgorithm="SHA256",
             ChecksumSHA256=base64.b64encode(sha256).decode(),
             **condition,
         )
+    return str(answer.get("ETag", "")).strip('"')
 
 
 def as_new(write: Callable[[Mapping[str, str]], R]) -> R:

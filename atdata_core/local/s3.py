@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from .. import access
 from ..access.s3 import S3Endpoint, same_service
-from ..access.sending import send
+from ..access.sending import Sent, send
 from ..access.server_copy import copy_within
 from ..dataset import Dataset
 from ..errors import (
@@ -192,8 +192,8 @@ class S3DataStore:
     def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> Landed:
         """As ``put_shard``, for the bytes of ``shard``, without looking first; raises the same."""
         url = self.shard_url(name)
-        etag = self._send(url, stream, shard.size, shard.sha256, shard.md5)
-        return self._landed(url, shard, etag)
+        sent = self._send(url, stream, shard.size, shard.sha256, shard.md5)
+        return self._landed(url, shard, *(sent or (None, None)))
 
     def can_copy(self, shard: ShardFacts) -> bool:
         """Whether a shard lies on this store's S3 service, with an ETag by which it is known again."""
@@ -213,7 +213,7 @@ class S3DataStore:
         if answered is None:
             return None
         try:
-            return self._landed(url, shard, None)
+            return self._landed(url, shard, shard.md5, answered)
         except ShardConflictError:
             # A service that takes no notice of the ETag it is given copies what the source holds by now.
             stat = self.endpoint.find(*place)
@@ -222,8 +222,8 @@ class S3DataStore:
             self._delete(*place)
             return None
 
-    def _send(self, url: str, stream: BinaryIO, size: int, sha256: str, md5: str | None) -> str | None:
-        """Write a shard; its ETag, where that is a digest."""
+    def _send(self, url: str, stream: BinaryIO, size: int, sha256: str, md5: str | None) -> Sent | None:
+        """Write a shard; None where something with the same bytes was there first."""
         try:
             return send(self.endpoint, *self._place(url), stream, size=size, sha256=sha256, md5=md5)
         except ServiceRefusedError as error:
@@ -238,9 +238,15 @@ class S3DataStore:
             )
         return None
 
-    def _landed(self, url: str, shard: ShardFacts, etag: str | None) -> Landed:
-        """The proof of what was just written."""
-        found = self.find_shard(url, shard, etag=etag)
+    def _landed(self, url: str, shard: ShardFacts, digest: str | None, answered: str | None) -> Landed:
+        """The proof of what was just written.
+
+        The ETag in the answer to the write is proof where it is the digest of the right bytes; else the object is
+        looked at. (It is anyway, before a record names it.)
+        """
+        if answered and answered == digest:
+            return Landed("etag md5", answered)
+        found = self.find_shard(url, shard, etag=digest)
         if found is None:
             raise StorageError(
                 f"{displayed(url)} was written but is not there. Look at the bucket's rules, then run again.",

@@ -1,6 +1,7 @@
 """Bringing shards to a store byte for byte, several at a time, each with a proof that it lies there.
 
-A shard costs one look, one write (the service's own copy, where it lies on the same one) and one look after it.
+A shard costs one look and one write: the service's own copy, where the shard lies on the same one. What the answer
+to the write does not prove is looked at, or read, afterwards.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ import hashlib
 import random
 import secrets
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +66,10 @@ class Place:
         index = LocalIndex()
         return copy_shards(self.entry, self.inventory, index, ledger_of(index), data_store=self.store)
 
+    def forget_md5(self):
+        unknown = [replace(shard, md5=None) for shard in self.inventory.shards]
+        self.inventory = replace(self.inventory, shards=tuple(unknown))
+
     def copies(self):
         keys = [f"promoted/points/cid/{number}.tar" for number in range(len(self.data))]
         found = [self.store.endpoint.client.get_object(Bucket=self.store.bucket, Key=key) for key in keys]
@@ -73,6 +78,17 @@ class Place:
     def listed(self):
         answer = self.store.endpoint.client.list_objects_v2(Bucket=self.store.bucket)
         return [found["Key"] for found in answer.get("Contents", [])]
+
+
+class Served(Tally):
+    """Remembers what the service took. (rclone fails at times where many write the first objects of a folder.)"""
+
+    def asked(self, call):
+        return None
+
+    def answered(self, call, answer):
+        if answer.status < 500:
+            self.calls.append(call)
 
 
 def behind(credentials, url):
@@ -88,7 +104,7 @@ def shards():
 @pytest.fixture
 def edges(s3):
     """Two ways to the same S3 server: for the library they are two services."""
-    with Edge({"lab": s3["AWS_ENDPOINT"], "public": s3["AWS_ENDPOINT"]}, Tally()) as edge:
+    with Edge({"lab": s3["AWS_ENDPOINT"], "public": s3["AWS_ENDPOINT"]}) as edge:
         yield edge
 
 
@@ -97,7 +113,7 @@ def near(environ, s3, edges, shards):
     """Shards and copies on one service."""
     there = behind(s3, edges.urls["public"])
     made = Place(there, there, shards)
-    edges.rule = Tally()
+    edges.rule = Served()
     return made
 
 
@@ -105,7 +121,7 @@ def near(environ, s3, edges, shards):
 def far(environ, s3, edges, shards):
     """Shards on one service and copies on another."""
     made = Place(behind(s3, edges.urls["lab"]), behind(s3, edges.urls["public"]), shards)
-    edges.rule = Tally()
+    edges.rule = Served()
     return made
 
 
@@ -116,9 +132,9 @@ def asked(tally, service):
     return dict(Counter(kinds))
 
 
-def test_a_service_copies_its_own_shards_and_each_costs_two_looks(near, edges, shards):
+def test_a_service_copies_its_own_shards_and_each_costs_one_look(near, edges, shards):
     copies = near.copy()
-    assert asked(edges.rule, "public") == {"HEAD": 2 * SHARDS, "COPY": SHARDS}
+    assert asked(edges.rule, "public") == {"HEAD": SHARDS, "COPY": SHARDS}
     assert edges.rule.sent("public") == 0
     assert near.copies() == shards
     assert set(copies.proofs) == {"etag md5"}
@@ -129,7 +145,7 @@ def test_a_service_copies_its_own_shards_and_each_costs_two_looks(near, edges, s
 def test_a_shard_from_another_service_is_read_once_and_sent_once(far, edges, shards):
     copies = far.copy()
     assert asked(edges.rule, "lab") == {"GET": SHARDS}
-    assert asked(edges.rule, "public") == {"HEAD": 2 * SHARDS, "PUT": SHARDS}
+    assert asked(edges.rule, "public") == {"HEAD": SHARDS, "PUT": SHARDS}
     assert edges.rule.sent("public") == far.inventory.size
     assert far.copies() == shards
     assert set(copies.proofs) == {"etag md5"}
@@ -137,28 +153,51 @@ def test_a_shard_from_another_service_is_read_once_and_sent_once(far, edges, sha
 
 def test_copies_that_are_known_cost_one_look_each(near, edges):
     first = near.copy()
-    edges.rule = Tally()
+    edges.rule = Served()
     again = near.copy()
     assert (again.copied, again.shards) == (0, first.shards)
     assert asked(edges.rule, "public") == {"HEAD": SHARDS}
 
 
-def test_a_promotion_with_copies_looks_five_times_at_each_shard_in_all(lab, atmosphere, s3, new_bucket, edges):
+def inserted_at(url, lab, s3):
+    """The entry of a dataset whose shards lie, for the library, on the service with this address."""
     inserted = lab.insert("warm", shards=SHARDS)
     sample_type = lab.index.decode_schema(inserted.schema_ref)
     dataset = atdata.Dataset[sample_type](inserted.data_urls, data_store=lab.repo.data_store)
-    repo = Repo(s3_credentials=behind(s3, edges.urls["lab"]), hive_path=f"{lab.bucket}/lab", redis=lab.index.redis)
-    entry, _ = repo.insert(dataset, name="points", schema_ref=inserted.schema_ref, maxcount=5)
+    repo = Repo(s3_credentials=behind(s3, url), hive_path=f"{lab.bucket}/lab", redis=lab.index.redis)
+    return repo.insert(dataset, name="points", schema_ref=inserted.schema_ref, maxcount=5)[0]
+
+
+def test_a_promotion_with_copies_looks_four_times_at_each_shard_in_all(lab, atmosphere, s3, new_bucket, edges):
+    entry = inserted_at(edges.urls["lab"], lab, s3)
     store = S3DataStore(behind(s3, edges.urls["public"]), bucket=new_bucket())
-    edges.rule = Tally()
+    edges.rule = Served()
     promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    # Before anything is written, before the copy, after it, and before the record is written; a stranger's look
-    # is a GET of one byte. Whether the bucket is there is asked once.
+    # Before anything is written, before the copy, and before the record is written; a stranger's look is a GET of
+    # one byte. Whether the bucket is there is asked once.
     assert asked(edges.rule, "lab") == {"HEAD": SHARDS, "GET": SHARDS}
-    assert asked(edges.rule, "public") == {"HEAD": 4 * SHARDS + 1, "GET": SHARDS, "PUT": SHARDS}
+    assert asked(edges.rule, "public") == {"HEAD": 3 * SHARDS + 1, "GET": SHARDS, "PUT": SHARDS}
 
 
-class Refuses(Tally):
+def test_a_copy_that_changed_since_is_found_before_the_record_is_written(lab, atmosphere, s3, new_bucket, edges):
+    entry = inserted_at(edges.urls["public"], lab, s3)
+    store = S3DataStore(behind(s3, edges.urls["public"]), bucket=new_bucket())
+    rival = S3Endpoint.from_credentials(s3).client
+
+    class Changes(Rule):
+        def answered(self, call, answer):
+            if "x-amz-copy-source" in call.headers:
+                key = call.path.removeprefix(f"/{store.bucket}/")
+                body = rival.get_object(Bucket=store.bucket, Key=key)["Body"].read()
+                rival.put_object(Bucket=store.bucket, Key=key, Body=body[::-1])
+
+    edges.rule = Changes()
+    with pytest.raises(ShardChangedError):
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    assert atmosphere.counts == [1, 0, 0]
+
+
+class Refuses(Served):
     """A service that does not copy."""
 
     def __init__(self, status):
@@ -166,7 +205,6 @@ class Refuses(Tally):
         self.status = status
 
     def asked(self, call):
-        super().asked(call)
         if "x-amz-copy-source" in call.headers:
             return Answer(self.status, {"content-type": "application/xml"}, b"<Error><Code>No</Code></Error>")
         return None
@@ -183,7 +221,7 @@ def test_what_a_service_does_not_copy_is_sent(near, edges, shards, status):
 def test_without_an_etag_of_the_source_its_bytes_are_read(environ, s3, edges, shards):
     there = behind(s3, edges.urls["public"])
     place = Place(there, there, shards, etag=False)
-    edges.rule = Tally()
+    edges.rule = Served()
     place.copy()
     assert "COPY" not in asked(edges.rule, "public")
     assert place.copies() == shards
@@ -211,6 +249,7 @@ class Overtaken(Rule):
 
 
 def test_what_a_rival_put_in_the_place_of_a_copy_stays(near, edges, s3, shards):
+    near.forget_md5()
     rival = S3Endpoint.from_credentials(s3).client
     key = "promoted/points/cid/3.tar"
     edges.rule = Overtaken(lambda: rival.put_object(Bucket=near.store.bucket, Key=key, Body=shards[3][::-1]))
@@ -247,6 +286,7 @@ def test_a_shard_of_somebodys_own_store_is_read_through_that_store(near, edges, 
 
 def test_a_server_that_keeps_digests_proves_its_own_copies(environ, moto_s3, shards):
     place = Place(moto_s3, moto_s3, shards)
+    place.forget_md5()
     assert set(place.copy().proofs) == {"server sha256"}
     assert place.copies() == shards
 
@@ -260,10 +300,10 @@ def small_calls(monkeypatch):
 
 def test_a_shard_too_large_for_one_call_is_copied_in_ranges(environ, moto_s3, small_calls):
     data = random.Random(7).randbytes(13 << 20)
-    with Edge({"s3": moto_s3["AWS_ENDPOINT"]}, Tally()) as edge:
+    with Edge({"s3": moto_s3["AWS_ENDPOINT"]}) as edge:
         there = behind(moto_s3, edge.urls["s3"])
         place = Place(there, there, [data])
-        edge.rule = Tally()
+        edge.rule = Served()
         place.copy()
         ranges = [call.headers.get("x-amz-copy-source-range") for call in edge.rule.at("s3", "PUT")]
         assert ranges == ["bytes=0-6291455", "bytes=6291456-12582911", "bytes=12582912-13631487"]
@@ -275,7 +315,7 @@ def test_a_server_that_takes_ranges_for_empty_parts_gets_the_bytes(environ, s3, 
     data = random.Random(7).randbytes(7 << 20)
     there = behind(s3, edges.urls["public"])
     place = Place(there, there, [data])
-    edges.rule = Tally()
+    edges.rule = Served()
     assert place.copy().proofs == ("etag md5",)
     assert edges.rule.sent("public") == len(data)
     assert place.copies() == [data]
