@@ -11,12 +11,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ..errors import MetadataError
 from .connection import ask
 from .entry import ENTRY_KEY, FIELDS, LocalDatasetEntry, StoredEntry
-from .labels import label_key
+from .labels import LABEL_KEY
 from .layout import DATASETS, EVENTS, EVENTS_KEPT, SCAN, SCAN_PAUSE, SCANNED, SCANNED_SECONDS, dataset_key
 
 SCAN_COUNT = 1000
@@ -46,17 +47,26 @@ ROUND = Pace(6_500, 50_000, 0)
 # An entry not seen before was written later, so it becomes the current one; among several that another
 # program wrote, that program's own label knows better.
 _ADOPT = """
-local name, cid = ARGV[1], ARGV[2]
-if redis.call('HSETNX', KEYS[1], 'entry:' .. cid, ARGV[3]) == 0 then return 0 end
-local current = redis.call('HGET', KEYS[1], 'current')
-local labelled = redis.call('HGET', KEYS[2], 'cid')
-if not (current and labelled == current and redis.call('HGET', KEYS[1], 'adopted') == current) then
-  redis.call('HSET', KEYS[1], 'current', cid, 'adopted', cid)
+local adopted = {}
+for i = 3, #ARGV, 3 do
+  local name, cid = ARGV[i], ARGV[i + 1]
+  local known = ARGV[1] .. name
+  local new = redis.call('HSETNX', known, 'entry:' .. cid, ARGV[i + 2])
+  if new == 1 then
+    local current = redis.call('HGET', known, 'current')
+    local labelled = redis.pcall('HGET', ARGV[2] .. name .. '@', 'cid')
+    if not (current and labelled == current and redis.call('HGET', known, 'adopted') == current) then
+      redis.call('HSET', known, 'current', cid, 'adopted', cid)
+    end
+    redis.call('ZADD', KEYS[1], 0, name)
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
+  end
+  adopted[#adopted + 1] = new
 end
-redis.call('ZADD', KEYS[3], 0, name)
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
-return 1
+return adopted
 """.replace("{kept}", str(EVENTS_KEPT))
+_TOGETHER = 500
+"""Entries that one such call indexes, some 10 ms of Redis's time."""
 
 # Done by the server, so that a look at 100,000 keys is 100 short answers and not 200,000 questions.
 _UNKNOWN = """
@@ -168,7 +178,7 @@ class Foreign:
         One that cannot be read is left out with a warning. The commands ``then`` follow in the same round trip.
         """
         found: list[LocalDatasetEntry] = []
-        commands: list[tuple[Any, ...]] = []
+        records: list[bytes] = []
         now = time.time_ns() // 1_000_000
         hashes = ask(self._redis, [("hmget", ENTRY_KEY + cid, FIELDS) for _, cid in pairs])
         for (name, cid), values in zip(pairs, hashes, strict=True):
@@ -184,11 +194,17 @@ class Foreign:
                     stacklevel=2,
                 )
                 continue
-            keys = [dataset_key(name), label_key(name), DATASETS, EVENTS]
-            commands.append(("eval", _ADOPT, len(keys), *keys, name, cid, stored.to_record(registered_at=now)))
             found.append(entry)
-        adopted = ask(self._redis, [*commands, *then])
-        return [entry for entry, new in zip(found, adopted, strict=False) if new]
+            records.append(stored.to_record(registered_at=now))
+        triples = [(entry.name, entry.cid, record) for entry, record in zip(found, records, strict=True)]
+        prefixes = dataset_key(""), LABEL_KEY
+        commands = [
+            ("eval", _ADOPT, 2, DATASETS, EVENTS, *prefixes, *chain(*triples[start : start + _TOGETHER]))
+            for start in range(0, len(triples), _TOGETHER)
+        ]
+        answers = ask(self._redis, [*commands, *then])
+        adopted = chain(*answers[: len(commands)])
+        return [entry for entry, new in zip(found, adopted, strict=True) if new]
 
 
 def _decoded(name: bytes | None) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+LABEL_KEY = "Label:"
+"""Prefix of upstream's hash of a label."""
+
 
 def label_key(name: str, version: str = "") -> str:
     """Upstream's hash of a label: cid, name, version."""
-    return f"Label:{name}@{version}"
+    return f"{LABEL_KEY}{name}@{version}"
 
 
 def resolve(redis: Any, name: str) -> str | None:

@@ -17,7 +17,7 @@ from .claims import claims_key, encoded
 from .connection import ask
 from .entry import ENTRY_KEY, FIELDS, LocalDatasetEntry, StoredEntry
 from .foreign import LOOKUP, ROUND, Foreign, Pace
-from .labels import label_key
+from .labels import LABEL_KEY, label_key
 from .layout import DATASETS, EVENTS, EVENTS_KEPT, SCANNED, dataset_key
 
 _PAGE = 500
@@ -206,7 +206,7 @@ class Registry:
         """The newest entries of the names that are known; with a pace, labels and a step may find newer ones."""
         if not names:
             return {}
-        command = ("eval", _CURRENT, 0, dataset_key(""), ENTRY_KEY, label_key("").removesuffix("@"), *names)
+        command = ("eval", _CURRENT, 0, dataset_key(""), ENTRY_KEY, LABEL_KEY, *names)
         if pace is None:
             [answers] = ask(self.redis, [command])
         else:

@@ -272,8 +272,9 @@ class DryLedger(MemoryLedger):
 
     def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Facts | None]:
         """Several facts by scope and name, None for one that is not there."""
-        pairs = zip(super().get_many(wanted), self._ledger.get_many(wanted), strict=True)
-        return [theirs if own is None else own for own, theirs in pairs]
+        own = [MemoryLedger.get(self, scope, fact) for scope, fact in wanted]
+        theirs = self._ledger.get_many(wanted)
+        return [each if mine is None else mine for mine, each in zip(own, theirs, strict=True)]
 
     def get_all(self, scope: str) -> dict[str, Facts]:
         """Every fact of a scope."""

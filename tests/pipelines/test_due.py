@@ -3,7 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from atdata_core.promotion.due import due, metadata_digest
+from atdata_core.errors import SchemaError
+from atdata_core.promotion.due import due, due_of_all, metadata_digest
 from atdata_core.promotion.ledger import MemoryLedger
 
 DID = "did:plc:abc"
@@ -70,3 +71,35 @@ def test_a_dataset_without_a_schema_waits(published):
     index = SimpleNamespace(get_schema=missing)
     assert due(Entry(), index, MemoryLedger(), DID).state == "waiting"
     assert due(Entry(), index, published(Entry()), DID).state == "published"
+
+
+def test_what_was_said_under_the_published_name_counts_whatever_that_name_is(index, published):
+    ledger = published(Entry(), name="other")
+    ledger.put("dataset:points", f"values:record:{DID}:other:bafyone", {"order": 1})
+    found = due(Entry(), index, ledger, DID)
+    assert (found.state, found.reason) == ("promote", "has values that are not published yet")
+
+
+def test_of_many_datasets_each_has_its_own_answer_and_a_schema_is_read_once(published):
+    asked = []
+
+    def get_schema(ref):
+        asked.append(ref)
+        if "Damaged" in ref:
+            raise SchemaError("it is damaged", ref=ref)
+        if "Missing" in ref:
+            raise KeyError(ref)
+        return {}
+
+    def entry(name, kind):
+        return Entry(name, f"local://schemas/m.{kind}@1.0.0")
+
+    entries = [Entry()] + [
+        entry(f"{kind}-{number}", kind) for number in range(600) for kind in ("Damaged", "Missing", "Good")
+    ]
+    found = due_of_all(entries, SimpleNamespace(get_schema=get_schema), published(Entry()), DID)
+    assert [getattr(each, "state", "error") for each in found] == [
+        "published",
+        *["error", "waiting", "promote"] * 600,
+    ]
+    assert len(asked) == 3
