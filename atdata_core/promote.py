@@ -91,12 +91,12 @@ def promote_to_atmosphere(
         if data_store is not None and not isinstance(data_store, ShardCopier):
             # What such a store writes is known, and can be refused, only once it is written.
             under_way.stage = "copied_shards"
-            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
             under_way.stage = "published_schema"
         schema = publish_schema_of(inventory, client, ledger)
         if copies is None:
             under_way.stage = "copied_shards"
-            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
         under_way.stage = "atmosphere_record"
         seen = see_published(entry, copies, index, client.base_url, data_store=data_store, asked=asked)
         if seen.warning:

@@ -13,12 +13,13 @@ from .asked import Asked
 from .attempts import succeeded
 from .draft import Publication, publication_of
 from .due import metadata_digest
-from .holds import admit, forget_retraction, hold_gone
+from .holds import admit, forget_retraction, held, hold_gone, still_admit
 from .inventory import cid_of
 from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
 from .said import Sayings
 from .trail import Trail
+from .underway import end_use
 from .values import from_metadata
 
 if TYPE_CHECKING:
@@ -77,9 +78,25 @@ def publish_record(
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
         RecordChangedError: A record was edited elsewhere since it was last written from here.
     """
+    try:
+        return _publish(entry, copies.shards, schema_uri, index, client, ledger, asked)
+    finally:
+        if copies.destination is not None:
+            end_use(ledger, copies.cid, asked.run)
+
+
+def _publish(
+    entry: IndexEntry,
+    shards: Sequence[ShardFacts],
+    schema_uri: str,
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    asked: Asked,
+) -> PublishedRecord:
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     admit(ledger, entry.name, publication.did, asked)
-    text = _Entry(entry, publication, copies.shards, schema_uri, client, ledger, asked)
+    text = _Entry(entry, publication, shards, schema_uri, client, ledger, asked)
     label = NameLabel(entry, publication, index, client, ledger, asked)
     fixed = _version_label(entry, publication, client, ledger, asked)
     try:
@@ -90,7 +107,8 @@ def publish_record(
         written, change = text.record.bring(text.wanted)
     except RefusedError as error:
         text.take_back()
-        if isinstance(error, RecordGoneError):
+        # Deleted by hand; a retraction has its own hold.
+        if isinstance(error, RecordGoneError) and not asked.restore and not held(ledger, entry.name, client.did):
             hold_gone(ledger, entry.name, publication, error.uri)
         raise
     if written is None or change is None:
@@ -164,6 +182,7 @@ class _Entry:
         self._shards = shards
         self._schema_uri = schema_uri
         self._client = client
+        self._ledger = ledger
         self._trail = Trail(ledger, f"dataset:{entry.name}", publication.fact)
         self._sayings = Sayings(entry, publication, ledger)
         self._asked = asked
@@ -173,6 +192,7 @@ class _Entry:
 
     def wanted(self, existing: Record | None) -> dict[str, Any] | None:
         """The record that shall stand; None where somebody said other values since."""
+        still_admit(self._ledger, self._entry.name, self._publication.did, self._asked)
         if existing is not None and self._trail.last() is None:
             self._sayings.recover(existing.value)
         standing = self._sayings.standing()
