@@ -10,12 +10,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
-MASK = "***"
+from .credentials import JWT, MASK, masked_url
 
 _VARIABLES = (
     "ATDATA_APP_PASSWORD",
@@ -33,19 +33,11 @@ _EVERYBODYS = frozenset({"password", "secret", "admin", "minioadmin", "test", "t
 _SURE = 12
 """Characters from which on nobody writes a secret by accident."""
 
-_PARAMETER = re.compile(
-    r"(?<![a-z])(sig|auth)(?![a-z])|^key$|key-pair|token(?![a-z])|signature|secret|credential|passw(or)?d|"
-    r"passphrase|authorization|access_?key|api[_-]?key|googleaccessid"
-)
-"""In the name of a query parameter: those of presigned URLs of S3, Google, Azure and CloudFront among them."""
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # Bounded at both ends where a long run of letters could be tried again from each of them.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}://[^\s'\"<>]+")
 
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # JSON Web Token: sessions of a PDS.
-    (re.compile(r"eyJ[\w-]{5,500}+\.[\w-]++\.[\w-]*+", re.ASCII), MASK),
+    (JWT, MASK),
     (re.compile(r"\b(bearer|basic|dpop)(\s+)(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}", re.ASCII | re.I), rf"\1\2{MASK}"),
     # The header of AWS, and a query without its URL.
     (
@@ -120,29 +112,6 @@ def _masked_data(value: Any, sure: bool) -> Any:
     if isinstance(value, Mapping):
         return {key: _masked_data(item, sure) for key, item in cast("Mapping[Any, Any]", value).items()}
     return value
-
-
-def masked_url(url: str) -> str:
-    """The URL without user, password, key and signature."""
-    for secret, instead in dict(url_secrets(url)).items():
-        url = url.replace(secret, instead)
-    return url
-
-
-def url_secrets(url: str) -> Iterator[tuple[str, str]]:
-    """The parts of a URL that are secret, and what to show instead; none for a path."""
-    found = _SCHEME.match(url)
-    if not found:
-        return
-    rest, _, query = url[found.end() :].partition("?")
-    userinfo, at, _ = re.split(r"[/#\\]", rest, maxsplit=1)[0].rpartition("@")
-    # "git" is everybody's name where code is fetched.
-    if at and userinfo != "git":
-        yield f"//{userinfo}@", f"//{MASK}@"
-    for parameter in re.split("[&;#?]", query):
-        name, equals, value = parameter.partition("=")
-        if equals and value != MASK and _PARAMETER.search(unquote(name).lower()):
-            yield parameter, f"{unquote(name)}={MASK}"
 
 
 def _known(sure: bool) -> tuple[str, ...]:

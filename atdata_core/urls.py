@@ -13,8 +13,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from .credentials import masked_url, url_secrets
 from .errors import StorageError
-from .masking import masked_url, url_secrets
 
 MAX_SHARDS = 1_000_000
 """A pattern may stand for so many shards; an entry record has room for some 6,000."""
@@ -124,12 +124,12 @@ def local_path(url: str) -> Path:
 
 
 def refuse_credentials(url: str) -> None:
-    """Raise where a URL carries a password or signature: it would be published, or written down.
+    """Raise where a URL carries a user, password or signature: it would be published, or written down.
 
     Raises:
         StorageError: The message shows the URL without the secret.
     """
-    if any(url_secrets(url)):
+    if any(url_secrets(url, strict=True)):
         raise StorageError(
             f"{displayed(url)} carries a credential. Use the plain URL, and give the key to a data store or "
             "the environment instead.",
@@ -139,7 +139,7 @@ def refuse_credentials(url: str) -> None:
 
 def displayed(url: str) -> str:
     """The URL for people and logs: without user, password, key and signature."""
-    return masked_url(url)
+    return masked_url(url, strict=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Subject:
     index: "LocalIndex"
     ledger: Ledger
     store: Any
+    run: str
 
     def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
         """Look at every shard."""
@@ -115,6 +116,7 @@ class Subject:
             self.ledger,
             data_store=self.store,
             progress=progress,
+            run=self.run,
         )
 
 
@@ -296,7 +298,7 @@ def _subject(
         entry = replace(entry, data_store=reading)
     ledger = ledger_of(index)
     with attempt(ledger, name, context.asset_key.to_user_string()):
-        yield Subject(entry, index, ledger, destination.store(reading))
+        yield Subject(entry, index, ledger, destination.store(reading), context.run.run_id)
 
 
 def _asked(context: dg.AssetExecutionContext) -> Asked:

@@ -26,6 +26,7 @@ from ..errors import CredentialsError, ServiceRefusedError
 from ..masking import keep_secret
 from ..patience import ATTEMPTS
 from ..protocols import ShardStat
+from .etag import strong_etag
 from .resumed import Opened, ResumedBody, changed_while_read
 from .s3_errors import translated
 from .s3_guard import guard
@@ -181,7 +182,7 @@ class S3Endpoint:
         def reopen(at: int, version: str) -> Opened | None:
             return self._open_rest(bucket, key, at, size, version)
 
-        first = self._opened(bucket, key, answer["Body"], etag if etag.strip('"') else None, size)
+        first = self._opened(bucket, key, answer["Body"], etag if strong_etag(etag) else None, size)
         return cast(BinaryIO, io.BufferedReader(ResumedBody(first, reopen), 1 << 20))
 
     def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
@@ -206,7 +207,7 @@ class S3Endpoint:
     def _stat_of(self, bucket: str, key: str, head: Mapping[str, Any]) -> ShardStat:
         return ShardStat(
             size=int(head["ContentLength"]),
-            etag=head.get("ETag", "").strip('"') or None,
+            etag=strong_etag(head.get("ETag")),
             sha256=self._server_sha256(bucket, key, head),
         )
 

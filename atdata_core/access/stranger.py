@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..urls import parse_s3, scheme
+from .etag import strong_etag
 
 FIRST_BYTES = "bytes=0-511"
 
@@ -59,7 +60,7 @@ def _glance_s3(url: str, endpoint: str | None, region: str | None, inside: bool)
 
 def _of_headers(headers: Mapping[str, str]) -> Glance:
     """From the headers of an answer, lower-case names."""
-    etag = headers.get("etag", "").removeprefix("W/").strip('"') or None
+    etag = strong_etag(headers.get("etag"))
     if "content-encoding" in headers:
         return Glance(None, etag)
     part = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("content-range", ""))

@@ -22,6 +22,7 @@ from ..errors import (
 from ..patience import http_hooks, patiently, seconds_to_wait
 from ..protocols import ShardStat
 from ..urls import displayed
+from .etag import strong_etag
 from .private import check_public
 from .resumed import Opened, ResumedBody, changed_while_read
 
@@ -51,7 +52,7 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
 
 
 def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
-    """Size and ETag that the server states; raises as ``open_web`` does.
+    """Size and strong ETag that the server states; raises as ``open_web`` does.
 
     Raises:
         StorageError: The server does not say how large the shard is.
@@ -63,13 +64,12 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
         response = patiently(lambda: _send("GET", url, guarded))
     response.close()
     length = response.headers.get("content-length", "")
-    etag = response.headers.get("etag", "").removeprefix("W/").strip('"')
     if not length.isdigit() or "content-encoding" in response.headers:
         raise StorageError(
             f"{displayed(url)}: the server does not say how large the shard is. Serve it as a plain file.",
             urls=[displayed(url)],
         )
-    return ShardStat(size=int(length), etag=etag or None)
+    return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
 
 
 def first_bytes(url: str, wanted: str, *, guarded: bool) -> httpx.Headers:

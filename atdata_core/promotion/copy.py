@@ -16,6 +16,7 @@ from .inventory import Inventory, Progress, cid_of, recall_inventory
 from .lease import leases_of
 from .rewrite import rewrite, still_there
 from .sources import Sources
+from .underway import in_use
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
@@ -77,55 +78,70 @@ def copy_shards(
     *,
     data_store: Any = None,
     progress: Progress | None = None,
+    run: str | None = None,
 ) -> CopiedShards:
     """Bring the shards to where they will be published; without a store they stay.
 
     Copies are byte-identical and lie at ``promoted/{name}/{entry cid}/{tail}`` below the store's prefix.
     What lies there already is not sent again, and what a rival is sending is waited for. A store that only has
-    ``write_shards`` gets that, and its shards are read back.
+    ``write_shards`` gets that, and its shards are read back. No retraction removes them from then on, until
+    ``publish_record`` has named them for the same ``run``.
 
     Raises:
         ShardChangedError: The source's bytes are not those of the inventory.
         ShardConflictError: Something else lies at the destination; it is left alone.
         StorageError, SampleError: What a plain store wrote is not what the entry holds, or cannot be published.
     """
-    claim = claim_of(inventory.shards)
     if data_store is None:
-        result = CopiedShards(inventory.cid, claim, None, inventory.shards, inventory.looks)
+        result = CopiedShards(inventory.cid, claim_of(inventory.shards), None, inventory.shards, inventory.looks)
     else:
-        claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
-        sources = Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
-        destination = destination_of(data_store)
-        ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
-        if isinstance(data_store, ShardCopier):
-            copying = Copying(sources, data_store, leases_of(index), destination)
-            known = _known(inventory, data_store, ledger)
-            copies = copying.all(inventory.shards, names_of(inventory, ledger), known, progress)
-            result = CopiedShards(
-                inventory.cid,
-                claim,
-                destination,
-                tuple(copy.shard for copy in copies),
-                tuple(copy.proof for copy in copies),
-                copied=sum(1 for copy in copies if copy.written),
-                bytes_written=sum(copy.written for copy in copies),
-            )
-        elif isinstance(data_store, AbstractDataStore):
-            earlier = earlier_copies(inventory, data_store, ledger)
-            if earlier is not None and still_there(earlier.shards, data_store):
-                result = replace(earlier, copied=0, bytes_written=0)
-            else:
-                written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
-                proofs, size = ("read back",) * len(written), sum(shard.size for shard in written)
-                result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
-        else:
-            raise StorageError(
-                f"{type(data_store).__name__} cannot take shards: a data store has write_shards, read_url and "
-                "supports_streaming (atdata.protocols.AbstractDataStore), or put_shard for exact copies.",
-                urls=[],
-            )
-        ledger.put(f"entry:{inventory.cid}", f"copy:{destination}", result.to_json())
+        with in_use(ledger, leases_of(index), inventory.cid, run):
+            result = _copied(entry, inventory, index, ledger, data_store, progress)
     ledger.put(f"dataset:{inventory.name}", "copy", result.to_json())
+    return result
+
+
+def _copied(
+    entry: IndexEntry,
+    inventory: Inventory,
+    index: AbstractIndex,
+    ledger: Ledger,
+    data_store: Any,
+    progress: Progress | None,
+) -> CopiedShards:
+    claim = claim_of(inventory.shards)
+    claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
+    sources = Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
+    destination = destination_of(data_store)
+    ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
+    if isinstance(data_store, ShardCopier):
+        copying = Copying(sources, data_store, leases_of(index), destination)
+        known = _known(inventory, data_store, ledger)
+        copies = copying.all(inventory.shards, names_of(inventory, ledger), known, progress)
+        result = CopiedShards(
+            inventory.cid,
+            claim,
+            destination,
+            tuple(copy.shard for copy in copies),
+            tuple(copy.proof for copy in copies),
+            copied=sum(1 for copy in copies if copy.written),
+            bytes_written=sum(copy.written for copy in copies),
+        )
+    elif isinstance(data_store, AbstractDataStore):
+        earlier = earlier_copies(inventory, data_store, ledger)
+        if earlier is not None and still_there(earlier.shards, data_store):
+            result = replace(earlier, copied=0, bytes_written=0)
+        else:
+            written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
+            proofs, size = ("read back",) * len(written), sum(shard.size for shard in written)
+            result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
+    else:
+        raise StorageError(
+            f"{type(data_store).__name__} cannot take shards: a data store has write_shards, read_url and "
+            "supports_streaming (atdata.protocols.AbstractDataStore), or put_shard for exact copies.",
+            urls=[],
+        )
+    ledger.put(f"entry:{inventory.cid}", f"copy:{destination}", result.to_json())
     return result
 
 

@@ -41,13 +41,24 @@ def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
     if hold is None:
         return
     if not asked.restore:
-        raise HeldError(
-            f"Dataset {dataset!r} is held back: {hold['reason']}. Promote it yourself to publish it again.",
-            name=dataset,
-            reason=hold["reason"],
-        )
+        raise _held_back(dataset, hold)
     if (asked.name or dataset) in (dataset, hold["name"]):
         ledger.remove(f"dataset:{dataset}", HOLD)
+
+
+def still_admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
+    """Let a promotion that was admitted write, unless somebody retracted the dataset since; raises as ``admit``."""
+    hold = None if asked.restore else held(ledger, dataset, did)
+    if hold is not None:
+        raise _held_back(dataset, hold)
+
+
+def _held_back(dataset: str, hold: Facts) -> HeldError:
+    return HeldError(
+        f"Dataset {dataset!r} is held back: {hold['reason']}. Promote it yourself to publish it again.",
+        name=dataset,
+        reason=hold["reason"],
+    )
 
 
 def hold_gone(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:

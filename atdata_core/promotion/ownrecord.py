@@ -93,6 +93,12 @@ class OwnRecord:
                 written, made = yield from write(self._collection, self._rkey, record, swap=swap)
             except RecordChangedError:
                 self._seen = yield from self._read()
+                if existing is not None and self._seen is None:
+                    raise RecordGoneError(
+                        f"{self.uri} was removed while this run was about to write it: somebody retracts it. "
+                        "Promote the dataset again if it shall be published.",
+                        uri=self.uri,
+                    ) from None
             else:
                 self._seen = written
                 self._note(written)

@@ -75,13 +75,13 @@ def prepare(
     if data_store is not None and not isinstance(data_store, ShardCopier):
         # What such a store writes is known, and can be refused, only once it is written.
         under_way.stage = "copied_shards"
-        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
         under_way.stage = "published_schema"
     schema = publish_schema(inventory)
     done("published_schema", schema)
     if copies is None:
         under_way.stage = "copied_shards"
-        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store)
+        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
     done("copied_shards", copies)
     under_way.stage = "atmosphere_record"
     seen = see_published(entry, copies, index, service, data_store=data_store, asked=asked)

@@ -13,13 +13,14 @@ from .asked import Asked
 from .attempts import succeeded
 from .draft import Publication, publication_of
 from .due import metadata_digest
-from .holds import admit, forget_retraction, hold_gone
+from .holds import admit, forget_retraction, held, hold_gone, still_admit
 from .inventory import cid_of
 from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
 from .said import Sayings
 from .steps import Steps, carry_out
 from .trail import Trail
+from .underway import end_use
 from .values import from_metadata
 
 if TYPE_CHECKING:
@@ -91,9 +92,24 @@ def publishing(
     asked: Asked,
 ) -> Steps[PublishedRecord]:
     """The steps of ``publish_record``; raises what that raises."""
+    try:
+        return (yield from _publishing(entry, copies.shards, schema_uri, client, ledger, asked))
+    finally:
+        if copies.destination is not None:
+            end_use(ledger, copies.cid, asked.run)
+
+
+def _publishing(
+    entry: IndexEntry,
+    shards: Sequence[ShardFacts],
+    schema_uri: str,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    asked: Asked,
+) -> Steps[PublishedRecord]:
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     admit(ledger, entry.name, publication.did, asked)
-    text = _Entry(entry, publication, copies.shards, schema_uri, client, ledger, asked)
+    text = _Entry(entry, publication, shards, schema_uri, client, ledger, asked)
     label = NameLabel(entry, publication, client, ledger, asked)
     fixed = _version_label(entry, publication, client, ledger, asked)
     try:
@@ -104,7 +120,8 @@ def publishing(
         written, change = yield from text.record.bring(text.wanted)
     except RefusedError as error:
         text.take_back()
-        if isinstance(error, RecordGoneError):
+        # Deleted by hand; a retraction has its own hold.
+        if isinstance(error, RecordGoneError) and not asked.restore and not held(ledger, entry.name, client.did):
             hold_gone(ledger, entry.name, publication, error.uri)
         raise
     if written is None or change is None:
@@ -179,6 +196,7 @@ class _Entry:
         self._shards = shards
         self._schema_uri = schema_uri
         self._client = client
+        self._ledger = ledger
         self._trail = Trail(ledger, f"dataset:{entry.name}", publication.fact)
         self._sayings = Sayings(entry, publication, ledger)
         self._asked = asked
@@ -189,6 +207,7 @@ class _Entry:
     def wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
         """The record that shall stand; None where somebody said other values since."""
         yield from ()  # nothing has to be asked for it
+        still_admit(self._ledger, self._entry.name, self._publication.did, self._asked)
         if existing is not None and self._trail.last() is None:
             self._sayings.recover(existing.value)
         standing = self._sayings.standing()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -25,7 +26,10 @@ from ..errors import (
 )
 from ..protocols import ShardFacts, ShardStat
 from ..urls import displayed, scheme
+from .lease import leases_of
+from .ledger import ledger_of
 from .sources import Sources
+from .underway import in_use
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
@@ -153,7 +157,8 @@ def see_published(
 
     The look of a stranger proves a shard where it tells size and ETag. Else a shard that strangers get over
     http(s) is read at that address: what a store shows by its keys may be another file. Any other is looked at
-    with what is configured, and where that proves nothing either, it is read again.
+    with what is configured, and where that proves nothing either, it is read again. Copies that were seen stay
+    until ``publish_record`` has named them: a retraction leaves them.
 
     Raises:
         ShardMissingError, ShardChangedError: A shard is not what is to be published.
@@ -189,11 +194,13 @@ def see_published(
                     raise
         return None if reason is None else Unreadable(shard.url, reason)
 
-    with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
-        unreadable = tuple(found for found in pool.map(see, copies.shards) if found is not None)
-    seen = Seen(len(copies.shards), unreadable)
-    if asked.require_public:
-        seen.refuse()
+    using = nullcontext() if kept else in_use(ledger_of(index), leases_of(index), copies.cid, asked.run)
+    with using:
+        with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
+            unreadable = tuple(found for found in pool.map(see, copies.shards) if found is not None)
+        seen = Seen(len(copies.shards), unreadable)
+        if asked.require_public:
+            seen.refuse()
     return seen
 
 

@@ -13,7 +13,9 @@ from ..errors import RecordNotFoundError, RefusedError, ShardConflictError
 from ..names import near
 from ..protocols import ShardFacts, ShardRemover
 from .holds import note_retracted, retracted
+from .lease import leases_of
 from .ledger import Facts, MemoryLedger
+from .underway import CopiesGoing
 from .unused import Copy, copies_in, is_copy, looked_at, uses
 
 if TYPE_CHECKING:
@@ -230,23 +232,25 @@ def _remove_copies(
         return removed, kept
     # Looked at again: an entry that names a copy may have been published since the plan was made,
     # and while copies are removed.
-    commit = client.latest_commit(client.did)
-    using = uses(client, ledger, index)
-    for copy in plan.copies:
-        now = client.latest_commit(client.did)
-        if now != commit:
-            commit, using = now, uses(client, ledger, index)
-        user = using.user_of(copy)
-        try:
-            if user is not None:
-                kept.append(f"{copy.url}: {user} names it.")
-            elif store.remove_shard(copy.url, size=copy.size or 0, sha256=copy.sha256, md5=copy.md5):
-                removed.append(copy)
-                say(f"removed {copy.url}")
-            else:
-                removed.append(copy)
-        except ShardConflictError as error:
-            kept.append(error.message)
+    with CopiesGoing(ledger, leases_of(index), [copy.url for copy in plan.copies]) as going:
+        commit = client.latest_commit(client.did)
+        using = uses(client, ledger, index)
+        for copy in plan.copies:
+            coming = going.user_of(copy.url)
+            now = client.latest_commit(client.did)
+            if now != commit:
+                commit, using = now, uses(client, ledger, index)
+            user = using.user_of(copy) or coming
+            try:
+                if user is not None:
+                    kept.append(f"{copy.url}: {user} names it.")
+                elif store.remove_shard(copy.url, size=copy.size or 0, sha256=copy.sha256, md5=copy.md5):
+                    removed.append(copy)
+                    say(f"removed {copy.url}")
+                else:
+                    removed.append(copy)
+            except ShardConflictError as error:
+                kept.append(error.message)
     return removed, kept
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from atdata_core.access import open_shard, stat_shard
 from atdata_core.access.private import check_public
+from atdata_core.access.s3 import S3Endpoint
+from atdata_core.access.stranger import glance
 from atdata_core.errors import (
     AtdataError,
     PrivateAddressError,
@@ -123,6 +125,14 @@ def test_a_web_shard_is_streamed_and_looked_at(site: Site):
         assert stream.read() == BODY[4:]
     assert stat_shard(url) == ShardStat(size=len(BODY), etag="abc")
     assert site.requests == ["GET /a.tar", "HEAD /a.tar"]
+
+
+@pytest.mark.parametrize("etag", ['W/"abc"', 'w/"abc"', '""'])
+def test_an_etag_that_allows_other_bytes_is_told_as_none(site: Site, etag: str):
+    url = site.file("/bucket/a.tar", ETag=etag)
+    assert stat_shard(url) == ShardStat(size=len(BODY), etag=None)
+    assert glance(url, inside=True).etag is None
+    assert S3Endpoint.anonymous_at(site.url, None).stat("bucket", "a.tar").etag is None
 
 
 def test_redirects_are_followed(site: Site):

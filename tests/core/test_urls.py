@@ -173,6 +173,77 @@ def test_a_credential_in_a_url_is_refused_and_never_shown(url):
     assert "hunter2" not in f"{caught.value} {caught.value.facts}"
 
 
+JWT = "eyJhbGciOi.eyJzdWIi.hunter2"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://h/a.tar?jwt={JWT}",
+        f"https://h/a.tar?v=1&anything={JWT}&x=1",
+        f"https://h/{JWT}/a.tar",
+        f"https://h/a.tar?{JWT}",
+        "https://h/a.tar#X-Amz-Signature=hunter2",
+        "https://h/a.tar#x=1&token=hunter2",
+        "http://git@hunter2/a.tar",
+        "https://git:hunter2@h/a.tar",
+        "//u:hunter2@h/a.tar",
+        "https:/u:hunter2@h/a.tar",
+        "HTTPS://u:hunter2@h?a",
+        "https://h/a.tar?pwd=hunter2",
+        "https://h/a.tar?pass=hunter2",
+        "https://h/a.tar?hmac=hunter2",
+        "https://h/a.tar?code=hunter2",
+        "https://h/a.tar?verify=17-hunter2%3D",
+        "https://h/a.tar?hdnts=exp=1~acl=/*~hmac=hunter2",
+        "https://h/a.tar?hdnea=hunter2",
+        "https://h/a.tar?X-Amz-Signature%3Dhunter2",
+        "https://h/a.tar?X-Amz-Signature%253Dhunter2",
+        "https://h/a.tar?x=1%26token=hunter2",
+        "https://h/a.tar%3FX-Amz-Signature=hunter2",
+        "https://h/a.tar;token=hunter2",
+        "https://h/dir;jsessionid=hunter2/a.tar",
+        "https://h/dir%3Bauth%3Dhunter2/a.tar",
+        "s3://b/k.tar;token=hunter2",
+        "https://h/a.tar?q-sign-algorithm=sha1&q-signature=hunter2",
+        "https://h/a.tar?access-token=hunter2",
+    ],
+)
+def test_a_credential_is_refused_wherever_in_a_url_it_stands(url):
+    with pytest.raises(StorageError, match="credential") as caught:
+        refuse_credentials(url)
+    if "@hunter2" not in url:  # there it is the host
+        assert "hunter2" not in f"{displayed(url)} {caught.value} {caught.value.facts}"
+    assert "***" in displayed(url)
+    assert displayed(displayed(url)) == displayed(url)
+
+
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h/a.tar?versionId=3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
+        "https://h/a.tar?response-content-type=application%2Fx-tar&partNumber=3",
+        "https://h/a.tar?v=1&download=true",
+        f"https://h/a.tar?sha256={DIGEST}",
+        f"https://h/{DIGEST}/a.tar?id=550e8400-e29b-41d4-a716-446655440000",
+        "https://h/a.tar?code=200&verify=false&passes=3&sign=1&compass=n&author=smith&design=3",
+        "https://h/a.tar?generation=1700000000000000&alt=media",
+        "https://h/data/key=3/token=5/a.tar",
+        "s3://b/data/key=3/a;b=1.tar",
+        "s3://b/a~key.tar",
+        "https://h/a.tar#part=2",
+        "https://h/a@b.tar?mail=a@b",
+        "//server/share@home/a.tar",
+    ],
+)
+def test_an_ordinary_url_is_no_credential(url):
+    refuse_credentials(url)
+    assert displayed(url) == url
+
+
 @pytest.mark.parametrize(
     "url", ["s3://b/k.tar", "https://h/a@b.tar", "https://h/a.tar?versionId=3", "dir@x/a.tar", "dir/a?key=b.tar"]
 )

@@ -239,6 +239,37 @@ def test_a_kept_shard_that_changed_after_the_inventory_is_found_before_the_recor
     assert see(lab, served, copies, pds.url).unreadable == ()
 
 
+def replace_by_as_many_other_bytes(web, write_tar, tmp_path):
+    """Other points, and as many bytes as before."""
+    other = Path(write_tar(tmp_path / "other.tar", start=70)).read_bytes()
+    assert other != web.files["/1.tar"]
+    assert len(other) == len(web.files["/1.tar"])
+    web.files["/1.tar"] = other
+
+
+@pytest.mark.parametrize("etag", ['W/"v1"', 'w/"v1"', "W/v1", '""'])
+def test_a_weak_etag_proves_nothing_so_replaced_bytes_are_not_published(
+    lab, served, web, atmosphere, write_tar, tmp_path, etag
+):
+    web.etag = etag
+    take_inventory(served, lab.index, ledger_of(lab.index))
+    replace_by_as_many_other_bytes(web, write_tar, tmp_path)
+    with pytest.raises(ShardChangedError, match="has changed since it was first recorded"):
+        promote_to_atmosphere(served, lab.index, atmosphere.client)
+    assert atmosphere.counts == [0, 0, 0]
+
+
+def test_bytes_replaced_under_a_weak_etag_after_the_inventory_are_found_before_the_record(
+    lab, served, web, pds, write_tar, tmp_path
+):
+    web.etag = 'W/"v1"'
+    copies = stage_by_stage(lab, served)
+    assert see(lab, served, copies, pds.url).unreadable == ()
+    replace_by_as_many_other_bytes(web, write_tar, tmp_path)
+    with pytest.raises(ShardChangedError, match="not what is to be published any more"):
+        see(lab, served, copies, pds.url)
+
+
 def test_a_copy_that_changed_after_it_was_made_is_found_before_the_record(lab, new_bucket, pds):
     entry = lab.insert("points")
     store = S3DataStore(lab.s3, bucket=new_bucket())
