@@ -36,11 +36,16 @@ _SURE = 12
 # Bounded at both ends where a long run of letters could be tried again from each of them.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}://[^\s'\"<>]+")
 
-_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (JWT, MASK),
-    (re.compile(r"\b(bearer|basic|dpop)(\s+)(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}", re.ASCII | re.I), rf"\1\2{MASK}"),
+_SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+    (("eyj",), JWT, MASK),
+    (
+        ("bearer", "basic", "dpop"),
+        re.compile(r"\b(bearer|basic|dpop)(\s+)(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}", re.ASCII | re.I),
+        rf"\1\2{MASK}",
+    ),
     # The header of AWS, and a query without its URL.
     (
+        ("signature=", "credential=", "security-token=", "awsaccesskeyid=", "googleaccessid=", "sig="),
         re.compile(
             r"\b((?:x-amz-|x-goog-)?(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|sig)"
             r"=[^\s&,;'\"<>]{8,}",
@@ -50,12 +55,14 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # What S3 repeats when a signature does not match.
     (
+        ("<",),
         re.compile(r"<(\w{0,40}(?:Signature|StringToSign|CanonicalRequest|AccessKeyId|Token)\w{0,40})>[^<]+", re.A),
         rf"<\1>{MASK}",
     ),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", re.ASCII), MASK),
-    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*"), MASK),
+    (("akia", "asia"), re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", re.ASCII), MASK),
+    (("-----begin ",), re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*"), MASK),
 )
+"""What each shape has in it, in lower case: no expression runs over a text without; the shape; what to show."""
 
 _kept: set[str] = set()
 
@@ -81,8 +88,10 @@ def masked(text: str, *, sure: bool = False) -> str:
             text = text.replace(secret, MASK)
     if "://" in text:
         text = _URL.sub(lambda found: masked_url(found[0]), text)
-    for shape, instead in _SHAPES:
-        text = shape.sub(instead, text)
+    lower = text.lower()
+    for hints, shape, instead in _SHAPES:
+        if any(hint in lower for hint in hints):
+            text = shape.sub(instead, text)
     return text
 
 

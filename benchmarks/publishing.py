@@ -183,7 +183,8 @@ def in_bulk(bench: Bench) -> Measured:
     def ours() -> float:
         client, index = pds.login(pds.account()), bench.services.new_index(0)
         uri = publish_schema(schema, client, MemoryLedger()).uri
-        drafts = [Draft(entry, _copies(entry), uri) for entry in map(_entry, range(size))]
+        entries = [index.register(_entry(number)) for number in range(size)]
+        drafts = [Draft(entry, _copies(entry), uri) for entry in entries]
         start = time.perf_counter()
         published = publish_many(drafts, index, client, ledger_of(index))
         taken = time.perf_counter() - start

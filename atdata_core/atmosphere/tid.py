@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 from atdata_core.atmosphere.names import ENTRY, LABEL
 from atdata_core.cid import dag_cbor
@@ -31,6 +32,7 @@ def is_identity_tid(text: str) -> bool:
     return is_tid(text) and text[0] == _ALPHABET[0]
 
 
+@lru_cache(maxsize=10_000)  # a promotion asks for the keys of its records again and again
 def identity_tid(*parts: str) -> str:
     """The TID of an identity: the same parts, in the same order, give the same 13 characters.
 

@@ -304,6 +304,36 @@ def test_one_impossible_write_undoes_all(repo, action, rkey):
     assert repo.commit() == before
 
 
+def test_many_writes_follow_the_commit_that_the_ones_before_have_made(repo):
+    head = repo.commit()["cid"]
+    for number in range(3):
+        made = (
+            repo.apply(repo.write("create", f"r{number}", {"n": number}), swapCommit=head).raise_for_status().json()
+        )
+        assert made["commit"] == repo.commit()
+        head = made["commit"]["cid"]
+    repo.put("theirs", {}).raise_for_status()
+    assert refused(repo.apply(repo.write("create", "r3", {}), swapCommit=head), 400, "InvalidSwap")
+    assert refused(repo.read("r3"), 400, "RecordNotFound")
+
+
+def test_that_another_commit_came_between_counts_more_than_what_it_has_made(repo):
+    """So a create of what a rival made, or a request sent twice, is told as such and is no internal error."""
+    head = repo.commit()["cid"]
+    create = repo.write("create", "r", {"n": 1})
+    repo.apply(create, swapCommit=head).raise_for_status()
+    assert refused(repo.apply(create, swapCommit=head), 400, "InvalidSwap")
+    repo.delete("r").raise_for_status()
+    assert refused(repo.apply(repo.write("update", "r", {}), swapCommit=head), 400, "InvalidSwap")
+
+
+def test_the_same_content_in_many_writes_is_a_commit_all_the_same(repo):
+    repo.put("r", {"n": 1}).raise_for_status()
+    before = repo.commit()
+    made = repo.apply(repo.write("update", "r", {"n": 1}), swapCommit=before["cid"]).raise_for_status().json()
+    assert made["commit"] == repo.commit() != before
+
+
 def test_a_request_of_more_than_a_million_bytes_is_too_large(repo):
     empty = len(json.dumps({"repo": repo.did, "collection": repo.collection, "rkey": "r", "record": {"x": ""}}))
     # httpx writes JSON without spaces, so this is a little below the limit, and the next one above.

@@ -14,7 +14,7 @@ from atdata_core.atmosphere.replies import encode_json, put_request
 from atdata_core.atmosphere.tid import label_rkey
 from atdata_core.errors import LoginError, PreflightError, RecordChangedError, RecordGoneError, ServiceRefusedError
 from atdata_core.local import LocalIndex, Repo
-from atdata_core.promote import plan_promotion, promote_to_atmosphere, verify_dataset
+from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
 from atdata_core.promotion.due import due
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.reconcile import reconcile
@@ -91,6 +91,32 @@ def test_a_promotion_is_made_once_updated_and_read_back(stored, client):
     assert list(type(samples[0]).__annotations__) == ["zeta", "alpha", "note"]
     assert [sample.alpha for sample in samples] == [None, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(samples[5].zeta, np.full(3, 5, np.float32))
+
+
+def test_many_promoted_together_are_made_once_updated_and_left(stored, client):
+    index, entry = stored
+    names = ["readings", *(f"twin-{number}" for number in range(3))]
+    for name in names[1:]:
+        index.add_entry(atdata.Dataset[Reading](entry.data_urls), name=name)
+    entries = [index.get_entry_by_name(name) for name in names]
+    first = promote_many(entries, index, client)
+    assert [(each.name, each.change) for each in first] == [(name, "created") for name in names]
+    assert [len(found) for found in records(client).values()] == [1, 4, 4]
+    commit = client.latest_commit(client.did)
+    assert [(each.uri, each.change) for each in promote_many(entries, index, client)] == [
+        (each.uri, "unchanged") for each in first
+    ]
+    assert client.latest_commit(client.did) == commit
+    promote_to_atmosphere(entries[0], index, client, tags=["a"])
+    newer = index.add_entry(atdata.Dataset[Reading](entry.data_urls), name="twin-0", metadata={"n": 1})
+    again = promote_many([entries[0], newer, *entries[2:]], index, client)
+    assert [each.change for each in again] == ["unchanged", "updated", "unchanged", "unchanged"]
+    assert client.get_record(first[0].uri).value["tags"] == ["a"]
+    facts = ledger_of(index).get_all("dataset:twin-0")
+    noted = {name: fact for name, fact in facts.items() if name.startswith(("record:", "label:"))}
+    for name, fact in noted.items():
+        assert facts[f"intent:{name}"]["cids"] == [fact["cid"], *fact["earlier"]]
+        assert client.get_record(fact["uri"]).cid == fact["cid"]
 
 
 def test_two_names_and_a_renamed_one_are_publications_of_their_own(stored, client):

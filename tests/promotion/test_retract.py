@@ -354,7 +354,8 @@ def test_a_promotion_that_comes_while_copies_are_removed_makes_them_again(
 
         done = retract(plan, client, ledger, store, index=lab.index, say=say)
         verified(rivals[0].result())
-    assert (len(done.copies), done.kept) == (3, ())
+    # From the moment on at which the rival has said that it will name them, they stay.
+    assert (len(done.copies) + len(done.kept), len(done.copies) >= 1) == (3, True)
     assert len(list_keys(store.bucket)) == 3
 
 

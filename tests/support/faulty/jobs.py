@@ -21,7 +21,7 @@ from botocore.loaders import JSONFileLoader
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.errors import ServiceError
 from atdata_core.local import LocalIndex, S3DataStore
-from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promote import promote_many, promote_to_atmosphere
 
 # A client of boto3 reads its models from disk, which is most of what a child would do: once for all is enough.
 _load = functools.cache(JSONFileLoader().load_file)
@@ -61,6 +61,32 @@ def promote(
     client.login(handle, password)
     destination = None if store is None else S3DataStore(**store)
     return promote_to_atmosphere(entry, index, client, data_store=destination, **(values or {}))
+
+
+def promote_bulk(
+    *, names: list[str], handle: str, password: str, store: dict[str, Any] | None = None, moment: str | None = None
+) -> list[tuple[str, str]]:
+    """Promote datasets in one call; for each the at-uri of its entry record, and what changed.
+
+    Args:
+        names: Of the datasets in the index of ``ATDATA_REDIS_URL``.
+        handle: Of the account at ``ATDATA_PDS_URL``.
+        password: Its password.
+        store: Arguments of ``S3DataStore`` to copy to; None keeps the URLs.
+        moment: The time that the client's clock shows, always; None is a true clock.
+    """
+    clock = None if moment is None else lambda: datetime.fromisoformat(moment).astimezone(UTC)
+    index = LocalIndex()
+    client = AtmosphereClient(clock=clock)
+    client.login(handle, password)
+    destination = None if store is None else S3DataStore(**store)
+    outcomes = promote_many(
+        [index.get_entry_by_name(name) for name in names], index, client, data_store=destination
+    )
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return [(str(outcome.uri), str(outcome.change)) for outcome in outcomes]
 
 
 def promote_each(
