@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from .arrays import array_view, decode_array, of_one_layout, stack_packed
 from .errors import SampleError
 from .fields import SampleField, plain_type, unpack_value
-from .unpacking import packed_map
+from .unpacking import packed_maps
 
 T = TypeVar("T")
 
@@ -38,11 +39,11 @@ class ColumnType(Generic[T]):
         columns: dict[str, list[Any]] = {}
         arrays: set[str] = set()
         try:
-            rows = [packed_map(data, name, in_place) for data in packed]
+            rows = packed_maps(packed, name, in_place)
             if set(map(type, rows)) != {dict} or set(map(len, rows)) != {len(self.described)}:
                 return None
             for field in self.described:
-                values = [row[field.name] for row in rows]
+                values = list(map(itemgetter(field.name), rows))
                 kinds = set(map(type, values))
                 plain = plain_type(field)
                 if plain:

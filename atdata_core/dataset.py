@@ -240,15 +240,12 @@ def _shuffled(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterat
 
 
 def _drawn(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:
-    held: list[Item] = []
+    held = list(islice(items, buffer))
     for item in items:
-        if len(held) < buffer:
-            held.append(item)
-        else:
-            # A fraction of what randrange takes.
-            place = int(draw.random() * buffer)
-            yield held[place]
-            held[place] = item
+        # A fraction of what randrange takes.
+        place = int(draw.random() * buffer)
+        yield held[place]
+        held[place] = item
     draw.shuffle(held)
     yield from held
 

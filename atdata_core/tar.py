@@ -21,6 +21,8 @@ ZEROS = bytes(BLOCK)
 _CHUNK = 1 << 20
 _LARGE = 1 << 16
 """Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
+_SPECIAL = frozenset(("_", ".", ""))
+"""First characters of names that may have to be skipped."""
 _FIRST_RUN = 64
 _SHORT_RUN = 16
 _REGULAR = b"\x0007"
@@ -302,7 +304,7 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
 
 def key_and_suffix(name: str) -> tuple[str, str] | None:
     """What webdataset takes for the key and the suffix; None for a file that it skips."""
-    if "/" not in name and name[:1] not in ("_", "."):
+    if name[:1] not in _SPECIAL and "/" not in name:
         key, dot, suffix = name.partition(".")
         return (key, suffix.lower()) if dot else None
     first = name.partition("/")[0]

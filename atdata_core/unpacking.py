@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgpack
@@ -19,6 +20,8 @@ Decode = Callable[[bytes | memoryview], NDArray[Any]]
 
 _LARGE = 1 << 16
 """Bytes of a sample from which on its arrays are not copied out of it: below, that takes longer than copying."""
+_UNPACK_ERRORS = (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError)
+_unpackb = partial(msgpack.unpackb, strict_map_key=False)
 _BINARY = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 """First byte of binary data in msgpack -> bytes of the length that follows."""
 
@@ -85,13 +88,24 @@ def packed_map(data: bytes, name: str, in_place: Collection[str] = ()) -> Any:
             if found is not None:
                 return found
         # msgpack takes its limits from the length of the buffer, so a claimed size allocates nothing.
-        return msgpack.unpackb(data, strict_map_key=False)
-    except (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError) as why:
+        return _unpackb(data)
+    except _UNPACK_ERRORS as why:
         raise SampleError(
             f"The bytes are no {name}: they are no msgpack ({why}). "
             "The sample is damaged or was written by another program.",
             type_name=name,
         ) from None
+
+
+def packed_maps(packed: Sequence[bytes], name: str, in_place: Collection[str]) -> list[Any]:
+    """``packed_map`` of each."""
+    if in_place and max(map(len, packed)) >= _LARGE:
+        return [packed_map(data, name, in_place) for data in packed]
+    try:
+        return list(map(_unpackb, packed))
+    except _UNPACK_ERRORS:
+        # One of them: this raises the error that says so.
+        return [packed_map(data, name) for data in packed]
 
 
 def typed(sample_type: type[T], described: Sequence[SampleField], data: Mapping[str, Any], decode: Decode) -> T:
