@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import itemgetter
+from types import CodeType
 from typing import Any, Generic, TypeVar, cast
 
 from numpy.typing import NDArray
@@ -12,9 +14,44 @@ from numpy.typing import NDArray
 from .arrays import array_view, decode_array, of_one_layout, stack_packed
 from .errors import SampleError
 from .fields import SampleField, plain_type, unpack_value
+from .samples import sample_fields, unpacks_as_ours
 from .unpacking import packed_maps
 
 T = TypeVar("T")
+
+
+def column_type(sample_type: type[T]) -> ColumnType[T] | None:
+    """How to unpack many samples field by field; None where a sample may be more than the values of its fields.
+
+    It may be where anything but ``@dataclass`` has a say in what becomes of the values: an ``__init__`` or
+    ``__post_init__``, a property, a ``from_bytes``.
+    """
+    maker: Any = next(each for each in sample_type.__mro__ if "__init__" in each.__dict__)
+    generated = (
+        maker.__dict__.get("__has_own_init__") is False
+        # Where @dataclass compiles what it makes, and nobody has put another one in its place.
+        and _compiled_from(maker.__init__) == "<string>"
+        and all(each.init for each in fields(cast("Any", sample_type)))
+        and not hasattr(sample_type, "__post_init__")
+    )
+    plain = (
+        sample_type.__new__ is object.__new__
+        and sample_type.__getattribute__ is object.__getattribute__
+        and (sample_type.__setattr__ is object.__setattr__ or cast("Any", sample_type).__dataclass_params__.frozen)
+        and not hasattr(sample_type, "__getattr__")
+        and not any(
+            hasattr(inspect.getattr_static(sample_type, each.name, None), "__set__")
+            for each in sample_fields(sample_type)
+        )
+    )
+    if not (generated and plain and unpacks_as_ours(sample_type)):
+        return None
+    return ColumnType(sample_type, sample_fields(sample_type))
+
+
+def _compiled_from(function: Any) -> str:
+    code: CodeType | None = getattr(function, "__code__", None)
+    return code.co_filename if code else ""
 
 
 @dataclass(frozen=True)

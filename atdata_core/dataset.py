@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 import msgpack
 
 from .access import open_shard
+from .columns import column_type
 from .consumers import own_shards, register_with_torch
 from .errors import MetadataError, RefusedError
-from .samples import SampleBatch, column_type, sample_fields, unpacker_with_views
+from .samples import SampleBatch, sample_fields, unpacker_with_views
 from .shards import Packed, packed_samples, shard_records, shard_samples, typed_sample, typed_samples
 from .urls import displayed, expand
 

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from .arrays import decode_array
 from .batches import SampleBatch
-from .columns import ColumnType
 from .errors import SampleError, SchemaError
 from .fields import SampleField, describe_field, pack_value
-from .unpacking import has_default, typed, unpacker
+from .unpacking import has_default, packed_map, typed, unpacker
 
 __all__ = ["PackableSample", "SampleBatch", "SampleField", "packable", "sample_fields"]
 
@@ -72,6 +71,8 @@ class PackableSample:
         Raises:
             SampleError: The bytes are no sample of this type.
         """
+        if not unpacks_as_ours(cls):
+            return cls.from_data(packed_map(data, cls.__name__))
         return _unpacker(cls, views=False)(data)
 
     @classmethod
@@ -137,41 +138,13 @@ def unpacker_with_views(sample_type: type[T]) -> Callable[[bytes], T]:
 
     Where the type has a ``from_bytes`` or ``from_data`` of its own, it is that.
     """
-    return (
-        _unpacker(sample_type, views=True) if _unpacks_as_ours(sample_type) else cast("Any", sample_type).from_bytes
-    )
+    if not unpacks_as_ours(sample_type):
+        return cast("Any", sample_type).from_bytes
+    return _unpacker(sample_type, views=True)
 
 
-def column_type(sample_type: type[T]) -> ColumnType[T] | None:
-    """How to unpack many samples field by field; None where a sample may be more than the values of its fields.
-
-    It may be where anything but ``@dataclass`` has a say in what becomes of the values: an ``__init__`` or
-    ``__post_init__``, a property, a ``from_bytes``.
-    """
-    maker: Any = next(each for each in sample_type.__mro__ if "__init__" in each.__dict__)
-    generated = (
-        maker.__dict__.get("__has_own_init__") is False
-        # Where @dataclass compiles what it makes, and nobody has put another one in its place.
-        and getattr(maker.__init__, "__code__", _pack_numpy_scalar.__code__).co_filename == "<string>"
-        and all(each.init for each in fields(cast("Any", sample_type)))
-        and not hasattr(sample_type, "__post_init__")
-    )
-    plain = (
-        sample_type.__new__ is object.__new__
-        and sample_type.__getattribute__ is object.__getattribute__
-        and (sample_type.__setattr__ is object.__setattr__ or cast("Any", sample_type).__dataclass_params__.frozen)
-        and not hasattr(sample_type, "__getattr__")
-        and not any(
-            hasattr(inspect.getattr_static(sample_type, each.name, None), "__set__")
-            for each in sample_fields(sample_type)
-        )
-    )
-    if not (generated and plain and _unpacks_as_ours(sample_type)):
-        return None
-    return ColumnType(sample_type, sample_fields(sample_type))
-
-
-def _unpacks_as_ours(sample_type: type) -> bool:
+def unpacks_as_ours(sample_type: type) -> bool:
+    """Whether a type has no ``from_bytes`` or ``from_data`` of its own."""
     theirs = cast("Any", sample_type)
     ours = PackableSample.from_bytes.__func__, PackableSample.from_data.__func__
     return tuple(getattr(method, "__func__", None) for method in (theirs.from_bytes, theirs.from_data)) == ours

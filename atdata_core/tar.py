@@ -24,6 +24,7 @@ _LARGE = 1 << 16
 _SPECIAL = frozenset(("_", ".", ""))
 """First characters of names that may have to be skipped."""
 _FIRST_RUN = 64
+"""Headers that are walked the first time; so many members are looked at one by one after a run that was short."""
 _SHORT_RUN = 16
 _REGULAR = b"\x0007"
 MAX_FILE = 1 << 30
@@ -69,7 +70,7 @@ def _files(source: _Source, url: str) -> Iterator[list[tuple[str, bytes]]]:
             if run.files:
                 yield run.files
             # Where plain members are few, looking for runs of them must cost little.
-            most = max(_FIRST_RUN, 4 * len(run.files))
+            most = max(_FIRST_RUN if run.cut else most, 4 * len(run.files))
             closely = _FIRST_RUN if run.cut and len(run.files) < _SHORT_RUN else 1
         at = source.offset
         block = source.exactly(BLOCK)
