@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import BytesIO
 from math import prod
@@ -99,6 +99,27 @@ def array_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
         return array
 
     return view
+
+
+def of_one_layout(packed: Sequence[bytes | memoryview]) -> bool:
+    """Whether these are the bytes of arrays of one shape, dtype and memory order.
+
+    Raises:
+        SampleError: The first of them are those of no array.
+    """
+    start, _ = _found(packed[0])
+    return len(set(map(len, packed))) == 1 and {bytes(each[:start]) for each in packed} == {
+        bytes(packed[0][:start])
+    }
+
+
+def stack_packed(packed: Sequence[bytes | memoryview]) -> NDArray[Any]:
+    """The arrays of such bytes, stacked to ``(n, ...)`` in memory of their own."""
+    start, layout = _found(packed[0])
+    if layout.order == "F" or not layout.dtype.isnative or len(packed[0]) == start:
+        return np.stack([_viewed(each, start, layout) for each in packed])
+    values = bytearray().join([each[start:] for each in packed])
+    return np.frombuffer(values, layout.dtype).reshape(len(packed), *layout.shape)
 
 
 def _found(data: bytes | memoryview) -> tuple[int, _Layout]:

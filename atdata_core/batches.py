@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 
 from .errors import SampleError
+
+if TYPE_CHECKING:
+    from .columns import Columns
 
 T = TypeVar("T")
 
@@ -28,12 +31,24 @@ class SampleBatch(Generic[T]):
     def __init__(self, samples: Sequence[T]) -> None:
         self.samples = list(samples)
 
+    @classmethod
+    def of_columns(cls, columns: Columns[Any]) -> Self:
+        """A batch whose samples are made when they are asked for: arrays are then stacked from the packed ones."""
+        batch = cls.__new__(cls)
+        batch.__dict__["_columns"] = columns
+        return batch
+
     def __getattr__(self, name: str) -> Any:
-        samples: list[T] = self.__dict__.get("samples", [])
-        if not samples or name not in {each.name for each in fields(cast("Any", samples[0]))}:
+        columns: Columns[T] | None = self.__dict__.get("_columns")
+        if name == "samples" and columns is not None:
+            self.samples = columns.samples()
+            # They may be changed: from now on they are what counts.
+            del self.__dict__["_columns"]
+            return self.samples
+        values = self._values(name) if columns is None else columns.column(name)
+        if values is None:
             raise AttributeError(f"The samples of this batch have no field {name!r}.")
-        values = [getattr(sample, name) for sample in samples]
-        if all(isinstance(value, np.ndarray) for value in values):
+        if isinstance(values, list) and all(isinstance(value, np.ndarray) for value in values):
             try:
                 values = np.stack(values)
             except (ValueError, TypeError):
@@ -47,8 +62,14 @@ class SampleBatch(Generic[T]):
         self.__dict__[name] = values
         return values
 
+    def _values(self, name: str) -> list[Any] | None:
+        samples: list[T] = self.__dict__.get("samples", [])
+        if not samples or name not in {each.name for each in fields(cast("Any", samples[0]))}:
+            return None
+        return [getattr(sample, name) for sample in samples]
+
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.__dict__.get("_columns") or self.samples)
 
     def __repr__(self) -> str:
         kind = type(self.samples[0]).__name__ if self.samples else "nothing"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from types import GenericAlias
@@ -12,42 +12,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 import msgpack
 
 from .access import open_shard
+from .columns import column_type
 from .consumers import own_shards, register_with_torch
-from .errors import MetadataError, RefusedError, SampleError
+from .errors import MetadataError, RefusedError
 from .samples import SampleBatch, sample_fields, unpacker_with_views
-from .tar import read_samples
+from .shards import Packed, packed_samples, shard_records, shard_samples, typed_sample, typed_samples
 from .urls import displayed, expand
 
 __all__ = ["Dataset", "SampleStream", "shard_records", "shard_samples", "typed_sample"]
 
 T = TypeVar("T")
-
-_NAMED = 10
-"""Members that an error names of a sample: a hostile shard has as many as it likes."""
-_LONGEST_NAME = 60
 Item = TypeVar("Item")
-
-
-def shard_records(url: str, *, store: object | None = None) -> Iterator[dict[str, bytes | str]]:
-    """The samples of one shard as they lie in it: ``{"__key__": str, suffix: bytes, ...}``.
-
-    Raises:
-        As ``access.open_shard`` and ``tar.read_samples``.
-    """
-    with closing(open_shard(url, store=store)) as stream:
-        yield from read_samples(stream, url=url)
-
-
-def shard_samples(url: str, sample_type: type[T], *, store: object | None = None) -> Iterator[T]:
-    """The typed samples of one shard, in order.
-
-    Arrays are read-only views on what was read.
-
-    Raises:
-        SampleError: A sample is not of this type; shard and key are named.
-        And as ``shard_records``.
-    """
-    yield from _typed(shard_records(url, store=store), url, sample_type, unpacker_with_views(sample_type))
 
 
 class Dataset(Generic[T]):
@@ -216,26 +191,35 @@ class SampleStream(Generic[Item]):
         self._for_torch = False
 
     def __iter__(self) -> Iterator[Item]:
-        samples: Iterator[Any] = self._samples()
-        if self._batch_size is not None:
-            samples = _batches(samples, self._batch_size)
-        return samples
+        items = self._samples() if self._batch_size is None else self._batches(self._batch_size)
+        return cast("Iterator[Item]", items)
 
     def _samples(self) -> Iterator[Any]:
-        dataset, sample_type = self._dataset, self._dataset.sample_type
+        yield from typed_samples(self._packed(), self._dataset.sample_type, self._unpack())
+
+    def _batches(self, size: int) -> Iterator[SampleBatch[Any]]:
+        packed, sample_type, unpack = self._packed(), self._dataset.sample_type, self._unpack()
+        columns = column_type(sample_type)
+        while held := list(islice(packed, size)):
+            found = columns and columns.unpack([payload for _, _, payload in held], writable=self._for_torch)
+            if found:
+                yield SampleBatch.of_columns(found)
+            else:
+                yield SampleBatch(list(typed_samples(held, sample_type, unpack)))
+
+    def _unpack(self) -> Callable[[bytes], Any]:
+        sample_type: Any = self._dataset.sample_type
+        return sample_type.from_bytes if self._for_torch else unpacker_with_views(sample_type)
+
+    def _packed(self) -> Iterator[Packed]:
+        dataset = self._dataset
         for_shards, for_samples = self._buffers or (1, 1)
         draw = random.Random(self._seed)
         # Split before shuffling: consumers need not agree on a seed to read every shard once.
         shards = _shuffled(iter(own_shards(dataset.shard_list)), for_shards, draw)
-        unpack = sample_type.from_bytes if self._for_torch else unpacker_with_views(sample_type)
-        if for_samples == 1:
-            for url in shards:
-                yield from _typed(shard_records(url, store=dataset.data_store), url, sample_type, unpack)
-            return
-        records = ((url, record) for url in shards for record in shard_records(url, store=dataset.data_store))
         # Packed samples wait in the buffer: they take less memory than decoded ones.
-        for url, record in _drawn(records, for_samples, draw):
-            yield from _typed((record,), url, sample_type, unpack)
+        packed = packed_samples(shards, dataset.sample_type, store=dataset.data_store)
+        return _shuffled(packed, for_samples, draw)
 
     def __repr__(self) -> str:
         return f"<{'ordered' if self._buffers is None else 'shuffled'} samples of {self._dataset!r}>"
@@ -250,41 +234,6 @@ class SampleStream(Generic[Item]):
             return type(self)
 
 
-def _typed(
-    records: Iterable[dict[str, bytes | str]], url: str, sample_type: type[T], unpack: Callable[[Any], T]
-) -> Iterator[T]:
-    for record in records:
-        try:
-            sample = unpack(record["msgpack"])
-        except (KeyError, SampleError):
-            sample = typed_sample(record, url, sample_type)
-        yield sample
-
-
-def typed_sample(record: dict[str, bytes | str], url: str, sample_type: type[T]) -> T:
-    """A sample of ``shard_records`` as its type.
-
-    Raises:
-        SampleError: It is not of this type; shard and key are named.
-    """
-    key = record["__key__"]
-    payload = record.get("msgpack")
-    facts = {"url": displayed(url), "key": key, "type_name": sample_type.__name__}
-    if not isinstance(payload, bytes):
-        names = sorted(name[:_LONGEST_NAME] for name in record if name != "__key__")
-        more = f" and {len(names) - _NAMED:,} more" if names[_NAMED:] else ""
-        found = ", ".join(names[:_NAMED]) + more
-        raise SampleError(
-            f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. "
-            "Write samples with as_wds.",
-            **facts,
-        )
-    try:
-        return cast("Any", sample_type).from_bytes(payload)
-    except SampleError as why:
-        raise SampleError(f"{displayed(url)}, sample {key!r}: {why}", **{**why.facts, **facts}) from None
-
-
 def _shuffled(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:
     if buffer == 1:
         return items
@@ -292,21 +241,14 @@ def _shuffled(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterat
 
 
 def _drawn(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:
-    held: list[Item] = []
+    held = list(islice(items, buffer))
     for item in items:
-        if len(held) < buffer:
-            held.append(item)
-        else:
-            place = draw.randrange(buffer)
-            yield held[place]
-            held[place] = item
+        # A fraction of what randrange takes.
+        place = int(draw.random() * buffer)
+        yield held[place]
+        held[place] = item
     draw.shuffle(held)
     yield from held
-
-
-def _batches(samples: Iterator[T], size: int) -> Iterator[SampleBatch[T]]:
-    while held := list(islice(samples, size)):
-        yield SampleBatch(held)
 
 
 def _positive(name: str, number: int | None) -> int | None:

@@ -13,11 +13,11 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import array_view, decode_array
+from .arrays import decode_array
 from .batches import SampleBatch
 from .errors import SampleError, SchemaError
 from .fields import SampleField, describe_field, pack_value
-from .unpacking import has_default, typed, unpacker
+from .unpacking import has_default, packed_map, typed, unpacker
 
 __all__ = ["PackableSample", "SampleBatch", "SampleField", "packable", "sample_fields"]
 
@@ -71,7 +71,9 @@ class PackableSample:
         Raises:
             SampleError: The bytes are no sample of this type.
         """
-        return _unpacker(cls)(data)
+        if not unpacks_as_ours(cls):
+            return cls.from_data(packed_map(data, cls.__name__))
+        return _unpacker(cls, views=False)(data)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -136,18 +138,24 @@ def unpacker_with_views(sample_type: type[T]) -> Callable[[bytes], T]:
 
     Where the type has a ``from_bytes`` or ``from_data`` of its own, it is that.
     """
+    if not unpacks_as_ours(sample_type):
+        return cast("Any", sample_type).from_bytes
+    return _unpacker(sample_type, views=True)
+
+
+def unpacks_as_ours(sample_type: type) -> bool:
+    """Whether a type has no ``from_bytes`` or ``from_data`` of its own."""
     theirs = cast("Any", sample_type)
     ours = PackableSample.from_bytes.__func__, PackableSample.from_data.__func__
-    if tuple(getattr(method, "__func__", None) for method in (theirs.from_bytes, theirs.from_data)) != ours:
-        return theirs.from_bytes
-    return unpacker(sample_type, sample_fields(sample_type), array_view(), views=True)
+    return tuple(getattr(method, "__func__", None) for method in (theirs.from_bytes, theirs.from_data)) == ours
 
 
-def _unpacker(sample_type: type[T]) -> Callable[[bytes], T]:
-    made = sample_type.__dict__.get("__sample_unpacker__")
+def _unpacker(sample_type: type[T], *, views: bool) -> Callable[[bytes], T]:
+    kept = "__sample_viewer__" if views else "__sample_unpacker__"
+    made = sample_type.__dict__.get(kept)
     if made is None:
-        made = unpacker(sample_type, sample_fields(sample_type), decode_array)
-        sample_type.__sample_unpacker__ = made  # type: ignore[attr-defined]
+        made = unpacker(sample_type, sample_fields(sample_type), views=views)
+        setattr(sample_type, kept, made)
     return made
 
 
@@ -178,6 +186,8 @@ def _prepare(cls: type, frame: FrameType | None) -> None:
     Names of the defining function, which called the one of ``frame``, are gone later: this is the moment
     to look them up.
     """
+    # Asked before @dataclass adds one.
+    cls.__has_own_init__ = "__init__" in cls.__dict__  # type: ignore[attr-defined]
     annotations = inspect.get_annotations(cls)
     for name, annotation in annotations.items():
         if isinstance(annotation, str):

@@ -21,7 +21,10 @@ ZEROS = bytes(BLOCK)
 _CHUNK = 1 << 20
 _LARGE = 1 << 16
 """Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
+_SPECIAL = frozenset(("_", ".", ""))
+"""First characters of names that may have to be skipped."""
 _FIRST_RUN = 64
+"""Headers that are walked the first time; so many members are looked at one by one after a run that was short."""
 _SHORT_RUN = 16
 _REGULAR = b"\x0007"
 MAX_FILE = 1 << 30
@@ -67,7 +70,7 @@ def _files(source: _Source, url: str) -> Iterator[list[tuple[str, bytes]]]:
             if run.files:
                 yield run.files
             # Where plain members are few, looking for runs of them must cost little.
-            most = max(_FIRST_RUN, 4 * len(run.files))
+            most = max(_FIRST_RUN if run.cut else most, 4 * len(run.files))
             closely = _FIRST_RUN if run.cut and len(run.files) < _SHORT_RUN else 1
         at = source.offset
         block = source.exactly(BLOCK)
@@ -302,7 +305,7 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
 
 def key_and_suffix(name: str) -> tuple[str, str] | None:
     """What webdataset takes for the key and the suffix; None for a file that it skips."""
-    if "/" not in name and name[:1] not in ("_", "."):
+    if name[:1] not in _SPECIAL and "/" not in name:
         key, dot, suffix = name.partition(".")
         return (key, suffix.lower()) if dot else None
     first = name.partition("/")[0]

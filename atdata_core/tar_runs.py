@@ -7,13 +7,13 @@ what a few calls of numpy say of hundreds of headers costs a fraction of a look 
 from __future__ import annotations
 
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 512
-_FILE, _PAX = ord("0"), ord("x")
+_FILE, _PAX, _NEWLINE = b"0x\n"
 _HARMLESS = frozenset({b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"})
 """Pax records that change neither path, size, link nor sparseness. Any other one is for ``tar`` to look at."""
 
@@ -56,9 +56,10 @@ def plain_files(window: bytes, at: int, most: int) -> Run:
     # What follows a pax header is what it is about.
     good[:-1] &= file[1:] | file[:-1]
     count = len(places) if good.all() else int(good.argmin())
+    harmless = _Harmless()
     for each in np.flatnonzero(pax[:count]).tolist():
         start = places[each] + BLOCK
-        if not _changes_nothing(window[start : start + sizes[each]]):
+        if not harmless.are(window[start : start + sizes[each]]):
             count = each
             break
     chosen = file[:count]
@@ -111,11 +112,15 @@ class _Spans(dict[bytes, tuple[int, int]]):
 
 
 def _checksums_hold(headers: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each header, one in a row, has the sum that it tells, written as six digits and a zero."""
-    told = headers[:, 148:154]
-    found = headers.sum(axis=1, dtype=np.int64) - headers[:, 148:156].sum(axis=1, dtype=np.int64) + 8 * 0x20
-    octal: Any = (told & 0xF8 == 0x30).all(axis=1)
-    return octal & (headers[:, 154] == 0) & ((told & 7) @ _OCTAL == found)
+    """Whether each header, one in a row, has the sum that it tells, as six digits and a zero.
+
+    Blanks are put in its place, as the sum wants them.
+    """
+    told = headers[:, 148:154].copy()
+    octal: NDArray[np.bool_] = (told & 0xF8 == 0x30).all(axis=1) & (headers[:, 154] == 0)
+    headers[:, 148:156] = 0x20
+    # 32 bits hold the sum of 512 bytes, and are added up in half the time that 64 take.
+    return octal & ((told & 7) @ _OCTAL == headers.sum(axis=1, dtype=np.uint32))
 
 
 def _names(headers: NDArray[np.uint8]) -> tuple[list[str], bool]:
@@ -129,15 +134,30 @@ def _names(headers: NDArray[np.uint8]) -> tuple[list[str], bool]:
     return names[:good], False
 
 
-def _changes_nothing(records: bytes) -> bool:
-    """Whether pax records are well formed and all of them harmless."""
-    at, end = 0, len(records)
-    while at < end:
-        blank = records.find(b" ", at, at + 20)
-        digits = records[at:blank] if blank > at else b""
-        after = at + int(digits) if digits.isdigit() else 0
-        equals = records.find(b"=", blank, after)
-        if equals < 0 or after > end or records[after - 1] != 0x0A or records[blank + 1 : equals] not in _HARMLESS:
-            return False
-        at = after
-    return True
+class _Harmless:
+    """Tells pax records that change nothing."""
+
+    def __init__(self) -> None:
+        self._beginnings: dict[int, bytes] = {}
+
+    def are(self, records: bytes) -> bool:
+        """Whether they are well formed and all of them harmless."""
+        size = len(records)
+        known = self._beginnings.get(size)
+        # Its own length and keyword are all there is to one record; only its value differs from member to member.
+        if known and records.startswith(known) and records[-1] == _NEWLINE:
+            return True
+        at = 0
+        while at < size:
+            blank = records.find(b" ", at, at + 20)
+            digits = records[at:blank] if blank > at else b""
+            length = int(digits) if digits.isdigit() else 0
+            equals = records.find(b"=", blank, at + length)
+            if equals < 0 or at + length > size or records[at + length - 1] != _NEWLINE:
+                return False
+            if records[blank + 1 : equals] not in _HARMLESS:
+                return False
+            if length == size:
+                self._beginnings[size] = records[: equals + 1]
+            at += length
+        return True

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgpack
 from numpy.typing import NDArray
 
+from .arrays import array_view, decode_array
 from .errors import SampleError
 from .fields import SampleField, plain_type, unpack_value
 
@@ -18,13 +20,13 @@ Decode = Callable[[bytes | memoryview], NDArray[Any]]
 
 _LARGE = 1 << 16
 """Bytes of a sample from which on its arrays are not copied out of it: below, that takes longer than copying."""
+_UNPACK_ERRORS = (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError)
+_unpackb = partial(msgpack.unpackb, strict_map_key=False)
 _BINARY = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 """First byte of binary data in msgpack -> bytes of the length that follows."""
 
 
-def unpacker(
-    sample_type: type[T], described: Sequence[SampleField], decode: Decode, *, views: bool = False
-) -> Callable[[bytes], T]:
+def unpacker(sample_type: type[T], described: Sequence[SampleField], *, views: bool) -> Callable[[bytes], T]:
     """What unpacks samples of one type.
 
     Most samples have exactly the fields of their type, with values of exactly their types: these are looked at
@@ -33,8 +35,8 @@ def unpacker(
     Args:
         sample_type: A dataclass.
         described: Its fields.
-        decode: For its arrays.
-        views: ``decode`` copies nothing, so that large arrays should not be copied before either.
+        views: Arrays are read-only views on the packed sample (or, where it is small, on a part that was copied
+            once); otherwise each has memory of its own.
 
     Returns:
         A function of the packed sample. It raises ``SampleError`` where the bytes are no sample of this type.
@@ -42,30 +44,68 @@ def unpacker(
     name, count = sample_type.__name__, len(described)
     make = cast("Callable[..., T]", sample_type)
     plain = [(each.name, plain_type(each)) for each in described if plain_type(each)]
-    arrays = [each.name for each in described if each.kind == "ndarray" and not each.optional]
-    others = [each for each in described if not plain_type(each) and each.name not in arrays]
-    in_place = frozenset(each.name for each in described if each.kind == "ndarray") if views else frozenset[str]()
+    # Each field has a decoder of its own, which remembers the last header.
+    decoders = {each.name: array_view() if views else decode_array for each in described if each.kind == "ndarray"}
+    arrays = [(each.name, decoders[each.name]) for each in described if each.name in decoders and not each.optional]
+    others = [each for each in described if not plain_type(each) and (each.optional or each.name not in decoders)]
+    decode = array_view() if views else decode_array
+    in_place = frozenset(decoders if views else ())
     settable = all(each.init for each in fields(cast("Any", sample_type)))
 
     def unpack(data: bytes) -> T:
-        values: Any = _in_place(data, in_place) if in_place and len(data) >= _LARGE else None
-        if values is None:
-            values = _unpacked(data, name)
+        values = packed_map(data, name, in_place)
         if values.__class__ is not dict or len(values) != count or not settable:
             return typed(sample_type, described, values, decode)
         try:
             for field, kind in plain:
                 if values[field].__class__ is not kind:
                     return typed(sample_type, described, values, decode)
-            for field in arrays:
-                values[field] = decode(values[field])
+            for field, decoder in arrays:
+                values[field] = decoder(values[field])
             for other in others:
-                values[other.name] = unpack_value(other, values[other.name], name, decode)
+                values[other.name] = unpack_value(other, values[other.name], name, decoders.get(other.name, decode))
         except (KeyError, TypeError, SampleError):
             return typed(sample_type, described, values, decode)
         return make(**values)
 
     return unpack
+
+
+def packed_map(data: bytes, name: str, in_place: Collection[str] = ()) -> Any:
+    """What msgpack holds; a map, if it is a sample.
+
+    Args:
+        data: A packed sample.
+        name: Of its type, for the error.
+        in_place: Fields whose binary data is not copied where the sample is large, but viewed in ``data``.
+
+    Raises:
+        SampleError: It is no msgpack.
+    """
+    try:
+        if in_place and len(data) >= _LARGE:
+            found = _in_place(data, in_place)
+            if found is not None:
+                return found
+        # msgpack takes its limits from the length of the buffer, so a claimed size allocates nothing.
+        return _unpackb(data)
+    except _UNPACK_ERRORS as why:
+        raise SampleError(
+            f"The bytes are no {name}: they are no msgpack ({why}). "
+            "The sample is damaged or was written by another program.",
+            type_name=name,
+        ) from None
+
+
+def packed_maps(packed: Sequence[bytes], name: str, in_place: Collection[str]) -> list[Any]:
+    """``packed_map`` of each."""
+    if in_place and max(map(len, packed)) >= _LARGE:
+        return [packed_map(data, name, in_place) for data in packed]
+    try:
+        return list(map(_unpackb, packed))
+    except _UNPACK_ERRORS:
+        # One of them: this raises the error that says so.
+        return [packed_map(data, name) for data in packed]
 
 
 def typed(sample_type: type[T], described: Sequence[SampleField], data: Mapping[str, Any], decode: Decode) -> T:
@@ -122,18 +162,6 @@ def _constructed(sample_type: type[T], described: Sequence[SampleField], values:
     for name, value in after.items():
         object.__setattr__(made, name, value)
     return made
-
-
-def _unpacked(data: bytes, name: str) -> Any:
-    try:
-        # msgpack takes its limits from the length of the buffer, so a claimed size allocates nothing.
-        return msgpack.unpackb(data, strict_map_key=False)
-    except (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError) as why:
-        raise SampleError(
-            f"The bytes are no {name}: they are no msgpack ({why}). "
-            "The sample is damaged or was written by another program.",
-            type_name=name,
-        ) from None
 
 
 def _in_place(data: bytes, arrays: Collection[str]) -> dict[str, Any] | None:

@@ -20,12 +20,14 @@ class Opened:
     Attributes:
         read: At most so many bytes, none at the end; raises our errors.
         close: Gives the connection back.
+        stop: Ends a ``read`` that waits in another thread.
         version: What tells that a later answer is of the same object (a strong ETag); None: nothing does.
         size: Bytes of the whole object, where they are known.
     """
 
     read: Callable[[int], bytes]
     close: Callable[[], None]
+    stop: Callable[[], None]
     version: str | None
     size: int | None
 
@@ -47,24 +49,35 @@ class ResumedBody(io.RawIOBase):
         self._size = first.size
         self._at = 0
         self._attempt = 1
+        self._stopped = False
 
     def readable(self) -> bool:
         """True."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fills what has arrived into ``buffer``; raises the error of a transfer that cannot be resumed."""
+        """Fills what has arrived into ``buffer``; raises as ``take``."""
+        data = self.take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def take(self, most: int) -> bytes:
+        """What has arrived, none at the end; raises the error of a transfer that cannot be resumed."""
         while True:
             try:
-                data = self._body.read(len(buffer))
+                data = self._body.read(most)
             except ServiceError as error:
                 if self._at == self._size:
-                    return 0
+                    return b""
                 self._resume(error)
             else:
-                buffer[: len(data)] = data
                 self._at += len(data)
-                return len(data)
+                return data
+
+    def stop(self) -> None:
+        """Make a ``take`` that goes on in another thread end soon, with an error; nothing is resumed any more."""
+        self._stopped = True
+        self._body.stop()
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -75,7 +88,10 @@ class ResumedBody(io.RawIOBase):
     def _resume(self, error: AtdataError) -> None:
         """Begins another transfer where the last one stopped; raises ``error``, or a newer one, if it cannot."""
         while self._version is not None and self._attempt < patience.ATTEMPTS and patience.passes_soon(error):
-            patience.ours.pause(self._attempt)
+            if not self._stopped:
+                patience.ours.pause(self._attempt)
+            if self._stopped:
+                break
             self._attempt += 1
             try:
                 following = self._reopen(self._at, self._version)
@@ -86,6 +102,8 @@ class ResumedBody(io.RawIOBase):
                 break
             self._body.close()
             self._body = following
+            if self._stopped:
+                break  # while the new transfer was begun: nothing would end that one
             return
         raise error
 

@@ -11,21 +11,21 @@ per process and shared by all threads. Every botocore error becomes one of ours.
 from __future__ import annotations
 
 import base64
-import io
 import os
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from ..errors import CredentialsError, ServiceRefusedError
 from ..masking import keep_secret
 from ..patience import ATTEMPTS
 from ..protocols import ShardStat
+from .ahead import ahead
 from .etag import strong_etag
 from .resumed import Opened, ResumedBody, changed_while_read
 from .s3_errors import translated
@@ -183,7 +183,7 @@ class S3Endpoint:
             return self._open_rest(bucket, key, at, size, version)
 
         first = self._opened(bucket, key, answer["Body"], etag if strong_etag(etag) else None, size)
-        return cast(BinaryIO, io.BufferedReader(ResumedBody(first, reopen), 1 << 20))
+        return ahead(ResumedBody(first, reopen), size)
 
     def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
         """Turns botocore's errors into ours, naming the object and the endpoint."""
@@ -237,7 +237,12 @@ class S3Endpoint:
             with self.errors(bucket, key):
                 return body.read(count)
 
-        return Opened(read, body.close, etag, size)
+        def stop() -> None:
+            # Closing a socket does not wake who reads from it, shutting it down does.
+            with suppress(OSError, ValueError, RuntimeError, AttributeError):
+                body._raw_stream.shutdown()
+
+        return Opened(read, body.close, stop, etag, size)
 
     def _server_sha256(self, bucket: str, key: str, head: Mapping[str, Any]) -> str | None:
         claimed = head.get("ChecksumSHA256")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
+import socket
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
 from ..errors import (
@@ -22,6 +22,7 @@ from ..errors import (
 from ..patience import http_hooks, patiently, seconds_to_wait
 from ..protocols import ShardStat
 from ..urls import displayed
+from .ahead import ahead
 from .etag import strong_etag
 from .private import check_public
 from .resumed import Opened, ResumedBody, changed_while_read
@@ -34,7 +35,6 @@ _SILENCE_SECONDS = 60.0
 GLANCE_SECONDS = 5.0
 """How long a look at what strangers get waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
-_CHUNK = 1 << 20
 
 
 def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
@@ -48,7 +48,7 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
     """
     first = _opened(patiently(lambda: _send("GET", url, guarded)), url)
     body = ResumedBody(first, lambda at, version: _open_rest(url, guarded, at, first.size, version))
-    return cast("BinaryIO", io.BufferedReader(body, _CHUNK))
+    return ahead(body, first.size)
 
 
 def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
@@ -114,9 +114,17 @@ def _opened(response: httpx.Response, url: str) -> Opened:
         nonlocal rest
         if not rest:
             with _errors(url):
-                rest = memoryview(next(chunks, b""))
+                piece = next(chunks, b"")
+            if len(piece) <= count:
+                return piece
+            rest = memoryview(piece)
         given, rest = bytes(rest[:count]), rest[count:]
         return given
+
+    def stop() -> None:
+        # Closing a socket does not wake who reads from it, shutting it down does.
+        with suppress(OSError, KeyError, AttributeError):
+            response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RD)
 
     headers = response.headers
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
@@ -124,7 +132,7 @@ def _opened(response: httpx.Response, url: str) -> Opened:
     plain = "content-encoding" not in headers
     strong = plain and etag.startswith('"') and etag != '""'
     size = int(length) if plain and length.isdecimal() else None
-    return Opened(read, response.close, etag if strong else None, size)
+    return Opened(read, response.close, stop, etag if strong else None, size)
 
 
 def _send(method: str, url: str, guarded: bool, strict: bool = False, /, **more: str) -> httpx.Response:

@@ -109,6 +109,10 @@ _STEP = (
 local prefix, datasets, pause = ARGV[1], ARGV[2], tonumber(ARGV[5])
 if pause > 0 and redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then return {'', '', {}} end
 local from = redis.call('GET', KEYS[1]) or '0'
+if #from > 19 or not string.find(from, '^%d+$') then
+  redis.call('DEL', KEYS[1])
+  from = '0'
+end
 local cursor, entries, keys, unknown = from, 0, 0, {}
 repeat
   local page = redis.call('SCAN', cursor, 'MATCH', prefix .. '*', 'COUNT', {count}, 'TYPE', 'hash')

@@ -9,6 +9,8 @@ from ..access.s3 import S3Endpoint
 from ..errors import ShardConflictError
 from ..protocols import Landed, ShardStat
 
+_CHUNK = 1 << 20
+
 
 def prove(
     endpoint: S3Endpoint,
@@ -45,10 +47,12 @@ def prove(
         return Landed("server sha256", stat.etag)
     if stat.etag is not None and stat.etag in etags:
         return Landed("etag md5", stat.etag)
+    found = hashlib.sha256()
     with endpoint.open(*place) as body:
-        found = hashlib.file_digest(body, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
-    if found != sha256:
-        raise _conflict(url, sha256, found)
+        while chunk := body.read(_CHUNK):
+            found.update(chunk)
+    if found.hexdigest() != sha256:
+        raise _conflict(url, sha256, found.hexdigest())
     return Landed("read back", stat.etag)
 
 

@@ -49,6 +49,24 @@ def test_batches_pass_through_a_dataloader(dataset):
     assert sorted(n for batch in loader for n in batch.n) == list(range(50))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_torch_does_not_warn_of_the_arrays_that_a_dataloader_collates(dataset, workers):
+    # Warnings are errors here; in a worker, one would end the loader with an error.
+    convert = torch_data.default_convert
+
+    def collate(samples):
+        return torch_data.default_collate([{"n": sample.n, "vector": sample.vector} for sample in samples])
+
+    for stream in (dataset.ordered(), dataset.shuffled()):
+        loader = torch_data.DataLoader(stream, batch_size=10, num_workers=workers, collate_fn=collate)
+        found = [int(n) for batch in loader for n in batch["vector"][:, 0]]
+        assert sorted(found) == list(range(50))
+    for stream in (dataset.ordered(10), dataset.shuffled(10)):
+        for batch in torch_data.DataLoader(stream, batch_size=None, num_workers=workers):
+            assert convert(batch.vector).shape == (10, 4)
+            assert convert(batch.samples[0].vector).shape == (4,)
+
+
 def test_ranks_and_workers_together_read_every_sample_exactly_once(dataset, monkeypatch):
     seen = []
     for rank in range(2):

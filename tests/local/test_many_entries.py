@@ -61,13 +61,13 @@ def test_a_newer_entry_that_another_program_labelled_is_found_at_once(
 def test_a_new_name_that_another_program_labelled_is_found_without_a_look_at_all(
     crowd: Callable[[int], Any], round_trips: RoundTrips
 ):
-    client = crowd(50_000)
+    client = crowd(100_000)
     index = LocalIndex(client)
     client.set(PAUSE, 1)
-    cid = write_as_upstream(client, "theirs", "a.tar", label=True)
+    cid = write_as_upstream(client, "new-and-labelled", "a.tar", label=True)
 
-    assert round_trips.of(lambda: index.get_entry_by_name("theirs")) == 4
-    assert index.get_entry_by_name("theirs").cid == cid
+    assert round_trips.of(lambda: index.get_entry_by_name("new-and-labelled")) == 4
+    assert index.get_entry_by_name("new-and-labelled").cid == cid
 
 
 def test_a_label_that_names_another_datasets_entry_makes_no_new_version(crowd: Callable[[int], Any]):
@@ -174,3 +174,15 @@ def test_a_step_that_was_broken_off_is_taken_again(crowd: Callable[[int], Any]):
     assert not foreign.settle(again)
     assert client.get("atdata:scan") == moved
     assert client.xlen("atdata:events") == 1
+
+
+@pytest.mark.parametrize("position", ["", "no cursor", "-1", "9" * 30])
+def test_a_damaged_position_of_the_scan_starts_a_new_round(crowd: Callable[[int], Any], position: str):
+    client = crowd(3_000)
+    index = LocalIndex(client)
+    cid = write_as_upstream(client, "crowd-000007", "newer.tar")
+    client.set("atdata:scan", position)
+    for _ in range(4):
+        found = index.get_entry_by_name("crowd-000007")
+        client.delete(PAUSE)
+    assert found.cid == cid
