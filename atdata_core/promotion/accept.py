@@ -14,7 +14,7 @@ from ..schema import decode
 from .attempts import succeeded
 from .destination import FIRST_CLAIM, claim_of
 from .due import ACCEPTED
-from .inventory import WORKERS, Progress, cid_of, read_schema, read_shard, shard_urls
+from .inventory import WORKERS, Progress, accept_command, cid_of, read_schema, read_shard, shard_urls
 from .sources import Sources
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     if not _keeper(index).replace_claims(changes.cid, new, standing=changes.standing):
         raise RefusedError(
             f"What is recorded of {changes.name!r} was changed since it was looked at. Look again: "
-            "atdata-pipelines accept."
+            f"{accept_command(changes.name)}."
         )
     return sorted({changes.name, *_forget(changes.cid, ledger, claim_of(new))})
 

@@ -8,9 +8,12 @@ from atdata_core.errors import RefusedError, SampleError, ShardChangedError, Sha
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.accept import accept, changes_of
+from atdata_core.promotion.asked import Asked
+from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.due import due
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.reach import see_published
 from atdata_core.promotion.status import status_of
 from atdata_core.urls import expand
 
@@ -200,6 +203,24 @@ def test_only_what_was_shown_is_accepted(lab, overwrite):
     with pytest.raises(RefusedError, match="was changed since"):
         accept(seen, lab.index, ledger_of(lab.index))
     assert lab.index.shard_claims(entry.cid) == claims
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("points", "accept points."), ("my points; $x", "accept 'my points; $x'.")]
+)
+def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, overwrite, point_type, name, typed):
+    entry = lab.insert("points")
+    lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name=name)
+    entry = lab.index.get_entry_by_name(name)
+    ledger = ledger_of(lab.index)
+    copies = copy_shards(entry, take_inventory(entry, lab.index, ledger), lab.index, ledger)
+    overwrite(entry)
+    with pytest.raises(ShardChangedError) as caught:
+        promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    assert f"atdata-pipelines {typed}" in str(caught.value)
+    with pytest.raises(ShardChangedError) as caught:
+        see_published(entry, copies, lab.index, atmosphere.client.base_url, asked=Asked())
+    assert f"atdata-pipelines {typed}" in str(caught.value)
 
 
 def test_bytes_that_change_again_after_they_were_shown_are_not_published(lab, atmosphere, overwrite):
