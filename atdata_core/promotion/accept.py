@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import RefusedError, SampleError, ShardError
 from ..protocols import ClaimChanger, ShardFacts
 from ..schema import decode
+from .attempts import succeeded
 from .destination import FIRST_CLAIM, claim_of
-from .inventory import WORKERS, Progress, cid_of, read_schema, read_shard, shard_urls
+from .due import ACCEPTED
+from .inventory import WORKERS, Progress, accept_command, cid_of, read_schema, read_shard, shard_urls
 from .sources import Sources
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
-    from .ledger import Ledger
+    from .ledger import Facts, Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,9 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     if not _keeper(index).replace_claims(changes.cid, new, standing=changes.standing):
         raise RefusedError(
             f"What is recorded of {changes.name!r} was changed since it was looked at. Look again: "
-            "atdata-pipelines accept."
+            f"{accept_command(changes.name)}."
         )
-    return sorted({changes.name, *_forget(changes.cid, ledger)})
+    return sorted({changes.name, *_forget(changes.cid, ledger, claim_of(new))})
 
 
 def _keeper(index: AbstractIndex) -> ClaimChanger:
@@ -125,13 +128,35 @@ def _keeper(index: AbstractIndex) -> ClaimChanger:
     return index
 
 
-def _forget(cid: str, ledger: Ledger) -> list[str]:
-    """Drop what stages have found of an entry's old bytes; the names they found it under."""
+def _forget(cid: str, ledger: Ledger, claim: str) -> list[str]:
+    """Drop what stages have found of an entry's old bytes; the names they found it under.
+
+    What was published of them gets a mark, which the next publication writes over.
+    """
     names: list[str] = []
     for scope in ledger.scopes("dataset"):
-        for fact in ("inventory", "copy"):
-            kept = ledger.get(scope, fact)
-            if kept is not None and kept.get("cid") == cid:
-                ledger.remove(scope, fact)
-                names.append(scope.partition(":")[2])
+        facts = ledger.get_all(scope)
+        found = [fact for fact in ("inventory", "copy") if facts.get(fact, {}).get("cid") == cid]
+        for fact in found:
+            ledger.remove(scope, fact)
+        published = [fact for fact, kept in facts.items() if _is_result(fact) and _entry_of(kept) == cid]
+        for fact in published:
+            ledger.update(scope, fact, partial(_marked, cid, claim))
+        if found or published:
+            names.append(scope.partition(":")[2])
+            # What failed did so with the old bytes.
+            succeeded(ledger, names[-1])
     return names
+
+
+def _is_result(fact: str) -> bool:
+    return fact == "record" or fact.startswith("result:")
+
+
+def _entry_of(result: Facts) -> str | None:
+    """The CID of the entry that a result of the last stage is of."""
+    return result.get("publication", {}).get("cid")
+
+
+def _marked(cid: str, claim: str, result: Facts | None) -> Facts | None:
+    return {**result, ACCEPTED: claim} if result is not None and _entry_of(result) == cid else result

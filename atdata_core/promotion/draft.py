@@ -10,13 +10,14 @@ from ..atmosphere.names import ENTRY, LABEL, SCHEMA
 from ..atmosphere.preflight import check
 from ..atmosphere.records import entry_record, label_record, schema_record, timestamp
 from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
+from ..errors import DatasetNameError
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
 from .copy import earlier_copies, find_copies
 from .destination import as_published, names_of
-from .holds import admit
+from .holds import admit, retracted
 from .inventory import Inventory
 from .reach import Seen, Strangers
 from .said import Sayings
@@ -84,7 +85,8 @@ def check_all(
 
     Raises:
         HeldError: The dataset was retracted or deleted, and no person asked.
-        DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is.
+        DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is, or another dataset
+            is published under that name and nobody asked to take it over.
         StorageError: Its shards cannot be published from where they lie.
         PreflightError: The network would refuse a record; every problem is named.
         NotPublicError: Strangers cannot read the shards where they are, and that was asked for.
@@ -92,6 +94,7 @@ def check_all(
             a copy should go.
     """
     publication = publication_of(entry, inventory.cid, did, asked.name)
+    _check_owner(publication, entry.name, ledger, asked)
     admit(ledger, entry.name, did, asked)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
@@ -122,6 +125,21 @@ def check_all(
         # The bucket is there, and nothing else lies where a copy should go.
         find_copies(inventory, data_store, ledger)
     sayings.say(asked.values, asked.run)
+
+
+def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: Asked) -> None:
+    """Refuse the name of another dataset: its label would move, and its own next promotion would fail.
+
+    A retracted name is free.
+    """
+    did, name = publication.did, publication.name
+    owner = (ledger.get(f"account:{did}", f"published:{name}") or {}).get("dataset", dataset)
+    if owner != dataset and not asked.take_over and retracted(ledger, did, name) is None:
+        raise DatasetNameError(
+            f"The name {name!r} is the published name of the dataset {owner!r}. Give {dataset!r} another one: "
+            "name=, or --name. Or take it over from that dataset: take_over=True, or --take-over.",
+            name=name,
+        )
 
 
 def planned_shards(inventory: Inventory, data_store: Any, ledger: Ledger) -> list[ShardFacts]:

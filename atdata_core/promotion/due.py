@@ -22,6 +22,10 @@ TOGETHER = 500
 """Datasets that one question to the ledger is about."""
 
 
+ACCEPTED = "accepted"
+"""In the ledger's result of a publication: a digest of other bytes, which a person accepted since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """What is to be done with a dataset, and why, in words for people.
@@ -38,8 +42,8 @@ class Due:
 def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Due:
     """Decide whether the current entry of a dataset is missing or changed on the network.
 
-    What counts is the last promotion of the dataset, under whatever name: its account, its entry and the
-    metadata that was published with it, and what people said of it since.
+    What counts is the last promotion of the dataset, under whatever name: its account, its entry, the bytes and
+    the metadata that were published with it, and what people said of it since.
 
     Args:
         entry: The current entry of its name.
@@ -155,6 +159,8 @@ def _what_changed(entry: IndexEntry, last: dict[str, Any] | None, did: str) -> s
     # Promotions before this was noted say nothing about it.
     if last.get("metadata_sha256", metadata_digest(entry)) != metadata_digest(entry):
         return "has new metadata"
+    if ACCEPTED in last:
+        return "accepted bytes are not published yet"
     return None
 
 

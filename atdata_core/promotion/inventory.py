@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -194,7 +195,7 @@ def take_inventory(
         rows = zip(inventory.shards, inventory.looks, strict=True)
         standing = index.record_claims(inventory.cid, [shard for shard, look in rows if look == "read"])
         for shard in inventory.shards:
-            _same_bytes(shard, standing.get(shard.url, shard))
+            _same_bytes(shard, standing.get(shard.url, shard), entry.name)
     ledger.put(f"dataset:{entry.name}", "inventory", inventory.to_json())
     return inventory
 
@@ -237,16 +238,21 @@ def _look(
         shown = displayed(url)
         return claim, "claim", f"{shown} may not be looked at from here: published on its recorded digest."
     if claim:
-        _same_bytes(facts, claim)
+        _same_bytes(facts, claim, sources.dataset)
     return facts, "read", None
 
 
-def _same_bytes(found: ShardFacts, claim: ShardFacts) -> None:
+def accept_command(dataset: str) -> str:
+    """The command that shows what changed in a dataset and makes it the claim, as it is typed."""
+    return f"atdata-pipelines accept {shlex.quote(dataset)}"
+
+
+def _same_bytes(found: ShardFacts, claim: ShardFacts, dataset: str) -> None:
     if found.sha256 != claim.sha256:
         raise ShardChangedError(
             f"{displayed(found.url)} has changed since it was first recorded: SHA-256 was {claim.sha256}, "
             f"is {found.sha256}. Restore the shard; or look at what changed and accept it: "
-            "atdata-pipelines accept NAME. Or insert the dataset again.",
+            f"{accept_command(dataset)}. Or insert the dataset again.",
             url=found.url,
             expected=claim.sha256,
             found=found.sha256,

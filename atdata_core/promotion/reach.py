@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..protocols import ShardFacts, ShardStat
 from ..urls import displayed, scheme
+from .inventory import accept_command
 from .lease import leases_of
 from .ledger import ledger_of
 from .sources import Sources
@@ -176,19 +177,19 @@ def see_published(
             found, reason = strangers.look(shard, doubtless=asked.require_public)
         except ShardMissingError as error:
             raise error if kept else _not_served(shard) from error
-        if found is not None and _proven(shard, found.size, found.etag):
+        if found is not None and _proven(entry.name, shard, found.size, found.etag):
             return None
         if found is not None and scheme(shard.url) != "s3":
             with open_shard(shard.url) as stream:
-                _hold(shard, "SHA-256", shard.sha256, _digest(stream))
+                _hold(entry.name, shard, "SHA-256", shard.sha256, _digest(stream))
         else:
             stat = sources.stat if kept else partial(stat_shard, store=data_store)
             read = sources.open_shard if kept else partial(open_shard, store=data_store)
             try:
                 own: ShardStat = stat(shard.url)
-                if not _proven(shard, own.size, own.etag, own.sha256):
+                if not _proven(entry.name, shard, own.size, own.etag, own.sha256):
                     with read(shard.url) as stream:
-                        _hold(shard, "SHA-256", shard.sha256, _digest(stream))
+                        _hold(entry.name, shard, "SHA-256", shard.sha256, _digest(stream))
             except ShardForbiddenError:
                 if not kept:
                     raise
@@ -212,22 +213,22 @@ def _not_served(shard: ShardFacts) -> ShardMissingError:
     )
 
 
-def _proven(shard: ShardFacts, size: int | None, etag: str | None, sha256: str | None = None) -> bool:
+def _proven(dataset: str, shard: ShardFacts, size: int | None, etag: str | None, sha256: str | None = None) -> bool:
     """Whether what a server tells proves the recorded bytes; ``ShardChangedError`` where it disproves them."""
     if size is not None:
-        _hold(shard, "size in bytes", shard.size, size)
+        _hold(dataset, shard, "size in bytes", shard.size, size)
     if sha256 is not None:
-        _hold(shard, "SHA-256", shard.sha256, sha256)
+        _hold(dataset, shard, "SHA-256", shard.sha256, sha256)
         return True
     # An encrypted object or one of parts has an ETag that is no MD5: other than the recorded one, it means read.
     return size is not None and bool(etag) and etag in (shard.etag, shard.md5)
 
 
-def _hold(shard: ShardFacts, what: str, expected: object, found: object) -> None:
+def _hold(dataset: str, shard: ShardFacts, what: str, expected: object, found: object) -> None:
     if found != expected:
         raise ShardChangedError(
             f"{displayed(shard.url)} is not what is to be published any more: its {what} was {expected}, is now "
-            f"{found}. Restore the shard and run again, or look at what changed: atdata-pipelines accept NAME.",
+            f"{found}. Restore the shard and run again, or look at what changed: {accept_command(dataset)}.",
             url=shard.url,
             expected=expected,
             found=found,

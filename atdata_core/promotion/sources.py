@@ -32,6 +32,7 @@ class Sources:
     def __init__(
         self, entry: Any, index: Any, destination: Any = None, claims: Mapping[str, ShardFacts] | None = None
     ) -> None:
+        self.dataset: str = entry.name
         own = (getattr(entry, "data_store", None), getattr(index, "data_store", None))
         self._stores = [store for store in own if store is not None]
         self._destination = destination

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AtdataError, EntryNotFoundError, ServiceError
 from ..names import near
 from .draft import Publication
-from .due import due
+from .due import ACCEPTED, due
 from .inventory import cid_of
 from .values import Values
 
@@ -28,12 +28,16 @@ STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The last result of a stage. ``current``: it is that of the entry that the index has now."""
+    """The last result of a stage. ``current``: it is that of the entry that the index has now, and its bytes.
+
+    ``behind``: what it is of where it is not current.
+    """
 
     stage: str
     at: str | None
     result: str
     current: bool
+    behind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,10 @@ def _steps(facts: Mapping[str, Facts], last: Facts | None, cid: str | None) -> I
         fact = last if name == "record" else facts.get(name)
         if fact is None:
             continue
-        yield Step(stage, fact.get("at"), _result(name, fact), _entry_cid(name, fact) == cid)
+        behind = "of an earlier entry" if _entry_cid(name, fact) != cid else ""
+        if not behind and ACCEPTED in fact:
+            behind = "of earlier bytes"
+        yield Step(stage, fact.get("at"), _result(name, fact), not behind, behind)
 
 
 def _entry_cid(name: str, fact: Facts) -> str:

@@ -83,8 +83,8 @@ def _details(found: Status) -> Iterable[str]:
         samples = "" if found.samples is None else f", {found.samples:,} samples"
         rows.append(("shards", f"{found.shards:,}, {found.size or 0:,} bytes{samples}"))
     for step in found.steps:
-        earlier = "" if step.current else "  (of an earlier entry)"
-        rows.append((step.stage, f"{_time(step.at)}  {step.result}{earlier}"))
+        behind = f"  ({step.behind})" if step.behind else ""
+        rows.append((step.stage, f"{_time(step.at)}  {step.result}{behind}"))
     if found.missing:
         rows.append(("missing", ", ".join(found.missing)))
     rows += [

@@ -5,11 +5,15 @@ import dagster as dg
 import msgpack
 import pytest
 
+from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY
 from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local import LocalIndex
 from atdata_core.local.registry import Position
+from atdata_core.promotion.accept import accept, changes_of
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.urls import expand
 from atdata_pipelines import automation
 from atdata_pipelines.automation import look, new_datasets, nightly_promotion
 from atdata_pipelines.pipeline import promotion_definitions
@@ -190,6 +194,20 @@ def test_the_schedule_promotes_what_is_missing_or_changed(lab, night, run, insta
     changed = lab.insert("nightly", start=6)
     [request] = night().run_requests
     assert request.run_key == f"nightly@{changed.cid}@2026-01-02"
+
+
+def test_the_schedule_publishes_accepted_bytes(lab, night, run, s3):
+    entry = lab.insert("accepted")
+    assert run("accepted").success
+    client = S3Endpoint.from_credentials(s3).client
+    first, second = (url.removeprefix("s3://").split("/", 1)[1] for url in expand(entry.data_urls))
+    other = client.get_object(Bucket=lab.bucket, Key=second)["Body"].read()
+    client.put_object(Bucket=lab.bucket, Key=first, Body=other)
+    assert night().run_requests == []
+    accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
+    assert [request.partition_key for request in night().run_requests] == ["accepted"]
+    assert run("accepted").success
+    assert night().run_requests == []
 
 
 def test_another_account_has_everything_to_publish(lab, night, run, monkeypatch, box):

@@ -64,7 +64,12 @@ def test_changed_bytes_are_shown_asked_about_accepted_and_promoted(lab, command,
     assert command("promote", "pictures").exit_code == 1
     result = command("accept", "pictures", "--yes")
     assert result.stdout.splitlines()[-1] == "pictures: accepted. Publish it: atdata-pipelines promote pictures"
+    told = command("status", "pictures").stdout
+    assert "accepted bytes are not published yet\n  atdata-pipelines promote pictures\n" in told
+    assert "missing            local_dataset, copied_shards, atmosphere_record\n" in told
+    assert f"{uri}  (of earlier bytes)\n" in told
     assert command("promote", "pictures").stdout == f"pictures: updated {uri}\n"
+    assert command("status", "pictures").stdout.startswith("pictures: published\n")
 
 
 def test_damaged_bytes_are_not_accepted(lab, command, s3):

@@ -8,7 +8,13 @@ from atdata_core.errors import RefusedError, SampleError, ShardChangedError, Sha
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.accept import accept, changes_of
+from atdata_core.promotion.asked import Asked
+from atdata_core.promotion.copy import copy_shards
+from atdata_core.promotion.due import due
+from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.reach import see_published
+from atdata_core.promotion.status import status_of
 from atdata_core.urls import expand
 
 
@@ -137,6 +143,57 @@ def test_a_shard_that_cannot_be_promoted_is_not_accepted(lab, overwrite, tmp_pat
     assert lab.index.shard_claims(entry.cid) == claims
 
 
+def test_accepted_bytes_are_due_until_they_are_published(lab, atmosphere, overwrite, point_type):
+    entry = lab.insert("points")
+    lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name="twin")
+    ledger, did = ledger_of(lab.index), atmosphere.client.did
+
+    def states():
+        every = [due(lab.index.get_dataset(name), lab.index, ledger, did) for name in ("points", "twin")]
+        return [(found.state, found.reason) for found in every]
+
+    for name in ("points", "twin"):
+        promote_to_atmosphere(lab.index.get_dataset(name), lab.index, atmosphere.client)
+    overwrite(entry)
+    accept(changes_of(entry, lab.index), lab.index, ledger)
+    pending = ("promote", "accepted bytes are not published yet")
+    assert states() == [pending, pending]
+    seen = status_of("points", lab.index, ledger, did)
+    assert (seen.state, seen.reason) == pending
+    assert seen.missing == ("local_dataset", "copied_shards", "atmosphere_record")
+    (step,) = (step for step in seen.steps if step.stage == "atmosphere_record")
+    assert (step.current, step.behind) == (False, "of earlier bytes")
+    take_inventory(entry, lab.index, ledger)
+    assert status_of("points", lab.index, ledger, did).missing == ("copied_shards", "atmosphere_record")
+    assert states() == [pending, pending]
+    promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    assert [state for state, _ in states()] == ["published", "promote"]
+    assert status_of("points", lab.index, ledger, did).missing == ()
+
+
+def test_bytes_accepted_there_and_back_are_due_once(lab, atmosphere, overwrite, read_all):
+    entry = lab.insert("points")
+    promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    ledger, did = ledger_of(lab.index), atmosphere.client.did
+    before = read_all(expand(entry.data_urls)[1], lab.repo.data_store)
+    for data in (None, before):
+        overwrite(entry, data=data)
+        accept(changes_of(entry, lab.index), lab.index, ledger)
+        assert due(entry, lab.index, ledger, did).state == "promote"
+    commit = atmosphere.commit
+    promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    assert atmosphere.commit == commit
+    assert due(entry, lab.index, ledger, did).state == "published"
+
+
+def test_accepting_what_was_never_published_marks_nothing(lab, overwrite):
+    entry = lab.insert("points")
+    ledger = ledger_of(lab.index)
+    overwrite(entry)
+    accept(changes_of(entry, lab.index), lab.index, ledger)
+    assert ledger.get("dataset:points", "record") is None
+
+
 def test_only_what_was_shown_is_accepted(lab, overwrite):
     entry = lab.insert("points")
     overwrite(entry)
@@ -146,6 +203,24 @@ def test_only_what_was_shown_is_accepted(lab, overwrite):
     with pytest.raises(RefusedError, match="was changed since"):
         accept(seen, lab.index, ledger_of(lab.index))
     assert lab.index.shard_claims(entry.cid) == claims
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("points", "accept points."), ("my points; $x", "accept 'my points; $x'.")]
+)
+def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, overwrite, point_type, name, typed):
+    entry = lab.insert("points")
+    lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name=name)
+    entry = lab.index.get_entry_by_name(name)
+    ledger = ledger_of(lab.index)
+    copies = copy_shards(entry, take_inventory(entry, lab.index, ledger), lab.index, ledger)
+    overwrite(entry)
+    with pytest.raises(ShardChangedError) as caught:
+        promote_to_atmosphere(entry, lab.index, atmosphere.client)
+    assert f"atdata-pipelines {typed}" in str(caught.value)
+    with pytest.raises(ShardChangedError) as caught:
+        see_published(entry, copies, lab.index, atmosphere.client.base_url, asked=Asked())
+    assert f"atdata-pipelines {typed}" in str(caught.value)
 
 
 def test_bytes_that_change_again_after_they_were_shown_are_not_published(lab, atmosphere, overwrite):

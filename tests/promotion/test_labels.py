@@ -5,13 +5,14 @@ import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import LABEL
-from atdata_core.errors import PreflightError, RecordChangedError
+from atdata_core.errors import DatasetNameError, PreflightError, RecordChangedError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.due import due
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.publish import publish_record
+from atdata_core.promotion.retract import plan_retraction, retract
 from atdata_core.promotion.schema import publish_schema
 
 
@@ -118,3 +119,31 @@ def test_a_version_that_the_network_would_refuse_is_found_before_anything_is_wri
     with pytest.raises(PreflightError, match="version"):
         promote_to_atmosphere(lab.insert(), lab.index, atmosphere.client, version="1" * 200)
     assert atmosphere.counts == [0, 0, 0]
+
+
+def test_the_published_name_of_another_dataset_is_not_taken_unless_it_is_asked_for(lab, atmosphere, labels):
+    owner, other = lab.insert("points"), lab.insert("dots", start=50)
+    uri = promote_to_atmosphere(owner, lab.index, atmosphere.client)
+    commit = atmosphere.commit
+    for refused in (plan_promotion, promote_to_atmosphere):
+        with pytest.raises(DatasetNameError, match=r"'points' is the published name of the dataset 'points'.*dots"):
+            refused(other, lab.index, atmosphere.client, name="points", tags=["a"])
+    assert atmosphere.commit == commit
+    assert labels() == {None: uri}
+    assert promote_to_atmosphere(owner, lab.index, atmosphere.client) == uri
+    taken = promote_to_atmosphere(other, lab.index, atmosphere.client, name="points", take_over=True)
+    assert labels() == {None: taken}
+    with pytest.raises(DatasetNameError, match="of the dataset 'dots'"):
+        promote_to_atmosphere(owner, lab.index, atmosphere.client)
+    assert promote_to_atmosphere(owner, lab.index, atmosphere.client, name="more-points").startswith("at://")
+
+
+def test_a_retracted_name_is_free_for_another_dataset(lab, atmosphere, labels):
+    owner, other = lab.insert("points"), lab.insert("dots", start=50)
+    ledger = ledger_of(lab.index)
+    promote_to_atmosphere(owner, lab.index, atmosphere.client)
+    plan = plan_retraction("points", atmosphere.client, ledger=ledger, index=lab.index)
+    retract(plan, atmosphere.client, ledger, index=lab.index)
+    uri = promote_to_atmosphere(other, lab.index, atmosphere.client, name="points")
+    assert labels() == {None: uri}
+    assert promote_to_atmosphere(other, lab.index, atmosphere.client, name="points") == uri
