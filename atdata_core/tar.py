@@ -15,10 +15,11 @@ from .errors import ShardCorruptError
 from .tar_runs import BLOCK, plain_files
 from .urls import displayed
 
-"""Bytes of a header; a content is padded with zeros to a multiple of it."""
 ZEROS = bytes(BLOCK)
 """Two such blocks end an archive."""
 _CHUNK = 1 << 20
+# Local shards are read as all others, not mapped. A file that is cut while it is mapped ends the process, and
+# reading is nearly as fast: the kernel copies once, into memory that is used again and again.
 _LARGE = 1 << 16
 """Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
 _SPECIAL = frozenset(("_", ".", ""))

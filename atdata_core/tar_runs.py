@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 512
+"""Bytes of a header; a content is padded with zeros to a multiple of it."""
 _FILE, _PAX, _NEWLINE = b"0x\n"
 _HARMLESS = frozenset({b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"})
 """Pax records that change neither path, size, link nor sparseness. Any other one is for ``tar`` to look at."""

@@ -11,7 +11,6 @@ from math import prod
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from .credentials import masked_url, url_secrets
 from .errors import StorageError
@@ -120,6 +119,9 @@ def local_path(url: str) -> Path:
             f"{displayed(url)} names a file of the machine {parts.netloc!r}. Use file:///path, with three slashes.",
             urls=[url],
         )
+    # Imported here, for it brings what a web client needs.
+    from urllib.request import url2pathname
+
     return Path(url2pathname(parts.path))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -18,7 +19,8 @@ def rows() -> list[Row]:
     """Every row, in the order of the table."""
     from benchmarks import bounds, copying, importing, loading, lookups, publishing, reading, streaming, writing
 
-    modules = (reading, streaming, loading, writing, copying, bounds, lookups, publishing, importing)
+    # A DataLoader forks this process: before services and their clients are there.
+    modules = (reading, loading, streaming, writing, copying, bounds, lookups, publishing, importing)
     return [row for module in modules for row in module.ROWS]
 
 
@@ -57,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = chosen(every, given.only)
     if not wanted:
         parser.error("no such row; --list names them.")
+    if given.quick:
+        print("Small data and few repeats: these figures say little.", file=sys.stderr)
+    # Who ends it politely finds services stopped and the folder gone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # Before anything runs: a revision that is not committed is no revision.
     surroundings = Surroundings.here()
     with tempfile.TemporaryDirectory(prefix="atdata-bench-") as folder:

@@ -31,7 +31,7 @@ def memory(bench: Bench) -> Measured:
     labs = {
         bench.size("64 x 8 MiB", "8 x 8 MiB"): random_lab(services, bench.size(64, 8), 8 * MIB),
         # As many at a time as there are workers, each in parts.
-        bench.size("8 x 256 MiB", "8 x 48 MiB"): _zeros(bench, 8, bench.size(256, 48)),
+        bench.size("8 x 128 MiB", "8 x 48 MiB"): _zeros(bench, 8, bench.size(128, 48)),
     }
     if not bench.quick:
         labs["2 x 2 GiB"] = _zeros(bench, 2, 2048)

@@ -27,7 +27,7 @@ class Data:
 
     def __init__(self, folder: Path, *, quick: bool) -> None:
         self._folder = folder / "data"
-        self._vectors = 4_000 if quick else 40_000
+        self._vectors = 4_000 if quick else 24_000
         self._pictures = 200 if quick else 2_000
 
     @cached_property

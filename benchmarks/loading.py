@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import webdataset as wds
 
 from atdata_core import Dataset
-from benchmarks.apart import apart
 from benchmarks.data import Shards
-from benchmarks.frame import Bench, Measured, NotInstalled, Race, Reach, expect, row
+from benchmarks.frame import Bench, Measured, NotInstalled, Reach, expect, row
 from benchmarks.reading import BATCH, read_batches, read_vectors
 from benchmarks.samples import Vector
 
 WORKERS = 2
-
-
-def _samples(shards: Shards, folder: Path, quick: bool) -> Race:
-    def peer() -> None:
-        loader = _loader(wds.WebDataset(shards.paths, shardshuffle=False))
-        expect(sum(1 for sample in loader if sample["msgpack"]), shards.samples, "samples of webdataset's")
-
-    def ours() -> None:
-        loader = _loader(Dataset[Vector](shards.paths).ordered())
-        expect(read_vectors(loader), shards.samples, "samples of ours")
-
-    return Bench(folder, quick=quick).race(ours, peer, amount=shards.samples, unit="samples/s", repeats=4)
-
-
-def _batches(shards: Shards, folder: Path, quick: bool) -> Race:
-    def peer() -> None:
-        loader = _loader(wds.WebDataset(shards.paths, shardshuffle=False).batched(BATCH))
-        expect(sum(len(batch["msgpack"]) for batch in loader), shards.samples, "samples of webdataset's")
-
-    def ours() -> None:
-        loader = _loader(Dataset[Vector](shards.paths).ordered(BATCH))
-        expect(read_batches(loader), shards.samples, "samples of ours")
-
-    return Bench(folder, quick=quick).race(ours, peer, amount=shards.samples, unit="samples/s", repeats=4)
 
 
 def _loader(samples: Any) -> Any:
@@ -48,11 +22,10 @@ def _loader(samples: Any) -> Any:
     return DataLoader(samples, batch_size=None, num_workers=WORKERS)
 
 
-def _measured(bench: Bench, race: Any) -> Measured:
+def _shards(bench: Bench) -> Shards:
     if importlib.util.find_spec("torch") is None:
         raise NotInstalled("PyTorch is not installed; `make bench` installs it (pip install --group bench)")
-    # The workers are forked, so the process that forks them has done nothing else before.
-    return Measured(apart(race, bench.data.our_vectors, bench.folder, bench.quick))
+    return bench.data.our_vectors
 
 
 @row(
@@ -63,7 +36,19 @@ def _measured(bench: Bench, race: Any) -> Measured:
 )
 def single_samples(bench: Bench) -> Measured:
     """Each sample is sent from process to process by itself."""
-    return _measured(bench, _samples)
+    every = _shards(bench)
+    # A shard for each process: one by one is slow.
+    shards = Shards(every.paths[:WORKERS], every.samples * WORKERS // len(every.paths))
+
+    def ours() -> None:
+        loader = _loader(Dataset[Vector](shards.paths).ordered())
+        expect(read_vectors(loader), shards.samples, "samples of ours")
+
+    def peer() -> None:
+        loader = _loader(wds.WebDataset(shards.paths, shardshuffle=False))
+        expect(sum(1 for sample in loader if sample["msgpack"]), shards.samples, "samples of webdataset's")
+
+    return Measured(bench.race(ours, peer, amount=shards.samples, unit="samples/s", repeats=3))
 
 
 @row(
@@ -74,7 +59,17 @@ def single_samples(bench: Bench) -> Measured:
 )
 def batches(bench: Bench) -> Measured:
     """Batches are sent from process to process."""
-    return _measured(bench, _batches)
+    shards = _shards(bench)
+
+    def ours() -> None:
+        loader = _loader(Dataset[Vector](shards.paths).ordered(BATCH))
+        expect(read_batches(loader), shards.samples, "samples of ours")
+
+    def peer() -> None:
+        loader = _loader(wds.WebDataset(shards.paths, shardshuffle=False).batched(BATCH))
+        expect(sum(len(batch["msgpack"]) for batch in loader), shards.samples, "samples of webdataset's")
+
+    return Measured(bench.race(ours, peer, amount=shards.samples, unit="samples/s", repeats=4))
 
 
 ROWS = (single_samples, batches)

@@ -100,16 +100,16 @@ class Services:
             return Pds("the sandbox's PDS", self.box.pds_url, self.box.plc_url)
         folder = self._folder / "official-pds"
         folder.mkdir()
-        process = subprocess.Popen(
-            [node, _INSTALLED / "server.mjs", folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"LOG_ENABLED": "false"},
-        )
-        self._open.callback(_end, process)
+        process = self._program([node, _INSTALLED / "server.mjs", folder])
         assert process.stdout is not None
         addresses = json.loads(process.stdout.readline())
         return Pds("the reference PDS", addresses["pds"], addresses["plc"])
+
+    def serve_files(self, folder: Path) -> str:
+        """The URL of a folder behind http."""
+        process = self._program([sys.executable, "-m", "benchmarks.static", folder])
+        assert process.stdout is not None
+        return f"http://127.0.0.1:{int(process.stdout.readline())}"
 
     def new_index(self, database: int) -> LocalIndex:
         """An index in an empty database of the sandbox's Redis; Redis has 16."""
@@ -126,6 +126,13 @@ class Services:
     def s3(self, box: Sandbox) -> Any:
         """A boto3 client of a sandbox's S3 server, with connections enough for 32 threads."""
         return S3Endpoint.from_credentials(box.s3).client
+
+    def _program(self, command: list[Any]) -> subprocess.Popen[bytes]:
+        """A program that ends with its standard input, and says on the other one where it is."""
+        environ = os.environ | {"LOG_ENABLED": "false", "PYTHONPATH": str(_ROOT)}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
+        self._open.callback(_end, process)
+        return process
 
     def remove_bucket(self, box: Sandbox, bucket: str) -> None:
         """Remove a bucket with all that is in it."""
@@ -147,7 +154,6 @@ def _node() -> Path | None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
-    # The program ends with its standard input.
     process.stdin.close()
     process.wait(10)
     process.stdout.close()

@@ -20,10 +20,9 @@ Read = Callable[[Iterable[Any]], int]
 
 
 def _from_http(bench: Bench, shards: Shards, sample_type: type, read: Read) -> Measured:
-    """Both read the same URLs; rclone serves the files."""
-    box = bench.services.box
-    store = _uploaded(bench, shards)
-    urls = [f"{box.public_url}/{store.bucket}/{Path(path).name}" for path in shards.paths]
+    """Both read the same URLs."""
+    server = bench.services.serve_files(Path(shards.paths[0]).parent)
+    urls = [f"{server}/{Path(path).name}" for path in shards.paths]
     return _compared(bench, shards, sample_type, read, Dataset[sample_type](urls), urls)
 
 

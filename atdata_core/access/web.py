@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
@@ -35,6 +35,7 @@ _SILENCE_SECONDS = 60.0
 GLANCE_SECONDS = 5.0
 """How long a look at what strangers get waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
+_AT_ONCE = 1 << 18
 
 
 def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
@@ -107,32 +108,70 @@ def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) ->
 
 
 def _opened(response: httpx.Response, url: str) -> Opened:
-    chunks = response.iter_bytes()  # as they arrive, so that a break loses none
-    rest = memoryview(b"")
-
-    def read(count: int) -> bytes:
-        nonlocal rest
-        if not rest:
-            with _errors(url):
-                piece = next(chunks, b"")
-            if len(piece) <= count:
-                return piece
-            rest = memoryview(piece)
-        given, rest = bytes(rest[:count]), rest[count:]
-        return given
-
-    def stop() -> None:
-        # Closing a socket does not wake who reads from it, shutting it down does.
-        with suppress(OSError, KeyError, AttributeError):
-            response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RD)
-
     headers = response.headers
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
     # A weak ETag allows other bytes, and encoded bytes are counted otherwise than those that are read.
     plain = "content-encoding" not in headers
     strong = plain and etag.startswith('"') and etag != '""'
     size = int(length) if plain and length.isdecimal() else None
+    network = response.extensions.get("network_stream")
+    if size is None or network is None or "transfer-encoding" in headers:
+        take = _pieces(response)
+    else:
+        take = _straight(response, network, size)
+
+    def read(count: int) -> bytes:
+        with _errors(url):
+            return take(count)
+
+    def stop() -> None:
+        # Closing a socket does not wake who reads from it, shutting it down does.
+        with suppress(OSError, AttributeError):
+            network.get_extra_info("socket").shutdown(socket.SHUT_RD)  # pyright: ignore[reportOptionalMemberAccess]
+
     return Opened(read, response.close, stop, etag if strong else None, size)
+
+
+def _pieces(response: httpx.Response) -> Callable[[int], bytes]:
+    """Gives a body of any kind as it arrives, so that a break loses nothing."""
+    chunks, rest = response.iter_bytes(), memoryview(b"")
+
+    def take(count: int) -> bytes:
+        nonlocal rest
+        rest = rest or memoryview(next(chunks, b""))
+        given, rest = bytes(rest[:count]), rest[count:]
+        return given
+
+    return take
+
+
+def _straight(response: httpx.Response, network: Any, size: int) -> Callable[[int], bytes]:
+    """Gives a body that is so many bytes and nothing else, from the connection itself.
+
+    httpx takes a body apart in pieces of 64 KiB and copies each four times, for half of what a shard costs. What
+    came together with the headers is one piece, and is asked of it; what follows on the connection are the bytes.
+    """
+    import httpx
+
+    first, rest, missing = iter(response.iter_raw()), memoryview(b""), size
+    begun = False
+
+    def take(count: int) -> bytes:
+        nonlocal rest, missing, begun
+        if not begun:
+            rest, begun = memoryview(next(first, b"")), True
+        if rest:
+            data, rest = bytes(rest[:count]), rest[count:]
+        elif missing:
+            data = network.read(min(count, missing, _AT_ONCE), timeout=_SILENCE_SECONDS)
+            if not data:
+                raise httpx.RemoteProtocolError(f"the connection ended {missing} bytes early")
+        else:
+            data = b""
+        missing -= len(data)
+        return data
+
+    return take
 
 
 def _send(method: str, url: str, guarded: bool, strict: bool = False, /, **more: str) -> httpx.Response:
@@ -192,6 +231,7 @@ def _guarded_transport(inner: httpx.BaseTransport, strict: bool) -> httpx.BaseTr
 
 @contextmanager
 def _errors(url: str) -> Generator[None]:
+    import httpcore
     import httpx
 
     shown, service = displayed(url), _host(url)
@@ -206,7 +246,7 @@ def _errors(url: str) -> Generator[None]:
             status=None,
             error="too many redirects",
         ) from None
-    except httpx.HTTPError as why:
+    except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as why:
         raise ServiceUnavailableError(
             f"{shown} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",
             service=service,
