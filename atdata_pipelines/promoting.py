@@ -28,10 +28,10 @@ _SETTINGS = {
 """As in dagster.yaml."""
 
 
-def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool = False) -> dict[str, str]:
-    """Promote datasets one after the other; those that failed, with the reason.
+def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
+    """Promote datasets one after the other; those that failed.
 
-    Progress goes to stderr, one line ``NAME: CHANGE AT-URI`` per dataset to stdout.
+    Progress goes to stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
 
     Raises:
         AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
@@ -44,24 +44,26 @@ def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool 
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
     index = RedisResource().index()
     _log_in()
-    failed: dict[str, str] = {}
+    failed: list[str] = []
     with _instance() as instance:
         for name in dict.fromkeys(names):
             click.echo(name, err=True)
+            reason = None
             try:
                 index.get_entry_by_name(name)
                 add_keys(instance, [name])
                 uri, change = _promote(job, instance, name, config)
             except EntryNotFoundError as error:
-                failed[name] = _line(error.message + near(name, (entry.name for entry in index.list_datasets())))
+                reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
             except AtdataError as error:
-                failed[name] = _line(error.message)
+                reason = error.message
             except dg.Failure as error:
-                failed[name] = _line(error.description or "the run failed")
+                reason = error.description or "the run failed"
             else:
                 click.echo(f"{name}: {change} {uri}")
-            if name in failed:
-                click.echo(f"  failed: {failed[name]}", err=True)
+            if reason is not None:
+                failed.append(name)
+                click.echo(f"Error: {name} was not promoted: {_line(reason)}", err=True)
     return failed
 
 

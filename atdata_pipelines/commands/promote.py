@@ -30,7 +30,7 @@ def promote(names: tuple[str, ...], verbose: bool, **said: Any) -> None:
     with surroundings.said():
         failed = promote_all(names, said, verbose=verbose)
     if failed:
-        click.echo(err=True)
-        for name, reason in failed.items():
-            click.echo(f"Error: {name} was not promoted: {reason}", err=True)
+        count = len(set(names))
+        if count > 1:
+            click.echo(f"\n{len(failed)} of {count} datasets were not promoted: {', '.join(failed)}", err=True)
         sys.exit(1)

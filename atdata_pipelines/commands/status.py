@@ -95,7 +95,9 @@ def _details(found: Status) -> Iterable[str]:
     if found.failure is not None:
         again = ", may pass" if found.failure.get("transient") else ""
         when = f"{_time(found.failure.get('at'))}, {found.attempts} in a row{again}"
-        rows.append(("failed", f"{when}: {found.failure['stage']}: {' '.join(found.failure['reason'].split())}"))
+        why = f"{found.failure['stage']}: {found.failure['reason']}"
+        # A dataset that failed begins with it.
+        rows.append(("failed", when if found.reason == why else f"{when}: {' '.join(why.split())}"))
     if found.hold is not None:
         rows.append(("held since", f"{_time(found.hold.get('at'))}  {found.hold['reason']}"))
     width = max(len(title) for title, _ in rows)

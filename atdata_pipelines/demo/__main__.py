@@ -59,9 +59,7 @@ def demo() -> int:
         before = client.latest_commit(box.did)
         from atdata_pipelines.promoting import promote_all
 
-        failed = promote_all([NAME], {})
-        if failed:
-            steps.end(f"failed: {failed[NAME]}")
+        if promote_all([NAME], {}):
             return 1
         changed = client.latest_commit(box.did) != before
         steps.end(

@@ -48,7 +48,12 @@ def test_promote_goes_on_past_what_fails_and_then_names_it(lab, command):
     ends = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert [line.split()[1] for line in ends] == ["pictoures", "broken"]
     assert "Near it: pictures" in ends[0]
+    assert result.stderr.splitlines()[-1] == "2 of 3 datasets were not promoted: pictoures, broken"
+    assert result.stderr.count("not-there.tar") == ends[1].count("not-there.tar")
     assert "Traceback" not in result.output
+    told = command("status", "broken").stdout
+    assert told.startswith("broken: failed\n  local_dataset: ")
+    assert told.count("does not exist") == 1
 
 
 def test_a_missing_schema_is_said_in_one_line(lab, command):
@@ -58,6 +63,7 @@ def test_a_missing_schema_is_said_in_one_line(lab, command):
     [line] = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert line.startswith("Error: early was not promoted: ")
     assert "publish_schema" in line
+    assert result.stderr.count("publish_schema") == 1
 
 
 def test_a_wrong_password_is_found_out_once(lab, command, monkeypatch):
