@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import redis
+from redis.connection import AbstractConnection
 
 
 class Tally:
@@ -22,17 +22,17 @@ def round_trips() -> Iterator[Tally]:
 
     A new connection's greetings count as well: connect before.
     """
-    tally, send = Tally(), redis.Connection.send_packed_command
+    tally, send = Tally(), AbstractConnection.send_packed_command
 
     def counted(self: Any, command: Any, check_health: bool = True) -> Any:
         tally.total += 1
         return send(self, command, check_health)
 
-    redis.Connection.send_packed_command = counted  # type: ignore[method-assign]
+    AbstractConnection.send_packed_command = counted  # type: ignore[method-assign]
     try:
         yield tally
     finally:
-        redis.Connection.send_packed_command = send  # type: ignore[method-assign]
+        AbstractConnection.send_packed_command = send  # type: ignore[method-assign]
 
 
 class CountingTransport(httpx.HTTPTransport):
