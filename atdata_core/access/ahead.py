@@ -14,7 +14,7 @@ __all__ = ["CHUNK", "CHUNKS", "ahead"]
 CHUNK = 1 << 20
 """Bytes of a chunk; the reader of tars asks for as many, and gets them without a copy."""
 
-CHUNKS = 4
+CHUNKS = 3
 """Chunks that wait, or are on their way, at most."""
 
 _ENDING = 1.0

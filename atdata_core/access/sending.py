@@ -73,6 +73,7 @@ def send(
             data = source.read(min(length, size - at))
             digests.append(_md5(data))
             parts.send(data, digests[-1])
+            del data  # before the next one is read: eight of these are at work
         source.check_end()
         answered = as_new(partial(parts.complete, size))
     except AtdataError as error:
