@@ -14,6 +14,7 @@ import redis
 from atdata_core.local import LocalIndex
 from atdata_core.promotion.ledger import MemoryLedger, ledger_of
 from benchmarks.apart import Died, apart, peak_over_idle
+from benchmarks.copying import lab_of
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row
 from benchmarks.labs import MIB, Lab, empty_lab, random_lab, store_in
 
@@ -29,7 +30,7 @@ def memory(bench: Bench) -> Measured:
     """The peak of a process that copies, over what it takes with all modules imported."""
     services, counts = bench.services, []
     labs = {
-        bench.size("64 x 8 MiB", "8 x 8 MiB"): random_lab(services, bench.size(64, 8), 8 * MIB),
+        bench.size("64 x 8 MiB", "8 x 1 MiB"): lab_of(bench),
         # As many at a time as there are workers, each in parts.
         bench.size("8 x 128 MiB", "8 x 48 MiB"): _zeros(bench, 8, bench.size(128, 48)),
     }

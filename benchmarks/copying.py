@@ -19,8 +19,10 @@ THREADS = 32
 _PEER_COPY = f"boto3 `copy_object`, {THREADS} threads, without a proof"
 
 
-def _lab(bench: Bench) -> Lab:
-    return random_lab(bench.services, bench.size(64, 8), bench.size(8 * MIB, MIB))
+def lab_of(bench: Bench) -> Lab:
+    """The shards that are copied from place to place."""
+    count, size = bench.size((64, 8 * MIB), (8, MIB))
+    return bench.once("a lab", lambda: random_lab(bench.services, count, size))
 
 
 def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
@@ -47,21 +49,20 @@ def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
         services.remove_bucket(box, bucket)
         return seconds[0]
 
-    race = bench.race(ours, peer, amount=lab.size / 1e6, unit="MB/s", repeats=4)
-    services.remove_bucket(box, lab.bucket)
+    race = bench.race(ours, peer, amount=lab.size / 1e6, unit="MB/s", repeats=3)
     return Measured(race)
 
 
 @row("copy 64 x 8 MiB on one endpoint, proven by a known MD5", peer=_PEER_COPY, reach=Reach(ratio=0.95))
 def one_endpoint_md5(bench: Bench) -> Measured:
     """rclone's ETag is the MD5, and the inventory has taken it."""
-    return _on_one_endpoint(bench, _lab(bench), "etag md5")
+    return _on_one_endpoint(bench, lab_of(bench), "etag md5")
 
 
 @row("copy 64 x 8 MiB on one endpoint, read back", peer=_PEER_COPY, reach=Reach(ratio=0.45))
 def one_endpoint_read_back(bench: Bench) -> Measured:
     """No MD5 is known, so every copy is read."""
-    lab = _lab(bench)
+    lab = lab_of(bench)
     unknown = lab._replace(shards=tuple(replace(shard, md5=None) for shard in lab.shards))
     return _on_one_endpoint(bench, unknown, "read back")
 
@@ -69,7 +70,7 @@ def one_endpoint_read_back(bench: Bench) -> Measured:
 @row("copy 64 x 8 MiB across endpoints, with SHA-256", peer="`rclone copy --transfers 8`", reach=Reach(ratio=1))
 def across_endpoints(bench: Bench) -> Measured:
     """From one S3 server to another."""
-    services, lab, other = bench.services, _lab(bench), bench.services.other_box
+    services, lab, other = bench.services, lab_of(bench), bench.services.other_box
 
     def ours() -> float:
         bucket = services.new_bucket(other)
@@ -89,7 +90,6 @@ def across_endpoints(bench: Bench) -> Measured:
         return seconds[0]
 
     race = bench.race(ours, peer, amount=lab.size / 1e6, unit="MB/s", repeats=3)
-    services.remove_bucket(services.box, lab.bucket)
     return Measured(race)
 
 
