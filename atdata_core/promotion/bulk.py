@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -25,6 +27,7 @@ from .publish import PublishedRecord
 from .reach import Seen
 from .schema import PublishedSchema, Schemas
 from .together import STAGE, Draft, expected_keys, publish_many
+from .underway import end_use
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
@@ -171,6 +174,8 @@ class _Bulk:
         self._heard: SimpleQueue[tuple[int, str, Any] | _Ready] = SimpleQueue()
         self._ready: list[tuple[int, Prepared]] = []
         self._since = 0.0
+        # Names of the same data share its copies: the first one makes them, the others find them.
+        self._same = {cid_of(entry): Lock() for entry in entries}
 
     def promote(self, workers: int) -> list[Outcome]:
         waiting = iter(range(len(self._entries)))
@@ -185,6 +190,7 @@ class _Bulk:
                     under_way += self._begin(pool, waiting, AHEAD - under_way - len(self._ready))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
+                self._let_go()
                 raise
         return [outcome for outcome in self._outcomes if outcome is not None]
 
@@ -198,7 +204,7 @@ class _Bulk:
         """In a thread of the pool."""
         entry, stage = self._entries[number], "local_dataset"
         try:
-            with attempt(self._ledger, entry.name, stage) as under_way:
+            with self._same[cid_of(entry)], attempt(self._ledger, entry.name, stage) as under_way:
                 try:
                     prepared = prepare(
                         entry,
@@ -208,7 +214,7 @@ class _Bulk:
                         publish_schema=self._schemas.publish_of,
                         under_way=under_way,
                         data_store=self._data_store,
-                        asked=self._asked,
+                        asked=replace(self._asked, run=self._run_of(number)),
                         done=lambda stage, result: self._heard.put((number, stage, result)),
                     )
                 finally:
@@ -247,7 +253,7 @@ class _Bulk:
 
     def _publish(self) -> None:
         ready, self._ready = sorted(self._ready, key=lambda each: each[0]), []
-        drafts = [Draft(each.entry, each.copies, each.schema.uri) for _, each in ready]
+        drafts = [Draft(each.entry, each.copies, each.schema.uri, self._run_of(number)) for number, each in ready]
         results = publish_many(
             drafts, self._index, self._client, self._ledger, asked=self._asked, writer=self._writer
         )
@@ -259,6 +265,19 @@ class _Bulk:
             entry = self._entries[number]
             self._outcomes[number] = Outcome(entry.name, cid_of(entry), result, STAGE, warnings=warnings)
             self._tell(StageDone(entry.name, STAGE, result, seen=prepared.seen))
+
+    def _run_of(self, number: int) -> str:
+        """Each dataset is a run of its own: two of them may have the same copies, which both must stay for."""
+        return f"{self._asked.run}-{number}"
+
+    def _let_go(self) -> None:
+        """Copies that were prepared, and that no record of this call will name, may be removed again."""
+        if self._data_store is None:
+            return
+        with suppress(ServiceError):
+            for number, entry in enumerate(self._entries):
+                if self._outcomes[number] is None:
+                    end_use(self._ledger, cid_of(entry), self._run_of(number))
 
     def _fail(self, number: int, stage: str, error: Exception) -> None:
         entry = self._entries[number]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..atmosphere.batches import MAX_WRITES, BatchWriter, Write
@@ -39,11 +39,15 @@ STAGE = "atmosphere_record"
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A dataset that is ready for its records: its shards lie where they will be published, its schema is."""
+    """A dataset that is ready for its records: its shards lie where they will be published, its schema is.
+
+    ``run`` names the run that has prepared it, where that is another one for each dataset.
+    """
 
     entry: IndexEntry
     copies: CopiedShards
     schema_uri: str
+    run: str | None = None
 
 
 Outcome = PublishedRecord | Exception
@@ -118,17 +122,12 @@ class _Together:
         self._gathered = GatheredLedger(ledger) if isinstance(ledger, ScopeLedger) else None
         self._ledger: Ledger = self._gathered or ledger
         self._index = index
-        self._did = client.did
+        self._client = client
+        self._asked = asked
         self._writer = writer
         self._outcomes: list[Outcome | None] = [None] * len(drafts)
-        self._waiting = deque(
-            _Job(
-                number,
-                draft.entry.name,
-                publishing(draft.entry, draft.copies, draft.schema_uri, client, self._ledger, asked=asked),
-            )
-            for number, draft in enumerate(drafts)
-        )
+        self._jobs = [_Job(number, draft.entry.name, self._steps(draft)) for number, draft in enumerate(drafts)]
+        self._waiting = deque(self._jobs)
         self._currents: list[tuple[_Job, Current]] = []
         self._finds: list[tuple[_Job, Find]] = []
         self._writes: deque[tuple[_Job, Write]] = deque()
@@ -141,9 +140,15 @@ class _Together:
                 while self._begin() or self._ask_index() or self._read() or self._exchange(sender):
                     pass
             finally:
-                # What was written is worth a note, whatever came after it.
+                # What was written is worth a note, whatever came after it; who was stopped lets go of its copies.
+                for job in self._jobs:
+                    job.steps.close()
                 self._flush()
         return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def _steps(self, draft: Draft) -> Steps[PublishedRecord]:
+        asked = replace(self._asked, run=draft.run or self._asked.run)
+        return publishing(draft.entry, draft.copies, draft.schema_uri, self._client, self._ledger, asked=asked)
 
     def _begin(self) -> bool:
         """Let as many datasets begin as fill the next request."""
@@ -241,7 +246,7 @@ class _Together:
         self._writes = deque(kept[count:])
         for job, step in drafted:
             if job.scope in scopes:
-                self._advance(job, error=changed(self._did, step.collection, step.rkey, []))
+                self._advance(job, error=changed(self._client.did, step.collection, step.rkey, []))
         return kept[:count]
 
     def _gather(self, jobs: Sequence[_Job]) -> None:

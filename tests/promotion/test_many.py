@@ -247,6 +247,29 @@ def test_a_service_that_is_down_stops_all_and_the_next_call_goes_on(
     assert atmosphere.counts == [1, 6, 6]
 
 
+def test_a_bulk_that_was_stopped_holds_no_copies_back_from_a_retraction(
+    lab, atmosphere, account, some, closing, new_bucket, point_type
+):
+    lab.index.add_entry(atdata.Dataset[point_type](some[0].data_urls), name="twin")
+    entries = [*some, lab.index.get_entry_by_name("twin")]
+    failing = AtmosphereClient(atmosphere.client.base_url, transport=closing(Failing("applyWrites", 1)))
+    failing.login(account.handle, account.password)
+    store = S3DataStore(lab.s3, bucket=new_bucket())
+    ledger = ledger_of(lab.index)
+
+    def in_use():
+        return [
+            fact for entry in entries for fact in ledger.get_all(f"entry:{entry.cid}") if fact.startswith("using:")
+        ]
+
+    with pytest.raises(ServiceUnavailableError):
+        promote_many(entries, lab.index, failing, data_store=store)
+    assert in_use() == []
+    outcomes = promote_many(entries, lab.index, atmosphere.client, data_store=store)
+    assert [each.change for each in outcomes] == ["unchanged"] * 7
+    assert in_use() == []
+
+
 def test_redis_that_is_gone_stops_all(lab, atmosphere, some):
     gone = LocalIndex(Redis(port=1, retry=Retry(NoBackoff(), 0)))
     with pytest.raises(ServiceUnavailableError, match="Redis"):
