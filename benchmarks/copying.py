@@ -55,7 +55,7 @@ def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
 
 @row("copy 64 x 8 MiB on one endpoint, proven by a known MD5", peer=_PEER_COPY, reach=Reach(ratio=0.95))
 def one_endpoint_md5(bench: Bench) -> Measured:
-    """rclone's ETag is the MD5, and the inventory has taken it."""
+    """The answer to the copy names the MD5 that the inventory has; a promotion looks again before the record."""
     return _on_one_endpoint(bench, lab_of(bench), "etag md5")
 
 

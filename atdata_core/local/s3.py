@@ -241,8 +241,9 @@ class S3DataStore:
     def _landed(self, url: str, shard: ShardFacts, digest: str | None, answered: str | None) -> Landed:
         """The proof of what was just written.
 
-        The ETag in the answer to the write is proof where it is the digest of the right bytes; else the object is
-        looked at. (It is anyway, before a record names it.)
+        The ETag in the answer is taken for one where it is the digest of the right bytes; else the object is looked
+        at. (An answer to a copy may name the source's, as rclone's does. No record rests on it: before one is
+        written, every object is looked at where it lies.)
         """
         if answered and answered == digest:
             return Landed("etag md5", answered)
