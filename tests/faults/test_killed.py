@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faulty.children import Child, Children
-from faulty.edge import Fault, Rule
+from faulty.children import Children
+from faulty.edge import Rule
+from faulty.killing import KillAt, start
 from faulty.lane import Lane
 
 MOMENT = "2026-01-02T03:04:05.678+00:00"
 LANES = 4
 
 
-class KillAt(Rule):
-    """Kills a child before its n-th call reaches the service, or after the service acted and before it answered."""
-
-    def __init__(self, number, when):
-        self.number, self.when = number, when
-        self.calls = []
-        self.child = None
-        self.known = threading.Event()
-
-    def watch(self, child: Child):
-        self.child = child
-        self.known.set()
-
-    def kill(self):
-        self.known.wait()
-        os.kill(self.child.pid, signal.SIGKILL)
-        return Fault.RESET
-
-    def asked(self, call):
-        self.calls.append(call)
-        if self.when == "before" and len(self.calls) == self.number:
-            return self.kill()
-        return None
-
-    def answered(self, call, answer):
-        if self.when == "after" and self.number <= len(self.calls) and self.calls[self.number - 1] is call:
-            return self.kill()
-        return None
-
-
 def run(children: Children, lane: Lane, rule: Rule):
-    lane.edge.rule = rule
-    child = children.start(
-        "promote", lane.environ, name="readings", moment=MOMENT, store=lane.store, **lane.account
-    )
-    if isinstance(rule, KillAt):
-        rule.watch(child)
-    return child
+    return start(children, lane, rule, "promote", name="readings", moment=MOMENT, store=lane.store)
 
 
 def state(lane: Lane):

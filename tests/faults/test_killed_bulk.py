@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from faulty.children import Children
-from faulty.edge import Fault, Rule
+from faulty.edge import Rule
+from faulty.killing import KillAt, start
 from faulty.lane import Lane
 
 MOMENT = "2026-01-02T03:04:05.678+00:00"
 NAMES = [f"readings-{number}" for number in range(3)]
-
-
-class KillAt(Rule):
-    """Kills the child at its n-th call that ``counts``: before the service sees it, or before it answers."""
-
-    def __init__(self, number, when, counts=lambda call: True):
-        self.number, self.when, self.counts = number, when, counts
-        self.calls = []
-        self.child = None
-        self.known = threading.Event()
-
-    def watch(self, child):
-        self.child = child
-        self.known.set()
-
-    def kill(self):
-        self.known.wait()
-        os.kill(self.child.pid, signal.SIGKILL)
-        return Fault.RESET
-
-    def asked(self, call):
-        if self.counts(call):
-            self.calls.append(call)
-            if self.when == "before" and len(self.calls) == self.number:
-                return self.kill()
-        return None
-
-    def answered(self, call, answer):
-        if self.when == "after" and self.number <= len(self.calls) and self.calls[self.number - 1] is call:
-            return self.kill()
-        return None
+LANES = 4
 
 
 def run(children: Children, lane: Lane, rule: Rule):
-    lane.edge.rule = rule
-    child = children.start("promote_bulk", lane.environ, names=NAMES, moment=MOMENT, **lane.account)
-    if isinstance(rule, KillAt):
-        rule.watch(child)
-    return child
+    return start(children, lane, rule, "promote_bulk", names=NAMES, moment=MOMENT)
 
 
-@pytest.fixture
 def prepared(lane, children):
     """The lane with some datasets, what an undisturbed bulk publishes of them, and how many calls it makes."""
     for number, name in enumerate(NAMES):
@@ -89,17 +54,24 @@ def is_batch(call):
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["entries", "labels"])
-def test_a_bulk_killed_when_its_records_were_just_written_is_taken_up(prepared, children, number):
-    lane, undisturbed, _ = prepared
+def test_a_bulk_killed_when_its_records_were_just_written_is_taken_up(lane, children, number):
+    _, undisturbed, _ = prepared(lane, children)
     assert killed(children, lane, undisturbed, KillAt(number, "after", is_batch))
 
 
 @pytest.mark.faults
-def test_a_bulk_killed_before_and_after_every_call_is_taken_up(prepared, children, reliability):
-    lane, undisturbed, calls = prepared
+def test_a_bulk_killed_before_and_after_every_call_is_taken_up(new_lane, children, reliability):
+    lanes = [prepared(new_lane(), children) for _ in range(LANES)]
+    calls = max(calls for _, _, calls in lanes)
     points = [(number, when) for number in range(1, calls + 1) for when in ("before", "after")]
+    left = iter(points)
+
+    def work(lane, undisturbed):
+        return sum(killed(children, lane, undisturbed, KillAt(*point)) for point in left)
+
+    with ThreadPoolExecutor(LANES) as pool:
+        reached = sum(pool.map(work, *zip(*[lane[:2] for lane in lanes], strict=True)))
     # Threads ask in an order of their own: the last points may not be reached.
-    reached = sum(killed(children, lane, undisturbed, KillAt(*point)) for point in points)
     assert reached >= 0.9 * len(points)
     reliability(
         "`kill -9` before and after every call of `promote_many` (3 datasets), then run again",
