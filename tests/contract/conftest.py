@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from atdata_core.atmosphere import AtmosphereClient
 from servers import PdsAddress
 
 
@@ -129,3 +130,13 @@ def new_repo(http: httpx.Client) -> Repo:
 def other_repo(_accounts: tuple[Repo, Repo]) -> Repo:
     """The repository of another account on the same server."""
     return _accounts[1]
+
+
+@pytest.fixture
+def client(server: PdsAddress, repo: Repo, network: Any, monkeypatch: pytest.MonkeyPatch) -> AtmosphereClient:
+    """A client of the account, logged in, over the transport ``network`` of the test file; that begins to count."""
+    monkeypatch.setenv("ATDATA_PLC_URL", server.plc_url)
+    client = AtmosphereClient(server.url, transport=network)
+    client.login(repo.handle, repo.password)
+    network.sent.clear()
+    return client

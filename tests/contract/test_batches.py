@@ -7,7 +7,6 @@ import json
 import httpx
 import pytest
 
-from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.batches import BatchWriter, Write
 from atdata_core.atmosphere.replies import encode_json, put_request
 from atdata_core.cid import record_cid
@@ -51,15 +50,6 @@ class Network(httpx.HTTPTransport):
 @pytest.fixture
 def network(closing):
     return closing(Network())
-
-
-@pytest.fixture
-def client(server, repo, network, monkeypatch):
-    monkeypatch.setenv("ATDATA_PLC_URL", server.plc_url)
-    client = AtmosphereClient(server.url, transport=network)
-    client.login(repo.handle, repo.password)
-    network.sent.clear()
-    return client
 
 
 def record(repo, number, **more):

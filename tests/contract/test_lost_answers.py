@@ -41,15 +41,6 @@ def network(closing):
 
 
 @pytest.fixture
-def client(server, repo, network, monkeypatch):
-    monkeypatch.setenv("ATDATA_PLC_URL", server.plc_url)
-    client = AtmosphereClient(server.url, transport=network)
-    client.login(repo.handle, repo.password)
-    network.sent.clear()
-    return client
-
-
-@pytest.fixture
 def record(repo):
     return {"$type": repo.collection, "createdAt": "2026-01-01T00:00:00.000Z", "n": 1}
 

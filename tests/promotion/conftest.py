@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.local import LocalIndex, Repo
+from atdata_core.local import LocalIndex, Repo, S3DataStore
+from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.retract import plan_retraction, retract
 from atdata_core.tar_writing import ShardWriter
 
 
@@ -67,7 +70,10 @@ def lab(index, s3, bucket, tmp_path, write_tar):
             index.publish_schema(sample_type, version="1.0.0")
         return entry
 
-    return SimpleNamespace(insert=insert, repo=repo, index=index, bucket=bucket, s3=s3)
+    def type_of(entry):
+        return index.decode_schema(entry.schema_ref)
+
+    return SimpleNamespace(insert=insert, type_of=type_of, repo=repo, index=index, bucket=bucket, s3=s3)
 
 
 class CountingTransport(httpx.HTTPTransport):
@@ -143,3 +149,31 @@ def list_keys(s3):
         return [found["Key"] for found in answer.get("Contents", [])]
 
     return keys
+
+
+@pytest.fixture
+def publish(lab, atmosphere):
+    """Promote an entry of the lab; gives its at-uri."""
+
+    def promote(entry, **said):
+        return promote_to_atmosphere(entry, lab.index, atmosphere.client, **said)
+
+    return promote
+
+
+@pytest.fixture
+def take_back(lab, atmosphere):
+    """Plan and carry out, as the command does."""
+
+    def both(name, *, store=None, **how):
+        ledger = ledger_of(lab.index)
+        plan = plan_retraction(name, atmosphere.client, ledger=ledger, store=store, index=lab.index, **how)
+        return plan, retract(plan, atmosphere.client, ledger, store, index=lab.index)
+
+    return both
+
+
+@pytest.fixture
+def store(lab, new_bucket):
+    """A public store with a bucket of its own."""
+    return S3DataStore(lab.s3, bucket=new_bucket(), prefix="open")

@@ -84,7 +84,7 @@ def test_a_lost_ledger_neither_doubles_a_record_nor_undoes_what_a_person_typed(l
 
 def test_two_names_for_the_same_data_are_two_publications_with_one_schema(lab, atmosphere):
     entry = lab.insert("first")
-    lab.index.add_entry(atdata.Dataset[type_of(lab, entry)](entry.data_urls), name="second", metadata={"k": 1})
+    lab.index.add_entry(atdata.Dataset[lab.type_of(entry)](entry.data_urls), name="second", metadata={"k": 1})
     uris = {
         promote_to_atmosphere(lab.index.get_entry_by_name(name), lab.index, atmosphere.client)
         for name in ("first", "second")
@@ -94,32 +94,13 @@ def test_two_names_for_the_same_data_are_two_publications_with_one_schema(lab, a
     assert atmosphere.counts == [1, 3, 3]
 
 
-def type_of(lab, entry):
-    return lab.index.decode_schema(entry.schema_ref)
-
-
-def test_a_missing_schema_is_a_key_error_and_nothing_is_written(lab, atmosphere):
-    entry = lab.insert(schema=False)
-    with pytest.raises(KeyError, match="publish_schema"):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_an_entry_without_data_urls_is_a_value_error_and_nothing_is_written(lab, atmosphere):
-    entry = lab.insert()
-    entry.data_urls.clear()
-    with pytest.raises(ValueError, match="no data URLs"):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-
-
 def test_copies_are_byte_identical_keep_their_names_and_are_made_once(lab, atmosphere, new_bucket, read_all):
     entry = lab.insert("points")
     target = new_bucket()
     store = S3DataStore(lab.s3, bucket=target, prefix="open")
     uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
     urls = AtmosphereIndex(atmosphere.client).get_dataset(uri).data_urls
-    sources = atdata.Dataset[type_of(lab, entry)](entry.data_urls).shard_list
+    sources = atdata.Dataset[lab.type_of(entry)](entry.data_urls).shard_list
     for url, source in zip(urls, sources, strict=True):
         name = source.rsplit("/", 1)[1]
         assert url == f"s3://{target}/open/promoted/points/{entry.cid}/{name}"
@@ -139,7 +120,7 @@ def destination(store):
 
 def test_two_names_share_their_copies(lab, atmosphere, new_bucket, list_keys):
     entry = lab.insert("first")
-    lab.index.add_entry(atdata.Dataset[type_of(lab, entry)](entry.data_urls), name="second")
+    lab.index.add_entry(atdata.Dataset[lab.type_of(entry)](entry.data_urls), name="second")
     target = new_bucket()
     store = S3DataStore(lab.s3, bucket=target)
     for name in ("first", "second"):
@@ -152,105 +133,13 @@ def test_an_object_with_other_bytes_at_the_destination_is_never_overwritten(lab,
     entry = lab.insert("points")
     target = new_bucket()
     store = S3DataStore(lab.s3, bucket=target)
-    source = atdata.Dataset[type_of(lab, entry)](entry.data_urls).shard_list[-1]
+    source = atdata.Dataset[lab.type_of(entry)](entry.data_urls).shard_list[-1]
     key = f"promoted/points/{entry.cid}/{source.rsplit('/', 1)[1]}"
     store.endpoint.client.put_object(Bucket=target, Key=key, Body=b"somebody's")
     with pytest.raises(ValueError, match=key):
         promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
     assert store.endpoint.client.get_object(Bucket=target, Key=key)["Body"].read() == b"somebody's"
     assert list_keys(target) == [key]
-    assert atmosphere.counts == [0, 0, 0]
-
-
-class FolderStore:
-    """Somebody's own data store: samples in a folder, in shards of four."""
-
-    def __init__(self, folder, url):
-        self.folder, self.url = folder, url
-
-    def write_shards(self, ds, *, prefix, **_):
-        from atdata_core.tar_writing import ShardWriter
-
-        samples = list(ds.ordered())
-        urls = []
-        for start in range(0, len(samples), 4):
-            path = self.folder / prefix / f"{start}.tar"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file, ShardWriter(file) as shard:
-                for number, sample in enumerate(samples[start : start + 4], start):
-                    shard.write({**sample.as_wds, "__key__": f"{number}"})
-            urls.append(f"{self.url}/{prefix}/{start}.tar")
-        return urls
-
-    def read_url(self, url):
-        return str(self.folder) + url.removeprefix(self.url)
-
-    def supports_streaming(self):
-        return True
-
-
-def test_a_store_of_ones_own_gets_the_samples_and_is_read_back(lab, atmosphere, tmp_path):
-    entry = lab.insert("points")
-    store = FolderStore(tmp_path / "www", "https://data.example.org")
-    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    record = atmosphere.client.get_record(uri).value
-    assert record["storage"]["$type"].endswith("storageHttp")
-    assert record["size"]["samples"] == 15
-    assert record["size"]["shards"] == 4
-    commit = atmosphere.commit
-    assert promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store) == uri
-    assert atmosphere.commit == commit
-
-
-def test_two_stores_of_one_class_are_two_destinations(lab, atmosphere, tmp_path):
-    entry = lab.insert("points")
-    for place in ("a", "b"):
-        store = FolderStore(tmp_path / place, f"https://{place}.example.org")
-        uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-        urls = AtmosphereIndex(atmosphere.client).get_dataset(uri).data_urls
-        assert all(url.startswith(f"https://{place}.example.org/") for url in urls)
-
-
-def test_a_plan_with_a_store_of_ones_own_knows_what_is_there(lab, atmosphere, tmp_path):
-    entry = lab.insert("points")
-    store = FolderStore(tmp_path / "www", "https://data.example.org")
-    before = plan_promotion(entry, lab.index, atmosphere.client, data_store=store)
-    assert (before.entry, len(before.warnings)) == ("create", 1)
-    promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    after = plan_promotion(entry, lab.index, atmosphere.client, data_store=store)
-    assert (after.records, after.copies) == (0, ())
-
-
-class Garbling(FolderStore):
-    """Writes as many samples as it got, but others."""
-
-    def write_shards(self, ds, *, prefix):
-        from atdata_core.tar_writing import ShardWriter
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "x.tar").open("wb") as file, ShardWriter(file) as shard:
-            for number, _ in enumerate(ds.ordered()):
-                shard.write({"__key__": f"{number}", "msgpack": b"\xc1garbage"})
-        return [f"{self.url}/x.tar"]
-
-
-class Staying(FolderStore):
-    """Says where its files are on this machine."""
-
-    def write_shards(self, ds, *, prefix):
-        return [super(Staying, self).read_url(url) for url in super().write_shards(ds, prefix=prefix)]
-
-    def read_url(self, url):
-        return url
-
-
-@pytest.mark.parametrize(("kind", "words"), [(Garbling, "x.tar"), (Staying, "0.tar.*data.store")])
-def test_what_a_store_of_ones_own_cannot_stand_for_is_not_published(lab, atmosphere, tmp_path, kind, words):
-    entry = lab.insert("points")
-    with pytest.raises(ValueError, match=words):
-        promote_to_atmosphere(
-            entry, lab.index, atmosphere.client, data_store=kind(tmp_path / "www", "https://data.example.org")
-        )
     assert atmosphere.counts == [0, 0, 0]
 
 
@@ -276,128 +165,6 @@ def test_metadata_of_every_kind_reaches_a_reader_unchanged(lab, atmosphere):
     read = AtmosphereIndex(atmosphere.client).get_dataset(uri).metadata
     assert read == METADATA
     assert [type(value) for value in read.values()] == [type(value) for value in METADATA.values()]
-
-
-def test_a_local_path_is_refused_without_a_data_store_and_copied_with_one(
-    lab, atmosphere, tmp_path, write_tar, point_type, new_bucket
-):
-    path = write_tar(tmp_path / "here.tar")
-    lab.index.publish_schema(point_type, version="1.0.0")
-    entry = lab.index.add_entry(atdata.Dataset[point_type](path), name="here")
-    with pytest.raises(ValueError, match="data_store"):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-    store = S3DataStore(lab.s3, bucket=new_bucket())
-    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    assert AtmosphereIndex(atmosphere.client).get_dataset(uri).data_urls[0].endswith("/here.tar")
-
-
-def put(lab, url, change):
-    store = lab.repo.data_store
-    client = store.endpoint.client
-    bucket, key = url.removeprefix("s3://").split("/", 1)
-    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-    if change is None:
-        client.delete_object(Bucket=bucket, Key=key)
-    else:
-        client.put_object(Bucket=bucket, Key=key, Body=change(data))
-
-
-def shards_of(lab, entry):
-    return atdata.Dataset[type_of(lab, entry)](entry.data_urls).shard_list
-
-
-def flip(data):
-    return data[:600] + bytes([data[600] ^ 1]) + data[601:]
-
-
-@pytest.mark.parametrize("change", [flip, lambda data: data[:-700], lambda data: data + b"\0" * 512])
-def test_a_shard_whose_bytes_differ_from_its_claim_is_refused(lab, atmosphere, change):
-    entry = lab.insert()
-    shard = shards_of(lab, entry)[1]
-    put(lab, shard, change)
-    with pytest.raises(ValueError, match=shard.rsplit("/", 1)[1]):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_a_missing_shard_is_named_and_nothing_is_written(lab, atmosphere):
-    entry = lab.insert()
-    shard = shards_of(lab, entry)[2]
-    put(lab, shard, None)
-    with pytest.raises(FileNotFoundError, match=shard.rsplit("/", 1)[1]):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-@pytest.mark.parametrize("cut", [512 * 3, 700, 10])
-def test_a_tar_that_is_cut_short_is_refused_without_a_claim_too(lab, atmosphere, cut, point_type):
-    entry = lab.insert()
-    shard = shards_of(lab, entry)[0]
-    put(lab, shard, lambda data: data.rstrip(b"\0")[:-cut] if cut == 10 else data[:cut])
-    fresh = lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name="cut")
-    with pytest.raises(ValueError, match="cut short") as caught:
-        promote_to_atmosphere(fresh, lab.index, atmosphere.client)
-    assert shard in str(caught.value)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def no_keys(monkeypatch):
-    for name in ("ATDATA_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def test_a_process_without_s3_keys_publishes_on_the_recorded_claims(lab, atmosphere, monkeypatch):
-    lab.insert("points")
-    no_keys(monkeypatch)
-    entry = LocalIndex().get_entry_by_name("points")
-    with pytest.warns(UserWarning, match="recorded digest"):
-        uri = promote_to_atmosphere(entry, LocalIndex(), atmosphere.client)
-    assert len(atmosphere.client.get_record(uri).value["storage"]["shards"]) == 3
-
-
-def test_without_keys_and_without_claims_it_is_refused_with_the_ways_out(lab, atmosphere, monkeypatch, point_type):
-    entry = lab.insert("points")
-    lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name="points")
-    no_keys(monkeypatch)
-    monkeypatch.setenv("ATDATA_S3_ENDPOINT", lab.s3["AWS_ENDPOINT"])
-    with pytest.raises(ValueError, match="ATDATA_S3_ENDPOINT"):
-        promote_to_atmosphere(LocalIndex().get_entry_by_name("points"), LocalIndex(), atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_a_client_that_is_not_logged_in_writes_nothing_and_says_so(lab, pds):
-    from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.errors import NotLoggedInError
-
-    with pytest.raises(NotLoggedInError, match="login"):
-        promote_to_atmosphere(lab.insert(), lab.index, AtmosphereClient(pds.url))
-
-
-def test_what_the_network_would_refuse_is_found_before_the_schema_is_written(lab, atmosphere):
-    entry = lab.insert()
-    for refused in ({"description": "x" * 5001}, {"tags": ["t"] * 31}, {"name": "a...b"}, {"license": "x" * 201}):
-        with pytest.raises(ValueError, match=r"5,?000|30|\.\.\.|200"):
-            promote_to_atmosphere(entry, lab.index, atmosphere.client, **refused)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_the_same_class_and_version_with_other_fields_is_refused(lab, atmosphere):
-    entry = lab.insert()
-    promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    schema = lab.index.get_schema(entry.schema_ref)
-    (record,) = atmosphere.records(SCHEMA)
-    changed = {**schema, "fields": schema["fields"][:1]}
-    atmosphere.client.replace(
-        SCHEMA,
-        record.uri.rsplit("/", 1)[1],
-        schema_record(changed, created_at=record.value["createdAt"]),
-        swap=record.cid,
-    )
-    other = lab.insert("other", start=100)
-    with pytest.raises(ValueError, match=r"label.*new version"):
-        promote_to_atmosphere(other, lab.index, atmosphere.client)
-    assert atmosphere.counts == [1, 1, 1]
 
 
 def test_another_writers_record_of_the_same_schema_is_reused(lab, atmosphere):
@@ -472,84 +239,6 @@ def test_what_is_published_is_read_back_sample_by_sample(lab, atmosphere):
     samples = list(dataset.ordered())
     assert [sample.label for sample in samples] == list(range(15))
     np.testing.assert_array_equal(samples[3].at, np.arange(4, dtype=np.float32) + 3)
-
-
-def test_a_bucket_that_is_not_there_is_named_before_anything_is_written(lab, atmosphere, point_type):
-    entry = lab.insert()
-    store = S3DataStore(lab.s3, bucket="no-such-bucket")
-    with pytest.raises(FileNotFoundError, match="no-such-bucket"):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    elsewhere = lab.index.add_entry(atdata.Dataset[point_type]("s3://nobodys-bucket/a.tar"), name="elsewhere")
-    with pytest.raises(FileNotFoundError, match="nobodys-bucket"):
-        promote_to_atmosphere(elsewhere, lab.index, atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_a_pickled_array_in_a_shard_is_refused_and_named(lab, atmosphere, point_type, tmp_path, new_bucket):
-    import io
-
-    import msgpack
-
-    from atdata_core.tar_writing import ShardWriter
-
-    pickled = io.BytesIO()
-    np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
-    payload = msgpack.packb({"at": pickled.getvalue(), "label": 1})
-    with (tmp_path / "pickled.tar").open("wb") as file, ShardWriter(file) as shard:
-        shard.write({"__key__": "evil", "msgpack": payload})
-    entry = lab.index.add_entry(atdata.Dataset[point_type](str(tmp_path / "pickled.tar")), name="pickled")
-    lab.index.publish_schema(point_type, version="1.0.0")
-    store = S3DataStore(lab.s3, bucket=new_bucket())
-    with pytest.raises(ValueError, match=r"evil.*pickle"):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_samples_that_are_not_what_the_schema_says_are_refused(lab, atmosphere, point_type, tmp_path, new_bucket):
-    from atdata_core.tar_writing import ShardWriter
-
-    with (tmp_path / "other.tar").open("wb") as file, ShardWriter(file) as shard:
-        shard.write({"__key__": "odd", "msgpack": b"\x81\xa5label\x01"})
-    entry = lab.index.add_entry(atdata.Dataset[point_type](str(tmp_path / "other.tar")), name="other")
-    lab.index.publish_schema(point_type, version="1.0.0")
-    store = S3DataStore(lab.s3, bucket=new_bucket())
-    with pytest.raises(ValueError, match=r"odd.*at"):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_a_schema_that_cannot_be_rebuilt_is_refused_by_name(lab, atmosphere):
-    import json
-
-    entry = lab.insert()
-    key = next(key for key in lab.index.redis.keys("LocalSchema:*") if b"conftest" in key)
-    record = json.loads(lab.index.redis.get(key))
-    record["fields"][0]["name"] = "__class__"
-    lab.index.redis.set(key, json.dumps(record))
-    with pytest.raises(ValueError, match="__class__"):
-        promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert atmosphere.counts == [0, 0, 0]
-
-
-def test_a_foreign_entry_whose_name_cannot_be_published_is_refused_by_name(lab, atmosphere):
-    entry = lab.insert("fine")
-    lab.index.redis.hset(f"LocalDatasetEntry:{entry.cid}", "name", "a...b")
-    foreign = next(entry for entry in lab.index.list_datasets() if entry.name == "a...b")
-    with pytest.raises(ValueError, match=r"a\.\.\.b"):
-        promote_to_atmosphere(foreign, lab.index, atmosphere.client)
-    assert promote_to_atmosphere(foreign, lab.index, atmosphere.client, name="a-b").startswith("at://")
-    assert atmosphere.counts == [1, 1, 1]
-
-
-def test_a_pds_that_is_down_and_a_wrong_password_are_named(lab, atmosphere):
-    from atdata_core.atmosphere import AtmosphereClient
-
-    entry = lab.insert()
-    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9"):
-        AtmosphereClient("http://127.0.0.1:9").login("somebody.test", "password")
-    with pytest.raises(PermissionError, match="app password"):
-        AtmosphereClient(atmosphere.client.base_url).login(atmosphere.client.handle, "wrong")
-    assert promote_to_atmosphere(entry, lab.index, atmosphere.client).startswith("at://")
 
 
 @pytest.mark.parametrize("name", ["a b", "ünï/côde", "q?x#y%z", "br{0..1}ace", "plus+and&more", "{a,b}", "::x"])
