@@ -7,7 +7,7 @@ from typing import BinaryIO, cast
 
 from .dataset import typed_sample
 from .protocols import ShardFacts
-from .tar import read_samples
+from .tar_samples import read_samples
 
 
 def read_facts(url: str, stream: BinaryIO, sample_type: type | None = None) -> ShardFacts:

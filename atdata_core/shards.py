@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from itertools import repeat
 from typing import TypeVar
 
 from .access import open_shard
 from .errors import SampleError
 from .samples import unpacker_with_views
-from .tar import read_samples
+from .tar_samples import Alone, Record, read_samples, sample_runs
 from .urls import displayed
 
 T = TypeVar("T")
-Record = dict[str, bytes | str]
-"""A sample as it lies in a shard: ``{"__key__": str, suffix: bytes, ...}``."""
-
 Packed = tuple[str, bytes | str, bytes]
 """URL of the shard, key, and the packed sample."""
 
@@ -28,7 +26,7 @@ def shard_records(url: str, *, store: object | None = None) -> Iterator[Record]:
     """The samples of one shard as they lie in it: ``{"__key__": str, suffix: bytes, ...}``.
 
     Raises:
-        As ``access.open_shard`` and ``tar.read_samples``.
+        As ``access.open_shard`` and ``tar_samples.read_samples``.
     """
     with closing(open_shard(url, store=store)) as stream:
         yield from read_samples(stream, url=url)
@@ -54,11 +52,13 @@ def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | No
         And as ``shard_records``.
     """
     for url in urls:
-        for record in shard_records(url, store=store):
-            payload = record.get("msgpack")
-            if not isinstance(payload, bytes):
-                raise _not_packed(record, url, sample_type)
-            yield url, record["__key__"], payload
+        with closing(open_shard(url, store=store)) as stream:
+            for run in sample_runs(stream, url=url, alone="msgpack"):
+                if isinstance(run, Alone):
+                    yield from zip(repeat(url), run.keys, run.contents, strict=False)
+                else:
+                    for record in run:
+                        yield url, record["__key__"], _payload(record, url, sample_type)
 
 
 def typed_samples(
@@ -90,18 +90,18 @@ def typed_sample(record: Record, url: str, sample_type: type[T]) -> T:
     Raises:
         SampleError: It is not of this type; shard and key are named.
     """
-    payload = record.get("msgpack")
-    if not isinstance(payload, bytes):
-        raise _not_packed(record, url, sample_type)
+    payload = _payload(record, url, sample_type)
     return next(typed_samples([(url, record["__key__"], payload)], sample_type))
 
 
-def _not_packed(record: Record, url: str, sample_type: type) -> SampleError:
-    key = record["__key__"]
+def _payload(record: Record, url: str, sample_type: type) -> bytes:
+    key, payload = record["__key__"], record.get("msgpack")
+    if isinstance(payload, bytes):
+        return payload
     names = sorted(name[:_LONGEST_NAME] for name in record if name != "__key__")
     more = f" and {len(names) - _NAMED:,} more" if names[_NAMED:] else ""
     found = ", ".join(names[:_NAMED]) + more
-    return SampleError(
+    raise SampleError(
         f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. "
         "Write samples with as_wds.",
         **_facts(url, key, sample_type),

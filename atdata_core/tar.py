@@ -1,7 +1,6 @@
-"""Tar shards, read as a stream; ``tar_writing`` writes them.
+"""Tar archives, read as a stream; ``tar_samples`` says which files are a sample, ``tar_writing`` writes them.
 
-Headers are those of POSIX.1-2017 (ustar and pax interchange formats) and of GNU tar; grouping into samples
-is webdataset's.
+Headers are those of POSIX.1-2017 (ustar and pax interchange formats) and of GNU tar.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ _CHUNK = 1 << 20
 # reading is nearly as fast: the kernel copies once, into memory that is used again and again.
 _LARGE = 1 << 16
 """Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
-_SPECIAL = frozenset(("_", ".", ""))
-"""First characters of names that may have to be skipped."""
 _FIRST_RUN = 64
 """Headers that are walked the first time; so many members are looked at one by one after a run that was short."""
 _SHORT_RUN = 16
@@ -53,12 +50,17 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
     Raises:
         ShardCorruptError: The tar is cut short (also between two members), damaged, or no tar.
     """
-    for files in _files(_Source(stream, url), url):
-        yield from files
+    for names, contents in member_runs(stream, url=url):
+        yield from zip(names, contents, strict=True)
 
 
-def _files(source: _Source, url: str) -> Iterator[list[tuple[str, bytes]]]:
-    """The regular files, some at a time: runs of plain ones, and in between any others, one by one."""
+def member_runs(stream: BinaryIO, *, url: str) -> Iterator[tuple[list[str], list[bytes]]]:
+    """As ``read_members``, some files at a time: runs of plain ones, and in between any others, one by one.
+
+    Yields:
+        Their names, and their contents. Where there are several, no name has a zero in it.
+    """
+    source = _Source(stream, url)
     shared: dict[str, str] = {}
     extended: dict[str, str] = {}
     raw: list[bytes] = []
@@ -68,11 +70,11 @@ def _files(source: _Source, url: str) -> Iterator[list[tuple[str, bytes]]]:
         if not raw and not shared and not closely:
             run = plain_files(source.window, source.place, most)
             source.skip(run.end)
-            if run.files:
-                yield run.files
+            if run.names:
+                yield run.names, run.contents
             # Where plain members are few, looking for runs of them must cost little.
-            most = max(_FIRST_RUN if run.cut else most, 4 * len(run.files))
-            closely = _FIRST_RUN if run.cut and len(run.files) < _SHORT_RUN else 1
+            most = max(_FIRST_RUN if run.cut else most, 4 * len(run.names))
+            closely = _FIRST_RUN if run.cut and len(run.names) < _SHORT_RUN else 1
         at = source.offset
         block = source.exactly(BLOCK)
         if block == ZEROS:
@@ -96,13 +98,14 @@ def _files(source: _Source, url: str) -> Iterator[list[tuple[str, bytes]]]:
         facts = shared | extended if shared or extended else {}
         size = _pax_size(facts["size"], url, at) if "size" in facts else header.size
         if header.kind == b"S" or (facts and any(key.startswith("GNU.sparse.") for key in facts)):
-            yield [_sparse_member(source, raw, header, size, at)]
+            name, content = _sparse_member(source, raw, header, size, at)
+            yield [name], [content]
         else:
             # Before ustar a directory was a file whose name ends so; links and the like have no content.
             folder = header.kind == b"\0" and header.name.endswith("/")
             body = source.body(0 if folder or header.kind in b"123456" else size)
             if header.kind in _REGULAR and not folder:
-                yield [(facts.get("path", header.name), body)]
+                yield [facts.get("path", header.name)], [body]
         extended = {}
         raw = []
         pending = 0
@@ -112,50 +115,6 @@ def _files(source: _Source, url: str) -> Iterator[list[tuple[str, bytes]]]:
     if source.exactly(BLOCK) != ZEROS:
         raise _corrupt(url, at, "its end mark is damaged: one block of zeros, then data")
     source.drain()
-
-
-def read_samples(stream: BinaryIO, *, url: str) -> Iterator[dict[str, bytes | str]]:
-    """The samples of a tar, grouped as webdataset does it.
-
-    Neighbouring files whose path is the same up to the first dot of the file name are one sample; names
-    like ``__meta__`` are skipped.
-
-    Args:
-        stream: As for ``read_members``.
-        url: For errors.
-
-    Yields:
-        ``{"__key__": path up to the dot, suffix in lower case: content, ...}``.
-
-    Raises:
-        ShardCorruptError: As ``read_members``; or one sample has two files with the same suffix.
-    """
-    sample: dict[str, bytes | str] = {}
-    last = None
-    for files in _files(_Source(stream, url), url):
-        done: list[dict[str, bytes | str]] = []
-        for name, data in files:
-            parts = key_and_suffix(name)
-            if parts is None:
-                continue
-            key, suffix = parts
-            if key != last:
-                if sample:
-                    done.append(sample)
-                sample = {"__key__": key}
-                last = key
-            if suffix in sample:
-                yield from done
-                raise ShardCorruptError(
-                    f"{displayed(url)}: the sample {key!r} has two files {suffix!r}. Write the shard again, each "
-                    "sample with a key of its own.",
-                    url=displayed(url),
-                    key=key,
-                )
-            sample[suffix] = data
-        yield from done
-    if sample:
-        yield sample
 
 
 class _Header(NamedTuple):
@@ -302,27 +261,6 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
     except (tarfile.TarError, ValueError, IndexError, OSError):
         pass
     raise _corrupt(source.url, at, "a sparse file in it is damaged or grows beyond 32 MiB")
-
-
-def key_and_suffix(name: str) -> tuple[str, str] | None:
-    """What webdataset takes for the key and the suffix; None for a file that it skips."""
-    if name[:1] not in _SPECIAL and "/" not in name:
-        key, dot, suffix = name.partition(".")
-        return (key, suffix.lower()) if dot else None
-    first = name.partition("/")[0]
-    # __meta__ and the like, also as a folder.
-    if len(first) >= 4 and first.startswith("__") and first.endswith("__"):
-        return None
-    slash = name.rfind("/")
-    dot = name.find(".", slash + 1)
-    if dot < 0:
-        return None
-    if dot == slash + 1:
-        # A hidden file: its folder is the key, where that has no dot itself.
-        folder = name[name.rfind("/", 0, max(slash, 0)) + 1 : dot]
-        if not folder or "." in folder:
-            return None
-    return name[:dot], name[dot + 1 :].lower()
 
 
 def _what_else(block: bytes) -> str:

@@ -25,12 +25,14 @@ class Run(NamedTuple):
     """What ``plain_files`` found.
 
     Attributes:
-        files: Name and content of each file.
+        names: Of the files.
+        contents: As many.
         end: Where in the window the first member begins that is not among them.
         cut: That member needs a closer look; else it is not whole in the window, or was one too many.
     """
 
-    files: list[tuple[str, bytes]]
+    names: list[str]
+    contents: list[bytes]
     end: int
     cut: bool
 
@@ -48,7 +50,7 @@ def plain_files(window: bytes, at: int, most: int) -> Run:
     """
     places, sizes, end = _walked(window, at, most)
     if not places:
-        return Run([], at, cut=False)
+        return Run([], [], at, cut=False)
     blocks = np.frombuffer(window, np.uint8, (len(window) - at) // BLOCK * BLOCK, at).reshape(-1, BLOCK)
     headers = blocks[(np.array(places) - at) // BLOCK]
     pax, file = headers[:, 156] == _PAX, headers[:, 156] == _FILE
@@ -72,12 +74,12 @@ def plain_files(window: bytes, at: int, most: int) -> Run:
         count -= 1
     if count < len(places):
         end = places[count]
-    kept = chosen.tolist()
-    files = [
-        (name, window[place + BLOCK : place + BLOCK + size])
-        for name, place, size in zip(names, compress(places, kept), compress(sizes, kept), strict=False)
+    kept = file[:count].tolist()
+    contents = [
+        window[place + BLOCK : place + BLOCK + size]
+        for place, size in zip(compress(places, kept), compress(sizes, kept), strict=True)
     ]
-    return Run(files, end, cut)
+    return Run(names, contents, end, cut)
 
 
 def _walked(window: bytes, at: int, most: int) -> tuple[list[int], list[int], int]:

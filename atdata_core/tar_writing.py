@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from .errors import SampleError
-from .tar import BLOCK, MAX_FILE, ZEROS, key_and_suffix
+from .tar import BLOCK, MAX_FILE, ZEROS
+from .tar_samples import key_and_suffix
 
 _OWNER = b"0000444\0" + b"0000000\0" * 2
 """Mode, owner and group. The size follows."""

@@ -19,7 +19,7 @@ from atdata_core.masking import masked
 from atdata_core.promotion.sources import Sources
 from atdata_core.samples import sample_fields
 from atdata_core.schema import decode
-from atdata_core.tar import read_samples
+from atdata_core.tar_samples import read_samples
 from atdata_core.urls import displayed
 
 if TYPE_CHECKING:

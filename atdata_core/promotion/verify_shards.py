@@ -11,7 +11,7 @@ from ..atmosphere.recorded import open_anonymously, own_endpoint
 from ..atmosphere.storage import PublishedShard
 from ..dataset import typed_sample
 from ..errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
-from ..tar import read_samples
+from ..tar_samples import read_samples
 from ..urls import displayed, parse_s3
 from .findings import Finding, differs, of_error
 

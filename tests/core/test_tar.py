@@ -7,7 +7,8 @@ import tarfile
 import pytest
 
 from atdata_core.errors import ShardCorruptError, ShardError
-from atdata_core.tar import read_members, read_samples
+from atdata_core.tar import read_members
+from atdata_core.tar_samples import read_samples
 from atdata_core.tar_writing import ShardWriter
 
 URL = "s3://bucket/data-000000.tar"

@@ -2,13 +2,15 @@
 
 import io
 import tarfile
+from itertools import chain
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
 
 from atdata_core.errors import ShardCorruptError
-from atdata_core.tar import read_members, read_samples
+from atdata_core.tar import read_members
+from atdata_core.tar_samples import Alone, read_samples, sample_runs
 from atdata_core.tar_writing import ShardWriter
 
 CHARACTERS = st.sampled_from([*"ab./_-A ü日"])
@@ -93,6 +95,49 @@ def test_samples_are_grouped_as_webdataset_groups_them(files):
     except ShardCorruptError:
         ours = None
     assert ours == theirs
+
+
+def samples_of(runs):
+    """The samples that come, and whether an error does then; how many of them came without being taken apart."""
+    found, alone = [], 0
+    try:
+        for run in runs:
+            if isinstance(run, Alone):
+                alone += len(run.keys)
+                run = [{"__key__": key, "msgpack": data} for key, data in zip(run.keys, run.contents, strict=True)]
+            found += run
+    except ShardCorruptError:
+        return found, True, alone
+    return found, False, alone
+
+
+PACKED = st.sampled_from("abcdefgh").map("{}.msgpack".format)
+OTHERS = st.sampled_from(
+    [
+        "a.json",
+        "b.MSGPACK",
+        "c",
+        ".msgpack",
+        "_d.msgpack",
+        "__e__.msgpack",
+        "f.x.msgpack",
+        "g/h.msgpack",
+        "i.msgpack.",
+    ]
+)
+NAMES_IN_RUNS = st.lists(st.lists(PACKED, max_size=4) | st.lists(OTHERS, max_size=1), max_size=8)
+
+
+@settings(max_examples=500, deadline=None)
+@given(NAMES_IN_RUNS.map(lambda runs: list(chain.from_iterable(runs))))
+def test_samples_of_one_file_each_are_the_same_when_they_are_not_taken_apart(names):
+    entries = [(name, b"%d" % place, tarfile.REGTYPE, 0, {}) for place, name in enumerate(names)]
+    data = written(entries, tarfile.USTAR_FORMAT)
+    together = samples_of(sample_runs(io.BytesIO(data), url="x.tar", alone="msgpack"))
+    assert together[:2] == samples_of(sample_runs(io.BytesIO(data), url="x.tar"))[:2]
+    if len(set(names)) == len(names) >= 3 and all(name[1:] == ".msgpack" for name in names):
+        # The first one tells that this is a tar, and the last one may go on.
+        assert together[2] == len(names) - 2
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from atdata_core import tar, tar_runs
 from atdata_core.errors import ShardCorruptError
-from atdata_core.tar import read_members, read_samples
+from atdata_core.tar import read_members
+from atdata_core.tar_samples import read_samples
 from atdata_core.tar_writing import ShardWriter
 
 BLOCK = 512
@@ -40,7 +41,7 @@ def outcome(data: bytes, most: int = 1 << 20) -> tuple[list[tuple[str, bytes]], 
 
 
 def one_by_one(data: bytes) -> tuple[list[tuple[str, bytes]], str | None]:
-    with patch.object(tar, "plain_files", lambda window, at, most: tar_runs.Run([], at, cut=False)):
+    with patch.object(tar, "plain_files", lambda window, at, most: tar_runs.Run([], [], at, cut=False)):
         return outcome(data)
 
 

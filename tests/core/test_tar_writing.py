@@ -6,7 +6,8 @@ import tarfile
 import pytest
 
 from atdata_core.errors import SampleError, ShardCorruptError
-from atdata_core.tar import read_members, read_samples
+from atdata_core.tar import read_members
+from atdata_core.tar_samples import read_samples
 from atdata_core.tar_writing import ShardWriter
 
 BLOCK = 512

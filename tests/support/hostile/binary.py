@@ -19,7 +19,7 @@ import atdata_core as atdata
 from atdata_core import metadata
 from atdata_core.arrays import decode_array, encode_array
 from atdata_core.atmosphere.metadata import unpack_metadata
-from atdata_core.tar import read_samples
+from atdata_core.tar_samples import read_samples
 from atdata_core.tar_writing import ShardWriter
 from hostile.mutation import LENGTHS, hurt
 
