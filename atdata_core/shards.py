@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import TypeVar
 
 from .access import open_shard
+from .access.in_turn import in_turn
 from .errors import SampleError
 from .samples import unpacker_with_views
 from .tar_samples import Alone, Record, read_samples, sample_runs
@@ -51,8 +52,8 @@ def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | No
         SampleError: A sample has no file ``.msgpack``.
         And as ``shard_records``.
     """
-    for url in urls:
-        with closing(open_shard(url, store=store)) as stream:
+    with closing(in_turn(urls, store=store)) as shards:
+        for url, stream in shards:
             for run in sample_runs(stream, url=url, alone="msgpack"):
                 if isinstance(run, Alone):
                     yield from zip(repeat(url), run.keys, run.contents, strict=False)

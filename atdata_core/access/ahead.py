@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from queue import SimpleQueue
 from typing import BinaryIO, cast
 
 from .resumed import ResumedBody
 
-__all__ = ["CHUNK", "CHUNKS", "ahead"]
+__all__ = ["CHUNK", "CHUNKS", "Ahead", "ahead"]
 
 CHUNK = 1 << 20
 """Bytes of a chunk; the reader of tars asks for as many, and gets them without a copy."""
@@ -30,7 +31,7 @@ def ahead(body: ResumedBody, size: int | None) -> BinaryIO:
     """
     if size is not None and size <= CHUNK:
         return cast("BinaryIO", io.BufferedReader(body, CHUNK))
-    return cast("BinaryIO", _Ahead(body))
+    return cast("BinaryIO", Ahead(body, size))
 
 
 class _Fetching:
@@ -70,11 +71,17 @@ class _Fetching:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-class _Ahead(io.BufferedIOBase):
-    """The stream."""
+class Ahead(io.BufferedIOBase):
+    """The stream.
 
-    def __init__(self, body: ResumedBody) -> None:
+    Attributes:
+        left: Bytes of the chunks that are still to come, a great many where that is not known.
+    """
+
+    def __init__(self, body: ResumedBody, size: int | None) -> None:
         super().__init__()
+        self.left = sys.maxsize if size is None else size
+        self._early = 0
         self._fetching = _Fetching(body)
         self._thread: threading.Thread | None = None
         self._chunk = b""
@@ -84,6 +91,18 @@ class _Ahead(io.BufferedIOBase):
     def readable(self) -> bool:
         """True."""
         return True
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a transfer that the service ends is taken up."""
+        return self._fetching.body.resumable
+
+    def begin(self, chunks: int) -> None:
+        """Fetch so many chunks, and ``CHUNKS`` more, before the first one is asked for."""
+        self._early = chunks
+        for _ in range(chunks):
+            self._fetching.room.release()
+        self._start()
 
     def read(self, size: int | None = -1, /) -> bytes:
         """So many bytes, fewer only at the end; raises what fetching raised."""
@@ -128,16 +147,23 @@ class _Ahead(io.BufferedIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         if self._thread is None:
-            self._thread = threading.Thread(target=self._fetching.run, name="ahead", daemon=True)
-            self._thread.start()
+            self._start()
         if isinstance(self._end, BaseException):
             raise self._end
         self._chunk, self._place = b"", 0
         if self._end:
             return
         found = self._fetching.found.get()
-        self._fetching.room.release()
+        if self._early:
+            self._early -= 1
+        else:
+            self._fetching.room.release()
         if isinstance(found, BaseException):
             self._end = found
             raise found
         self._chunk, self._end = found, not found
+        self.left = self.left - len(found) if found else 0
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._fetching.run, name="ahead", daemon=True)
+        self._thread.start()

@@ -51,6 +51,11 @@ class ResumedBody(io.RawIOBase):
         self._attempt = 1
         self._stopped = False
 
+    @property
+    def resumable(self) -> bool:
+        """Whether another transfer can go on where this one breaks off."""
+        return self._version is not None
+
     def readable(self) -> bool:
         """True."""
         return True

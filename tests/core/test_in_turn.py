@@ -1,0 +1,148 @@
+"""Shards that begin to arrive before their turn: in order, in bounded memory, and nothing is left behind."""
+
+import random
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from atdata_core.access import in_turn as module
+from atdata_core.access.ahead import CHUNK, CHUNKS, ahead
+from atdata_core.access.in_turn import EARLY, in_turn
+from atdata_core.access.resumed import Opened, ResumedBody
+from atdata_core.errors import ShardMissingError
+
+SIZE = 5 * CHUNK + 17
+
+
+class Body:
+    """A shard at a service."""
+
+    def __init__(self, data):
+        self.data, self.at, self.closed = data, 0, False
+
+    def read(self, count):
+        given = self.data[self.at : self.at + count]
+        self.at += len(given)
+        return given
+
+    def close(self):
+        self.closed = True
+
+
+class Store:
+    """Gives shards as a service would: ``version`` None is one that cannot go on where a transfer broke off."""
+
+    def __init__(self, size=SIZE, *, version="v", missing=()):
+        self.size, self.version, self.missing = size, version, missing
+        self.bodies = {}
+
+    def open_shard(self, url):
+        if url in self.missing:
+            raise ShardMissingError(f"There is no {url}.", url=url)
+        body = self.bodies[url] = Body(random.Random(url).randbytes(self.size))
+        opened = Opened(body.read, body.close, lambda: None, self.version, self.size)
+        return ahead(ResumedBody(opened, lambda at, version: None), self.size)
+
+    def soon(self, true):
+        """Whether something becomes true within a second."""
+        for _ in range(100):
+            if true(self.bodies):
+                return True
+            time.sleep(0.01)
+        return False
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays():
+    yield
+    for _ in range(100):
+        left = [each for each in threading.enumerate() if each.name in ("ahead", "next shard")]
+        if not left:
+            break
+        time.sleep(0.01)
+    assert left == []
+
+
+def whole(stream):
+    parts = list(iter(lambda: stream.read(CHUNK), b""))
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("version", ["v", None])
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_each_shard_comes_whole_and_in_order(size, version):
+    store = Store(size, version=version)
+    found = [(url, whole(stream)) for url, stream in in_turn("abc", store=store)]
+    assert found == [(url, store.bodies[url].data) for url in "abc"]
+    assert all(body.closed for body in store.bodies.values())
+
+
+def test_the_next_one_arrives_while_one_is_read():
+    store = Store()
+    with closing(in_turn("abc", store=store)) as shards:
+        _, stream = next(shards)
+        assert list(store.bodies) == ["a"]
+        stream.read(1)
+        assert store.soon(lambda bodies: "b" in bodies and bodies["b"].at == SIZE)
+        assert list(store.bodies) == ["a", "b"]
+
+
+def test_it_is_not_opened_before_one_nears_its_end(monkeypatch):
+    monkeypatch.setattr(module, "NEXT", 2 * CHUNK)
+    store = Store()
+    with closing(in_turn("ab", store=store)) as shards:
+        _, stream = next(shards)
+        stream.read(3 * CHUNK)
+        time.sleep(0.1)
+        assert list(store.bodies) == ["a"]
+        stream.read(1)
+        assert store.soon(lambda bodies: "b" in bodies)
+
+
+def test_no_more_than_some_chunks_of_it_are_fetched_and_no_more_than_of_any_from_its_turn_on(monkeypatch):
+    monkeypatch.setattr(module, "NEXT", 100 * CHUNK)
+    store = Store(50 * CHUNK)
+    shards = in_turn("ab", store=store)
+    _, stream = next(shards)
+    stream.read(1)
+    early = EARLY + CHUNKS
+    assert store.soon(lambda bodies: "b" in bodies and bodies["b"].at == early * CHUNK)
+    whole(stream)
+    _, stream = next(shards)
+    for taken in range(1, 15):
+        stream.read(CHUNK)
+        time.sleep(0.01)
+        assert store.bodies["b"].at == early * CHUNK, taken
+    whole(stream)
+    shards.close()
+
+
+def test_where_a_transfer_cannot_be_taken_up_it_does_not_begin_early():
+    store = Store(version=None)
+    with closing(in_turn("ab", store=store)) as shards:
+        _, stream = next(shards)
+        whole(stream)
+        time.sleep(0.1)
+        assert list(store.bodies) == ["a"]
+
+
+def test_an_error_comes_when_it_is_that_shards_turn():
+    store = Store(missing="b")
+    shards = in_turn("abc", store=store)
+    _, stream = next(shards)
+    assert whole(stream) == store.bodies["a"].data
+    with pytest.raises(ShardMissingError, match="no b"):
+        next(shards)
+    assert list(store.bodies) == ["a"]
+
+
+def test_whoever_stops_early_leaves_nothing_open():
+    store = Store(50 * CHUNK)
+    shards = in_turn("ab", store=store)
+    _, stream = next(shards)
+    stream.read(1)
+    assert store.soon(lambda bodies: "b" in bodies)
+    shards.close()
+    assert store.soon(lambda bodies: all(body.closed for body in bodies.values()))
