@@ -49,7 +49,7 @@ def in_turn(urls: Iterable[str], *, store: object | None = None) -> Generator[tu
                         early = watched.next
             url = following
     finally:
-        if early:
+        if early and not early.cancel():
             early.add_done_callback(_close)
 
 
@@ -75,7 +75,11 @@ def _open(url: str, store: object | None, found: Future[BinaryIO]) -> None:
     try:
         stream = open_shard(url, store=store)
     except BaseException as error:
-        found.set_exception(error)
+        if found.set_running_or_notify_cancel():
+            found.set_exception(error)
+        return
+    if not found.set_running_or_notify_cancel():
+        stream.close()
         return
     if isinstance(stream, Ahead):
         stream.begin(EARLY)

@@ -65,7 +65,7 @@ class Service:
 
 def alive():
     """Threads that fetch."""
-    return [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    return [thread for thread in threading.enumerate() if thread.name in ("ahead", "next shard")]
 
 
 def fetching():

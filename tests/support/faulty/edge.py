@@ -128,10 +128,12 @@ class Edge:
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # connections that were accepted begin
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks.difference_update(tasks)
 
     async def _serve_http(
         self, name: str, target: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
