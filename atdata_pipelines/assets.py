@@ -4,7 +4,7 @@ Nothing passes through an IO manager: a stage reads what it needs from the ledge
 where the ledger has nothing for this entry. So each of them can be rerun alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from atdata_core.promotion.draft import check_all
 from atdata_core.promotion.ledger import Ledger, ledger_of
 from atdata_core.promotion.values import Values
 
-from . import metadata
+from . import materialisations
 from .partitions import datasets
 from .previews import preview_of
 from .progress import reporting
@@ -137,15 +137,7 @@ def local_dataset(
             context.log.warning(warning)
         shown = preview_of(subject.entry, subject.index, found, subject.store)
         context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {_count(found.samples)} samples")
-    return _result(
-        found.cid,
-        {
-            "schema": found.schema_ref,
-            "dagster/column_schema": metadata.of_fields(found.schema),
-            **metadata.of_shards(found.shards, found.looks),
-            "preview": dg.MetadataValue.md(shown),
-        },
-    )
+    return _result(found.cid, materialisations.of_inventory(found, shown))
 
 
 @dg.asset(
@@ -178,15 +170,7 @@ def published_schema(
         )
         published = schema.publish_schema_of(found, client, subject.ledger, run=context.run.run_id)
         context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
-    return _result(
-        found.cid,
-        {
-            **metadata.of_record(published.uri, client.base_url),
-            "record_cid": published.cid,
-            "change": "created" if published.created else "reused",
-            "dagster/column_schema": metadata.of_fields(found.schema),
-        },
-    )
+    return _result(found.cid, materialisations.of_schema(found, published, client.base_url))
 
 
 @dg.asset(
@@ -207,15 +191,7 @@ def copied_shards(
             context.log.info("shards stay where they are")
         else:
             context.log.info(f"{copies.copied} of {len(copies.shards)} shards copied to {copies.destination}")
-    return _result(
-        copies.cid,
-        {
-            "destination": copies.destination or "where they are",
-            "copied": copies.copied,
-            "bytes_written": copies.bytes_written,
-            **metadata.of_shards(copies.shards, copies.proofs),
-        },
-    )
+    return _result(copies.cid, materialisations.of_copies(copies))
 
 
 @dg.asset(
@@ -258,20 +234,8 @@ def atmosphere_record(
         )
         context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
         context.log.info(f"{record.change} {record.uri}")
-    return _result(
-        copies.cid,
-        {
-            **metadata.of_record(record.uri, client.base_url),
-            "record_cid": record.cid,
-            "change": record.change,
-            "schema": kept_schema.uri,
-            "label": record.label_uri or record.note or "none",
-            "label_change": record.label_change,
-            **({"version_label": record.version_label_uri} if record.version_label_uri else {}),
-            "strangers_can_read": seen.summary,
-            **metadata.of_shards(copies.shards, copies.proofs),
-        },
-    )
+    shown = materialisations.of_record(record, kept_schema.uri, copies, seen, client.base_url)
+    return _result(copies.cid, shown)
 
 
 STAGES = (local_dataset, published_schema, copied_shards, atmosphere_record)
@@ -293,12 +257,18 @@ def _subject(
     index = redis.index()
     entry = index.get_entry_by_name(name)
     reading = s3.endpoint()
-    if reading != S3Endpoint.from_environment():
-        # The core knows the environment itself, and looks without keys where those of it are of no use.
-        entry = replace(entry, data_store=reading)
+    entry = read_by(entry, reading)
     ledger = ledger_of(index)
     with attempt(ledger, name, context.asset_key.to_user_string()):
         yield Subject(entry, index, ledger, destination.store(reading), context.run.run_id)
+
+
+def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":
+    """An entry whose shards are read from the service that is configured."""
+    if reading == S3Endpoint.from_environment():
+        # The core knows the environment itself, and looks without keys where those of it are of no use.
+        return entry
+    return replace(entry, data_store=reading)
 
 
 def _asked(context: dg.AssetExecutionContext) -> Asked:
@@ -307,8 +277,8 @@ def _asked(context: dg.AssetExecutionContext) -> Asked:
     return PromotionConfig(**ops.get(RECORD, {}).get("config", {})).asked(context.run.run_id)
 
 
-def _result(cid: str, shown: dict[str, Any]) -> dg.MaterializeResult:
-    return dg.MaterializeResult(metadata={"entry_cid": cid, **shown}, data_version=dg.DataVersion(cid))
+def _result(cid: str, shown: Mapping[str, Any]) -> dg.MaterializeResult:
+    return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(cid))
 
 
 def _progress(context: dg.AssetExecutionContext, what: str) -> inventory.Progress:

@@ -95,11 +95,15 @@ def failure_of(error: Exception) -> dg.Failure:
     """A failure that is not retried, with the error's message and facts."""
     if isinstance(error, AtdataError):
         facts = {name: shown for name, fact in error.facts.items() if (shown := _shown(fact)) is not None}
-        description = error.message
     else:
         facts = {}
-        description = masked(f"{type(error).__name__}: {error}")
-    return dg.Failure(description, metadata={"error_class": type(error).__name__, **facts}, allow_retries=False)
+    known = {"error_class": type(error).__name__, **facts}
+    return dg.Failure(reason_of(error), metadata=known, allow_retries=False)
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, for people; nothing secret is in it."""
+    return error.message if isinstance(error, AtdataError) else masked(f"{type(error).__name__}: {error}")
 
 
 def _shown(fact: object) -> Any:

@@ -1,0 +1,65 @@
+"""What a person sees of each stage of a dataset, whether its asset or the bulk job has done it."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from . import metadata
+
+if TYPE_CHECKING:
+    from atdata_core.promotion.copy import CopiedShards
+    from atdata_core.promotion.inventory import Inventory
+    from atdata_core.promotion.publish import PublishedRecord
+    from atdata_core.promotion.reach import Seen
+    from atdata_core.promotion.schema import PublishedSchema
+
+
+def of_inventory(found: "Inventory", preview: str) -> dict[str, Any]:
+    """Of ``local_dataset``; ``preview`` is Markdown."""
+    return {
+        "entry_cid": found.cid,
+        "schema": found.schema_ref,
+        "dagster/column_schema": metadata.of_fields(found.schema),
+        **metadata.of_shards(found.shards, found.looks),
+        "preview": dg.MetadataValue.md(preview),
+    }
+
+
+def of_schema(found: "Inventory", published: "PublishedSchema", service: str) -> dict[str, Any]:
+    """Of ``published_schema``; ``service`` is the URL of the PDS."""
+    return {
+        "entry_cid": found.cid,
+        **metadata.of_record(published.uri, service),
+        "record_cid": published.cid,
+        "change": "created" if published.created else "reused",
+        "dagster/column_schema": metadata.of_fields(found.schema),
+    }
+
+
+def of_copies(copies: "CopiedShards") -> dict[str, Any]:
+    """Of ``copied_shards``."""
+    return {
+        "entry_cid": copies.cid,
+        "destination": copies.destination or "where they are",
+        "copied": copies.copied,
+        "bytes_written": copies.bytes_written,
+        **metadata.of_shards(copies.shards, copies.proofs),
+    }
+
+
+def of_record(
+    record: "PublishedRecord", schema_uri: str, copies: "CopiedShards", seen: "Seen", service: str
+) -> dict[str, Any]:
+    """Of ``atmosphere_record``; ``service`` is the URL of the PDS."""
+    return {
+        "entry_cid": copies.cid,
+        **metadata.of_record(record.uri, service),
+        "record_cid": record.cid,
+        "change": record.change,
+        "schema": schema_uri,
+        "label": record.label_uri or record.note or "none",
+        "label_change": record.label_change,
+        **({"version_label": record.version_label_uri} if record.version_label_uri else {}),
+        "strangers_can_read": seen.summary,
+        **metadata.of_shards(copies.shards, copies.proofs),
+    }
