@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from atdata_core.atmosphere.labels import find_published
+from atdata_core.licenses import license_problem
 from atdata_core.promotion.findings import Finding, Verification
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.verify import verify_dataset
@@ -26,6 +27,7 @@ CHECKS = {
     "shards_as_published": "Every shard is where the record says and has the SHA-256 that the record states.",
     "samples_of_published_schema": "Every sample is of the type that the published schema describes.",
     "readable_by_strangers": "Every shard can be read without a key.",
+    "license_known": "A license is given, as SPDX knows it: people and programs can tell what they may do.",
 }
 
 _COLUMNS = dg.TableSchema(
@@ -117,7 +119,7 @@ def _verified(
 
 
 def results_of(result: Verification) -> list[dg.AssetCheckResult]:
-    """A verification as the results of the four checks."""
+    """A verification as the results of the checks."""
     counts = {
         "at_uri": result.uri,
         "shards": result.shards,
@@ -142,6 +144,7 @@ def results_of(result: Verification) -> list[dg.AssetCheckResult]:
     records = result.of("record", "schema", "label")
     shards, samples = result.of("shards"), result.of("schema", "samples")
     strangers = result.strangers == len(result.looked_at)
+    license = license_problem(result.license) if result.name else "The record could not be read."
     return [
         of("record_resolves", records, True, "Entry, schema and label are as published."),
         of("shards_as_published", shards, was_read, unread or f"{result.shards_checked} shards are as published."),
@@ -156,6 +159,13 @@ def results_of(result: Verification) -> list[dg.AssetCheckResult]:
             (),
             was_read and strangers,
             unread or f"{result.strangers} of {len(result.looked_at)} shards can be read without a key.",
+            severity=dg.AssetCheckSeverity.WARN,
+        ),
+        of(
+            "license_known",
+            (),
+            license is None,
+            license or f"{result.license} is a license that SPDX knows.",
             severity=dg.AssetCheckSeverity.WARN,
         ),
     ]

@@ -46,6 +46,7 @@ class Verification:
         uri: Of the entry record, with a DID where it could be resolved.
         cid: Of the entry record; None where it could not be read.
         name: The published name; None where it could not be read.
+        license: As it is published.
         findings: All that is not as published; empty means that everything looked at is.
         notes: What a reader should know, and what is no error.
         shards: Shards that the record names.
@@ -59,6 +60,7 @@ class Verification:
     uri: str
     cid: str | None = None
     name: str | None = None
+    license: str | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     shards: int = 0

@@ -89,6 +89,7 @@ def verify_dataset(
         entry.uri,
         entry.cid,
         entry.name,
+        entry.license,
         tuple(findings),
         (*notes, *_about_shards(drawn, checks)),
         shards=len(shards),

@@ -138,7 +138,8 @@ def publish(lab, box, s3):
     def call(name="pictures", **more):
         store = S3DataStore(s3, bucket=lab.bucket, public_url=f"{box.public_url}/{lab.bucket}")
         entry = lab.insert(name, **more)
-        return promote_to_atmosphere(entry, lab.index, AtprotoResource().client(), data_store=store)
+        client = AtprotoResource().client()
+        return promote_to_atmosphere(entry, lab.index, client, data_store=store, license="CC-BY-4.0")
 
     return call
 

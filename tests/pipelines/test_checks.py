@@ -37,7 +37,7 @@ def evaluations(result):
     return [event.asset_check_evaluation_data for event in result.all_events if event.event_type == kind]
 
 
-def test_the_job_reports_four_checks_for_the_partition(publish, verify, instance):
+def test_the_job_reports_all_checks_for_the_partition(publish, verify, instance):
     uri = publish()
     found = verify("pictures")
     assert list(found) == list(CHECKS)
@@ -76,11 +76,22 @@ def test_a_check_that_fails_shows_what_differs(publish, verify, spoil, stranger)
 
 def test_shards_that_strangers_cannot_read_are_a_warning(lab, verify, run):
     lab.insert("pictures")
-    assert run("pictures").success
+    assert run("pictures", said={"license": "MIT"}).success
     found = verify("pictures")
     assert {name for name, each in found.items() if not each.passed} == {"readable_by_strangers"}
     assert found["readable_by_strangers"].severity == dg.AssetCheckSeverity.WARN
     assert found["readable_by_strangers"].description == "0 of 2 shards can be read without a key."
+
+
+def test_a_license_that_spdx_does_not_know_is_a_warning_that_says_what_may_be_meant(lab, verify, run):
+    lab.insert("pictures")
+    for given, said in (("CC BY 4.0", "Write CC-BY-4.0, or"), ("", "No license is given")):
+        assert run("pictures", said={"license": given}).success
+        found = verify("pictures")["license_known"]
+        assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert said in found.description
+    assert run("pictures", said={"license": "CC-BY-4.0"}).success
+    assert verify("pictures")["license_known"].passed
 
 
 def test_a_lost_ledger_is_no_obstacle_and_an_unpublished_dataset_is_named(publish, lab, verify):

@@ -1,0 +1,45 @@
+"""Licenses of datasets: identifiers of the SPDX list (https://spdx.org/licenses/), and expressions of them."""
+
+from __future__ import annotations
+
+import re
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+_ENDINGS = ("", ".0", "-4.0", "-3.0", "-2.0", "-1.0", "-3-Clause")
+"""What people leave out at the end of an identifier; the newest version first."""
+
+_SHOWN = 60
+"""Characters of a license that an error repeats."""
+
+
+def license_problem(given: str | None) -> str | None:
+    """What is wrong with a license, and what may be meant, in words for people; None where nothing is.
+
+    Args:
+        given: As it is published. A license of one's own is called ``LicenseRef-...``.
+    """
+    if not given:
+        return "No license is given, so nobody knows what they may do with the data. Give one, such as CC-BY-4.0."
+    canonical = _canonical(given)
+    if canonical == given:
+        return None
+    meant = canonical or _meant(given)
+    advice = f"Write {meant}" if meant else "Look it up at https://spdx.org/licenses/"
+    return (
+        f"{given[:_SHOWN]!r} is no SPDX license identifier. {advice}, or LicenseRef-... for a license of your own."
+    )
+
+
+def _canonical(given: str) -> str | None:
+    try:
+        return str(canonicalize_license_expression(given))
+    except InvalidLicenseExpression:
+        return None
+
+
+def _meant(given: str) -> str | None:
+    """The identifier that a loose way of writing may stand for."""
+    words = re.sub(r"\b(the|licen[cs]e|version)\b|v(?=\d)", " ", given, flags=re.IGNORECASE)
+    joined = "-".join(re.findall(r"[A-Za-z0-9.+]+", words))
+    return next((found for ending in _ENDINGS if joined and (found := _canonical(joined + ending))), None)
