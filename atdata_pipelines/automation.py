@@ -15,7 +15,7 @@ from atdata_core.promotion.ledger import ledger_of
 
 from .assets import PromotionConfig
 from .jobs import promote, run_config
-from .partitions import PARTITIONS, add_keys, datasets, why_no_key
+from .partitions import add_keys, datasets, divided, why_no_key
 from .resources import AtprotoResource, RedisResource
 from .retries import said_without_secrets
 
@@ -53,6 +53,13 @@ class Findings:
             log.info(f"Waiting: {_listed(self.waiting)}")
         if self.held:
             log.info(f"Left to a person: {_listed(self.held)}")
+
+    def new_keys(self, instance: dg.DagsterInstance) -> list[str]:
+        """The partitions to add; names that there is no room for are refused, and nothing is run of them."""
+        new, beyond = divided(instance, self.keys)
+        self.refused.update(beyond)
+        self.runs = [run for run in self.runs if run[0] not in beyond]
+        return new
 
     def summary(self) -> str:
         """One line for a tick that starts nothing."""
@@ -109,9 +116,8 @@ def new_datasets(
     index = redis.index()
     found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
     findings = look(found, index, atproto.did())
+    new = findings.new_keys(context.instance)
     findings.say(context.log)
-    known = set(context.instance.get_dynamic_partitions(PARTITIONS))
-    new = [key for key in findings.keys if key not in known]
     return dg.SensorResult(
         run_requests=[_run(name, cid, f"{name}@{cid}") for name, cid in findings.runs],
         skip_reason=None if findings.runs else findings.summary(),
@@ -134,8 +140,8 @@ def nightly_promotion(
     """Look at every dataset; what counts is the ledger for the account in use, not Dagster's marks."""
     index = redis.index()
     findings = look({entry.name: entry for entry in index.list_datasets()}, index, atproto.did())
+    add_keys(context.instance, findings.new_keys(context.instance))
     findings.say(context.log)
-    add_keys(context.instance, findings.keys)
     if not findings.runs:
         return dg.SkipReason(findings.summary())
     night = context.scheduled_execution_time.date().isoformat()

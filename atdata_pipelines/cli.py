@@ -12,6 +12,7 @@ from atdata_core.masking import masked
 from .commands.accept import accept
 from .commands.plan import plan
 from .commands.promote import promote
+from .commands.prune import prune
 from .commands.reconcile import reconcile
 from .commands.retract import retract
 from .commands.sandbox import sandbox
@@ -38,5 +39,5 @@ def _say_masked(kind: type[BaseException], error: BaseException, trace: Tracebac
     click.echo(masked("".join(traceback.format_exception(kind, error, trace))), nl=False, err=True)
 
 
-for command in (accept, plan, promote, reconcile, retract, sandbox, status, verify):
+for command in (accept, plan, promote, prune, reconcile, retract, sandbox, status, verify):
     main.add_command(command)

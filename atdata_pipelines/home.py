@@ -10,6 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from atdata_core.errors import RefusedError
+
 SETTINGS = "dagster.yaml"
 PROJECT = Path(__file__).parent.parent
 
@@ -36,6 +38,28 @@ def prepare_home(path: str | os.PathLike[str]) -> Path:
         instance.get_dynamic_partitions("dataset")
         instance.get_runs_count()
         instance.all_instigator_state()
+    return home
+
+
+def checked_home() -> Path:
+    """The folder that DAGSTER_HOME names.
+
+    Raises:
+        RefusedError: It is not set, or names no folder, or not by an absolute path.
+    """
+    given = os.environ.get("DAGSTER_HOME", "")
+    if not given:
+        raise RefusedError(
+            "DAGSTER_HOME is not set: runs, partitions and switched-on sensors are kept nowhere. Set it to the "
+            "folder in which Dagster keeps them."
+        )
+    home = Path(given).expanduser()
+    if not home.is_absolute() or not home.is_dir():
+        wrong = "is no folder" if home.is_absolute() else "is no absolute path"
+        raise RefusedError(
+            f"DAGSTER_HOME is {given}, which {wrong}. Make a folder with a copy of the project's {SETTINGS} in "
+            "it, and set DAGSTER_HOME to its absolute path."
+        )
     return home
 
 

@@ -194,6 +194,13 @@ class LocalIndex:
             self._registry.foreign.look_at_all()
             return list(self._registry.currents())
 
+    def names(self) -> Iterator[str]:
+        """The name of every dataset, in order; no entry is read, beyond those that other programs wrote since."""
+        with self._reaching():
+            self._registry.foreign.look_at_all()
+            for page in self._registry.names():
+                yield from self._registry.having_entries(page)
+
     def scan_foreign(self, cursor: int = 0, count: int = SCAN_COUNT) -> tuple[int, list[LocalDatasetEntry]]:
         """One step of a look at what other programs wrote: at about ``count`` keys.
 

@@ -169,6 +169,11 @@ class Registry:
             yield [name.decode() for name in page]
             start += _PAGE
 
+    def having_entries(self, names: Sequence[str]) -> list[str]:
+        """Those of the names that an entry is kept under; one may have been deleted by hand. One round trip."""
+        there = ask(self.redis, [("hexists", dataset_key(name), "current") for name in names])
+        return [name for name, has in zip(names, there, strict=True) if has]
+
     def currents(self) -> Iterator[LocalDatasetEntry]:
         """The newest entry of every name; a damaged one is left out with a warning."""
         for page in self.names():

@@ -14,6 +14,8 @@ from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.names import near
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
     from atdata_core.promotion.ledger import Ledger
@@ -85,6 +87,22 @@ def store() -> S3DataStore | None:
     from ..resources import DestinationResource, ShardS3Resource
 
     return DestinationResource().store(ShardS3Resource().endpoint())
+
+
+@contextmanager
+def instance() -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance whose partitions and runs are kept.
+
+    Raises:
+        RefusedError: DAGSTER_HOME names none.
+    """
+    import dagster as dg
+
+    from ..home import checked_home
+
+    checked_home()
+    with dg.DagsterInstance.get() as found:
+        yield found
 
 
 def account() -> str:

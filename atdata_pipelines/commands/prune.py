@@ -1,0 +1,53 @@
+"""``atdata-pipelines prune``."""
+
+from __future__ import annotations
+
+import click
+
+from . import surroundings
+
+SHOWN = 50
+"""Names that are shown; with --all every one is."""
+EVERY = 1_000
+
+
+@click.command()
+@click.option("--all", "show_all", is_flag=True, help=f"Show every name, not only the first {SHOWN}.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(show_all: bool, yes: bool) -> None:
+    """Remove the partitions from Dagster whose dataset is gone from the index.
+
+    Shows which they are, and asks. Nothing is taken back that is published (`retract` does that), and the
+    runs that Dagster has of them stay. A dataset that is inserted again becomes a partition again.
+    """
+    from ..partitions import MOST, count_keys, gone_keys, remove_keys
+
+    with surroundings.said(), surroundings.instance() as instance:
+        index = surroundings.index()
+        gone = gone_keys(instance, index)
+        count = count_keys(instance)
+        click.echo(f"{count:,} of at most {MOST:,} partitions; the dataset of {len(gone):,} is gone")
+        if not gone:
+            return
+        if len(gone) == count and next(index.names(), None) is None:
+            # Emptied, or another one: far more likely than that every dataset is gone.
+            raise click.ClickException(
+                f"The index ({index!r}) has no dataset at all, so every partition would go. Nothing was done. "
+                "Check ATDATA_REDIS_URL, or restore the data of Redis."
+            )
+        shown = gone if show_all else gone[:SHOWN]
+        for name in shown:
+            click.echo(f"  {name}")
+        if len(gone) > len(shown):
+            click.echo(f"  and {len(gone) - len(shown):,} more (--all shows them)")
+        surroundings.confirm(f"Remove these {len(gone):,} partitions?", yes=yes)
+        # The answer may have taken its time, and a dataset may be back.
+        still = set(gone_keys(instance, index))
+        going = [name for name in gone if name in still]
+        remove_keys(instance, going, lambda number: _progress(number, len(going)))
+    click.echo(f"removed {len(going):,} partitions, {count - len(going):,} are left")
+
+
+def _progress(number: int, total: int) -> None:
+    if number % EVERY == 0:
+        click.echo(f"  {number:,} of {total:,}", err=True)
