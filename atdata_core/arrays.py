@@ -114,12 +114,20 @@ def of_one_layout(packed: Sequence[bytes | memoryview]) -> bool:
 
 
 def stack_packed(packed: Sequence[bytes | memoryview]) -> NDArray[Any]:
-    """The arrays of such bytes, stacked to ``(n, ...)`` in memory of their own."""
+    """The arrays of such bytes, stacked to ``(n, ...)`` in memory of their own.
+
+    Raises:
+        SampleError: No array can have that shape.
+    """
     start, layout = _found(packed[0])
-    if layout.order == "F" or not layout.dtype.isnative or len(packed[0]) == start:
-        return np.stack([_viewed(each, start, layout) for each in packed])
-    values = bytearray().join([each[start:] for each in packed])
-    return np.frombuffer(values, layout.dtype).reshape(len(packed), *layout.shape)
+    first = _viewed(packed[0], start, layout)
+    try:
+        if layout.order == "F" or not layout.dtype.isnative or not first.size:
+            return np.stack([_viewed(each, start, layout) for each in packed])
+        values = bytearray().join([each[start:] for each in packed])
+        return np.frombuffer(values, first.dtype).reshape(len(packed), *first.shape)
+    except ValueError as why:
+        raise SampleError(f"{len(packed)} arrays of shape {first.shape} cannot be stacked: {why}.") from None
 
 
 def _found(data: bytes | memoryview) -> tuple[int, _Layout]:

@@ -41,10 +41,10 @@ class SampleBatch(Generic[T]):
     def __getattr__(self, name: str) -> Any:
         columns: Columns[T] | None = self.__dict__.get("_columns")
         if name == "samples" and columns is not None:
-            self.samples = columns.samples()
-            # They may be changed: from now on they are what counts.
-            del self.__dict__["_columns"]
-            return self.samples
+            # They may be changed: from now on they are what counts. Threads that come together get the same list.
+            samples = self.__dict__.setdefault("samples", columns.samples())
+            self.__dict__.pop("_columns", None)
+            return samples
         values = self._values(name) if columns is None else columns.column(name)
         if values is None:
             raise AttributeError(f"The samples of this batch have no field {name!r}.")

@@ -89,9 +89,10 @@ def member_runs(stream: BinaryIO, *, url: str) -> Iterator[tuple[list[str], list
             body = source.body(header.size)
             raw.append(body + bytes(-len(body) % BLOCK))
             if header.kind == b"L":
-                extended["path"] = _text(body)
+                extended.setdefault("path", _text(body))
             elif header.kind in b"xX":
-                extended.update(_pax_records(body, url, at))
+                # Of several before one member the first counts, as in ``tarfile``.
+                extended = _pax_records(body, url, at) | extended
             elif header.kind == b"g":
                 shared.update(_pax_records(body, url, at))
             continue

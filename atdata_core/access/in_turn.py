@@ -33,10 +33,10 @@ def in_turn(urls: Iterable[str], *, store: object | None = None) -> Generator[tu
     """
     waiting = iter(urls)
     url = next(waiting, None)
-    early: Future[BinaryIO] | None = None
+    early: Future[BinaryIO | None] | None = None
     try:
         while url is not None:
-            stream = early.result() if early else open_shard(url, store=store)
+            stream = (early and early.result()) or open_shard(url, store=store)
             early, following = None, next(waiting, None)
             with closing(stream):
                 if following is None or not isinstance(stream, Ahead) or not stream.resumable:
@@ -57,7 +57,7 @@ class _Watched:
     """A stream that has the next shard opened when it is near its end."""
 
     def __init__(self, stream: Ahead, following: str, store: object | None) -> None:
-        self.next: Future[BinaryIO] | None = None
+        self.next: Future[BinaryIO | None] | None = None
         self._stream = stream
         self._following = following
         self._store = store
@@ -71,7 +71,8 @@ class _Watched:
         return data
 
 
-def _open(url: str, store: object | None, found: Future[BinaryIO]) -> None:
+def _open(url: str, store: object | None, found: Future[BinaryIO | None]) -> None:
+    """Open a shard, and let it arrive; None where it has to be opened at its turn."""
     try:
         stream = open_shard(url, store=store)
     except BaseException as error:
@@ -81,11 +82,25 @@ def _open(url: str, store: object | None, found: Future[BinaryIO]) -> None:
     if not found.set_running_or_notify_cancel():
         stream.close()
         return
-    if isinstance(stream, Ahead):
-        stream.begin(EARLY)
-    found.set_result(stream)
+    try:
+        if not _resumable(stream):
+            # It would wait, and a service ends what nobody takes.
+            stream.close()
+            found.set_result(None)
+            return
+        if isinstance(stream, Ahead):
+            stream.begin(EARLY)
+        found.set_result(stream)
+    except BaseException as error:
+        stream.close()
+        found.set_exception(error)
 
 
-def _close(unused: Future[BinaryIO]) -> None:
-    if unused.exception() is None:
-        unused.result().close()
+def _resumable(stream: BinaryIO) -> bool:
+    # A short one is a buffer over the body.
+    return bool(getattr(getattr(stream, "raw", stream), "resumable", False))
+
+
+def _close(unused: Future[BinaryIO | None]) -> None:
+    if unused.exception() is None and (stream := unused.result()):
+        stream.close()

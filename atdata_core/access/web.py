@@ -100,8 +100,8 @@ def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) ->
         response.close()
         raise changed_while_read(displayed(url), etag, found)
     # Its range says whether it is a part: not every server calls it 206.
-    total = r"(\d+|\*)" if size is None else str(size)
-    if not re.fullmatch(rf"bytes {at}-\d+/{total}", response.headers.get("content-range", "")):
+    rest = r"\d+/(\d+|\*)" if size is None else f"{size - 1}/{size}"
+    if not re.fullmatch(rf"bytes {at}-{rest}", response.headers.get("content-range", "")):
         response.close()
         return None
     return _opened(response, url)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,6 +20,9 @@ from .connection import address, connect, reaching
 from .entry import LocalDatasetEntry, StoredEntry
 from .foreign import SCAN_COUNT
 from .registry import Found, Position, Registry
+
+_CID = re.compile("b[a-z2-7]{58}")
+"""A CID of version 1 with a SHA-256, in base 32: what entries of ours and of upstream have."""
 
 
 class LocalIndex:
@@ -167,7 +171,11 @@ class LocalIndex:
             return self._registry.current_cids(names)
 
     def get_dataset(self, ref: str) -> LocalDatasetEntry:
-        """The entry of a name or a CID; ``EntryNotFoundError`` (a ``KeyError``) where there is none."""
+        """The entry of a CID or a name; ``EntryNotFoundError`` (a ``KeyError``) where there is none."""
+        if _CID.fullmatch(ref):
+            # First: a name that is not known is looked for among all entries.
+            with suppress(EntryNotFoundError):
+                return self.get_entry(ref)
         try:
             return self.get_entry_by_name(ref)
         except EntryNotFoundError as error:

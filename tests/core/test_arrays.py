@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from atdata_core.arrays import decode_array, encode_array
+from atdata_core.arrays import decode_array, encode_array, stack_packed
 from atdata_core.errors import SampleError
 
 KINDS = st.one_of(
@@ -162,3 +162,24 @@ def npy(header: str, data: bytes = b"") -> bytes:
 def test_damaged_or_hostile_bytes_are_refused_and_nothing_is_allocated(data):
     with pytest.raises(SampleError):
         decode_array(data)
+
+
+@pytest.mark.parametrize("descr", ["<f4", ("<f4", (3,))])
+@pytest.mark.parametrize("shape", [(2,), (0,), (2, 3)])
+def test_hostile_arrays_are_stacked_as_they_are_read(descr, shape):
+    packed = [npy(descr, shape)] * 4
+    np.testing.assert_array_equal(stack_packed(packed), np.stack([decode_array(each) for each in packed]))
+
+
+def test_arrays_of_as_many_dimensions_as_there_can_be_cannot_be_stacked():
+    packed = [npy("<f4", (1,) * 64)] * 4
+    assert decode_array(packed[0]).ndim == 64
+    with pytest.raises(SampleError, match="cannot be stacked"):
+        stack_packed(packed)
+
+
+def npy(descr, shape) -> bytes:
+    """An array of zeros as anybody may write it."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue() + bytes(int(np.prod(shape)) * np.lib.format.descr_to_dtype(descr).itemsize)

@@ -146,3 +146,37 @@ def test_whoever_stops_early_leaves_nothing_open():
     assert store.soon(lambda bodies: "b" in bodies)
     shards.close()
     assert store.soon(lambda bodies: all(body.closed for body in bodies.values()))
+
+
+def test_the_next_one_waits_for_its_turn_where_its_own_transfer_cannot_be_taken_up():
+    class Mixed(Store):
+        def open_shard(self, url):
+            self.version = "v" if url == "a" else None
+            return super().open_shard(url)
+
+    store = Mixed(50 * CHUNK)
+    shards = in_turn("ab", store=store)
+    _, stream = next(shards)
+    stream.read(1)
+    assert store.soon(lambda bodies: "b" in bodies and bodies["b"].closed)
+    assert store.bodies["b"].at == 0
+    whole(stream)
+    assert whole(next(shards)[1]) == store.bodies["b"].data
+    shards.close()
+
+
+def test_where_no_thread_can_be_started_that_is_said_at_its_turn(monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(self):
+        if self.name == "ahead" and threading.current_thread().name == "next shard":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    store = Store()
+    shards = in_turn("ab", store=store)
+    whole(next(shards)[1])
+    with pytest.raises(RuntimeError, match="can't start"):
+        next(shards)
+    assert all(body.closed for body in store.bodies.values())

@@ -221,3 +221,20 @@ def test_secrets_in_the_url_of_a_damaged_shard_stay_secret():
     with pytest.raises(ShardCorruptError) as caught:
         list(read_members(io.BytesIO(b""), url=url))
     assert "hunter2" not in f"{caught.value} {caught.value.facts}"
+
+
+@pytest.mark.parametrize("kinds", ["LL", "xx", "xL", "Lx", "xLx"])
+def test_of_several_extended_headers_before_one_member_the_first_counts(kinds):
+    data = b""
+    for number, kind in enumerate(kinds):
+        name = f"from-{number}.bin"
+        body = f"{len(name) + 9} path={name}\n".encode() if kind == "x" else name.encode() + b"\0"
+        info = tarfile.TarInfo("header")
+        info.type, info.size = kind.encode(), len(body)
+        data += info.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512)
+    info = tarfile.TarInfo("plain.bin")
+    info.size = 3
+    data += info.tobuf(tarfile.USTAR_FORMAT) + b"abc" + bytes(509 + 1024)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        expected = [(member.name, archive.extractfile(member).read()) for member in archive]
+    assert list(read_members(io.BytesIO(data), url=URL)) == expected == [("from-0.bin", b"abc")]

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgpack
@@ -335,3 +336,17 @@ def test_only_types_that_are_nothing_but_their_values_are_read_as_columns():
         assert column_type(sample_type)
     for sample_type in (Doubled, Counted, Derived, Translated, Guarded):
         assert column_type(sample_type) is None
+
+
+def test_threads_that_ask_a_batch_for_its_samples_together_get_the_same_ones(tmp_path):
+    url = shard(tmp_path / "rows.tar", rows(64))
+    for batch in atdata.Dataset[Row](url).ordered(8):
+        together = threading.Barrier(4)
+
+        def ask(batch=batch, together=together):
+            together.wait()
+            return batch.samples
+
+        with ThreadPoolExecutor(4) as pool:
+            found = [each.result() for each in [pool.submit(ask) for _ in range(4)]]
+        assert all(samples is found[0] for samples in found)

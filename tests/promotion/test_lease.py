@@ -105,7 +105,8 @@ def test_a_rival_elsewhere_that_died_is_waited_for_until_its_lease_ends(copying,
         lab.index.redis.set(place, "elsewhere 1 x", px=600)
     before = time.monotonic()
     assert copying().bytes_written == copying.inventory.size
-    assert 0.5 < time.monotonic() - before < 5
+    # Not before it ended: that does not depend on the machine.
+    assert time.monotonic() - before > 0.5
 
 
 def test_what_a_rival_has_copied_meanwhile_is_not_sent_again(copying, lab):
