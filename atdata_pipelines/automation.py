@@ -1,7 +1,9 @@
 """What promotes by itself, once a person turns it on: a sensor for what comes in, a schedule for the rest."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,8 @@ from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
 from .assets import PromotionConfig
-from .jobs import promote, run_config
+from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way, promote_many
+from .jobs import JOB, promote, run_config
 from .partitions import add_keys, datasets, divided, why_no_key
 from .resources import AtprotoResource, RedisResource
 from .retries import said_without_secrets
@@ -26,8 +29,14 @@ EVENTS_A_TICK = 500
 NAMES_A_TICK = 500
 """Together at most 1,000 partitions and runs a tick."""
 
+BULK_FROM = 20
+"""More datasets than this in one tick are promoted in one run."""
+
 NAMED = 20
 """Names that one line of a log lists."""
+
+# A sensor that asks for a job of ops is built again by Dagster, with a parameter that it calls beta.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
 
 @dataclass
@@ -99,7 +108,7 @@ def look(found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "Local
 
 @dg.sensor(
     name="new_datasets",
-    job=promote,
+    jobs=[promote, promote_many],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Promotes what is new in the index, also what other programs wrote there.",
@@ -118,9 +127,12 @@ def new_datasets(
     findings = look(found, index, atproto.did())
     new = findings.new_keys(context.instance)
     findings.say(context.log)
+    under_way = names_under_way(context.instance)
+    left = [] if under_way is None else [run for run in findings.runs if run[0] not in under_way]
+    skipped = len(findings.runs) - len(left)
     return dg.SensorResult(
-        run_requests=[_run(name, cid, f"{name}@{cid}") for name, cid in findings.runs],
-        skip_reason=None if findings.runs else findings.summary(),
+        run_requests=_runs(left),
+        skip_reason=None if left else findings.summary() + (f"; {skipped} wait for a bulk run" if skipped else ""),
         dynamic_partitions_requests=[datasets.build_add_request(new)] if new else None,
         cursor=json.dumps(following._asdict()),
     )
@@ -128,7 +140,7 @@ def new_datasets(
 
 @dg.schedule(
     name="nightly_promotion",
-    job=promote,
+    job=promote_many,
     cron_schedule="0 3 * * *",
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="Promotes what is missing on the network or has changed since.",
@@ -136,8 +148,11 @@ def new_datasets(
 @said_without_secrets()
 def nightly_promotion(
     context: dg.ScheduleEvaluationContext, redis: RedisResource, atproto: AtprotoResource
-) -> list[dg.RunRequest] | dg.SkipReason:
-    """Look at every dataset; what counts is the ledger for the account in use, not Dagster's marks."""
+) -> dg.RunRequest | dg.SkipReason:
+    """Look at every dataset; what counts is the ledger for the account in use, not Dagster's marks.
+
+    One run promotes all, and looks again when it begins.
+    """
     index = redis.index()
     findings = look({entry.name: entry for entry in index.list_datasets()}, index, atproto.did())
     add_keys(context.instance, findings.new_keys(context.instance))
@@ -145,12 +160,29 @@ def nightly_promotion(
     if not findings.runs:
         return dg.SkipReason(findings.summary())
     night = context.scheduled_execution_time.date().isoformat()
-    return [_run(name, cid, f"{name}@{cid}@{night}") for name, cid in findings.runs]
+    return dg.RunRequest(run_key=night, run_config=bulk_config(), tags={"datasets": str(len(findings.runs))})
 
 
-def _run(name: str, cid: str, key: str) -> dg.RunRequest:
+def _runs(wanted: Sequence[tuple[str, str]]) -> list[dg.RunRequest]:
+    """A run for each of a few datasets; one run for many, with a key that is made from theirs."""
+    each = [_run(name, cid) for name, cid in wanted]
+    if len(each) <= BULK_FROM:
+        return each
+    keys = "\n".join(sorted(str(request.run_key) for request in each))
+    return [
+        dg.RunRequest(
+            run_key=f"bulk@{hashlib.sha256(keys.encode()).hexdigest()}",
+            job_name=BULK_JOB,
+            run_config=bulk_config(BulkConfig(datasets=[name for name, _ in wanted])),
+            tags={"datasets": str(len(each))},
+        )
+    ]
+
+
+def _run(name: str, cid: str) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=key,
+        run_key=f"{name}@{cid}",
+        job_name=JOB,
         run_config=run_config(PromotionConfig(restore=False)),
         partition_key=name,
         tags={"dataset": name, "entry_cid": cid},

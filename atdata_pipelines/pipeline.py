@@ -4,6 +4,7 @@ import dagster as dg
 
 from .assets import STAGES
 from .automation import new_datasets, nightly_promotion
+from .bulk import promote_many
 from .checks import published_true
 from .jobs import promote, verify
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
@@ -14,7 +15,7 @@ def promotion_definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=STAGES,
         asset_checks=[published_true],
-        jobs=[promote, verify],
+        jobs=[promote, promote_many, verify],
         sensors=[new_datasets],
         schedules=[nightly_promotion],
         resources={

@@ -114,6 +114,25 @@ def run(instance):
 
 
 @pytest.fixture
+def run_bulk(instance):
+    """Promote many datasets with the job; says what a person fills in, or is given a whole configuration."""
+    from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
+    from atdata_pipelines.pipeline import promotion_definitions
+
+    job = promotion_definitions().resolve_job_def(BULK_JOB)
+
+    def promote(run_config=None, *, run_id=None, **said):
+        return job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            run_config=run_config or bulk_config(BulkConfig(**said)),
+        )
+
+    return promote
+
+
+@pytest.fixture
 def command(tmp_path, monkeypatch):
     """Call ``atdata-pipelines`` in this process, in an empty folder."""
     from click.testing import CliRunner

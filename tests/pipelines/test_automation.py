@@ -184,19 +184,22 @@ def test_a_tick_without_news_takes_three_round_trips_however_many_entries_there_
     assert state.published == 0
 
 
-def test_the_schedule_promotes_what_is_missing_or_changed(lab, night, run, instance):
+def test_the_schedule_promotes_what_is_missing_or_changed_in_one_run(lab, night, run_bulk, instance):
     first = lab.insert("nightly")
+    lab.register("as-well", first.data_urls)
     [request] = night().run_requests
-    assert (request.partition_key, request.run_key) == ("nightly", f"nightly@{first.cid}@2026-01-02")
-    assert "nightly" in partitions(instance)
-    assert run("nightly").success
+    assert (request.partition_key, request.run_key, request.tags["datasets"]) == (None, "2026-01-02", "2")
+    assert {"nightly", "as-well"} <= partitions(instance)
+    assert run_bulk(request.run_config).success
     assert night().run_requests == []
     changed = lab.insert("nightly", start=6)
     [request] = night().run_requests
-    assert request.run_key == f"nightly@{changed.cid}@2026-01-02"
+    result = run_bulk(request.run_config)
+    marked = result.asset_materializations_for_node("promote_datasets")
+    assert {(mark.partition, mark.tags["dagster/data_version"]) for mark in marked} == {("nightly", changed.cid)}
 
 
-def test_the_schedule_publishes_accepted_bytes(lab, night, run, s3):
+def test_the_schedule_publishes_accepted_bytes(lab, night, run, run_bulk, s3):
     entry = lab.insert("accepted")
     assert run("accepted").success
     client = S3Endpoint.from_credentials(s3).client
@@ -205,8 +208,8 @@ def test_the_schedule_publishes_accepted_bytes(lab, night, run, s3):
     client.put_object(Bucket=lab.bucket, Key=first, Body=other)
     assert night().run_requests == []
     accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
-    assert [request.partition_key for request in night().run_requests] == ["accepted"]
-    assert run("accepted").success
+    [request] = night().run_requests
+    assert run_bulk(request.run_config).success
     assert night().run_requests == []
 
 
@@ -214,10 +217,10 @@ def test_another_account_has_everything_to_publish(lab, night, run, monkeypatch,
     lab.insert("pictures")
     assert run("pictures").success
     monkeypatch.setenv("ATDATA_HANDLE", box.handle)
-    assert [request.partition_key for request in night().run_requests] == ["pictures"]
+    assert [request.tags["datasets"] for request in night().run_requests] == ["1"]
 
 
-def test_what_was_deleted_by_hand_is_left_to_a_person(lab, tick, night, run, account):
+def test_what_was_deleted_by_hand_is_left_to_a_person(lab, tick, night, run, run_bulk, account):
     entry = lab.insert("pictures", metadata={"description": "old"})
     assert run("pictures").success
     client = AtmosphereClient()
@@ -227,18 +230,25 @@ def test_what_was_deleted_by_hand_is_left_to_a_person(lab, tick, night, run, acc
     # The entry's metadata are others now, so it is due; the run that is asked for finds its record gone.
     lab.register("pictures", entry.data_urls)
     [request] = night().run_requests
-    said = request.run_config["ops"]["atmosphere_record"]["config"]
-    assert "there no more" in reason(run("pictures", said=said))
+    [row] = failed(run_bulk(request.run_config))
+    assert (row["dataset"], row["stage"]) == ("pictures", "atmosphere_record")
+    assert "there no more" in row["reason"]
     left = f"left to a person: pictures ({record.uri} was deleted elsewhere)"
     assert left in night().skip_message
     assert left in tick().skip_message
-    assert "held back" in reason(run("pictures", said=said))
+    assert "held back" in reason(run("pictures", said={"restore": False}))
     assert client.list_records(ENTRY)[0] == []
     assert run("pictures").success
     [restored], _ = client.list_records(ENTRY)
     assert restored.uri == record.uri
     assert restored.value["createdAt"] == record.value["createdAt"]
     assert "left to a person" not in night().skip_message
+
+
+def failed(result):
+    """What a bulk says of the datasets that failed."""
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    return [row.data for row in event.step_failure_data.user_failure_data.metadata["failed_table"].records]
 
 
 def reason(result):

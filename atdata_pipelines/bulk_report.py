@@ -1,0 +1,144 @@
+"""What a run that promotes many datasets tells of each: marks, a log, and one table of what failed."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from . import materialisations
+from .assets import STAGES
+from .marks import Marks
+from .previews import preview_of
+from .progress import now_and_then
+from .retries import reason_of
+
+if TYPE_CHECKING:
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
+    from atdata_core.promotion.bulk import StageDone
+
+FAILED_SHOWN = 500
+"""Rows of the table of what failed; the log names all."""
+
+NAMED = 5
+"""Failed datasets that the error of the run names."""
+
+_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "stage", "reason")])
+
+
+@dataclass
+class _Way:
+    """What the stages of a dataset gave so far."""
+
+    inventory: Any = None
+    schema: Any = None
+    copies: Any = None
+
+
+class BulkReport:
+    """Hears of each stage, marks it, and says in the log how far the bulk is.
+
+    Args:
+        context: Of the op.
+        entries: The datasets to promote, by name.
+        index: That they come from.
+        store: Where copies go; None where shards stay.
+        total: How many datasets the run is about.
+        changes: What became of those that it has promoted before.
+    """
+
+    service: str
+    """URL of the PDS, once it is known."""
+
+    def __init__(
+        self,
+        context: dg.OpExecutionContext,
+        entries: Mapping[str, "LocalDatasetEntry"],
+        index: "LocalIndex",
+        store: Any,
+        total: int,
+        changes: Counter[str],
+    ) -> None:
+        self._store = store
+        self._context = context
+        self._entries = entries
+        self._index = index
+        self._marks = Marks(context, STAGES)
+        self._ways: dict[str, _Way] = {}
+        self._total = total
+        self._changes = changes
+        self._failed: dict[str, tuple[str, str]] = {}
+        self._is_time = now_and_then()
+
+    def hear(self, done: "StageDone") -> None:
+        """Of a stage of a dataset."""
+        if done.error is not None:
+            self._ways.pop(done.dataset, None)
+            self.fail(done.dataset, done.stage, reason_of(done.error))
+        else:
+            self._mark(done)
+        if self._is_time():
+            ready = sum(way.copies is not None for way in self._ways.values())
+            self._context.log.info(
+                f"{self._changes.total()} of {self._total} datasets promoted, {ready} ready for their records, "
+                f"{len(self._failed)} failed"
+            )
+
+    def fail(self, dataset: str, stage: str, reason: str) -> None:
+        """Name a dataset that is not promoted."""
+        self._failed[dataset] = stage, reason
+        self._context.log.error(f"{dataset} was not promoted: {reason}")
+
+    def end(self) -> None:
+        """Say what became of all; raises ``Failure`` where one of them failed."""
+        context, failed = self._context, self._failed
+        shown: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
+        context.log.info(f"{self._changes.total()} of {self._total} datasets promoted, {len(failed)} failed")
+        if not failed:
+            context.add_output_metadata(shown)
+            return
+        context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})
+        named = ", ".join(list(failed)[:NAMED]) + (
+            f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        )
+        raise dg.Failure(
+            f"{len(failed)} of {self._total} datasets were not promoted: {named}",
+            metadata={**shown, "failed": len(failed), "failed_table": _table(failed)},
+            allow_retries=False,
+        )
+
+    def _mark(self, done: "StageDone") -> None:
+        name, stage, result = done.dataset, done.stage, done.result
+        way = self._ways.setdefault(name, _Way())
+        if stage == "local_dataset":
+            way.inventory = result
+            self._warn(name, *way.inventory.warnings)
+            preview = preview_of(self._entries[name], self._index, way.inventory, self._store)
+            shown = materialisations.of_inventory(way.inventory, preview)
+        elif stage == "published_schema":
+            way.schema = result
+            shown = materialisations.of_schema(way.inventory, way.schema, self.service)
+        elif stage == "copied_shards":
+            way.copies = result
+            shown = materialisations.of_copies(way.copies)
+        else:
+            del self._ways[name]
+            record: Any = result
+            seen: Any = done.seen
+            self._warn(name, *([seen.warning] if seen.warning else []))
+            shown = materialisations.of_record(record, way.schema.uri, way.copies, seen, self.service)
+            self._changes[record.change] += 1
+        self._marks.mark(name, stage, way.inventory.cid, shown)
+
+    def _warn(self, dataset: str, *warnings: str) -> None:
+        for warning in warnings:
+            self._context.log.warning(f"{dataset}: {warning}")
+
+
+def _table(failed: Mapping[str, tuple[str, str]]) -> dg.TableMetadataValue:
+    rows = [
+        dg.TableRecord({"dataset": name, "stage": stage, "reason": reason})
+        for name, (stage, reason) in list(failed.items())[:FAILED_SHOWN]
+    ]
+    return dg.TableMetadataValue(records=rows, schema=_COLUMNS)

@@ -1,0 +1,69 @@
+"""Marks of stages that an op has done, as Dagster makes them itself where an asset does."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
+
+
+class _Given(NamedTuple):
+    """What a stage gave to the next one: its data version, and the event that says so."""
+
+    cid: str
+    event: int
+
+
+class Marks:
+    """Materialisations of the assets of stages, said by an op that has done these for many datasets.
+
+    Beside the data version they tell the code version, and what was given by the stage before: from that Dagster
+    knows later whether a partition is out of date.
+
+    Args:
+        context: Of the op.
+        assets: The stages; the last part of an asset's key is the stage's name.
+    """
+
+    def __init__(self, context: dg.OpExecutionContext, assets: Sequence[dg.AssetsDefinition]) -> None:
+        self._context = context
+        self._assets = {asset.key.path[-1]: asset for asset in assets}
+        self._given: dict[tuple[dg.AssetKey, str], _Given] = {}
+
+    def mark(self, dataset: str, stage: str, cid: str, shown: Mapping[str, Any]) -> None:
+        """Say that a stage of a dataset is done.
+
+        Args:
+            dataset: The partition.
+            stage: Whose asset is materialised; those that it depends on were marked before.
+            cid: Of the entry, the data version.
+            shown: What a person sees of it, as metadata.
+        """
+        asset = self._assets[stage]
+        tags = {
+            DATA_VERSION_TAG: cid,
+            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+            CODE_VERSION_TAG: str(asset.code_versions_by_key[asset.key]),
+        }
+        for before in asset.asset_deps[asset.key]:
+            given = self._given.pop((before, dataset))
+            # Of an input with partitions Dagster notes the digest of those that were read.
+            tags[get_input_data_version_tag(before)] = hashlib.sha256(given.cid.encode()).hexdigest()
+            tags[get_input_event_pointer_tag(before)] = str(given.event)
+        self._context.log_event(
+            dg.AssetMaterialization(asset_key=asset.key, partition=dataset, metadata=shown, tags=tags)
+        )
+        if any(asset.key in other.asset_deps[other.key] for other in self._assets.values()):
+            self._given[asset.key, dataset] = _Given(cid, self._latest(asset.key, dataset))
+
+    def _latest(self, key: dg.AssetKey, dataset: str) -> int:
+        # An event that is logged is stored at once, but its number is not told.
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+        return self._context.instance.get_latest_storage_id_by_partition(key, kind, {dataset})[dataset]
