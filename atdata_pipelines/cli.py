@@ -10,6 +10,7 @@ import click
 from atdata_core.masking import masked
 
 from .commands.accept import accept
+from .commands.doctor import doctor
 from .commands.plan import plan
 from .commands.promote import promote
 from .commands.prune import prune
@@ -39,5 +40,5 @@ def _say_masked(kind: type[BaseException], error: BaseException, trace: Tracebac
     click.echo(masked("".join(traceback.format_exception(kind, error, trace))), nl=False, err=True)
 
 
-for command in (accept, plan, promote, prune, reconcile, retract, sandbox, status, verify):
+for command in (accept, doctor, plan, promote, prune, reconcile, retract, sandbox, status, verify):
     main.add_command(command)

@@ -97,7 +97,7 @@ class Budget:
         """
         limits = _policy(headers.get("ratelimit-policy", ""))
         wait = seconds_to_wait(headers)
-        if not limits or not wait or _from_environment() == {}:
+        if not limits or not wait or from_environment() == {}:
             return False
         with self._lock, self._file.locked():
             kept = self._kept()
@@ -108,7 +108,7 @@ class Budget:
 
     def is_closed(self) -> bool:
         """Whether the PDS has said that it takes no more writes for now."""
-        return _from_environment() != {} and _number(self._kept().get("closed")) > now()
+        return from_environment() != {} and _number(self._kept().get("closed")) > now()
 
     def _missing(self, points: int) -> tuple[float, str] | None:
         """Takes points, or says from when on there are enough, and which limit it is."""
@@ -133,7 +133,7 @@ class Budget:
         return None
 
     def _limits(self, kept: Kept) -> Limits:
-        given = _from_environment()
+        given = from_environment()
         if given is not None:
             return given
         learnt = {s: limit for s, limit in _numbers(kept.get("limits")).items() if s in _NAMES}
@@ -146,8 +146,12 @@ class Budget:
         self._unwritten = "{}" if self._file.write({"did": self._did, **kept}) else json.dumps(kept)
 
 
-def _from_environment() -> Limits | None:
-    """What the variable says; empty for ``off``, None where it is not set."""
+def from_environment() -> Limits | None:
+    """What the variable says; empty for ``off``, None where it is not set.
+
+    Raises:
+        RefusedError: It says neither limits nor ``off``.
+    """
     given = os.environ.get(VARIABLE, "").strip()
     if not given:
         return None

@@ -104,6 +104,15 @@ class AtmosphereClient:
         """
         self._session.resume(session)
 
+    def check_session(self) -> None:
+        """Ask the PDS whether the session stands; one request, and a renewal where it has expired.
+
+        Raises:
+            LoginError: It has ended, and cannot be begun anew.
+            NotLoggedInError: There is none.
+        """
+        self._session.call("GET", "com.atproto.server.getSession", auth=True)
+
     def export_session(self) -> str:
         """The session as a string. It is a secret. Raises ``NotLoggedInError`` without a login."""
         return self._session.export()

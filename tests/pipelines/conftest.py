@@ -177,3 +177,53 @@ def spoil(s3, box):
         client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
 
     return flip
+
+
+@pytest.fixture
+def doctor():
+    """Do some checks and those that they need: ``of(check)`` are its findings, ``only(check)`` the single one."""
+    from atdata_pipelines.doctor import CHECKS, examine
+
+    by_name = {check.name: check for check in CHECKS}
+
+    def look(*names):
+        wanted = dict.fromkeys(need for name in names for need in (*by_name[name].needs, name))
+        found = {}
+        for finding in examine([by_name[name] for name in wanted], answer=1.0):
+            found.setdefault(finding.check, []).append(finding)
+
+        def only(name):
+            [finding] = found[name]
+            return finding
+
+        every = [finding for some in found.values() for finding in some]
+        return SimpleNamespace(all=every, of=lambda name: found[name], only=only)
+
+    return look
+
+
+@pytest.fixture
+def edge(account_environ):
+    """Proxies before the services; ``edge.rule`` says what becomes of calls."""
+    from faulty.edge import Edge
+
+    services = {"pds": account_environ["ATDATA_PDS_URL"], "s3": account_environ["ATDATA_S3_ENDPOINT"]}
+    with Edge(services) as running:
+        yield running
+
+
+@pytest.fixture
+def published(lab, box, monkeypatch):
+    """A bucket for copies, with the address at which strangers read it."""
+    monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", lab.bucket)
+    monkeypatch.setenv("ATDATA_PUBLISH_PUBLIC_URL", f"{box.public_url}/{lab.bucket}")
+    return lab.bucket
+
+
+@pytest.fixture
+def objects(s3):
+    """The keys in a bucket."""
+    from atdata_core.access.s3 import S3Endpoint
+
+    client = S3Endpoint.from_credentials(s3).client
+    return lambda bucket: [each["Key"] for each in client.list_objects_v2(Bucket=bucket).get("Contents", [])]

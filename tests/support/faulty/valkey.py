@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -14,10 +15,16 @@ _PATIENCE = 10.0
 
 
 class Valkey:
-    """One server on 127.0.0.1 that keeps every write (``appendonly``) in a folder."""
+    """One server on 127.0.0.1 that keeps every write (``appendonly``) in a folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where its data lie.
+        more: Options that count more than that.
+    """
+
+    def __init__(self, folder: Path, more: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._more = more
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -32,7 +39,10 @@ class Valkey:
         """Start it, and wait until it has read its data."""
         options = ["--port", str(self._port), "--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""]
         self._process = subprocess.Popen(
-            [get_binary_path(), *options], cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [get_binary_path(), *options, *self._more],
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until = time.monotonic() + _PATIENCE
         with redis.Redis.from_url(self.url, retry=None) as client:

@@ -1,0 +1,89 @@
+"""All checks, one after the other, none of which holds the others up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+
+from atdata_core.errors import AtdataError
+from atdata_core.masking import masked
+
+from . import clock, dagster, environment, pds, redis, s3, versions
+from .finding import ANSWER, Check, Finding, Known
+
+LIMIT = 5.0
+"""Seconds after which a check that is not done is given up."""
+
+CHECKS = (
+    Check("variables", environment.look_at_variables),
+    Check("state folder", environment.look_at_state),
+    Check("versions", versions.look_at_versions),
+    Check("dagster home", dagster.look_at_home),
+    Check("partitions", dagster.look_at_partitions, needs=("dagster home",)),
+    Check("redis", redis.look_at_server),
+    Check("redis memory", redis.look_at_memory, needs=("redis",)),
+    Check("redis storage", redis.look_at_storage, needs=("redis",)),
+    Check("s3", s3.look_at_service),
+    Check("shards", s3.look_at_shards, needs=("redis", "s3")),
+    Check("publish bucket", s3.look_at_destination),
+    Check("pds", pds.look_at_service),
+    Check("login", pds.look_at_login, needs=("pds",)),
+    Check("identity", pds.look_at_identity, needs=("pds",)),
+    Check("clock", clock.look_at_clock),
+)
+
+
+def examine(checks: Sequence[Check] = CHECKS, *, answer: float = ANSWER, limit: float = LIMIT) -> Iterator[Finding]:
+    """Run checks in order; each finding as it is found, without anything secret in it.
+
+    Args:
+        checks: What to look at. Those that a check needs stand before it.
+        answer: Seconds that one request waits.
+        limit: Seconds after which a check is given up.
+    """
+    # Takes seconds on a slow machine, which no service is to blame for.
+    for module in ("atproto", "boto3", "dagster_aws.s3"):
+        import_module(module)
+    known = Known(answer)
+    unwell: set[str] = set()
+    for check in checks:
+        lacking = [need for need in check.needs if need in unwell]
+        if lacking:
+            found = [Finding("skipped", f"not looked at: see {', '.join(lacking)}")]
+            unwell.add(check.name)
+        else:
+            found = _done(check, known, limit)
+        for finding in found:
+            if finding.state == "error":
+                unwell.add(check.name)
+            yield replace(
+                finding,
+                found=masked(" ".join(finding.found.split())),
+                mend=masked(finding.mend),
+                check=finding.check or check.name,
+            )
+
+
+def _done(check: Check, known: Known, limit: float) -> list[Finding]:
+    """What a check finds within its time; an error of the library says itself how it is mended."""
+    found: list[Finding] = []
+
+    def work() -> None:
+        try:
+            for finding in check.look(known):
+                found.append(finding)
+        except AtdataError as error:
+            found.append(Finding("error", error.message))
+        except Exception as error:
+            found.append(Finding("error", f"the check failed with {type(error).__name__}: {error}"))
+
+    # A thread that waits for a service cannot be ended, but it does not keep the process alive either.
+    thread = threading.Thread(target=work, name=f"check of {check.name}", daemon=True)
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive():
+        slow = Finding("error", f"not done within {limit:g} s", "Look at the network, and how busy the service is.")
+        return [*found, slow]
+    return found

@@ -1,0 +1,176 @@
+"""``atdata-pipelines doctor``: what a promotion needs is looked at, and what is wrong is told with its mend."""
+
+import json
+import os
+import re
+import stat
+import threading
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from atdata_core.errors import EntryNotFoundError
+from atdata_pipelines import partitions
+from atdata_pipelines.doctor import CHECKS, examine
+from atdata_pipelines.doctor.environment import VARIABLES
+from atdata_pipelines.doctor.finding import Check
+
+
+def test_all_is_well_in_a_lab_that_is_set_up(lab, published, command, monkeypatch, objects, tmp_path):
+    lab.insert("pictures")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    before = objects(published)
+    result = command("doctor")
+    assert result.exit_code == 0, result.output
+    *lines, last = result.stdout.splitlines()
+    assert last == "0 errors, 0 warnings"
+    assert {line.split()[0] for line in lines} == {"ok"}
+    for check in CHECKS:
+        assert sum(line[9:].startswith(f"{check.name}  ") for line in lines) >= 1, check.name
+    assert objects(published) == before
+    assert os.environ["ATDATA_APP_PASSWORD"] not in result.output
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in result.output
+
+
+def test_it_tells_programs_and_ends_with_one_where_something_is_an_error(environ, command, monkeypatch):
+    monkeypatch.setenv("ATDATA_REDIS_URL", "redis://127.0.0.1:1/0")
+    result = command("doctor", "--json")
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    assert said["ok"] is False
+    states = {each["check"]: each["state"] for each in said["checks"]}
+    assert states["redis"] == "error"
+    assert {states[name] for name in ("redis memory", "redis storage", "shards")} == {"skipped"}
+    assert (states["pds"], states["s3"], states["login"]) == ("ok", "ok", "ok")
+    assert "Redis at 127.0.0.1:1 does not answer" in result.stderr
+    assert "not looked at: see redis" in result.stderr
+
+
+# -- what this machine has --------------------------------------------------------------------------------------
+
+
+def test_the_variables_are_those_of_the_example():
+    example = (Path(__file__).resolve().parents[2] / ".env.example").read_text()
+    assert set(re.findall(r"^#?([A-Z0-9_]+)=", example, flags=re.MULTILINE)) == set(VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ATDATA_HANDLE", "@alice", "ATDATA_HANDLE is no handle"),
+        ("ATDATA_HANDLE", "", "ATDATA_HANDLE is not set"),
+        ("ATDATA_REDIS_URL", "redis://:hunter2/x@127.0.0.1:6379/0", "ATDATA_REDIS_URL is no URL of Redis"),
+        ("ATDATA_PDS_URL", "bsky.social", "ATDATA_PDS_URL is no http(s) URL"),
+        ("ATDATA_PLC_URL", "https://[x", "ATDATA_PLC_URL is no http(s) URL"),
+        ("ATDATA_S3_ENDPOINT", "http://me:hunter2@localhost:9000", "ATDATA_S3_ENDPOINT carries a user or password"),
+        ("ATDATA_WRITE_BUDGET", "much", "ATDATA_WRITE_BUDGET is neither points"),
+        ("AWS_SECRET_ACCESS_KEY", "", "AWS_ACCESS_KEY_ID is set, but not AWS_SECRET_ACCESS_KEY"),
+        ("DAGSTER_HOME", "relative", "DAGSTER_HOME is no absolute path"),
+    ],
+)
+def test_a_variable_that_cannot_be_meant_is_an_error(doctor, environ, monkeypatch, name, value, said):
+    monkeypatch.setenv(name, value)
+    [problem] = [finding for finding in doctor("variables").all if finding.state == "error"]
+    assert said in problem.found
+    assert problem.mend
+    assert "hunter2" not in problem.found + problem.mend
+
+
+def test_a_misspelt_variable_and_a_place_without_a_bucket_are_warnings(doctor, environ, monkeypatch):
+    monkeypatch.setenv("ATDATA_" + "HANDEL", "alice.test")
+    monkeypatch.setenv("ATDATA_PUBLISH_PUBLIC_URL", "https://data.example.org")
+    [idle, misspelt, well] = doctor("variables").all
+    assert (idle.state, misspelt.state, well.state) == ("warning", "warning", "ok")
+    assert "nothing is copied" in idle.found
+    assert "Near it: ATDATA_HANDLE" in misspelt.found
+
+
+def test_what_comes_from_the_file_and_what_the_environment_overrides_is_told(
+    doctor, environ, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(
+        f"ATDATA_HANDLE={environ['ATDATA_HANDLE']}\nATDATA_PDS_URL=https://other.example\n"
+    )
+    _, same, other = doctor("variables").all
+    assert (same.state, other.state) == ("ok", "warning")
+    assert same.found.endswith("ATDATA_HANDLE")
+    assert "something else for ATDATA_PDS_URL" in other.found
+
+
+def test_the_state_folder_is_private_or_it_is_said(doctor, environ, state_folder, monkeypatch):
+    state_folder.chmod(0o700)
+    assert doctor("state folder").only("state folder").state == "ok"
+    assert stat.S_IMODE(state_folder.stat().st_mode) == 0o700
+    (state_folder / "open.json").touch(mode=0o644)
+    (state_folder / "open.json").chmod(0o644)
+    warning = doctor("state folder").only("state folder")
+    assert (warning.state, warning.mend) == ("warning", f"chmod -R go= {state_folder}")
+    monkeypatch.setenv("ATDATA_STATE_DIR", "/dev/null/x")
+    assert doctor("state folder").only("state folder").state == "error"
+
+
+def test_a_package_outside_the_range_is_named_with_what_installs_the_right_one(doctor, monkeypatch):
+    installed = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "5.0.0" if name == "redis" else installed(name))
+    finding = doctor("versions").only("versions")
+    assert finding.state == "error"
+    assert finding.found.startswith("redis is 5.0.0, not ")
+    assert finding.mend.startswith("pip install 'redis")
+    monkeypatch.undo()
+    assert re.search("dagster [0-9.]+, dagster-aws [0-9.]+, redis ", doctor("versions").only("versions").found)
+
+
+def test_dagster_home_and_the_number_of_partitions_are_told(doctor, environ, tmp_path, monkeypatch):
+    unset = doctor("partitions")
+    assert (unset.only("dagster home").state, unset.only("partitions").state) == ("warning", "skipped")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "nowhere"))
+    wrong = doctor("partitions")
+    assert (wrong.only("dagster home").state, wrong.only("partitions").state) == ("error", "skipped")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    bare = doctor("partitions")
+    assert (bare.only("dagster home").state, bare.only("partitions").state) == ("warning", "ok")
+    assert "no dagster.yaml" in bare.only("dagster home").found
+
+
+@pytest.mark.parametrize(("count", "state"), [(8, "ok"), (9, "warning"), (10, "error")])
+def test_a_limit_that_is_near_is_said_before_it_is_reached(doctor, empty_instance, monkeypatch, count, state):
+    monkeypatch.setattr(partitions, "MOST", 10)
+    monkeypatch.setenv("DAGSTER_HOME", empty_instance.root_directory)
+    partitions.add_keys(empty_instance, [f"d{number}" for number in range(count)])
+    finding = doctor("partitions").only("partitions")
+    assert (finding.state, finding.found.partition(":")[0]) == (state, f"{count} of at most 10")
+    assert ("prune" in finding.mend) == (state != "ok")
+
+
+def test_a_check_that_hangs_or_breaks_holds_up_no_other():
+    over = threading.Event()
+
+    def hang(known):
+        over.wait(30)
+        yield
+
+    def fail(known):
+        yield from ()
+        raise EntryNotFoundError("it is not there")
+
+    def break_down(known):
+        yield from ()
+        raise OSError("Bearer abcdefghijklmnop123")
+
+    checks = [
+        Check("hangs", hang),
+        Check("fails", fail),
+        Check("breaks", break_down),
+        Check("waits", fail, ("hangs",)),
+    ]
+    found = {finding.check: finding for finding in examine(checks, limit=0.2)}
+    over.set()
+    assert found["hangs"].found == "not done within 0.2 s"
+    assert found["fails"].found == "it is not there"
+    assert found["breaks"].found == "the check failed with OSError: Bearer ***"
+    assert found["waits"].state == "skipped"
