@@ -32,7 +32,7 @@ def memory(bench: Bench) -> Measured:
     labs = {
         bench.size("64 x 8 MiB", "8 x 1 MiB"): lab_of(bench),
         # As many at a time as there are workers, each in parts.
-        bench.size("8 x 128 MiB", "8 x 48 MiB"): _zeros(bench, 8, bench.size(128, 48)),
+        bench.size("8 x 128 MiB", "8 x 24 MiB"): _zeros(bench, 8, bench.size(128, 24)),
     }
     if not bench.quick:
         labs["2 x 2 GiB"] = _zeros(bench, 2, 2048)
@@ -83,7 +83,7 @@ def _lines(log: Path) -> list[str]:
 )
 def parts_twice(bench: Bench) -> Measured:
     """One shard in parts; the process that copies it is killed when some of them have arrived."""
-    services, size = bench.services, bench.size(128, 96)
+    services, size = bench.services, bench.size(128, 48)
     lab, log = random_lab(services, 1, size * MIB), bench.folder / "parts.log"
     other = services.other_box
     bucket = services.new_bucket(other)

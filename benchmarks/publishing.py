@@ -90,7 +90,7 @@ def _schema_of(bench: Bench) -> dict[str, Any]:
 def schema_among_many(bench: Bench) -> Measured:
     """The schema record of a type is on the PDS, among none and among many others."""
     pds, schema, counts = bench.services.pds, _schema_of(bench), []
-    for others in bench.size((0, 5_000), (0, 400)):
+    for others in bench.size((0, 5_000), (0, 100)):
         account, transport = pds.account(), CountingTransport()
         client, hand = pds.login(account, transport), _ByHand(pds, account)
         written = publish_schema(schema, client, MemoryLedger())
