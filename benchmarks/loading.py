@@ -49,8 +49,8 @@ def single_samples(bench: Bench) -> Measured:
         expect(sum(1 for sample in loader if sample["msgpack"]), shards.samples, "samples of webdataset's")
 
     note = (
-        "nearly all of the time is torch's: each sample goes through a queue by itself, and one is asked for after the "
-        "other. What ours gains in reading it loses in pickling an object with an array in place of packed bytes"
+        "nearly all of the time is torch's: each sample goes through a queue by itself and is asked for by itself. "
+        "What ours gains in reading it loses in pickling an object with an array in place of packed bytes"
     )
     return Measured(bench.race(ours, peer, amount=shards.samples, unit="samples/s", repeats=3), note=note)
 
