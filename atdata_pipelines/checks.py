@@ -81,18 +81,22 @@ def verify_published(
     context: dg.OpExecutionContext, config: VerifyConfig, redis: RedisResource, atproto: AtprotoResource
 ) -> None:
     """All checks of one dataset; the op succeeds, what they found stands on the checks."""
+    name = context.partition_key
     for each in results_of(_verified(context, config, redis, atproto)):
-        context.log_event(
-            dg.AssetCheckEvaluation(
-                asset_key=RECORD_KEY,
-                check_name=str(each.check_name),
-                passed=each.passed,
-                metadata=each.metadata,
-                severity=each.severity,
-                description=each.description,
-                partition=context.partition_key,
-            )
-        )
+        context.log_event(evaluation_of(each, name))
+
+
+def evaluation_of(result: dg.AssetCheckResult, dataset: str) -> dg.AssetCheckEvaluation:
+    """A result as what an op reports of a dataset."""
+    return dg.AssetCheckEvaluation(
+        asset_key=RECORD_KEY,
+        check_name=str(result.check_name),
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        partition=dataset,
+    )
 
 
 def _verified(
@@ -106,7 +110,7 @@ def _verified(
     context.instance.add_run_tags(context.run.run_id, {"dataset": name})
     with dagster_failures():
         result = verify_dataset(
-            _uri_of(name, redis, atproto),
+            published_uri(name, redis, atproto),
             client=atproto.stranger(),
             sample=config.sample,
             progress=reporting(context.log.info, "shards read"),
@@ -171,8 +175,11 @@ def results_of(result: Verification) -> list[dg.AssetCheckResult]:
     ]
 
 
-def _uri_of(name: str, redis: RedisResource, atproto: AtprotoResource) -> str:
-    """The at-uri of a dataset's last promotion by the account in use; else what its label says."""
+def published_uri(name: str, redis: RedisResource, atproto: AtprotoResource) -> str:
+    """The at-uri of a dataset's last promotion by the account in use; else what its label says.
+
+    Raises ``EntryNotFoundError`` where nothing is published of it.
+    """
     did = atproto.did()
     last = ledger_of(redis.index()).get(f"dataset:{name}", "record")
     if last is not None and last["publication"]["did"] == did:

@@ -8,6 +8,7 @@ from .bulk import promote_many
 from .checks import published_true
 from .jobs import promote, verify
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
+from .verifying import verify_many, weekly_verification
 
 
 def promotion_definitions() -> dg.Definitions:
@@ -15,9 +16,9 @@ def promotion_definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=STAGES,
         asset_checks=[published_true],
-        jobs=[promote, promote_many, verify],
+        jobs=[promote, promote_many, verify, verify_many],
         sensors=[new_datasets],
-        schedules=[nightly_promotion],
+        schedules=[nightly_promotion, weekly_verification],
         resources={
             "redis": RedisResource(),
             "s3": ShardS3Resource(),

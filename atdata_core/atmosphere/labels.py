@@ -49,6 +49,13 @@ def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
     )
 
 
+def all_published(client: AtmosphereClient, repo: str) -> dict[str, str]:
+    """The at-uri of every published name of an account, by its labels; one request for a hundred of them."""
+    labels = client.iter_records(LABEL, repo=client.did_of(repo))
+    values = [label.value for label in labels if label.value.get("version") is None]
+    return {str(each.get("name")): uri for each in values if isinstance(uri := each.get("datasetUri"), str)}
+
+
 def _by_key(client: AtmosphereClient, did: str, name: str) -> Record | None:
     try:
         label = client.read_at_home(AtUri(did, LABEL, label_rkey(did, name)))

@@ -1,0 +1,124 @@
+"""The job that checks what is published of many datasets, and the schedule that starts it each week.
+
+Links rot, and bytes change: each look is an evaluation of the same checks that the job ``verify`` reports for one
+dataset, so the page of the asset tells when each was last seen to be true.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from atdata_core.atmosphere.labels import all_published
+from atdata_core.promotion.due import TOGETHER
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.verify import verify_dataset
+
+from .checks import FINDINGS_SHOWN, VerifyConfig, evaluation_of, published_uri, results_of
+from .partitions import PARTITIONS
+from .progress import now_and_then
+from .resources import AtprotoResource, RedisResource
+from .retries import POLICY, dagster_failures
+
+VERIFY_JOB = "verify_many"
+SAMPLE = 1
+"""Shards that the weekly look reads of each dataset, others each time."""
+
+_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "check", "problem")])
+
+
+class VerifyManyConfig(VerifyConfig):
+    """Which datasets are looked at, and how much of each is read."""
+
+    datasets: list[str] = Field(default=[], description="Names of datasets. Empty: all that are published.")
+
+
+@dg.op(retry_policy=POLICY)
+def verify_datasets(
+    context: dg.OpExecutionContext, config: VerifyManyConfig, redis: RedisResource, atproto: AtprotoResource
+) -> None:
+    """All checks of many datasets; the run fails where one does that is no mere warning, and names it."""
+    problems: list[dg.TableRecord] = []
+    is_time, looked_at, size = now_and_then(), 0, 0
+    with dagster_failures():
+        for name, uri in _published(context, config, redis, atproto):
+            result = verify_dataset(uri, client=atproto.stranger(), sample=config.sample)
+            for check in results_of(result):
+                context.log_event(evaluation_of(check, name))
+                if not check.passed:
+                    context.log.warning(f"{name}: {check.check_name}: {check.description}")
+                    if check.severity == dg.AssetCheckSeverity.ERROR:
+                        row = {"dataset": name, "check": str(check.check_name), "problem": check.description or ""}
+                        problems.append(dg.TableRecord(row))
+            looked_at, size = looked_at + 1, size + result.bytes_read
+            if is_time():
+                context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read")
+    shown = {"datasets": looked_at, "bytes_read": size}
+    context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read, {len(problems)} checks failed")
+    if problems:
+        failed = dict.fromkeys(str(problem.data["dataset"]) for problem in problems)
+        raise dg.Failure(
+            f"{len(failed)} of {looked_at} datasets are not as published, or could not be looked at: "
+            f"{', '.join(list(failed)[:5])}{' and more' if len(failed) > 5 else ''}",
+            metadata={
+                **shown,
+                "failed_table": dg.TableMetadataValue(records=problems[:FINDINGS_SHOWN], schema=_COLUMNS),
+            },
+            allow_retries=False,
+        )
+    context.add_output_metadata(shown)
+
+
+def _published(
+    context: dg.OpExecutionContext, config: VerifyManyConfig, redis: RedisResource, atproto: AtprotoResource
+) -> Iterator[tuple[str, str]]:
+    """Names and at-uris of what the ledger or a label says is published.
+
+    Raises:
+        EntryNotFoundError: A dataset is named, and nothing is published of it.
+    """
+    if config.datasets:
+        for name in config.datasets:
+            yield name, published_uri(name, redis, atproto)
+        return
+    did, ledger = atproto.did(), ledger_of(redis.index())
+    labelled = all_published(atproto.stranger(), did)
+    names = sorted(context.instance.get_dynamic_partitions(PARTITIONS))
+    for start in range(0, len(names), TOGETHER):
+        page = names[start : start + TOGETHER]
+        promoted = ledger.get_many([(f"dataset:{name}", "record") for name in page])
+        for name, last in zip(page, promoted, strict=True):
+            uri = last["uri"] if last and last["publication"]["did"] == did else labelled.get(name)
+            if uri is not None:
+                yield name, str(uri)
+
+
+def verify_config(said: VerifyManyConfig | None = None) -> dict[str, object]:
+    """The run configuration of the job."""
+    return {"ops": {verify_datasets.name: {"config": (said or VerifyManyConfig()).model_dump()}}}
+
+
+@dg.job(
+    name=VERIFY_JOB,
+    # Stands in the launch dialog, ready to be filled in.
+    config=verify_config(),
+    executor_def=dg.in_process_executor,
+)
+def verify_many() -> None:
+    """Check that what is published of many datasets is what their records say."""
+    verify_datasets()
+
+
+@dg.schedule(
+    name="weekly_verification",
+    job=verify_many,
+    cron_schedule="0 4 * * 0",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Reads a shard of everything that is published, and looks at its records.",
+)
+def weekly_verification(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run for all."""
+    return dg.RunRequest(
+        run_key=context.scheduled_execution_time.date().isoformat(),
+        run_config=verify_config(VerifyManyConfig(sample=SAMPLE)),
+    )

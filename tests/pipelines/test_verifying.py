@@ -1,0 +1,90 @@
+"""Many published datasets are checked in one run, each on the checks of its own partition."""
+
+from datetime import datetime
+
+import dagster as dg
+import pytest
+
+from atdata_pipelines.checks import CHECKS
+from atdata_pipelines.partitions import add_keys
+from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.verifying import VERIFY_JOB, weekly_verification
+
+
+@pytest.fixture
+def verify_many(empty_instance):
+    job = promotion_definitions().resolve_job_def(VERIFY_JOB)
+
+    def run(partitions=(), **config):
+        add_keys(empty_instance, partitions)
+        result = job.execute_in_process(
+            instance=empty_instance,
+            raise_on_error=False,
+            run_config={"ops": {"verify_datasets": {"config": config}}} if config else None,
+        )
+        kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        logs = empty_instance.all_logs(result.run_id, of_type=kind)
+        found = [each.dagster_event.asset_check_evaluation_data for each in logs]
+        failed = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+        return {(each.partition, each.check_name): each.passed for each in found}, failed
+
+    return run
+
+
+def test_all_that_is_published_is_looked_at_and_nothing_else(publish, lab, verify_many):
+    publish("first")
+    publish("second", start=6)
+    lab.insert("never published", start=12)
+    found, failed = verify_many(["first", "second", "never published"])
+    assert found == {(name, check): True for name in ("first", "second") for check in CHECKS}
+    assert failed == []
+
+
+def test_what_is_not_as_published_fails_the_run_and_stands_in_its_table(publish, verify_many, spoil, stranger):
+    publish("first")
+    url = stranger.get_record(publish("second", start=6)).value["storage"]["shards"][0]["url"]
+    spoil(url)
+    found, [failure] = verify_many(["first", "second"])
+    wrong = {("second", "shards_as_published"), ("second", "samples_of_published_schema")}
+    assert {key for key, passed in found.items() if not passed} == wrong
+    assert failure.description.startswith("1 of 2 datasets are not as published")
+    rows = [record.data for record in failure.metadata["failed_table"].records]
+    assert {(row["dataset"], row["check"]) for row in rows} == wrong
+    assert all(url in row["problem"] for row in rows)
+
+
+def test_a_warning_does_not_fail_the_run(lab, run, verify_many):
+    lab.insert("pictures")
+    assert run("pictures").success
+    found, failed = verify_many(["pictures"])
+    assert {check for (_, check), passed in found.items() if not passed} == {
+        "readable_by_strangers",
+        "license_known",
+    }
+    assert failed == []
+
+
+def test_a_dataset_that_is_named_and_not_published_is_an_error(lab, verify_many):
+    lab.insert("fresh")
+    found, [failure] = verify_many(["fresh"], datasets=["fresh"])
+    assert (found, "has published nothing under the name 'fresh'" in failure.description) == ({}, True)
+
+
+def test_the_weekly_look_reads_one_shard_of_each(publish, verify_many, empty_instance):
+    publish("first")
+    with dg.build_schedule_context(
+        instance=empty_instance, scheduled_execution_time=datetime(2026, 1, 4, 4)
+    ) as context:
+        [request] = weekly_verification.evaluate_tick(context).run_requests
+    assert request.run_key == "2026-01-04"
+    said = request.run_config["ops"]["verify_datasets"]["config"]
+    assert said["sample"] == 1
+    found, failed = verify_many(["first"], **said)
+    assert (len(found), failed) == (len(CHECKS), [])
+
+
+def test_without_a_ledger_labels_tell_what_is_published(publish, lab, verify_many):
+    publish("first")
+    for key in lab.index.redis.scan_iter("atdata:ledger:*"):
+        lab.index.redis.delete(key)
+    assert {name for name, _ in verify_many(["first", "other"])[0]} == {"first"}
