@@ -95,7 +95,7 @@ def promote_to_atmosphere(
                 warnings.warn(warning, stacklevel=4)
 
     client.did  # noqa: B018 - NotLoggedInError, before anything is noted
-    with attempt(ledger, entry.name, "local_dataset") as under_way:
+    with attempt(ledger, entry.name, "local_dataset", entry=entry) as under_way:
         ready = prepare(
             entry,
             index,

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from atdata_core.access.s3 import S3Endpoint
 from atdata_core.promotion import copy, inventory, publish, reach, schema
+from atdata_core.promotion.again import noting_trouble
 from atdata_core.promotion.asked import Asked
 from atdata_core.promotion.attempts import attempt
 from atdata_core.promotion.draft import check_all
@@ -28,6 +29,7 @@ from .resources import AtprotoResource, DestinationResource, RedisResource, Shar
 from .retries import POLICY, dagster_failures
 
 if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 GROUP = "promotion"
@@ -158,7 +160,7 @@ def published_schema(
     """The schema record of the dataset's samples, found or written once all records are known to be good."""
     with dagster_failures(), _subject(context, redis, s3, destination) as subject:
         found = subject.known_inventory(_progress(context, "looked at"))
-        client = atproto.client()
+        client = _logged_in(atproto, subject)
         check_all(
             subject.entry,
             found,
@@ -213,7 +215,7 @@ def atmosphere_record(
     """The entry record that names the shards, and the label that points at it."""
     with dagster_failures(), _subject(context, redis, s3, destination) as subject:
         progress = _progress(context, "at their destination")
-        client = atproto.client()
+        client = _logged_in(atproto, subject)
         copies = subject.known_copies(progress)
         asked = config.asked(context.run.run_id)
         found = subject.known_inventory(progress)
@@ -259,7 +261,7 @@ def _subject(
     reading = s3.endpoint()
     entry = read_by(entry, reading)
     ledger = ledger_of(index)
-    with attempt(ledger, name, context.asset_key.to_user_string()):
+    with attempt(ledger, name, context.asset_key.to_user_string(), entry=entry, run=context.run.run_id):
         yield Subject(entry, index, ledger, destination.store(reading), context.run.run_id)
 
 
@@ -269,6 +271,12 @@ def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDat
         # The core knows the environment itself, and looks without keys where those of it are of no use.
         return entry
     return replace(entry, data_store=reading)
+
+
+def _logged_in(atproto: AtprotoResource, subject: Subject) -> "AtmosphereClient":
+    """The client; where the account cannot be used, the ledger knows that for all datasets."""
+    with noting_trouble(subject.ledger, atproto.did):
+        return atproto.client()
 
 
 def _asked(context: dg.AssetExecutionContext) -> Asked:

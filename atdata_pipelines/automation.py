@@ -3,27 +3,27 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from atdata_core.errors import AtdataError, MetadataError
 from atdata_core.local.registry import Position
-from atdata_core.promotion.due import due_of_all
+from atdata_core.promotion.attempts import failed
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
 from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way, promote_many
 from .jobs import JOB, promote, run_config
-from .partitions import add_keys, datasets, divided, why_no_key
+from .looking import Findings, Wanted, look
+from .partitions import add_keys, datasets
+from .requested import LostRunError, asked_before, promoted_alone
 from .resources import AtprotoResource, RedisResource
 from .retries import said_without_secrets
 
 if TYPE_CHECKING:
-    from atdata_core.local import LocalDatasetEntry, LocalIndex
+    from atdata_core.local import LocalIndex
 
 EVENTS_A_TICK = 500
 NAMES_A_TICK = 500
@@ -32,78 +32,8 @@ NAMES_A_TICK = 500
 BULK_FROM = 20
 """More datasets than this in one tick are promoted in one run."""
 
-NAMED = 20
-"""Names that one line of a log lists."""
-
 # A sensor that asks for a job of ops is built again by Dagster, with a parameter that it calls beta.
 warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
-
-
-@dataclass
-class Findings:
-    """What is to be done with the datasets that were looked at.
-
-    ``keys`` are the names that can be partitions; ``runs`` the entries to promote, as ``(name, cid)``;
-    ``waiting``, ``held`` and ``refused`` tell why, by name.
-    """
-
-    keys: list[str] = field(default_factory=list)
-    runs: list[tuple[str, str]] = field(default_factory=list)
-    waiting: dict[str, str] = field(default_factory=dict)
-    held: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    published: int = 0
-
-    def say(self, log: Any) -> None:
-        """Name in a log what is left alone."""
-        if self.refused:
-            log.warning(f"Cannot be promoted: {_listed(self.refused)}")
-        if self.waiting:
-            log.info(f"Waiting: {_listed(self.waiting)}")
-        if self.held:
-            log.info(f"Left to a person: {_listed(self.held)}")
-
-    def new_keys(self, instance: dg.DagsterInstance) -> list[str]:
-        """The partitions to add; names that there is no room for are refused, and nothing is run of them."""
-        new, beyond = divided(instance, self.keys)
-        self.refused.update(beyond)
-        self.runs = [run for run in self.runs if run[0] not in beyond]
-        return new
-
-    def summary(self) -> str:
-        """One line for a tick that starts nothing."""
-        parts = [f"{self.published} datasets looked at are published and unchanged"]
-        parts += [f"waiting: {_listed(self.waiting)}"] if self.waiting else []
-        parts += [f"left to a person: {_listed(self.held)}"] if self.held else []
-        parts += [f"cannot be promoted: {_listed(self.refused)}"] if self.refused else []
-        return "; ".join(parts)
-
-
-def look(found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str) -> Findings:
-    """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone."""
-    findings = Findings()
-    entries: list[LocalDatasetEntry] = []
-    for name, entry in found.items():
-        problem = why_no_key(name) or (entry.message if isinstance(entry, MetadataError) else None)
-        if problem is not None:
-            findings.refused[name] = problem
-        elif not isinstance(entry, MetadataError):
-            entries.append(entry)
-    for entry, due in zip(entries, due_of_all(entries, index, ledger_of(index), did), strict=True):
-        name = entry.name
-        if isinstance(due, AtdataError):
-            findings.refused[name] = due.message
-            continue
-        findings.keys.append(name)
-        if due.state == "promote":
-            findings.runs.append((name, cid_of(entry)))
-        elif due.state == "waiting":
-            findings.waiting[name] = due.reason
-        elif due.state == "held":
-            findings.held[name] = due.reason
-        else:
-            findings.published += 1
-    return findings
 
 
 @dg.sensor(
@@ -126,13 +56,13 @@ def new_datasets(
     found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
     findings = look(found, index, atproto.did())
     new = findings.new_keys(context.instance)
+    if findings.runs:
+        findings.leave_to_runs(names_under_way(context.instance), promoted_alone(context.instance))
+    requests = _unasked(_runs(findings.runs), findings, index, context)
     findings.say(context.log)
-    under_way = names_under_way(context.instance)
-    left = [] if under_way is None else [run for run in findings.runs if run[0] not in under_way]
-    skipped = len(findings.runs) - len(left)
     return dg.SensorResult(
-        run_requests=_runs(left),
-        skip_reason=None if left else findings.summary() + (f"; {skipped} wait for a bulk run" if skipped else ""),
+        run_requests=requests,
+        skip_reason=None if requests else findings.summary(),
         dynamic_partitions_requests=[datasets.build_add_request(new)] if new else None,
         cursor=json.dumps(following._asdict()),
     )
@@ -157,15 +87,16 @@ def nightly_promotion(
     findings = look({entry.name: entry for entry in index.list_datasets()}, index, atproto.did())
     add_keys(context.instance, findings.new_keys(context.instance))
     findings.say(context.log)
-    if not findings.runs:
+    wanted = findings.runs + findings.later
+    if not wanted:
         return dg.SkipReason(findings.summary())
     night = context.scheduled_execution_time.date().isoformat()
-    return dg.RunRequest(run_key=night, run_config=bulk_config(), tags={"datasets": str(len(findings.runs))})
+    return dg.RunRequest(run_key=night, run_config=bulk_config(), tags={"datasets": str(len(wanted))})
 
 
-def _runs(wanted: Sequence[tuple[str, str]]) -> list[dg.RunRequest]:
+def _runs(wanted: Sequence[Wanted]) -> list[dg.RunRequest]:
     """A run for each of a few datasets; one run for many, with a key that is made from theirs."""
-    each = [_run(name, cid) for name, cid in wanted]
+    each = [_run(one) for one in wanted]
     if len(each) <= BULK_FROM:
         return each
     keys = "\n".join(sorted(str(request.run_key) for request in each))
@@ -173,19 +104,41 @@ def _runs(wanted: Sequence[tuple[str, str]]) -> list[dg.RunRequest]:
         dg.RunRequest(
             run_key=f"bulk@{hashlib.sha256(keys.encode()).hexdigest()}",
             job_name=BULK_JOB,
-            run_config=bulk_config(BulkConfig(datasets=[name for name, _ in wanted])),
+            run_config=bulk_config(BulkConfig(datasets=[one.name for one in wanted])),
             tags={"datasets": str(len(each))},
         )
     ]
 
 
-def _run(name: str, cid: str) -> dg.RunRequest:
+def _unasked(
+    requests: Sequence[dg.RunRequest], findings: Findings, index: "LocalIndex", context: dg.SensorEvaluationContext
+) -> list[dg.RunRequest]:
+    """Those whose key no run was given yet; Dagster would pass over the others without a word.
+
+    An attempt that ended and told the ledger nothing is noted there as failed: the next one has another key.
+    """
+    fresh: list[dg.RunRequest] = []
+    for request in requests:
+        before = asked_before(context.instance, context.sensor_name, str(request.run_key))
+        if before is None:
+            fresh.append(request)
+            continue
+        for wanted in findings.runs:
+            # A run without a partition is that of all.
+            if request.partition_key in (None, wanted.name):
+                findings.leave(before.kind, wanted.name, before.reason)
+                if before.kind == "failed":
+                    failed(ledger_of(index), wanted.name, "run", LostRunError(before.reason), entry=wanted.entry)
+    return fresh
+
+
+def _run(wanted: Wanted) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"{name}@{cid}",
+        run_key=wanted.key,
         job_name=JOB,
         run_config=run_config(PromotionConfig(restore=False)),
-        partition_key=name,
-        tags={"dataset": name, "entry_cid": cid},
+        partition_key=wanted.name,
+        tags={"dataset": wanted.name, "entry_cid": cid_of(wanted.entry)},
     )
 
 
@@ -195,9 +148,3 @@ def _position(cursor: str | None) -> Position:
         return Position(str(said.get("event", "")), str(said.get("name", "")))
     except (ValueError, AttributeError):
         return Position()
-
-
-def _listed(reasons: Mapping[str, str]) -> str:
-    shown = [f"{name} ({reason})" for name, reason in list(reasons.items())[:NAMED]]
-    more = len(reasons) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -11,15 +11,18 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from pydantic import Field
 
 from atdata_core.errors import AtdataError, EntryNotFoundError, ServiceError
 from atdata_core.names import near
+from atdata_core.promotion.again import noting_trouble
+from atdata_core.promotion.ledger import ledger_of
 
 from .assets import RECORD, read_by
 from .bulk_report import BulkReport
+from .looking import look
 from .partitions import add_keys, divided, why_no_key
+from .requested import UNFINISHED
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 from .retries import POLICY, dagster_failures
 
@@ -61,7 +64,7 @@ def bulk_config(said: BulkConfig | None = None) -> dict[str, Any]:
 def names_under_way(instance: dg.DagsterInstance) -> set[str] | None:
     """The datasets that bulk runs will promote which are queued or under way; None: it may be any."""
     names: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(job_name=BULK_JOB, statuses=NOT_FINISHED_STATUSES)):
+    for run in instance.get_runs(dg.RunsFilter(job_name=BULK_JOB, statuses=UNFINISHED)):
         said: Mapping[str, Any] = run.run_config.get("ops", {}).get(promote_datasets.name, {}).get("config", {})
         if said.get("pattern") or not said.get("datasets"):
             return None
@@ -98,7 +101,8 @@ def promote_datasets(
         for name, problem in wanted.problems.items():
             report.fail(name, "index", problem)
         if entries:
-            client = atproto.client()
+            with noting_trouble(ledger_of(index), atproto.did):
+                client = atproto.client()
             report.service = client.base_url
             bulk.promote_many(
                 entries.values(),
@@ -164,16 +168,15 @@ def _wanted(config: BulkConfig, index: "LocalIndex") -> _Wanted:
 
 def _all_due(context: dg.OpExecutionContext, index: "LocalIndex", did: str) -> _Wanted:
     """What is missing or changed; what is left alone is told in the log. Raises as ``_wanted``."""
-    # The schedule and the sensor, which are there, ask for this job.
-    from .automation import look
-
     everything = {entry.name: entry for entry in index.list_datasets()}
     findings = look(everything, index, did)
     add_keys(context.instance, findings.new_keys(context.instance))
     findings.say(context.log)
-    if not findings.runs:
+    # Nobody else tries tonight what has just failed; and it failed, maybe, in this run, which goes on.
+    wanted = findings.runs + findings.later
+    if not wanted:
         context.log.info(findings.summary())
-    return _Wanted({name: everything[name] for name, _ in findings.runs})
+    return _Wanted({each.name: everything[each.name] for each in wanted})
 
 
 def _promoted_before(context: dg.OpExecutionContext) -> dict[str, str]:

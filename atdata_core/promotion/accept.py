@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import RefusedError, SampleError, ShardError
 from ..protocols import ClaimChanger, ShardFacts
 from ..schema import decode
-from .attempts import succeeded
+from .again import begin_anew
 from .destination import FIRST_CLAIM, claim_of
 from .due import ACCEPTED
 from .inventory import WORKERS, Progress, accept_command, cid_of, read_schema, read_shard, shard_urls
@@ -116,7 +116,11 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
             f"What is recorded of {changes.name!r} was changed since it was looked at. Look again: "
             f"{accept_command(changes.name)}."
         )
-    return sorted({changes.name, *_forget(changes.cid, ledger, claim_of(new))})
+    names = sorted({changes.name, *_forget(changes.cid, ledger, claim_of(new))})
+    for name in names:
+        # What failed did so with the old bytes.
+        begin_anew(ledger, name)
+    return names
 
 
 def _keeper(index: AbstractIndex) -> ClaimChanger:
@@ -144,8 +148,6 @@ def _forget(cid: str, ledger: Ledger, claim: str) -> list[str]:
             ledger.update(scope, fact, partial(_marked, cid, claim))
         if found or published:
             names.append(scope.partition(":")[2])
-            # What failed did so with the old bytes.
-            succeeded(ledger, names[-1])
     return names
 
 

@@ -17,6 +17,7 @@ from ..atmosphere.batches import MAX_WRITES, BatchWriter
 from ..errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ..local.connection import address
 from ..patience import service_of
+from .again import note_trouble
 from .asked import Asked
 from .attempts import attempt
 from .copy import CopiedShards
@@ -188,9 +189,12 @@ class _Bulk:
                     if self._is_time(under_way):
                         self._publish()
                     under_way += self._begin(pool, waiting, AHEAD - under_way - len(self._ready))
-            except BaseException:
+            except BaseException as error:
                 pool.shutdown(cancel_futures=True)
                 self._let_go()
+                if isinstance(error, Exception) and self._stops_all(error):
+                    with suppress(ServiceError):
+                        note_trouble(self._ledger, self._client.did, error)
                 raise
         return [outcome for outcome in self._outcomes if outcome is not None]
 
@@ -204,7 +208,7 @@ class _Bulk:
         """In a thread of the pool."""
         entry, stage = self._entries[number], "local_dataset"
         try:
-            with self._same[cid_of(entry)], attempt(self._ledger, entry.name, stage) as under_way:
+            with self._same[cid_of(entry)], attempt(self._ledger, entry.name, stage, entry=entry) as under_way:
                 try:
                     prepared = prepare(
                         entry,

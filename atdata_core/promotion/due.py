@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import AtdataError, ServiceError
+from ..errors import AtdataError, MetadataError, ServiceError
 from ..metadata import pack
+from .again import ANEW, FAILURE, TROUBLE, trouble_of, verdict
 from .draft import Publication
 from .holds import HOLD, concerns
 from .inventory import cid_of, read_schema
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 TOGETHER = 500
 """Datasets that one question to the ledger is about."""
 
+POLICY = "promote"
+"""In an entry's metadata: false keeps sensor and schedules from promoting it."""
 
 ACCEPTED = "accepted"
 """In the ledger's result of a publication: a digest of other bytes, which a person accepted since."""
@@ -32,11 +36,24 @@ class Due:
 
     ``promote``: its current entry is not published by this account, or has changed since. ``published``:
     nothing is to be done. ``waiting``: its schema is not in the index yet. ``held``: only a person may promote
-    it again.
+    it again. ``left alone``: its metadata say so. ``failed``: the sensor tries it again from ``again`` on. ``given
+    up``: it failed so often that only a person tries it, until something about it changes. ``paused``: nothing of
+    the account can be published; the sensor tries again from ``again`` on.
+
+    Attributes:
+        state: See above.
+        reason: Why.
+        what: Tells what is to be published over what stands: other metadata, other values and another account
+            give another one, and so does trouble that has passed.
+        attempts: Attempts at that which failed.
+        again: A time, ISO 8601.
     """
 
-    state: Literal["promote", "published", "waiting", "held"]
+    state: Literal["promote", "published", "waiting", "held", "left alone", "failed", "given up", "paused"]
     reason: str
+    what: str = ""
+    attempts: int = 0
+    again: str | None = None
 
 
 def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Due:
@@ -78,9 +95,10 @@ def due_of_all(
     found: list[Due | AtdataError] = []
     for start in range(0, len(entries), TOGETHER):
         page = entries[start : start + TOGETHER]
-        for entry, facts in zip(page, _facts(page, ledger, did), strict=True):
+        trouble, known = _facts(page, ledger, did)
+        for entry, facts in zip(page, known, strict=True):
             try:
-                found.append(_due(entry, facts, index, did, schemas))
+                found.append(_due(entry, facts, trouble, index, did, schemas))
             except ServiceError:
                 raise
             except AtdataError as error:
@@ -90,35 +108,42 @@ def due_of_all(
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the ledger knows of a dataset: why it is held, its last promotion, and what was said since."""
+    """What the ledger knows of a dataset: why it is held, its last promotion, what failed, and what was said."""
 
     hold: Facts | None
     last: Facts | None
+    failure: Facts | None
+    anew: Facts | None
     said: Facts | None
 
 
-def _facts(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> list[_Facts]:
+def _facts(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> tuple[Facts | None, list[_Facts]]:
+    """Why nothing of the account can be published, and the facts of each dataset."""
     wanted: list[tuple[str, str]] = []
     for entry in entries:
         scope = f"dataset:{entry.name}"
         likely = Publication(did, entry.name, cid_of(entry))
-        wanted += [(scope, HOLD), (scope, "record"), (scope, likely.said_fact)]
-    answers = ledger.get_many(wanted)
-    found = [_Facts(*answers[number : number + 3]) for number in range(0, len(answers), 3)]
+        wanted += [(scope, fact) for fact in (HOLD, "record", FAILURE, ANEW, likely.said_fact)]
+    *answers, trouble = ledger.get_many([*wanted, (f"account:{did}", TROUBLE)])
+    found = [_Facts(*answers[number : number + _EACH]) for number in range(0, len(answers), _EACH)]
     # Published under another name, by another account or with an earlier entry: what was said then.
     others: dict[int, tuple[str, str]] = {}
     for number, facts in enumerate(found):
-        scope, likely_fact = wanted[3 * number + 2]
+        scope, likely_fact = wanted[_EACH * number + _EACH - 1]
         if facts.last and (fact := Publication(**facts.last["publication"]).said_fact) != likely_fact:
             others[number] = scope, fact
     for number, said in zip(others, ledger.get_many([*others.values()]), strict=True):
         found[number] = replace(found[number], said=said)
-    return found
+    return trouble, found
+
+
+_EACH = len(fields(_Facts))
 
 
 def _due(
     entry: IndexEntry,
     facts: _Facts,
+    trouble: Facts | None,
     index: AbstractIndex,
     did: str,
     schemas: dict[str, AtdataError | KeyError | None],
@@ -128,6 +153,8 @@ def _due(
     reason = _what_changed(entry, facts.last, did) or _what_was_said(facts)
     if reason is None:
         return Due("published", f"published as {facts.last['uri']}" if facts.last else "published")
+    if not may_promote(entry):
+        return Due("left alone", f"its metadata say {POLICY}: false")
     ref = entry.schema_ref
     if ref not in schemas:
         schemas[ref] = None
@@ -140,7 +167,58 @@ def _due(
         return Due("waiting", f"waits for its schema {ref}")
     if problem is not None:
         raise problem
-    return Due("promote", reason)
+    return _after_failures(Due("promote", reason, _what(entry, facts, trouble, did)), entry, facts, trouble)
+
+
+def _after_failures(due: Due, entry: IndexEntry, facts: _Facts, trouble: Facts | None) -> Due:
+    """What is to be promoted, unless an attempt at it failed a short time ago, or too often."""
+    failure = facts.failure if failure_concerns(facts.failure, entry, facts.said) else None
+    if failure is not None:
+        why = f"{failure['stage']}: {failure['reason']}"
+        due = replace(due, attempts=failure.get("attempts", 0))
+        again = verdict(failure)
+        if again.when == "never":
+            return replace(due, state="given up", reason=f"{due.attempts} attempts failed, the last one at {why}")
+        if again.when == "later":
+            return replace(due, state="failed", reason=why, again=again.at)
+    for_all = trouble_of(trouble)
+    if trouble is not None and for_all.when == "later":
+        return replace(due, state="paused", reason=trouble["reason"], again=for_all.at)
+    return due
+
+
+def failure_concerns(failure: Facts | None, entry: IndexEntry, said: Facts | None) -> bool:
+    """Whether a failure is one of what is to be promoted now: this entry and metadata, and nothing said since."""
+    if failure is None or failure.get("of") not in (None, subject_of(entry)):
+        return False
+    return not (said and failure.get("at", "") < said.get("at", ""))
+
+
+def _what(entry: IndexEntry, facts: _Facts, trouble: Facts | None, did: str) -> str:
+    stands, changed = facts.last or {}, [(fact or {}).get("at") for fact in (facts.last, facts.anew, trouble)]
+    parts = did, subject_of(entry), order_of(facts.said), stands.get(ACCEPTED), *changed
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def may_promote(entry: IndexEntry) -> bool:
+    """Whether sensor and schedules may promote a dataset, as far as its metadata say.
+
+    Raises:
+        MetadataError: They say neither true nor false.
+    """
+    said: Any = (entry.metadata or {}).get(POLICY, True)
+    if not isinstance(said, bool):
+        raise MetadataError(
+            f"The metadata of {entry.name!r} say {POLICY}: {str(said)[:40]!r}, which is neither true nor false. "
+            "Register the dataset again with one of them, or without.",
+            name=entry.name,
+        )
+    return said
+
+
+def subject_of(entry: IndexEntry) -> str:
+    """What of an entry an attempt is about: its data and its metadata."""
+    return f"{cid_of(entry)} {metadata_digest(entry)[:16]}"
 
 
 def metadata_digest(entry: IndexEntry) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.names import ENTRY
 from ..atmosphere.records import entry_record
 from ..errors import RecordGoneError, RefusedError
+from .again import end_trouble
 from .asked import Asked
 from .attempts import succeeded
 from .draft import Publication, publication_of
@@ -142,6 +143,7 @@ def _publishing(
     ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
     forget_retraction(ledger, publication.did, publication.name)
     succeeded(ledger, entry.name)
+    end_trouble(ledger, publication.did)
     return result
 
 

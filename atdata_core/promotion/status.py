@@ -47,8 +47,10 @@ class Status:
     Attributes:
         name: Its name in the local index.
         state: ``published``; ``promote`` (it is to be promoted), ``waiting`` (its schema is missing), ``held``
-            (only a person may promote it), ``failed`` (the last attempt did), ``refused`` (it cannot be
-            promoted), ``removed`` (the ledger knows it, the index no longer), ``unknown`` (no account was given).
+            (only a person may promote it), ``left alone`` (its metadata say so), ``failed`` (the last attempt did),
+            ``given up`` (so often that only a person tries it), ``paused`` (nothing of the account can be
+            published), ``refused`` (it cannot be promoted), ``removed`` (the ledger knows it, the index no
+            longer), ``unknown`` (no account was given).
         reason: Why, in words for people.
         uri: At-uri of the entry record that was last written or found for it.
         steps: The last result of each stage, in order.
@@ -62,6 +64,7 @@ class Status:
         labels: At-uris of its labels, by published name; "" for one that stands for a version.
         hold: Why only a person may promote it: ``kind``, ``reason``, ``name``, ``at``.
         failure: What went wrong last: ``stage``, ``reason``, ``transient``, ``attempts``, ``at``.
+        again: When sensor and schedules may try it again; None where nothing keeps them, or where they never do.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Status:
     labels: tuple[tuple[str, str], ...] = ()
     hold: Mapping[str, Any] | None = None
     failure: Mapping[str, Any] | None = None
+    again: str | None = None
 
     @property
     def stage(self) -> str | None:
@@ -145,7 +149,7 @@ def _status(name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: L
     hold = facts.get("hold")
     hold = hold if hold is not None and hold.get("did") == did else None
     failure = facts.get("failure")
-    state, reason = _state(entry, index, ledger, did, hold, failure)
+    state, reason, again = _state(entry, index, ledger, did, hold, failure)
     cid = cid_of(entry) if entry is not None else publication.cid if publication else None
     steps = tuple(_steps(facts, last, cid))
     done = {step.stage for step in steps if step.current}
@@ -167,6 +171,7 @@ def _status(name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: L
         labels=tuple(_labels(facts, did)),
         hold=hold,
         failure=failure,
+        again=again,
     )
 
 
@@ -177,22 +182,22 @@ def _state(
     did: str | None,
     hold: Facts | None,
     failure: Facts | None,
-) -> tuple[str, str]:
+) -> tuple[str, str, str | None]:
     if hold is not None:
-        return "held", hold["reason"]
+        return "held", hold["reason"], None
     if entry is None:
-        return "removed", "is not in the index any more; what was published of it stays"
+        return "removed", "is not in the index any more; what was published of it stays", None
     if did is None:
-        return "unknown", "the account is not known"
+        return "unknown", "the account is not known", None
     try:
         found = due(entry, index, ledger, did)
     except ServiceError:
         raise
     except AtdataError as error:
-        return "refused", error.message
-    if failure is not None and found.state != "waiting":
-        return "failed", f"{failure['stage']}: {failure['reason']}"
-    return found.state, found.reason
+        return "refused", error.message, None
+    if failure is not None and found.state in ("promote", "published"):
+        return "failed", f"{failure['stage']}: {failure['reason']}", None
+    return found.state, found.reason, found.again
 
 
 def _steps(facts: Mapping[str, Facts], last: Facts | None, cid: str | None) -> Iterator[Step]:

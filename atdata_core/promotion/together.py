@@ -101,12 +101,12 @@ class _Job:
     """One dataset on its way."""
 
     number: int
-    dataset: str
+    entry: IndexEntry
     steps: Steps[PublishedRecord]
 
     @property
     def scope(self) -> str:
-        return f"dataset:{self.dataset}"
+        return f"dataset:{self.entry.name}"
 
 
 class _Together:
@@ -126,7 +126,7 @@ class _Together:
         self._asked = asked
         self._writer = writer
         self._outcomes: list[Outcome | None] = [None] * len(drafts)
-        self._jobs = [_Job(number, draft.entry.name, self._steps(draft)) for number, draft in enumerate(drafts)]
+        self._jobs = [_Job(number, draft.entry, self._steps(draft)) for number, draft in enumerate(drafts)]
         self._waiting = deque(self._jobs)
         self._currents: list[tuple[_Job, Current]] = []
         self._finds: list[tuple[_Job, Find]] = []
@@ -167,7 +167,7 @@ class _Together:
         except StopIteration as end:
             self._outcomes[job.number] = end.value
         except Exception as failure:
-            failed(self._ledger, job.dataset, STAGE, failure)
+            failed(self._ledger, job.entry.name, STAGE, failure, entry=job.entry)
             self._outcomes[job.number] = failure
         else:
             match step:

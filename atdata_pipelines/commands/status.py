@@ -21,6 +21,8 @@ WAYS_OUT = {
     "promote": "{promote}",
     "held": "{promote} publishes it again",
     "failed": "mend that, then: {promote}",
+    "given up": "mend that, then: {promote}",
+    "left alone": "{promote} publishes it all the same",
     "waiting": "publish the schema: index.publish_schema(SampleType, version=...)",
 }
 
@@ -97,7 +99,9 @@ def _details(found: Status) -> Iterable[str]:
         when = f"{_time(found.failure.get('at'))}, {found.attempts} in a row{again}"
         why = f"{found.failure['stage']}: {found.failure['reason']}"
         # A dataset that failed begins with it.
-        rows.append(("failed", when if found.reason == why else f"{when}: {' '.join(why.split())}"))
+        rows.append(("failed", when if why in found.reason else f"{when}: {' '.join(why.split())}"))
+    if found.again is not None:
+        rows.append(("tried again", f"{_time(found.again)}, by sensor or schedule"))
     if found.hold is not None:
         rows.append(("held since", f"{_time(found.hold.get('at'))}  {found.hold['reason']}"))
     width = max(len(title) for title, _ in rows)

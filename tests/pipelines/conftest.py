@@ -1,6 +1,7 @@
 """Datasets in a fresh index, and a Dagster instance of their own."""
 
 import itertools
+from datetime import datetime
 from types import SimpleNamespace
 
 import dagster as dg
@@ -60,8 +61,8 @@ def lab(account_environ, s3, bucket, tmp_path):
     def publish_schema():
         index.publish_schema(Picture, version="1.0.0")
 
-    def register(name, url):
-        index.add_entry(atdata.Dataset[Picture](url), name=name)
+    def register(name, url, metadata=None):
+        index.add_entry(atdata.Dataset[Picture](url), name=name, metadata=metadata)
 
     return SimpleNamespace(
         index=index, insert=insert, register=register, publish_schema=publish_schema, bucket=bucket
@@ -130,6 +131,58 @@ def run_bulk(instance):
         )
 
     return promote
+
+
+@pytest.fixture
+def tick(empty_instance):
+    """Evaluate the sensor as the daemon does; the cursor goes from tick to tick."""
+    from atdata_pipelines.automation import new_datasets
+    from atdata_pipelines.pipeline import promotion_definitions
+    from atdata_pipelines.resources import AtprotoResource, RedisResource
+
+    state = SimpleNamespace(cursor=None)
+    repository = promotion_definitions().get_repository_def()
+
+    def evaluate():
+        context = dg.build_sensor_context(
+            instance_ref=empty_instance.get_ref(),
+            cursor=state.cursor,
+            repository_def=repository,
+            resources={"redis": RedisResource(), "atproto": AtprotoResource()},
+            sensor_name="new_datasets",
+        )
+        with context:
+            found = new_datasets.evaluate_tick(context)
+        state.cursor = found.cursor
+        for request in found.dynamic_partitions_requests or []:
+            assert len(request.partition_keys) <= 1_000
+            empty_instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+        return found
+
+    evaluate.state = state
+    return evaluate
+
+
+@pytest.fixture
+def night(instance):
+    """Evaluate the schedule."""
+    from atdata_pipelines.automation import nightly_promotion
+    from atdata_pipelines.pipeline import promotion_definitions
+    from atdata_pipelines.resources import AtprotoResource, RedisResource
+
+    repository = promotion_definitions().get_repository_def()
+
+    def evaluate():
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 1, 2, 3),
+            repository_def=repository,
+            resources={"redis": RedisResource(), "atproto": AtprotoResource()},
+        )
+        with context:
+            return nightly_promotion.evaluate_tick(context)
+
+    return evaluate
 
 
 @pytest.fixture

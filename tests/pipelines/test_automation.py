@@ -1,7 +1,5 @@
-from datetime import datetime
 from types import SimpleNamespace
 
-import dagster as dg
 import msgpack
 import pytest
 
@@ -15,61 +13,17 @@ from atdata_core.promotion.accept import accept, changes_of
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.urls import expand
 from atdata_pipelines import automation
-from atdata_pipelines.automation import look, new_datasets, nightly_promotion
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.resources import AtprotoResource, RedisResource
-
-
-def resources():
-    return {"redis": RedisResource(), "atproto": AtprotoResource()}
-
-
-@pytest.fixture
-def tick(empty_instance):
-    """Evaluate the sensor as the daemon does; the cursor goes from tick to tick."""
-    state = SimpleNamespace(cursor=None)
-    repository = promotion_definitions().get_repository_def()
-
-    def evaluate():
-        context = dg.build_sensor_context(
-            instance_ref=empty_instance.get_ref(),
-            cursor=state.cursor,
-            repository_def=repository,
-            resources=resources(),
-            sensor_name="new_datasets",
-        )
-        with context:
-            found = new_datasets.evaluate_tick(context)
-        state.cursor = found.cursor
-        for request in found.dynamic_partitions_requests or []:
-            assert len(request.partition_keys) <= 1_000
-            empty_instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
-        return found
-
-    evaluate.state = state
-    return evaluate
-
-
-@pytest.fixture
-def night(instance):
-    """Evaluate the schedule."""
-    repository = promotion_definitions().get_repository_def()
-
-    def evaluate():
-        context = dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=datetime(2026, 1, 2, 3),
-            repository_def=repository,
-            resources=resources(),
-        )
-        with context:
-            return nightly_promotion.evaluate_tick(context)
-
-    return evaluate
+from atdata_pipelines.automation import look
 
 
 def partitions(instance):
     return set(instance.get_dynamic_partitions("dataset"))
+
+
+def attempt_of(request):
+    """What a run key is for, and how many attempts failed before."""
+    entry, _, attempts = request.run_key.rsplit("@", 2)
+    return entry, attempts
 
 
 def write_foreign(redis, name, cid, *, schema_ref, urls):
@@ -81,11 +35,11 @@ def write_foreign(redis, name, cid, *, schema_ref, urls):
 def test_the_sensor_adds_the_partition_of_a_new_entry_and_promotes_it(lab, tick, empty_instance):
     first = lab.insert("first")
     [request] = tick().run_requests
-    assert (request.partition_key, request.run_key) == ("first", f"first@{first.cid}")
+    assert (request.partition_key, attempt_of(request)) == ("first", (f"first@{first.cid}", "0"))
     assert request.tags["dataset"] == "first"
     assert request.run_config["ops"]["atmosphere_record"]["config"]["restore"] is False
     second = lab.insert("second", start=6)
-    assert f"second@{second.cid}" in [request.run_key for request in tick().run_requests]
+    assert f"second@{second.cid}" in [attempt_of(request)[0] for request in tick().run_requests]
     assert partitions(empty_instance) == {"first", "second"}
 
 
@@ -102,7 +56,7 @@ def test_the_sensor_finds_what_another_program_wrote(lab, tick, empty_instance):
     entry = lab.insert("ours")
     write_foreign(lab.index.redis, "theirs", "bafyforeign", schema_ref=entry.schema_ref, urls=entry.data_urls)
     found = tick()
-    assert "theirs@bafyforeign" in [request.run_key for request in found.run_requests]
+    assert "theirs@bafyforeign" in [attempt_of(request)[0] for request in found.run_requests]
     assert partitions(empty_instance) == {"ours", "theirs"}
 
 
@@ -155,7 +109,7 @@ def test_the_sensor_goes_on_after_redis_lost_its_data(lab, tick, empty_instance)
 def test_an_unreadable_cursor_starts_a_new_look(lab, tick):
     entry = lab.insert("first")
     tick.state.cursor = "no json"
-    assert [request.run_key for request in tick().run_requests] == [f"first@{entry.cid}"]
+    assert [attempt_of(request)[0] for request in tick().run_requests] == [f"first@{entry.cid}"]
 
 
 def test_a_tick_without_redis_fails_and_says_where_it_should_be(lab, tick, monkeypatch):

@@ -3,6 +3,7 @@
 import logging
 import secrets
 import uuid
+from types import SimpleNamespace
 
 import dagster as dg
 import httpx
@@ -15,6 +16,7 @@ from atdata_core.atmosphere.names import ENTRY
 from atdata_core.promotion import bulk as library
 from atdata_pipelines import automation
 from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
+from atdata_pipelines.looking import Wanted
 from atdata_pipelines.pipeline import promotion_definitions
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
@@ -291,14 +293,15 @@ def test_the_launch_dialog_offers_a_list_a_pattern_and_what_else_a_person_can_sa
 
 def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs(monkeypatch):
     monkeypatch.setattr(automation, "BULK_FROM", 2)
-    wanted = [(f"d{number}", f"bafy{number}") for number in range(3)]
+    entries = [SimpleNamespace(cid=f"bafy{number}") for number in range(3)]
+    wanted = [Wanted(f"d{number}", entry, f"d{number}@{entry.cid}") for number, entry in enumerate(entries)]
     assert [request.partition_key for request in automation._runs(wanted[:2])] == ["d0", "d1"]
     [request] = automation._runs(wanted)
     assert (request.job_name, request.partition_key) == (BULK_JOB, None)
     assert request.run_config["ops"][OP]["config"]["datasets"] == ["d0", "d1", "d2"]
     assert request.run_config["ops"][OP]["config"]["restore"] is False
     assert automation._runs(wanted[::-1])[0].run_key == request.run_key
-    assert automation._runs([*wanted[:2], ("d2", "other")])[0].run_key != request.run_key
+    assert automation._runs([*wanted[:2], wanted[2]._replace(key="d2@other")])[0].run_key != request.run_key
 
 
 @pytest.mark.parametrize(

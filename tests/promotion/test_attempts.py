@@ -12,7 +12,8 @@ from atdata_core.promotion.ledger import MemoryLedger, ledger_of
 def failure(lab):
     def read():
         kept = ledger_of(lab.index).get("dataset:points", "failure")
-        return None if kept is None else {key: value for key, value in kept.items() if key != "at"}
+        told = ("stage", "reason", "transient", "attempts")
+        return None if kept is None else {key: kept[key] for key in told}
 
     return read
 

@@ -1,0 +1,241 @@
+"""What failed is tried again by the sensor after growing pauses, and in the end left alone with its reason."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+
+from atdata_core.access.s3 import S3Endpoint
+from atdata_core.promotion import again
+from atdata_core.promotion.accept import accept, changes_of
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.urls import expand
+
+PAUSES = [timedelta(seconds=seconds) for seconds in again.PAUSES]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time by which pauses are counted; ``clock.passes(...)`` moves it."""
+    now = SimpleNamespace(at=datetime.now(UTC))
+    monkeypatch.setattr(again, "clock", lambda: now.at)
+
+    def passes(by):
+        now.at += by
+
+    return SimpleNamespace(passes=passes)
+
+
+@pytest.fixture
+def promoted(run):
+    """Carry out what the sensor asked for, as it was asked for."""
+
+    def carry_out(request, *, stages=None):
+        said = request.run_config["ops"]["atmosphere_record"]["config"]
+        return run(request.partition_key, said=said, stages=stages)
+
+    return carry_out
+
+
+@pytest.fixture
+def given(empty_instance):
+    """A run as the daemon makes it of a request, with a status of our own."""
+
+    def make(request, status, **tags):
+        empty_instance.add_run(
+            dg.DagsterRun(
+                job_name="promote",
+                status=status,
+                tags={
+                    **request.tags,
+                    "dagster/run_key": request.run_key,
+                    "dagster/sensor_name": "new_datasets",
+                    "dagster/partition": request.partition_key,
+                    **tags,
+                },
+            )
+        )
+
+    yield make
+    for made in empty_instance.get_runs():
+        empty_instance.delete_run(made.run_id)
+
+
+def requests(result):
+    return [request.partition_key for request in result.run_requests or []]
+
+
+def remove_shard(lab, s3, entry):
+    client = S3Endpoint.from_credentials(s3).client
+    key = expand(entry.data_urls)[0].removeprefix(f"s3://{lab.bucket}/")
+    before = client.get_object(Bucket=lab.bucket, Key=key)["Body"].read()
+    client.delete_object(Bucket=lab.bucket, Key=key)
+    return lambda: client.put_object(Bucket=lab.bucket, Key=key, Body=before)
+
+
+def test_a_failed_entry_is_tried_again_after_pauses_that_grow_and_then_given_up(
+    lab, tick, night, promoted, clock, s3, run
+):
+    back = remove_shard(lab, s3, lab.insert("pictures"))
+    lab.insert("others", start=6)
+    keys = set()
+    for number, pause in enumerate([*PAUSES, timedelta(days=30)]):
+        request = next(each for each in tick().run_requests if each.partition_key == "pictures")
+        keys.add(request.run_key)
+        assert request.run_key.endswith(f"@{number}")
+        assert not promoted(request).success
+        clock.passes(pause - timedelta(seconds=1))
+        found = tick()
+        assert requests(found) == ["others"]
+        clock.passes(timedelta(seconds=1))
+    assert len(keys) == len(PAUSES) + 1
+    # A month later the sensor still leaves it, and says why; so does the schedule. The other one is not held back.
+    assert requests(tick()) == ["others"]
+    assert promoted(tick().run_requests[0]).success
+    said = tick().skip_message
+    assert "given up, promote them yourself once that is mended: pictures (5 attempts failed" in said
+    assert "local_dataset: " in said
+    assert "given up" in night().skip_message
+    back()
+    assert requests(tick()) == []
+    assert run("pictures").success
+    assert "2 datasets looked at are published" in tick().skip_message
+
+
+def test_the_schedule_tries_what_the_sensor_tries_later(lab, tick, night, promoted, clock, s3):
+    remove_shard(lab, s3, lab.insert("pictures"))
+    assert not promoted(tick().run_requests[0]).success
+    assert "failed, tried again later: pictures (not before " in tick().skip_message
+    assert night().run_requests
+
+
+@pytest.mark.parametrize("change", ["data", "metadata"])
+def test_what_changes_begins_anew(lab, tick, promoted, clock, s3, change):
+    entry = lab.insert("pictures")
+    remove_shard(lab, s3, entry)
+    first = tick().run_requests[0]
+    assert not promoted(first).success
+    assert requests(tick()) == []
+    if change == "data":
+        lab.insert("pictures", start=6)
+    else:
+        lab.register("pictures", entry.data_urls, {"license": "MIT"})
+    [second] = tick().run_requests
+    assert second.run_key != first.run_key
+    assert second.run_key.endswith("@0")
+
+
+def test_accepted_bytes_begin_anew(lab, tick, promoted, clock, s3):
+    entry = lab.insert("pictures")
+    client = S3Endpoint.from_credentials(s3).client
+    one, two = (url.removeprefix(f"s3://{lab.bucket}/") for url in expand(entry.data_urls))
+    other = client.get_object(Bucket=lab.bucket, Key=two)["Body"].read()
+    client.put_object(Bucket=lab.bucket, Key=one, Body=other)
+    first = tick().run_requests[0]
+    assert not promoted(first).success
+    assert requests(tick()) == []
+    accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
+    [second] = tick().run_requests
+    assert second.run_key != first.run_key
+    assert promoted(second).success
+
+
+def test_values_that_are_said_after_a_failure_begin_anew(lab, tick, promoted, run, clock, s3):
+    clock.passes(timedelta(minutes=-2))
+    back = remove_shard(lab, s3, lab.insert("pictures"))
+    assert not promoted(tick().run_requests[0]).success
+    assert requests(tick()) == []
+    back()
+    clock.passes(timedelta(seconds=1))
+    # Somebody says something and stops the run before the record is written.
+    stages = ["local_dataset", "published_schema"]
+    assert run("pictures", said={"description": "Ramps"}, stages=stages).success
+    assert requests(tick()) == ["pictures"]
+
+
+def test_new_metadata_of_the_same_data_are_published_by_the_sensor(lab, tick, promoted):
+    entry = lab.insert("pictures", metadata={"description": "old"})
+    [first] = tick().run_requests
+    assert promoted(first).success
+    for text in ("new", "old"):
+        lab.register("pictures", entry.data_urls, {"description": text})
+        [request] = tick().run_requests
+        assert promoted(request).success
+        assert request.run_key.startswith(f"pictures@{entry.cid}@")
+        assert request.run_key != first.run_key
+
+
+def test_what_a_run_works_on_is_not_asked_for_again(lab, tick, given, empty_instance):
+    lab.insert("pictures")
+    [request] = tick().run_requests
+    given(request, dg.DagsterRunStatus.STARTED)
+    assert "under way: pictures (a run promotes it)" in tick().skip_message
+    lab.insert("pictures", start=6)
+    assert requests(tick()) == []
+
+
+def test_what_a_person_stopped_is_no_failed_attempt_and_is_left_to_that_person(lab, tick, given, clock):
+    lab.insert("pictures")
+    [request] = tick().run_requests
+    given(request, dg.DagsterRunStatus.CANCELED)
+    clock.passes(timedelta(days=2))
+    assert "stopped: pictures (run " in tick().skip_message
+    assert ledger_of(lab.index).get("dataset:pictures", "failure") is None
+
+
+def test_a_run_whose_process_was_lost_is_tried_again_after_a_pause(lab, tick, given, clock):
+    lab.insert("pictures")
+    [request] = tick().run_requests
+    given(request, dg.DagsterRunStatus.FAILURE)
+    assert "failed, tried again later: pictures (run " in tick().skip_message
+    kept = ledger_of(lab.index).get("dataset:pictures", "failure")
+    assert (kept["stage"], kept["attempts"]) == ("run", 1)
+    clock.passes(PAUSES[0])
+    [second] = tick().run_requests
+    assert second.run_key.endswith("@1")
+
+
+def test_a_lost_run_that_dagster_repeats_is_left_to_dagster(lab, tick, given):
+    lab.insert("pictures")
+    [request] = tick().run_requests
+    given(request, dg.DagsterRunStatus.FAILURE, **{"dagster/will_retry": "true"})
+    assert "under way: pictures (run " in tick().skip_message
+    assert ledger_of(lab.index).get("dataset:pictures", "failure") is None
+
+
+def test_what_the_ledger_lost_is_published_again_though_a_run_of_it_succeeded(lab, tick, given, clock, promoted):
+    entry = lab.insert("pictures")
+    [request] = tick().run_requests
+    assert promoted(request).success
+    given(request, dg.DagsterRunStatus.SUCCESS)
+    lab.index.redis.flushdb()
+    lab.publish_schema()
+    lab.register("pictures", entry.data_urls)
+    assert "succeeded, but the ledger knows nothing of it" in tick().skip_message
+    clock.passes(PAUSES[0])
+    [second] = tick().run_requests
+    assert promoted(second).success
+    assert "1 datasets looked at are published" in tick().skip_message
+
+
+def test_a_dataset_whose_metadata_say_so_is_promoted_by_a_person_only(lab, tick, night, run, command):
+    lab.insert("pictures", metadata={"promote": False})
+    said = "left alone: pictures (its metadata say promote: false)"
+    assert said in tick().skip_message
+    assert said in night().skip_message
+    text = command("status", "pictures").stdout
+    assert text.startswith("pictures: left alone\n  its metadata say promote: false\n")
+    assert "atdata-pipelines promote pictures publishes it all the same" in text
+    assert run("pictures").success
+    assert "1 datasets looked at are published" in tick().skip_message
+    assert command("status", "pictures").stdout.startswith("pictures: published")
+
+
+def test_a_policy_that_is_neither_true_nor_false_is_named(lab, tick):
+    lab.insert("odd", metadata={"promote": "no"})
+    assert (
+        "cannot be promoted: odd (The metadata of 'odd' say promote: 'no', which is neither" in tick().skip_message
+    )
+    lab.insert("good", start=6, metadata={"promote": True})
+    assert requests(tick()) == ["good"]
