@@ -8,7 +8,8 @@ from . import surroundings
 
 SHOWN = 50
 """Names that are shown; with --all every one is."""
-EVERY = 1_000
+EVERY = 500
+"""Partitions after which a line tells how far it is: some five seconds."""
 
 
 @click.command()

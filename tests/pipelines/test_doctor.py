@@ -125,6 +125,29 @@ def test_a_package_outside_the_range_is_named_with_what_installs_the_right_one(d
     assert re.search("dagster [0-9.]+, dagster-aws [0-9.]+, redis ", doctor("versions").only("versions").found)
 
 
+def test_another_python_and_a_package_that_is_not_installed_are_told(doctor, monkeypatch):
+    monkeypatch.setattr("platform.python_version", lambda: "3.9.0")
+    old, well = doctor("versions").of("versions")
+    assert (old.state, well.state) == ("error", "ok")
+    assert old.found.startswith("Python is 3.9.0, not ")
+    installed = metadata.version
+
+    def version(name):
+        if name == "httpx":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    _, missing = doctor("versions").of("versions")
+    assert missing.found.startswith("httpx is not installed, not ")
+
+    def unknown(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "metadata", unknown)
+    assert doctor("versions").only("versions").state == "warning"
+
+
 def test_dagster_home_and_the_number_of_partitions_are_told(doctor, environ, tmp_path, monkeypatch):
     unset = doctor("partitions")
     assert (unset.only("dagster home").state, unset.only("partitions").state) == ("warning", "skipped")

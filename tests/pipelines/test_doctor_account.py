@@ -70,6 +70,47 @@ def test_an_account_that_the_network_finds_elsewhere_is_an_error(doctor, account
     assert "is found at https://old.example, but the login leads to" in moved.found
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(503, {"date": "no date"}), "fails: HTTP 503"),
+        (Answer(200, {"content-type": "text/html"}, b"<html>"), "is no PDS: HTTP 200"),
+        (Answer(200, {"content-type": "application/json"}, b'{"did": "did:web:x.test"}'), "is no PDS: HTTP 200"),
+    ],
+    ids=["fails", "a-page", "another-service"],
+)
+def test_an_answer_that_no_pds_gives_is_told(doctor, account_environ, edge, monkeypatch, answer, said):
+    class Otherwise(Rule):
+        def asked(self, call):
+            return answer
+
+    monkeypatch.setenv("ATDATA_PDS_URL", edge.urls["pds"])
+    edge.rule = Otherwise()
+    found = doctor("pds", "clock")
+    assert (found.only("pds").state, said in found.only("pds").found) == ("error", True)
+    assert found.only("clock").state == "skipped"
+
+
+def test_a_handle_that_leads_to_another_account_than_the_login_is_an_error(
+    doctor, account_environ, box, edge, monkeypatch
+):
+    class Misled(Rule):
+        def asked(self, call):
+            if "resolveHandle" not in call.path:
+                return None
+            return Answer(200, {"content-type": "application/json"}, json.dumps({"did": box.did}).encode())
+
+    monkeypatch.setenv("ATDATA_PDS_URL", edge.urls["pds"])
+    edge.rule = Misled()
+    finding = doctor("login", "identity").only("identity")
+    assert finding.state == "error"
+    assert finding.found.startswith(f"the handle leads to {box.did}, but the login to did:plc:")
+    monkeypatch.setenv("ATDATA_APP_PASSWORD", "wrong")
+    unknown = doctor("login", "identity").only("identity")
+    assert unknown.state == "skipped"
+    assert "is not known: see login" in unknown.found
+
+
 class Late(Rule):
     """Services whose clocks are half an hour behind."""
 

@@ -105,6 +105,41 @@ def test_the_bucket_of_the_first_datasets_is_read(doctor, lab):
     assert "There is no bucket 'never-made'" in moved.found
 
 
+@pytest.mark.parametrize(
+    ("turned_away", "state"),
+    [(lambda call: True, "error"), (lambda call: "authorization" in call.headers, "ok")],
+    ids=["everybody", "these-keys"],
+)
+def test_shards_that_these_keys_may_not_read_are_an_error_unless_anybody_may(
+    doctor, lab, edge, monkeypatch, turned_away, state
+):
+    class Closed(Rule):
+        def asked(self, call):
+            if call.method != "HEAD":
+                return None
+            return Answer(403) if turned_away(call) else Answer(200, {"content-length": "5"})
+
+    lab.insert("pictures")
+    monkeypatch.setenv("ATDATA_S3_ENDPOINT", edge.urls["s3"])
+    edge.rule = Closed()
+    finding = doctor("shards").only("shards")
+    assert finding.state == state
+    assert ("s3:GetObject" in finding.mend) == (state == "error")
+
+
+def test_a_service_that_says_that_clocks_differ_leads_to_the_clock(doctor, lab, edge, monkeypatch):
+    class Skewed(Rule):
+        def asked(self, call):
+            body = b"<Error><Code>RequestTimeTooSkewed</Code></Error>"
+            return Answer(403, {"content-type": "application/xml", "date": "Thu, 01 Jan 2015 00:00:00 GMT"}, body)
+
+    monkeypatch.setenv("ATDATA_S3_ENDPOINT", edge.urls["s3"])
+    edge.rule = Skewed()
+    found = doctor("s3", "clock")
+    assert (found.only("s3").state, found.only("s3").mend) == ("error", "See clock.")
+    assert "behind this machine's" in found.only("clock").found
+
+
 def test_a_bucket_to_publish_to_that_is_missing_says_how_it_is_made(doctor, lab, monkeypatch):
     monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", "never-made")
     finding = doctor("publish bucket").only("publish bucket")
