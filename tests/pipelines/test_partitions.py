@@ -7,8 +7,9 @@ import dagster as dg
 import pytest
 
 from atdata_core.errors import DatasetNameError
+from atdata_core.local import LocalDatasetEntry
 from atdata_pipelines import partitions
-from atdata_pipelines.automation import Findings
+from atdata_pipelines.looking import Findings, Wanted
 from atdata_pipelines.partitions import MOST, PartitionLimitError, add_keys, count_keys, divided
 
 
@@ -50,9 +51,10 @@ def test_names_said_twice_or_known_take_no_room(empty_instance, room_for_three):
 
 def test_automation_goes_on_with_what_has_room_and_names_the_rest(empty_instance, room_for_three):
     add_keys(empty_instance, ["a", "b"])
-    found = Findings(keys=["a", "c", "d"], runs=[("a", "1"), ("c", "2"), ("d", "3")])
+    wanted = {name: Wanted(name, LocalDatasetEntry(name, "", ["s3://b/k"]), name) for name in "acde"}
+    found = Findings(keys=list("acde"), runs=[wanted[name] for name in "acd"], later=[wanted["e"]])
     assert found.new_keys(empty_instance) == ["c"]
-    assert found.runs == [("a", "1"), ("c", "2")]
+    assert (found.runs, found.later) == ([wanted["a"], wanted["c"]], [])
     assert "d (there are 3 partitions already; `atdata-pipelines prune`" in found.summary()
     logged = []
     found.say(SimpleNamespace(warning=logged.append, info=logging.info))
