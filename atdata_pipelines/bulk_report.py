@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FAILED_SHOWN = 500
 """Rows of the table of what failed; the log names all."""
 
+FAILED = "failed_table"
+
 NAMED = 5
 """Failed datasets that the error of the run names."""
 
@@ -88,7 +90,7 @@ class BulkReport:
     def fail(self, dataset: str, stage: str, reason: str) -> None:
         """Name a dataset that is not promoted."""
         self._failed[dataset] = stage, reason
-        self._context.log.error(f"{dataset} was not promoted: {reason}")
+        self._context.log.error(not_promoted(dataset, reason))
 
     def end(self) -> None:
         """Say what became of all; raises ``Failure`` where one of them failed."""
@@ -104,7 +106,7 @@ class BulkReport:
         )
         raise dg.Failure(
             f"{len(failed)} of {self._total} datasets were not promoted: {named}",
-            metadata={**shown, "failed": len(failed), "failed_table": _table(failed)},
+            metadata={**shown, "failed": len(failed), FAILED: _table(failed)},
             allow_retries=False,
         )
 
@@ -134,6 +136,11 @@ class BulkReport:
     def _warn(self, dataset: str, *warnings: str) -> None:
         for warning in warnings:
             self._context.log.warning(f"{dataset}: {warning}")
+
+
+def not_promoted(dataset: str, reason: str) -> str:
+    """What is said of a dataset that failed."""
+    return f"{dataset} was not promoted: {reason}"
 
 
 def _table(failed: Mapping[str, tuple[str, str]]) -> dg.TableMetadataValue:

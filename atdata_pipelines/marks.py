@@ -15,10 +15,10 @@ from dagster._core.definitions.data_version import (
 
 
 class _Given(NamedTuple):
-    """What a stage gave to the next one: its data version, and the event that says so."""
+    """What a stage gave to the next one: its data version, and how many marks there were with that."""
 
     cid: str
-    event: int
+    marks: int
 
 
 class Marks:
@@ -36,6 +36,8 @@ class Marks:
         self._context = context
         self._assets = {asset.key.path[-1]: asset for asset in assets}
         self._given: dict[tuple[dg.AssetKey, str], _Given] = {}
+        self._marks = 0
+        self._latest, self._latest_of = 0, 0
 
     def mark(self, dataset: str, stage: str, cid: str, shown: Mapping[str, Any]) -> None:
         """Say that a stage of a dataset is done.
@@ -56,14 +58,21 @@ class Marks:
             given = self._given.pop((before, dataset))
             # Of an input with partitions Dagster notes the digest of those that were read.
             tags[get_input_data_version_tag(before)] = hashlib.sha256(given.cid.encode()).hexdigest()
-            tags[get_input_event_pointer_tag(before)] = str(given.event)
+            tags[get_input_event_pointer_tag(before)] = str(self._event(given))
         self._context.log_event(
             dg.AssetMaterialization(asset_key=asset.key, partition=dataset, metadata=shown, tags=tags)
         )
+        self._marks += 1
         if any(asset.key in other.asset_deps[other.key] for other in self._assets.values()):
-            self._given[asset.key, dataset] = _Given(cid, self._latest(asset.key, dataset))
+            self._given[asset.key, dataset] = _Given(cid, self._marks)
 
-    def _latest(self, key: dg.AssetKey, dataset: str) -> int:
-        # An event that is logged is stored at once, but its number is not told.
-        kind = dg.DagsterEventType.ASSET_MATERIALIZATION
-        return self._context.instance.get_latest_storage_id_by_partition(key, kind, {dataset})[dataset]
+    def _event(self, given: _Given) -> int:
+        """The number of an event that stands after what was given, and before anything that comes.
+
+        An event that is logged is stored at once, but its number is not told: so the latest is asked for, once for
+        all marks till now. Dagster, too, notes the latest of the asset, of whatever partition.
+        """
+        if self._latest_of < given.marks:
+            self._latest_of = self._marks
+            self._latest = self._context.instance.event_log_storage.get_maximum_record_id() or 0
+        return self._latest

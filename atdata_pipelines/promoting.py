@@ -15,6 +15,8 @@ from atdata_core.metadata import refuse_secrets
 from atdata_core.names import near
 
 from .assets import RECORD, STAGES, PromotionConfig
+from .bulk import BULK_JOB, BulkConfig, bulk_config
+from .bulk_report import FAILED, not_promoted
 from .jobs import JOB, run_config
 from .partitions import add_keys
 from .pipeline import promotion_definitions
@@ -29,41 +31,69 @@ _SETTINGS = {
 
 
 def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
-    """Promote datasets one after the other; those that failed.
+    """Promote datasets; those that failed.
 
-    Progress goes to stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
+    Several are promoted in one run, unless something is said of them: that is of one run each. Progress goes to
+    stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
 
     Raises:
         AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
     """
-    job = promotion_definitions().resolve_job_def(JOB)
     # Dagster keeps what a run is told.
     refuse_secrets(said)
-    config = run_config(PromotionConfig(**said))
-    if not verbose:
-        config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
+    wanted = list(dict.fromkeys(names))
     index = RedisResource().index()
     _log_in()
-    failed: list[str] = []
     with _instance() as instance:
-        for name in dict.fromkeys(names):
-            click.echo(name, err=True)
-            reason = None
-            try:
-                index.get_entry_by_name(name)
-                add_keys(instance, [name])
-                uri, change = _promote(job, instance, name, config)
-            except EntryNotFoundError as error:
-                reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
-            except AtdataError as error:
-                reason = error.message
-            except dg.Failure as error:
-                reason = error.description or "the run failed"
-            else:
-                click.echo(f"{name}: {change} {uri}")
-            if reason is not None:
-                failed.append(name)
-                click.echo(f"Error: {name} was not promoted: {_line(reason)}", err=True)
+        require_public = bool(said.get("require_public"))
+        if len(wanted) > 1 and PromotionConfig(**said) == PromotionConfig(require_public=require_public):
+            return _promote_together(instance, wanted, require_public, verbose)
+        return _promote_each(instance, wanted, said, index, verbose)
+
+
+def _promote_together(
+    instance: dg.DagsterInstance, names: Sequence[str], require_public: bool, verbose: bool
+) -> list[str]:
+    """All of them in one run; those that failed."""
+    asked = BulkConfig(datasets=list(names), restore=True, require_public=require_public)
+    job = promotion_definitions().resolve_job_def(BULK_JOB)
+    run_id, records = str(uuid.uuid4()), _Records()
+    instance.add_event_listener(run_id, records)
+    config = _quiet(bulk_config(asked), verbose)
+    result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, run_id=run_id)
+    if not result.success:
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
+        if not _named_each(result):
+            click.echo(f"Error: {_line(_reason(result))}", err=True)
+    return [name for name in names if name not in records.promoted]
+
+
+def _promote_each(
+    instance: dg.DagsterInstance, names: Sequence[str], said: Mapping[str, Any], index: Any, verbose: bool
+) -> list[str]:
+    """One run after the other; those that failed."""
+    job = promotion_definitions().resolve_job_def(JOB)
+    config = _quiet(run_config(PromotionConfig(**said)), verbose)
+    failed: list[str] = []
+    for name in names:
+        click.echo(name, err=True)
+        reason = None
+        try:
+            index.get_entry_by_name(name)
+            add_keys(instance, [name])
+            uri, change = _promote(job, instance, name, config)
+        except EntryNotFoundError as error:
+            reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
+        except AtdataError as error:
+            reason = error.message
+        except dg.Failure as error:
+            reason = error.description or "the run failed"
+        else:
+            click.echo(f"{name}: {change} {uri}")
+        if reason is not None:
+            failed.append(name)
+            click.echo(f"Error: {not_promoted(name, _line(reason))}", err=True)
     return failed
 
 
@@ -125,6 +155,31 @@ class _Steps:
         self._begun = False
 
 
+class _Records:
+    """Prints what a run of many datasets says, and a line for each that has its records."""
+
+    def __init__(self) -> None:
+        self.promoted: set[str] = set()
+
+    def __call__(self, event: dg.EventLogEntry) -> None:
+        step, mark = event.dagster_event, event.asset_materialization
+        if mark is not None and mark.asset_key.path[-1] == RECORD:
+            self.promoted.add(str(mark.partition))
+            click.echo(f"{mark.partition}: {mark.metadata['change'].value} {mark.metadata['at_uri'].value}")
+        elif step is not None and step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            retry: Any = step.event_specific_data
+            click.echo(f"  {_root(retry.error)} Trying again.", err=True)
+        elif step is None and event.step_key is not None and event.level >= logging.ERROR:
+            click.echo(f"Error: {_line(event.user_message)}", err=True)
+        elif step is None and event.step_key is not None and event.level >= logging.INFO:
+            click.echo(f"  {event.user_message}", err=True)
+
+
+def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
+    """A run configuration under which Dagster itself prints nothing, unless that is asked for."""
+    return config if verbose else {**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
 @contextmanager
 def _instance() -> Iterator[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
@@ -158,6 +213,12 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
                 return True
             error = error.cause
     return False
+
+
+def _named_each(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a run of many failed because some of them did; else something failed for all."""
+    failures = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    return any(failure is not None and FAILED in failure.metadata for failure in failures)
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -14,8 +14,9 @@ from .values import value_options
 @value_options
 @click.option("--verbose", "-v", is_flag=True, help="Show everything that Dagster logs.")
 def promote(names: tuple[str, ...], verbose: bool, **said: Any) -> None:
-    """Promote the datasets NAME... through Dagster, one run each.
+    """Promote the datasets NAME... through Dagster.
 
+    Several are promoted in one run; in one run each where a description, tags or another value is given.
     Prints the at-uri of each. One that fails does not stop the others; the command then ends with 1 and
     names it. What is published already and has not changed stays as it is. A value that is not given
     stays as it was last given, else it is taken from the dataset's metadata. What was deleted on the

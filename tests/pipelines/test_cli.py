@@ -56,6 +56,36 @@ def test_promote_goes_on_past_what_fails_and_then_names_it(lab, command):
     assert told.count("does not exist") == 1
 
 
+def test_several_are_promoted_in_one_run_unless_something_is_said_of_them(lab, command, instance, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", instance.root_directory)
+    entry = lab.insert("one")
+    lab.register("two", entry.data_urls)
+    before = instance.get_runs_count()
+    result = command("promote", "one", "two", "one")
+    assert result.exit_code == 0, result.output
+    assert sorted(line.split()[:2] for line in result.stdout.splitlines()) == [
+        ["one:", "created"],
+        ["two:", "created"],
+    ]
+    assert "2 of 2 datasets promoted, 0 failed" in result.stderr
+    [run] = instance.get_runs(limit=instance.get_runs_count() - before)
+    assert (run.job_name, run.tags["datasets"]) == ("promote_many", "2")
+    result = command("promote", "one", "two", "--license", "MIT")
+    assert [line.split()[:2] for line in result.stdout.splitlines()] == [["one:", "updated"], ["two:", "updated"]]
+    assert [run.job_name for run in instance.get_runs(limit=2)] == ["promote"] * 2
+
+
+def test_what_fails_for_all_of_several_is_said_once(lab, command, monkeypatch, account_environ):
+    entry = lab.insert("one")
+    lab.register("two", entry.data_urls)
+    monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", "copies")
+    monkeypatch.setenv("ATDATA_PUBLISH_ENDPOINT", "nonsense")
+    result = command("promote", "one", "two")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("ATDATA_PUBLISH_ENDPOINT: ") == 1
+    assert result.stderr.splitlines()[-1] == "2 of 2 datasets were not promoted: one, two"
+
+
 def test_a_missing_schema_is_said_in_one_line(lab, command):
     lab.insert("early", schema=False)
     result = command("promote", "early")
