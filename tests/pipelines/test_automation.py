@@ -78,6 +78,23 @@ def test_a_name_that_cannot_be_a_partition_is_named_not_dropped(lab, tick, empty
     assert partitions(empty_instance) == {"good"}
 
 
+def test_a_dataset_that_there_is_no_room_for_is_named_and_the_others_go_on(
+    lab, tick, run, monkeypatch, empty_instance
+):
+    monkeypatch.setattr("atdata_pipelines.partitions.MOST", 1)
+    lab.insert("first")
+    lab.insert("second", start=6)
+    [request] = tick().run_requests
+    assert partitions(empty_instance) == {request.partition_key}
+    [beyond] = {"first", "second"} - partitions(empty_instance)
+    assert run(request.partition_key).success
+    found = tick()
+    assert found.run_requests == []
+    assert f"cannot be promoted: {beyond} (there are 1 partitions already; `atdata-pipelines prune`" in (
+        found.skip_message
+    )
+
+
 def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, run, empty_instance):
     lab.insert("pictures")
     assert run("pictures").success
