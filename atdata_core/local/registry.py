@@ -21,6 +21,7 @@ from .labels import LABEL_KEY, label_key
 from .layout import DATASETS, EVENTS, EVENTS_KEPT, SCANNED, dataset_key
 
 _PAGE = 500
+_NO_EVENT = "0-0"
 
 _INSERT = """
 local name, cid = ARGV[1], ARGV[2]
@@ -128,6 +129,7 @@ class Registry:
 
         Two round trips, at the first look three, where nothing that other programs wrote is new. Each of the two
         takes a long step of the scan for that with it; what a step finds comes with this look or the next.
+        Events that are there no more are made up for by the names: within a round all are looked at.
 
         Args:
             since: The position that the look before gave.
@@ -137,18 +139,22 @@ class Registry:
         if not since.event:
             # What came before the first look is found by the walk.
             newest: list[Any] = self.redis.xrevrange(EVENTS, count=1)
-            since = since._replace(event=newest[0][0].decode() if newest else "0-0")
+            since = since._replace(event=newest[0][0].decode() if newest else _NO_EVENT)
         look: list[tuple[Any, ...]] = [
             ("xrange", EVENTS, f"({since.event}", "+", events),
             ("zrangebylex", DATASETS, f"({since.name}" if since.name else "-", "+", 0, names),
+            ("xrevrange", EVENTS, "+", "-", 1),
         ]
-        came, walked, step = ask(self.redis, [*look, self.foreign.step(ROUND)])
+        came, walked, last, step = ask(self.redis, [*look, self.foreign.step(ROUND)])
         if self.foreign.settle(step):
-            came, walked = ask(self.redis, look)
-        following = Position(
-            came[-1][0].decode() if came else since.event,
-            walked[-1].decode() if len(walked) == names else "",
-        )
+            came, walked, last = ask(self.redis, look)
+        if came:
+            following = Position(came[-1][0].decode(), walked[-1].decode() if len(walked) == names else "")
+        elif _number(last[0][0].decode() if last else _NO_EVENT) < _number(since.event):
+            # Another stream: the old one was lost with its Redis, whose clock may have been ahead. All begins anew.
+            following = Position(_NO_EVENT)
+        else:
+            following = Position(since.event, walked[-1].decode() if len(walked) == names else "")
         wanted = [fields[b"name"].decode() for _, fields in came] + [name.decode() for name in walked]
         return self._current([*dict.fromkeys(wanted)], ROUND), following
 
@@ -263,6 +269,12 @@ def _found(name: str, cid: bytes | None, record: bytes | None, values: Sequence[
         return None if stored is None or cid is None else stored.entry(name, cid.decode())
     except MetadataError as error:
         return error
+
+
+def _number(event: str) -> tuple[int, ...]:
+    """The id of an event, to be compared; less than all of them where it is none."""
+    parts = event.split("-")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
 def _left_out(name: str, error: MetadataError) -> None:

@@ -11,6 +11,7 @@ from atdata_core.promotion import again
 from atdata_core.promotion.accept import accept, changes_of
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.urls import expand
+from atdata_pipelines import automation
 
 PAUSES = [timedelta(seconds=seconds) for seconds in again.PAUSES]
 
@@ -42,24 +43,25 @@ def promoted(run):
 def given(empty_instance):
     """A run as the daemon makes it of a request, with a status of our own."""
 
-    def make(request, status, **tags):
-        empty_instance.add_run(
-            dg.DagsterRun(
-                job_name="promote",
-                status=status,
-                tags={
-                    **request.tags,
-                    "dagster/run_key": request.run_key,
-                    "dagster/sensor_name": "new_datasets",
-                    "dagster/partition": request.partition_key,
-                    **tags,
-                },
-            )
-        )
+    made = []
 
+    def make(request, status, **tags):
+        tags |= {"dagster/run_key": request.run_key, "dagster/sensor_name": "new_datasets", **request.tags}
+        if request.partition_key:
+            tags["dagster/partition"] = request.partition_key
+        config = request.run_config
+        run = dg.DagsterRun(job_name=request.job_name or "promote", run_config=config, status=status, tags=tags)
+        made.append(empty_instance.add_run(run))
+
+    def ends(status):
+        run = made[-1]
+        empty_instance.delete_run(run.run_id)
+        made[-1] = empty_instance.add_run(run._replace(status=status))
+
+    make.ends = ends
     yield make
-    for made in empty_instance.get_runs():
-        empty_instance.delete_run(made.run_id)
+    for run in made:
+        empty_instance.delete_run(run.run_id)
 
 
 def requests(result):
@@ -194,6 +196,21 @@ def test_a_run_whose_process_was_lost_is_tried_again_after_a_pause(lab, tick, gi
     clock.passes(PAUSES[0])
     [second] = tick().run_requests
     assert second.run_key.endswith("@1")
+
+
+def test_a_lost_run_of_many_is_noted_for_each_of_them(lab, tick, given, clock, monkeypatch):
+    monkeypatch.setattr(automation, "BULK_FROM", 1)
+    entry = lab.insert("one")
+    lab.register("two", entry.data_urls)
+    [request] = tick().run_requests
+    given(request, dg.DagsterRunStatus.STARTED)
+    assert "under way: one (a bulk run promotes it), two (a bulk run promotes it)" in tick().skip_message
+    given.ends(dg.DagsterRunStatus.FAILURE)
+    assert "failed, tried again later: one (run " in tick().skip_message
+    clock.passes(PAUSES[0])
+    [second] = tick().run_requests
+    assert second.run_key != request.run_key
+    assert second.run_config == request.run_config
 
 
 def test_a_lost_run_that_dagster_repeats_is_left_to_dagster(lab, tick, given):
