@@ -189,7 +189,8 @@ def world(lab, account_environ, box, tmp_path, state_folder):
 
 
 def is_put(call):
-    return call.service == "pds" and call.path.startswith("/xrpc/com.atproto.repo.putRecord")
+    writes = ("/xrpc/com.atproto.repo.putRecord", "/xrpc/com.atproto.repo.applyWrites")
+    return call.service == "pds" and call.path.startswith(writes)
 
 
 def test_no_secret_stays_behind_a_run_in_which_some_succeed_and_some_fail(lab, world):
