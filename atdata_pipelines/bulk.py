@@ -19,7 +19,7 @@ from atdata_core.promotion.again import noting_trouble
 from atdata_core.promotion.ledger import ledger_of
 
 from .assets import RECORD, read_by
-from .bulk_report import BulkReport
+from .bulk_report import NOT_PROMOTED, BulkReport
 from .looking import look
 from .partitions import add_keys, divided, why_no_key
 from .requested import UNFINISHED
@@ -94,12 +94,16 @@ def promote_datasets(
         wanted.make_partitions(context.instance)
         before = _promoted_before(context)
         entries = {name: read_by(each, reading) for name, each in wanted.entries.items() if name not in before}
-        total = len(entries) + len(before) + len(wanted.problems)
+        # What is given up by now, or gone, failed all the same.
+        given_up = {name: why for name, why in _failed_before(context).items() if name not in wanted.entries}
+        total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
         context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})
         store = destination.store(reading)
         report = BulkReport(context, entries, index, store, total, Counter(before.values()))
         for name, problem in wanted.problems.items():
             report.fail(name, "index", problem)
+        for name, (stage, reason) in given_up.items():
+            report.fail(name, stage, reason)
         if entries:
             with noting_trouble(ledger_of(index), atproto.did):
                 client = atproto.client()
@@ -188,4 +192,17 @@ def _promoted_before(context: dg.OpExecutionContext) -> dict[str, str]:
         str(said.partition): str(said.metadata["change"].value)
         for event in marked
         if (said := event.asset_materialization) is not None and said.asset_key.path[-1] == RECORD
+    }
+
+
+def _failed_before(context: dg.OpExecutionContext) -> dict[str, tuple[str, str]]:
+    """What failed in this run before it was tried again, and is not promoted: at which stage, and why."""
+    if context.retry_number == 0:
+        return {}
+    promoted = _promoted_before(context)
+    observed = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+    return {
+        str(said.partition): (said.asset_key.path[-1], str(said.metadata[NOT_PROMOTED].value))
+        for event in observed
+        if (said := event.asset_observation) is not None and said.partition not in promoted
     }

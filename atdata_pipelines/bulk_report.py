@@ -23,6 +23,9 @@ FAILED_SHOWN = 500
 
 FAILED = "failed_table"
 
+NOT_PROMOTED = "not_promoted"
+"""Metadata of what is observed of a partition whose stage failed: the reason."""
+
 NAMED = 5
 """Failed datasets that the error of the run names."""
 
@@ -77,7 +80,16 @@ class BulkReport:
         """Of a stage of a dataset."""
         if done.error is not None:
             self._ways.pop(done.dataset, None)
-            self.fail(done.dataset, done.stage, reason_of(done.error))
+            reason = reason_of(done.error)
+            self.fail(done.dataset, done.stage, reason)
+            # Where a person looks who sees that the partition is not marked.
+            self._context.log_event(
+                dg.AssetObservation(
+                    asset_key=next(stage.key for stage in STAGES if stage.key.path[-1] == done.stage),
+                    partition=done.dataset,
+                    metadata={NOT_PROMOTED: reason},
+                )
+            )
         else:
             self._mark(done)
         if self._is_time():

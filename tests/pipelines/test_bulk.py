@@ -13,7 +13,10 @@ from dagster._core.loader import LoadingContextForTest
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY
+from atdata_core.errors import ShardMissingError
 from atdata_core.promotion import bulk as library
+from atdata_core.promotion.attempts import failed
+from atdata_core.promotion.ledger import ledger_of
 from atdata_pipelines import automation
 from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
 from atdata_pipelines.looking import Wanted
@@ -227,10 +230,9 @@ def test_what_was_deleted_is_restored_only_where_a_person_names_it(some, run_bul
     assert changes(run_bulk(datasets=[name], restore=True)) == {name: "created"}
 
 
-def test_a_pds_that_is_lost_on_the_way_is_tried_again_and_the_run_goes_on(
-    some, run_bulk, instance, monkeypatch, pds, changes
-):
-    names = some(6)
+@pytest.fixture
+def losing_the_pds(instance, monkeypatch, pds):
+    """An ID of a run: the PDS is gone from its second record on until the op is tried again."""
     monkeypatch.setattr(library, "MAX_WRITES", 2)
     send, state = httpx.HTTPTransport.handle_request, {"marked": 0, "down": False}
 
@@ -251,11 +253,36 @@ def test_a_pds_that_is_lost_on_the_way_is_tried_again_and_the_run_goes_on(
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", sending)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, hear)
-    result = run_bulk(run_id=run_id, datasets=names)
+    return run_id
+
+
+def test_a_pds_that_is_lost_on_the_way_is_tried_again_and_the_run_goes_on(
+    some, run_bulk, instance, losing_the_pds, changes
+):
+    names = some(6)
+    result = run_bulk(run_id=losing_the_pds, datasets=names)
     assert result.success
     assert len([event for event in result.all_events if event.is_step_up_for_retry]) == 1
     assert changes(result) == dict.fromkeys(names, "created")
     assert said(instance, result, logging.INFO)[-1] == "6 of 6 datasets promoted, 0 failed"
+
+
+def test_what_is_given_up_in_a_run_that_is_tried_again_stands_in_its_table(
+    lab, some, broken, run_bulk, instance, losing_the_pds, changes
+):
+    names = some(6)
+    entry, ledger = lab.index.get_entry_by_name(broken), ledger_of(lab.index)
+    for _ in range(4):
+        failed(ledger, broken, "local_dataset", ShardMissingError("gone", url="s3://x/y"), entry=entry)
+    result = run_bulk(run_id=losing_the_pds)
+    assert len([event for event in result.all_events if event.is_step_up_for_retry]) == 1
+    assert changes(result) == dict.fromkeys(names, "created")
+    [row] = rows(result)
+    assert (row["dataset"], row["stage"]) == (broken, "local_dataset")
+    assert "not-there.tar" in row["reason"]
+    kind = dg.DagsterEventType.ASSET_OBSERVATION
+    observed = [event.asset_observation for event in instance.all_logs(result.run_id, of_type=kind)]
+    assert {(each.partition, each.metadata["not_promoted"].value) for each in observed} == {(broken, row["reason"])}
 
 
 def test_a_person_stops_it_and_what_was_done_stays_marked(some, run_bulk, instance, monkeypatch, changes):
