@@ -1,7 +1,7 @@
 """Datasets in a fresh index, and a Dagster instance of their own."""
 
 import itertools
-from datetime import datetime
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import dagster as dg
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo
+from atdata_core.promotion import again
 from atdata_core.tar_writing import ShardWriter
 
 
@@ -280,3 +281,15 @@ def objects(s3):
 
     client = S3Endpoint.from_credentials(s3).client
     return lambda bucket: [each["Key"] for each in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time by which pauses are counted; ``clock.passes(...)`` moves it."""
+    now = SimpleNamespace(at=datetime.now(UTC))
+    monkeypatch.setattr(again, "clock", lambda: now.at)
+
+    def passes(by):
+        now.at += by
+
+    return SimpleNamespace(passes=passes)

@@ -1,7 +1,6 @@
 """What failed is tried again by the sensor after growing pauses, and in the end left alone with its reason."""
 
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from datetime import timedelta
 
 import dagster as dg
 import pytest
@@ -14,18 +13,6 @@ from atdata_core.urls import expand
 from atdata_pipelines import automation
 
 PAUSES = [timedelta(seconds=seconds) for seconds in again.PAUSES]
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The time by which pauses are counted; ``clock.passes(...)`` moves it."""
-    now = SimpleNamespace(at=datetime.now(UTC))
-    monkeypatch.setattr(again, "clock", lambda: now.at)
-
-    def passes(by):
-        now.at += by
-
-    return SimpleNamespace(passes=passes)
 
 
 @pytest.fixture

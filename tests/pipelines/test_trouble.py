@@ -1,6 +1,6 @@
 """Services that go away while the sensor works: said where people look, and mended without their hands."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 
 import httpx
@@ -16,18 +16,6 @@ from atdata_pipelines.resources import AtprotoResource
 
 PAUSES = [timedelta(seconds=seconds) for seconds in again.PASSING_PAUSES]
 PUBLISHED = "{} datasets looked at are published and unchanged"
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The time by which pauses are counted; ``clock.passes(...)`` moves it."""
-    now = SimpleNamespace(at=datetime.now(UTC))
-    monkeypatch.setattr(again, "clock", lambda: now.at)
-
-    def passes(by):
-        now.at += by
-
-    return SimpleNamespace(passes=passes)
 
 
 @pytest.fixture

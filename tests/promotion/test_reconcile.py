@@ -5,7 +5,6 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere.names import ENTRY, LABEL
 from atdata_core.errors import EntryNotFoundError
-from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.due import due
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.reconcile import reconcile
@@ -28,14 +27,6 @@ def compare(lab, atmosphere, ledger):
         return sorted((finding.kind, finding.uri) for finding in result.findings)
 
     return found
-
-
-@pytest.fixture
-def publish(lab, atmosphere):
-    def promote(entry, **said):
-        return promote_to_atmosphere(entry, lab.index, atmosphere.client, **said)
-
-    return promote
 
 
 @pytest.fixture
