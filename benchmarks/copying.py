@@ -65,7 +65,7 @@ def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
     race = bench.race(ours, peer, amount=lab.size / 1e6, unit="MB/s", repeats=3)
     note = (
         f"the client takes {median(ours_cpu):.2f} s of CPU for ours, {median(peers_cpu):.2f} s for the peer's, and "
-        "rclone all the rest of two cores; a promotion looks at every copy once more before its record, which takes "
+        "rclone all the rest; a promotion looks at every copy once more before its record, which takes "
         f"{median(looks):.2f} s"
     )
     return Measured(race, note=note)
