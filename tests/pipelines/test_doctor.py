@@ -17,6 +17,11 @@ from atdata_pipelines.doctor.environment import VARIABLES
 from atdata_pipelines.doctor.finding import Check
 
 
+@pytest.fixture(autouse=True)
+def no_variable_of_the_tests_own(monkeypatch):
+    monkeypatch.delenv("ATDATA_UPSTREAM_PYTHON", raising=False)
+
+
 def test_all_is_well_in_a_lab_that_is_set_up(lab, published, command, monkeypatch, objects, tmp_path):
     lab.insert("pictures")
     home = tmp_path / "home"
