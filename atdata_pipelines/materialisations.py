@@ -18,6 +18,7 @@ def of_inventory(found: "Inventory", preview: str) -> dict[str, Any]:
     """Of ``local_dataset``; ``preview`` is Markdown."""
     return {
         "entry_cid": found.cid,
+        **metadata.of_changes(found.changed),
         "schema": found.schema_ref,
         "dagster/column_schema": metadata.of_fields(found.schema),
         **metadata.of_shards(found.shards, found.looks),
@@ -32,6 +33,7 @@ def of_schema(found: "Inventory", published: "PublishedSchema", service: str) ->
         **metadata.of_record(published.uri, service),
         "record_cid": published.cid,
         "change": "created" if published.created else "reused",
+        **metadata.of_changes(published.changed),
         "dagster/column_schema": metadata.of_fields(found.schema),
     }
 
@@ -40,6 +42,7 @@ def of_copies(copies: "CopiedShards") -> dict[str, Any]:
     """Of ``copied_shards``."""
     return {
         "entry_cid": copies.cid,
+        **metadata.of_changes(copies.changed),
         "destination": copies.destination or "where they are",
         "copied": copies.copied,
         "bytes_written": copies.bytes_written,
@@ -56,6 +59,7 @@ def of_record(
         **metadata.of_record(record.uri, service),
         "record_cid": record.cid,
         "change": record.change,
+        **metadata.of_changes(record.changed),
         "schema": schema_uri,
         "label": record.label_uri or record.note or "none",
         "label_change": record.label_change,

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
+from atdata_core.masking import masked
 from atdata_core.protocols import ShardFacts
 from atdata_core.urls import displayed
 
@@ -65,6 +66,13 @@ def of_fields(schema: Mapping[str, Any]) -> dg.TableSchema:
             for field in schema["fields"]
         ]
     )
+
+
+def of_changes(changed: Sequence[str] | None) -> dict[str, Any]:
+    """What is other than the last time; None: there was none."""
+    if changed is None:
+        return {"changed": "first time"}
+    return {"changed": "; ".join(masked(line) for line in changed) or "nothing"}
 
 
 def of_record(uri: str, service: str) -> dict[str, Any]:

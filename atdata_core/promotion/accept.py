@@ -133,31 +133,28 @@ def _keeper(index: AbstractIndex) -> ClaimChanger:
 
 
 def _forget(cid: str, ledger: Ledger, claim: str) -> list[str]:
-    """Drop what stages have found of an entry's old bytes; the names they found it under.
+    """Mark what stages have found of an entry's old bytes; the names they found it under.
 
-    What was published of them gets a mark, which the next publication writes over.
+    The next time they take the mark for no result, and write over it.
     """
     names: list[str] = []
     for scope in ledger.scopes("dataset"):
         facts = ledger.get_all(scope)
-        found = [fact for fact in ("inventory", "copy") if facts.get(fact, {}).get("cid") == cid]
+        found = [fact for fact, kept in facts.items() if _is_result(fact) and _entry_of(kept) == cid]
         for fact in found:
-            ledger.remove(scope, fact)
-        published = [fact for fact, kept in facts.items() if _is_result(fact) and _entry_of(kept) == cid]
-        for fact in published:
             ledger.update(scope, fact, partial(_marked, cid, claim))
-        if found or published:
+        if found:
             names.append(scope.partition(":")[2])
     return names
 
 
 def _is_result(fact: str) -> bool:
-    return fact == "record" or fact.startswith("result:")
+    return fact in ("inventory", "copy", "record") or fact.startswith("result:")
 
 
 def _entry_of(result: Facts) -> str | None:
-    """The CID of the entry that a result of the last stage is of."""
-    return result.get("publication", {}).get("cid")
+    """The CID of the entry that the result of a stage is of."""
+    return result.get("publication", result).get("cid")
 
 
 def _marked(cid: str, claim: str, result: Facts | None) -> Facts | None:

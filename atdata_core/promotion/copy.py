@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from .changes import changed_shards, changed_value, short_cid
 from .copying import WORKERS, Copied, Copying, find
 from .destination import FIRST_CLAIM, claim_of, destination_of, folder_of, names_of
-from .inventory import Inventory, Progress, cid_of, recall_inventory
+from .inventory import ACCEPTED, Inventory, Progress, cid_of, recall_inventory
 from .lease import leases_of
 from .rewrite import rewrite, still_there
 from .sources import Sources
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 CODE_VERSION = "2"
+HERE = "where they are"
+"""The destination of shards that are not copied, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class CopiedShards:
     ``proofs`` says of each how its bytes are known to lie there: ``server sha256``, ``etag md5`` or
     ``read back``; for shards that stay where they are, the look of the inventory. ``copied`` counts the
     shards that this call wrote and ``bytes_written`` their bytes. ``destination`` is None where URLs are
-    kept. ``claim`` is one digest of what the entry's own shards hold.
+    kept. ``claim`` is one digest of what the entry's own shards hold. ``changed`` says for people what is other
+    than the last time, None where there was none; it is not kept.
     """
 
     cid: str
@@ -42,6 +46,7 @@ class CopiedShards:
     proofs: tuple[str, ...]
     copied: int = 0
     bytes_written: int = 0
+    changed: tuple[str, ...] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object."""
@@ -97,8 +102,9 @@ def copy_shards(
     else:
         with in_use(ledger, leases_of(index), inventory.cid, run):
             result = _copied(entry, inventory, index, ledger, data_store, progress)
-    ledger.put(f"dataset:{inventory.name}", "copy", result.to_json())
-    return result
+    before = ledger.exchange(f"dataset:{inventory.name}", "copy", result.to_json())
+    earlier = None if before is None else _copies_of(before)
+    return result if earlier is None else replace(result, changed=_changes(earlier, result))
 
 
 def _copied(
@@ -157,6 +163,7 @@ def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> 
         or kept.get("cid") != cid_of(entry)
         or kept.get("destination") != destination
         or kept.get("code_version") != CODE_VERSION
+        or ACCEPTED in kept
     ):
         return None
     copies, inventory = _copies_of(kept), recall_inventory(entry, ledger)
@@ -179,6 +186,14 @@ def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:
         return CopiedShards.from_json(kept)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _changes(before: CopiedShards, now: CopiedShards) -> tuple[str, ...]:
+    return (
+        *changed_value("entry", short_cid(before.cid), short_cid(now.cid)),
+        *changed_value("destination", before.destination or HERE, now.destination or HERE),
+        *changed_shards(before.shards, now.shards),
+    )
 
 
 def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> list[ShardFacts | None]:

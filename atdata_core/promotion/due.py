@@ -13,7 +13,7 @@ from ..metadata import pack
 from .again import ANEW, FAILURE, TROUBLE, trouble_of, verdict
 from .draft import Publication
 from .holds import HOLD, concerns
-from .inventory import cid_of, read_schema
+from .inventory import ACCEPTED, cid_of, read_schema
 from .said import order_of
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ TOGETHER = 500
 
 POLICY = "promote"
 """In an entry's metadata: false keeps sensor and schedules from promoting it."""
-
-ACCEPTED = "accepted"
-"""In the ledger's result of a publication: a digest of other bytes, which a person accepted since."""
 
 
 @dataclass(frozen=True, slots=True)

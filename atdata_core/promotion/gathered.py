@@ -138,6 +138,12 @@ class GatheredLedger:
         else:
             self._change(scope, known, fact, lambda _: stamp)
 
+    def exchange(self, scope: str, fact: str, value: Facts) -> Facts | None:
+        """Keep a fact; the one that stood before."""
+        before = self.get(scope, fact)
+        self.put(scope, fact, value)
+        return before
+
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands, if nobody comes first until ``flush``."""
         known = self._scopes.get(scope)

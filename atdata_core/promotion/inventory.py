@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..cid import entry_cid
@@ -20,13 +20,17 @@ from ..protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ..reading import read_facts
 from ..schema import decode
 from ..urls import displayed, expand, refuse_credentials
+from .changes import changed_shards, changed_value, short_cid
 from .sources import WAYS_OUT, Sources
 
 if TYPE_CHECKING:
-    from .ledger import Ledger
+    from .ledger import Facts, Ledger
 
 CODE_VERSION = "1"
 WORKERS = 8
+
+ACCEPTED = "accepted"
+"""In what the ledger keeps of a stage: a digest of other bytes, which a person accepted since."""
 
 Progress = Callable[[int, int], None]
 """Called after each shard with how many are done and how many there are."""
@@ -38,6 +42,8 @@ class Inventory:
 
     ``looks`` says of each shard how its digest is known: ``read`` (all bytes were read now), ``etag``
     (ETag and size are those of the claim) or ``claim`` (it could not be looked at: not re-checked).
+    ``changed`` says for people what is other than in the last inventory of the dataset, None where this is the
+    first one; it is not kept.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Inventory:
     shards: tuple[ShardFacts, ...]
     looks: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    changed: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:
@@ -196,8 +203,8 @@ def take_inventory(
         standing = index.record_claims(inventory.cid, [shard for shard, look in rows if look == "read"])
         for shard in inventory.shards:
             _same_bytes(shard, standing.get(shard.url, shard), entry.name)
-    ledger.put(f"dataset:{entry.name}", "inventory", inventory.to_json())
-    return inventory
+    before = _kept(ledger.exchange(f"dataset:{entry.name}", "inventory", inventory.to_json()))
+    return inventory if before is None else replace(inventory, changed=_changes(before, inventory))
 
 
 def recall_inventory(entry: IndexEntry, ledger: Ledger) -> Inventory | None:
@@ -205,10 +212,7 @@ def recall_inventory(entry: IndexEntry, ledger: Ledger) -> Inventory | None:
     kept = ledger.get(f"dataset:{entry.name}", "inventory")
     if kept is None or kept.get("cid") != cid_of(entry) or kept.get("code_version") != CODE_VERSION:
         return None
-    try:
-        return Inventory.from_json(kept)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None  # damaged: as good as lost
+    return None if ACCEPTED in kept else _kept(kept)
 
 
 def read_shard(url: str, sources: Sources, sample_type: type, *, etag: str | None) -> ShardFacts:
@@ -217,6 +221,22 @@ def read_shard(url: str, sources: Sources, sample_type: type, *, etag: str | Non
         facts = read_facts(url, stream, sample_type)
     endpoint, region = sources.endpoint(url)
     return replace(facts, etag=etag, endpoint=endpoint, region=region)
+
+
+def _kept(fact: Facts | None) -> Inventory | None:
+    """What the ledger kept; None where it is damaged, which is as good as lost."""
+    try:
+        return None if fact is None else Inventory.from_json(fact)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _changes(before: Inventory, now: Inventory) -> tuple[str, ...]:
+    return (
+        *changed_value("entry", short_cid(before.cid), short_cid(now.cid)),
+        *changed_value("schema", before.schema_ref, now.schema_ref),
+        *changed_shards(before.shards, now.shards),
+    )
 
 
 def _look(

@@ -50,6 +50,10 @@ class Ledger(Protocol):
         """Keep a fact; the last one stands."""
         ...
 
+    def exchange(self, scope: str, fact: str, value: Facts) -> Facts | None:
+        """Keep a fact as ``put`` does; the one that stood before."""
+        ...
+
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
         ...
@@ -97,6 +101,12 @@ class MemoryLedger:
     def put(self, scope: str, fact: str, value: Facts) -> None:
         """Keep a fact; the last one stands."""
         self._facts.setdefault(scope, {})[fact] = stamped(value)
+
+    def exchange(self, scope: str, fact: str, value: Facts) -> Facts | None:
+        """Keep a fact; the one that stood before."""
+        before = self.get(scope, fact)
+        self.put(scope, fact, value)
+        return before
 
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""
@@ -168,6 +178,13 @@ class RedisLedger:
         """Keep a fact; the last one stands."""
         with reaching(self._redis):
             self._redis.hset(self._key(scope), fact, *self.encode(stamped(value)))
+
+    def exchange(self, scope: str, fact: str, value: Facts) -> Facts | None:
+        """Keep a fact; the one that stood before. One round trip, as for ``put``."""
+        key, [text] = self._key(scope), self.encode(stamped(value))
+        with reaching(self._redis):
+            raw, _ = ask(self._redis, [("hget", key, fact), ("hset", key, fact, text)])
+        return self.decode(scope, fact, raw)
 
     def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
         """Keep a fact unless there is one; the fact that stands."""

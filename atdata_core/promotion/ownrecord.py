@@ -38,6 +38,8 @@ class OwnRecord:
         self._asked = asked
         self._seen: Record | None = None
         self._noted: str | None = None
+        self.before: Record | None = None
+        """What stood where ``bring`` has written, or what it has left as it was."""
         self.uri = f"at://{did}/{collection}/{rkey}"
 
     def look(self, wanted: Wanted, *, surely: bool = False) -> Steps[Record | None]:
@@ -83,6 +85,7 @@ class OwnRecord:
             record = yield from wanted(existing)
             if record is None:
                 return existing, None
+            self.before = existing
             if existing is not None and not self._differing(record, existing):
                 self._note(existing)
                 return existing, "unchanged"

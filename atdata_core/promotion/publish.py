@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.names import ENTRY
@@ -20,6 +20,7 @@ from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
 from .said import Sayings
 from .steps import Steps, carry_out
+from .summary import SUMMARY, Summary
 from .trail import Trail
 from .underway import end_use
 from .values import from_metadata
@@ -41,6 +42,8 @@ class PublishedRecord:
     ``superseded``: somebody said other values later, and that run writes them. ``cid`` is None where the record
     of a superseded run is not there yet. ``label_uri`` is None where the label stayed with another entry of the
     name; ``note`` says why. ``version_label_uri`` is the label of the version that was asked for.
+    ``summary`` is what the record says, in short, None where it is not there; ``changed`` says for people what of
+    it is other than when the dataset was last published, None where it never was. These two are not kept.
     """
 
     uri: str
@@ -51,15 +54,20 @@ class PublishedRecord:
     label_change: str = "unchanged"
     note: str | None = None
     version_label_uri: str | None = None
+    summary: Summary | None = field(default=None, compare=False)
+    changed: tuple[str, ...] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object."""
-        return {"code_version": CODE_VERSION, **asdict(self)}
+        return {"code_version": CODE_VERSION, **{key: getattr(self, key) for key in _KEPT}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PublishedRecord:
         """The inverse of ``to_json``."""
-        return cls(**{key: data[key] for key in cls.__slots__ if key in data})
+        return cls(**{key: data[key] for key in _KEPT if key in data})
+
+
+_KEPT = tuple(each.name for each in fields(PublishedRecord) if each.compare)
 
 
 def publish_record(
@@ -127,7 +135,8 @@ def _publishing(
         raise
     if written is None or change is None:
         note = "Other values were said since; the run that was asked for them writes the record."
-        return PublishedRecord(publication.uri, written.cid if written else None, "superseded", note=note)
+        result = PublishedRecord(publication.uri, written.cid if written else None, "superseded", note=note)
+        return result if written is None else replace(result, summary=_summary(publication, written), changed=())
 
     pointed = yield from label.point()
     version_label = None if fixed is None else (yield from fixed.point())
@@ -139,12 +148,29 @@ def _publishing(
         "metadata_sha256": metadata_digest(entry),
         "order": text.order,
     }
-    _keep(ledger, entry, pointed.current, {**result.to_json(), **noted})
+    summary = _summary(publication, written)
+    last = _keep(ledger, entry, pointed.current, {**result.to_json(), **noted}, summary)
     ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
     forget_retraction(ledger, publication.did, publication.name)
     succeeded(ledger, entry.name)
     end_trouble(ledger, publication.did)
-    return result
+    return replace(result, summary=summary, changed=_changes(text.record.before, last, publication, summary))
+
+
+def _summary(publication: Publication, record: Record) -> Summary:
+    return Summary.of(record.value, account=publication.did, entry=publication.cid)
+
+
+def _changes(
+    before: Record | None, last: Facts | None, publication: Publication, summary: Summary
+) -> tuple[str, ...] | None:
+    """What is other than in the record that was written over; where there was none, than the last time."""
+    if before is not None:
+        return summary.changes(_summary(publication, before))
+    if last is None:
+        return None
+    gone = ("the record was gone, and is written again",) if last["publication"] == asdict(publication) else ()
+    return (*gone, *summary.changes(Summary.from_json(last.get(SUMMARY))))
 
 
 def foresee_records(
@@ -240,11 +266,12 @@ class _Entry:
             self._sayings.take_back(self._own_order)
 
 
-def _keep(ledger: Ledger, entry: IndexEntry, current: str, result: Facts) -> None:
-    """Keep the result, unless that of a newer entry or of later values stands already.
+def _keep(ledger: Ledger, entry: IndexEntry, current: str, result: Facts, summary: Summary) -> Facts | None:
+    """Keep the result, unless that of a newer entry or of later values stands already; the one before.
 
     It is that of the dataset, and that of its published name: once the one is retracted, the others still stand.
     """
+    stood: list[Facts | None] = []
 
     def change(last: Facts | None) -> Facts:
         if last is None or last["publication"]["did"] != result["publication"]["did"]:
@@ -253,6 +280,12 @@ def _keep(ledger: Ledger, entry: IndexEntry, current: str, result: Facts) -> Non
         of_later_values = last["publication"] == result["publication"] and last.get("order", 0) > result["order"]
         return last if of_newer_entry or of_later_values else result
 
+    def change_with_summary(last: Facts | None) -> Facts:
+        stood.append(last)
+        kept = change(last)
+        return {**kept, SUMMARY: summary.to_json()} if kept is result else kept
+
     publication = result["publication"]
-    for fact in ("record", f"result:{publication['did']}:{publication['name']}"):
-        ledger.update(f"dataset:{entry.name}", fact, change)
+    ledger.update(f"dataset:{entry.name}", "record", change_with_summary)
+    ledger.update(f"dataset:{entry.name}", f"result:{publication['did']}:{publication['name']}", change)
+    return stood[-1]

@@ -20,6 +20,7 @@ from .inventory import cid_of
 from .label import note_version
 from .publish import PublishedRecord
 from .said import Sayings
+from .summary import SUMMARY, Summary
 from .trail import Trail
 from .versions import Versions, versions_of
 
@@ -305,6 +306,7 @@ class _Comparison:
             "publication": asdict(publication),
             "metadata_sha256": metadata_digest(published),
             "order": Sayings(entry, publication, self._ledger).standing().order,
+            SUMMARY: Summary.of(record.value, account=self._did, entry=publication.cid).to_json(),
         }
         self._ledger.put_first(scope, "record", {**result.to_json(), **noted})
 

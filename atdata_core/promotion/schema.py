@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere import schemas
 from ..errors import SchemaError
+from .changes import changed_value
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
@@ -22,15 +23,20 @@ FOREIGN = "foreign schemas"
 
 @dataclass(frozen=True, slots=True)
 class PublishedSchema:
-    """Where the schema record lies. ``created``: this call wrote it."""
+    """Where the schema record lies. ``created``: this call wrote it.
+
+    ``changed`` says for people what is other than the last time, where it is that of a dataset; None: there was
+    no last time. It is not kept.
+    """
 
     uri: str
     cid: str
     created: bool
+    changed: tuple[str, ...] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object."""
-        return {"code_version": CODE_VERSION, **asdict(self)}
+        return {"code_version": CODE_VERSION, "uri": self.uri, "cid": self.cid, "created": self.created}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PublishedSchema:
@@ -56,9 +62,7 @@ def publish_schema_of(
     inventory: Inventory, client: AtmosphereClient, ledger: Ledger, *, run: str | None = None
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
-    result = publish_schema(inventory.schema, client, ledger)
-    note_schema(inventory, result, client, ledger, run=run)
-    return result
+    return note_schema(inventory, publish_schema(inventory.schema, client, ledger), client, ledger, run=run)
 
 
 def note_schema(
@@ -68,10 +72,16 @@ def note_schema(
     ledger: Ledger,
     *,
     run: str | None = None,
-) -> None:
-    """Keep in the ledger which schema record a dataset has, and the run that it is of."""
+) -> PublishedSchema:
+    """Keep in the ledger which schema record a dataset has, and the run that it is of.
+
+    Returns:
+        The same, with what is other than the last time.
+    """
     seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
-    ledger.put(f"dataset:{inventory.name}", "schema", {**result.to_json(), **seen})
+    before = ledger.exchange(f"dataset:{inventory.name}", "schema", {**result.to_json(), **seen})
+    changed = None if before is None else changed_value("schema", before.get("uri"), result.uri)
+    return replace(result, changed=changed)
 
 
 def schema_of_run(
@@ -107,8 +117,7 @@ class Schemas:
                 self._found[same] = replace(found, created=False) if isinstance(found, PublishedSchema) else found
         if isinstance(found, SchemaError):
             raise found
-        note_schema(inventory, found, self._client, self._ledger)
-        return found
+        return note_schema(inventory, found, self._client, self._ledger)
 
     def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
         try:

@@ -195,6 +195,20 @@ def test_done_again_it_changes_nothing_and_says_so(some, run_bulk, stranger, acc
     assert stranger.latest_commit(account.did) == commit
 
 
+def test_each_stage_of_each_dataset_tells_what_changed_since_the_last_time(some, lab, run_bulk, marked):
+    names = some(2)
+
+    def changed():
+        marks = marked(run_bulk(datasets=names))
+        return {(each.partition, each.asset_key.path[-1]): each.metadata["changed"].value for each in marks}
+
+    assert set(changed().values()) == {"first time"}
+    lab.insert(names[1], start=6)
+    found = changed()
+    assert {found[names[0], stage] for stage in STAGES} == {"nothing"}
+    assert [found[names[1], stage].partition(" ")[0] for stage in STAGES] == ["entry", "nothing", "entry", "entry"]
+
+
 def test_a_pattern_takes_the_names_that_are_like_it(some, run_bulk, changes):
     names = some(3)
     result = run_bulk(pattern=f"{names[0][:-1]}[01]")

@@ -122,6 +122,23 @@ def test_a_second_run_says_unchanged_and_makes_no_commit(lab, run, stranger, acc
     assert stranger.latest_commit(account.did) == commit
 
 
+def test_each_stage_tells_what_changed_since_the_last_time(lab, run):
+    lab.insert("pictures")
+    first = run("pictures", said={"description": "Ramps"})
+    assert {shown(first, stage)["changed"] for stage in STAGES} == {"first time"}
+    again = run("pictures", said={"description": "Ramps and waves", "license": "MIT"})
+    assert [shown(again, stage)["changed"] for stage in STAGES] == [
+        "nothing",
+        "nothing",
+        "nothing",
+        "description 'Ramps' → 'Ramps and waves'; license none → 'MIT'",
+    ]
+    lab.insert("pictures", start=6)
+    new = run("pictures")
+    assert all("entry …" in shown(new, stage)["changed"] for stage in STAGES if stage != "published_schema")
+    assert "2 shards added: s3://" in shown(new, "local_dataset")["changed"]
+
+
 def test_a_stage_reruns_alone_from_the_ledger(lab, run, stranger):
     lab.insert("pictures")
     run("pictures")
