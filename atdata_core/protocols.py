@@ -207,6 +207,15 @@ class ShardMover(ShardProver, Protocol):
 
 
 @runtime_checkable
+class ShardFolders(Protocol):
+    """A store that can say of many names at once that nothing lies there."""
+
+    def is_empty(self, folder: str) -> bool:
+        """Whether nothing lies below ``folder`` (below the store's prefix); False also where it cannot tell."""
+        ...
+
+
+@runtime_checkable
 class ShardRemover(ShardProver, Protocol):
     """A prover that can tell its shards from others and remove them."""
 

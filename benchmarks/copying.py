@@ -20,7 +20,7 @@ _PEER_COPY = f"boto3 `copy_object`, {THREADS} threads, without a proof"
 
 _PROOF = (
     "with rclone, which names the source's MD5 in the answer and digests an object when first looked at, that "
-    "look is the proof. Ours looks at each place before it copies there, once; the peer writes over what it finds"
+    "look is the proof. Ours looks before it copies that nothing is there; the peer writes over what it finds"
 )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from ..errors import CredentialsError, ServiceRefusedError
+from ..errors import AtdataError, CredentialsError, ServiceRefusedError
 from ..masking import keep_secret
 from ..patience import ATTEMPTS
 from ..protocols import ShardStat
@@ -166,6 +166,21 @@ class S3Endpoint:
                     raise
                 return None
             return self._stat_of(bucket, key, head)
+
+    def is_empty(self, bucket: str, folder: str) -> bool:
+        """Whether no key begins with ``folder``; False also where the service does not say so at once.
+
+        What is listed is one name: some servers digest every object that they list.
+        """
+        try:
+            with self.errors(bucket, folder):
+                # One attempt: whoever learns nothing looks at each object, patiently.
+                listed = self.client_of_one_attempt.list_objects_v2(
+                    Bucket=bucket, Prefix=folder, Delimiter="/", MaxKeys=1
+                )
+        except AtdataError:
+            return False
+        return not (listed.get("Contents") or listed.get("CommonPrefixes") or listed.get("IsTruncated"))
 
     def open(self, bucket: str, key: str) -> BinaryIO:
         """An object's bytes as they arrive; raises as ``stat`` does, at the start or while reading.

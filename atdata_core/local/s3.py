@@ -189,6 +189,10 @@ class S3DataStore:
         etags = (shard.md5, etag)
         return prove(self.endpoint, place, url, stat, size=shard.size, sha256=shard.sha256, etags=etags)
 
+    def is_empty(self, folder: str) -> bool:
+        """Whether nothing lies below a folder, by one request; False also where the service will not say."""
+        return self.endpoint.is_empty(*self._place(self.shard_url(folder)))
+
     def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> Landed:
         """As ``put_shard``, for the bytes of ``shard``, without looking first; raises the same."""
         url = self.shard_url(name)

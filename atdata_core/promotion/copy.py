@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
 from .changes import changed_shards, changed_value, short_cid
-from .copying import WORKERS, Copied, Copying, find
+from .copying import WORKERS, Copied, Copying, find, nothing_at
 from .destination import FIRST_CLAIM, claim_of, destination_of, folder_of, names_of
 from .inventory import ACCEPTED, Inventory, Progress, cid_of, recall_inventory
 from .lease import leases_of
@@ -206,6 +206,8 @@ def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> lis
     shards, names, known = inventory.shards, names_of(inventory, ledger), _known(inventory, store, ledger)
     # Only a closer look tells a missing bucket from an empty one, and one of them is enough.
     first = find(store, shards[0], names[0], known[0], closely=True)
+    if first is None and len(names) > 2 and not any(known) and nothing_at(store, names):
+        return [None] * len(names)
     with ThreadPoolExecutor(min(WORKERS, len(names)), "copies") as pool:
         found = [first, *pool.map(partial(find, store), shards[1:], names[1:], known[1:])]
     return [None if copy is None else copy.shard for copy in found]

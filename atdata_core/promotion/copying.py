@@ -1,25 +1,29 @@
 """Bringing shards to a store byte for byte, several at a time, each with a proof that it lies there.
 
-A shard costs one look and one write: the service's own copy, where the shard lies on the same one. What the answer
-to the write does not prove is looked at, or read, afterwards.
+A shard costs one write: the service's own copy, where the shard lies on the same one. Before it, one look at the
+folder tells that nothing is there, for all whose leases were taken beforehand; where something is, each place is
+looked at. What the answer to the write does not prove is looked at, or read, afterwards.
 """
 
 from __future__ import annotations
 
 import logging
+import posixpath
 import threading
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from ..access import open_shard
 from ..errors import ShardConflictError, ShardMissingError, StorageError
-from ..protocols import Landed, ShardCopier, ShardFacts, ShardMover, ShardProver, ShardReader
+from ..protocols import Landed, ShardCopier, ShardFacts, ShardFolders, ShardMover, ShardProver, ShardReader
 from ..reading import read_facts
 from ..urls import displayed, refuse_credentials
 from .destination import as_published
+from .held import Held, HeldLease
 from .inventory import Progress
 from .lease import POLL, Lease, Leases, Renewing, kept
 from .sources import Sources
@@ -29,6 +33,9 @@ WORKERS = 8
 
 SERVICE_COPIES = 32
 """Shards that an S3 service copies at a time: they take nothing here."""
+
+FRESH = 60.0
+"""Seconds for which a folder that was seen empty counts as that for shards whose leases were held when it was."""
 
 _logger = logging.getLogger("atdata_core")
 
@@ -56,6 +63,8 @@ class Copying:
         self._store = store
         self._leases = leases
         self._destination = destination
+        self._held = Held(leases, ())
+        self._empty_until = 0.0
         self._slots = threading.Semaphore(WORKERS)
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
@@ -77,20 +86,32 @@ class Copying:
         """
         near = [self._near(shard) for shard in shards]
         workers = SERVICE_COPIES if any(near) else WORKERS
-        done: list[Copied] = []
-        with ThreadPoolExecutor(min(workers, len(shards)), "copy") as pool:
-            rows = zip(shards, near, names, known, strict=True)
-            pending = [pool.submit(self._one, *row) for row in rows]
+        rows = list(zip(shards, near, names, known, strict=True))
+        fresh = [name for name, earlier in zip(names, known, strict=True) if earlier is None]
+        with (
+            Held(self._leases, [self._place(name) for name in fresh]) as self._held,
+            ThreadPoolExecutor(min(workers, len(shards)), "copy") as pool,
+        ):
+            # Not before the leases are held: what a rival is bringing now would not be seen.
+            if len(self._held) > 1 and nothing_at(self._store, fresh):
+                self._empty_until = time.monotonic() + FRESH
+            # What rivals hold comes last: perhaps they are done by then.
+            order = sorted(range(len(rows)), key=lambda row: self._place(names[row]) not in self._held)
+            pending = {row: pool.submit(self._one, *rows[row]) for row in order}
             try:
-                for number, future in enumerate(pending, 1):
-                    done.append(future.result())
+                for number, future in enumerate(pending.values(), 1):
+                    future.result()
                     if progress:
                         progress(number, len(pending))
             except BaseException as error:
                 self._stop(error)
                 pool.shutdown(cancel_futures=True)
                 raise
-        return done
+        return [pending[row].result() for row in range(len(rows))]
+
+    def _place(self, name: str) -> str:
+        """What a lease on a copy is called."""
+        return f"{self._destination} {name}"
 
     def _near(self, shard: ShardFacts) -> ShardFacts | None:
         """The shard as the store's service can copy it by itself, perhaps; None where it cannot."""
@@ -130,15 +151,17 @@ class Copying:
     def _brought(self, shard: ShardFacts, near: ShardFacts | None, name: str, known: Copied | None) -> Copied:
         if known is not None and (found := find(self._store, shard, name, known)) is not None:
             return found
-        place = f"{self._destination} {name}"
-        lease = self._leases.take(place)
+        place = self._place(name)
+        lease = self._held.lease(place) or self._leases.take(place)
         if lease is None:
             if (found := find(self._store, shard, name, None)) is not None:
                 return found
             lease = self._waited_for(place, name)
         try:
             # A rival may have brought it, and whatever else lies there is not to be written over.
-            return find(self._store, shard, name, None) or self._put(shard, near, name, lease)
+            known_empty = isinstance(lease, HeldLease) and time.monotonic() < self._empty_until
+            found = None if known_empty else find(self._store, shard, name, None)
+            return found or self._put(shard, near, name, lease)
         finally:
             lease.release()
 
@@ -152,7 +175,7 @@ class Copying:
     def _put(self, shard: ShardFacts, near: ShardFacts | None, name: str, lease: Lease) -> Copied:
         if near is None or not isinstance(self._store, ShardMover):
             return self._sent(shard, name, lease)
-        with kept(lease):
+        with nullcontext() if isinstance(lease, HeldLease) else kept(lease):
             landed = self._store.copy_shard(name, near)
         if landed is not None:
             return _copied(shard, self._store.shard_url(name), self._store, landed)
@@ -177,6 +200,17 @@ class Copying:
                 urls=[url],
             )
         return found._replace(written=shard.size)
+
+
+def nothing_at(store: Any, names: Sequence[str]) -> bool:
+    """Whether nothing lies at several places of a store, by one look at their folder; False where it cannot tell.
+
+    Args:
+        store: Any that takes copies.
+        names: Of the copies, below the store's prefix.
+    """
+    folder = posixpath.commonpath([posixpath.dirname(name) for name in names])
+    return bool(folder) and isinstance(store, ShardFolders) and store.is_empty(folder)
 
 
 def find(

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ SECONDS = 15.0
 POLL = 0.3
 """Seconds between two looks at a lease that a rival holds."""
 
-_LOOK = 0.5
+LOOK = 0.5
 """Seconds between two looks at whether a lease must be renewed."""
 
 _PREFIX = "atdata:lease:"
@@ -63,6 +63,23 @@ class Leases(Protocol):
         ...
 
 
+@runtime_checkable
+class ManyLeases(Leases, Protocol):
+    """Leases of which many are taken, renewed and released in one step."""
+
+    def take_all(self, places: Iterable[str]) -> dict[str, Lease]:
+        """The leases on those of some places that are free; none where leases cannot be reached."""
+        ...
+
+    def renew_all(self, leases: Iterable[Lease]) -> None:
+        """Hold them for longer; may be called as often as one likes."""
+        ...
+
+    def release_all(self, leases: Iterable[Lease]) -> None:
+        """Let others have them."""
+        ...
+
+
 class Unshared:
     """Leases where nobody else can know of them: every one is free."""
 
@@ -94,7 +111,7 @@ class RedisLeases:
         """The lease on a place; None where a rival holds it that may still be alive."""
         if not self._reachable:
             return Unshared()
-        key, token = _PREFIX + place, f"{_here()} {os.getpid()} {uuid4().hex}"
+        key, token = _PREFIX + place, _token()
         try:
             with reaching(self._redis):
                 if self._redis.set(key, token, nx=True, px=round(self._seconds * 1000)):
@@ -103,25 +120,66 @@ class RedisLeases:
                 if holder is not None and _is_gone(holder.decode()):
                     self._redis.eval(_RELEASE, 1, key, holder)
         except ServiceError as error:
-            _logger.info("Copying goes on without leases: %s", error.message)
-            self._reachable = False
+            self._give_up(error)
             return Unshared()
         return None
+
+    def take_all(self, places: Iterable[str]) -> dict[str, Lease]:
+        """The leases on those of some places that nobody holds, dead or alive; none where Redis does not answer."""
+        if not self._reachable:
+            return {}
+        token = _token()
+        leases = {place: _RedisLease(self._redis, _PREFIX + place, token, self._seconds) for place in places}
+        try:
+            with reaching(self._redis), self._redis.pipeline(transaction=False) as pipe:
+                for lease in leases.values():
+                    pipe.set(lease.key, token, nx=True, px=round(self._seconds * 1000))
+                answers = pipe.execute()
+        except ServiceError as error:
+            self._give_up(error)
+            return {}
+        return {place: lease for (place, lease), free in zip(leases.items(), answers, strict=True) if free}
+
+    def renew_all(self, leases: Iterable[Lease]) -> None:
+        """Hold them for longer."""
+        due = [lease for lease in leases if isinstance(lease, _RedisLease) and lease.due()]
+        self._ask_all(due, _RENEW, round(self._seconds * 1000))
+
+    def release_all(self, leases: Iterable[Lease]) -> None:
+        """Let others have them."""
+        self._ask_all([lease for lease in leases if isinstance(lease, _RedisLease)], _RELEASE)
+
+    def _ask_all(self, leases: list[_RedisLease], script: str, *more: int) -> None:
+        if not leases:
+            return
+        with suppress(ServiceError), reaching(self._redis), self._redis.pipeline(transaction=False) as pipe:
+            for lease in leases:
+                pipe.eval(script, 1, lease.key, lease.token, *more)
+            pipe.execute()
+
+    def _give_up(self, error: ServiceError) -> None:
+        _logger.info("Copying goes on without leases: %s", error.message)
+        self._reachable = False
 
 
 class _RedisLease:
     def __init__(self, redis: Any, key: str, token: str, seconds: float) -> None:
+        self.key = key
+        self.token = token
         self._redis = redis
-        self._key = key
-        self._token = token
         self._seconds = seconds
         self._renewed = time.monotonic()
 
-    def renew(self) -> None:
+    def due(self) -> bool:
+        """Whether it is to be renewed now; it counts as renewed then."""
         if time.monotonic() - self._renewed < self._seconds / 3:
-            return
+            return False
         self._renewed = time.monotonic()
-        self._ask(_RENEW, round(self._seconds * 1000))
+        return True
+
+    def renew(self) -> None:
+        if self.due():
+            self._ask(_RENEW, round(self._seconds * 1000))
 
     def release(self) -> None:
         self._ask(_RELEASE)
@@ -129,7 +187,7 @@ class _RedisLease:
     def _ask(self, script: str, *more: int) -> None:
         # One that cannot be renewed is lost, and one that cannot be released expires.
         with suppress(ServiceError), reaching(self._redis):
-            self._redis.eval(script, 1, self._key, self._token, *more)
+            self._redis.eval(script, 1, self.key, self.token, *more)
 
 
 class Renewing:
@@ -151,7 +209,7 @@ def kept(lease: Lease) -> Generator[None]:
     done = threading.Event()
 
     def renew() -> None:
-        while not done.wait(_LOOK):
+        while not done.wait(LOOK):
             lease.renew()
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
@@ -170,6 +228,11 @@ def leases_of(index: Any) -> Leases:
         return own
     redis = getattr(index, "redis", None)
     return Unshared() if redis is None else RedisLeases(redis)
+
+
+def _token() -> str:
+    """Names one holder: its machine, its process, and this one time."""
+    return f"{_here()} {os.getpid()} {uuid4().hex}"
 
 
 def _is_gone(token: str) -> bool:

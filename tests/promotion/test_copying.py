@@ -132,9 +132,9 @@ def asked(tally, service):
     return dict(Counter(kinds))
 
 
-def test_a_service_copies_its_own_shards_and_each_costs_one_look(near, edges, shards):
+def test_a_service_copies_its_own_shards_after_one_look_for_all(near, edges, shards):
     copies = near.copy()
-    assert asked(edges.rule, "public") == {"HEAD": SHARDS, "COPY": SHARDS}
+    assert asked(edges.rule, "public") == {"GET": 1, "COPY": SHARDS}
     assert edges.rule.sent("public") == 0
     assert near.copies() == shards
     assert set(copies.proofs) == {"etag md5"}
@@ -145,10 +145,44 @@ def test_a_service_copies_its_own_shards_and_each_costs_one_look(near, edges, sh
 def test_a_shard_from_another_service_is_read_once_and_sent_once(far, edges, shards):
     copies = far.copy()
     assert asked(edges.rule, "lab") == {"GET": SHARDS}
-    assert asked(edges.rule, "public") == {"HEAD": SHARDS, "PUT": SHARDS}
+    assert asked(edges.rule, "public") == {"GET": 1, "PUT": SHARDS}
     assert edges.rule.sent("public") == far.inventory.size
     assert far.copies() == shards
     assert set(copies.proofs) == {"etag md5"}
+
+
+def test_where_something_lies_each_place_is_looked_at_and_only_what_is_missing_is_written(far, edges, shards):
+    key = "promoted/points/cid/3.tar"
+    far.store.endpoint.client.put_object(Bucket=far.store.bucket, Key=key, Body=shards[3])
+    edges.rule = Served()
+    assert far.copy().copied == SHARDS - 1
+    assert asked(edges.rule, "public") == {"GET": 1, "HEAD": SHARDS, "PUT": SHARDS - 1}
+    assert far.copies() == shards
+
+
+class NotListed(Served):
+    """A service that lists nothing to whoever asks."""
+
+    def asked(self, call):
+        if "list-type=2" in call.path:
+            return Answer(403, {"content-type": "application/xml"}, b"<Error><Code>AccessDenied</Code></Error>")
+        return None
+
+
+def test_where_nothing_is_listed_each_place_is_looked_at(near, edges, shards):
+    edges.rule = NotListed()
+    assert near.copy().copied == SHARDS
+    assert asked(edges.rule, "public") == {"HEAD": SHARDS, "COPY": SHARDS}
+
+
+def test_what_lay_there_before_and_differs_stays_with_one_look_for_all(near, shards):
+    key = "promoted/points/cid/3.tar"
+    near.store.endpoint.client.put_object(Bucket=near.store.bucket, Key=key, Body=shards[3][::-1])
+    with pytest.raises(ShardConflictError, match=key):
+        near.copy()
+    assert (
+        near.store.endpoint.client.get_object(Bucket=near.store.bucket, Key=key)["Body"].read() == shards[3][::-1]
+    )
 
 
 def test_copies_that_are_known_cost_one_look_each(near, edges):
@@ -168,15 +202,16 @@ def inserted_at(url, lab, s3):
     return repo.insert(dataset, name="points", schema_ref=inserted.schema_ref, maxcount=5)[0]
 
 
-def test_a_promotion_with_copies_looks_four_times_at_each_shard_in_all(lab, atmosphere, s3, new_bucket, edges):
+def test_a_promotion_with_copies_looks_twice_at_each_shard_in_all(lab, atmosphere, s3, new_bucket, edges):
     entry = inserted_at(edges.urls["lab"], lab, s3)
     store = S3DataStore(behind(s3, edges.urls["public"]), bucket=new_bucket())
     edges.rule = Served()
     promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    # Before anything is written, before the copy, and before the record is written; a stranger's look is a GET of
-    # one byte. Whether the bucket is there is asked once.
+    # Before anything is written and before the copies, one look at their folder tells that nothing is there; before
+    # the record is written, each is looked at, by a stranger with a GET of one byte. Whether the bucket is there is
+    # asked once, with the first place.
     assert asked(edges.rule, "lab") == {"HEAD": SHARDS, "GET": SHARDS}
-    assert asked(edges.rule, "public") == {"HEAD": 3 * SHARDS + 1, "GET": SHARDS, "PUT": SHARDS}
+    assert asked(edges.rule, "public") == {"HEAD": SHARDS + 2, "GET": SHARDS + 2, "PUT": SHARDS}
 
 
 def test_a_copy_that_changed_since_is_found_before_the_record_is_written(lab, atmosphere, s3, new_bucket, edges):
