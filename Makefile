@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==26.3"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-		-e ".[sandbox,ui,demo]" --group dev
+		-e ".[sandbox,ui,demo,celery,k8s,postgres]" --group dev
 	@touch $@
 
 demo: $(READY)
@@ -53,7 +53,7 @@ check: $(READY)
 
 constraints:
 	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
-	@.constraints/bin/python -m pip install --quiet ".[sandbox,ui,demo]" --group dev
+	@.constraints/bin/python -m pip install --quiet ".[sandbox,ui,demo,celery,k8s,postgres]" --group dev
 	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --exclude atdata-pipelines; } > .constraints/new
 	@mv .constraints/new constraints.txt && rm -rf .constraints
 

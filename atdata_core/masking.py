@@ -23,7 +23,7 @@ _VARIABLES = (
     "AWS_SESSION_TOKEN",
     "ATDATA_PUBLISH_SECRET_ACCESS_KEY",
 )
-_URL_VARIABLE = "ATDATA_REDIS_URL"
+_URL_VARIABLES = ("ATDATA_REDIS_URL", "ATDATA_CELERY_URL")
 _LEAST = 4
 """Characters below which a secret hides nothing, and masking it would leave little of any text."""
 _WORD = 6
@@ -126,9 +126,7 @@ def _masked_data(value: Any, sure: bool) -> Any:
 def _known(sure: bool) -> tuple[str, ...]:
     """The secrets of this process as they may stand in a text, the longest first."""
     values = {value for name in _VARIABLES if (value := os.environ.get(name, "").strip())} | _kept
-    password = _password_of(os.environ.get(_URL_VARIABLE, ""))
-    if password:
-        values.add(password)
+    values |= {password for name in _URL_VARIABLES if (password := _password_of(os.environ.get(name, "")))}
     return _looked_for(frozenset(values), _SURE if sure else _LEAST)
 
 

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from .executors import default_executor
 from .home import warn_if_state_is_lost
 from .pipeline import promotion_definitions
 
-# The stages of a dataset wait for each other and for the network: a process for each costs seconds.
-EXECUTOR = dg.Definitions(executor=dg.in_process_executor)
 PACKAGE = Path(__file__).parent
 
 
@@ -16,6 +15,7 @@ PACKAGE = Path(__file__).parent
 def defs() -> dg.Definitions:
     """All definitions of this project; of the installed package, where the project is not there."""
     warn_if_state_is_lost()
+    executor = dg.Definitions(executor=default_executor())
     if not (PACKAGE.parent / "pyproject.toml").is_file():
-        return dg.Definitions.merge(promotion_definitions(), EXECUTOR)
-    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), EXECUTOR)
+        return dg.Definitions.merge(promotion_definitions(), executor)
+    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), executor)

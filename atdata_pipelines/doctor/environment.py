@@ -55,6 +55,26 @@ def _is_budget(value: str) -> str | None:
     return None
 
 
+def _is_executor(value: str) -> str | None:
+    from ..executors import executor_named
+
+    try:
+        executor_named(value)
+    except AtdataError as error:
+        return f"cannot be used: {error.message}"
+    return None
+
+
+def _is_celery(value: str) -> str | None:
+    from ..broker import broker_url
+
+    try:
+        broker_url()
+    except AtdataError:
+        return "is no Redis URL that Celery can use, such as redis://localhost:6379/1"
+    return None
+
+
 def _is_absolute(value: str) -> str | None:
     return None if Path(value).expanduser().is_absolute() else "is no absolute path"
 
@@ -80,6 +100,8 @@ VARIABLES: Mapping[str, Callable[[str], str | None]] = {
     "ATDATA_ALLOW_PRIVATE": _is_anything,
     "ATDATA_STATE_DIR": _is_anything,
     "ATDATA_WRITE_BUDGET": _is_budget,
+    "ATDATA_EXECUTOR": _is_executor,
+    "ATDATA_CELERY_URL": _is_celery,
     "DAGSTER_HOME": _is_absolute,
 }
 """Those of .env.example; each says what is wrong with a value, without repeating it."""
