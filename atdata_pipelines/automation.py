@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -14,13 +14,13 @@ from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
 from .assets import PromotionConfig
-from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way, promote_many
-from .jobs import JOB, promote, run_config
+from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
+from .jobs import JOB, run_config
 from .looking import Findings, Wanted, look
-from .partitions import add_keys, datasets
+from .partitions import add_keys
 from .requested import LostRunError, asked_before, promoted_alone
-from .resources import AtprotoResource, RedisResource
 from .retries import said_without_secrets
+from .settings import Settings
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalIndex
@@ -29,114 +29,146 @@ EVENTS_A_TICK = 500
 NAMES_A_TICK = 500
 """Together at most 1,000 partitions and runs a tick."""
 
-BULK_FROM = 20
-"""More datasets than this in one tick are promoted in one run."""
-
 # A sensor that asks for a job of ops is built again by Dagster, with a parameter that it calls beta.
 warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
 
-@dg.sensor(
-    name="new_datasets",
-    jobs=[promote, promote_many],
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Promotes what is new in the index, also what other programs wrote there.",
-)
-@said_without_secrets()
-def new_datasets(
-    context: dg.SensorEvaluationContext, redis: RedisResource, atproto: AtprotoResource
-) -> dg.SensorResult:
+def new_datasets(settings: Settings, jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """The sensor that promotes what is new in the index, also what other programs wrote there."""
+    told = (
+        "Adds a partition for each new dataset; automation conditions start its runs."
+        if settings.automation
+        else "Promotes what is new in the index, also what other programs wrote there."
+    )
+
+    @dg.sensor(
+        name=settings.named("new_datasets"),
+        jobs=jobs,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.sensor else dg.DefaultSensorStatus.STOPPED,
+        description=told,
+        required_resource_keys=settings.resource_keys,
+    )
+    @said_without_secrets()
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return _tick(context, settings)
+
+    return sensor
+
+
+def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult:
     """Look at what came in since the last tick, and at the next few of all names.
 
     The stream of the index tells at once what came in. The walk over all names, some a tick and round
     again, finds what no event tells: a schema that a waiting entry now has, events that were lost.
     """
-    index = redis.index()
+    services = settings.services(context)
+    index = services.redis.index()
     found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
-    findings = look(found, index, atproto.did())
-    new = findings.new_keys(context.instance)
+    findings = look(settings.taken(found), index, services.atproto.did())
+    new = findings.new_keys(context.instance, settings)
+    if settings.automation:
+        findings.leave_to_conditions()
     if findings.runs:
-        findings.leave_to_runs(names_under_way(context.instance), promoted_alone(context.instance))
-    requests = _unasked(_runs(findings.runs), findings, index, context)
+        findings.leave_to_runs(
+            names_under_way(context.instance, settings), promoted_alone(context.instance, settings)
+        )
+    requests = _unasked(_runs(findings.runs, settings), findings, index, context)
     findings.say(context.log)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else findings.summary(),
-        dynamic_partitions_requests=[datasets.build_add_request(new)] if new else None,
+        dynamic_partitions_requests=[settings.partitions.build_add_request(new)] if new else None,
         cursor=json.dumps(following._asdict()),
     )
 
 
-@dg.schedule(
-    name="nightly_promotion",
-    job=promote_many,
-    cron_schedule="0 3 * * *",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Promotes what is missing on the network or has changed since.",
-)
-@said_without_secrets()
-def nightly_promotion(
-    context: dg.ScheduleEvaluationContext, redis: RedisResource, atproto: AtprotoResource
-) -> dg.RunRequest | dg.SkipReason:
+def nightly_promotion(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """The schedule that promotes what is missing on the network or has changed since."""
+
+    @dg.schedule(
+        name=settings.named("nightly_promotion"),
+        job=job,
+        cron_schedule=settings.cron or "",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Promotes what is missing on the network or has changed since.",
+        required_resource_keys=settings.resource_keys,
+    )
+    @said_without_secrets()
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return _night(context, settings)
+
+    return schedule
+
+
+def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
     """Look at every dataset; what counts is the ledger for the account in use, not Dagster's marks.
 
     One run promotes all, and looks again when it begins.
     """
-    index = redis.index()
-    findings = look({entry.name: entry for entry in index.list_datasets()}, index, atproto.did())
-    add_keys(context.instance, findings.new_keys(context.instance))
+    services = settings.services(context)
+    index = services.redis.index()
+    everything = settings.taken({entry.name: entry for entry in index.list_datasets()})
+    findings = look(everything, index, services.atproto.did())
+    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
     findings.say(context.log)
     wanted = findings.runs + findings.later
     if not wanted:
         return dg.SkipReason(findings.summary())
     night = context.scheduled_execution_time.date().isoformat()
-    return dg.RunRequest(run_key=night, run_config=bulk_config(), tags={"datasets": str(len(wanted))})
+    return dg.RunRequest(
+        run_key=night, run_config=bulk_config(settings=settings), tags={"datasets": str(len(wanted))}
+    )
 
 
-def _runs(wanted: Sequence[Wanted]) -> list[dg.RunRequest]:
-    """A run for each of a few datasets; one run for many, with a key that is made from theirs."""
-    each = [_run(one) for one in wanted]
-    if len(each) <= BULK_FROM:
-        return each
-    keys = "\n".join(sorted(str(request.run_key) for request in each))
-    return [
-        dg.RunRequest(
-            run_key=f"bulk@{hashlib.sha256(keys.encode()).hexdigest()}",
-            job_name=BULK_JOB,
-            run_config=bulk_config(BulkConfig(datasets=[one.name for one in wanted])),
-            tags={"datasets": str(len(each))},
-        )
-    ]
+def _runs(wanted: Sequence[Wanted], settings: Settings) -> list[tuple[dg.RunRequest, Sequence[Wanted]]]:
+    """A run for each of a few datasets; for many one run, or some. Each with the datasets that it is for."""
+    if len(wanted) <= settings.bulk_from:
+        return [(_run(one, settings), [one]) for one in wanted]
+    starts = range(0, len(wanted), settings.batch_size)
+    batches = [wanted[start : start + settings.batch_size] for start in starts]
+    return [(_bulk(batch, settings), batch) for batch in batches]
+
+
+def _bulk(wanted: Sequence[Wanted], settings: Settings) -> dg.RunRequest:
+    """One run for all of them, with a key that is made from theirs."""
+    keys = "\n".join(sorted(one.key for one in wanted))
+    return dg.RunRequest(
+        run_key=f"bulk@{hashlib.sha256(keys.encode()).hexdigest()}",
+        job_name=settings.named(BULK_JOB),
+        run_config=bulk_config(BulkConfig(datasets=[one.name for one in wanted]), settings),
+        tags={"datasets": str(len(wanted))},
+    )
 
 
 def _unasked(
-    requests: Sequence[dg.RunRequest], findings: Findings, index: "LocalIndex", context: dg.SensorEvaluationContext
+    requests: Sequence[tuple[dg.RunRequest, Sequence[Wanted]]],
+    findings: Findings,
+    index: "LocalIndex",
+    context: dg.SensorEvaluationContext,
 ) -> list[dg.RunRequest]:
     """Those whose key no run was given yet; Dagster would pass over the others without a word.
 
     An attempt that ended and told the ledger nothing is noted there as failed: the next one has another key.
     """
     fresh: list[dg.RunRequest] = []
-    for request in requests:
+    for request, wanted in requests:
         before = asked_before(context.instance, context.sensor_name, str(request.run_key))
         if before is None:
             fresh.append(request)
             continue
-        for wanted in findings.runs:
-            # A run without a partition is that of all.
-            if request.partition_key in (None, wanted.name):
-                findings.leave(before.kind, wanted.name, before.reason)
-                if before.kind == "failed":
-                    failed(ledger_of(index), wanted.name, "run", LostRunError(before.reason), entry=wanted.entry)
+        for each in wanted:
+            findings.leave(before.kind, each.name, before.reason)
+            if before.kind == "failed":
+                failed(ledger_of(index), each.name, "run", LostRunError(before.reason), entry=each.entry)
     return fresh
 
 
-def _run(wanted: Wanted) -> dg.RunRequest:
+def _run(wanted: Wanted, settings: Settings) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=wanted.key,
-        job_name=JOB,
-        run_config=run_config(PromotionConfig(restore=False)),
+        job_name=settings.named(JOB),
+        run_config=run_config(PromotionConfig(restore=False), settings),
         partition_key=wanted.name,
         tags={"dataset": wanted.name, "entry_cid": cid_of(wanted.entry)},
     )

@@ -5,7 +5,7 @@ succeeded is marked, and nothing else. A dataset that fails costs no other.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,19 @@ from atdata_core.names import near
 from atdata_core.promotion.again import noting_trouble
 from atdata_core.promotion.ledger import ledger_of
 
-from .assets import RECORD, read_by
+from .assets import read_by
 from .bulk_report import NOT_PROMOTED, BulkReport
 from .looking import look
 from .partitions import add_keys, divided, why_no_key
 from .requested import UNFINISHED
-from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 from .retries import POLICY, dagster_failures
+from .settings import DEFAULT, RECORD, Services, Settings
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 BULK_JOB = "promote_many"
+_OP = "promote_datasets"
 
 
 class BulkConfig(dg.Config):
@@ -56,79 +57,87 @@ class BulkConfig(dg.Config):
         return bool(self.datasets or self.pattern)
 
 
-def bulk_config(said: BulkConfig | None = None) -> dict[str, Any]:
+def bulk_config(said: BulkConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
     """The run configuration of a bulk."""
-    return {"ops": {promote_datasets.name: {"config": (said or BulkConfig()).model_dump()}}}
+    return {"ops": {settings.named(_OP): {"config": (said or BulkConfig()).model_dump()}}}
 
 
-def names_under_way(instance: dg.DagsterInstance) -> set[str] | None:
+def names_under_way(instance: dg.DagsterInstance, settings: Settings = DEFAULT) -> set[str] | None:
     """The datasets that bulk runs will promote which are queued or under way; None: it may be any."""
     names: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(job_name=BULK_JOB, statuses=UNFINISHED)):
-        said: Mapping[str, Any] = run.run_config.get("ops", {}).get(promote_datasets.name, {}).get("config", {})
+    for run in instance.get_runs(dg.RunsFilter(job_name=settings.named(BULK_JOB), statuses=UNFINISHED)):
+        said: Mapping[str, Any] = run.run_config.get("ops", {}).get(settings.named(_OP), {}).get("config", {})
         if said.get("pattern") or not said.get("datasets"):
             return None
         names.update(said["datasets"])
     return names
 
 
-@dg.op(retry_policy=POLICY)
-def promote_datasets(
-    context: dg.OpExecutionContext,
-    config: BulkConfig,
-    redis: RedisResource,
-    s3: ShardS3Resource,
-    destination: DestinationResource,
-    atproto: AtprotoResource,
+def promote_many(settings: Settings, stages: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
+    """The job that promotes many datasets, and marks these stages."""
+
+    @dg.op(
+        name=settings.named(_OP),
+        required_resource_keys=settings.resource_keys,
+        retry_policy=POLICY,
+        pool=settings.publishing_pool,
+    )
+    def op(context: dg.OpExecutionContext, config: BulkConfig) -> None:
+        """Promote many datasets; those that fail are named in one table, and the run then fails."""
+        with dagster_failures():
+            _promote(context, config, settings, stages)
+
+    @dg.job(
+        name=settings.named(BULK_JOB),
+        description="Promote many datasets in one run: those that are named, or all that is missing or changed.",
+        # Stands in the launch dialog, ready to be filled in.
+        config=bulk_config(settings=settings),
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        op()
+
+    return job
+
+
+def _promote(
+    context: dg.OpExecutionContext, config: BulkConfig, settings: Settings, stages: Sequence[dg.AssetsDefinition]
 ) -> None:
-    """Promote many datasets; those that fail are named in one table, and the run then fails."""
     from atdata_core.promotion import bulk
 
-    with dagster_failures():
-        if config.restore and not config.names_some:
-            raise dg.Failure(
-                "restore is for datasets that are named: give datasets or a pattern.", allow_retries=False
-            )
-        index, reading = redis.index(), s3.endpoint()
-        wanted = _wanted(config, index) if config.names_some else _all_due(context, index, atproto.did())
-        wanted.make_partitions(context.instance)
-        before = _promoted_before(context)
-        entries = {name: read_by(each, reading) for name, each in wanted.entries.items() if name not in before}
-        # What is given up by now, or gone, failed all the same.
-        given_up = {name: why for name, why in _failed_before(context).items() if name not in wanted.entries}
-        total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
-        context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})
-        store = destination.store(reading)
-        report = BulkReport(context, entries, index, store, total, Counter(before.values()))
-        for name, problem in wanted.problems.items():
-            report.fail(name, "index", problem)
-        for name, (stage, reason) in given_up.items():
-            report.fail(name, stage, reason)
-        if entries:
-            with noting_trouble(ledger_of(index), atproto.did):
-                client = atproto.client()
-            report.service = client.base_url
-            bulk.promote_many(
-                entries.values(),
-                index,
-                client,
-                data_store=store,
-                restore=config.restore,
-                require_public=config.require_public,
-                report=report.hear,
-            )
-        report.end()
-
-
-@dg.job(
-    name=BULK_JOB,
-    # Stands in the launch dialog, ready to be filled in.
-    config=bulk_config(),
-    executor_def=dg.in_process_executor,
-)
-def promote_many() -> None:
-    """Promote many datasets in one run: those that are named, or all that is missing or changed."""
-    promote_datasets()
+    if config.restore and not config.names_some:
+        raise dg.Failure("restore is for datasets that are named: give datasets or a pattern.", allow_retries=False)
+    services = settings.services(context)
+    index, reading = services.redis.index(), services.s3.endpoint()
+    wanted = _wanted(config, index, settings) if config.names_some else _all_due(context, index, settings, services)
+    wanted.make_partitions(context.instance, settings)
+    before = _promoted_before(context)
+    entries = {name: read_by(each, reading) for name, each in wanted.entries.items() if name not in before}
+    # What is given up by now, or gone, failed all the same.
+    given_up = {name: why for name, why in _failed_before(context).items() if name not in wanted.entries}
+    total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
+    context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})
+    store = services.destination.store(reading)
+    report = BulkReport(context, stages, entries, index, store, total, Counter(before.values()))
+    for name, problem in wanted.problems.items():
+        report.fail(name, "index", problem)
+    for name, (stage, reason) in given_up.items():
+        report.fail(name, stage, reason)
+    if entries:
+        with noting_trouble(ledger_of(index), services.atproto.did):
+            client = services.atproto.client()
+        report.service = client.base_url
+        bulk.promote_many(
+            entries.values(),
+            index,
+            client,
+            data_store=store,
+            restore=config.restore,
+            require_public=config.require_public or settings.require_public,
+            defaults=settings.defaults,
+            report=report.hear,
+        )
+    report.end()
 
 
 @dataclass
@@ -138,17 +147,21 @@ class _Wanted:
     entries: dict[str, "LocalDatasetEntry"] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
-    def make_partitions(self, instance: dg.DagsterInstance) -> None:
+    def make_partitions(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         """Add what is no partition yet; what cannot be one is a problem."""
-        problems = {name: problem for name in self.entries if (problem := why_no_key(name)) is not None}
-        new, beyond = divided(instance, [name for name in self.entries if name not in problems])
+        problems = {
+            name: problem
+            for name in self.entries
+            if (problem := settings.refusal(name) or why_no_key(name)) is not None
+        }
+        new, beyond = divided(instance, [name for name in self.entries if name not in problems], settings)
         for name, problem in (problems | beyond).items():
             self.problems[name] = problem
             del self.entries[name]
-        add_keys(instance, new)
+        add_keys(instance, new, settings)
 
 
-def _wanted(config: BulkConfig, index: "LocalIndex") -> _Wanted:
+def _wanted(config: BulkConfig, index: "LocalIndex", settings: Settings) -> _Wanted:
     """What is named; raises ``ServiceError`` where Redis is gone."""
     wanted = _Wanted()
     everything = {entry.name: entry for entry in index.list_datasets()} if config.pattern else None
@@ -163,18 +176,21 @@ def _wanted(config: BulkConfig, index: "LocalIndex") -> _Wanted:
         except AtdataError as error:
             wanted.problems[name] = error.message
     if config.pattern:
-        like = {name: entry for name, entry in (everything or {}).items() if fnmatchcase(name, config.pattern)}
+        taken = settings.taken(everything or {})
+        like = {name: entry for name, entry in taken.items() if fnmatchcase(name, config.pattern)}
         if not like:
             wanted.problems[config.pattern] = "No dataset has a name like this."
         wanted.entries.update(like)
     return wanted
 
 
-def _all_due(context: dg.OpExecutionContext, index: "LocalIndex", did: str) -> _Wanted:
+def _all_due(
+    context: dg.OpExecutionContext, index: "LocalIndex", settings: Settings, services: Services
+) -> _Wanted:
     """What is missing or changed; what is left alone is told in the log. Raises as ``_wanted``."""
-    everything = {entry.name: entry for entry in index.list_datasets()}
-    findings = look(everything, index, did)
-    add_keys(context.instance, findings.new_keys(context.instance))
+    everything = settings.taken({entry.name: entry for entry in index.list_datasets()})
+    findings = look(everything, index, services.atproto.did())
+    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
     findings.say(context.log)
     # Nobody else tries tonight what has just failed; and it failed, maybe, in this run, which goes on.
     wanted = findings.runs + findings.later

@@ -1,14 +1,13 @@
 """What a run that promotes many datasets tells of each: marks, a log, and one table of what failed."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from . import materialisations
-from .assets import STAGES
 from .marks import Marks
 from .previews import preview_of
 from .progress import now_and_then
@@ -46,6 +45,7 @@ class BulkReport:
 
     Args:
         context: Of the op.
+        stages: The assets to mark.
         entries: The datasets to promote, by name.
         index: That they come from.
         store: Where copies go; None where shards stay.
@@ -59,6 +59,7 @@ class BulkReport:
     def __init__(
         self,
         context: dg.OpExecutionContext,
+        stages: Sequence[dg.AssetsDefinition],
         entries: Mapping[str, "LocalDatasetEntry"],
         index: "LocalIndex",
         store: Any,
@@ -69,7 +70,8 @@ class BulkReport:
         self._context = context
         self._entries = entries
         self._index = index
-        self._marks = Marks(context, STAGES)
+        self._marks = Marks(context, stages)
+        self._keys = {stage.key.path[-1]: stage.key for stage in stages}
         self._ways: dict[str, _Way] = {}
         self._total = total
         self._changes = changes
@@ -85,7 +87,7 @@ class BulkReport:
             # Where a person looks who sees that the partition is not marked.
             self._context.log_event(
                 dg.AssetObservation(
-                    asset_key=next(stage.key for stage in STAGES if stage.key.path[-1] == done.stage),
+                    asset_key=self._keys[done.stage],
                     partition=done.dataset,
                     metadata={NOT_PROMOTED: reason},
                 )

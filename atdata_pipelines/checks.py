@@ -13,14 +13,11 @@ from atdata_core.promotion.findings import Finding, Verification
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.verify import verify_dataset
 
-from .assets import atmosphere_record
-from .partitions import datasets
 from .progress import reporting
-from .resources import AtprotoResource, RedisResource
 from .retries import POLICY, dagster_failures
+from .settings import RECORD, Services, Settings
 
 FINDINGS_SHOWN = 100
-RECORD_KEY = atmosphere_record.key
 
 CHECKS = {
     "record_resolves": "Entry, schema and label are on the account's PDS, fit the lexicon and name each other.",
@@ -47,49 +44,69 @@ class VerifyConfig(dg.Config):
 warnings.filterwarnings("ignore", "Parameter `execution_type` of function `AssetsDefinition", dg.BetaWarning)
 
 
-def _specs() -> list[dg.AssetCheckSpec]:
+def _specs(settings: Settings) -> list[dg.AssetCheckSpec]:
     with warnings.catch_warnings():
         # Without partitions all datasets would share one light.
         warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", dg.PreviewWarning)
         return [
-            dg.AssetCheckSpec(name, asset=atmosphere_record, description=said, partitions_def=datasets)
+            dg.AssetCheckSpec(
+                name, asset=settings.key(RECORD), description=said, partitions_def=settings.partitions
+            )
             for name, said in CHECKS.items()
         ]
 
 
-@dg.multi_asset_check(specs=_specs(), retry_policy=POLICY, can_subset=True)
-def published_true(
-    context: dg.AssetCheckExecutionContext, config: VerifyConfig, redis: RedisResource, atproto: AtprotoResource
-) -> Iterator[dg.AssetCheckResult]:
+def published_true(settings: Settings) -> dg.AssetChecksDefinition:
     """What Dagster knows the checks by; people launch the job `verify`, which reports their results."""
-    if not context.has_partition_key:
-        # The button "Execute all" of the asset's page knows no partitions.
-        raise dg.Failure(
-            "The checks are of one dataset. Launch the job `verify`, with the dataset as its partition.",
-            allow_retries=False,
-        )
-    if context.run.asset_selection:
-        context.log.info("Not checked in a run that promotes, which has just seen every shard. Launch `verify`.")
-        return
-    wanted = {key.name for key in context.selected_asset_check_keys}
-    found = results_of(_verified(context, config, redis, atproto))
-    yield from (each for each in found if each.check_name in wanted)
+    job = settings.named("verify")
+
+    @dg.multi_asset_check(
+        name=settings.named("published_true"),
+        specs=_specs(settings),
+        required_resource_keys=settings.resource_keys,
+        retry_policy=POLICY,
+        can_subset=True,
+    )
+    def checks(context: dg.AssetCheckExecutionContext, config: VerifyConfig) -> Iterator[dg.AssetCheckResult]:
+        if not context.has_partition_key:
+            # The button "Execute all" of the asset's page knows no partitions.
+            raise dg.Failure(
+                f"The checks are of one dataset. Launch the job `{job}`, with the dataset as its partition.",
+                allow_retries=False,
+            )
+        if context.run.asset_selection:
+            context.log.info(
+                f"Not checked in a run that promotes, which has just seen every shard. Launch `{job}`."
+            )
+            return
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        found = results_of(_verified(context, config, settings), settings)
+        yield from (each for each in found if each.check_name in wanted)
+
+    return checks
 
 
-@dg.op(retry_policy=POLICY)
-def verify_published(
-    context: dg.OpExecutionContext, config: VerifyConfig, redis: RedisResource, atproto: AtprotoResource
-) -> None:
+def verify_published(settings: Settings) -> dg.OpDefinition:
     """All checks of one dataset; the op succeeds, what they found stands on the checks."""
-    name = context.partition_key
-    for each in results_of(_verified(context, config, redis, atproto)):
-        context.log_event(evaluation_of(each, name))
+
+    @dg.op(
+        name=settings.named("verify_published"),
+        required_resource_keys=settings.resource_keys,
+        retry_policy=POLICY,
+    )
+    def verify(context: dg.OpExecutionContext, config: VerifyConfig) -> None:
+        """All checks of one dataset; the op succeeds, what they found stands on the checks."""
+        name = context.partition_key
+        for each in results_of(_verified(context, config, settings), settings):
+            context.log_event(evaluation_of(each, name))
+
+    return verify
 
 
 def evaluation_of(result: dg.AssetCheckResult, dataset: str) -> dg.AssetCheckEvaluation:
     """A result as what an op reports of a dataset."""
     return dg.AssetCheckEvaluation(
-        asset_key=RECORD_KEY,
+        asset_key=result.asset_key,
         check_name=str(result.check_name),
         passed=result.passed,
         metadata=result.metadata,
@@ -102,16 +119,16 @@ def evaluation_of(result: dg.AssetCheckResult, dataset: str) -> dg.AssetCheckEva
 def _verified(
     context: dg.AssetCheckExecutionContext | dg.OpExecutionContext,
     config: VerifyConfig,
-    redis: RedisResource,
-    atproto: AtprotoResource,
+    settings: Settings,
 ) -> Verification:
     """The verification of the run's dataset, with a line in the log for each finding."""
     name = context.partition_key
     context.instance.add_run_tags(context.run.run_id, {"dataset": name})
+    services = settings.services(context)
     with dagster_failures():
         result = verify_dataset(
-            published_uri(name, redis, atproto),
-            client=atproto.stranger(),
+            published_uri(name, services),
+            client=services.atproto.stranger(),
             sample=config.sample,
             progress=reporting(context.log.info, "shards read"),
         )
@@ -122,8 +139,9 @@ def _verified(
     return result
 
 
-def results_of(result: Verification) -> list[dg.AssetCheckResult]:
+def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckResult]:
     """A verification as the results of the checks."""
+    key = settings.key(RECORD)
     counts = {
         "at_uri": result.uri,
         "shards": result.shards,
@@ -137,7 +155,7 @@ def results_of(result: Verification) -> list[dg.AssetCheckResult]:
     def of(name: str, findings: tuple[Finding, ...], passed: bool, said: str, **more: Any) -> dg.AssetCheckResult:
         shown = _table(findings) if findings else {}
         return dg.AssetCheckResult(
-            asset_key=RECORD_KEY,
+            asset_key=key,
             check_name=name,
             passed=passed and not findings,
             description=str(findings[0]) if findings else said,
@@ -175,16 +193,16 @@ def results_of(result: Verification) -> list[dg.AssetCheckResult]:
     ]
 
 
-def published_uri(name: str, redis: RedisResource, atproto: AtprotoResource) -> str:
+def published_uri(name: str, services: Services) -> str:
     """The at-uri of a dataset's last promotion by the account in use; else what its label says.
 
     Raises ``EntryNotFoundError`` where nothing is published of it.
     """
-    did = atproto.did()
-    last = ledger_of(redis.index()).get(f"dataset:{name}", "record")
+    did = services.atproto.did()
+    last = ledger_of(services.redis.index()).get(f"dataset:{name}", "record")
     if last is not None and last["publication"]["did"] == did:
         return str(last["uri"])
-    return find_published(atproto.stranger(), did, name)
+    return find_published(services.atproto.stranger(), did, name)
 
 
 def _table(findings: tuple[Finding, ...]) -> dict[str, Any]:

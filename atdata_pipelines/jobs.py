@@ -4,35 +4,45 @@ from typing import Any
 
 import dagster as dg
 
-from .assets import RECORD, STAGES, PromotionConfig
+from .assets import PromotionConfig
 from .checks import VerifyConfig, verify_published
-from .partitions import datasets
+from .settings import DEFAULT, RECORD, Settings
 
 JOB = "promote"
+VERIFY = "verify"
 
 
-def run_config(said: PromotionConfig | None = None) -> dict[str, Any]:
+def run_config(said: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
     """The run configuration of one promotion; nothing said leaves every value as it is."""
-    return {"ops": {RECORD: {"config": (said or PromotionConfig()).model_dump()}}}
+    return {"ops": {settings.named(RECORD): {"config": (said or PromotionConfig()).model_dump()}}}
 
 
-promote = dg.define_asset_job(
-    JOB,
-    # The checks read every published byte again: a promotion has just done so.
-    selection=dg.AssetSelection.assets(*STAGES).without_checks(),
-    description="Promote one dataset: all four stages, in one run.",
-    # Stands in the launch dialog, ready to be filled in.
-    config=run_config(),
-    executor_def=dg.in_process_executor,
-)
+def promote(settings: Settings) -> Any:
+    """The job that promotes one dataset."""
+    return dg.define_asset_job(
+        settings.named(JOB),
+        # The checks read every published byte again: a promotion has just done so.
+        selection=dg.AssetSelection.assets(*settings.keys).without_checks(),
+        description="Promote one dataset: all four stages, in one run.",
+        # Stands in the launch dialog, ready to be filled in.
+        config=run_config(settings=settings),
+        executor_def=dg.in_process_executor,
+    )
 
 
-@dg.job(
-    partitions_def=datasets,
-    # Checks alone make no partitioned job, so an op reports their results.
-    config={"ops": {verify_published.name: {"config": VerifyConfig().model_dump()}}},
-    executor_def=dg.in_process_executor,
-)
-def verify() -> None:
-    """Check that what is published of one dataset is what its records say."""
-    verify_published()
+def verify(settings: Settings) -> dg.JobDefinition:
+    """The job that checks what is published of one dataset."""
+    op = verify_published(settings)
+
+    @dg.job(
+        name=settings.named(VERIFY),
+        description="Check that what is published of one dataset is what its records say.",
+        partitions_def=settings.partitions,
+        # Checks alone make no partitioned job, so an op reports their results.
+        config={"ops": {op.name: {"config": VerifyConfig().model_dump()}}},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        op()
+
+    return job

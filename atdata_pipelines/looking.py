@@ -12,6 +12,7 @@ from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
 from .partitions import divided, why_no_key
+from .settings import DEFAULT, Settings
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
@@ -29,6 +30,7 @@ _LEFT = {
     "left alone": "left alone",
     "stopped": "stopped",
     "under way": "under way",
+    "declared": "left to automation conditions",
 }
 """Why datasets are not promoted now, in words for people."""
 
@@ -60,9 +62,9 @@ class Findings:
         """A dataset that is not promoted now, and why."""
         self.left.setdefault(kind, {})[name] = reason
 
-    def new_keys(self, instance: dg.DagsterInstance) -> list[str]:
+    def new_keys(self, instance: dg.DagsterInstance, settings: Settings = DEFAULT) -> list[str]:
         """The partitions to add; names that there is no room for are refused, and nothing is run of them."""
-        new, beyond = divided(instance, self.keys)
+        new, beyond = divided(instance, self.keys, settings)
         for name, reason in beyond.items():
             self.leave("refused", name, reason)
         self.runs = [run for run in self.runs if run.name not in beyond]
@@ -77,6 +79,12 @@ class Findings:
             elif wanted.name in alone:
                 self.leave("under way", wanted.name, "a run promotes it")
         self.runs = [wanted for wanted in self.runs if wanted.name not in self.left.get("under way", ())]
+
+    def leave_to_conditions(self) -> None:
+        """Runs are started by automation conditions, not by the sensor."""
+        for wanted in self.runs:
+            self.leave("declared", wanted.name, "missing or changed")
+        self.runs = []
 
     def say(self, log: Any) -> None:
         """Name in a log what is left alone."""

@@ -1,7 +1,7 @@
 """Marks of stages that an op has done, as Dagster makes them itself where an asset does."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -9,6 +9,9 @@ from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
+    DEFAULT_DATA_VERSION,
+    NULL_EVENT_POINTER,
+    extract_data_version_from_entry,
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
@@ -36,6 +39,7 @@ class Marks:
         self._context = context
         self._assets = {asset.key.path[-1]: asset for asset in assets}
         self._given: dict[tuple[dg.AssetKey, str], _Given] = {}
+        self._upstream: dict[dg.AssetKey, Collection[str]] = {}
         self._marks = 0
         self._latest, self._latest_of = 0, 0
 
@@ -55,16 +59,37 @@ class Marks:
             CODE_VERSION_TAG: str(asset.code_versions_by_key[asset.key]),
         }
         for before in asset.asset_deps[asset.key]:
-            given = self._given.pop((before, dataset))
-            # Of an input with partitions Dagster notes the digest of those that were read.
-            tags[get_input_data_version_tag(before)] = hashlib.sha256(given.cid.encode()).hexdigest()
-            tags[get_input_event_pointer_tag(before)] = str(self._event(given))
+            if (before, dataset) in self._given:
+                given = self._given.pop((before, dataset))
+                version, event = _of_partitions(given.cid), self._event(given)
+            else:
+                version, event = self._of_upstream(before, dataset)
+            tags[get_input_data_version_tag(before)] = version
+            tags[get_input_event_pointer_tag(before)] = str(event or NULL_EVENT_POINTER)
         self._context.log_event(
             dg.AssetMaterialization(asset_key=asset.key, partition=dataset, metadata=shown, tags=tags)
         )
         self._marks += 1
         if any(asset.key in other.asset_deps[other.key] for other in self._assets.values()):
             self._given[asset.key, dataset] = _Given(cid, self._marks)
+
+    def _of_upstream(self, key: dg.AssetKey, dataset: str) -> tuple[str, int | None]:
+        """Data version and event of what a team's own asset gave, partitioned by dataset or not at all."""
+        instance = self._context.instance
+        if dataset in self._partitions_of(key):
+            record = instance.get_latest_data_version_record(key, partition_key=dataset)
+        else:
+            record = instance.get_latest_data_version_record(key)
+        if record is None:
+            return DEFAULT_DATA_VERSION.value, None
+        version = extract_data_version_from_entry(record.event_log_entry) or DEFAULT_DATA_VERSION
+        partitioned = record.partition_key is not None
+        return _of_partitions(version.value) if partitioned else version.value, record.storage_id
+
+    def _partitions_of(self, key: dg.AssetKey) -> Collection[str]:
+        if key not in self._upstream:
+            self._upstream[key] = self._context.instance.get_materialized_partitions(key)
+        return self._upstream[key]
 
     def _event(self, given: _Given) -> int:
         """The number of an event that stands after what was given, and before anything that comes.
@@ -76,3 +101,8 @@ class Marks:
             self._latest_of = self._marks
             self._latest = self._context.instance.event_log_storage.get_maximum_record_id() or 0
         return self._latest
+
+
+def _of_partitions(version: str) -> str:
+    """Of an input with partitions Dagster notes the digest of the versions of those that were read."""
+    return hashlib.sha256(version.encode()).hexdigest()

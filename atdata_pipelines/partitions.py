@@ -8,6 +8,8 @@ import dagster as dg
 from atdata_core.errors import DatasetNameError, RefusedError
 from atdata_core.names import check_dataset_name
 
+from .settings import DEFAULT, Settings
+
 if TYPE_CHECKING:
     from atdata_core.local import LocalIndex
 
@@ -16,10 +18,6 @@ CHUNK = 1_000
 
 MOST = 100_000
 """Partitions of an asset that Dagster is made for: https://docs.dagster.io/guides/build/partitions-and-backfills."""
-
-PARTITIONS = "dataset"
-
-datasets = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 
 
 class PartitionLimitError(RefusedError):
@@ -35,16 +33,16 @@ def why_no_key(name: str) -> str | None:
     return None
 
 
-def add_keys(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
+def add_keys(instance: dg.DagsterInstance, names: Iterable[str], settings: Settings = DEFAULT) -> None:
     """Add partitions, all of them or none; those that are there stay.
 
     Raises:
         DatasetNameError: A name cannot be a partition key.
         PartitionLimitError: There would be more than ``MOST``.
     """
-    new, beyond = divided(instance, [check_dataset_name(name) for name in names])
+    new, beyond = divided(instance, [check_dataset_name(name) for name in names], settings)
     if beyond:
-        there, count = count_keys(instance), len(new) + len(beyond)
+        there, count = count_keys(instance, settings), len(new) + len(beyond)
         raise PartitionLimitError(
             f"{there:,} datasets are partitions and {count:,} more were to be added, but Dagster is made for "
             f"{MOST:,} of an asset. Nothing was added. {_WAY_OUT}",
@@ -53,39 +51,43 @@ def add_keys(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
             most=MOST,
         )
     for start in range(0, len(new), CHUNK):
-        instance.add_dynamic_partitions(PARTITIONS, new[start : start + CHUNK])
+        instance.add_dynamic_partitions(settings.partitions_name, new[start : start + CHUNK])
 
 
-def divided(instance: dg.DagsterInstance, names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+def divided(
+    instance: dg.DagsterInstance, names: Iterable[str], settings: Settings = DEFAULT
+) -> tuple[list[str], dict[str, str]]:
     """Of names that are no partitions yet those that there is room for, and why the others cannot be added."""
     keys = list(dict.fromkeys(names))
     known: set[str] = set()
     for start in range(0, len(keys), CHUNK):
-        known |= instance.get_existing_dynamic_partitions(PARTITIONS, keys[start : start + CHUNK])
+        known |= instance.get_existing_dynamic_partitions(settings.partitions_name, keys[start : start + CHUNK])
     new = [key for key in keys if key not in known]
     if not new:
         return [], {}
-    room = max(0, MOST - count_keys(instance))
+    room = max(0, MOST - count_keys(instance, settings))
     return new[:room], dict.fromkeys(new[room:], f"there are {MOST:,} partitions already; {_WAY_OUT}")
 
 
-def count_keys(instance: dg.DagsterInstance) -> int:
+def count_keys(instance: dg.DagsterInstance, settings: Settings = DEFAULT) -> int:
     """How many datasets are partitions."""
-    return len(instance.get_dynamic_partitions(PARTITIONS))
+    return len(instance.get_dynamic_partitions(settings.partitions_name))
 
 
-def gone_keys(instance: dg.DagsterInstance, index: "LocalIndex") -> list[str]:
+def gone_keys(instance: dg.DagsterInstance, index: "LocalIndex", settings: Settings = DEFAULT) -> list[str]:
     """The partitions whose dataset the index does not have any more; raises ``ServiceError``."""
     # First the partitions: a dataset that comes meanwhile is in the index, and so is not gone.
-    keys = instance.get_dynamic_partitions(PARTITIONS)
+    keys = instance.get_dynamic_partitions(settings.partitions_name)
     names = set(index.names())
     return [key for key in keys if key not in names]
 
 
-def remove_keys(instance: dg.DagsterInstance, keys: Iterable[str], done: Callable[[int], None]) -> None:
+def remove_keys(
+    instance: dg.DagsterInstance, keys: Iterable[str], done: Callable[[int], None], settings: Settings = DEFAULT
+) -> None:
     """Remove partitions; what Dagster keeps of their runs stays. ``done`` is told how many are."""
     for number, key in enumerate(keys, 1):
-        instance.delete_dynamic_partition(PARTITIONS, key)
+        instance.delete_dynamic_partition(settings.partitions_name, key)
         done(number)
 
 

@@ -2,27 +2,29 @@
 
 import dagster as dg
 
-from .assets import STAGES
+from .assets import stages
 from .automation import new_datasets, nightly_promotion
 from .bulk import promote_many
 from .checks import published_true
 from .jobs import promote, verify
-from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
+from .settings import DEFAULT, Settings
 from .verifying import verify_many, weekly_verification
 
 
-def promotion_definitions() -> dg.Definitions:
-    """Assets, checks, jobs, sensor and schedule, with resources that read the environment."""
+def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
+    """Assets, checks, jobs, sensor and schedules, with resources that read the environment."""
+    assets = stages(settings)
+    one, many, look = promote(settings), promote_many(settings, assets), verify_many(settings)
+    schedules = []
+    if settings.cron is not None:
+        schedules.append(nightly_promotion(settings, many))
+    if settings.verification_cron is not None:
+        schedules.append(weekly_verification(settings, look))
     return dg.Definitions(
-        assets=STAGES,
-        asset_checks=[published_true],
-        jobs=[promote, promote_many, verify, verify_many],
-        sensors=[new_datasets],
-        schedules=[nightly_promotion, weekly_verification],
-        resources={
-            "redis": RedisResource(),
-            "s3": ShardS3Resource(),
-            "destination": DestinationResource(),
-            "atproto": AtprotoResource(),
-        },
+        assets=assets,
+        asset_checks=[published_true(settings)],
+        jobs=[one, many, verify(settings), look],
+        sensors=[new_datasets(settings, [one, many])],
+        schedules=schedules,
+        resources=settings.resources(),
     )

@@ -14,15 +14,16 @@ from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.metadata import refuse_secrets
 from atdata_core.names import near
 
-from .assets import RECORD, STAGES, PromotionConfig
+from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .bulk_report import FAILED, not_promoted
 from .jobs import JOB, run_config
 from .partitions import add_keys
 from .pipeline import promotion_definitions
 from .resources import AtprotoResource, RedisResource
+from .settings import RECORD, STAGES
 
-WIDTH = max(len(stage.key.to_user_string()) for stage in STAGES) + 2
+WIDTH = max(len(stage) for stage in STAGES) + 2
 _SETTINGS = {
     "telemetry": {"enabled": False},
     "python_logs": {"managed_python_loggers": ["atdata_core"], "python_log_level": "INFO"},

@@ -6,7 +6,8 @@ import dagster as dg
 
 from atdata_core.errors import AtdataError
 
-from .jobs import verify
+from .jobs import VERIFY
+from .settings import Settings
 
 _PARTITION = "dagster/partition"
 _RUN_KEY = "dagster/run_key"
@@ -36,10 +37,11 @@ class Before(NamedTuple):
     reason: str
 
 
-def promoted_alone(instance: dg.DagsterInstance) -> set[str]:
+def promoted_alone(instance: dg.DagsterInstance, settings: Settings) -> set[str]:
     """The datasets that a run of their own works on, or will."""
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    return {run.tags[_PARTITION] for run in runs if _PARTITION in run.tags and run.job_name != verify.name}
+    verifying = settings.named(VERIFY)
+    return {run.tags[_PARTITION] for run in runs if _PARTITION in run.tags and run.job_name != verifying}
 
 
 def asked_before(instance: dg.DagsterInstance, sensor: str, key: str) -> Before | None:

@@ -15,12 +15,12 @@ from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.verify import verify_dataset
 
 from .checks import FINDINGS_SHOWN, VerifyConfig, evaluation_of, published_uri, results_of
-from .partitions import PARTITIONS
 from .progress import now_and_then
-from .resources import AtprotoResource, RedisResource
 from .retries import POLICY, dagster_failures
+from .settings import DEFAULT, Services, Settings
 
 VERIFY_JOB = "verify_many"
+_OP = "verify_datasets"
 SAMPLE = 1
 """Shards that the weekly look reads of each dataset, others each time."""
 
@@ -33,17 +33,58 @@ class VerifyManyConfig(VerifyConfig):
     datasets: list[str] = Field(default=[], description="Names of datasets. Empty: all that are published.")
 
 
-@dg.op(retry_policy=POLICY)
-def verify_datasets(
-    context: dg.OpExecutionContext, config: VerifyManyConfig, redis: RedisResource, atproto: AtprotoResource
-) -> None:
-    """All checks of many datasets; the run fails where one does that is no mere warning, and names it."""
+def verify_many(settings: Settings) -> dg.JobDefinition:
+    """The job that checks what is published of many datasets."""
+
+    @dg.op(
+        name=settings.named(_OP),
+        required_resource_keys=settings.resource_keys,
+        retry_policy=POLICY,
+    )
+    def op(context: dg.OpExecutionContext, config: VerifyManyConfig) -> None:
+        """All checks of many datasets; the run fails where one does that is no mere warning, and names it."""
+        _verify(context, config, settings)
+
+    @dg.job(
+        name=settings.named(VERIFY_JOB),
+        description="Check that what is published of many datasets is what their records say.",
+        # Stands in the launch dialog, ready to be filled in.
+        config=verify_config(settings=settings),
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        op()
+
+    return job
+
+
+def weekly_verification(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """The schedule that starts it: one run for all that is published."""
+
+    @dg.schedule(
+        name=settings.named("weekly_verification"),
+        job=job,
+        cron_schedule=settings.verification_cron or "",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Reads a shard of everything that is published, and looks at its records.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(
+            run_key=context.scheduled_execution_time.date().isoformat(),
+            run_config=verify_config(VerifyManyConfig(sample=SAMPLE), settings),
+        )
+
+    return schedule
+
+
+def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: Settings) -> None:
     problems: list[dg.TableRecord] = []
     is_time, looked_at, size = now_and_then(), 0, 0
+    services = settings.services(context)
     with dagster_failures():
-        for name, uri in _published(context, config, redis, atproto):
-            result = verify_dataset(uri, client=atproto.stranger(), sample=config.sample)
-            for check in results_of(result):
+        for name, uri in _published(context, config, settings, services):
+            result = verify_dataset(uri, client=services.atproto.stranger(), sample=config.sample)
+            for check in results_of(result, settings):
                 context.log_event(evaluation_of(check, name))
                 if not check.passed:
                     context.log.warning(f"{name}: {check.check_name}: {check.description}")
@@ -70,7 +111,7 @@ def verify_datasets(
 
 
 def _published(
-    context: dg.OpExecutionContext, config: VerifyManyConfig, redis: RedisResource, atproto: AtprotoResource
+    context: dg.OpExecutionContext, config: VerifyManyConfig, settings: Settings, services: Services
 ) -> Iterator[tuple[str, str]]:
     """Names and at-uris of what the ledger or a label says is published.
 
@@ -79,11 +120,11 @@ def _published(
     """
     if config.datasets:
         for name in config.datasets:
-            yield name, published_uri(name, redis, atproto)
+            yield name, published_uri(name, services)
         return
-    did, ledger = atproto.did(), ledger_of(redis.index())
-    labelled = all_published(atproto.stranger(), did)
-    names = sorted(context.instance.get_dynamic_partitions(PARTITIONS))
+    did, ledger = services.atproto.did(), ledger_of(services.redis.index())
+    labelled = all_published(services.atproto.stranger(), did)
+    names = sorted(context.instance.get_dynamic_partitions(settings.partitions_name))
     for start in range(0, len(names), TOGETHER):
         page = names[start : start + TOGETHER]
         promoted = ledger.get_many([(f"dataset:{name}", "record") for name in page])
@@ -93,32 +134,6 @@ def _published(
                 yield name, str(uri)
 
 
-def verify_config(said: VerifyManyConfig | None = None) -> dict[str, object]:
+def verify_config(said: VerifyManyConfig | None = None, settings: Settings = DEFAULT) -> dict[str, object]:
     """The run configuration of the job."""
-    return {"ops": {verify_datasets.name: {"config": (said or VerifyManyConfig()).model_dump()}}}
-
-
-@dg.job(
-    name=VERIFY_JOB,
-    # Stands in the launch dialog, ready to be filled in.
-    config=verify_config(),
-    executor_def=dg.in_process_executor,
-)
-def verify_many() -> None:
-    """Check that what is published of many datasets is what their records say."""
-    verify_datasets()
-
-
-@dg.schedule(
-    name="weekly_verification",
-    job=verify_many,
-    cron_schedule="0 4 * * 0",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Reads a shard of everything that is published, and looks at its records.",
-)
-def weekly_verification(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """One run for all."""
-    return dg.RunRequest(
-        run_key=context.scheduled_execution_time.date().isoformat(),
-        run_config=verify_config(VerifyManyConfig(sample=SAMPLE)),
-    )
+    return {"ops": {settings.named(_OP): {"config": (said or VerifyManyConfig()).model_dump()}}}

@@ -17,9 +17,9 @@ from atdata_core.local import LocalIndex
 from atdata_core.local.layout import SCAN_PAUSE, SCANNED
 from atdata_core.promotion.draft import Publication
 from atdata_core.promotion.ledger import RedisLedger
-from atdata_pipelines.automation import new_datasets
 from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.resources import AtprotoResource, RedisResource
+from atdata_pipelines.resources import RedisResource
+from atdata_pipelines.settings import DEFAULT
 from benchmarks import upstream
 from benchmarks.counting import round_trips
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row, timed
@@ -94,9 +94,10 @@ class _Sensor:
     def __init__(self, index: LocalIndex, instance: dg.DagsterInstance) -> None:
         where = index.redis.connection_pool.connection_kwargs
         url = f"redis://{where['host']}:{where['port']}/{where['db']}"
-        self._resources = {"redis": RedisResource(url=url), "atproto": AtprotoResource()}
+        self._resources = {**DEFAULT.resources(), "redis": RedisResource(url=url)}
         self._instance = instance
         self._repository = promotion_definitions().get_repository_def()
+        self._sensor = self._repository.get_sensor_def("new_datasets")
         self._cursor: str | None = None
 
     def tick(self) -> Any:
@@ -106,11 +107,11 @@ class _Sensor:
             cursor=self._cursor,
             repository_def=self._repository,
             resources=self._resources,
-            sensor_name=new_datasets.name,
+            sensor_name=self._sensor.name,
         )
         # The sensor says on stderr what waits.
         with context, redirect_stderr(io.StringIO()):
-            found = new_datasets.evaluate_tick(context)
+            found = self._sensor.evaluate_tick(context)
         self._cursor = found.cursor
         return found
 

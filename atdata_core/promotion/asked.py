@@ -20,6 +20,7 @@ class Asked:
             alone, and the ledger notes why.
         require_public: Refuse shards that a stranger cannot read.
         run: Names the run: one that is tried again keeps its place in the order of what people say.
+        defaults: Where neither a person nor the entry's metadata say anything.
     """
 
     name: str | None = None
@@ -29,3 +30,4 @@ class Asked:
     restore: bool = True
     require_public: bool = False
     run: str | None = None
+    defaults: Values = Values()  # noqa: RUF009 - frozen

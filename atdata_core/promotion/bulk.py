@@ -29,6 +29,7 @@ from .reach import Seen
 from .schema import PublishedSchema, Schemas
 from .together import STAGE, Draft, expected_keys, publish_many
 from .underway import end_use
+from .values import Values
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
@@ -97,6 +98,7 @@ def promote_many(
     data_store: Any = None,
     restore: bool = False,
     require_public: bool = False,
+    defaults: Values = Values(),  # noqa: B008 - frozen
     workers: int = WORKERS,
     report: Callable[[StageDone], None] | None = None,
 ) -> list[Outcome]:
@@ -115,6 +117,7 @@ def promote_many(
         restore: Also write again what was deleted on the network or retracted. Without it such datasets are
             refused.
         require_public: Refuse shards that a stranger cannot read; else ``warnings`` of the outcome says so.
+        defaults: License and tags of those of which neither a person nor their metadata say any.
         workers: Datasets whose shards are looked at or copied at the same time.
         report: Told of each stage of each dataset, in the thread of the caller.
 
@@ -127,7 +130,7 @@ def promote_many(
             continues.
     """
     ledger = ledger_of(index)
-    asked = Asked(restore=restore, require_public=require_public, run=uuid4().hex)
+    asked = Asked(restore=restore, require_public=require_public, run=uuid4().hex, defaults=defaults)
     schemas = Schemas(client, ledger)
     outcomes: list[Outcome] = []
     left = iter(entries)

@@ -98,8 +98,9 @@ def check_all(
     admit(ledger, entry.name, did, asked)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
-    sayings = Sayings(entry, publication, ledger)
-    settled = asked.values.over(sayings.standing().values).over(from_metadata(entry.metadata))
+    sayings = Sayings(entry, publication, ledger, asked.defaults)
+    given = from_metadata(entry.metadata).over(asked.defaults)
+    settled = asked.values.over(sayings.standing().values).over(given)
     planned = planned_shards(inventory, data_store, ledger)
     record = entry_record(
         name=publication.name,

@@ -226,7 +226,7 @@ class _Entry:
         self._client = client
         self._ledger = ledger
         self._trail = Trail(ledger, f"dataset:{entry.name}", publication.fact)
-        self._sayings = Sayings(entry, publication, ledger)
+        self._sayings = Sayings(entry, publication, ledger, asked.defaults)
         self._asked = asked
         self._own_order = self._sayings.say(asked.values, asked.run)
         self.order = 0
@@ -247,7 +247,7 @@ class _Entry:
                 self._own_order = self._sayings.say(self._asked.values, self._asked.run)
                 standing = self._sayings.standing()
         self.order = standing.order
-        settled = standing.values.over(from_metadata(self._entry.metadata))
+        settled = standing.values.over(from_metadata(self._entry.metadata)).over(self._asked.defaults)
         created = existing.value.get("createdAt") if existing else self._trail.created_at(self._client.now())
         return entry_record(
             name=self._publication.name,

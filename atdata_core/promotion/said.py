@@ -37,10 +37,23 @@ class Sayings:
 
     The fact in the ledger holds what stands (``description``, ``tags``, ``license``), the number of the last
     saying (``order``), and what it is made of: ``base``, and ``said`` one after the other.
+
+    Args:
+        entry: The entry that is published.
+        publication: Of the entry.
+        ledger: Of its index.
+        defaults: What holds where neither a person nor the metadata say anything.
     """
 
-    def __init__(self, entry: IndexEntry, publication: Publication, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        entry: IndexEntry,
+        publication: Publication,
+        ledger: Ledger,
+        defaults: Values = Values(),  # noqa: B008 - frozen
+    ) -> None:
         self._metadata = from_metadata(entry.metadata)
+        self._defaults = defaults
         self._scope = f"dataset:{entry.name}"
         self._fact = publication.said_fact
         self._ledger = ledger
@@ -84,7 +97,7 @@ class Sayings:
 
         What the metadata in the record gives was not said; the entry may have other metadata by now.
         """
-        before = typed(Values.from_json(published), self._given(published))
+        before = typed(Values.from_json(published), self._given(published).over(self._defaults))
         if before == Values():
             return
 

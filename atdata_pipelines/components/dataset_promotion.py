@@ -1,24 +1,150 @@
-"""The pipeline as one component."""
+"""The pipeline as a component, configured in ``defs.yaml``."""
+
+import re
+from typing import Annotated
 
 import dagster as dg
+from pydantic import Field, field_validator
+
+from atdata_core.promotion.values import Values
 
 from ..pipeline import promotion_definitions
+from ..resources import DestinationResource
+from ..settings import DEFAULT, Settings
+
+_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
+def _key_parts(prefix: str | list[str]) -> tuple[str, ...]:
+    return tuple(prefix.split("/") if prefix and isinstance(prefix, str) else prefix)
+
+
+class Destination(dg.Model, dg.Resolvable):
+    """A bucket that shards are copied to before they are published."""
+
+    bucket: str
+    public_url: Annotated[str, Field(description="URL by which strangers read the bucket.")]
+    endpoint_url: Annotated[str | None, Field(description="Where it is not that of the shards' own service.")] = (
+        None
+    )
+    access_key_id_env: Annotated[
+        str | None, Field(description="Variable that holds the key; not given: the same key as for reading.")
+    ] = None
+    secret_access_key_env: Annotated[
+        str | None, Field(description="Variable that holds the secret key; not given: the same as for reading.")
+    ] = None
+
+    def resource(self) -> DestinationResource:
+        """As a resource; a key is read from its variable when a run needs it, and is shown nowhere."""
+        key, secret = self.access_key_id_env, self.secret_access_key_env
+        return DestinationResource(
+            bucket=self.bucket,
+            public_url=self.public_url,
+            endpoint_url=self.endpoint_url,
+            access_key_id=dg.EnvVar(key) if key else None,
+            secret_access_key=dg.EnvVar(secret) if secret else None,
+        )
+
+
+class _Scaffolder(dg.Scaffolder[dg.ScaffoldRequest]):
+    """Writes the ten lines that a first instance needs, under the name that it is given."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", request.target_path.name)
+        dg.scaffold_component(request, {"key_prefix": name, "group": name, "pattern": f"{name}*", "license": None})
+
+
+@dg.scaffold_with(_Scaffolder)
 class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
-    """Promotes local datasets to the atmosphere: four assets, a job, a sensor and a schedule.
+    """Promotes local WebDataset datasets to the AT Protocol network.
 
-    Services and account come from the environment; see ``.env.example``.
+    Redis, S3 and the account come from the environment; see ``.env.example``.
     """
+
+    key_prefix: Annotated[
+        str | list[str],
+        Field(description="Of the assets, such as lab/images; jobs, sensors and partitions are named by it, too."),
+    ] = ""
+    group: Annotated[str, Field(description="Of the assets.")] = DEFAULT.group
+    pattern: Annotated[
+        str, Field(description="Names of the datasets that are promoted here; * and ? stand for anything.")
+    ] = DEFAULT.pattern
+    upstream: Annotated[
+        str | None, Field(description="Key of an asset that makes the datasets: local_dataset depends on it.")
+    ] = None
+    destination: Annotated[
+        Destination | None,
+        Field(description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay."),
+    ] = None
+    license: Annotated[
+        str | None, Field(description="Where neither a person nor the metadata give one, such as CC-BY-4.0.")
+    ] = None
+    tags: Annotated[list[str] | None, Field(description="Where neither a person nor the metadata give any.")] = None
+    require_public: Annotated[bool, Field(description="Refuse shards that a stranger cannot read, always.")] = False
+    sensor: Annotated[
+        bool, Field(description="Whether the sensor is on from the beginning; else a person turns it on.")
+    ] = False
+    cron: Annotated[str | None, Field(description="When the nightly promotion begins; null: no such schedule.")] = (
+        DEFAULT.cron
+    )
+    verification_cron: Annotated[
+        str | None, Field(description="When the weekly verification begins; null: no such schedule.")
+    ] = DEFAULT.verification_cron
+    automation: Annotated[
+        bool,
+        Field(description="Let automation conditions start runs; the sensor then only adds partitions."),
+    ] = False
+    bulk_from: Annotated[
+        int, Field(ge=1, description="More datasets than this in one tick of the sensor are promoted in one run.")
+    ] = DEFAULT.bulk_from
+    batch_size: Annotated[int, Field(ge=1, description="Datasets that the sensor gives to one run at most.")] = (
+        DEFAULT.batch_size
+    )
+    copying_pool: Annotated[str | None, Field(description="Pool of the stages that read and copy shards.")] = (
+        DEFAULT.copying_pool
+    )
+    publishing_pool: Annotated[str | None, Field(description="Pool of the stages that write to the PDS.")] = (
+        DEFAULT.publishing_pool
+    )
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _names(cls, prefix: str | list[str]) -> str | list[str]:
+        for part in _key_parts(prefix):
+            if not _NAME.fullmatch(part):
+                raise ValueError(
+                    f"{part!r} cannot be a part of a key prefix: jobs are named by it. Use letters, digits and _."
+                )
+        return prefix
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """What tools list of this component."""
         return dg.ComponentTypeSpec(
             description="Promotes local WebDataset datasets to the AT Protocol network.",
-            produces=["asset", "job", "sensor", "schedule", "resource"],
+            produces=["asset", "asset_check", "job", "sensor", "schedule", "resource"],
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """All definitions of the pipeline."""
-        return promotion_definitions()
+        """All definitions of this instance."""
+        return promotion_definitions(self.settings())
+
+    def settings(self) -> Settings:
+        """What the instance is configured with."""
+        return Settings(
+            key_prefix=_key_parts(self.key_prefix),
+            group=self.group,
+            pattern=self.pattern,
+            defaults=Values.of(tags=self.tags, license=self.license),
+            require_public=self.require_public,
+            cron=self.cron,
+            verification_cron=self.verification_cron,
+            sensor=self.sensor,
+            automation=self.automation,
+            bulk_from=self.bulk_from,
+            batch_size=self.batch_size,
+            copying_pool=self.copying_pool,
+            publishing_pool=self.publishing_pool,
+            upstream=dg.AssetKey.from_user_string(self.upstream) if self.upstream else None,
+            destination=self.destination.resource() if self.destination else DestinationResource(),
+        )

@@ -135,50 +135,68 @@ def run_bulk(instance):
 
 
 @pytest.fixture
-def tick(empty_instance):
-    """Evaluate the sensor as the daemon does; the cursor goes from tick to tick."""
-    from atdata_pipelines.automation import new_datasets
+def sensor_of(empty_instance):
+    """``sensor_of(settings)()`` evaluates a sensor as the daemon does; the cursor goes from tick to tick."""
     from atdata_pipelines.pipeline import promotion_definitions
-    from atdata_pipelines.resources import AtprotoResource, RedisResource
 
-    state = SimpleNamespace(cursor=None)
-    repository = promotion_definitions().get_repository_def()
+    def make(settings):
+        state = SimpleNamespace(cursor=None)
+        repository = promotion_definitions(settings).get_repository_def()
+        sensor = repository.get_sensor_def(settings.named("new_datasets"))
 
-    def evaluate():
-        context = dg.build_sensor_context(
-            instance_ref=empty_instance.get_ref(),
-            cursor=state.cursor,
-            repository_def=repository,
-            resources={"redis": RedisResource(), "atproto": AtprotoResource()},
-            sensor_name="new_datasets",
-        )
-        with context:
-            found = new_datasets.evaluate_tick(context)
-        state.cursor = found.cursor
-        for request in found.dynamic_partitions_requests or []:
-            assert len(request.partition_keys) <= 1_000
-            empty_instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
-        return found
+        def evaluate():
+            context = dg.build_sensor_context(
+                instance_ref=empty_instance.get_ref(),
+                cursor=state.cursor,
+                repository_def=repository,
+                resources=settings.resources(),
+                sensor_name=sensor.name,
+            )
+            with context:
+                found = sensor.evaluate_tick(context)
+            state.cursor = found.cursor
+            for request in found.dynamic_partitions_requests or []:
+                assert len(request.partition_keys) <= 1_000
+                empty_instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+            return found
 
-    evaluate.state = state
-    return evaluate
+        evaluate.state = state
+        return evaluate
+
+    return make
+
+
+@pytest.fixture
+def tick(sensor_of):
+    """The sensor of the default pipeline."""
+    from atdata_pipelines.settings import DEFAULT
+
+    return sensor_of(DEFAULT)
+
+
+@pytest.fixture
+def together(sensor_of):
+    """The sensor of a pipeline that promotes two datasets in one run already."""
+    from atdata_pipelines.settings import Settings
+
+    return sensor_of(Settings(bulk_from=1))
 
 
 @pytest.fixture
 def night(instance):
     """Evaluate the schedule."""
-    from atdata_pipelines.automation import nightly_promotion
     from atdata_pipelines.pipeline import promotion_definitions
-    from atdata_pipelines.resources import AtprotoResource, RedisResource
+    from atdata_pipelines.settings import DEFAULT
 
     repository = promotion_definitions().get_repository_def()
+    nightly_promotion = repository.get_schedule_def("nightly_promotion")
 
     def evaluate():
         context = dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=datetime(2026, 1, 2, 3),
             repository_def=repository,
-            resources={"redis": RedisResource(), "atproto": AtprotoResource()},
+            resources=DEFAULT.resources(),
         )
         with context:
             return nightly_promotion.evaluate_tick(context)

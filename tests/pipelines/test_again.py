@@ -10,7 +10,6 @@ from atdata_core.promotion import again
 from atdata_core.promotion.accept import accept, changes_of
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.urls import expand
-from atdata_pipelines import automation
 
 PAUSES = [timedelta(seconds=seconds) for seconds in again.PAUSES]
 
@@ -185,17 +184,16 @@ def test_a_run_whose_process_was_lost_is_tried_again_after_a_pause(lab, tick, gi
     assert second.run_key.endswith("@1")
 
 
-def test_a_lost_run_of_many_is_noted_for_each_of_them(lab, tick, given, clock, monkeypatch):
-    monkeypatch.setattr(automation, "BULK_FROM", 1)
+def test_a_lost_run_of_many_is_noted_for_each_of_them(lab, together, given, clock):
     entry = lab.insert("one")
     lab.register("two", entry.data_urls)
-    [request] = tick().run_requests
+    [request] = together().run_requests
     given(request, dg.DagsterRunStatus.STARTED)
-    assert "under way: one (a bulk run promotes it), two (a bulk run promotes it)" in tick().skip_message
+    assert "under way: one (a bulk run promotes it), two (a bulk run promotes it)" in together().skip_message
     given.ends(dg.DagsterRunStatus.FAILURE)
-    assert "failed, tried again later: one (run " in tick().skip_message
+    assert "failed, tried again later: one (run " in together().skip_message
     clock.passes(PAUSES[0])
-    [second] = tick().run_requests
+    [second] = together().run_requests
     assert second.run_key != request.run_key
     assert second.run_config == request.run_config
 

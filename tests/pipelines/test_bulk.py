@@ -21,6 +21,7 @@ from atdata_pipelines import automation
 from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
 from atdata_pipelines.looking import Wanted
 from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.settings import Settings
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 OP = "promote_datasets"
@@ -332,17 +333,24 @@ def test_the_launch_dialog_offers_a_list_a_pattern_and_what_else_a_person_can_sa
     assert job.run_config == {"ops": {OP: {"config": nothing}}}
 
 
-def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs(monkeypatch):
-    monkeypatch.setattr(automation, "BULK_FROM", 2)
+def requests(wanted, **settings):
+    return [request for request, _ in automation._runs(wanted, Settings(**settings))]
+
+
+def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs():
     entries = [SimpleNamespace(cid=f"bafy{number}") for number in range(3)]
     wanted = [Wanted(f"d{number}", entry, f"d{number}@{entry.cid}") for number, entry in enumerate(entries)]
-    assert [request.partition_key for request in automation._runs(wanted[:2])] == ["d0", "d1"]
-    [request] = automation._runs(wanted)
+    assert [request.partition_key for request in requests(wanted[:2], bulk_from=2)] == ["d0", "d1"]
+    [request] = requests(wanted, bulk_from=2)
     assert (request.job_name, request.partition_key) == (BULK_JOB, None)
     assert request.run_config["ops"][OP]["config"]["datasets"] == ["d0", "d1", "d2"]
     assert request.run_config["ops"][OP]["config"]["restore"] is False
-    assert automation._runs(wanted[::-1])[0].run_key == request.run_key
-    assert automation._runs([*wanted[:2], wanted[2]._replace(key="d2@other")])[0].run_key != request.run_key
+    assert requests(wanted[::-1], bulk_from=2)[0].run_key == request.run_key
+    other = requests([*wanted[:2], wanted[2]._replace(key="d2@other")], bulk_from=2)
+    assert other[0].run_key != request.run_key
+    pairs = automation._runs(wanted, Settings(bulk_from=2, batch_size=2))
+    assert [[each.name for each in batch] for _, batch in pairs] == [["d0", "d1"], ["d2"]]
+    assert [len(request.run_config["ops"][OP]["config"]["datasets"]) for request, _ in pairs] == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import dagster as dg
 import pytest
 
-from atdata_pipelines.checks import CHECKS, RECORD_KEY
+from atdata_pipelines.checks import CHECKS
 from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.pipeline import promotion_definitions
 
@@ -42,7 +42,8 @@ def test_the_job_reports_all_checks_for_the_partition(publish, verify, instance)
     found = verify("pictures")
     assert list(found) == list(CHECKS)
     assert all(
-        each.passed and each.partition == "pictures" and each.asset_key == RECORD_KEY for each in found.values()
+        each.passed and each.partition == "pictures" and each.asset_key == dg.AssetKey("atmosphere_record")
+        for each in found.values()
     )
     shown = found["shards_as_published"].metadata
     assert shown["at_uri"].value == uri
@@ -50,7 +51,7 @@ def test_the_job_reports_all_checks_for_the_partition(publish, verify, instance)
     part = verify("pictures", sample=1)["shards_as_published"]
     assert (part.passed, part.metadata["shards_checked"].value) == (True, 1)
     kept = instance.event_log_storage.get_latest_asset_check_execution_by_key(
-        [dg.AssetCheckKey(RECORD_KEY, name) for name in CHECKS], partition_filter=None
+        [dg.AssetCheckKey(dg.AssetKey("atmosphere_record"), name) for name in CHECKS], partition_filter=None
     )
     assert {each.event.dagster_event.asset_check_evaluation_data.partition for each in kept.values()} == {
         "pictures"
@@ -110,7 +111,9 @@ def test_a_promotion_does_not_read_everything_again(lab, definitions, run, insta
     result = (
         definitions.get_repository_def()
         .get_implicit_global_asset_job_def()
-        .execute_in_process(partition_key="pictures", instance=instance, asset_selection=[RECORD_KEY])
+        .execute_in_process(
+            partition_key="pictures", instance=instance, asset_selection=[dg.AssetKey("atmosphere_record")]
+        )
     )
     assert result.success
     assert evaluations(result) == []
@@ -119,7 +122,7 @@ def test_a_promotion_does_not_read_everything_again(lab, definitions, run, insta
 def test_the_checks_can_be_launched_one_by_one_for_a_partition(publish, definitions, instance):
     publish()
     add_keys(instance, ["pictures"])
-    key = dg.AssetCheckKey(RECORD_KEY, "record_resolves")
+    key = dg.AssetCheckKey(dg.AssetKey("atmosphere_record"), "record_resolves")
     job = (
         definitions.get_repository_def()
         .get_implicit_global_asset_job_def()

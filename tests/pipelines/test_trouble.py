@@ -134,32 +134,29 @@ def test_a_revoked_password_is_said_for_all_and_they_go_on_once_it_is_right(
 
 
 def test_many_whose_password_is_revoked_cost_one_run_a_pause_and_go_on_once_it_is_right(
-    lab, tick, clock, run_bulk, monkeypatch, account, instance
+    lab, together, clock, run_bulk, monkeypatch, account, instance
 ):
-    from atdata_pipelines import automation
-
-    monkeypatch.setattr(automation, "BULK_FROM", 1)
     entry = lab.insert("one")
     lab.register("two", entry.data_urls)
     lab.register("three", entry.data_urls)
-    tick()
+    together()
     monkeypatch.setenv("ATDATA_APP_PASSWORD", "revoked")
     keys = set()
     for pause in PAUSES:
-        [request] = tick().run_requests
+        [request] = together().run_requests
         keys.add(request.run_key)
         assert not run_bulk(request.run_config).success
-        found = tick()
+        found = together()
         assert asked_for(found) == []
         assert "nothing can be published, tried again later: one (not before " in found.skip_message
         clock.passes(pause)
     assert len(keys) == len(PAUSES)
     assert failure(lab, "two") is None
     monkeypatch.setenv("ATDATA_APP_PASSWORD", account.password)
-    [request] = tick().run_requests
+    [request] = together().run_requests
     assert request.run_key not in keys
     assert run_bulk(request.run_config).success
-    assert PUBLISHED.format(3) in tick().skip_message
+    assert PUBLISHED.format(3) in together().skip_message
 
 
 def test_a_deleted_bucket_is_named_and_found_again_once_it_is_back(lab, tick, clock, run, monkeypatch, box):

@@ -8,7 +8,7 @@ import pytest
 from atdata_pipelines.checks import CHECKS
 from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.verifying import VERIFY_JOB, weekly_verification
+from atdata_pipelines.verifying import VERIFY_JOB
 
 
 @pytest.fixture
@@ -75,7 +75,8 @@ def test_the_weekly_look_reads_one_shard_of_each(publish, verify_many, empty_ins
     with dg.build_schedule_context(
         instance=empty_instance, scheduled_execution_time=datetime(2026, 1, 4, 4)
     ) as context:
-        [request] = weekly_verification.evaluate_tick(context).run_requests
+        weekly = promotion_definitions().get_repository_def().get_schedule_def("weekly_verification")
+        [request] = weekly.evaluate_tick(context).run_requests
     assert request.run_key == "2026-01-04"
     said = request.run_config["ops"]["verify_datasets"]["config"]
     assert said["sample"] == 1
