@@ -1,0 +1,300 @@
+"""The pipeline in another team's project: ten lines of YAML, and instances that do not collide."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
+
+from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
+from atdata_pipelines.components import DatasetPromotion
+from atdata_pipelines.jobs import JOB, run_config
+from atdata_pipelines.partitions import add_keys
+from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.settings import STAGES, Settings
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[2]
+TYPE = "atdata_pipelines.components.DatasetPromotion"
+
+PROJECT = """
+[project]
+name = "team"
+version = "0.1.0"
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "team"
+[tool.dg.cli]
+suppress_warnings = ["project_and_activated_venv_mismatch"]
+"""
+DEFINITIONS = """
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.definitions
+def defs():
+    own = dg.Definitions(assets=[rendered], resources={"redis": dg.ResourceDefinition.none_resource()})
+    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=Path(__file__).parent), own)
+
+
+@dg.asset
+def rendered() -> None: ...
+"""
+IMAGES = f"""
+type: {TYPE}
+attributes:
+  key_prefix: images
+  group: pictures
+  pattern: images-*
+  upstream: rendered
+  destination: {{bucket: open-images, public_url: https://data.example.org, secret_access_key_env: OPEN_SECRET}}
+  license: CC-BY-4.0
+  tags: [microscopy]
+  sensor: true
+  cron: "30 1 * * *"
+"""
+TABLES = f"""
+type: {TYPE}
+attributes: {{key_prefix: [lab, tables], pattern: table-*, cron: null, verification_cron: null, automation: true}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of a team that has nothing but its own asset and resource; ``call(...)`` runs dg there."""
+    (tmp_path / "team" / "defs").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "team" / "__init__.py").touch()
+    (tmp_path / "team" / "definitions.py").write_text(DEFINITIONS)
+    # Without services: definitions load where no variable is set.
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{BIN}:/usr/bin:/bin",
+        "VIRTUAL_ENV": str(BIN.parent),
+        "HOME": str(tmp_path),
+        "COLUMNS": "200",
+    }
+
+    def call(*arguments):
+        done = subprocess.run(
+            [BIN / "dg", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def instance(name, yaml):
+        folder = tmp_path / "team" / "defs" / name
+        folder.mkdir()
+        (folder / "defs.yaml").write_text(yaml)
+
+    call.instance, call.folder = instance, tmp_path
+    return call
+
+
+def test_a_project_lists_scaffolds_and_checks_an_instance(project):
+    assert TYPE in project("list", "components")[1]
+    assert project("scaffold", "defs", TYPE, "images")[0] == 0
+    written = (project.folder / "team" / "defs" / "images" / "defs.yaml").read_text()
+    assert all(line in written for line in (f"type: {TYPE}", "key_prefix: images", "pattern: images*"))
+    assert project("check", "yaml")[0] == 0
+    code, said = project("check", "defs")
+    assert code == 0, said
+
+
+def test_two_instances_stand_in_one_project_and_nothing_of_them_collides(project):
+    project.instance("images", IMAGES)
+    project.instance("tables", TABLES)
+    code, said = project("check", "defs")
+    assert code == 0, said
+    code, said = project("list", "defs", "--json")
+    assert code == 0, said
+    for name in (
+        "images/local_dataset",
+        "lab/tables/local_dataset",
+        "images__promote",
+        "lab__tables__promote_many",
+    ):
+        assert f'"{name}"' in said
+
+
+def test_yaml_that_is_wrong_is_told_with_its_place(project):
+    project.instance("images", IMAGES.replace("pattern:", "patern:"))
+    code, said = project("check", "yaml")
+    assert (code, "images/defs.yaml:6" in said, "patern" in said) == (1, True, True)
+
+
+def test_a_prefix_that_cannot_be_part_of_a_name_is_refused():
+    with pytest.raises(ValueError, match="'lab-1' cannot be a part of a key prefix"):
+        settings_of(key_prefix="lab-1/tables")
+
+
+def settings_of(**attributes):
+    return DatasetPromotion(**attributes).settings()
+
+
+def test_an_instance_without_attributes_is_the_pipeline_of_this_repository():
+    ours, default = settings_of(), Settings()
+    assert ours == default
+
+
+def test_what_the_yaml_says_reaches_the_definitions():
+    settings = settings_of(
+        key_prefix="images",
+        group="pictures",
+        upstream="team/rendered",
+        sensor=True,
+        cron="30 1 * * *",
+        verification_cron=None,
+        copying_pool="disks",
+        publishing_pool="pds",
+    )
+    repository = promotion_definitions(settings).get_repository_def()
+    graph = repository.asset_graph
+    nodes = [graph.get(dg.AssetKey(["images", stage])) for stage in STAGES]
+    assert {node.group_name for node in nodes} == {"pictures"}
+    assert {node.partitions_def.name for node in nodes} == {"images__dataset"}
+    assert [sorted(node.pools or ()) for node in nodes] == [["disks"], ["pds"], ["disks"], ["pds"]]
+    assert nodes[0].parent_keys == {dg.AssetKey(["team", "rendered"])}
+    assert repository.get_sensor_def("images__new_datasets").default_status == dg.DefaultSensorStatus.RUNNING
+    assert [schedule.cron_schedule for schedule in repository.schedule_defs] == ["30 1 * * *"]
+    assert not any(node.automation_condition for node in nodes)
+    declared = promotion_definitions(settings_of(automation=True)).get_repository_def().asset_graph
+    assert all(declared.get(dg.AssetKey(stage)).automation_condition for stage in STAGES)
+
+
+def test_a_key_of_the_destination_stands_in_no_configuration(monkeypatch):
+    monkeypatch.setenv("OPEN_SECRET", "hunter2")
+    destination = {
+        "bucket": "open-images",
+        "public_url": "https://data.example.org",
+        "secret_access_key_env": "OPEN_SECRET",
+    }
+    settings = settings_of(key_prefix="images", destination=destination)
+    shown = [
+        str(resource.config_schema.default_value)
+        for resource in promotion_definitions(settings).get_repository_def().get_top_level_resources().values()
+    ]
+    assert "open-images" in str(shown)
+    assert "hunter2" not in str(shown)
+
+
+@pytest.fixture
+def images(instance):
+    """An instance for datasets whose name begins with images-, made after an asset of a team."""
+
+    @dg.asset
+    def rendered() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion("one"))
+
+    settings = Settings(
+        key_prefix=("images",),
+        pattern="images-*",
+        upstream=rendered.key,
+        defaults=settings_of(license="CC-BY-4.0", tags=["microscopy"]).defaults,
+    )
+    both = dg.Definitions.merge(dg.Definitions(assets=[rendered]), promotion_definitions(settings))
+    dg.materialize([rendered], instance=instance)
+    for key in instance.get_dynamic_partitions(settings.partitions_name):
+        instance.delete_dynamic_partition(settings.partitions_name, key)
+
+    class Images:
+        def __init__(self):
+            self.settings = settings
+
+        def promote(self, name):
+            add_keys(instance, [name], settings)
+            job = both.resolve_job_def(settings.named(JOB))
+            return job.execute_in_process(
+                partition_key=name,
+                instance=instance,
+                raise_on_error=False,
+                run_config=run_config(settings=settings),
+            )
+
+        def bulk(self, **said):
+            job = both.resolve_job_def(settings.named(BULK_JOB))
+            config = bulk_config(BulkConfig(**said), settings)
+            return job.execute_in_process(instance=instance, raise_on_error=False, run_config=config)
+
+        def stale(self, name):
+            graph = both.get_repository_def().asset_graph
+            resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+            return [resolver.get_status(key, name).name for key in settings.keys]
+
+        def render_again(self):
+            dg.materialize([rendered], instance=instance)
+
+    return Images()
+
+
+def record_of(result):
+    shown = result.asset_materializations_for_node("images__atmosphere_record")[0].metadata
+    return str(shown["at_uri"].value)
+
+
+def test_an_instance_promotes_with_its_defaults_and_knows_its_upstream(lab, images, stranger):
+    lab.insert("images-cells")
+    result = images.promote("images-cells")
+    assert result.success
+    record = stranger.get_record(record_of(result)).value
+    assert (record["license"], record["tags"]) == ("CC-BY-4.0", ["microscopy"])
+    assert images.stale("images-cells") == ["FRESH"] * 4
+
+
+def test_what_a_dataset_says_itself_stands_before_the_defaults(lab, images, stranger):
+    lab.insert("images-own", metadata={"license": "CC0-1.0"})
+    record = stranger.get_record(record_of(images.promote("images-own"))).value
+    assert (record["license"], record["tags"]) == ("CC0-1.0", ["microscopy"])
+
+
+def test_the_bulk_of_an_instance_takes_its_own_and_marks_them_after_their_upstream(lab, images, instance):
+    entry = lab.insert("images-one")
+    lab.register("images-two", entry.data_urls)
+    lab.register("tables-one", entry.data_urls)
+    assert images.bulk().success
+    assert sorted(instance.get_dynamic_partitions("images__dataset")) == ["images-one", "images-two"]
+    assert images.stale("images-two") == ["FRESH"] * 4
+
+
+@pytest.mark.parametrize("how", ["alone", "bulk"])
+def test_a_dataset_of_another_instance_is_refused(lab, images, how):
+    lab.insert("tables-one")
+    result = images.promote("tables-one") if how == "alone" else images.bulk(datasets=["tables-one"])
+    assert not result.success
+    said = str([event.event_specific_data for event in result.all_events if event.is_step_failure])
+    assert "their names are like images-*" in said
+
+
+def test_the_sensor_of_an_instance_looks_at_its_own(lab, images, sensor_of):
+    entry = lab.insert("images-one")
+    lab.register("tables-one", entry.data_urls)
+    [request] = sensor_of(images.settings)().run_requests
+    assert (request.job_name, request.partition_key) == ("images__promote", "images-one")
+    assert list(request.run_config["ops"]) == ["images__atmosphere_record"]
+
+
+def test_where_conditions_start_runs_the_sensor_adds_partitions_only(lab, sensor_of, empty_instance):
+    lab.insert("pictures")
+    found = sensor_of(Settings(automation=True))()
+    assert (found.run_requests, empty_instance.get_dynamic_partitions("dataset")) == ([], ["pictures"])
+    assert "left to automation conditions: pictures" in found.skip_message
+
+
+def test_conditions_start_one_run_for_a_new_partition_and_another_after_its_upstream(lab, instance):
+    @dg.asset
+    def rendered() -> None: ...
+
+    settings = Settings(key_prefix=("declared",), automation=True, upstream=rendered.key)
+    defs = dg.Definitions.merge(dg.Definitions(assets=[rendered]), promotion_definitions(settings))
+    dg.materialize([rendered], instance=instance)
+    first = dg.evaluate_automation_conditions(defs, instance, dg.AssetSelection.assets(*settings.keys))
+    add_keys(instance, ["fresh"], settings)
+    second = dg.evaluate_automation_conditions(
+        defs, instance, dg.AssetSelection.assets(*settings.keys), cursor=first.cursor
+    )
+    assert [second.get_requested_partitions(key) for key in settings.keys] == [{"fresh"}] * 4
