@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from . import chunks
 from .changes import changed_shards, changed_value, short_cid
+from .chunks import Chunk
 from .copying import WORKERS, Copied, Copying, find, nothing_at
 from .destination import FIRST_CLAIM, claim_of, destination_of, folder_of, names_of
 from .inventory import ACCEPTED, Inventory, Progress, cid_of, recall_inventory
@@ -101,10 +103,68 @@ def copy_shards(
         result = CopiedShards(inventory.cid, claim_of(inventory.shards), None, inventory.shards, inventory.looks)
     else:
         with in_use(ledger, leases_of(index), inventory.cid, run):
-            result = _copied(entry, inventory, index, ledger, data_store, progress)
+            result = _copied(entry, inventory, index, ledger, data_store, progress, run)
     before = ledger.exchange(f"dataset:{inventory.name}", "copy", result.to_json())
     earlier = None if before is None else _copies_of(before)
     return result if earlier is None else replace(result, changed=_changes(earlier, result))
+
+
+def chunks_to_copy(inventory: Inventory, ledger: Ledger, data_store: Any) -> list[Chunk]:
+    """Parts that several workers should copy before ``copy_shards`` sees all; none where it does all by itself.
+
+    That is so for a dataset that is not large, for one whose copies are known, and for shards that stay or are
+    written anew.
+    """
+    if not isinstance(data_store, ShardCopier) or earlier_copies(inventory, data_store, ledger) is not None:
+        return []
+    return chunks.chunks_of(inventory)
+
+
+def copy_chunk(
+    entry: IndexEntry,
+    inventory: Inventory,
+    index: AbstractIndex,
+    ledger: Ledger,
+    chunk: Chunk,
+    *,
+    data_store: ShardCopier,
+    progress: Progress | None = None,
+    run: str | None = None,
+) -> int:
+    """Bring some of the shards to where ``copy_shards`` will look for them; how many had to be written.
+
+    Raises as ``copy_shards``. Done again, also after it was broken off, it writes what is missing.
+    """
+    part = slice(chunk.start, chunk.stop)
+    with in_use(ledger, leases_of(index), inventory.cid, run):
+        copying = _copying(entry, inventory, index, ledger, data_store)
+        destination = destination_of(data_store)
+        known = chunks.noted(inventory, destination, ledger, run)[part]
+        names = names_of(inventory, ledger)[part]
+        copies = _with_noted(copying.all(inventory.shards[part], names, known, progress), known)
+        chunks.note(inventory, chunk, destination, copies, ledger, run)
+    return sum(1 for copy in copies if copy.written)
+
+
+def _copying(
+    entry: IndexEntry, inventory: Inventory, index: AbstractIndex, ledger: Ledger, data_store: ShardCopier
+) -> Copying:
+    ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim_of(inventory.shards)})
+    sources = _sources(entry, inventory, index, data_store)
+    return Copying(sources, data_store, leases_of(index), destination_of(data_store))
+
+
+def _sources(entry: IndexEntry, inventory: Inventory, index: AbstractIndex, data_store: Any) -> Sources:
+    claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
+    return Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
+
+
+def _with_noted(copies: Sequence[Copied], noted: Sequence[Copied | None]) -> list[Copied]:
+    """Copies that were found, with what this run has written of them before."""
+    return [
+        copy if before is None or copy.written else copy._replace(written=before.written)
+        for copy, before in zip(copies, noted, strict=True)
+    ]
 
 
 def _copied(
@@ -114,16 +174,16 @@ def _copied(
     ledger: Ledger,
     data_store: Any,
     progress: Progress | None,
+    run: str | None,
 ) -> CopiedShards:
-    claim = claim_of(inventory.shards)
-    claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
-    sources = Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
-    destination = destination_of(data_store)
-    ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
+    claim, destination = claim_of(inventory.shards), destination_of(data_store)
     if isinstance(data_store, ShardCopier):
-        copying = Copying(sources, data_store, leases_of(index), destination)
-        known = _known(inventory, data_store, ledger)
+        copying = _copying(entry, inventory, index, ledger, data_store)
+        noted = chunks.noted(inventory, destination, ledger, run)
+        earlier = _known(inventory, data_store, ledger)
+        known = [mine or before for mine, before in zip(noted, earlier, strict=True)]
         copies = copying.all(inventory.shards, names_of(inventory, ledger), known, progress)
+        copies = _with_noted(copies, noted)
         result = CopiedShards(
             inventory.cid,
             claim,
@@ -134,10 +194,12 @@ def _copied(
             bytes_written=sum(copy.written for copy in copies),
         )
     elif isinstance(data_store, AbstractDataStore):
+        ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
         earlier = earlier_copies(inventory, data_store, ledger)
         if earlier is not None and still_there(earlier.shards, data_store):
             result = replace(earlier, copied=0, bytes_written=0)
         else:
+            sources = _sources(entry, inventory, index, data_store)
             written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
             proofs, size = ("read back",) * len(written), sum(shard.size for shard in written)
             result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
@@ -148,6 +210,7 @@ def _copied(
             urls=[],
         )
     ledger.put(f"entry:{inventory.cid}", f"copy:{destination}", result.to_json())
+    chunks.forget(inventory, destination, ledger)
     return result
 
 
