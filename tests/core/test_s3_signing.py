@@ -1,10 +1,13 @@
 """What is digested, and how often, when an object is written."""
 
+import base64
 import hashlib
 
 import pytest
 from botocore import auth
+from botocore.awsrequest import AWSResponse
 
+from atdata_core.access.multipart import Multipart
 from atdata_core.access.s3 import S3Endpoint
 from atdata_core.access.upload import put
 from faulty.edge import Edge, Tally
@@ -60,3 +63,32 @@ def test_a_signed_address_is_signed_as_ever(s3, bucket):
     client = S3Endpoint.from_credentials(s3).client
     url = client.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "a.tar"})
     assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in url
+
+
+def test_a_part_over_tls_is_proven_by_its_md5_and_not_digested_for_the_signature(digested):
+    sent = []
+
+    def answer(request, **_):
+        sent.append(request)
+        begun = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+        return AWSResponse(request.url, 200, {"ETag": '"x"'}, Answered(begun if request.method == "POST" else b""))
+
+    endpoint = S3Endpoint("https://s3.invalid", "key", "secret", attempts=2)
+    for client in (endpoint.client, endpoint.client_of_one_attempt):
+        client.meta.events.register("before-send.s3", answer)
+    md5 = hashlib.md5(DATA)
+    Multipart(endpoint, "bucket", "a.tar").send(DATA, md5.hexdigest())
+    headers = sent[-1].headers
+    assert headers["Content-MD5"] in (base64.b64encode(md5.digest()), base64.b64encode(md5.digest()).decode())
+    assert headers["X-Amz-Content-SHA256"] in (b"UNSIGNED-PAYLOAD", "UNSIGNED-PAYLOAD")
+    assert 0 < sum(digested) < 10_000
+
+
+class Answered:
+    """The body of an answer."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def stream(self):
+        yield self.data
