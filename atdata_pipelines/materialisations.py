@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from . import metadata
+from .overview import overview
 
 if TYPE_CHECKING:
     from atdata_core.promotion.copy import CopiedShards
@@ -55,6 +56,7 @@ def of_record(
 ) -> dict[str, Any]:
     """Of ``atmosphere_record``; ``service`` is the URL of the PDS."""
     return {
+        "overview": dg.MetadataValue.md(overview(record, schema_uri, copies, seen, service)),
         "entry_cid": copies.cid,
         **metadata.of_record(record.uri, service),
         "record_cid": record.cid,

@@ -78,9 +78,17 @@ def of_changes(changed: Sequence[str] | None) -> dict[str, Any]:
 def of_record(uri: str, service: str) -> dict[str, Any]:
     """An at-uri; with a link to look at it, where strangers reach the service."""
     metadata: dict[str, Any] = {"at_uri": uri}
-    if _is_public(service):
+    if is_public(service):
         metadata["record"] = dg.MetadataValue.url(VIEWER + uri)
     return metadata
+
+
+def is_public(service: str) -> bool:
+    """Whether strangers can reach the URL of a service, as far as its name tells."""
+    host = urlsplit(service).hostname or ""
+    return (
+        "." in host and not host.replace(".", "").isdigit() and not host.endswith((".test", ".local", ".localhost"))
+    )
 
 
 def _type_name(kind: Any) -> str:
@@ -90,10 +98,3 @@ def _type_name(kind: Any) -> str:
     if "dtype" in kind:
         return f"{name}[{kind['dtype']}]"
     return f"{name}[{_type_name(kind['items'])}]" if "items" in kind else name
-
-
-def _is_public(service: str) -> bool:
-    host = urlsplit(service).hostname or ""
-    return (
-        "." in host and not host.replace(".", "").isdigit() and not host.endswith((".test", ".local", ".localhost"))
-    )

@@ -1,12 +1,10 @@
-"""A look at a few samples: a table, and pictures where a field is an image or a vector.
+"""A look at a few samples: a table, pictures where a field is an image or a vector, and how labels are spread.
 
 Everything comes from data: text is escaped, and every size has a bound.
 """
 
 import base64
-import html
 import io
-import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,12 +13,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from atdata_core.errors import AtdataError, SampleError
-from atdata_core.masking import masked
 from atdata_core.promotion.sources import Sources
 from atdata_core.samples import sample_fields
 from atdata_core.schema import decode
 from atdata_core.tar_samples import read_samples
 from atdata_core.urls import displayed
+
+from .histograms import Tally, label_fields
+from .markdown import TEXT, escaped, row, short
 
 if TYPE_CHECKING:
     from atdata_core.promotion.inventory import Inventory
@@ -28,16 +28,18 @@ if TYPE_CHECKING:
 SAMPLES = 8
 BYTES_READ = 16 << 20
 """Of large samples fewer are shown, but always one."""
+COUNTED = 500
+COUNTED_BYTES = 4 << 20
+"""Samples of the first shard whose labels are counted, while they are not more bytes than these."""
 
 COLUMNS = 8
 PICTURES = 3
-PICTURE_BYTES = 60_000
-"""Characters of one picture as a data URI; three stay below 200 kB."""
+PICTURE_BYTES = 50_000
+"""Characters of one picture as a data URI; three and the tables stay below 200 kB."""
 
 TILES = (96, 64, 48, 32, 16)
 """Edge of one sample in a picture, in pixels: the first that is small enough."""
 
-TEXT = 60
 SIDE = 8_192
 ENCODED_PIXELS = 40_000_000
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
@@ -53,23 +55,29 @@ def preview_of(entry: Any, index: Any, inventory: "Inventory", store: Any) -> st
         sample_type = decode(inventory.schema)
         sources = Sources(entry, index, store, {shard.url: shard for shard in shards})
         with sources.open_shard(shards[0].url) as stream:
-            samples = read_some(stream, shards[0].url, sample_type)
-        return preview(samples, [field.name for field in sample_fields(sample_type)])
+            labels = Tally(label_fields(inventory.schema))
+            samples = read_some(stream, shards[0].url, sample_type, labels)
+        shown = preview(samples, [field.name for field in sample_fields(sample_type)])
+        return "\n\n".join([shown, *labels.markdown(inventory.samples)])
     except AtdataError as error:
         return f"No preview: {escaped(error.message)}"
 
 
-def read_some(stream: BinaryIO, url: str, sample_type: Any) -> list[tuple[str, Any]]:
-    """The first samples of a shard, with their keys."""
+def read_some(stream: BinaryIO, url: str, sample_type: Any, labels: Tally) -> list[tuple[str, Any]]:
+    """The first samples of a shard, with their keys; the labels of some more are counted."""
     found: list[tuple[str, Any]] = []
     size = 0
-    for each in islice(read_samples(stream, url=url), SAMPLES):
+    for number, each in enumerate(read_samples(stream, url=url), 1):
         packed = each.get("msgpack")
         if not isinstance(packed, bytes):
             raise SampleError(f"The samples of {displayed(url)} are in another format than msgpack.", url=url)
-        found.append((str(each["__key__"]), sample_type.from_bytes(packed)))
+        sample = sample_type.from_bytes(packed)
+        labels.add(sample)
+        if number <= SAMPLES and size <= BYTES_READ:
+            found.append((str(each["__key__"]), sample))
         size += len(packed)
-        if size > BYTES_READ:
+        enough = number >= SAMPLES or size > BYTES_READ
+        if enough and (number >= COUNTED or size > COUNTED_BYTES or not labels.counts_some):
             break
     return found
 
@@ -77,8 +85,8 @@ def read_some(stream: BinaryIO, url: str, sample_type: Any) -> list[tuple[str, A
 def preview(samples: Sequence[tuple[str, Any]], fields: Sequence[str]) -> str:
     """Samples as a Markdown table, pictures below it."""
     shown = fields[:COLUMNS]
-    lines = [_row(["key", *shown]), "|" + " --- |" * (len(shown) + 1)]
-    lines += [_row([key, *(_text(getattr(sample, field)) for field in shown)]) for key, sample in samples]
+    lines = [row(["key", *shown]), "|" + " --- |" * (len(shown) + 1)]
+    lines += [row([key, *(_text(getattr(sample, field)) for field in shown)]) for key, sample in samples]
     if len(fields) > len(shown):
         lines.append(f"\n… and {len(fields) - len(shown)} more fields.")
     pictures: list[str] = []
@@ -87,22 +95,9 @@ def preview(samples: Sequence[tuple[str, Any]], fields: Sequence[str]) -> str:
             break
         uri = picture([getattr(sample, field) for _, sample in samples])
         if uri is not None:
-            pictures.append(f"**{escaped(field)}**\n\n![{escaped(field)}]({uri})")
+            name = escaped(short(field))
+            pictures.append(f"**{name}**\n\n![{name}]({uri})")
     return "\n\n".join(["\n".join(lines), *pictures])
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown and HTML show as it is, on one line."""
-    text = "".join(character if character.isprintable() else " " for character in text)
-    return re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", html.escape(text, quote=False))
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(escaped(_short(masked(cell))) for cell in cells) + " |"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= TEXT else text[: TEXT - 1] + "…"
 
 
 def _text(value: object) -> str:

@@ -26,10 +26,15 @@ class Picture:
     label: int
 
 
-def picture(number):
+def picture(number, label=None):
     image = np.add.outer(np.arange(8), np.arange(8)).astype(np.uint8) * (number % 5 + 1)
     vector = np.sin(np.arange(32, dtype=np.float32) * (number + 1))
-    return Picture(image=image, vector=vector, word=f"<b>{number}</b> | [x](http://e.example)", label=number)
+    return Picture(
+        image=image,
+        vector=vector,
+        word=f"<b>{number}</b> | [x](http://e.example)",
+        label=number if label is None else label,
+    )
 
 
 @pytest.fixture
@@ -42,16 +47,16 @@ def account_environ(environ, account, monkeypatch):
 
 @pytest.fixture
 def lab(account_environ, s3, bucket, tmp_path):
-    """``lab.insert(name)`` stores a dataset of two shards, three pictures each."""
+    """``lab.insert(name)`` stores a dataset of two shards, three pictures each; ``labels`` are theirs."""
     index = LocalIndex()
     repo = Repo(s3_credentials=s3, hive_path=f"{bucket}/lab", redis=index.redis)
     numbers = itertools.count()
 
-    def insert(name="pictures", *, start=0, metadata=None, schema=True):
+    def insert(name="pictures", *, start=0, metadata=None, schema=True, labels=(None,) * 6):
         path = tmp_path / f"{next(numbers):03d}.tar"
         with open(path, "wb") as file, ShardWriter(file) as shard:
-            for number in range(start, start + 6):
-                shard.write({**picture(number).as_wds, "__key__": f"{number:06d}"})
+            for number, label in enumerate(labels, start):
+                shard.write({**picture(number, label).as_wds, "__key__": f"{number:06d}"})
         entry, _ = repo.insert(atdata.Dataset[Picture](str(path)), name=name, maxcount=3)
         if metadata is not None:
             index.add_entry(atdata.Dataset[Picture](entry.data_urls), name=name, metadata=metadata)

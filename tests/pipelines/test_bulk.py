@@ -125,7 +125,7 @@ def test_every_stage_of_every_dataset_is_marked_as_its_asset_marks_it(lab, some,
         for mark in bulk:
             assert mark.metadata.keys() == alone.metadata.keys()
             differ = {key for key in mark.metadata if mark.metadata[key] != alone.metadata[key]}
-            assert differ <= {"change", "at_uri", "record_cid", "label"}
+            assert differ <= {"change", "at_uri", "record_cid", "label", "overview"}
             assert mark.tags.keys() == alone.tags.keys()
             assert {key for key in mark.tags if mark.tags[key] != alone.tags[key]} <= {
                 f"dagster/input_event_pointer/{before}" for before in STAGES
