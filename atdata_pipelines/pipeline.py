@@ -8,7 +8,7 @@ from .bulk import promote_many
 from .checks import published_true
 from .jobs import promote, verify
 from .settings import DEFAULT, Settings
-from .verifying import verify_many, weekly_verification
+from .verifying import verification, verify_many, weekly_verification
 
 
 def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
@@ -21,7 +21,7 @@ def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
     if settings.verification_cron is not None:
         schedules.append(weekly_verification(settings, look))
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, verification(settings)],
         asset_checks=[published_true(settings)],
         jobs=[one, many, verify(settings), look],
         sensors=[new_datasets(settings, [one, many])],

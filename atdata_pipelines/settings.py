@@ -68,6 +68,11 @@ class Settings:
     upstream: dg.AssetKey | None = None
     destination: DestinationResource = field(default_factory=DestinationResource)
 
+    @property
+    def verification(self) -> dg.AssetKey:
+        """Of the asset that stands for the last look at everything that is published."""
+        return self.key("verification")
+
     def named(self, name: str) -> str:
         """The name of a job, op, sensor, schedule, resource or partitions definition."""
         return "__".join((*self.key_prefix, name))
@@ -120,3 +125,8 @@ class Settings:
 
 DEFAULT = Settings()
 """Plain names, every dataset: the pipeline of this repository, and of the command line."""
+
+
+def key_parts(prefix: str | list[str]) -> tuple[str, ...]:
+    """Of a key prefix as people write it: ``lab/images``, or a list."""
+    return tuple(prefix.split("/") if prefix and isinstance(prefix, str) else prefix)

@@ -5,8 +5,10 @@ dataset, so the page of the asset tells when each was last seen to be true.
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
+from dagster._utils.schedules import get_smallest_cron_interval
 from pydantic import Field
 
 from atdata_core.atmosphere.labels import all_published
@@ -17,10 +19,13 @@ from atdata_core.promotion.verify import verify_dataset
 from .checks import FINDINGS_SHOWN, VerifyConfig, evaluation_of, published_uri, results_of
 from .progress import now_and_then
 from .retries import POLICY, dagster_failures
-from .settings import DEFAULT, Services, Settings
+from .settings import DEFAULT, RECORD, Services, Settings
 
 VERIFY_JOB = "verify_many"
 _OP = "verify_datasets"
+LONG = timedelta(hours=6)
+"""What a look at everything may take before its lateness is a warning."""
+LATE = timedelta(days=1)
 SAMPLE = 1
 """Shards that the weekly look reads of each dataset, others each time."""
 
@@ -56,6 +61,22 @@ def verify_many(settings: Settings) -> dg.JobDefinition:
         op()
 
     return job
+
+
+def verification(settings: Settings) -> dg.AssetSpec:
+    """Stands in the graph for the last look at everything; its freshness tells when the next one is late."""
+    freshness = None
+    if settings.verification_cron is not None:
+        between = get_smallest_cron_interval(settings.verification_cron)
+        freshness = dg.FreshnessPolicy.time_window(fail_window=between + LATE, warn_window=between + LONG)
+    return dg.AssetSpec(
+        settings.verification,
+        deps=[settings.key(RECORD)],
+        group_name=settings.group,
+        kinds={"atproto", "s3"},
+        description=f"When all that is published was last looked at by the job `{settings.named(VERIFY_JOB)}`.",
+        freshness_policy=freshness,
+    )
 
 
 def weekly_verification(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
@@ -95,6 +116,10 @@ def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: 
             if is_time():
                 context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read")
     shown = {"datasets": looked_at, "bytes_read": size}
+    if not config.datasets:
+        # What was found stands on the checks; this says that somebody looked.
+        seen = {**shown, "failed_checks": len(problems)}
+        context.log_event(dg.AssetMaterialization(settings.verification, metadata=seen))
     context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read, {len(problems)} checks failed")
     if problems:
         failed = dict.fromkeys(str(problem.data["dataset"]) for problem in problems)

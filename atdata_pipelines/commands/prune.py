@@ -15,18 +15,21 @@ EVERY = 500
 @click.command()
 @click.option("--all", "show_all", is_flag=True, help=f"Show every name, not only the first {SHOWN}.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def prune(show_all: bool, yes: bool) -> None:
+@click.option("--key-prefix", default="", help="Of the component whose partitions these are, such as lab/images.")
+def prune(show_all: bool, yes: bool, key_prefix: str) -> None:
     """Remove the partitions from Dagster whose dataset is gone from the index.
 
     Shows which they are, and asks. Nothing is taken back that is published (`retract` does that), and the
     runs that Dagster has of them stay. A dataset that is inserted again becomes a partition again.
     """
     from ..partitions import MOST, count_keys, gone_keys, remove_keys
+    from ..settings import Settings, key_parts
 
+    settings = Settings(key_prefix=key_parts(key_prefix))
     with surroundings.said(), surroundings.instance() as instance:
         index = surroundings.index()
-        gone = gone_keys(instance, index)
-        count = count_keys(instance)
+        gone = gone_keys(instance, index, settings)
+        count = count_keys(instance, settings)
         click.echo(f"{count:,} of at most {MOST:,} partitions; the dataset of {len(gone):,} is gone")
         if not gone:
             return
@@ -43,9 +46,9 @@ def prune(show_all: bool, yes: bool) -> None:
             click.echo(f"  and {len(gone) - len(shown):,} more (--all shows them)")
         surroundings.confirm(f"Remove these {len(gone):,} partitions?", yes=yes)
         # The answer may have taken its time, and a dataset may be back.
-        still = set(gone_keys(instance, index))
+        still = set(gone_keys(instance, index, settings))
         going = [name for name in gone if name in still]
-        remove_keys(instance, going, lambda number: _progress(number, len(going)))
+        remove_keys(instance, going, lambda number: _progress(number, len(going)), settings)
     click.echo(f"removed {len(going):,} partitions, {count - len(going):,} are left")
 
 

@@ -10,13 +10,9 @@ from atdata_core.promotion.values import Values
 
 from ..pipeline import promotion_definitions
 from ..resources import DestinationResource
-from ..settings import DEFAULT, Settings
+from ..settings import DEFAULT, Settings, key_parts
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
-
-
-def _key_parts(prefix: str | list[str]) -> tuple[str, ...]:
-    return tuple(prefix.split("/") if prefix and isinstance(prefix, str) else prefix)
 
 
 class Destination(dg.Model, dg.Resolvable):
@@ -110,7 +106,7 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     @field_validator("key_prefix")
     @classmethod
     def _names(cls, prefix: str | list[str]) -> str | list[str]:
-        for part in _key_parts(prefix):
+        for part in key_parts(prefix):
             if not _NAME.fullmatch(part):
                 raise ValueError(
                     f"{part!r} cannot be a part of a key prefix: jobs are named by it. Use letters, digits and _."
@@ -132,7 +128,7 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     def settings(self) -> Settings:
         """What the instance is configured with."""
         return Settings(
-            key_prefix=_key_parts(self.key_prefix),
+            key_prefix=key_parts(self.key_prefix),
             group=self.group,
             pattern=self.pattern,
             defaults=Values.of(tags=self.tags, license=self.license),

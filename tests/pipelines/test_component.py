@@ -1,5 +1,6 @@
 """The pipeline in another team's project: ten lines of YAML, and instances that do not collide."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -298,3 +299,12 @@ def test_conditions_start_one_run_for_a_new_partition_and_another_after_its_upst
         defs, instance, dg.AssetSelection.assets(*settings.keys), cursor=first.cursor
     )
     assert [second.get_requested_partitions(key) for key in settings.keys] == [{"fresh"}] * 4
+
+
+def test_the_page_of_the_component_names_each_attribute_and_its_yaml_is_accepted(project):
+    page = (ROOT / "docs" / "component.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(DatasetPromotion.model_fields)
+    project.instance("images", page.partition("```yaml\n")[2].partition("```")[0])
+    assert project("check", "yaml")[0] == 0

@@ -60,17 +60,18 @@ def test_the_definitions_of_the_project_are_an_instance_of_the_component():
         "published_schema",
         "copied_shards",
         "atmosphere_record",
+        "verification",
     }
     assert loaded.executor is dg.in_process_executor
 
 
 def test_the_assets_stand_in_one_line_in_one_group_with_one_partition_per_dataset(definitions):
     graph = definitions.get_repository_def().asset_graph
-    line = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
+    line = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record", "verification"]
     assert [key.to_user_string() for key in graph.toposorted_asset_keys] == line
     for before, after in pairwise(line):
         assert graph.get(dg.AssetKey(after)).parent_keys == {dg.AssetKey(before)}
-    nodes = [graph.get(dg.AssetKey(name)) for name in line]
+    nodes = [graph.get(dg.AssetKey(name)) for name in line[:-1]]
     assert {node.group_name for node in nodes} == {"promotion"}
     assert {node.partitions_def for node in nodes} == {dg.DynamicPartitionsDefinition(name="dataset")}
     assert all(node.code_version for node in nodes)

@@ -6,6 +6,7 @@ from atdata_core.local.layout import dataset_key
 from atdata_pipelines import partitions
 from atdata_pipelines.commands import prune as prune_command
 from atdata_pipelines.partitions import add_keys
+from atdata_pipelines.settings import Settings
 
 
 def keys(instance):
@@ -95,3 +96,14 @@ def test_a_home_that_is_none_is_said_in_one_line(lab, command, monkeypatch, give
     assert result.exit_code == 1
     [line] = result.stderr.splitlines()
     assert said in line
+
+
+def test_the_partitions_of_a_component_are_those_of_its_prefix(lab, home, command):
+    lab.insert("kept")
+    settings = Settings(key_prefix=("lab", "images"))
+    add_keys(home, ["kept", "gone"], settings)
+    add_keys(home, ["gone"])
+    done = command("prune", "--yes", "--key-prefix", "lab/images")
+    assert done.exit_code == 0, done.output
+    assert home.get_dynamic_partitions(settings.partitions_name) == ["kept"]
+    assert keys(home) == {"gone"}

@@ -1,6 +1,6 @@
 """Many published datasets are checked in one run, each on the checks of its own partition."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from atdata_pipelines.checks import CHECKS
 from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.settings import Settings
 from atdata_pipelines.verifying import VERIFY_JOB
 
 
@@ -82,6 +83,23 @@ def test_the_weekly_look_reads_one_shard_of_each(publish, verify_many, empty_ins
     assert said["sample"] == 1
     found, failed = verify_many(["first"], **said)
     assert (len(found), failed) == (len(CHECKS), [])
+
+
+def test_a_look_at_everything_is_fresh_until_the_next_one_is_late(publish, verify_many, empty_instance):
+    key = dg.AssetKey("verification")
+    publish("first")
+    before = len(empty_instance.fetch_materializations(key, limit=100).records)
+    verify_many(["first"], datasets=["first"])
+    assert len(empty_instance.fetch_materializations(key, limit=100).records) == before
+    verify_many(["first"])
+    assert len(empty_instance.fetch_materializations(key, limit=100).records) == before + 1
+    shown = empty_instance.get_latest_materialization_event(key).asset_materialization.metadata
+    assert (shown["datasets"].value, shown["failed_checks"].value) == (1, 0)
+    policy = promotion_definitions().get_repository_def().asset_graph.get(key).freshness_policy
+    windows = policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()
+    assert windows == (timedelta(days=7, hours=6), timedelta(days=8))
+    never = promotion_definitions(Settings(verification_cron=None)).get_repository_def().asset_graph.get(key)
+    assert never.freshness_policy is None
 
 
 def test_without_a_ledger_labels_tell_what_is_published(publish, lab, verify_many):
