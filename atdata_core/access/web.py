@@ -234,22 +234,23 @@ def _errors(url: str) -> Generator[None]:
     import httpcore
     import httpx
 
-    shown, service = displayed(url), _host(url)
+    # What may be shown of the URL is found out where it is: this is entered for each piece of a body.
     try:
         yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
+        shown = displayed(url)
         raise StorageError(f"{shown} is no http(s) URL. Use a full one.", urls=[shown]) from None
     except httpx.TooManyRedirects:
         raise ServiceRefusedError(
-            f"{shown} redirects more than {_MOST_REDIRECTS} times. Use the URL that it should lead to.",
-            service=service,
+            f"{displayed(url)} redirects more than {_MOST_REDIRECTS} times. Use the URL that it should lead to.",
+            service=_host(url),
             status=None,
             error="too many redirects",
         ) from None
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as why:
         raise ServiceUnavailableError(
-            f"{shown} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",
-            service=service,
+            f"{displayed(url)} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",
+            service=_host(url),
             status=None,
         ) from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from atdata_core.access import open_shard, stat_shard
+from atdata_core.access import open_shard, stat_shard, web
 from atdata_core.access.private import check_public
 from atdata_core.access.s3 import S3Endpoint
 from atdata_core.access.stranger import glance
@@ -125,6 +125,14 @@ def test_a_web_shard_is_streamed_and_looked_at(site: Site):
         assert stream.read() == BODY[4:]
     assert stat_shard(url) == ShardStat(size=len(BODY), etag="abc")
     assert site.requests == ["GET /a.tar", "HEAD /a.tar"]
+
+
+def test_the_url_is_not_looked_into_for_each_piece_of_a_body(site: Site, monkeypatch: pytest.MonkeyPatch):
+    shown: list[str] = []
+    monkeypatch.setattr(web, "displayed", lambda url: shown.append(url) or "")
+    with open_shard(site.file("/a.tar", BODY * 8, ETag='"abc"')) as stream:
+        assert len(stream.read()) == 8 * len(BODY)
+    assert shown == []
 
 
 @pytest.mark.parametrize("etag", ['W/"abc"', 'w/"abc"', '""'])
