@@ -16,8 +16,7 @@ from atdata_core.promotion.ledger import ledger_of
 from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
 from .jobs import JOB, run_config
-from .looking import Findings, Wanted, look
-from .partitions import add_keys
+from .looking import Findings, Wanted, look, look_at_all
 from .requested import LostRunError, asked_before, promoted_alone
 from .retries import said_without_secrets
 from .settings import Settings
@@ -108,16 +107,12 @@ def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunR
     """
     services = settings.services(context)
     index = services.redis.index()
-    everything = settings.taken({entry.name: entry for entry in index.list_datasets()})
-    findings = look(everything, index, services.atproto.did())
-    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
-    findings.say(context.log)
-    wanted = findings.runs + findings.later
-    if not wanted:
+    findings = look_at_all(context, index, settings, services.atproto.did())
+    if not findings.due:
         return dg.SkipReason(findings.summary())
     night = context.scheduled_execution_time.date().isoformat()
     return dg.RunRequest(
-        run_key=night, run_config=bulk_config(settings=settings), tags={"datasets": str(len(wanted))}
+        run_key=night, run_config=bulk_config(settings=settings), tags={"datasets": str(len(findings.due))}
     )
 
 

@@ -20,7 +20,7 @@ from atdata_core.promotion.ledger import ledger_of
 
 from .assets import read_by
 from .bulk_report import NOT_PROMOTED, BulkReport
-from .looking import look
+from .looking import look_at_all
 from .partitions import add_keys, divided, why_no_key
 from .requested import UNFINISHED
 from .retries import POLICY, dagster_failures
@@ -188,15 +188,10 @@ def _all_due(
     context: dg.OpExecutionContext, index: "LocalIndex", settings: Settings, services: Services
 ) -> _Wanted:
     """What is missing or changed; what is left alone is told in the log. Raises as ``_wanted``."""
-    everything = settings.taken({entry.name: entry for entry in index.list_datasets()})
-    findings = look(everything, index, services.atproto.did())
-    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
-    findings.say(context.log)
-    # Nobody else tries tonight what has just failed; and it failed, maybe, in this run, which goes on.
-    wanted = findings.runs + findings.later
-    if not wanted:
+    findings = look_at_all(context, index, settings, services.atproto.did())
+    if not findings.due:
         context.log.info(findings.summary())
-    return _Wanted({each.name: everything[each.name] for each in wanted})
+    return _Wanted({each.name: each.entry for each in findings.due})
 
 
 def _promoted_before(context: dg.OpExecutionContext) -> dict[str, str]:

@@ -11,7 +11,7 @@ from atdata_core.promotion.due import Due, due_of_all
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
-from .partitions import divided, why_no_key
+from .partitions import add_keys, divided, why_no_key
 from .settings import DEFAULT, Settings
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class Findings:
     later: list[Wanted] = field(default_factory=list)
     left: dict[str, dict[str, str]] = field(default_factory=dict)
     published: int = 0
+
+    @property
+    def due(self) -> list[Wanted]:
+        """What is missing or changed, also what has just failed: nobody else tries it tonight."""
+        return self.runs + self.later
 
     def leave(self, kind: str, name: str, reason: str) -> None:
         """A dataset that is not promoted now, and why."""
@@ -126,6 +131,17 @@ def look(found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "Local
             findings.leave(due.state, name, _reason(due))
             if due.again:
                 findings.later.append(wanted)
+    return findings
+
+
+def look_at_all(context: Any, index: "LocalIndex", settings: Settings, did: str) -> Findings:
+    """Look at every dataset that an instance takes, make it a partition, and tell what is left alone in the log.
+
+    Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.
+    """
+    findings = look(settings.taken({entry.name: entry for entry in index.list_datasets()}), index, did)
+    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
+    findings.say(context.log)
     return findings
 
 
