@@ -18,13 +18,13 @@ from atdata_core.names import near
 from atdata_core.promotion.again import noting_trouble
 from atdata_core.promotion.ledger import ledger_of
 
-from .assets import read_by
 from .bulk_report import NOT_PROMOTED, BulkReport
 from .looking import look_at_all
 from .partitions import add_keys, divided, why_no_key
 from .requested import UNFINISHED
 from .retries import POLICY, dagster_failures
 from .settings import DEFAULT, RECORD, Services, Settings
+from .subject import read_by
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
@@ -92,7 +92,7 @@ def promote_many(settings: Settings, stages: Sequence[dg.AssetsDefinition]) -> d
         description="Promote many datasets in one run: those that are named, or all that is missing or changed.",
         # Stands in the launch dialog, ready to be filled in.
         config=bulk_config(settings=settings),
-        executor_def=dg.in_process_executor,
+        executor_def=settings.executor_def(),
     )
     def job() -> None:
         op()

@@ -26,7 +26,7 @@ def promote(settings: Settings) -> Any:
         description="Promote one dataset: all four stages, in one run.",
         # Stands in the launch dialog, ready to be filled in.
         config=run_config(settings=settings),
-        executor_def=dg.in_process_executor,
+        executor_def=settings.executor_def(),
     )
 
 
@@ -40,7 +40,7 @@ def verify(settings: Settings) -> dg.JobDefinition:
         partitions_def=settings.partitions,
         # Checks alone make no partitioned job, so an op reports their results.
         config={"ops": {op.name: {"config": VerifyConfig().model_dump()}}},
-        executor_def=dg.in_process_executor,
+        executor_def=settings.executor_def(),
     )
     def job() -> None:
         op()

@@ -130,11 +130,13 @@ class _Steps:
     def __call__(self, event: dg.EventLogEntry) -> None:
         step = event.dagster_event
         if step is None:
-            if event.level >= logging.INFO and event.step_key is not None and event.step_key == self._stage:
+            if event.level >= logging.INFO and event.step_key is not None and _stage(event.step_key) == self._stage:
                 self._say(event.user_message)
         elif step.event_type == dg.DagsterEventType.STEP_START:
+            if _stage(str(step.step_key)) == self._stage:
+                return
             self._end()
-            self._stage = step.step_key
+            self._stage = _stage(str(step.step_key))
             click.echo(f"  {self._stage or '':{WIDTH}}", nl=False, err=True)
             self._begun = True
         elif step.event_type == dg.DagsterEventType.STEP_FAILURE:
@@ -154,6 +156,11 @@ class _Steps:
         if self._begun:
             click.echo(err=True)
         self._begun = False
+
+
+def _stage(step_key: str) -> str:
+    """The stage that a step belongs to: some are made of several steps."""
+    return step_key.partition(".")[0]
 
 
 class _Records:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from atdata_core.promotion.values import Values
 
+from .executors import default_executor, executor_named
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Settings:
         publishing_pool: Of the stages that write to the PDS.
         upstream: An asset that ``local_dataset`` depends on.
         destination: Where shards are copied to.
+        executor: Where the steps of its jobs are done (``executors.py``); None: as ``ATDATA_EXECUTOR`` says.
     """
 
     key_prefix: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class Settings:
     publishing_pool: str | None = None
     upstream: dg.AssetKey | None = None
     destination: DestinationResource = field(default_factory=DestinationResource)
+    executor: str | None = None
 
     @property
     def verification(self) -> dg.AssetKey:
@@ -105,6 +108,14 @@ class Settings:
         if fnmatchcase(name, self.pattern):
             return None
         return f"{name!r} is not one of the datasets that are promoted here: their names are like {self.pattern}"
+
+    def executor_def(self) -> dg.ExecutorDefinition:
+        """What does the steps of its jobs; raises ``RefusedError`` as ``executor_named``."""
+        return default_executor() if self.executor is None else executor_named(self.executor)
+
+    def condition(self) -> dg.AutomationCondition | None:
+        """Of its assets."""
+        return dg.AutomationCondition.eager() if self.automation else None
 
     @property
     def resource_keys(self) -> set[str]:

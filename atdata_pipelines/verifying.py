@@ -55,7 +55,7 @@ def verify_many(settings: Settings) -> dg.JobDefinition:
         description="Check that what is published of many datasets is what their records say.",
         # Stands in the launch dialog, ready to be filled in.
         config=verify_config(settings=settings),
-        executor_def=dg.in_process_executor,
+        executor_def=settings.executor_def(),
     )
     def job() -> None:
         op()

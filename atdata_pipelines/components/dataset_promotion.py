@@ -1,7 +1,7 @@
 """The pipeline as a component, configured in ``defs.yaml``."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import dagster as dg
 from pydantic import Field, field_validator
@@ -102,6 +102,10 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     publishing_pool: Annotated[str | None, Field(description="Pool of the stages that write to the PDS.")] = (
         DEFAULT.publishing_pool
     )
+    executor: Annotated[
+        Literal["in-process", "multiprocess", "celery", "k8s"] | None,
+        Field(description="Where the steps of its jobs are done; null: as ATDATA_EXECUTOR says, else in-process."),
+    ] = None
 
     @field_validator("key_prefix")
     @classmethod
@@ -142,5 +146,6 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             copying_pool=self.copying_pool,
             publishing_pool=self.publishing_pool,
             upstream=dg.AssetKey.from_user_string(self.upstream) if self.upstream else None,
+            executor=self.executor,
             destination=self.destination.resource() if self.destination else DestinationResource(),
         )

@@ -1,0 +1,129 @@
+"""What a stage works on: the dataset of a run's partition, with the services that it needs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atdata_core.access.s3 import S3Endpoint
+from atdata_core.promotion import copy, inventory
+from atdata_core.promotion.again import noting_trouble
+from atdata_core.promotion.attempts import attempt
+from atdata_core.promotion.chunks import Chunk
+from atdata_core.promotion.ledger import Ledger, ledger_of
+
+from .progress import reporting
+from .retries import dagster_failures
+from .settings import Services, Settings
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The dataset of a partition, and where its shards are copied to."""
+
+    entry: "LocalDatasetEntry"
+    index: "LocalIndex"
+    ledger: Ledger
+    store: Any
+    run: str
+    services: Services
+
+    def logged_in(self) -> "AtmosphereClient":
+        """The client; where the account cannot be used, the ledger knows that for all datasets."""
+        with noting_trouble(self.ledger, self.services.atproto.did):
+            return self.services.atproto.client()
+
+    def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+        """Look at every shard."""
+        return inventory.take_inventory(
+            self.entry, self.index, self.ledger, destination=self.store, progress=progress
+        )
+
+    def known_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+        """The inventory of the stage before, from the ledger; a new one where it has none."""
+        return inventory.recall_inventory(self.entry, self.ledger) or self.take_inventory(progress)
+
+    def known_copies(self, progress: inventory.Progress) -> copy.CopiedShards:
+        """The copies of the stage before, from the ledger; made anew where it has none."""
+        known = copy.recall_copies(self.entry, self.ledger, self.store)
+        return known or self.copy_shards(progress)
+
+    def copy_chunk(self, chunk: Chunk, say: Callable[[str], None]) -> None:
+        """Bring some of the shards to their destination, as they were shared out."""
+        found = inventory.recall_inventory(self.entry, self.ledger)
+        if found is None:
+            say("the dataset has changed since its shards were shared out: the last step copies what it has now")
+            return
+        progress = reporting(say, "shards at their destination")
+        copied = copy.copy_chunk(
+            self.entry,
+            found,
+            self.index,
+            self.ledger,
+            chunk,
+            data_store=self.store,
+            progress=progress,
+            run=self.run,
+        )
+        say(f"{copied} of {chunk.stop - chunk.start} shards copied")
+
+    def copy_shards(self, progress: inventory.Progress) -> copy.CopiedShards:
+        """Bring every shard to its destination, or see that it stays."""
+        return copy.copy_shards(
+            self.entry,
+            self.known_inventory(progress),
+            self.index,
+            self.ledger,
+            data_store=self.store,
+            progress=progress,
+            run=self.run,
+        )
+
+
+@contextmanager
+def subject_of(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Subject]:
+    """The dataset of this run, which is tagged with it; the ledger is told of an error on its way out.
+
+    Raises:
+        Failure: The index has no such dataset, or it is not one that this pipeline takes; or what a stage raises,
+            as Dagster should take it.
+    """
+    name = context.partition_key
+    context.instance.add_run_tags(context.run.run_id, {"dataset": name})
+    services = settings.services(context)
+    with dagster_failures():
+        refusal = settings.refusal(name)
+        if refusal is not None:
+            raise dg.Failure(refusal, allow_retries=False)
+        index = services.redis.index()
+        entry = index.get_entry_by_name(name)
+        reading = services.s3.endpoint()
+        entry = read_by(entry, reading)
+        ledger = ledger_of(index)
+        with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
+            store = services.destination.store(reading)
+            yield Subject(entry, index, ledger, store, context.run.run_id, services)
+
+
+def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":
+    """An entry whose shards are read from the service that is configured."""
+    if reading == S3Endpoint.from_environment():
+        # The core knows the environment itself, and looks without keys where those of it are of no use.
+        return entry
+    return replace(entry, data_store=reading)
+
+
+def result_of(cid: str, shown: Mapping[str, Any]) -> dg.MaterializeResult:
+    """What an asset says of a stage: the CID of the entry is its data version."""
+    return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(cid))
+
+
+def progress_of(context: dg.AssetExecutionContext, what: str) -> inventory.Progress:
+    """Says in the log how far a stage with many shards is."""
+    return reporting(context.log.info, f"shards {what}")
