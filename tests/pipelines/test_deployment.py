@@ -70,6 +70,30 @@ def test_without_its_storage_an_instance_opens_with_it(tmp_path):
         assert instance.get_concurrency_config().pool_config.default_pool_limit == 4
 
 
+def test_the_command_of_the_page_limits_the_pool_of_the_pipeline(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+    from dagster._cli import create_dagster_cli
+
+    from atdata_pipelines.definitions import defs
+
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    [command] = re.findall(r"^    dagster (instance concurrency .*)$", page, flags=re.MULTILINE)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    answer = CliRunner().invoke(create_dagster_cli(), command.split())
+    assert answer.exit_code == 0, answer.output
+    with dg.DagsterInstance.get() as instance:
+        [limit] = instance.event_log_storage.get_pool_limits()
+    job = defs.load_fn().resolve_job_def("promote")
+    assert (limit.name, limit.limit) == ("pds", 2)
+    assert {
+        name: job.get_node_named(name).definition.pool for name in ("published_schema", "atmosphere_record")
+    } == {
+        "published_schema": "pds",
+        "atmosphere_record": "pds",
+    }
+
+
 def as_python(values):
     """A key of Helm's values, as the chart hands it to Dagster."""
     return {re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower(): value for key, value in values.items()}
