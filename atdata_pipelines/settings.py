@@ -66,7 +66,7 @@ class Settings:
     bulk_from: int = 20
     batch_size: int = 1_000
     copying_pool: str | None = None
-    publishing_pool: str | None = None
+    publishing_pool: str | None = "pds"
     upstream: dg.AssetKey | None = None
     destination: DestinationResource = field(default_factory=DestinationResource)
     executor: str | None = None

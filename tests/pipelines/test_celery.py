@@ -104,11 +104,21 @@ def crew(lab, account_environ, box, s3, broker, objects, stranger, account, tmp_
         }
         log = ends.enter_context((tmp_path / "log").open("w"))
 
-        def start(*words, **more):
+        def start(*words, environ=environ, **more):
             return subprocess.Popen(words, env=environ, cwd=tmp_path, stdout=log, stderr=log, **more)
 
+        # Workers are told with each step what the instance is.
+        alone = {name: value for name, value in environ.items() if name != "DAGSTER_HOME"}
         workers = [
-            start(*shlex.split(command), "--concurrency", "1", "-n", f"{name}@%h", start_new_session=True)
+            start(
+                *shlex.split(command),
+                "--concurrency",
+                "1",
+                "-n",
+                f"{name}@%h",
+                environ=alone,
+                start_new_session=True,
+            )
             for name in ("one", "two")
         ]
 

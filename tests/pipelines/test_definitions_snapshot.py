@@ -46,17 +46,27 @@ def asset(node):
     }
 
 
+def ops(graph, within=""):
+    """By name, with those that an asset of several steps is made of."""
+    for node in graph.nodes:
+        if isinstance(node.definition, dg.GraphDefinition):
+            yield from ops(node.definition, f"{within}{node.name}.")
+        else:
+            yield f"{within}{node.name}", op(node.definition)
+
+
+def op(definition):
+    return {
+        "tags": dict(sorted(definition.tags.items())),
+        "resources": sorted(definition.required_resource_keys),
+        "pool": definition.pool,
+        "retries": definition.retry_policy.max_retries if definition.retry_policy else 0,
+    }
+
+
 def job(definition):
     return {
-        "ops": {
-            node.name: {
-                "tags": dict(sorted(node.definition.tags.items())),
-                "resources": sorted(node.definition.required_resource_keys),
-                "pool": node.definition.pool,
-                "retries": node.definition.retry_policy.max_retries if node.definition.retry_policy else 0,
-            }
-            for node in definition.nodes
-        },
+        "ops": dict(ops(definition.graph)),
         "config": definition.run_config or definition.get_run_config_for_partition_key("any"),
         "partitions": definition.partitions_def.name if definition.partitions_def else None,
         "tags": dict(sorted(definition.tags.items())),
