@@ -14,7 +14,8 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from atdata_core.access.s3 import S3Endpoint, checked_endpoint
+from atdata_core.access.s3 import S3Endpoint
+from atdata_core.access.s3_address import checked_endpoint
 from atdata_core.errors import CredentialsError, RefusedError
 
 if TYPE_CHECKING:

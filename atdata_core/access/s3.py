@@ -1,7 +1,6 @@
 """S3 and what speaks it: endpoints, objects, and errors that name both.
 
-An ``S3Endpoint`` is a plain value (address, keys, region); the boto3 client that belongs to it is made once
-per process and shared by all threads. Every botocore error becomes one of ours.
+An ``S3Endpoint`` is a plain value (address, keys, region). Every botocore error becomes one of ours.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -12,14 +11,11 @@ from __future__ import annotations
 
 import base64
 import os
-import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 from ..errors import AtdataError, CredentialsError, ServiceRefusedError
 from ..masking import keep_secret
@@ -28,19 +24,14 @@ from ..protocols import ShardStat
 from .ahead import ahead
 from .etag import strong_etag
 from .resumed import Opened, ResumedBody, changed_while_read
+from .s3_address import checked_endpoint
+from .s3_clients import client_of
 from .s3_errors import translated
-from .s3_guard import guard
-from .s3_patience import be_patient
-from .s3_signing import sign_by_named_digest
-
-POOL = 64
-"""Connections a client keeps: more than the threads that copy at a time."""
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _ISSUED = 16
 """Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
 
-_LOOPBACK = "127.0.0.1"
 _REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # Where boto3 finds credentials by itself when no keys are spelled out.
@@ -137,12 +128,12 @@ class S3Endpoint:
     @property
     def client(self) -> Any:
         """The boto3 client of this endpoint, made once per process."""
-        return _client(self, attempts=self.attempts)
+        return client_of(self, attempts=self.attempts)
 
     @property
     def client_of_one_attempt(self) -> Any:
         """One whose requests are sent once: for whoever counts attempts, or looks before another one."""
-        return _client(self, attempts=1)
+        return client_of(self, attempts=1)
 
     def stat(self, bucket: str, key: str) -> ShardStat:
         """Size, ETag and, where the server keeps one that it checked itself, the SHA-256 of an object.
@@ -295,115 +286,7 @@ class S3Endpoint:
         return answer.get("Checksum", {})
 
 
-# By process too: a forked worker must not share its parent's connections.
-_clients: dict[tuple[int, S3Endpoint, int], Any] = {}
-_MOST_CLIENTS = 16
-"""Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
-_clients_lock = threading.Lock()
 _without_attributes: set[tuple[int, S3Endpoint]] = set()
-
-
-def _client(endpoint: S3Endpoint, *, attempts: int) -> Any:
-    key = (os.getpid(), endpoint, attempts)
-    with _clients_lock:
-        client = _clients.pop(key, None) or _make_client(endpoint, attempts=attempts)
-        # The last one used stands last.
-        _clients[key] = client
-        if len(_clients) > _MOST_CLIENTS:
-            del _clients[next(iter(_clients))]
-        return client
-
-
-@cache
-def _loader() -> Any:
-    from botocore.loaders import create_loader
-
-    return create_loader()
-
-
-def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
-    import boto3
-    import botocore.session
-    from botocore import UNSIGNED
-    from botocore.config import Config
-
-    config = Config(
-        max_pool_connections=POOL,
-        connect_timeout=endpoint.timeout or 10,
-        read_timeout=endpoint.timeout or 60,
-        retries={"mode": "standard", "total_max_attempts": 1},  # be_patient does it
-        # Checksums beyond what a call needs break servers that do not know them.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        s3={"addressing_style": "path"} if endpoint.endpoint_url else None,
-        # Spelled out, or URLs are signed in a way that only AWS itself still knows.
-        signature_version=UNSIGNED if endpoint.anonymous else "s3v4",
-        # botocore puts its own together twice for each request, which is a sixth of the work of a small one.
-        user_agent=f"atdata Boto3/{boto3.__version__} Botocore/{botocore.__version__}",
-        # The environment was read once, in from_environment; it must not move another endpoint.
-        ignore_configured_endpoint_urls=True,
-    )
-    # What botocore knows of S3 takes 6 MB and a tenth of a second: once for all clients.
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader())
-    make: Any = boto3.session.Session(botocore_session=session).client
-    client = make(
-        "s3",
-        endpoint_url=endpoint.endpoint_url,
-        aws_access_key_id=endpoint.access_key,
-        aws_secret_access_key=endpoint.secret_key,
-        aws_session_token=endpoint.session_token,
-        region_name=endpoint.region or ("us-east-1" if endpoint.endpoint_url else None),
-        verify=endpoint.verify,
-        config=config,
-    )
-    be_patient(client, attempts)
-    if not endpoint.anonymous:
-        sign_by_named_digest(client)
-    if endpoint.guarded:
-        guard(client)
-    return client
-
-
-def checked_endpoint(endpoint_url: str, source: str) -> str:
-    """The address of an S3 service without a slash at its end.
-
-    Args:
-        endpoint_url: What was given.
-        source: The variable or argument it stood in, for the error.
-
-    Raises:
-        CredentialsError: it is no http(s) URL, or carries credentials. The error does not repeat it.
-    """
-    try:
-        parts = urlsplit(endpoint_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        parts, usable = None, False
-    if "@" in (parts.netloc if parts else endpoint_url) or (parts and parts.query):
-        raise CredentialsError(
-            f"{source}: the S3 endpoint carries credentials in its URL. Put them into AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY; the address is published with the shards.",
-            source=source,
-        )
-    if not usable:
-        raise CredentialsError(
-            f"{source}: the address of an S3 service is a URL such as http://localhost:9000.", source=source
-        )
-    return endpoint_url.rstrip("/")
-
-
-def same_service(one: str | None, other: str | None) -> bool:
-    """Whether two addresses are of the same S3 service (None is AWS); a machine has several names for itself."""
-    if one is None or other is None:
-        return one == other
-    return _place_of(one) == _place_of(other)
-
-
-def _place_of(endpoint_url: str) -> tuple[object, ...]:
-    parts = urlsplit(endpoint_url)
-    host = _LOOPBACK if parts.hostname in ("localhost", "::1") else parts.hostname
-    return (parts.scheme, host, parts.port, parts.path.rstrip("/"))
 
 
 def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:

@@ -108,7 +108,8 @@ def _anonymous(shard: PublishedShard) -> S3Endpoint:
 
 
 def _publish_endpoint() -> S3Endpoint | None:
-    from atdata_core.access.s3 import S3Endpoint, checked_endpoint
+    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.access.s3_address import checked_endpoint
 
     names = {
         "AWS_ENDPOINT": "ATDATA_PUBLISH_ENDPOINT",

@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from .. import access
-from ..access.s3 import S3Endpoint, same_service
+from ..access.s3 import S3Endpoint
+from ..access.s3_address import same_service
 from ..access.sending import Sent, send
 from ..access.server_copy import copy_within
 from ..dataset import Dataset

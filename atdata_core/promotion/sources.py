@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from ..access import open_shard, stat_shard
-from ..access.s3 import same_service
+from ..access.s3_address import same_service
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError
 from ..protocols import ShardFacts, ShardStat
 from ..urls import displayed, parse_s3, scheme

@@ -51,7 +51,7 @@ def look_at_login(known: Known) -> Iterable[Finding]:
 
 def look_at_identity(known: Known) -> Iterable[Finding]:
     """Whether those who look for the account find this PDS."""
-    from atdata_core.access.s3 import same_service
+    from atdata_core.access.s3_address import same_service
 
     from ..resources import AtprotoResource
 

@@ -236,11 +236,11 @@ def test_a_guarded_s3_client_reads_from_an_endpoint_that_is_allowed(s3, bucket, 
 
 
 def test_clients_of_many_endpoints_are_not_all_kept():
-    from atdata_core.access import s3
+    from atdata_core.access import s3_clients
 
     for port in range(1, 40):
         assert S3Endpoint.anonymous_at(f"http://127.0.0.1:{port}").client
-    assert len(s3._clients) <= 16
+    assert len(s3_clients._clients) <= 16
 
 
 def test_a_bomb_of_nested_lists_is_refused():
