@@ -5,6 +5,8 @@
 #              (some of them: make faults ONLY=tests/faults/test_killed.py)
 # make bench   how fast it is, beside its peers, in ten minutes; writes docs/performance.md
 #              (with small data, in one minute: make bench-quick)
+# make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/scale.md
+#              (with some hundreds, in a minute or two: make scale-quick)
 # make browser Dagster's UI as people use it, in the Chromium that is installed; pictures in .artifacts/browser
 # make check   what CI checks besides the tests: format, lint, types
 # make clean   removes the environment and the sandbox with its data
@@ -14,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo ui test faults bench bench-quick browser check clean constraints install
+.PHONY: demo ui test faults bench bench-quick scale scale-quick browser check clean constraints install
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -46,6 +48,12 @@ bench: $(READY)
 
 bench-quick: $(READY)
 	@$(BIN)/python -m benchmarks --quick
+
+scale: $(READY)
+	@$(BIN)/python -m scaling --write docs/scale.md
+
+scale-quick: $(READY)
+	@$(BIN)/python -m scaling --quick
 
 browser: $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group browser

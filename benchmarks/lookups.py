@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
 import os
 import random
-from contextlib import redirect_stderr, suppress
-from dataclasses import asdict
-from typing import Any
+from contextlib import suppress
 
 import dagster as dg
 
 from atdata_core.local import LocalIndex
 from atdata_core.local.layout import SCAN_PAUSE, SCANNED
-from atdata_core.promotion.draft import Publication
-from atdata_core.promotion.ledger import RedisLedger
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.resources import RedisResource
-from atdata_pipelines.settings import DEFAULT
 from benchmarks import upstream
 from benchmarks.counting import round_trips
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row, timed
+from benchmarks.watching import Sensor, note_published
 
 LOOKS = 20
 TICKS = 5
-_NOTHING = hashlib.sha256(b"").hexdigest()
 _DAGSTER = "telemetry:\n  enabled: false\n"
 
 _databases = itertools.count(1)
@@ -88,56 +79,17 @@ def entry_by_name(bench: Bench) -> Measured:
     return Measured(bench.race(ours, peer, repeats=3), tuple(counts), f"times are those among {size:,}")
 
 
-class _Sensor:
-    """The sensor of new datasets, evaluated as the daemon does it."""
-
-    def __init__(self, index: LocalIndex, instance: dg.DagsterInstance) -> None:
-        where = index.redis.connection_pool.connection_kwargs
-        url = f"redis://{where['host']}:{where['port']}/{where['db']}"
-        self._resources = {**DEFAULT.resources(), "redis": RedisResource(url=url)}
-        self._instance = instance
-        self._repository = promotion_definitions().get_repository_def()
-        self._sensor = self._repository.get_sensor_def("new_datasets")
-        self._cursor: str | None = None
-
-    def tick(self) -> Any:
-        """One look."""
-        context = dg.build_sensor_context(
-            instance_ref=self._instance.get_ref(),
-            cursor=self._cursor,
-            repository_def=self._repository,
-            resources=self._resources,
-            sensor_name=self._sensor.name,
-        )
-        # The sensor says on stderr what waits.
-        with context, redirect_stderr(io.StringIO()):
-            found = self._sensor.evaluate_tick(context)
-        self._cursor = found.cursor
-        return found
-
-
-def _sensor(bench: Bench, size: int) -> _Sensor:
+def _sensor(bench: Bench, size: int) -> Sensor:
     """A sensor that has looked once, with an index of which everything is published."""
 
-    def make() -> _Sensor:
+    def make() -> Sensor:
         index = _filled(bench, size)
-        _note_published(index, bench.services.box.did, size)
-        sensor = _Sensor(index, bench.once("Dagster", lambda: _dagster(bench)))
+        note_published(index, bench.services.box.did, map(upstream.entry, range(size)))
+        sensor = Sensor(index, bench.once("Dagster", lambda: _dagster(bench)))
         sensor.tick()
         return sensor
 
     return bench.once(("a sensor among", size), make)
-
-
-def _note_published(index: LocalIndex, did: str, size: int) -> None:
-    """What the ledger holds after so many promotions."""
-    pipe = index.redis.pipeline(transaction=False)
-    ledger = RedisLedger(pipe)
-    for each in map(upstream.entry, range(size)):
-        publication = Publication(did, each.name, each.cid)
-        record = {"uri": publication.uri, "publication": asdict(publication), "metadata_sha256": _NOTHING}
-        ledger.put(f"dataset:{each.name}", "record", record)
-    pipe.execute()
 
 
 def _dagster(bench: Bench) -> dg.DagsterInstance:
@@ -195,7 +147,7 @@ def entry_of_another_program(bench: Bench) -> Measured:
     return Measured(counts=tuple(counts))
 
 
-def _ticks_until(sensor: _Sensor, name: str) -> int:
+def _ticks_until(sensor: Sensor, name: str) -> int:
     for tick in range(1, 1_000):
         found = sensor.tick()
         # Its schema is not in the index, so it becomes a partition and waits.

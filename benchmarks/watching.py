@@ -1,0 +1,83 @@
+"""The sensor of new datasets, and an index of which everything is published already."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from contextlib import redirect_stderr
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import dagster as dg
+
+from atdata_core.local import LocalIndex
+from atdata_core.promotion.draft import Publication
+from atdata_core.promotion.ledger import RedisLedger
+from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.resources import RedisResource
+from atdata_pipelines.settings import DEFAULT
+
+_NOTHING = hashlib.sha256(b"").hexdigest()
+
+
+class Sensor:
+    """The sensor, evaluated as the daemon does it; the cursor goes from look to look."""
+
+    def __init__(self, index: LocalIndex, instance: dg.DagsterInstance) -> None:
+        self._resources = {**DEFAULT.resources(), "redis": RedisResource(url=redis_url(index))}
+        self._instance = instance
+        self._repository = promotion_definitions().get_repository_def()
+        self._sensor = self._repository.get_sensor_def("new_datasets")
+        self._cursor: str | None = None
+
+    def tick(self) -> Any:
+        """One look."""
+        context = dg.build_sensor_context(
+            instance_ref=self._instance.get_ref(),
+            cursor=self._cursor,
+            repository_def=self._repository,
+            resources=self._resources,
+            sensor_name=self._sensor.name,
+        )
+        # The sensor says on stderr what waits.
+        with context, redirect_stderr(io.StringIO()):
+            found = self._sensor.evaluate_tick(context)
+        self._cursor = found.cursor
+        return found
+
+
+class Named(Protocol):
+    """An entry, as far as it matters here."""
+
+    @property
+    def name(self) -> str:
+        """Of the dataset."""
+        ...
+
+    @property
+    def cid(self) -> str:
+        """Of the entry."""
+        ...
+
+
+def note_published(index: LocalIndex, did: str, entries: Iterable[Named]) -> None:
+    """What the ledger holds after promotions of entries without metadata."""
+    pipe = index.redis.pipeline(transaction=False)
+    ledger = RedisLedger(pipe)
+    for number, each in enumerate(entries, 1):
+        publication = Publication(did, each.name, each.cid)
+        record = {"uri": publication.uri, "publication": asdict(publication), "metadata_sha256": _NOTHING}
+        ledger.put(f"dataset:{each.name}", "record", record)
+        if number % _PIPELINE == 0:
+            pipe.execute()
+    pipe.execute()
+
+
+_PIPELINE = 5_000
+
+
+def redis_url(index: LocalIndex) -> str:
+    """Where an index is, for programs."""
+    where = index.redis.connection_pool.connection_kwargs
+    return f"redis://{where['host']}:{where['port']}/{where['db']}"

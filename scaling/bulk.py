@@ -1,0 +1,63 @@
+"""Thousands of datasets in one run of the bulk job, and what Dagster adds to that."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from atdata_pipelines.home import prepare_home
+from benchmarks.frame import Bench
+from scaling.datasets import lab, use_account
+from scaling.figures import Figure, Measured, Part
+
+OVERHEAD = 0.15
+"""Seconds that Dagster may add to a dataset."""
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def _measure(bench: Bench) -> Measured:
+    """The library promotes as many others before, each as a new account of the same PDS."""
+    count = bench.size(2_000, 10)
+    home = prepare_home(bench.folder / "dagster-bulk")
+    found = {}
+    for number, kind in enumerate(("library", "job")):
+        names = lab(bench).register(kind, number * count, count)
+        pds = use_account(bench)
+        found[kind] = _in_a_process(bench.folder, home, kind, names)
+    job, library = found["job"], found["library"]
+    at = f"{count:,}"
+    figures = [
+        Figure("bulk job: a dataset", at, job["seconds"] / count, "s"),
+        Figure("the same by the library alone: a dataset", at, library["seconds"] / count, "s"),
+        Figure("what Dagster adds to a dataset", at, (job["seconds"] - library["seconds"]) / count, "s", OVERHEAD),
+        Figure("of that, CPU time", at, (job["cpu"] - library["cpu"]) / count, "s"),
+        Figure("most memory of the bulk job's process", at, job["peak"], "MB"),
+        Figure("most memory of the library's process", at, library["peak"], "MB"),
+    ]
+    note = f"bulk job: records on {pds}; two small shards each, which stay where they are. What Dagster adds is the"
+    return figures, [f"{note} job's whole time without that of the library: marks, metadata, previews, logs"]
+
+
+def _in_a_process(folder: Path, home: Path, kind: str, names: list[str]) -> dict[str, float]:
+    """Seconds, those of CPU, and most memory in MB."""
+    file, log = folder / f"{kind}.names", folder / f"{kind}.log"
+    file.write_text("\n".join(names))
+    environ = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(_ROOT)}
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "scaling.one_bulk", kind, file],
+            cwd=home,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=output,
+        )
+    if done.returncode:
+        raise RuntimeError(f"{kind}: {log.read_text()[-800:]}")
+    return json.loads(done.stdout)
+
+
+PARTS = (Part("bulk", _measure),)

@@ -1,0 +1,79 @@
+"""``docs/scale.md``: a table, and below it, where nobody looks, the measurements that it is made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.table import Surroundings
+from scaling.figures import Figure, Found
+
+_BEGIN, _END = "<!-- measurements", "-->"
+
+_INTRODUCTION = """\
+# Scale
+
+What very many datasets cost in Dagster. `make scale` measures this and writes this page; nothing here is typed by
+hand. Everything runs on one machine: Redis, S3, a PDS, Dagster with SQLite, and what measures them."""
+
+_HEAD = """\
+| what | datasets | measured | wanted | reached? |
+|---|---:|---:|---:|---|"""
+
+
+def document(found: Sequence[Found], surroundings: Surroundings) -> str:
+    """The page."""
+    packages = ", ".join(f"{name} {version}" for name, version in surroundings.packages.items())
+    took = sum(each.seconds for each in found)
+    head = [
+        f"- measured on {surroundings.date}, revision {surroundings.revision}, in {took / 60:.0f} minutes",
+        f"- machine: {surroundings.machine}; Python {surroundings.python}",
+        f"- {packages}",
+    ]
+    notes = [f"- {note}" for each in found for note in each.notes]
+    data = {"surroundings": asdict(surroundings), "found": [asdict(each) for each in found]}
+    # A comment must not hold its own end.
+    packed = json.dumps(data, indent=1).replace("-->", "--\\u003e")
+    parts = [_INTRODUCTION, "\n".join(head), table(found), "\n".join(notes), f"{_BEGIN}\n{packed}\n{_END}"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def measurements(page: str) -> tuple[list[Found], Surroundings]:
+    """What a page was made from: the inverse of ``document``."""
+    data = json.loads(page.partition(_BEGIN)[2].rpartition(_END)[0])
+    return [_found(each) for each in data["found"]], Surroundings(**data["surroundings"])
+
+
+def table(found: Sequence[Found]) -> str:
+    """A line for each figure, in Markdown; one for a part that failed."""
+    return "\n".join([_HEAD, *(line for each in found for line in _lines(each))])
+
+
+def _lines(found: Found) -> list[str]:
+    if found.error:
+        return [_line(found.part, "-", "**failed**", "-", found.error)]
+    return [_of(figure) for figure in found.figures]
+
+
+def _of(figure: Figure) -> str:
+    shown = f"{number(figure.value)} {figure.unit}".strip()
+    if figure.most is None:
+        return _line(figure.what, figure.at, shown, "-", "-")
+    wanted = f"<= {figure.most:g} {figure.unit}".strip()
+    return _line(figure.what, figure.at, shown, wanted, "yes" if figure.reached else "**no**")
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def number(value: float) -> str:
+    """Three digits that mean something, or all before the point."""
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}"
+
+
+def _found(data: dict[str, Any]) -> Found:
+    figures = tuple(Figure(**figure) for figure in data["figures"])
+    return Found(**{**data, "figures": figures, "notes": tuple(data["notes"])})
