@@ -17,6 +17,7 @@ from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
 from .jobs import JOB, run_config
 from .looking import Findings, Wanted, look, look_at_all
+from .partitions import add_keys
 from .requested import LostRunError, asked_before, promoted_alone
 from .retries import said_without_secrets
 from .settings import Settings
@@ -73,6 +74,11 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
             names_under_way(context.instance, settings), promoted_alone(context.instance, settings)
         )
     requests = _unasked(_runs(findings.runs, settings), findings, index, context)
+    if len(new) > settings.bulk_from:
+        # The daemon looks up each key that a tick asks for by itself: seconds for hundreds of them.
+        add_keys(context.instance, new, settings)
+        context.log.info(f"{len(new)} partitions added")
+        new = []
     findings.say(context.log)
     return dg.SensorResult(
         run_requests=requests,

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from atdata_pipelines.home import prepare_home
 from benchmarks.frame import Bench
+from scaling.dagster_processes import dagster_processes
 from scaling.datasets import lab, use_account
 from scaling.figures import Figure, Measured, Part
+from scaling.pages import views
 
 OVERHEAD = 0.15
 """Seconds that Dagster may add to a dataset."""
@@ -19,16 +22,36 @@ OVERHEAD = 0.15
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-def _measure(bench: Bench) -> Measured:
+class _Bulks(NamedTuple):
+    """What both bulks took; the Dagster of the job, and a dataset that is promoted there."""
+
+    job: dict[str, float]
+    library: dict[str, float]
+    pds: str
+    home: Path
+    one: str
+
+
+def _size(bench: Bench) -> int:
+    return bench.size(2_000, 10)
+
+
+def _bulks(bench: Bench) -> _Bulks:
     """The library promotes as many others before, each as a new account of the same PDS."""
-    count = bench.size(2_000, 10)
-    home = prepare_home(bench.folder / "dagster-bulk")
-    found = {}
-    for number, kind in enumerate(("library", "job")):
-        names = lab(bench).register(kind, number * count, count)
-        pds = use_account(bench)
-        found[kind] = _in_a_process(bench.folder, home, kind, names)
-    job, library = found["job"], found["library"]
+
+    def make() -> _Bulks:
+        count, home, took = _size(bench), prepare_home(bench.folder / "dagster-bulk"), {}
+        for number, kind in enumerate(("library", "job")):
+            names = lab(bench).register(kind, number * count, count)
+            pds = use_account(bench)
+            took[kind] = _in_a_process(bench.folder, home, kind, names)
+        return _Bulks(took["job"], took["library"], pds, home, names[0])
+
+    return bench.once("bulks", make)
+
+
+def _measure(bench: Bench) -> Measured:
+    count, (job, library, pds, *_) = _size(bench), _bulks(bench)
     at = f"{count:,}"
     figures = [
         Figure("bulk job: a dataset", at, job["seconds"] / count, "s"),
@@ -60,4 +83,11 @@ def _in_a_process(folder: Path, home: Path, kind: str, names: list[str]) -> dict
     return json.loads(done.stdout)
 
 
-PARTS = (Part("bulk", _measure),)
+def _measure_page(bench: Bench) -> Measured:
+    """What the bulk job has marked, on the page of an asset."""
+    found, count = _bulks(bench), _size(bench)
+    with dagster_processes(found.home, "atdata_pipelines.definitions", "webserver") as running:
+        return views(running, found.one, partitions=count, marked=count), []
+
+
+PARTS = (Part("bulk", _measure), Part("bulk-page", _measure_page))

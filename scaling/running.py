@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -12,17 +11,16 @@ import dagster as dg
 
 from atdata_pipelines.home import prepare_home
 from atdata_pipelines.partitions import add_keys, count_keys
-from atdata_pipelines.settings import RECORD
 from benchmarks.frame import Bench, expect
 from benchmarks.watching import redis_url
-from scaling.dagster_processes import LOCATION, Processes, dagster_processes, query_of_ui
+from scaling.dagster_processes import LOCATION, Processes, dagster_processes
 from scaling.figures import Figure, Measured, Part
+from scaling.pages import views
 from scaling.registering import TICK_LIMIT, Crowd, crowd, sizes
 
 QUIET_TICKS = 3
 """Ticks of the daemon where everything is a partition already."""
 
-VIEWS = 5
 _MODULE = "scaling.hasty"
 _SENSOR = {
     "repositoryLocationName": LOCATION,
@@ -65,7 +63,7 @@ def _measure(found: Crowd, done: Callable[[dg.DagsterInstance, list[float]], boo
         expect(running.ask(_START, it=_SENSOR)["startSensor"]["__typename"], "Sensor", "the sensor is started")
         running.wait_until(ready, 900, "ticks of the daemon")
         after = _memory(running)
-        views = _views(running, found)
+        page = views(running, f"dataset-{found.size // 2:06d}", partitions=found.size, marked=0)
         seen = running.memory("webserver")
     at = found.at
     figures = [
@@ -76,7 +74,7 @@ def _measure(found: Crowd, done: Callable[[dg.DagsterInstance, list[float]], boo
     for name in ("daemon", "code server"):
         figures.append(Figure(f"memory of the {name}, before the first tick", at, rest[name], "MB"))
         figures.append(Figure(f"memory of the {name}, after those ticks", at, after[name], "MB"))
-    figures += views
+    figures += page
     figures.append(Figure("memory of the webserver, after that", at, seen, "MB"))
     return figures, []
 
@@ -91,33 +89,6 @@ def _ticks(running: Processes) -> list[float]:
 
 def _memory(running: Processes) -> dict[str, float]:
     return {name: running.memory(name) for name in ("daemon", "code server")}
-
-
-def _views(running: Processes, found: Crowd) -> list[Figure]:
-    """What the page of an asset's partitions asks for: of all, and of the one that is chosen."""
-    key, figures = {"path": [RECORD]}, []
-    queries = {
-        "PartitionHealthQuery": {"assetKey": key},
-        "AssetPartitionStaleQuery": {"assetKey": key, "partitionKey": f"dataset-{found.size // 2:06d}"},
-    }
-    for name, variables in queries.items():
-        query, seconds, size = query_of_ui(name), [], 0
-        for _ in range(VIEWS):
-            begun = time.perf_counter()
-            reply = running.post(query, **variables)
-            seconds.append(time.perf_counter() - begun)
-            size = len(reply.content)
-            answer = reply.json()
-            expect(answer.get("errors"), None, f"errors of {name}")
-        if name == "PartitionHealthQuery":
-            keys = answer["data"]["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"]
-            expect(len(keys), found.size, "partitions on the page")
-        figures += [
-            Figure(f"UI, page of partitions, `{name}`: the first time", found.at, seconds[0], "s"),
-            Figure(f"UI, page of partitions, `{name}`: median of {VIEWS}", found.at, median(seconds), "s"),
-            Figure(f"UI, page of partitions, `{name}`: its answer", found.at, size / 1e3, "kB"),
-        ]
-    return figures
 
 
 PARTS = (Part("daemon-few", _measure_few), Part("daemon-many", _measure_many))

@@ -43,6 +43,18 @@ def test_the_sensor_adds_the_partition_of_a_new_entry_and_promotes_it(lab, tick,
     assert partitions(empty_instance) == {"first", "second"}
 
 
+def test_many_new_partitions_are_there_after_the_tick_and_the_daemon_need_not_add_them(
+    lab, together, empty_instance
+):
+    entry = lab.insert("first")
+    assert [request.partition_keys for request in together().dynamic_partitions_requests] == [["first"]]
+    names = [f"more-{number}" for number in range(3)]
+    for name in names:
+        lab.register(name, entry.data_urls)
+    assert together().dynamic_partitions_requests == []
+    assert partitions(empty_instance) == {"first", *names}
+
+
 def test_a_requested_run_is_one_that_the_job_takes(lab, tick, run):
     lab.insert("first")
     [request] = tick().run_requests
