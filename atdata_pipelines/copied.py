@@ -16,15 +16,15 @@ from .subject import progress_of, result_of, subject_of
 
 def copied_shards(settings: Settings) -> dg.AssetsDefinition:
     """The asset that copies. Its steps share a large dataset out, so that many workers copy it."""
+    nothing = dg.In(dg.Nothing)
     step: dict[str, Any] = {
-        "ins": {"before": dg.In(dg.Nothing)},
         "required_resource_keys": settings.resource_keys,
         "retry_policy": POLICY,
         "pool": settings.copying_pool,
         "tags": {QUEUE: COPYING},
     }
 
-    @dg.op(name=settings.named("share_out"), out=dg.DynamicOut(dg.Nothing), **step)
+    @dg.op(name=settings.named("share_out"), ins={"before": nothing}, out=dg.DynamicOut(dg.Nothing), **step)
     def share_out(context: dg.AssetExecutionContext) -> Any:
         """Chunks of shards that workers copy beside each other; none where the last step copies all by itself."""
         with subject_of(context, settings) as subject:
@@ -33,14 +33,15 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
         for chunk in chunks:
             yield dg.DynamicOutput(None, mapping_key=f"shards_{chunk.start + 1}_to_{chunk.stop}")
 
-    @dg.op(name=settings.named("copy_chunk"), out=dg.Out(dg.Nothing), **step)
+    @dg.op(name=settings.named("copy_chunk"), ins={"chunk": nothing}, out=dg.Out(dg.Nothing), **step)
     def copy_chunk(context: dg.AssetExecutionContext) -> None:
         """Copy the shards of a chunk that are not there yet."""
         _, first, _, last = str(context.op_execution_context.get_mapping_key()).split("_")
         with subject_of(context, settings) as subject:
             subject.copy_chunk(Chunk(int(first) - 1, int(last)), context.log.info)
 
-    @dg.op(name=settings.named("see_copies"), **step)
+    # Only by an input of the asset's own does Dagster note of which partition the stage before was.
+    @dg.op(name=settings.named("see_copies"), ins={"before": nothing, "copied": nothing}, **step)
     def see_copies(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """See every shard where strangers will read it; copy what is not there."""
         with subject_of(context, settings) as subject:
@@ -62,6 +63,6 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
     )
     def copied_shards(before: Any) -> Any:
         """The shards where strangers will read them, each seen there with its digest."""
-        return see_copies(share_out(before).map(copy_chunk).collect())
+        return see_copies(before=before, copied=share_out(before).map(copy_chunk).collect())
 
     return copied_shards
