@@ -84,7 +84,8 @@ class BulkReport:
             self._ways.pop(done.dataset, None)
             reason = reason_of(done.error)
             self.fail(done.dataset, done.stage, reason)
-            # Where a person looks who sees that the partition is not marked.
+            self._marks.mark_failed(done.dataset, done.stage)
+            # Where a person looks who sees that the partition failed.
             self._context.log_event(
                 dg.AssetObservation(
                     asset_key=self._keys[done.stage],

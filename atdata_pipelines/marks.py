@@ -15,6 +15,7 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
 
 class _Given(NamedTuple):
@@ -72,6 +73,19 @@ class Marks:
         self._marks += 1
         if any(asset.key in other.asset_deps[other.key] for other in self._assets.values()):
             self._given[asset.key, dataset] = _Given(cid, self._marks)
+
+    def mark_failed(self, dataset: str, stage: str) -> None:
+        """Say that a stage of a dataset failed; its partition is shown as failed once the run has ended so.
+
+        Dagster takes that from what a run planned to do and has not done.
+        """
+        context = self._context
+        planned = DagsterEvent.build_asset_materialization_planned_event(
+            context.job_name,
+            context.get_step_execution_context().step.key,
+            AssetMaterializationPlannedData(self._assets[stage].key, partition=dataset),
+        )
+        context.instance.report_dagster_event(planned, context.run.run_id)
 
     def _of_upstream(self, key: dg.AssetKey, dataset: str) -> tuple[str, int | None]:
         """Data version and event of what a team's own asset gave, partitioned by dataset or not at all."""

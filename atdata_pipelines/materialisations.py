@@ -1,4 +1,7 @@
-"""What a person sees of each stage of a dataset, whether its asset or the bulk job has done it."""
+"""What a person sees of each stage of a dataset, whether its asset or the bulk job has done it.
+
+Dagster's pages keep the order: what people look for comes first, what only programs compare comes last.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,36 +21,36 @@ if TYPE_CHECKING:
 def of_inventory(found: "Inventory", preview: str) -> dict[str, Any]:
     """Of ``local_dataset``; ``preview`` is Markdown."""
     return {
-        "entry_cid": found.cid,
+        "preview": dg.MetadataValue.md(preview),
         **metadata.of_changes(found.changed),
         "schema": found.schema_ref,
         "dagster/column_schema": metadata.of_fields(found.schema),
         **metadata.of_shards(found.shards, found.looks),
-        "preview": dg.MetadataValue.md(preview),
+        "entry_cid": found.cid,
     }
 
 
 def of_schema(found: "Inventory", published: "PublishedSchema", service: str) -> dict[str, Any]:
     """Of ``published_schema``; ``service`` is the URL of the PDS."""
     return {
-        "entry_cid": found.cid,
         **metadata.of_record(published.uri, service),
-        "record_cid": published.cid,
         "change": "created" if published.created else "reused",
         **metadata.of_changes(published.changed),
         "dagster/column_schema": metadata.of_fields(found.schema),
+        "record_cid": published.cid,
+        "entry_cid": found.cid,
     }
 
 
 def of_copies(copies: "CopiedShards") -> dict[str, Any]:
     """Of ``copied_shards``."""
     return {
-        "entry_cid": copies.cid,
         **metadata.of_changes(copies.changed),
         "destination": copies.destination or "where they are",
         "copied": copies.copied,
         "bytes_written": copies.bytes_written,
         **metadata.of_shards(copies.shards, copies.proofs),
+        "entry_cid": copies.cid,
     }
 
 
@@ -57,9 +60,7 @@ def of_record(
     """Of ``atmosphere_record``; ``service`` is the URL of the PDS."""
     return {
         "overview": dg.MetadataValue.md(overview(record, schema_uri, copies, seen, service)),
-        "entry_cid": copies.cid,
         **metadata.of_record(record.uri, service),
-        "record_cid": record.cid,
         "change": record.change,
         **metadata.of_changes(record.changed),
         "schema": schema_uri,
@@ -68,4 +69,6 @@ def of_record(
         **({"version_label": record.version_label_uri} if record.version_label_uri else {}),
         "strangers_can_read": seen.summary,
         **metadata.of_shards(copies.shards, copies.proofs),
+        "record_cid": record.cid,
+        "entry_cid": copies.cid,
     }

@@ -16,11 +16,12 @@ VIEWER = "https://pdsls.dev/"
 
 _COLUMNS = dg.TableSchema(
     columns=[
-        dg.TableColumn("url", "string"),
         dg.TableColumn("bytes", "int"),
         dg.TableColumn("samples", "int"),
         dg.TableColumn("sha256", "string", description="First 16 of 64 digits"),
         dg.TableColumn("known", "string", description="How the digest is known"),
+        # Long: what stands behind it is not seen.
+        dg.TableColumn("url", "string"),
     ]
 )
 
@@ -35,11 +36,11 @@ def of_shards(shards: Sequence[ShardFacts], known: Sequence[str]) -> dict[str, A
             records=[
                 dg.TableRecord(
                     {
-                        "url": displayed(shard.url),
                         "bytes": shard.size,
                         "samples": shard.samples,
                         "sha256": shard.sha256[:16],
                         "known": how,
+                        "url": displayed(shard.url),
                     }
                 )
                 for shard, how in list(zip(shards, known, strict=True))[:SHARDS_SHOWN]

@@ -87,6 +87,7 @@ def test_a_bulk_of_twenty_names_the_broken_one_and_marks_the_others(ui, lab):
     lab.lose(broken)
     ui.open_partitions("atmosphere_record")
     before = ui.count("Materialized")
+    assert ui.count("Failed") == 0
     ui.open_job("promote_many")
     ui.say("pattern", "many-*")
     ui.keep("5-launchpad")
@@ -100,6 +101,8 @@ def test_a_bulk_of_twenty_names_the_broken_one_and_marks_the_others(ui, lab):
     for stage in STAGES:
         ui.open_partitions(stage)
         assert ui.count("Materialized") == before + 19
+        # It failed at the first stage, and never came to the others.
+        assert ui.count("Failed") == (stage == STAGES[0])
     ui.page.get_by_placeholder("Filter by name").fill("many-")
     ui.keep("5-marks")
     ui.page.get_by_text("Materialized (").click()
