@@ -52,7 +52,6 @@ class DagsterUi:
         asking.get_by_placeholder("name").fill(name)
         asking.get_by_role("button", name="Save").click()
         expect(asking).to_be_hidden()
-        expect(dialog.get_by_text(name, exact=True).first).to_be_visible()
 
     def open_job(self, name: str) -> None:
         """Open the page that launches a job."""
@@ -98,6 +97,11 @@ class DagsterUi:
         """What the materialisation says of something."""
         row = self.page.get_by_role("row").filter(has=self.page.get_by_role("cell", name=key, exact=True))
         return row.get_by_role("cell").nth(1)
+
+    def events(self) -> int:
+        """How many events of the partition the page tells."""
+        said = self.page.get_by_role("button", name="View all historical events").inner_text()
+        return int(said.removeprefix("View all historical events (").removesuffix(")"))
 
     def open_partitions(self, asset: str) -> None:
         """Open the list of an asset's partitions."""
