@@ -9,10 +9,12 @@
     │   ├── DatasetNameError           a name that cannot be published or be a partition key
     │   ├── MetadataError              metadata that msgpack cannot hold, too large, or with a secret
     │   ├── SchemaError                a type or schema that cannot be described or rebuilt
-    │   │   └── SchemaConflictError    same class and version, other fields
+    │   │   ├── SchemaConflictError    same class and version, other fields
+    │   │   └── SchemaIncompatibleError    breaks with the version before, where that was to be refused
     │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)
     │   ├── StorageError               URLs that cannot be published or reached as configured
     │   │   └── NotPublicError         URLs that a stranger cannot read, where that was asked for
+    │   ├── LicenseError               no known license, where one was asked for
     │   ├── ShardError                 something is wrong with one shard
     │   │   ├── ShardCorruptError      a tar that is cut short or damaged
     │   │   ├── ShardMissingError      no such object, file or bucket (also FileNotFoundError)
@@ -110,6 +112,13 @@ class SchemaConflictError(SchemaError):
     """Same class and version with other fields. Facts: ``name``, ``version``, ``fields`` (that differ)."""
 
 
+class SchemaIncompatibleError(SchemaError):
+    """A version that breaks with the one before, where that was to be refused.
+
+    Facts: ``type_name``, ``version``, ``previous``, ``problems``.
+    """
+
+
 class SampleError(RefusedError):
     """Bytes that are no sample of the expected type. Facts: ``type_name``, ``field``, ``url``, ``key``."""
 
@@ -124,6 +133,10 @@ class NotPublicError(StorageError):
 
 class NotPublicWarning(UserWarning):
     """What is published cannot be read by strangers."""
+
+
+class LicenseError(RefusedError):
+    """No license, or none that SPDX knows, where one was asked for. Facts: ``license``."""
 
 
 class ShardError(RefusedError):

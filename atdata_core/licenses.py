@@ -6,6 +6,8 @@ import re
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
+from .errors import LicenseError
+
 _ENDINGS = ("", ".0", "-4.0", "-3.0", "-2.0", "-1.0", "-3-Clause")
 """What people leave out at the end of an identifier; the newest version first."""
 
@@ -29,6 +31,13 @@ def license_problem(given: str | None) -> str | None:
     return (
         f"{given[:_SHOWN]!r} is no SPDX license identifier. {advice}, or LicenseRef-... for a license of your own."
     )
+
+
+def refuse_unknown(given: str | None) -> None:
+    """Raises ``LicenseError`` where there is a problem."""
+    problem = license_problem(given)
+    if problem is not None:
+        raise LicenseError(problem, license=given)
 
 
 def _canonical(given: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -51,6 +52,8 @@ def promote_to_atmosphere(
     take_over: bool = False,
     restore: bool = True,
     require_public: bool = False,
+    require_license: bool = False,
+    require_compatible: bool = False,
 ) -> str:
     """Publish a dataset to the atmosphere, once.
 
@@ -73,6 +76,9 @@ def promote_to_atmosphere(
         restore: Write again what was deleted on the network or retracted. Without it such a dataset is refused,
             and sensor and schedules leave it from then on.
         require_public: Refuse shards that a stranger cannot read; by default that is a warning.
+        require_license: Refuse to publish without a license that SPDX knows.
+        require_compatible: Refuse a schema that breaks with the version of the type before it, unless its own
+            version says so by another major number.
 
     Returns:
         The at-uri of the entry record. Where another run was given other values later, that one writes them, and
@@ -87,7 +93,17 @@ def promote_to_atmosphere(
     """
     ledger = ledger_of(index)
     values = Values.of(description, tags, license)
-    asked = Asked(name, values, version, take_over, restore, require_public, run=uuid4().hex)
+    asked = Asked(
+        name,
+        values,
+        version,
+        take_over,
+        restore,
+        require_public,
+        run=uuid4().hex,
+        require_license=require_license,
+        require_compatible=require_compatible,
+    )
 
     def warn(_stage: str, result: Any) -> None:
         if isinstance(result, Inventory):
@@ -101,7 +117,9 @@ def promote_to_atmosphere(
             index,
             client,
             ledger,
-            publish_schema=lambda inventory: publish_schema_of(inventory, client, ledger),
+            publish_schema=partial(
+                publish_schema_of, client=client, ledger=ledger, require_compatible=require_compatible
+            ),
             under_way=under_way,
             data_store=data_store,
             asked=asked,

@@ -20,6 +20,7 @@ from .copied import copied_shards
 from .executors import COPYING, PUBLISHING, QUEUE
 from .previews import preview_of
 from .retries import POLICY
+from .seen import evaluations, warnings_of
 from .settings import RECORD, STAGES, Settings
 from .subject import progress_of, result_of, subject_of
 
@@ -60,6 +61,14 @@ class PromotionConfig(dg.Config):
         description="Refuse shards that a stranger cannot read; else that is a warning, unless the pipeline is "
         "configured to refuse them always.",
     )
+    require_license: bool = Field(
+        default=False, description="Refuse to publish without a license that SPDX knows; else that is a warning."
+    )
+    require_compatible: bool = Field(
+        default=False,
+        description="Refuse a schema that breaks with the version before it, unless its own version says so; else "
+        "that is a warning.",
+    )
 
     def asked(self, settings: Settings, run_id: str) -> Asked:
         """All of it, for a stage of a run, with what the pipeline is configured with."""
@@ -72,6 +81,8 @@ class PromotionConfig(dg.Config):
             self.require_public or settings.require_public,
             run_id,
             settings.defaults,
+            self.require_license or settings.require_license,
+            self.require_compatible or settings.require_compatible,
         )
 
 
@@ -94,17 +105,23 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
         """The schema record of the dataset's samples, found or written once all records are known to be good."""
         with subject_of(context, settings) as subject:
             found = subject.known_inventory(progress_of(context, "looked at"))
-            client = subject.logged_in()
+            client, asked = subject.logged_in(), _asked(context, settings)
             check_all(
                 subject.entry,
                 found,
                 client.did,
                 subject.ledger,
                 data_store=subject.store,
-                asked=_asked(context, settings),
+                asked=asked,
                 service=client.base_url,
             )
-            published = schema.publish_schema_of(found, client, subject.ledger, run=context.run.run_id)
+            published = schema.publish_schema_of(
+                found,
+                client,
+                subject.ledger,
+                run=context.run.run_id,
+                require_compatible=asked.require_compatible,
+            )
             context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
         return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
 
@@ -117,7 +134,9 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             copies = subject.known_copies(progress)
             asked = config.asked(settings, context.run.run_id)
             found = subject.known_inventory(progress)
-            kept_schema = schema.schema_of_run(found, client, subject.ledger, run=asked.run)
+            kept_schema = schema.schema_of_run(
+                found, client, subject.ledger, run=asked.run, require_compatible=asked.require_compatible
+            )
             seen = reach.see_published(
                 subject.entry, copies, subject.index, client.base_url, data_store=subject.store, asked=asked
             )
@@ -133,7 +152,11 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
                 asked=asked,
             )
             context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
+            for warning in warnings_of(record, kept_schema):
+                context.log.warning(warning)
             context.log.info(f"{record.change} {record.uri}")
+        for check in evaluations(context.asset_key, context.partition_key, record, kept_schema, seen):
+            context.log_event(check)
         shown = materialisations.of_record(record, kept_schema.uri, copies, seen, client.base_url)
         return result_of(copies.cid, shown)
 

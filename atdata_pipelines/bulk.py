@@ -50,6 +50,14 @@ class BulkConfig(dg.Config):
     require_public: bool = Field(
         default=False, description="Refuse shards that a stranger cannot read; else that is a warning."
     )
+    require_license: bool = Field(
+        default=False, description="Refuse to publish without a license that SPDX knows; else that is a warning."
+    )
+    require_compatible: bool = Field(
+        default=False,
+        description="Refuse a schema that breaks with the version before it, unless its own version says so; else "
+        "that is a warning.",
+    )
 
     @property
     def names_some(self) -> bool:
@@ -134,6 +142,8 @@ def _promote(
             data_store=store,
             restore=config.restore,
             require_public=config.require_public or settings.require_public,
+            require_license=config.require_license or settings.require_license,
+            require_compatible=config.require_compatible or settings.require_compatible,
             defaults=settings.defaults,
             report=report.hear,
         )

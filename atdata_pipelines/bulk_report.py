@@ -12,6 +12,7 @@ from .marks import Marks
 from .previews import preview_of
 from .progress import now_and_then
 from .retries import reason_of
+from .seen import evaluations, warnings_of
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
@@ -143,10 +144,13 @@ class BulkReport:
             del self._ways[name]
             record: Any = result
             seen: Any = done.seen
-            self._warn(name, *([seen.warning] if seen.warning else []))
+            self._warn(name, *([seen.warning] if seen.warning else []), *warnings_of(record, way.schema))
             shown = materialisations.of_record(record, way.schema.uri, way.copies, seen, self.service)
             self._changes[record.change] += 1
         self._marks.mark(name, stage, way.inventory.cid, shown)
+        if done.seen is not None:
+            for check in evaluations(self._keys[stage], name, result, way.schema, done.seen):
+                self._context.log_event(check)
 
     def _warn(self, dataset: str, *warnings: str) -> None:
         for warning in warnings:

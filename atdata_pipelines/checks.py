@@ -24,6 +24,7 @@ CHECKS = {
     "shards_as_published": "Every shard is where the record says and has the SHA-256 that the record states.",
     "samples_of_published_schema": "Every sample is of the type that the published schema describes.",
     "readable_by_strangers": "Every shard can be read without a key.",
+    "schema_compatible": "The schema breaks nothing of the version before it, unless its own version says so.",
     "license_known": "A license is given, as SPDX knows it: people and programs can tell what they may do.",
 }
 
@@ -166,6 +167,7 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
     records = result.of("record", "schema", "label")
     shards, samples = result.of("shards"), result.of("schema", "samples")
     strangers = result.strangers == len(result.looked_at)
+    compared = result.compatibility
     license = license_problem(result.license) if result.name else "The record could not be read."
     return [
         of("record_resolves", records, True, "Entry, schema and label are as published."),
@@ -181,6 +183,13 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
             (),
             was_read and strangers,
             unread or f"{result.strangers} of {len(result.looked_at)} shards can be read without a key.",
+            severity=dg.AssetCheckSeverity.WARN,
+        ),
+        of(
+            "schema_compatible",
+            (),
+            compared is not None and compared.kept,
+            "It could not be compared with an earlier version." if compared is None else str(compared),
             severity=dg.AssetCheckSeverity.WARN,
         ),
         of(

@@ -24,6 +24,8 @@ from .resources import AtprotoResource, RedisResource
 from .settings import RECORD, STAGES
 
 WIDTH = max(len(stage) for stage in STAGES) + 2
+REQUIREMENTS = ("require_public", "require_license", "require_compatible")
+"""What can be said of several datasets that are promoted in one run."""
 _SETTINGS = {
     "telemetry": {"enabled": False},
     "python_logs": {"managed_python_loggers": ["atdata_core"], "python_log_level": "INFO"},
@@ -46,17 +48,17 @@ def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool 
     index = RedisResource().index()
     _log_in()
     with _instance() as instance:
-        require_public = bool(said.get("require_public"))
-        if len(wanted) > 1 and PromotionConfig(**said) == PromotionConfig(require_public=require_public):
-            return _promote_together(instance, wanted, require_public, verbose)
+        required = {name: bool(said.get(name)) for name in REQUIREMENTS}
+        if len(wanted) > 1 and PromotionConfig(**said) == PromotionConfig(**required):
+            return _promote_together(instance, wanted, required, verbose)
         return _promote_each(instance, wanted, said, index, verbose)
 
 
 def _promote_together(
-    instance: dg.DagsterInstance, names: Sequence[str], require_public: bool, verbose: bool
+    instance: dg.DagsterInstance, names: Sequence[str], required: Mapping[str, bool], verbose: bool
 ) -> list[str]:
     """All of them in one run; those that failed."""
-    asked = BulkConfig(datasets=list(names), restore=True, require_public=require_public)
+    asked = BulkConfig(datasets=list(names), restore=True, **required)
     job = promotion_definitions().resolve_job_def(BULK_JOB)
     run_id, records = str(uuid.uuid4()), _Records()
     instance.add_event_listener(run_id, records)

@@ -41,6 +41,8 @@ class Settings:
         pattern: Names of the datasets that it takes; ``*`` and ``?`` stand for anything.
         defaults: License and tags of a dataset of which neither a person nor its metadata says any.
         require_public: Whether shards that a stranger cannot read are always refused.
+        require_license: Whether a dataset without a license that SPDX knows is always refused.
+        require_compatible: Whether a schema that breaks with the version before it is always refused.
         cron: When the nightly promotion begins; None: there is none.
         verification_cron: When the weekly verification begins; None: there is none.
         sensor: Whether the sensor runs from the beginning, without a person who turns it on.
@@ -59,6 +61,8 @@ class Settings:
     pattern: str = "*"
     defaults: Values = Values()  # noqa: RUF009 - frozen
     require_public: bool = False
+    require_license: bool = False
+    require_compatible: bool = False
     cron: str | None = "0 3 * * *"
     verification_cron: str | None = "0 4 * * 0"
     sensor: bool = False

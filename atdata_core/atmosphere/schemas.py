@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from atdata_core.atmosphere.client import PAGE
@@ -43,8 +44,11 @@ def publish_schema(
         PreflightError: The network would refuse the record.
     """
     found = find_schema(local, client, memory)
-    if found is not None:
-        return found, False
+    return create_schema(local, client) if found is None else (found, False)
+
+
+def create_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Record, bool]:
+    """Write a schema record that was not found; as ``publish_schema``."""
     rkey = schema_rkey(full_name(local), local["version"])
     record = schema_record(local, created_at=client.now())
     check(SCHEMA, rkey, record, did=client.did)
@@ -59,14 +63,27 @@ def publish_schema(
     return found, False
 
 
-def find_schema(local: dict[str, Any], client: AtmosphereClient, memory: Memory | None = None) -> Record | None:
+@dataclass(slots=True)
+class Listing:
+    """Schema records that were listed on the way. ``whole``: all that have a key of ours are among them."""
+
+    records: list[Record] = field(default_factory=list["Record"])
+    whole: bool = False
+
+
+def find_schema(
+    local: dict[str, Any],
+    client: AtmosphereClient,
+    memory: Memory | None = None,
+    listing: Listing | None = None,
+) -> Record | None:
     """The published record of a local schema, or None; raises ``SchemaConflictError``.
 
     Under its own key it costs one request, however many schemas there are. Else another program's record of
-    the class and version is looked for.
+    the class and version is looked for; ``listing`` takes what is seen then.
     """
     rkey = schema_rkey(full_name(local), local["version"])
-    found = client.find_record(SCHEMA, rkey) or _find_foreign(local, client, memory)
+    found = client.find_record(SCHEMA, rkey) or _find_foreign(local, client, memory, listing or Listing())
     if found is not None:
         _same_fields(local, found)
     return found
@@ -87,7 +104,9 @@ def _same_fields(local: dict[str, Any], published: Record) -> None:
         )
 
 
-def _find_foreign(local: dict[str, Any], client: AtmosphereClient, memory: Memory | None) -> Record | None:
+def _find_foreign(
+    local: dict[str, Any], client: AtmosphereClient, memory: Memory | None, listing: Listing
+) -> Record | None:
     """The oldest record of the class and version under a key that is not ours.
 
     With a memory the account's schemas are listed once; afterwards only what other programs added since.
@@ -99,6 +118,7 @@ def _find_foreign(local: dict[str, Any], client: AtmosphereClient, memory: Memor
     last_tid, first = position, position is None
     while True:
         page, position = client.list_records(SCHEMA, cursor=position, reverse=True)
+        listing.records += page
         for record in page:
             rkey = _rkey(record)
             if rkey[0].isdigit():
@@ -106,7 +126,8 @@ def _find_foreign(local: dict[str, Any], client: AtmosphereClient, memory: Memor
             _note(kept["found"], record, rkey)
         beyond = bool(page) and not _rkey(page[-1])[0].isdigit()
         # A PDS gives a cursor with its last page, too.
-        if len(page) < PAGE or position is None or (beyond and not first):
+        listing.whole = len(page) < PAGE or position is None
+        if listing.whole or (beyond and not first):
             break
     if memory:
         # Without a TID the next listing starts at the first key again, and ends with its first page.

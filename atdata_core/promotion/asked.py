@@ -19,6 +19,8 @@ class Asked:
         restore: Write again what was deleted on the network, or retracted. Without it such a dataset is left
             alone, and the ledger notes why.
         require_public: Refuse shards that a stranger cannot read.
+        require_license: Refuse to publish without a license that SPDX knows.
+        require_compatible: Refuse a schema that breaks with the version before it, unless its version says so.
         run: Names the run: one that is tried again keeps its place in the order of what people say.
         defaults: Where neither a person nor the entry's metadata say anything.
     """
@@ -31,3 +33,5 @@ class Asked:
     require_public: bool = False
     run: str | None = None
     defaults: Values = Values()  # noqa: RUF009 - frozen
+    require_license: bool = False
+    require_compatible: bool = False

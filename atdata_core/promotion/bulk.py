@@ -98,6 +98,8 @@ def promote_many(
     data_store: Any = None,
     restore: bool = False,
     require_public: bool = False,
+    require_license: bool = False,
+    require_compatible: bool = False,
     defaults: Values = Values(),  # noqa: B008 - frozen
     workers: int = WORKERS,
     report: Callable[[StageDone], None] | None = None,
@@ -117,6 +119,8 @@ def promote_many(
         restore: Also write again what was deleted on the network or retracted. Without it such datasets are
             refused.
         require_public: Refuse shards that a stranger cannot read; else ``warnings`` of the outcome says so.
+        require_license: Refuse datasets without a license that SPDX knows.
+        require_compatible: Refuse a schema that breaks with the version before it, unless its version says so.
         defaults: License and tags of those of which neither a person nor their metadata say any.
         workers: Datasets whose shards are looked at or copied at the same time.
         report: Told of each stage of each dataset, in the thread of the caller.
@@ -130,8 +134,15 @@ def promote_many(
             continues.
     """
     ledger = ledger_of(index)
-    asked = Asked(restore=restore, require_public=require_public, run=uuid4().hex, defaults=defaults)
-    schemas = Schemas(client, ledger)
+    asked = Asked(
+        restore=restore,
+        require_public=require_public,
+        run=uuid4().hex,
+        defaults=defaults,
+        require_license=require_license,
+        require_compatible=require_compatible,
+    )
+    schemas = Schemas(client, ledger, require_compatible=require_compatible)
     outcomes: list[Outcome] = []
     left = iter(entries)
     while some := list(islice(left, SLICE)):

@@ -11,6 +11,7 @@ from ..atmosphere.preflight import check
 from ..atmosphere.records import entry_record, label_record, schema_record, timestamp
 from ..atmosphere.tid import entry_rkey, label_rkey, schema_rkey
 from ..errors import DatasetNameError
+from ..licenses import refuse_unknown
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
@@ -90,6 +91,7 @@ def check_all(
         StorageError: Its shards cannot be published from where they lie.
         PreflightError: The network would refuse a record; every problem is named.
         NotPublicError: Strangers cannot read the shards where they are, and that was asked for.
+        LicenseError: It has no license that SPDX knows, and one was asked for.
         ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
             a copy should go.
     """
@@ -101,6 +103,8 @@ def check_all(
     sayings = Sayings(entry, publication, ledger, asked.defaults)
     given = from_metadata(entry.metadata).over(asked.defaults)
     settled = asked.values.over(sayings.standing().values).over(given)
+    if asked.require_license:
+        refuse_unknown(settled.license)
     planned = planned_shards(inventory, data_store, ledger)
     record = entry_record(
         name=publication.name,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..errors import AtdataError, PrivateAddressError, ServiceError, ShardForbiddenError
 from ..urls import displayed
+from .compatible import Compatibility
 
 Subject = Literal["record", "schema", "label", "shards", "samples"]
 LONGEST = 400
@@ -55,6 +56,7 @@ class Verification:
         strangers: Of these, those that anybody can read; the others needed the keys of this machine.
         bytes_read: Bytes of shards.
         samples: Samples that were found in them.
+        compatibility: The schema beside the version before it; None where that could not be told.
     """
 
     uri: str
@@ -69,6 +71,7 @@ class Verification:
     strangers: int = 0
     bytes_read: int = 0
     samples: int = 0
+    compatibility: Compatibility | None = None
 
     @property
     def ok(self) -> bool:

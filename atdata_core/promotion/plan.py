@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.names import SCHEMA
+from ..atmosphere.schemas import Listing
 from ..atmosphere.tid import schema_rkey
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
 from .asked import Asked
+from .compatible import known_compatibility
 from .copy import earlier_copies, find_copies
 from .destination import destination_of
 from .draft import check_all, planned_shards, publication_of
@@ -96,13 +98,24 @@ def plan_promotion(
     take_over: bool = False,
     restore: bool = True,
     require_public: bool = False,
+    require_license: bool = False,
+    require_compatible: bool = False,
 ) -> Plan:
     """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
 
     Takes the same arguments.
     """
     ledger = DryLedger(ledger_of(index))
-    asked = Asked(name, Values.of(description, tags, license), version, take_over, restore, require_public)
+    asked = Asked(
+        name,
+        Values.of(description, tags, license),
+        version,
+        take_over,
+        restore,
+        require_public,
+        require_license=require_license,
+        require_compatible=require_compatible,
+    )
     did = client.did
     inventory = survey(entry, index, destination=data_store)
     check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=client.base_url)
@@ -114,7 +127,13 @@ def plan_promotion(
     if require_public:
         Seen(len(planned), unreadable).refuse()
 
-    schema = find_schema(inventory.schema, client, ledger)
+    listing = Listing()
+    schema = find_schema(inventory.schema, client, ledger, listing)
+    if schema is None or require_compatible:
+        known = known_compatibility(inventory.schema, client, ledger, listing)
+        if require_compatible:
+            known.refuse()
+        warnings += [] if known.kept else [str(known)]
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..protocols import ShardCopier
+from .compatible import known_compatibility
 from .copy import CopiedShards, copy_shards
 from .draft import check_all
 from .inventory import Inventory, take_inventory
@@ -74,6 +75,8 @@ def prepare(
     copies = None
     if data_store is not None and not isinstance(data_store, ShardCopier):
         # What such a store writes is known, and can be refused, only once it is written.
+        if asked.require_compatible:
+            known_compatibility(inventory.schema, client, ledger).refuse()
         under_way.stage = "copied_shards"
         copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
         under_way.stage = "published_schema"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.names import ENTRY
 from ..atmosphere.records import entry_record
 from ..errors import RecordGoneError, RefusedError
+from ..licenses import refuse_unknown
 from .again import end_trouble
 from .asked import Asked
 from .attempts import succeeded
@@ -83,7 +84,7 @@ def publish_record(
     """Write the entry record of a publication, or bring it up to date, or leave it; then its labels.
 
     Raises:
-        PreflightError, StorageError, MetadataError, DatasetNameError: Nothing was written.
+        PreflightError, StorageError, MetadataError, DatasetNameError, LicenseError: Nothing was written.
         HeldError: The dataset was retracted or deleted, and no person asked.
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
         RecordChangedError: A record was edited elsewhere since it was last written from here.
@@ -248,6 +249,8 @@ class _Entry:
                 standing = self._sayings.standing()
         self.order = standing.order
         settled = standing.values.over(from_metadata(self._entry.metadata)).over(self._asked.defaults)
+        if self._asked.require_license:
+            refuse_unknown(settled.license)
         created = existing.value.get("createdAt") if existing else self._trail.created_at(self._client.now())
         return entry_record(
             name=self._publication.name,

@@ -57,10 +57,14 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Every shard was seen where the record will say; some of them strangers cannot read."""
+    """Every shard was seen where the record will say; some of them strangers cannot read.
+
+    Of ``unseen`` shards that is not so: they may not be looked at, and are published on their recorded digests.
+    """
 
     shards: int
     unreadable: tuple[Unreadable, ...] = ()
+    unseen: int = 0
 
     @property
     def summary(self) -> str:
@@ -172,13 +176,15 @@ def see_published(
     sources = Sources(entry, index, None, {shard.url: shard for shard in copies.shards})
     kept = copies.destination is None
 
-    def see(shard: ShardFacts) -> Unreadable | None:
+    def see(shard: ShardFacts) -> tuple[Unreadable | None, bool]:
+        """Who cannot read it, and whether it was seen."""
+        was_seen = True
         try:
             found, reason = strangers.look(shard, doubtless=asked.require_public)
         except ShardMissingError as error:
             raise error if kept else _not_served(shard) from error
         if found is not None and _proven(entry.name, shard, found.size, found.etag):
-            return None
+            return None, True
         if found is not None and scheme(shard.url) != "s3":
             with open_shard(shard.url) as stream:
                 _hold(entry.name, shard, "SHA-256", shard.sha256, _digest(stream))
@@ -193,13 +199,15 @@ def see_published(
             except ShardForbiddenError:
                 if not kept:
                     raise
-        return None if reason is None else Unreadable(shard.url, reason)
+                was_seen = False
+        return None if reason is None else Unreadable(shard.url, reason), was_seen
 
     using = nullcontext() if kept else in_use(ledger_of(index), leases_of(index), copies.cid, asked.run)
     with using:
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
-            unreadable = tuple(found for found in pool.map(see, copies.shards) if found is not None)
-        seen = Seen(len(copies.shards), unreadable)
+            looks = list(pool.map(see, copies.shards))
+        unreadable = tuple(found for found, _ in looks if found is not None)
+        seen = Seen(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in looks))
         if asked.require_public:
             seen.refuse()
     return seen

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere import schemas
 from ..errors import SchemaError
 from .changes import changed_value
+from .compatible import Compatibility, fact_of, known_compatibility, recall_compatibility
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
@@ -25,13 +26,15 @@ FOREIGN = "foreign schemas"
 class PublishedSchema:
     """Where the schema record lies. ``created``: this call wrote it.
 
-    ``changed`` says for people what is other than the last time, where it is that of a dataset; None: there was
-    no last time. It is not kept.
+    ``compatible`` compares it with the version before it, None where that is not known. ``changed`` says for people
+    what is other than the last time, where it is that of a dataset; None: there was no last time. These two are not
+    kept with the others.
     """
 
     uri: str
     cid: str
     created: bool
+    compatible: Compatibility | None = field(default=None, compare=False)
     changed: tuple[str, ...] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -44,25 +47,44 @@ class PublishedSchema:
         return cls(data["uri"], data["cid"], data["created"])
 
 
-def publish_schema(schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger) -> PublishedSchema:
+def publish_schema(
+    schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False
+) -> PublishedSchema:
     """Find the schema record of a local schema, or write it.
 
     Found under its own key it costs one request, however many schemas there are. Else another writer's
-    record of the same class, version and fields is reused.
+    record of the same class, version and fields is reused. One that is written is compared with the version
+    before it, which the ledger knows from then on.
 
     Raises:
         SchemaConflictError: The same class and version is published with other fields.
+        SchemaIncompatibleError: It breaks with the version before it, its own version does not say so, and
+            ``require_compatible``.
         PreflightError: The network would refuse the record.
     """
-    record, created = schemas.publish_schema(schema, client, _Listed(ledger, client.did))
-    return PublishedSchema(record.uri, record.cid, created)
+    listing = schemas.Listing()
+    found = find_schema(schema, client, ledger, listing)
+    if found is None or require_compatible:
+        known = known_compatibility(schema, client, ledger, listing)
+    else:
+        known = recall_compatibility(schema, client.did, ledger)
+    if require_compatible and known is not None:
+        known.refuse()
+    record, created = (found, False) if found else schemas.create_schema(schema, client)
+    return PublishedSchema(record.uri, record.cid, created, known)
 
 
 def publish_schema_of(
-    inventory: Inventory, client: AtmosphereClient, ledger: Ledger, *, run: str | None = None
+    inventory: Inventory,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    run: str | None = None,
+    require_compatible: bool = False,
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
-    return note_schema(inventory, publish_schema(inventory.schema, client, ledger), client, ledger, run=run)
+    result = publish_schema(inventory.schema, client, ledger, require_compatible=require_compatible)
+    return note_schema(inventory, result, client, ledger, run=run)
 
 
 def note_schema(
@@ -85,22 +107,29 @@ def note_schema(
 
 
 def schema_of_run(
-    inventory: Inventory, client: AtmosphereClient, ledger: Ledger, *, run: str | None
+    inventory: Inventory,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    run: str | None,
+    require_compatible: bool = False,
 ) -> PublishedSchema:
     """The schema record that this run has just seen; looked for again where an earlier run did."""
-    kept = ledger.get(f"dataset:{inventory.name}", "schema") or {}
-    seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
+    wanted = (f"dataset:{inventory.name}", "schema"), fact_of(inventory.schema, client.did)
+    kept, known = ledger.get_many(wanted)
+    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": run}
     if run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
-        return PublishedSchema.from_json(kept)
-    return publish_schema_of(inventory, client, ledger, run=run)
+        return replace(PublishedSchema.from_json(kept), compatible=Compatibility.from_json(known))
+    return publish_schema_of(inventory, client, ledger, run=run, require_compatible=require_compatible)
 
 
 class Schemas:
     """Publishes each distinct schema once, however many datasets have it and threads ask."""
 
-    def __init__(self, client: AtmosphereClient, ledger: Ledger) -> None:
+    def __init__(self, client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False) -> None:
         self._client = client
         self._ledger = ledger
+        self._require_compatible = require_compatible
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._found: dict[str, PublishedSchema | SchemaError] = {}
@@ -121,14 +150,21 @@ class Schemas:
 
     def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
         try:
-            return publish_schema(inventory.schema, self._client, self._ledger)
+            return publish_schema(
+                inventory.schema, self._client, self._ledger, require_compatible=self._require_compatible
+            )
         except SchemaError as error:
             return error  # as it would be for the next dataset
 
 
-def find_schema(schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger) -> Record | None:
+def find_schema(
+    schema: dict[str, Any],
+    client: AtmosphereClient,
+    ledger: Ledger,
+    listing: schemas.Listing | None = None,
+) -> Record | None:
     """The published record of a local schema, or None; raises ``SchemaConflictError``."""
-    return schemas.find_schema(schema, client, _Listed(ledger, client.did))
+    return schemas.find_schema(schema, client, _Listed(ledger, client.did), listing)
 
 
 class _Listed:

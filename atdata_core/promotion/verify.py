@@ -12,7 +12,8 @@ from ..atmosphere.storage import PublishedShard
 from ..atmosphere.uri import AtUri
 from ..errors import AtdataError, RefusedError
 from ..urls import displayed, expand
-from .findings import Finding, Verification, differs, of_error
+from .compatible import Compatibility, compatibility_of
+from .findings import Finding, Verification, differs, of_error, plain
 from .verify_records import check_label, read_entry, read_record, read_sample_type
 from .verify_shards import ShardCheck, check_shard
 
@@ -70,10 +71,12 @@ def verify_dataset(
     findings += found
     if entry is None:
         return Verification(record.uri, record.cid, findings=tuple(findings))
-    sample_type, found = read_sample_type(client, entry.schema_ref)
+    sample_type, schema, found = read_sample_type(client, entry.schema_ref)
     findings += found
     found, notes = check_label(client, entry)
     findings += found
+    compatibility, found_notes = _compared(client, entry.schema_ref, schema)
+    notes += found_notes
 
     shards, found = _shards_of(entry)
     findings += found
@@ -98,7 +101,21 @@ def verify_dataset(
         strangers=sum(check.stranger for check in checks),
         bytes_read=sum(check.size for check in checks),
         samples=sum(check.samples for check in checks),
+        compatibility=compatibility,
     )
+
+
+def _compared(
+    client: AtmosphereClient, ref: str, schema: dict[str, Any] | None
+) -> tuple[Compatibility | None, list[str]]:
+    """The schema beside the version before it, and what is to be said of that."""
+    if schema is None:
+        return None, []
+    try:
+        found = compatibility_of(schema, client, AtUri.parse(ref).authority)
+    except AtdataError as error:
+        return None, [f"Earlier versions of the schema could not be looked for: {plain(error.message)}"]
+    return found, [plain(str(found))] if found.problems else []
 
 
 def _shards_of(entry: AtmosphereIndexEntry) -> tuple[list[PublishedShard], list[Finding]]:

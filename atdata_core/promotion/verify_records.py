@@ -51,19 +51,23 @@ def read_entry(client: AtmosphereClient, record: Record) -> tuple[AtmosphereInde
     return None, found
 
 
-def read_sample_type(client: AtmosphereClient, ref: str) -> tuple[type | None, list[Finding]]:
-    """The sample type of the published schema; None where no type can be rebuilt."""
+def read_sample_type(
+    client: AtmosphereClient, ref: str
+) -> tuple[type | None, dict[str, Any] | None, list[Finding]]:
+    """The sample type of the published schema, and the schema; None where it cannot be rebuilt, or read."""
     try:
         record = client.read_at_home(ref)
     except AtdataError as error:
-        return None, [of_error("schema", ref, error)]
+        return None, None, [of_error("schema", ref, error)]
     found = _content_differs("schema", record)
     if record.value.get("$type") == SCHEMA:
         found += [differs("schema", record.uri, problem) for problem in lexicon.problems(SCHEMA, record.value)]
+    schema = None
     try:
-        return decode(read_schema_record(record.value)), found
+        schema = read_schema_record(record.value)
+        return decode(schema), schema, found
     except AtdataError as error:
-        return None, [*found, of_error("schema", record.uri, error)]
+        return None, schema, [*found, of_error("schema", record.uri, error)]
 
 
 def check_label(client: AtmosphereClient, entry: AtmosphereIndexEntry) -> tuple[list[Finding], list[str]]:

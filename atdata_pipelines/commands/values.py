@@ -19,6 +19,10 @@ _OPTIONS = (
     click.option("--version", help="Make a second label of this version that stays with this entry."),
     click.option("--take-over", is_flag=True, help="Write over a record or label that was edited elsewhere."),
     click.option("--require-public", is_flag=True, help="Refuse shards that a stranger cannot read."),
+    click.option("--require-license", is_flag=True, help="Refuse to publish without a license that SPDX knows."),
+    click.option("--require-compatible", is_flag=True, help=(
+        "Refuse a schema that breaks with the version before it, unless its own version says so."
+    )),
 )  # fmt: skip
 
 

@@ -77,6 +77,13 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     ] = None
     tags: Annotated[list[str] | None, Field(description="Where neither a person nor the metadata give any.")] = None
     require_public: Annotated[bool, Field(description="Refuse shards that a stranger cannot read, always.")] = False
+    require_license: Annotated[
+        bool, Field(description="Refuse datasets without a license that SPDX knows, always.")
+    ] = False
+    require_compatible: Annotated[
+        bool,
+        Field(description="Refuse schemas that break with the version before without a new major version, always."),
+    ] = False
     sensor: Annotated[
         bool, Field(description="Whether the sensor is on from the beginning; else a person turns it on.")
     ] = False
@@ -137,6 +144,8 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             pattern=self.pattern,
             defaults=Values.of(tags=self.tags, license=self.license),
             require_public=self.require_public,
+            require_license=self.require_license,
+            require_compatible=self.require_compatible,
             cron=self.cron,
             verification_cron=self.verification_cron,
             sensor=self.sensor,

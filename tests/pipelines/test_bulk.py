@@ -21,6 +21,7 @@ from atdata_pipelines import automation
 from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
 from atdata_pipelines.looking import Wanted
 from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.promoting import REQUIREMENTS
 from atdata_pipelines.settings import Settings
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
@@ -329,7 +330,7 @@ def test_progress_stands_in_the_log(some, run_bulk, instance, monkeypatch):
 
 def test_the_launch_dialog_offers_a_list_a_pattern_and_what_else_a_person_can_say():
     job = promotion_definitions().resolve_job_def(BULK_JOB)
-    nothing = {"datasets": [], "pattern": None, "restore": False, "require_public": False}
+    nothing = {"datasets": [], "pattern": None, "restore": False} | dict.fromkeys(REQUIREMENTS, False)
     assert job.run_config == {"ops": {OP: {"config": nothing}}}
 
 

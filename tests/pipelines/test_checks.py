@@ -1,9 +1,24 @@
+import logging
+
 import dagster as dg
 import pytest
 
+from atdata_core.atmosphere.names import SCHEMA
+from atdata_core.local import LocalDatasetEntry
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.schema import publish_schema
 from atdata_pipelines.checks import CHECKS
 from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.pipeline import promotion_definitions
+
+SEEN = {
+    "record_resolves",
+    "shards_as_published",
+    "readable_by_strangers",
+    "schema_compatible",
+    "license_known",
+}
+"""What a promotion answers itself."""
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +119,91 @@ def test_a_lost_ledger_is_no_obstacle_and_an_unpublished_dataset_is_named(publis
     assert "has published nothing under the name 'fresh'" in verify("fresh")
 
 
-def test_a_promotion_does_not_read_everything_again(lab, definitions, run, instance):
+def test_a_promotion_answers_the_checks_that_it_has_seen_and_reads_nothing_again(
+    lab, definitions, run, instance, published
+):
     lab.insert("pictures")
-    assert evaluations(run("pictures")) == []
+    first, key = evaluations(run("pictures", said={"license": "MIT"})), dg.AssetKey("atmosphere_record")
+    assert {each.check_name: each.passed for each in first} == dict.fromkeys(SEEN, True)
+    assert {(each.partition, each.asset_key) for each in first} == {("pictures", key)}
     # What "Materialize" of the asset's page starts: the stages, and by Dagster's rule their checks.
     result = (
         definitions.get_repository_def()
         .get_implicit_global_asset_job_def()
-        .execute_in_process(
-            partition_key="pictures", instance=instance, asset_selection=[dg.AssetKey("atmosphere_record")]
-        )
+        .execute_in_process(partition_key="pictures", instance=instance, asset_selection=[key])
     )
     assert result.success
-    assert evaluations(result) == []
+    assert {each.check_name: each.passed for each in evaluations(result)} == dict.fromkeys(SEEN, True)
+
+
+def test_what_a_promotion_warns_of_stands_on_the_checks_and_in_the_log(lab, run, instance):
+    lab.insert("pictures")
+    result = run("pictures", said={"license": "CC BY 4.0"})
+    found = {each.check_name: each for each in evaluations(result)}
+    assert {name for name, each in found.items() if not each.passed} == {"license_known", "readable_by_strangers"}
+    for name in ("license_known", "readable_by_strangers"):
+        assert found[name].severity == dg.AssetCheckSeverity.WARN
+    assert "Write CC-BY-4.0" in found["license_known"].description
+    assert found["readable_by_strangers"].description == "0 of 2 shards can be read without a key."
+    warned = [event.user_message for event in instance.all_logs(result.run_id) if event.level == logging.WARNING]
+    assert [line for line in warned if "Write CC-BY-4.0" in line]
+
+
+def test_shards_that_nobody_could_look_at_are_not_called_seen(lab, run, monkeypatch):
+    lab.insert("pictures")
+    assert run("pictures").success
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-key-of-this-service")
+    monkeypatch.setattr("atdata_pipelines.assets.read_by", lambda entry, reading: entry)
+    result = run("pictures")
+    assert result.success
+    assert "shards_as_published" not in {each.check_name for each in evaluations(result)}
+
+
+def test_a_bulk_answers_the_same_checks_for_each_dataset(lab, run_bulk, instance):
+    lab.insert("one")
+    lab.insert("two", metadata={"license": "MIT"})
+    lab.register("gone", f"s3://{lab.bucket}/not-there.tar")
+    result = run_bulk(datasets=["one", "two", "gone"])
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    events = instance.all_logs(result.run_id, of_type=kind)
+    found = [event.dagster_event.asset_check_evaluation_data for event in events]
+    failed = {(each.partition, each.check_name) for each in found if not each.passed}
+    assert {(each.partition, each.check_name) for each in found} == {(n, c) for n in ("one", "two") for c in SEEN}
+    assert failed == {("one", "license_known"), ("one", "readable_by_strangers"), ("two", "readable_by_strangers")}
+
+
+def test_what_is_required_is_refused_before_anything_is_written(lab, run, run_bulk, stranger, account):
+    lab.insert("pictures", metadata={"license": "mit license"})
+    refused = run("pictures", said={"require_license": True})
+    (failed,) = [event for event in refused.all_events if event.is_step_failure]
+    assert failed.step_key == "published_schema"
+    assert "Write MIT" in failed.step_failure_data.user_failure_data.description
+    assert not run_bulk(datasets=["pictures"], require_license=True).success
+    assert stranger.list_records(SCHEMA, repo=account.did)[0] == []
+    assert run("pictures", said={"require_license": True, "license": "MIT", "require_compatible": True}).success
+    assert run_bulk(datasets=["pictures"], require_license=True, require_compatible=True).success
+
+
+def test_a_schema_that_breaks_with_the_version_before_is_a_warning_or_refused(lab, run, verify, account, stranger):
+    from atdata_pipelines.resources import AtprotoResource
+
+    entry = lab.insert("pictures")
+    local = lab.index.get_schema(entry.schema_ref)
+    earlier = {**local, "fields": [field for field in local["fields"] if field["name"] != "label"]}
+    publish_schema(earlier, AtprotoResource().client(), ledger_of(lab.index))
+    lab.index.publish_schema(lab.index.decode_schema(entry.schema_ref), version="1.1.0")
+    ref = entry.schema_ref.replace("@1.0.0", "@1.1.0")
+    lab.index.register(LocalDatasetEntry("pictures", ref, entry.data_urls, None))
+    refused = run("pictures", said={"require_compatible": True})
+    (failed,) = [event for event in refused.all_events if event.is_step_failure]
+    assert "label is new and required" in failed.step_failure_data.user_failure_data.description
+    assert len(stranger.list_records(SCHEMA, repo=account.did)[0]) == 1
+    told = [each for each in evaluations(run("pictures")) if each.check_name == "schema_compatible"]
+    told.append(verify("pictures")["schema_compatible"])
+    for each in told:
+        assert (each.passed, each.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert "breaks with 1.0.0: label is new and required" in each.description
+    assert len(told) == 2
 
 
 def test_the_checks_can_be_launched_one_by_one_for_a_partition(publish, definitions, instance):

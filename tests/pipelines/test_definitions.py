@@ -89,7 +89,8 @@ def test_the_launch_dialog_offers_everything_that_a_person_can_say(definitions):
     job = definitions.resolve_job_def("promote")
     offered = job.get_run_config_for_partition_key("any")
     nothing = dict.fromkeys(["name", "description", "tags", "license", "version"])
-    said = {**nothing, "take_over": False, "restore": True, "require_public": False}
+    required = dict.fromkeys(["require_public", "require_license", "require_compatible"], False)
+    said = {**nothing, "take_over": False, "restore": True, **required}
     assert offered == {"ops": {"atmosphere_record": {"config": said}}}
     fields = job.get_node_named("atmosphere_record").definition.config_schema.config_type.fields
     assert all(fields[name].description for name in ("name", "description", "tags", "license"))

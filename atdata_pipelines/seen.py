@@ -1,0 +1,62 @@
+"""Checks that a promotion answers in passing: what it has looked at itself is not looked at again."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from atdata_core.licenses import license_problem
+
+if TYPE_CHECKING:
+    from atdata_core.promotion.publish import PublishedRecord
+    from atdata_core.promotion.reach import Seen
+    from atdata_core.promotion.schema import PublishedSchema
+
+
+def warnings_of(record: "PublishedRecord", schema: "PublishedSchema") -> list[str]:
+    """What is wrong with license and schema of a dataset that was published all the same."""
+    license = None if record.summary is None else license_problem(record.summary.license)
+    compatible = schema.compatible
+    broken = None if compatible is None or compatible.kept else str(compatible)
+    return [warning for warning in (license, broken) if warning is not None]
+
+
+def evaluations(
+    key: dg.AssetKey, dataset: str, record: "PublishedRecord", schema: "PublishedSchema", seen: "Seen"
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The checks that the promotion of a dataset has an answer to; none where another run writes the record.
+
+    Args:
+        key: Of the asset of the records.
+        dataset: The partition.
+        record: As it was published.
+        schema: As it was found or written.
+        seen: How the shards were seen where the record says.
+    """
+
+    def of(check: str, passed: bool, said: str, *, warning: bool = True) -> dg.AssetCheckEvaluation:
+        return dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=check,
+            passed=passed,
+            severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
+            description=said,
+            metadata={"at_uri": record.uri, "shards": seen.shards},
+            partition=dataset,
+        )
+
+    if record.summary is None or record.change == "superseded":
+        return
+    if record.label_uri is not None:
+        said = "The promotion has read or written entry, schema and label on the account's PDS."
+        yield of("record_resolves", True, said, warning=False)
+    if not seen.unseen:
+        said = f"The promotion has seen {seen.shards} shards where the record says, with the bytes that it states."
+        yield of("shards_as_published", True, said, warning=False)
+    readable = seen.shards - len(seen.unreadable)
+    said = f"{readable} of {seen.shards} shards can be read without a key."
+    yield of("readable_by_strangers", not seen.unreadable, said)
+    if schema.compatible is not None:
+        yield of("schema_compatible", schema.compatible.kept, str(schema.compatible))
+    problem = license_problem(record.summary.license)
+    yield of("license_known", problem is None, problem or f"{record.summary.license} is a license that SPDX knows.")
