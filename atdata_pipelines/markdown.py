@@ -21,6 +21,14 @@ def row(cells: Sequence[str], *, length: int = TEXT) -> str:
     return "| " + " | ".join(escaped(short(masked(cell), length)) for cell in cells) + " |"
 
 
+def code(text: str, *, length: int) -> str:
+    """A text as code in a cell: an address there is no link, and is shown as it is."""
+    plain = "".join(
+        character if character.isprintable() and character != "`" else " " for character in masked(text)
+    )
+    return f"`{short(plain, length).replace('|', '%7C')}`"
+
+
 def short(text: str, length: int = TEXT) -> str:
     """A text, cut where it is longer."""
     return text if len(text) <= length else text[: length - 1] + "…"

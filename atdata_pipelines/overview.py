@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from atdata_core.urls import displayed
 
-from .markdown import escaped, row, short
+from .markdown import code, escaped, row, short
 from .metadata import VIEWER, is_public
 
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ def _rows(record: "PublishedRecord", summary: "Summary", copies: "CopiedShards",
     size = sum(shard.size for shard in copies.shards)
     shards = len(copies.shards)
     yield row(["size", f"{size:,} bytes in {shards:,} shard{'' if shards == 1 else 's'}"])
-    yield row(["shards lie at", summary.place or "unknown"], length=DESCRIPTION)
-    yield row(["copies", copies.destination or "none, the shards stay where they are"], length=DESCRIPTION)
+    if summary.place is not None:
+        yield f"| shards lie at | {code(summary.place, length=DESCRIPTION)} |"
+    copied = "none, the shards stay where they are"
+    if copies.destination is not None:
+        copied = code(copies.destination, length=DESCRIPTION)
+    yield f"| copies | {copied} |"
     yield row(["strangers can read", seen.summary], length=DESCRIPTION)
     if record.note:
         yield row(["label", record.note], length=DESCRIPTION)

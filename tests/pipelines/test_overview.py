@@ -71,8 +71,8 @@ def test_the_panel_tells_what_is_published_where_and_to_whom(panel):
         "| license | MIT |",
         "| samples | 5 |",
         "| size | 1,234 bytes in 1 shard |",
-        "| shards lie at | https://data.example.org/p |",
-        "| copies | s3.example.org/public/ |",
+        "| shards lie at | `https://data.example.org/p` |",
+        "| copies | `s3.example.org/public/` |",
         "| strangers can read | all |",
         f"| schema | [`{SCHEMA}`](https://pdsls.dev/{SCHEMA}) |",
         "**How strangers read it**",
@@ -117,6 +117,15 @@ def test_what_data_say_stays_text_in_its_place(panel, field):
     hostile = panel(**{**same, field: [HOSTILE] if field == "tags" else HOSTILE})
     assert elements(hostile) == plain
     assert not {"html_block", "html_inline", "image"} & set(plain)
+
+
+def test_an_address_stays_in_its_place_and_is_shown_as_it_is(panel):
+    def at(url):
+        return panel(storage={"shards": [{"url": f"{url}/0.tar"}]})
+
+    plain, hostile = at("https://h/a-b_c"), at("https://h/a`|<img src=x>\n| x")
+    assert "| shards lie at | `https://h/a-b_c` |" in plain.splitlines()
+    assert elements(hostile) == elements(plain)
 
 
 def test_the_panel_is_bounded(panel):
