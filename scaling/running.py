@@ -57,8 +57,10 @@ def _measure(found: Crowd, done: Callable[[dg.DagsterInstance, list[float]], boo
         ticks: list[float] = []
 
         def ready() -> bool:
-            ticks[:] = _ticks(running)
-            return done(instance, ticks)
+            enough = done(instance, ticks)
+            ticks[:], under_way = _ticks(running)
+            # A tick makes partitions before it ends.
+            return enough and not under_way
 
         expect(running.ask(_START, it=_SENSOR)["startSensor"]["__typename"], "Sensor", "the sensor is started")
         running.wait_until(ready, 900, "ticks of the daemon")
@@ -79,12 +81,13 @@ def _measure(found: Crowd, done: Callable[[dg.DagsterInstance, list[float]], boo
     return figures, []
 
 
-def _ticks(running: Processes) -> list[float]:
-    """Seconds of each tick that has ended."""
+def _ticks(running: Processes) -> tuple[list[float], bool]:
+    """Seconds of each tick that has ended, and whether one is under way."""
     state: Any = running.ask(_TICKS, it=_SENSOR)["sensorOrError"]["sensorState"]
     for tick in state["ticks"]:
         expect(tick["error"], None, "errors of a tick")
-    return [tick["endTimestamp"] - tick["timestamp"] for tick in state["ticks"] if tick["endTimestamp"]]
+    ended = [tick["endTimestamp"] - tick["timestamp"] for tick in state["ticks"] if tick["endTimestamp"]]
+    return ended, len(ended) < len(state["ticks"])
 
 
 def _memory(running: Processes) -> dict[str, float]:
