@@ -44,7 +44,17 @@ class Sensor:
         with context, redirect_stderr(io.StringIO()):
             found = self._sensor.evaluate_tick(context)
         self._cursor = found.cursor
+        for request in found.dynamic_partitions_requests or []:
+            self._instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         return found
+
+    def knows(self, name: str) -> bool:
+        """Whether a dataset is a partition."""
+        return self._instance.has_dynamic_partition(DEFAULT.partitions_name, name)
+
+    def forget(self, name: str) -> None:
+        """Make it no partition."""
+        self._instance.delete_dynamic_partition(DEFAULT.partitions_name, name)
 
 
 class Named(Protocol):
