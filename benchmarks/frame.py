@@ -200,22 +200,25 @@ class Bench:
         """One of the two, by whether this is the quick version."""
         return quick if self.quick else full
 
-    def race(self, ours: Run, peer: Run, *, amount: float = 1, unit: str = "", repeats: int = REPEATS) -> Race:
-        """Run both in turn; first once without looking, for caches and for what is imported late."""
+    def race(
+        self, ours: Run, peer: Run, *, amount: float = 1, unit: str = "", repeats: int = REPEATS, warm: bool = True
+    ) -> Race:
+        """Run both in turn; where ``warm`` first once without looking, for caches and for what is imported late."""
         if self.quick:
             repeats = min(repeats, QUICK_REPEATS)
-        else:
+        elif warm:
             seconds(ours), seconds(peer)
         race = Race([], [], amount, unit)
         for _ in range(repeats):
-            race.ours.append(seconds(ours))
-            race.peers.append(seconds(peer))
+            race.ours.append(seconds(ours, collect=not self.quick))
+            race.peers.append(seconds(peer, collect=not self.quick))
         return race
 
 
-def seconds(run: Run) -> float:
-    """How long a run takes. What earlier runs left behind is collected before, not during it."""
-    gc.collect()
+def seconds(run: Run, *, collect: bool = True) -> float:
+    """How long a run takes. What earlier runs left behind is collected before it, not during it."""
+    if collect:
+        gc.collect()
     start = time.perf_counter()
     own = run()
     whole = time.perf_counter() - start

@@ -76,7 +76,7 @@ def entry_by_name(bench: Bench) -> Measured:
     def peer() -> None:
         upstream.get_entry_by_name(index.redis, upstream.entry(draw.randrange(size)).name)
 
-    return Measured(bench.race(ours, peer, repeats=3), tuple(counts), f"times are those among {size:,}")
+    return Measured(bench.race(ours, peer, repeats=3, warm=False), tuple(counts), f"times are those among {size:,}")
 
 
 def _sensor(bench: Bench, size: int) -> Sensor:
@@ -125,7 +125,7 @@ def nothing_new(bench: Bench) -> Measured:
     def peer() -> None:
         expect(sum(1 for _ in upstream.entries(index.redis)), size, "entries listed")
 
-    race = bench.race(ours, peer, repeats=2)
+    race = bench.race(ours, peer, repeats=2, warm=False)
     return Measured(race, tuple(counts), f"times are those among {size:,}")
 
 
