@@ -88,13 +88,13 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     )
 
 
-def nightly_promotion(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+def nightly_promotion(settings: Settings, job: dg.JobDefinition, cron: str) -> dg.ScheduleDefinition:
     """The schedule that promotes what is missing on the network or has changed since."""
 
     @dg.schedule(
         name=settings.named("nightly_promotion"),
         job=job,
-        cron_schedule=settings.cron or "",
+        cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Promotes what is missing on the network or has changed since.",
         required_resource_keys=settings.resource_keys,

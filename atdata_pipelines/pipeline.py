@@ -17,9 +17,9 @@ def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
     one, many, look = promote(settings), promote_many(settings, assets), verify_many(settings)
     schedules = []
     if settings.cron is not None:
-        schedules.append(nightly_promotion(settings, many))
+        schedules.append(nightly_promotion(settings, many, settings.cron))
     if settings.verification_cron is not None:
-        schedules.append(weekly_verification(settings, look))
+        schedules.append(weekly_verification(settings, look, settings.verification_cron))
     return dg.Definitions(
         assets=[*assets, verification(settings)],
         asset_checks=[published_true(settings)],

@@ -79,13 +79,13 @@ def verification(settings: Settings) -> dg.AssetSpec:
     )
 
 
-def weekly_verification(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+def weekly_verification(settings: Settings, job: dg.JobDefinition, cron: str) -> dg.ScheduleDefinition:
     """The schedule that starts it: one run for all that is published."""
 
     @dg.schedule(
         name=settings.named("weekly_verification"),
         job=job,
-        cron_schedule=settings.verification_cron or "",
+        cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Reads a shard of everything that is published, and looks at its records.",
     )

@@ -177,3 +177,15 @@ def take_back(lab, atmosphere):
 def store(lab, new_bucket):
     """A public store with a bucket of its own."""
     return S3DataStore(lab.s3, bucket=new_bucket(), prefix="open")
+
+
+@pytest.fixture
+def requests_of(atmosphere):
+    """The requests that a call sends to the PDS."""
+
+    def count(call):
+        before = atmosphere.requests.total
+        call()
+        return atmosphere.requests.total - before
+
+    return count

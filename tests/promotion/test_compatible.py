@@ -41,16 +41,6 @@ def publish_version(version_of, atmosphere, lab):
     return publish
 
 
-@pytest.fixture
-def requests_of(atmosphere):
-    def count(call):
-        before = atmosphere.requests.total
-        call()
-        return atmosphere.requests.total - before
-
-    return count
-
-
 def test_the_version_before_is_the_greatest_release_of_the_same_type(publish_version, version_of, atmosphere):
     first = publish_version("1.2.0").compatible
     assert (first.previous, first.kept) == (None, True)
@@ -89,8 +79,8 @@ def test_a_schema_is_compared_once_when_it_is_written(publish_version, requests_
     without = MemoryLedger()
     assert requests_of(lambda: results.append(publish_version("1.1.0", ledger=without))) == 1
     assert results[-1].compatible is None
-    known = lambda: results.append(publish_version("1.1.0", ledger=without, require_compatible=True))  # noqa: E731
-    assert requests_of(known) == 2
+    asked = {"ledger": without, "require_compatible": True}
+    assert requests_of(lambda: results.append(publish_version("1.1.0", **asked))) == 2
     assert results[-1].compatible == results[0].compatible
     assert Compatibility.from_json({"type_name": "x"}) is None
 

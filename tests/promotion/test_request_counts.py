@@ -41,18 +41,6 @@ def add_schemas(lab, pds, account):
     return add
 
 
-@pytest.fixture
-def requests_of(atmosphere):
-    """The requests that a call sends to the PDS."""
-
-    def count(call):
-        before = atmosphere.requests.total
-        call()
-        return atmosphere.requests.total - before
-
-    return count
-
-
 @pytest.mark.parametrize("others", [0, 5_000])
 def test_a_schema_is_found_with_one_request_among_any_number(lab, atmosphere, add_schemas, requests_of, others):
     local = lab.index.get_schema(lab.insert().schema_ref)
