@@ -130,6 +130,11 @@ def stack_packed(packed: Sequence[bytes | memoryview]) -> NDArray[Any]:
         raise SampleError(f"{len(packed)} arrays of shape {first.shape} cannot be stacked: {why}.") from None
 
 
+def shape_name(shape: Sequence[int | None]) -> str:
+    """A shape in words for people, such as ``32×32×3``; None is any length."""
+    return "×".join("any" if length is None else str(length) for length in shape) or "scalar"
+
+
 def _found(data: bytes | memoryview) -> tuple[int, _Layout]:
     """Where the values begin, and their layout; raises where the bytes do not fit it."""
     if bytes(data[:6]) == _MAGIC:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from .arrays import shape_name
 from .schema import SEMVER
 
 
@@ -97,7 +98,7 @@ def _fits(old: Any, new: Any) -> bool:
 def _shape(shape: Any) -> str:
     if not isinstance(shape, list):
         return "any"
-    return "×".join("any" if length is None else str(length) for length in cast("list[Any]", shape)) or "scalar"
+    return shape_name(cast("list[Any]", shape))
 
 
 def _by_name(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

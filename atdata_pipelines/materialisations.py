@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from atdata_core.promotion.reach import Seen
     from atdata_core.promotion.schema import PublishedSchema
 
+    from .previews import Preview
 
-def of_inventory(found: "Inventory", preview: str) -> dict[str, Any]:
-    """Of ``local_dataset``; ``preview`` is Markdown."""
+
+def of_inventory(found: "Inventory", preview: "Preview") -> dict[str, Any]:
+    """Of ``local_dataset``."""
     return {
-        "preview": dg.MetadataValue.md(preview),
+        "preview": dg.MetadataValue.md(preview.markdown),
         **metadata.of_changes(found.changed),
         "schema": found.schema_ref,
-        "dagster/column_schema": metadata.of_fields(found.schema),
+        "dagster/column_schema": metadata.of_fields(found.schema, preview.shapes),
         **metadata.of_shards(found.shards, found.looks),
         "entry_cid": found.cid,
     }

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
+from atdata_core.arrays import shape_name
 from atdata_core.masking import masked
 from atdata_core.protocols import ShardFacts
 from atdata_core.urls import displayed
@@ -55,13 +56,18 @@ def of_shards(shards: Sequence[ShardFacts], known: Sequence[str]) -> dict[str, A
     return metadata
 
 
-def of_fields(schema: Mapping[str, Any]) -> dg.TableSchema:
-    """The fields of a local schema record as the columns that Dagster shows."""
+def of_fields(schema: Mapping[str, Any], shapes: Mapping[str, str] | None = None) -> dg.TableSchema:
+    """The fields of a local schema record as the columns that Dagster shows.
+
+    ``shapes`` are those of arrays in the first samples: a schema seldom says one.
+    """
+    seen = shapes or {}
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 field["name"],
                 _type_name(field["fieldType"]),
+                description=f"{seen[field['name']]} in the first samples" if field["name"] in seen else None,
                 constraints=dg.TableColumnConstraints(nullable=bool(field.get("optional"))),
             )
             for field in schema["fields"]
@@ -96,6 +102,8 @@ def _type_name(kind: Any) -> str:
     if not isinstance(kind, Mapping):
         return str(kind)
     name = str(kind.get("primitive") or kind.get("$type", "").rpartition("#")[2] or "unknown")
-    if "dtype" in kind:
-        return f"{name}[{kind['dtype']}]"
+    if isinstance(kind.get("dtype"), str):
+        name = f"{name}[{kind['dtype']}]"
+    if isinstance(kind.get("shape"), list):
+        name = f"{name} {shape_name(kind['shape'])}"
     return f"{name}[{_type_name(kind['items'])}]" if "items" in kind else name

@@ -3,15 +3,13 @@
 Everything comes from data: text is escaped, and every size has a bound.
 """
 
-import base64
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
 
+from atdata_core.arrays import shape_name
 from atdata_core.errors import AtdataError, SampleError
 from atdata_core.promotion.sources import Sources
 from atdata_core.samples import sample_fields
@@ -21,6 +19,7 @@ from atdata_core.urls import displayed
 
 from .histograms import Tally, label_fields
 from .markdown import TEXT, escaped, row, short
+from .pictures import picture
 
 if TYPE_CHECKING:
     from atdata_core.promotion.inventory import Inventory
@@ -34,19 +33,17 @@ COUNTED_BYTES = 4 << 20
 
 COLUMNS = 8
 PICTURES = 3
-PICTURE_BYTES = 50_000
-"""Characters of one picture as a data URI; three and the tables stay below 200 kB."""
-
-TILES = (96, 64, 48, 32, 16)
-"""Edge of one sample in a picture, in pixels: the first that is small enough."""
-
-SIDE = 8_192
-ENCODED_PIXELS = 40_000_000
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
 
 
-def preview_of(entry: Any, index: Any, inventory: "Inventory", store: Any) -> str:
-    """The first samples of a dataset as Markdown; why there is nothing to see, where there is not.
+class Preview(NamedTuple):
+    """What a few samples show: Markdown, and of fields that hold arrays the shape, such as ``32×32×3``."""
+
+    markdown: str
+    shapes: Mapping[str, str]
+
+
+def preview_of(entry: Any, index: Any, inventory: "Inventory", store: Any) -> Preview:
+    """The first samples of a dataset; why there is nothing to see, where there is not.
 
     A preview is worth no failed promotion.
     """
@@ -57,10 +54,11 @@ def preview_of(entry: Any, index: Any, inventory: "Inventory", store: Any) -> st
         with sources.open_shard(shards[0].url) as stream:
             labels = Tally(label_fields(inventory.schema))
             samples = read_some(stream, shards[0].url, sample_type, labels)
-        shown = preview(samples, [field.name for field in sample_fields(sample_type)])
-        return "\n\n".join([shown, *labels.markdown(inventory.samples)])
+        fields = [field.name for field in sample_fields(sample_type)]
+        markdown = [preview(samples, fields), *labels.markdown(inventory.samples)]
+        return Preview("\n\n".join(markdown), shapes([sample for _, sample in samples], fields))
     except AtdataError as error:
-        return f"No preview: {escaped(error.message)}"
+        return Preview(f"No preview: {escaped(error.message)}", {})
 
 
 def read_some(stream: BinaryIO, url: str, sample_type: Any, labels: Tally) -> list[tuple[str, Any]]:
@@ -100,9 +98,21 @@ def preview(samples: Sequence[tuple[str, Any]], fields: Sequence[str]) -> str:
     return "\n\n".join(["\n".join(lines), *pictures])
 
 
+def shapes(samples: Sequence[Any], fields: Sequence[str]) -> dict[str, str]:
+    """The shape that the arrays of each field have in common; a length that differs is ``any``."""
+    found: dict[str, str] = {}
+    for field in fields:
+        values = (getattr(sample, field) for sample in samples)
+        of_field = [value.shape for value in values if isinstance(value, np.ndarray)]
+        if len({len(shape) for shape in of_field}) == 1:
+            lengths = zip(*of_field, strict=True)
+            found[field] = shape_name([each[0] if len(set(each)) == 1 else None for each in lengths])
+    return found
+
+
 def _text(value: object) -> str:
     if isinstance(value, np.ndarray):
-        shape = "×".join(str(length) for length in value.shape) or "scalar"
+        shape = shape_name(value.shape)
         first = ", ".join(
             f"{item:.4g}" if isinstance(item, float) else str(item) for item in value.flat[:4].tolist()
         )
@@ -117,100 +127,3 @@ def _text(value: object) -> str:
         few: Any = value[:4] if isinstance(value, list) else dict(islice(value.items(), 4))
         return f"{few}{f' … {len(value)} items' if len(value) > 4 else ''}"
     return "" if value is None else str(value)
-
-
-def picture(values: Sequence[Any]) -> str | None:
-    """One field of several samples side by side, as a PNG data URI; None where it is nothing to see."""
-    pixels = [_pixels(value) for value in values]
-    images = [found for found in pixels if found is not None]
-    vectors = [value for value in values if _is_vector(value)]
-    for tile in TILES:
-        if images:
-            tiles = [_image_tile(image, tile) for image in images]
-        elif vectors:
-            tiles = [_vector_tile(vector, tile) for vector in vectors]
-        else:
-            return None
-        uri = _data_uri(_side_by_side(tiles, tile))
-        if len(uri) <= PICTURE_BYTES:
-            return uri
-    return None
-
-
-def _is_number_array(value: object) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "uifb" and value.size > 0
-
-
-def _is_vector(value: object) -> bool:
-    return _is_number_array(value) and value.ndim == 1 and value.size > 1  # type: ignore[attr-defined]
-
-
-def _pixels(value: Any) -> Image.Image | None:
-    """An image that a value is: (H, W), (H, W, 1 | 3 | 4), or an encoded file."""
-    if isinstance(value, bytes):
-        return _decoded(value)
-    if not _is_number_array(value) or max(value.shape, default=0) > SIDE:
-        return None
-    if value.ndim == 3 and value.shape[2] == 1:
-        value = value[:, :, 0]
-    grey = value.ndim == 2 and min(value.shape) >= 4
-    colour = value.ndim == 3 and value.shape[2] in (3, 4) and min(value.shape[:2]) >= 4
-    if not (grey or colour):
-        return None
-    # More pixels than a tile shows cost time and nothing else.
-    step = max(1, max(value.shape[:2]) // 256)
-    return Image.fromarray(_stretched(value[::step, ::step], keep=colour and value.dtype == np.uint8))
-
-
-def _stretched(array: np.ndarray[Any, Any], *, keep: bool) -> np.ndarray[Any, Any]:
-    """Values as 0..255: smallest black, largest white."""
-    if keep:
-        return np.ascontiguousarray(array)
-    values = array.astype(np.float64)
-    finite = np.isfinite(values)
-    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
-    with np.errstate(all="ignore"):
-        spread = (np.where(finite, values, low) - low) / (high - low or 1.0)
-    # The largest floats lie further apart than a float can say.
-    return (np.nan_to_num(spread, posinf=1.0) * 255).astype(np.uint8)
-
-
-def _decoded(data: bytes) -> Image.Image | None:
-    if not data.startswith(_MAGIC):
-        return None
-    try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF"))
-        if image.width * image.height > ENCODED_PIXELS:
-            return None
-        image.draft("RGB", (256, 256))
-        return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # it only looked like an image
-
-
-def _image_tile(image: Image.Image, tile: int) -> Image.Image:
-    scale = tile / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
-
-
-def _vector_tile(vector: np.ndarray[Any, Any], tile: int) -> Image.Image:
-    image = Image.new("RGB", (tile, tile), "white")
-    heights = _stretched(vector[:: max(1, vector.size // 512)], keep=False).astype(float)
-    across = np.linspace(2, tile - 3, len(heights))
-    points = list(zip(across.tolist(), (tile - 3 - heights / 255 * (tile - 6)).tolist(), strict=True))
-    ImageDraw.Draw(image).line(points, fill=(79, 67, 221), width=1)
-    return image
-
-
-def _side_by_side(tiles: Sequence[Image.Image], tile: int) -> Image.Image:
-    sheet = Image.new("RGB", (len(tiles) * (tile + 4) - 4, tile), "white")
-    for number, image in enumerate(tiles):
-        sheet.paste(image.convert("RGB"), (number * (tile + 4), 0))
-    return sheet
-
-
-def _data_uri(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

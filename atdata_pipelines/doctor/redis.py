@@ -75,16 +75,17 @@ def look_at_storage(known: Known) -> Iterable[Finding]:
     if told is None:
         said = _config(known.redis, "appendonly")
         told = None if said is None else int(said == "yes")
+    mend = "CONFIG SET appendonly yes, and the same in redis.conf (or the service's parameter group)."
     if told is None:
         yield Finding("warning", "it does not tell whether it keeps an append-only file", _ALLOW)
-    elif not told:
-        yield Finding(
-            "error",
-            "it keeps no append-only file: what was inserted since its last snapshot is lost when it stops",
-            "CONFIG SET appendonly yes, and the same in redis.conf (or the service's parameter group).",
-        )
-    else:
+    elif told:
         yield Finding("ok", "it keeps an append-only file")
+    elif _config(known.redis, "save") == "":
+        yield Finding("error", "it keeps neither append-only file nor snapshots: all is lost when it stops", mend)
+    else:
+        # Some services offer no more than snapshots, and do not tell when they make them.
+        lost = "what was inserted since its last snapshot is lost when it stops"
+        yield Finding("warning", f"it keeps no append-only file: {lost}", mend)
 
 
 _ALLOW = "Allow this user INFO or CONFIG GET (ACL SETUSER ... +info +config|get), or look in the service's console."

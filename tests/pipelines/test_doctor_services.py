@@ -29,7 +29,7 @@ def valkey(tmp_path, environ, monkeypatch):
 
 
 def test_a_redis_that_forgets_is_an_error_and_one_that_may_forget_leases_a_warning(doctor, valkey):
-    server = valkey("--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
+    server = valkey("--maxmemory-policy", "allkeys-lru", "--appendonly", "no", "--save", "")
     found = doctor("redis memory", "redis storage")
     assert found.only("redis").state == "ok"
     assert re.search("is Valkey [0-9]", found.only("redis").found)
@@ -38,6 +38,8 @@ def test_a_redis_that_forgets_is_an_error_and_one_that_may_forget_leases_a_warni
     assert "appendonly yes" in found.only("redis storage").mend
     with redis.Redis.from_url(server.url) as client:
         client.config_set("maxmemory-policy", "volatile-lru")
+        client.config_set("save", "3600 1")
+        assert doctor("redis storage").only("redis storage").state == "warning"
         client.config_set("appendonly", "yes")
     found = doctor("redis memory", "redis storage")
     assert (found.only("redis memory").state, found.only("redis storage").state) == ("warning", "ok")

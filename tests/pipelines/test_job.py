@@ -244,6 +244,12 @@ def test_a_materialisation_shows_shards_fields_samples_and_pictures(lab, run, ac
         "str",
         "int",
     ]
+    assert [column.description for column in local["dagster/column_schema"].columns] == [
+        "8×8 in the first samples",
+        "128 in the first samples",
+        None,
+        None,
+    ]
     assert local["dagster/partition_row_count"] == 6
     [materialization] = result.asset_materializations_for_node("local_dataset")
     rows = [record.data for record in materialization.metadata["shard_table"].records]

@@ -12,7 +12,8 @@ from PIL import Image
 from atdata_core.tar_writing import ShardWriter
 from atdata_pipelines.histograms import Tally
 from atdata_pipelines.markdown import escaped
-from atdata_pipelines.previews import picture, preview, read_some
+from atdata_pipelines.pictures import picture
+from atdata_pipelines.previews import preview, read_some, shapes
 
 
 def decoded(uri):
@@ -117,6 +118,15 @@ def test_many_fields_are_counted_instead_of_shown():
     fields = [f"field{number}" for number in range(40)]
     table = preview([("k", SimpleNamespace(**dict.fromkeys(fields, 1)))], fields)
     assert "and 32 more fields" in table
+
+
+def test_arrays_tell_the_shape_that_they_have_in_common():
+    samples = [
+        SimpleNamespace(image=noise(8, 9, 3), wave=noise(n), mixed=noise(*[4] * n), none=None, mean=np.array(1.0))
+        for n in (1, 2)
+    ]
+    found = shapes(samples, ["image", "wave", "mixed", "none", "mean"])
+    assert found == {"image": "8×9×3", "wave": "any", "mean": "scalar"}
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""One field of several samples as a picture: images and vectors side by side, as a PNG of bounded size."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+BYTES = 50_000
+"""Characters of one picture as a data URI; three and the tables stay below 200 kB."""
+
+TILES = (96, 64, 48, 32, 16)
+"""Edge of one sample in a picture, in pixels: the first that is small enough."""
+
+SIDE = 8_192
+ENCODED_PIXELS = 40_000_000
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
+
+
+def picture(values: Sequence[Any]) -> str | None:
+    """One field of several samples side by side, as a PNG data URI; None where it is nothing to see."""
+    pixels = [_pixels(value) for value in values]
+    images = [found for found in pixels if found is not None]
+    vectors = [value for value in values if _is_vector(value)]
+    for tile in TILES:
+        if images:
+            tiles = [_image_tile(image, tile) for image in images]
+        elif vectors:
+            tiles = [_vector_tile(vector, tile) for vector in vectors]
+        else:
+            return None
+        uri = _data_uri(_side_by_side(tiles, tile))
+        if len(uri) <= BYTES:
+            return uri
+    return None
+
+
+def _is_number_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "uifb" and value.size > 0
+
+
+def _is_vector(value: object) -> bool:
+    return _is_number_array(value) and value.ndim == 1 and value.size > 1  # type: ignore[attr-defined]
+
+
+def _pixels(value: Any) -> Image.Image | None:
+    """An image that a value is: (H, W), (H, W, 1 | 3 | 4), or an encoded file."""
+    if isinstance(value, bytes):
+        return _decoded(value)
+    if not _is_number_array(value) or max(value.shape, default=0) > SIDE:
+        return None
+    if value.ndim == 3 and value.shape[2] == 1:
+        value = value[:, :, 0]
+    grey = value.ndim == 2 and min(value.shape) >= 4
+    colour = value.ndim == 3 and value.shape[2] in (3, 4) and min(value.shape[:2]) >= 4
+    if not (grey or colour):
+        return None
+    # More pixels than a tile shows cost time and nothing else.
+    step = max(1, max(value.shape[:2]) // 256)
+    return Image.fromarray(_stretched(value[::step, ::step], keep=colour and value.dtype == np.uint8))
+
+
+def _stretched(array: np.ndarray[Any, Any], *, keep: bool) -> np.ndarray[Any, Any]:
+    """Values as 0..255: smallest black, largest white."""
+    if keep:
+        return np.ascontiguousarray(array)
+    values = array.astype(np.float64)
+    finite = np.isfinite(values)
+    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    with np.errstate(all="ignore"):
+        spread = (np.where(finite, values, low) - low) / (high - low or 1.0)
+    # The largest floats lie further apart than a float can say.
+    return (np.nan_to_num(spread, posinf=1.0) * 255).astype(np.uint8)
+
+
+def _decoded(data: bytes) -> Image.Image | None:
+    if not data.startswith(_MAGIC):
+        return None
+    try:
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF"))
+        if image.width * image.height > ENCODED_PIXELS:
+            return None
+        image.draft("RGB", (256, 256))
+        return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # it only looked like an image
+
+
+def _image_tile(image: Image.Image, tile: int) -> Image.Image:
+    scale = tile / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+
+
+def _vector_tile(vector: np.ndarray[Any, Any], tile: int) -> Image.Image:
+    image = Image.new("RGB", (tile, tile), "white")
+    heights = _stretched(vector[:: max(1, vector.size // 512)], keep=False).astype(float)
+    across = np.linspace(2, tile - 3, len(heights))
+    points = list(zip(across.tolist(), (tile - 3 - heights / 255 * (tile - 6)).tolist(), strict=True))
+    ImageDraw.Draw(image).line(points, fill=(79, 67, 221), width=1)
+    return image
+
+
+def _side_by_side(tiles: Sequence[Image.Image], tile: int) -> Image.Image:
+    sheet = Image.new("RGB", (len(tiles) * (tile + 4) - 4, tile), "white")
+    for number, image in enumerate(tiles):
+        sheet.paste(image.convert("RGB"), (number * (tile + 4), 0))
+    return sheet
+
+
+def _data_uri(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
