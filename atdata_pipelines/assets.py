@@ -140,8 +140,6 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             seen = reach.see_published(
                 subject.entry, copies, subject.index, client.base_url, data_store=subject.store, asked=asked
             )
-            if seen.warning:
-                context.log.warning(seen.warning)
             record = publish.publish_record(
                 subject.entry,
                 copies,
@@ -152,7 +150,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
                 asked=asked,
             )
             context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
-            for warning in warnings_of(record, kept_schema):
+            for warning in warnings_of(record, kept_schema, seen).values():
                 context.log.warning(warning)
             context.log.info(f"{record.change} {record.uri}")
         for check in evaluations(context.asset_key, context.partition_key, record, kept_schema, seen):

@@ -6,6 +6,7 @@ succeeded is marked, and nothing else. A dataset that fails costs no other.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from atdata_core.promotion.again import noting_trouble
 from atdata_core.promotion.ledger import ledger_of
 
 from .bulk_report import NOT_PROMOTED, BulkReport
+from .event_log import kept_open
 from .looking import look_at_all
 from .partitions import add_keys, divided, why_no_key
+from .previews import Preview, preview_of
 from .requested import UNFINISHED
 from .retries import POLICY, dagster_failures
 from .settings import DEFAULT, RECORD, Services, Settings
@@ -28,9 +31,13 @@ from .subject import read_by
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
+    from atdata_core.promotion.inventory import Inventory
 
 BULK_JOB = "promote_many"
 _OP = "promote_datasets"
+
+PREVIEWS = 4
+"""Datasets whose samples are looked at at the same time, beside those that are promoted."""
 
 
 class BulkConfig(dg.Config):
@@ -126,28 +133,33 @@ def _promote(
     total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
     context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})
     store = services.destination.store(reading)
-    report = BulkReport(context, stages, entries, index, store, total, Counter(before.values()))
-    for name, problem in wanted.problems.items():
-        report.fail(name, "index", problem)
-    for name, (stage, reason) in given_up.items():
-        report.fail(name, stage, reason)
-    if entries:
-        with noting_trouble(ledger_of(index), services.atproto.did):
-            client = services.atproto.client()
-        report.service = client.base_url
-        bulk.promote_many(
-            entries.values(),
-            index,
-            client,
-            data_store=store,
-            restore=config.restore,
-            require_public=config.require_public or settings.require_public,
-            require_license=config.require_license or settings.require_license,
-            require_compatible=config.require_compatible or settings.require_compatible,
-            defaults=settings.defaults,
-            report=report.hear,
-        )
-    report.end()
+    with ThreadPoolExecutor(PREVIEWS, "preview") as threads, kept_open(context.instance, context.run.run_id):
+
+        def look(name: str, found: "Inventory") -> Future[Preview]:
+            return threads.submit(preview_of, entries[name], index, found, store)
+
+        report = BulkReport(context, stages, look, total, Counter(before.values()))
+        for name, problem in wanted.problems.items():
+            report.fail(name, "index", problem)
+        for name, (stage, reason) in given_up.items():
+            report.fail(name, stage, reason)
+        if entries:
+            with noting_trouble(ledger_of(index), services.atproto.did):
+                client = services.atproto.client()
+            report.service = client.base_url
+            bulk.promote_many(
+                entries.values(),
+                index,
+                client,
+                data_store=store,
+                restore=config.restore,
+                require_public=config.require_public or settings.require_public,
+                require_license=config.require_license or settings.require_license,
+                require_compatible=config.require_compatible or settings.require_compatible,
+                defaults=settings.defaults,
+                report=report.hear,
+            )
+        report.end()
 
 
 @dataclass

@@ -1,22 +1,23 @@
 """What a run that promotes many datasets tells of each: marks, a log, and one table of what failed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from . import materialisations
 from .marks import Marks
-from .previews import preview_of
+from .previews import Preview
 from .progress import now_and_then
 from .retries import reason_of
 from .seen import evaluations, warnings_of
 
 if TYPE_CHECKING:
-    from atdata_core.local import LocalDatasetEntry, LocalIndex
     from atdata_core.promotion.bulk import StageDone
+    from atdata_core.promotion.inventory import Inventory
 
 FAILED_SHOWN = 500
 """Rows of the table of what failed; the log names all."""
@@ -27,18 +28,32 @@ NOT_PROMOTED = "not_promoted"
 """Metadata of what is observed of a partition whose stage failed: the reason."""
 
 NAMED = 5
-"""Failed datasets that the error of the run names."""
+"""Datasets that the error of the run names, and a warning."""
 
 _COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "stage", "reason")])
 
 
 @dataclass
 class _Way:
-    """What the stages of a dataset gave so far."""
+    """What the stages of a dataset gave so far; a preview is there until its inventory is marked."""
 
     inventory: Any = None
+    preview: Future[Preview] | None = None
     schema: Any = None
     copies: Any = None
+
+
+@dataclass
+class _Warned:
+    """Datasets that one check does not pass: how many, the first of them, and what is wrong with that one."""
+
+    said: str
+    first: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, dataset: str) -> None:
+        self.count += 1
+        self.first += [dataset] if self.count <= NAMED else []
 
 
 class BulkReport:
@@ -47,9 +62,7 @@ class BulkReport:
     Args:
         context: Of the op.
         stages: The assets to mark.
-        entries: The datasets to promote, by name.
-        index: That they come from.
-        store: Where copies go; None where shards stay.
+        look: Begins to look at samples of a dataset, which goes on to its next stage meanwhile.
         total: How many datasets the run is about.
         changes: What became of those that it has promoted before.
     """
@@ -61,26 +74,24 @@ class BulkReport:
         self,
         context: dg.OpExecutionContext,
         stages: Sequence[dg.AssetsDefinition],
-        entries: Mapping[str, "LocalDatasetEntry"],
-        index: "LocalIndex",
-        store: Any,
+        look: Callable[[str, "Inventory"], Future[Preview]],
         total: int,
         changes: Counter[str],
     ) -> None:
-        self._store = store
         self._context = context
-        self._entries = entries
-        self._index = index
+        self._look = look
         self._marks = Marks(context, stages)
         self._keys = {stage.key.path[-1]: stage.key for stage in stages}
         self._ways: dict[str, _Way] = {}
         self._total = total
         self._changes = changes
         self._failed: dict[str, tuple[str, str]] = {}
+        self._warned: dict[str, _Warned] = {}
         self._is_time = now_and_then()
 
     def hear(self, done: "StageDone") -> None:
         """Of a stage of a dataset."""
+        self._mark_inventory(done.dataset)
         if done.error is not None:
             self._ways.pop(done.dataset, None)
             reason = reason_of(done.error)
@@ -111,17 +122,17 @@ class BulkReport:
     def end(self) -> None:
         """Say what became of all; raises ``Failure`` where one of them failed."""
         context, failed = self._context, self._failed
+        for check, warned in self._warned.items():
+            names = _named(warned.first, warned.count)
+            context.log.warning(f"{check} fails for {names}. {warned.first[0]}: {warned.said}")
         shown: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
         context.log.info(f"{self._changes.total()} of {self._total} datasets promoted, {len(failed)} failed")
         if not failed:
             context.add_output_metadata(shown)
             return
         context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})
-        named = ", ".join(list(failed)[:NAMED]) + (
-            f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
-        )
         raise dg.Failure(
-            f"{len(failed)} of {self._total} datasets were not promoted: {named}",
+            f"{len(failed)} of {self._total} datasets were not promoted: {_named([*failed], len(failed))}",
             metadata={**shown, "failed": len(failed), FAILED: _table(failed)},
             allow_retries=False,
         )
@@ -131,10 +142,11 @@ class BulkReport:
         way = self._ways.setdefault(name, _Way())
         if stage == "local_dataset":
             way.inventory = result
-            self._warn(name, *way.inventory.warnings)
-            preview = preview_of(self._entries[name], self._index, way.inventory, self._store)
-            shown = materialisations.of_inventory(way.inventory, preview)
-        elif stage == "published_schema":
+            for warning in way.inventory.warnings:
+                self._context.log.warning(f"{name}: {warning}")
+            way.preview = self._look(name, way.inventory)
+            return
+        if stage == "published_schema":
             way.schema = result
             shown = materialisations.of_schema(way.inventory, way.schema, self.service)
         elif stage == "copied_shards":
@@ -144,7 +156,9 @@ class BulkReport:
             del self._ways[name]
             record: Any = result
             seen: Any = done.seen
-            self._warn(name, *([seen.warning] if seen.warning else []), *warnings_of(record, way.schema))
+            # One line for all at the end: what many datasets lack, all of them lack.
+            for check, warning in warnings_of(record, way.schema, seen).items():
+                self._warned.setdefault(check, _Warned(warning)).add(name)
             shown = materialisations.of_record(record, way.schema.uri, way.copies, seen, self.service)
             self._changes[record.change] += 1
         self._marks.mark(name, stage, way.inventory.cid, shown)
@@ -152,14 +166,21 @@ class BulkReport:
             for check in evaluations(self._keys[stage], name, result, way.schema, done.seen):
                 self._context.log_event(check)
 
-    def _warn(self, dataset: str, *warnings: str) -> None:
-        for warning in warnings:
-            self._context.log.warning(f"{dataset}: {warning}")
+    def _mark_inventory(self, dataset: str) -> None:
+        way = self._ways.get(dataset)
+        if way is not None and way.preview is not None:
+            shown = materialisations.of_inventory(way.inventory, way.preview.result())
+            way.preview = None
+            self._marks.mark(dataset, "local_dataset", way.inventory.cid, shown)
 
 
 def not_promoted(dataset: str, reason: str) -> str:
     """What is said of a dataset that failed."""
     return f"{dataset} was not promoted: {reason}"
+
+
+def _named(names: Sequence[str], count: int) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {count - NAMED} more" if count > NAMED else "")
 
 
 def _table(failed: Mapping[str, tuple[str, str]]) -> dg.TableMetadataValue:

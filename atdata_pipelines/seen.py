@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from atdata_core.promotion.schema import PublishedSchema
 
 
-def warnings_of(record: "PublishedRecord", schema: "PublishedSchema") -> list[str]:
-    """What is wrong with license and schema of a dataset that was published all the same."""
+READABLE, COMPATIBLE, LICENSE = "readable_by_strangers", "schema_compatible", "license_known"
+
+
+def warnings_of(record: "PublishedRecord", schema: "PublishedSchema", seen: "Seen") -> dict[str, str]:
+    """What is wrong with a dataset that was published all the same, by the check that it does not pass."""
     license = None if record.summary is None else license_problem(record.summary.license)
     compatible = schema.compatible
     broken = None if compatible is None or compatible.kept else str(compatible)
-    return [warning for warning in (license, broken) if warning is not None]
+    warnings = {READABLE: seen.warning, COMPATIBLE: broken, LICENSE: license}
+    return {check: warning for check, warning in warnings.items() if warning is not None}
 
 
 def evaluations(
@@ -55,8 +59,8 @@ def evaluations(
         yield of("shards_as_published", True, said, warning=False)
     readable = seen.shards - len(seen.unreadable)
     said = f"{readable} of {seen.shards} shards can be read without a key."
-    yield of("readable_by_strangers", not seen.unreadable, said)
+    yield of(READABLE, not seen.unreadable, said)
     if schema.compatible is not None:
-        yield of("schema_compatible", schema.compatible.kept, str(schema.compatible))
+        yield of(COMPATIBLE, schema.compatible.kept, str(schema.compatible))
     problem = license_problem(record.summary.license)
-    yield of("license_known", problem is None, problem or f"{record.summary.license} is a license that SPDX knows.")
+    yield of(LICENSE, problem is None, problem or f"{record.summary.license} is a license that SPDX knows.")

@@ -246,7 +246,7 @@ def test_a_materialisation_shows_shards_fields_samples_and_pictures(lab, run, ac
     ]
     assert [column.description for column in local["dagster/column_schema"].columns] == [
         "8×8 in the first samples",
-        "128 in the first samples",
+        "32 in the first samples",
         None,
         None,
     ]
