@@ -1,5 +1,6 @@
 """The pipeline in another team's project: ten lines of YAML, and instances that do not collide."""
 
+import json
 import re
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from atdata_pipelines.settings import STAGES, Settings
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 TYPE = "atdata_pipelines.components.DatasetPromotion"
+MATERIALIZE = "__ASSET_JOB"
+"""What Dagster runs for the button, for backfills and for automation conditions."""
 
 PROJECT = """
 [project]
@@ -93,7 +96,20 @@ def project(tmp_path):
         folder.mkdir()
         (folder / "defs.yaml").write_text(yaml)
 
-    call.instance, call.folder = instance, tmp_path
+    def executors(**variables):
+        """What the project's jobs, that of "Materialize" among them, are done by."""
+        code = (
+            "import json; from team.definitions import defs;"
+            "jobs = defs.load_fn().get_repository_def().get_all_jobs();"
+            "print(json.dumps({job.name: job.executor_def.name for job in jobs}))"
+        )
+        environ = {**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}", **variables}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    call.instance, call.executors, call.folder = instance, executors, tmp_path
     return call
 
 
@@ -121,6 +137,22 @@ def test_two_instances_stand_in_one_project_and_nothing_of_them_collides(project
         "lab__tables__promote_many",
     ):
         assert f'"{name}"' in said
+
+
+def test_the_executor_of_a_project_is_its_own_until_a_file_of_the_page_hands_it_over(project):
+    project.instance("images", IMAGES + "  executor: in-process\n")
+    project.instance("tables", TABLES.replace("automation", "executor: multiprocess, automation"))
+    own = {"images__promote": "in_process", "lab__tables__promote": "multiprocess"}
+    found = project.executors(ATDATA_EXECUTOR="in-process")
+    assert {**found, **own} == found
+    assert found[MATERIALIZE] == "multi_or_in_process_executor"
+    page = (ROOT / "docs" / "component.md").read_text()
+    (project.folder / "team" / "defs" / "executor.py").write_text(
+        page.partition("```python\n")[2].partition("```")[0]
+    )
+    for given, name in [({}, "in_process"), ({"ATDATA_EXECUTOR": "multiprocess"}, "multiprocess")]:
+        found = project.executors(**given)
+        assert {**found, **own, MATERIALIZE: name} == found
 
 
 def test_yaml_that_is_wrong_is_told_with_its_place(project):
