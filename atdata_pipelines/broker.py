@@ -1,7 +1,7 @@
 """How runs and Celery workers find each other: on the Redis that holds the index, in a database of their own."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from atdata_core.errors import RefusedError
@@ -9,6 +9,9 @@ from atdata_core.local import connection
 
 from .executors import PUBLISHING
 from .resources import MissingVariableError
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 VARIABLE = "ATDATA_CELERY_URL"
 
@@ -80,3 +83,11 @@ def executor_config() -> dict[str, Any]:
             },
         },
     }
+
+
+def celery_app() -> "Celery":
+    """Celery as runs and workers have it; raises as above."""
+    from dagster_celery.executor import CeleryExecutor
+    from dagster_celery.make_app import make_app
+
+    return make_app(CeleryExecutor.for_cli(**executor_config()).app_args())

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.storage.event_log import DynamicPartitionsTable, SqlEventLogStorage
+from sqlalchemy import func, select
 
 from atdata_core.errors import DatasetNameError, RefusedError
 from atdata_core.names import check_dataset_name
 
+from .event_log import kept_open
 from .settings import DEFAULT, Settings
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ def add_keys(instance: dg.DagsterInstance, names: Iterable[str], settings: Setti
         there, count = count_keys(instance, settings), len(new) + len(beyond)
         raise PartitionLimitError(
             f"{there:,} datasets are partitions and {count:,} more were to be added, but Dagster is made for "
-            f"{MOST:,} of an asset. Nothing was added. {_WAY_OUT}",
+            f"{MOST:,} of an asset. Nothing was added. {way_out(settings)}",
             there=there,
             new=count,
             most=MOST,
@@ -66,12 +69,25 @@ def divided(
     if not new:
         return [], {}
     room = max(0, MOST - count_keys(instance, settings))
-    return new[:room], dict.fromkeys(new[room:], f"there are {MOST:,} partitions already; {_WAY_OUT}")
+    return new[:room], dict.fromkeys(new[room:], f"there are {MOST:,} partitions already; {way_out(settings)}")
 
 
 def count_keys(instance: dg.DagsterInstance, settings: Settings = DEFAULT) -> int:
     """How many datasets are partitions."""
     return len(instance.get_dynamic_partitions(settings.partitions_name))
+
+
+def counts(instance: dg.DagsterInstance) -> dict[str, int]:
+    """How many partitions each instance of the pipeline has that has any, by its key prefix (``lab/images``)."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return {"": count_keys(instance)}
+    # Dagster has no call that lists partitions definitions.
+    name = DynamicPartitionsTable.c.partitions_def_name
+    with storage.index_connection() as connection:
+        found = connection.execute(select(name, func.count()).group_by(name).order_by(name)).all()
+    parts = [(name.split("__"), count) for name, count in found]
+    return {"/".join(prefix): count for (*prefix, last), count in parts if last == DEFAULT.partitions_name}
 
 
 def gone_keys(instance: dg.DagsterInstance, index: "LocalIndex", settings: Settings = DEFAULT) -> list[str]:
@@ -86,9 +102,14 @@ def remove_keys(
     instance: dg.DagsterInstance, keys: Iterable[str], done: Callable[[int], None], settings: Settings = DEFAULT
 ) -> None:
     """Remove partitions; what Dagster keeps of their runs stays. ``done`` is told how many are."""
-    for number, key in enumerate(keys, 1):
-        instance.delete_dynamic_partition(settings.partitions_name, key)
-        done(number)
+    with kept_open(instance):
+        # Dagster has no call for several.
+        for number, key in enumerate(keys, 1):
+            instance.delete_dynamic_partition(settings.partitions_name, key)
+            done(number)
 
 
-_WAY_OUT = "`atdata-pipelines prune` removes those whose dataset is gone from the index."
+def way_out(settings: Settings = DEFAULT) -> str:
+    """What a person does who wants room for more."""
+    prefix = f" --key-prefix {'/'.join(settings.key_prefix)}" if settings.key_prefix else ""
+    return f"`atdata-pipelines prune{prefix}` removes those whose dataset is gone from the index."

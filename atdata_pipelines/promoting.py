@@ -17,6 +17,7 @@ from atdata_core.names import near
 from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .bulk_report import FAILED, not_promoted
+from .instance import open_instance
 from .jobs import JOB, run_config
 from .partitions import add_keys
 from .pipeline import promotion_definitions
@@ -193,7 +194,7 @@ def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
 @contextmanager
 def _instance() -> Iterator[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
-        with dg.DagsterInstance.get() as instance:
+        with open_instance() as instance:
             yield instance
     else:
         click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)

@@ -7,11 +7,9 @@ import time
 from typing import Any
 
 from celery import bootsteps
-from dagster_celery.executor import CeleryExecutor
-from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_task
 
-from .broker import SAY_EVERY, executor_config
+from .broker import SAY_EVERY, celery_app
 
 
 class StillAtIt(bootsteps.StartStopStep):
@@ -47,6 +45,6 @@ class StillAtIt(bootsteps.StartStopStep):
                 client.zadd(channel.unacked_index_key, dict.fromkeys(taken, now), xx=True)
 
 
-app = make_app(CeleryExecutor.for_cli(**executor_config()).app_args())
+app = celery_app()
 app.steps["consumer"].add(StillAtIt)
 execute_plan = create_task(app)

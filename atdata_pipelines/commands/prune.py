@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from atdata_core.names import near
+
 from . import surroundings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 SHOWN = 50
 """Names that are shown; with --all every one is."""
@@ -27,6 +34,7 @@ def prune(show_all: bool, yes: bool, key_prefix: str) -> None:
 
     settings = Settings(key_prefix=key_parts(key_prefix))
     with surroundings.said(), surroundings.instance() as instance:
+        _refuse_unknown(instance, key_prefix)
         index = surroundings.index()
         gone = gone_keys(instance, index, settings)
         count = count_keys(instance, settings)
@@ -50,6 +58,19 @@ def prune(show_all: bool, yes: bool, key_prefix: str) -> None:
         going = [name for name in gone if name in still]
         remove_keys(instance, going, lambda number: _progress(number, len(going)), settings)
     click.echo(f"removed {len(going):,} partitions, {count - len(going):,} are left")
+
+
+def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str) -> None:
+    """Say that nothing has partitions under a key prefix: it is misspelt, or all of them were removed."""
+    from ..partitions import counts
+
+    there = counts(instance)
+    if key_prefix and key_prefix not in there:
+        others = [prefix for prefix in there if prefix]
+        known = f" There are: {', '.join(others)}." if others else ""
+        raise click.ClickException(
+            f"Dagster has no partitions under the key prefix {key_prefix}.{near(key_prefix, others) or known}"
+        )
 
 
 def _progress(number: int, total: int) -> None:

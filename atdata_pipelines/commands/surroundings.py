@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -89,20 +89,16 @@ def store() -> S3DataStore | None:
     return DestinationResource().store(ShardS3Resource().endpoint())
 
 
-@contextmanager
-def instance() -> Iterator[dg.DagsterInstance]:
+def instance() -> AbstractContextManager[dg.DagsterInstance]:
     """The Dagster instance whose partitions and runs are kept.
 
     Raises:
-        RefusedError: DAGSTER_HOME names none.
+        RefusedError: DAGSTER_HOME names none, or its settings cannot be used.
+        ServiceError: Its storage does not answer.
     """
-    import dagster as dg
+    from ..instance import open_instance
 
-    from ..home import checked_home
-
-    checked_home()
-    with dg.DagsterInstance.get() as found:
-        yield found
+    return open_instance()
 
 
 def account() -> str:

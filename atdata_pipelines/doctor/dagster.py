@@ -37,23 +37,36 @@ def look_at_home(known: Known) -> Iterable[Finding]:
         yield Finding("ok", f"{home}, with {SETTINGS}")
 
 
-def look_at_partitions(known: Known) -> Iterable[Finding]:
-    """How near the number of datasets is to what Dagster is made for."""
-    import dagster as dg
+def look_at_storage(known: Known) -> Iterable[Finding]:
+    """Whether Dagster's settings can be used, and its database answers."""
+    from ..instance import open_instance
 
-    from ..partitions import MOST, count_keys
+    if not os.environ.get("DAGSTER_HOME"):
+        yield Finding("skipped", "not looked at: there is none without DAGSTER_HOME")
+        return
+    with open_instance() as instance:
+        instance.get_runs_count()
+    yield Finding("ok", "Dagster's runs and partitions can be read")
+
+
+def look_at_partitions(known: Known) -> Iterable[Finding]:
+    """How near the number of datasets is to what Dagster is made for, in each instance of the pipeline."""
+    from ..instance import open_instance
+    from ..partitions import MOST, counts, way_out
+    from ..settings import Settings, key_parts
 
     if not os.environ.get("DAGSTER_HOME"):
         yield Finding("skipped", "not looked at: there are none without DAGSTER_HOME")
         return
-    with dg.DagsterInstance.get() as instance:
-        count = count_keys(instance)
-    found = f"{count:,} of at most {MOST:,}"
-    if count < NEAR * MOST:
-        yield Finding("ok", found)
-    else:
-        yield Finding(
-            "error" if count >= MOST else "warning",
-            f"{found}: beyond that no dataset is added",
-            "atdata-pipelines prune removes those whose dataset is gone.",
-        )
+    with open_instance() as instance:
+        found = counts(instance) or {"": 0}
+    for prefix, count in found.items():
+        said = f"{count:,} of at most {MOST:,}" + (f" under the key prefix {prefix}" if prefix else "")
+        if count < NEAR * MOST:
+            yield Finding("ok", said)
+        else:
+            yield Finding(
+                "error" if count >= MOST else "warning",
+                f"{said}: beyond that no dataset is added",
+                way_out(Settings(key_prefix=key_parts(prefix))),
+            )

@@ -10,18 +10,21 @@ from importlib import import_module
 from atdata_core.errors import AtdataError
 from atdata_core.masking import masked
 
-from . import clock, dagster, environment, pds, redis, s3, versions
+from . import celery, clock, dagster, environment, pds, redis, s3, versions
 from .finding import ANSWER, Check, Finding, Known
 
 LIMIT = 5.0
-"""Seconds after which a check that is not done is given up."""
+"""Seconds after which a check that is not done is given up, unless it has a limit of its own."""
 
 CHECKS = (
     Check("variables", environment.look_at_variables),
     Check("state folder", environment.look_at_state),
     Check("versions", versions.look_at_versions),
     Check("dagster home", dagster.look_at_home),
-    Check("partitions", dagster.look_at_partitions, needs=("dagster home",)),
+    # Dagster itself tries for eleven seconds to reach its database.
+    Check("dagster storage", dagster.look_at_storage, needs=("dagster home",), limit=20.0),
+    Check("partitions", dagster.look_at_partitions, needs=("dagster home", "dagster storage")),
+    Check("workers", celery.look_at_workers),
     Check("redis", redis.look_at_server),
     Check("redis memory", redis.look_at_memory, needs=("redis",)),
     Check("redis storage", redis.look_at_storage, needs=("redis",)),
@@ -41,7 +44,7 @@ def examine(checks: Sequence[Check] = CHECKS, *, answer: float = ANSWER, limit: 
     Args:
         checks: What to look at. Those that a check needs stand before it.
         answer: Seconds that one request waits.
-        limit: Seconds after which a check is given up.
+        limit: Seconds after which a check is given up that has no limit of its own.
     """
     # Takes seconds on a slow machine, which no service is to blame for.
     for module in ("atproto", "boto3", "dagster_aws.s3"):
@@ -54,7 +57,7 @@ def examine(checks: Sequence[Check] = CHECKS, *, answer: float = ANSWER, limit: 
             found = [Finding("skipped", f"not looked at: see {', '.join(lacking)}")]
             unwell.add(check.name)
         else:
-            found = _done(check, known, limit)
+            found = _done(check, known, check.limit or limit)
         for finding in found:
             if finding.state == "error":
                 unwell.add(check.name)

@@ -59,8 +59,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One subject. ``needs``: checks that must have found no error, else this one is not done."""
+    """One subject. ``needs``: checks that must have found no error, else this one is not done.
+
+    ``limit``: seconds after which it is given up, where that is not what holds for all.
+    """
 
     name: str
     look: Callable[[Known], Iterable[Finding]]
     needs: tuple[str, ...] = ()
+    limit: float | None = None

@@ -17,21 +17,13 @@ OLDEST = (6, 0)
 
 def look_at_server(known: Known) -> Iterable[Finding]:
     """Whether it answers, and which it is."""
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
     from atdata_core.local import LocalIndex
-    from atdata_core.local.connection import VARIABLE, address, from_url, reaching
+    from atdata_core.local.connection import VARIABLE, address, reaching
 
     from ..resources import RedisResource
 
     RedisResource().index()  # says what is wrong with the variable
-    client = from_url(
-        os.environ[VARIABLE].strip(),
-        socket_connect_timeout=known.answer,
-        socket_timeout=known.answer,
-        retry=Retry(NoBackoff(), 0),
-    )
+    client = sent_once(os.environ[VARIABLE].strip(), known, source=VARIABLE)
     with reaching(client):
         client.ping()
         asked = time.time()
@@ -50,6 +42,22 @@ def look_at_server(known: Known) -> Iterable[Finding]:
         yield Finding("error", f"{address(client)} is {kind} {version}", f"Use Redis {least} or newer, or Valkey.")
     else:
         yield Finding("ok", f"{address(client)} is {kind} {version}")
+
+
+def sent_once(url: str, known: Known, *, source: str) -> Any:
+    """A client that waits once for an answer; raises ``RefusedError`` where the URL is none."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    from atdata_core.local.connection import from_url
+
+    return from_url(
+        url,
+        source=source,
+        socket_connect_timeout=known.answer,
+        socket_timeout=known.answer,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def look_at_memory(known: Known) -> Iterable[Finding]:

@@ -8,6 +8,7 @@ import threading
 from importlib import metadata
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from atdata_core.errors import EntryNotFoundError
@@ -15,6 +16,7 @@ from atdata_pipelines import partitions
 from atdata_pipelines.doctor import CHECKS, examine
 from atdata_pipelines.doctor.environment import VARIABLES
 from atdata_pipelines.doctor.finding import Check
+from atdata_pipelines.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +175,72 @@ def test_a_limit_that_is_near_is_said_before_it_is_reached(doctor, empty_instanc
     finding = doctor("partitions").only("partitions")
     assert (finding.state, finding.found.partition(":")[0]) == (state, f"{count} of at most 10")
     assert ("prune" in finding.mend) == (state != "ok")
+
+
+def test_the_partitions_of_each_component_are_counted_and_pruned_by_its_prefix(doctor, tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "MOST", 10)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("somebody_elses_dataset", ["x"])
+        for prefix, count in ((), 2), (("images",), 10), (("lab", "sounds"), 9):
+            partitions.add_keys(instance, [f"d{number}" for number in range(count)], Settings(key_prefix=prefix))
+    own, images, sounds = doctor("partitions").of("partitions")
+    assert (own.state, own.found) == ("ok", "2 of at most 10")
+    assert (images.state, sounds.state) == ("error", "warning")
+    assert images.found.startswith("10 of at most 10 under the key prefix images: ")
+    assert "`atdata-pipelines prune --key-prefix images` " in images.mend
+    assert "`atdata-pipelines prune --key-prefix lab/sounds` " in sounds.mend
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """``home(text)``: DAGSTER_HOME with these settings."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return (tmp_path / "dagster.yaml").write_text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("telemetri:\n  enabled: false\n", 'Received unexpected config entry "telemetri" at the root. Mend it'),
+        ("storage:\n  sqlite:\n    base_dirr: /x\n", 'config entry "base_dir" at path root:storage:sqlite'),
+        (
+            "storage:\n  postgres:\n    postgres_url: {env: NOT_SET_HERE}\n",
+            "takes NOT_SET_HERE from the environment",
+        ),
+        ("telemetry: [\n", "dagster.yaml cannot be used: while parsing"),
+    ],
+    ids=["typo", "typo-below", "variable", "no-yaml"],
+)
+def test_settings_that_dagster_does_not_take_are_told_in_a_line_with_a_way_out(
+    doctor, command, lab, home, settings, said
+):
+    home(settings)
+    found = doctor("partitions")
+    storage = found.only("dagster storage")
+    assert (storage.state, found.only("partitions").state) == ("error", "skipped")
+    assert said in storage.found
+    assert len(storage.found) < 500
+    for line in command("prune", "--yes"), command("promote", "pictures"):
+        assert line.exit_code == 1
+        assert line.stderr.splitlines()[-1] == f"Error: {storage.found}"
+
+
+def test_a_database_of_dagster_that_does_not_answer_is_told_without_its_password(
+    doctor, command, lab, home, monkeypatch, caplog
+):
+    pytest.importorskip("dagster_postgres")
+    monkeypatch.setenv("THE_DATABASE", "postgresql+psycopg2://me:hunter2@127.0.0.1:1/dagster")
+    home("storage:\n  postgres:\n    postgres_url: {env: THE_DATABASE}\n")
+    # Dagster tries again for eleven seconds.
+    monkeypatch.setattr("dagster_postgres.utils.time.sleep", lambda seconds: None)
+    storage = doctor("dagster storage").only("dagster storage")
+    assert storage.state == "error"
+    assert "Connection refused" in storage.found
+    assert "dagster.yaml says that it is" in storage.found
+    assert command("prune", "--yes").stderr == f"Error: {storage.found}\n"
+    assert "hunter2" not in storage.found
+    assert "Retrying" not in caplog.text
 
 
 def test_a_check_that_hangs_or_breaks_holds_up_no_other():

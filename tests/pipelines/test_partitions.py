@@ -11,6 +11,7 @@ from atdata_core.local import LocalDatasetEntry
 from atdata_pipelines import partitions
 from atdata_pipelines.looking import Findings, Wanted
 from atdata_pipelines.partitions import MOST, PartitionLimitError, add_keys, count_keys, divided
+from atdata_pipelines.settings import Settings
 
 
 def keys(instance):
@@ -40,6 +41,13 @@ def test_what_does_not_fit_as_a_whole_is_not_added_in_part(empty_instance, room_
     with pytest.raises(DatasetNameError):
         add_keys(empty_instance, ["c", "x...y"])
     assert keys(empty_instance) == {"a", "b"}
+
+
+def test_the_way_out_of_a_component_is_its_own(empty_instance, room_for_three):
+    settings = Settings(key_prefix=("lab", "images"))
+    with pytest.raises(PartitionLimitError, match="`atdata-pipelines prune --key-prefix lab/images` removes"):
+        add_keys(empty_instance, "abcd", settings)
+    assert "--key-prefix lab/images" in divided(empty_instance, "abcd", settings)[1]["d"]
 
 
 def test_names_said_twice_or_known_take_no_room(empty_instance, room_for_three):

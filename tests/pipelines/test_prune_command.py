@@ -1,5 +1,6 @@
 """``atdata-pipelines prune``: partitions whose dataset is gone leave Dagster, and nothing else does."""
 
+import dagster as dg
 import pytest
 
 from atdata_core.local.layout import dataset_key
@@ -107,3 +108,20 @@ def test_the_partitions_of_a_component_are_those_of_its_prefix(lab, home, comman
     assert done.exit_code == 0, done.output
     assert home.get_dynamic_partitions(settings.partitions_name) == ["kept"]
     assert keys(home) == {"gone"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("lab/image", "Near it: lab/images."), ("nosuch", "There are: lab/images, sounds.")],
+    ids=["near", "far"],
+)
+def test_a_prefix_that_nothing_has_is_refused_with_those_that_there_are(
+    lab, tmp_path, command, monkeypatch, given, said
+):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        for prefix in ("lab", "images"), ("sounds",), ():
+            add_keys(instance, ["gone"], Settings(key_prefix=prefix))
+    result = command("prune", "--yes", "--key-prefix", given)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: Dagster has no partitions under the key prefix {given}. {said}\n"
