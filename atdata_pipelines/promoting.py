@@ -133,7 +133,7 @@ class _Steps:
     def __call__(self, event: dg.EventLogEntry) -> None:
         step = event.dagster_event
         if step is None:
-            if event.level >= logging.INFO and event.step_key is not None and _stage(event.step_key) == self._stage:
+            if _is_for_people(event) and _stage(str(event.step_key)) == self._stage:
                 self._say(event.user_message)
         elif step.event_type == dg.DagsterEventType.STEP_START:
             if _stage(str(step.step_key)) == self._stage:
@@ -161,6 +161,13 @@ class _Steps:
         self._begun = False
 
 
+def _is_for_people(event: dg.EventLogEntry) -> bool:
+    """Whether it is something that a stage says, other than what Dagster says of its inner workings."""
+    if event.dagster_event is not None or event.step_key is None or event.level < logging.INFO:
+        return False
+    return not event.user_message.startswith("Emitting implicit Nothing")
+
+
 def _stage(step_key: str) -> str:
     """The stage that a step belongs to: some are made of several steps."""
     return step_key.partition(".")[0]
@@ -182,7 +189,7 @@ class _Records:
             click.echo(f"  {_root(retry.error)} Trying again.", err=True)
         elif step is None and event.step_key is not None and event.level >= logging.ERROR:
             click.echo(f"Error: {_line(event.user_message)}", err=True)
-        elif step is None and event.step_key is not None and event.level >= logging.INFO:
+        elif _is_for_people(event):
             click.echo(f"  {event.user_message}", err=True)
 
 

@@ -19,7 +19,9 @@ def test_promote_shows_each_stage_and_prints_the_at_uri(lab, command, stranger):
     assert (value["description"], value["tags"], value["license"]) == ("Ramps", ["a"], "MIT")
     stages = [line.split()[0] for line in result.stderr.splitlines() if line[:2] == "  " != line[1:3]]
     assert stages == ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
-    assert command("promote", "pictures").stdout == f"pictures: unchanged {uri}\n"
+    again = command("promote", "pictures")
+    assert again.stdout == f"pictures: unchanged {uri}\n"
+    assert "implicit Nothing" not in result.stderr + again.stderr
 
 
 def test_promote_takes_a_version_and_takes_over_what_was_edited_elsewhere(lab, command, account):
@@ -68,6 +70,7 @@ def test_several_are_promoted_in_one_run_unless_something_is_said_of_them(lab, c
         ["two:", "created"],
     ]
     assert "2 of 2 datasets promoted, 0 failed" in result.stderr
+    assert "implicit Nothing" not in result.stderr
     [run] = instance.get_runs(limit=instance.get_runs_count() - before)
     assert (run.job_name, run.tags["datasets"]) == ("promote_many", "2")
     result = command("promote", "one", "two", "--license", "MIT")
