@@ -86,10 +86,11 @@ def _canonical(given: str) -> str | None:
 
 def _meant(given: str) -> str | None:
     """The identifier that a loose way of writing may stand for."""
-    words = next(
-        (found.expand(short) for place, short in _ADDRESSES if (found := re.search(place, given, re.IGNORECASE))),
-        given,
-    )
+    words = given
+    for address, short in _ADDRESSES:
+        if place := re.search(address, given, re.IGNORECASE):
+            words = place.expand(short)
+            break
     for long, short in _LONG:
         words = re.sub(long, short, words, flags=re.IGNORECASE)
     words = re.sub(r"\b(the|licen[cs]e|version)\b|v(?=\d)", " ", words, flags=re.IGNORECASE)
