@@ -17,6 +17,7 @@ from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
 from .jobs import JOB, run_config
 from .looking import Findings, Wanted, look, look_at_all
+from .lost import end_lost_runs
 from .partitions import add_keys
 from .requested import LostRunError, asked_before, promoted_alone
 from .retries import said_without_secrets
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 EVENTS_A_TICK = 500
 NAMES_A_TICK = 500
 """Together at most 1,000 partitions and runs a tick."""
+
+SILENCE = 8.0
+"""Seconds that Redis may be silent, three times: after 60 Dagster ends a tick, and nobody would read why."""
 
 # A sensor that asks for a job of ops is built again by Dagster, with a parameter that it calls beta.
 warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
@@ -62,8 +66,9 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     The stream of the index tells at once what came in. The walk over all names, some a tick and round
     again, finds what no event tells: a schema that a waiting entry now has, events that were lost.
     """
+    _end_lost_runs(context)
     services = settings.services(context)
-    index = services.redis.index()
+    index = services.redis.index(silence=SILENCE)
     found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
     findings = look(settings.taken(found), index, services.atproto.did())
     new = findings.new_keys(context.instance, settings)
@@ -111,8 +116,9 @@ def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunR
 
     One run promotes all, and looks again when it begins.
     """
+    _end_lost_runs(context)
     services = settings.services(context)
-    index = services.redis.index()
+    index = services.redis.index(silence=SILENCE)
     findings = look_at_all(context, index, settings, services.atproto.did())
     if not findings.due:
         return dg.SkipReason(findings.summary())
@@ -120,6 +126,11 @@ def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunR
     return dg.RunRequest(
         run_key=night, run_config=bulk_config(settings=settings), tags={"datasets": str(len(findings.due))}
     )
+
+
+def _end_lost_runs(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> None:
+    for run_id in end_lost_runs(context.instance):
+        context.log.warning(f"run {run_id[:8]} had lost its process, and is ended as failed")
 
 
 def _runs(wanted: Sequence[Wanted], settings: Settings) -> list[tuple[dg.RunRequest, Sequence[Wanted]]]:

@@ -8,25 +8,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from atdata_core.errors import AtdataError, EntryNotFoundError, ServiceError
+from atdata_core.errors import AtdataError, EntryNotFoundError, MetadataError, ServiceError
 from atdata_core.names import near
 from atdata_core.promotion.again import noting_trouble
+from atdata_core.promotion.due import may_promote
 from atdata_core.promotion.ledger import ledger_of
 
-from .bulk_report import NOT_PROMOTED, BulkReport
+from .bulk_report import NOT_PROMOTED, BulkReport, named
 from .event_log import kept_open
 from .looking import look_at_all
 from .partitions import add_keys, divided, why_no_key
 from .previews import Preview, preview_of
 from .requested import UNFINISHED
 from .retries import POLICY, dagster_failures
-from .settings import DEFAULT, RECORD, Services, Settings
+from .settings import DEFAULT, RECORD, Services, Settings, is_like
 from .subject import read_by
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class BulkConfig(dg.Config):
         description="Names of datasets. Empty, and no pattern: all that is missing on the network or has changed.",
     )
     pattern: str | None = Field(
-        default=None, description="Also those whose name is like this; * and ? stand for anything: images-*"
+        default=None,
+        description="Also those whose name is like this; * and ? stand for anything: images-*. Those whose "
+        "metadata say promote: false are left alone.",
     )
     restore: bool = Field(
         default=False,
@@ -124,7 +126,11 @@ def _promote(
         raise dg.Failure("restore is for datasets that are named: give datasets or a pattern.", allow_retries=False)
     services = settings.services(context)
     index, reading = services.redis.index(), services.s3.endpoint()
-    wanted = _wanted(config, index, settings) if config.names_some else _all_due(context, index, settings, services)
+    wanted = (
+        _wanted(context, config, index, settings)
+        if config.names_some
+        else _all_due(context, index, settings, services)
+    )
     wanted.make_partitions(context.instance, settings)
     before = _promoted_before(context)
     entries = {name: read_by(each, reading) for name, each in wanted.entries.items() if name not in before}
@@ -183,7 +189,7 @@ class _Wanted:
         add_keys(instance, new, settings)
 
 
-def _wanted(config: BulkConfig, index: "LocalIndex", settings: Settings) -> _Wanted:
+def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: "LocalIndex", settings: Settings) -> _Wanted:
     """What is named; raises ``ServiceError`` where Redis is gone."""
     wanted = _Wanted()
     everything = {entry.name: entry for entry in index.list_datasets()} if config.pattern else None
@@ -199,10 +205,21 @@ def _wanted(config: BulkConfig, index: "LocalIndex", settings: Settings) -> _Wan
             wanted.problems[name] = error.message
     if config.pattern:
         taken = settings.taken(everything or {})
-        like = {name: entry for name, entry in taken.items() if fnmatchcase(name, config.pattern)}
+        like = {name: entry for name, entry in taken.items() if is_like(name, config.pattern)}
         if not like:
             wanted.problems[config.pattern] = "No dataset has a name like this."
-        wanted.entries.update(like)
+        alone = []
+        for name, entry in like.items():
+            try:
+                # A pattern names nobody, so what a dataset says of itself counts.
+                if name in wanted.entries or may_promote(entry):
+                    wanted.entries[name] = entry
+                else:
+                    alone.append(name)
+            except MetadataError as error:
+                wanted.problems[name] = error.message
+        if alone:
+            context.log.info(f"Left alone, as their metadata say so: {named(alone, len(alone))}")
     return wanted
 
 

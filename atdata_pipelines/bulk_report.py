@@ -123,8 +123,9 @@ class BulkReport:
         """Say what became of all; raises ``Failure`` where one of them failed."""
         context, failed = self._context, self._failed
         for check, warned in self._warned.items():
-            names = _named(warned.first, warned.count)
-            context.log.warning(f"{check} fails for {names}. {warned.first[0]}: {warned.said}")
+            context.log.warning(
+                f"{check} fails for {named(warned.first, warned.count)}. {warned.first[0]}: {warned.said}"
+            )
         shown: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
         context.log.info(f"{self._changes.total()} of {self._total} datasets promoted, {len(failed)} failed")
         if not failed:
@@ -132,7 +133,7 @@ class BulkReport:
             return
         context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})
         raise dg.Failure(
-            f"{len(failed)} of {self._total} datasets were not promoted: {_named([*failed], len(failed))}",
+            f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed], len(failed))}",
             metadata={**shown, "failed": len(failed), FAILED: _table(failed)},
             allow_retries=False,
         )
@@ -179,7 +180,8 @@ def not_promoted(dataset: str, reason: str) -> str:
     return f"{dataset} was not promoted: {reason}"
 
 
-def _named(names: Sequence[str], count: int) -> str:
+def named(names: Sequence[str], count: int) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:NAMED]) + (f" and {count - NAMED} more" if count > NAMED else "")
 
 

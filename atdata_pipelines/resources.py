@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from atdata_core.local import LocalIndex, S3DataStore
 
 
+DID_SILENCE = 5.0
+"""Seconds that a PDS may be silent before it is asked again for a DID: Dagster ends a tick after 60."""
+
+
 class MissingVariableError(RefusedError):
     """A variable of the environment that is needed and not set. Facts: ``variable``."""
 
@@ -49,8 +53,11 @@ class RedisResource(dg.ConfigurableResource):
         default=None, description="redis://host:port/database. ATDATA_REDIS_URL where it is not given."
     )
 
-    def index(self) -> "LocalIndex":
+    def index(self, *, silence: float | None = None) -> "LocalIndex":
         """The index; its connections are shared by everything in this process.
+
+        Args:
+            silence: Seconds that Redis may be silent before it is asked again, and then given up.
 
         Raises:
             MissingVariableError: The server is not known.
@@ -59,7 +66,7 @@ class RedisResource(dg.ConfigurableResource):
         from atdata_core.local import LocalIndex
 
         url = _required(self.url, "ATDATA_REDIS_URL", "the Redis that holds the index")
-        return LocalIndex(_redis(url, "The url of the Redis resource" if self.url else "ATDATA_REDIS_URL"))
+        return LocalIndex(_redis(url, "The url of the Redis resource" if self.url else "ATDATA_REDIS_URL", silence))
 
 
 class ShardS3Resource(S3Resource):
@@ -222,10 +229,10 @@ class DestinationResource(dg.ConfigurableResource):
 
 
 @lru_cache
-def _redis(url: str, source: str) -> Any:
+def _redis(url: str, source: str, silence: float | None) -> Any:
     from atdata_core.local.connection import from_url
 
-    return from_url(url, source=source)
+    return from_url(url, source=source, **({} if silence is None else {"socket_timeout": silence}))
 
 
 @lru_cache
@@ -242,7 +249,7 @@ def _did(pds_url: str, handle: str) -> str:
     from atdata_core.atmosphere.identity import Resolver
     from atdata_core.atmosphere.session import Session
 
-    return Resolver(Session(pds_url)).did_of(handle)
+    return Resolver(Session(pds_url, timeout=DID_SILENCE)).did_of(handle)
 
 
 def _profile_keys(profile: str) -> tuple[str, str, str | None]:

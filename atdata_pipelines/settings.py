@@ -109,7 +109,7 @@ class Settings:
 
     def refusal(self, name: str) -> str | None:
         """Why a dataset is not one of those that this instance takes; None where it is."""
-        if fnmatchcase(name, self.pattern):
+        if is_like(name, self.pattern):
             return None
         return f"{name!r} is not one of the datasets that are promoted here: their names are like {self.pattern}"
 
@@ -140,6 +140,11 @@ class Settings:
 
 DEFAULT = Settings()
 """Plain names, every dataset: the pipeline of this repository, and of the command line."""
+
+
+def is_like(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern, in which ``*`` and ``?`` stand for anything, and nothing else does."""
+    return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def key_parts(prefix: str | list[str]) -> tuple[str, ...]:

@@ -129,10 +129,14 @@ _MOVED = _MOVE + "move(ARGV[1], ARGV[2])"
 
 
 class Foreign:
-    """Finds and indexes what other programs wrote. Errors of Redis pass through as they are."""
+    """Finds and indexes what other programs wrote. Errors of Redis pass through as they are.
+
+    ``unreadable`` are entries that were left out and why, by their keys, until somebody takes them.
+    """
 
     def __init__(self, redis: Any) -> None:
         self._redis = redis
+        self.unreadable: dict[str, MetadataError] = {}
 
     def scan(self, cursor: int = 0, count: int = SCAN_COUNT) -> tuple[int, list[LocalDatasetEntry]]:
         """One step over upstream's keys; entries not seen before are indexed.
@@ -192,11 +196,13 @@ class Foreign:
                 if not name:
                     raise ValueError("it has no readable name")
             except (ValueError, MetadataError) as error:
-                warnings.warn(
-                    f"{ENTRY_KEY}{cid} in Redis cannot be read and is left out: {error}. "
-                    "Insert the dataset again, or delete the key.",
-                    stacklevel=2,
+                key = f"{ENTRY_KEY}{cid}"
+                why = (
+                    f"{key} in Redis cannot be read and is left out: {error}. "
+                    "Insert the dataset again, or delete the key."
                 )
+                self.unreadable[key] = MetadataError(why, name=key)
+                warnings.warn(why, stacklevel=2)
                 continue
             found.append(entry)
             records.append(stored.to_record(registered_at=now))

@@ -233,7 +233,8 @@ class LocalIndex:
             names: How many of all names are taken at most.
 
         Returns:
-            By name the newest entry, or the ``MetadataError`` for one that cannot be read; and the next position.
+            By name the newest entry, or the ``MetadataError`` for one that cannot be read (by its key, where
+            it has no readable name); and the next position.
         """
         with self._reaching():
             return self._registry.news(since, events=events, names=names)

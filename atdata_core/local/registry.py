@@ -156,7 +156,9 @@ class Registry:
         else:
             following = Position(since.event, walked[-1].decode() if len(walked) == names else "")
         wanted = [fields[b"name"].decode() for _, fields in came] + [name.decode() for name in walked]
-        return self._current([*dict.fromkeys(wanted)], ROUND), following
+        found = self._current([*dict.fromkeys(wanted)], ROUND)
+        unreadable, self.foreign.unreadable = self.foreign.unreadable, {}
+        return {**found, **unreadable}, following
 
     def current_cids(self, names: Sequence[str]) -> list[str | None]:
         """The CID of the newest entry of each name, as ``current`` finds it; None where it has to be asked."""

@@ -214,12 +214,28 @@ def test_each_stage_of_each_dataset_tells_what_changed_since_the_last_time(some,
     assert [found[names[1], stage].partition(" ")[0] for stage in STAGES] == ["entry", "nothing", "entry", "entry"]
 
 
-def test_a_pattern_takes_the_names_that_are_like_it(some, run_bulk, changes):
+def test_a_pattern_takes_the_names_that_are_like_it(lab, some, run_bulk, changes):
     names = some(3)
-    result = run_bulk(pattern=f"{names[0][:-1]}[01]")
-    assert changes(result) == dict.fromkeys(names[:2], "created")
+    assert changes(run_bulk(pattern=f"{names[0][:-1]}?")) == dict.fromkeys(names, "created")
+    # A name may hold brackets, so they stand for themselves.
+    bracketed = f"{names[0][:-1]}[01]"
+    lab.register(bracketed, lab.index.get_entry_by_name(names[0]).data_urls)
+    assert changes(run_bulk(pattern=bracketed)) == {bracketed: "created"}
     [row] = rows(run_bulk(pattern="no-such-*"))
     assert (row["dataset"], row["reason"]) == ("no-such-*", "No dataset has a name like this.")
+
+
+def test_a_pattern_leaves_alone_what_says_so_of_itself_and_a_name_does_not(some, lab, run_bulk, instance, changes):
+    names = some(3)
+    urls = lab.index.get_entry_by_name(names[0]).data_urls
+    lab.register(names[1], urls, metadata={"promote": False})
+    lab.register(names[2], urls, metadata={"promote": "perhaps"})
+    result = run_bulk(pattern=f"{names[0][:-1]}*")
+    assert changes(result) == {names[0]: "created"}
+    [row] = rows(result)
+    assert (row["dataset"], "neither true nor false" in row["reason"]) == (names[2], True)
+    assert f"Left alone, as their metadata say so: {names[1]}" in said(instance, result, logging.INFO)
+    assert changes(run_bulk(datasets=[names[1]])) == {names[1]: "created"}
 
 
 def test_nothing_named_is_all_that_is_missing_or_changed(lab, some, run, run_bulk, instance, marks, changes):

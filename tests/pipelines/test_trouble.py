@@ -1,5 +1,6 @@
 """Services that go away while the sensor works: said where people look, and mended without their hands."""
 
+import socket
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from atdata_core.local.layout import EVENTS
 from atdata_core.promotion import again
 from atdata_core.promotion.bulk import promote_many
 from atdata_core.promotion.ledger import ledger_of
+from atdata_pipelines import automation, resources
 from atdata_pipelines.resources import AtprotoResource
 
 PAUSES = [timedelta(seconds=seconds) for seconds in again.PASSING_PAUSES]
@@ -79,6 +81,41 @@ def test_redis_gone_during_a_tick_fails_the_tick_and_the_next_one_finds_the_same
     assert set(empty_instance.get_dynamic_partitions("dataset")) == {"first"}
     redis_down.after = None
     assert asked_for(tick()) == ["first", "second"]
+
+
+@pytest.fixture
+def silent():
+    """The port of a server that takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(100)
+        yield listening.getsockname()[1]
+
+
+def test_a_service_that_hangs_is_named_before_dagster_ends_the_tick(lab, tick, silent, monkeypatch):
+    # Together, with three and four tries, they stay below the 60 seconds of Dagster.
+    assert 3 * automation.SILENCE + 4 * resources.DID_SILENCE < 50
+    monkeypatch.setattr(automation, "SILENCE", 0.05)
+    monkeypatch.setattr(resources, "DID_SILENCE", 0.05)
+    with monkeypatch.context() as hangs:
+        hangs.setenv("ATDATA_REDIS_URL", f"redis://127.0.0.1:{silent}/0")
+        with pytest.raises(ServiceUnavailableError, match=f"Redis at 127.0.0.1:{silent} does not answer"):
+            tick()
+    with monkeypatch.context() as hangs:
+        hangs.setenv("ATDATA_PDS_URL", f"http://127.0.0.1:{silent}")
+        with pytest.raises(ServiceUnavailableError, match=f"127.0.0.1:{silent}"):
+            tick()
+    lab.insert("one")
+    assert asked_for(tick()) == ["one"]
+
+
+def test_an_entry_without_a_readable_name_is_reported(lab, tick):
+    values = {"name": b"\xff\xfe", "schema_ref": "local://schemas/a.B@1.0.0", "data_urls": b"\x91\xa5a.tar"}
+    lab.index.redis.hset("LocalDatasetEntry:nameless", mapping=values)
+    with pytest.warns(UserWarning, match="LocalDatasetEntry:nameless"):
+        said = tick().skip_message
+    assert "cannot be promoted: LocalDatasetEntry:nameless (" in said
+    assert "it has no readable name" in said
 
 
 def test_a_pds_that_is_down_is_found_out_once_for_all_and_costs_no_attempt(lab, tick, clock, pds_down, run):
