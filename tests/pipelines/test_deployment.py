@@ -13,6 +13,14 @@ from dagster._core.instance import InstanceRef
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
+NOWHERE = {
+    "current-context": "nowhere",
+    "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+    "clusters": [{"name": "nowhere", "cluster": {"server": "http://127.0.0.1:9"}}],
+    "users": [{"name": "nobody", "user": {}}],
+}
+"""Of a cluster that nothing is asked of."""
+HANDED_ON = {"env": "env", "volume_mounts": "volumeMounts", "volumes": "volumes"}
 
 
 @pytest.fixture
@@ -95,31 +103,101 @@ def test_the_command_of_the_page_limits_the_pool_of_the_pipeline(tmp_path, monke
 
 
 def as_python(values):
-    """A key of Helm's values, as the chart hands it to Dagster."""
+    """Helm's values, their keys as the chart hands them to Dagster."""
     return {re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower(): value for key, value in values.items()}
 
 
-def test_the_values_for_kubernetes_are_those_that_its_run_launcher_takes(needs):
+@pytest.fixture
+def values():
+    """Helm's values for Kubernetes."""
+    return yaml.safe_load((DEPLOY / "k8s-values.yaml").read_text())
+
+
+@pytest.fixture
+def launcher(values, needs):
+    """The configuration of the run launcher, as the chart makes it of the values; Dagster takes it."""
     needs("dagster_k8s")
     from dagster_k8s import K8sRunLauncher
+
+    assert values["runLauncher"]["type"] == K8sRunLauncher.__name__
+    given = as_python(values["runLauncher"]["config"]["k8sRunLauncher"])
+    given["env_secrets"] = [secret["name"] for secret in given["env_secrets"]]
+    given["run_k8s_config"] = as_python(given["run_k8s_config"])
+    # How the chart names the instance and the accounts; it sets these itself.
+    of_chart = {"dagster_home": "/h", "service_account_name": "dagster", "instance_config_map": "dagster"}
+    result = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), {**of_chart, **given})
+    assert result.success, [error.message for error in result.errors]
+    return result.value
+
+
+def test_the_values_for_kubernetes_are_those_that_its_run_launcher_takes(values, launcher):
     from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
     from atdata_pipelines.executors import executor_named
 
-    values = yaml.safe_load((DEPLOY / "k8s-values.yaml").read_text())
-    launcher = as_python(values["runLauncher"]["config"]["k8sRunLauncher"])
-    launcher["env_secrets"] = [secret["name"] for secret in launcher["env_secrets"]]
-    pods = as_python(launcher.pop("run_k8s_config"))
-    # How the chart names the instance and the accounts; it sets these itself.
-    of_chart = {"dagster_home": "/h", "service_account_name": "dagster", "instance_config_map": "dagster"}
-    told = {**of_chart, **launcher, "run_k8s_config": pods}
-    result = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), told)
-    assert result.success, [error.message for error in result.errors]
-    config = UserDefinedDagsterK8sConfig.from_dict(pods)
+    config = UserDefinedDagsterK8sConfig.from_dict(launcher["run_k8s_config"])
     assert config.container_config["resources"]["limits"] == {"memory": "2Gi"}
-    assert values["runLauncher"]["type"] == K8sRunLauncher.__name__
     [deployment] = values["dagster-user-deployments"]["deployments"]
     chosen = {variable["name"]: variable["value"] for variable in deployment["env"]}
     assert launcher["env_vars"] == [f"{name}={value}" for name, value in chosen.items()]
     assert isinstance(executor_named(chosen["ATDATA_EXECUTOR"]), dg.ExecutorDefinition)
     assert find_spec(deployment["dagsterApiGrpcArgs"][1]) is not None
+
+
+@pytest.mark.parametrize("handed_on", [True, False])
+def test_pods_of_runs_and_of_steps_share_a_folder_for_what_is_counted(values, launcher, tmp_path, handed_on):
+    from dagster._core.code_pointer import ModuleCodePointer
+    from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+    from dagster_k8s import K8sRunLauncher
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import construct_dagster_k8s_job
+
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(NOWHERE))
+    told = {**launcher, "load_incluster_config": False, "kubeconfig_file": str(tmp_path / "kubeconfig")}
+    made = K8sRunLauncher(**told)
+    [deployment] = values["dagster-user-deployments"]["deployments"]
+    # What the chart hands on to runs, where includeConfigInLaunchedRuns is on: not a second volume of that name.
+    context = {key: deployment[name] for key, name in HANDED_ON.items()} if handed_on else {}
+    repository = RepositoryPythonOrigin(
+        "python", ModuleCodePointer("atdata_pipelines.definitions", "defs"), "image", None, {"k8s": context}
+    )
+    run = dg.DagsterRun(job_name="promote", job_code_origin=JobPythonOrigin("promote", repository))
+    # As the launcher does for a run, and the executor for a step.
+    for of_run in (True, False):
+        pods = K8sContainerContext.create_for_run(run, made, include_run_tags=of_run)
+        job = construct_dagster_k8s_job(
+            pods.get_k8s_job_config("image", made), [], "job", user_defined_k8s_config=pods.run_k8s_config
+        )
+        spec = job.to_dict()["spec"]["template"]["spec"]
+        [container] = spec["containers"]
+        # Beside that of the instance's settings.
+        [volume] = [volume for volume in spec["volumes"] if volume["persistent_volume_claim"]]
+        [mount] = [mount for mount in container["volume_mounts"] if mount["name"] == volume["name"]]
+        assert volume["persistent_volume_claim"]["claim_name"] == "atdata-state"
+        named = {variable["value"] for variable in container["env"] if variable["name"] == "ATDATA_STATE_DIR"}
+        assert named == {mount["mount_path"]}
+
+
+def test_the_chart_that_the_page_installs_is_that_of_the_installed_dagster():
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    assert re.findall(r"^    helm upgrade .* --version (\S+) ", page, flags=re.MULTILINE) == [dg.__version__]
+
+
+def test_the_values_for_kubernetes_limit_runs_and_pools_as_the_file_of_the_instance_does(values, tmp_path):
+    given = values["concurrency"]
+    assert given.pop("enabled")
+    concurrency = {part: as_python(limits) for part, limits in given.items()}
+    assert concurrency == yaml.safe_load((DEPLOY / "dagster.yaml").read_text())["concurrency"]
+    daemon = values["dagsterDaemon"]
+    coordinator = {"module": "dagster._core.run_coordinator", "class": daemon["runCoordinator"]["type"]}
+    settings = {
+        "concurrency": concurrency,
+        "run_coordinator": coordinator,
+        "run_monitoring": as_python(daemon["runMonitoring"]),
+        "run_retries": as_python(daemon["runRetries"]),
+    }
+    with dg.DagsterInstance.local_temp(str(tmp_path), settings) as instance:
+        limits = instance.get_concurrency_config()
+        assert limits.run_queue_config.max_concurrent_runs == 25
+        assert limits.pool_config.default_pool_limit == 4
+        assert instance.run_monitoring_enabled
