@@ -95,4 +95,4 @@ def _meant(given: str) -> str | None:
         words = re.sub(long, short, words, flags=re.IGNORECASE)
     words = re.sub(r"\b(the|licen[cs]e|version)\b|v(?=\d)", " ", words, flags=re.IGNORECASE)
     joined = "-".join(re.findall(r"[A-Za-z0-9.+]+", words))
-    return next((found for ending in _ENDINGS if joined and (found := _canonical(joined + ending))), None)
+    return next((known for ending in _ENDINGS if joined and (known := _canonical(joined + ending))), None)
