@@ -3,7 +3,7 @@
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,12 @@ from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .bulk_report import FAILED, not_promoted
 from .instance import open_instance
+from .instances import settings_of
 from .jobs import JOB, run_config
 from .partitions import add_keys
 from .pipeline import promotion_definitions
 from .resources import AtprotoResource, RedisResource
-from .settings import RECORD, STAGES
+from .settings import DEFAULT, RECORD, STAGES, Settings
 
 WIDTH = max(len(stage) for stage in STAGES) + 2
 REQUIREMENTS = ("require_public", "require_license", "require_compatible")
@@ -34,36 +35,66 @@ _SETTINGS = {
 """As in dagster.yaml."""
 
 
-def promote_all(names: Sequence[str], said: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
-    """Promote datasets; those that failed.
+def promote_all(
+    names: Sequence[str],
+    said: Mapping[str, Any],
+    *,
+    instances: Sequence[Settings] = (DEFAULT,),
+    verbose: bool = False,
+) -> list[str]:
+    """Promote datasets, each through the instance of the pipeline that takes it; those that failed.
 
-    Several are promoted in one run, unless something is said of them: that is of one run each. Progress goes to
-    stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
+    Several of an instance are promoted in one run, unless something is said of them: that is of one run each.
+    Progress goes to stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
 
     Raises:
         AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
     """
     # Dagster keeps what a run is told.
     refuse_secrets(said)
-    wanted = list(dict.fromkeys(names))
+    shares, failed = _shared_out(dict.fromkeys(names), instances)
     index = RedisResource().index()
     _log_in()
     with _instance() as instance:
         required = {name: bool(said.get(name)) for name in REQUIREMENTS}
-        if len(wanted) > 1 and PromotionConfig(**said) == PromotionConfig(**required):
-            return _promote_together(instance, wanted, required, verbose)
-        return _promote_each(instance, wanted, said, index, verbose)
+        for settings, share in shares:
+            if len(share) > 1 and PromotionConfig(**said) == PromotionConfig(**required):
+                failed += _promote_together(instance, share, required, settings, verbose)
+            else:
+                failed += _promote_each(instance, share, said, index, settings, verbose)
+    return failed
+
+
+def _shared_out(
+    names: Iterable[str], instances: Sequence[Settings]
+) -> tuple[list[tuple[Settings, list[str]]], list[str]]:
+    """The datasets that each instance takes, and those that cannot be given to one."""
+    shares: list[tuple[Settings, list[str]]] = [(each, []) for each in instances]
+    failed: list[str] = []
+    for name in names:
+        try:
+            settings = settings_of(name, instances)
+        except AtdataError as error:
+            failed.append(name)
+            _say_failed(name, error.message)
+        else:
+            next(share for each, share in shares if each is settings).append(name)
+    return [(settings, share) for settings, share in shares if share], failed
 
 
 def _promote_together(
-    instance: dg.DagsterInstance, names: Sequence[str], required: Mapping[str, bool], verbose: bool
+    instance: dg.DagsterInstance,
+    names: Sequence[str],
+    required: Mapping[str, bool],
+    settings: Settings,
+    verbose: bool,
 ) -> list[str]:
     """All of them in one run; those that failed."""
     asked = BulkConfig(datasets=list(names), restore=True, **required)
-    job = promotion_definitions().resolve_job_def(BULK_JOB)
+    job = promotion_definitions(settings).resolve_job_def(settings.named(BULK_JOB))
     run_id, records = str(uuid.uuid4()), _Records()
     instance.add_event_listener(run_id, records)
-    config = _quiet(bulk_config(asked), verbose)
+    config = _quiet(bulk_config(asked, settings), verbose)
     result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, run_id=run_id)
     if not result.success:
         if _was_interrupted(result):
@@ -74,39 +105,49 @@ def _promote_together(
 
 
 def _promote_each(
-    instance: dg.DagsterInstance, names: Sequence[str], said: Mapping[str, Any], index: Any, verbose: bool
+    instance: dg.DagsterInstance,
+    names: Sequence[str],
+    said: Mapping[str, Any],
+    index: Any,
+    settings: Settings,
+    verbose: bool,
 ) -> list[str]:
     """One run after the other; those that failed."""
-    job = promotion_definitions().resolve_job_def(JOB)
-    config = _quiet(run_config(PromotionConfig(**said)), verbose)
+    job = promotion_definitions(settings).resolve_job_def(settings.named(JOB))
+    config = _quiet(run_config(PromotionConfig(**said), settings), verbose)
     failed: list[str] = []
     for name in names:
         click.echo(name, err=True)
-        reason = None
+        # Before it is a partition.
+        reason = settings.refusal(name)
         try:
-            index.get_entry_by_name(name)
-            add_keys(instance, [name])
-            uri, change = _promote(job, instance, name, config)
+            if reason is None:
+                index.get_entry_by_name(name)
+                add_keys(instance, [name], settings)
+                uri, change = _promote(job, instance, name, config, settings)
+                click.echo(f"{name}: {change} {uri}")
         except EntryNotFoundError as error:
             reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
         except AtdataError as error:
             reason = error.message
         except dg.Failure as error:
             reason = error.description or "the run failed"
-        else:
-            click.echo(f"{name}: {change} {uri}")
         if reason is not None:
             failed.append(name)
-            click.echo(f"Error: {not_promoted(name, _line(reason))}", err=True)
+            _say_failed(name, reason)
     return failed
 
 
+def _say_failed(name: str, reason: str) -> None:
+    click.echo(f"Error: {not_promoted(name, _line(reason))}", err=True)
+
+
 def _promote(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, name: str, config: dict[str, Any]
+    job: dg.JobDefinition, instance: dg.DagsterInstance, name: str, config: dict[str, Any], settings: Settings
 ) -> tuple[str, str]:
     """At-uri of the record, and what happened to it; ``Failure`` with the reason."""
     run_id = str(uuid.uuid4())
-    instance.add_event_listener(run_id, _Steps())
+    instance.add_event_listener(run_id, _Steps(settings))
     result = job.execute_in_process(
         run_config=config,
         instance=instance,
@@ -119,27 +160,28 @@ def _promote(
         if _was_interrupted(result):
             raise KeyboardInterrupt
         raise dg.Failure(_reason(result))
-    shown = result.asset_materializations_for_node(RECORD)[0].metadata
+    shown = result.asset_materializations_for_node(settings.named(RECORD))[0].metadata
     return str(shown["at_uri"].value), str(shown["change"].value)
 
 
 class _Steps:
     """Prints what the stages of a run say."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.named("")
         self._stage: str | None = None
         self._begun = False
 
     def __call__(self, event: dg.EventLogEntry) -> None:
         step = event.dagster_event
         if step is None:
-            if _is_for_people(event) and _stage(str(event.step_key)) == self._stage:
+            if _is_for_people(event) and self._is_of(str(event.step_key)):
                 self._say(event.user_message)
         elif step.event_type == dg.DagsterEventType.STEP_START:
-            if _stage(str(step.step_key)) == self._stage:
+            if self._is_of(str(step.step_key)):
                 return
             self._end()
-            self._stage = _stage(str(step.step_key))
+            self._stage = self._stage_of(str(step.step_key))
             click.echo(f"  {self._stage or '':{WIDTH}}", nl=False, err=True)
             self._begun = True
         elif step.event_type == dg.DagsterEventType.STEP_FAILURE:
@@ -160,17 +202,20 @@ class _Steps:
             click.echo(err=True)
         self._begun = False
 
+    def _stage_of(self, step_key: str) -> str:
+        """The stage that a step belongs to: some are made of several steps."""
+        return step_key.partition(".")[0].removeprefix(self._prefix)
+
+    def _is_of(self, step_key: str) -> bool:
+        """Whether a step belongs to the stage that is under way."""
+        return self._stage_of(step_key) == self._stage
+
 
 def _is_for_people(event: dg.EventLogEntry) -> bool:
     """Whether it is something that a stage says, other than what Dagster says of its inner workings."""
     if event.dagster_event is not None or event.step_key is None or event.level < logging.INFO:
         return False
     return not event.user_message.startswith("Emitting implicit Nothing")
-
-
-def _stage(step_key: str) -> str:
-    """The stage that a step belongs to: some are made of several steps."""
-    return step_key.partition(".")[0]
 
 
 class _Records:

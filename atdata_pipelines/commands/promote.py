@@ -6,14 +6,15 @@ from typing import Any
 import click
 
 from . import surroundings
-from .values import value_options
+from .values import prefix_option, value_options
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @value_options
+@prefix_option
 @click.option("--verbose", "-v", is_flag=True, help="Show everything that Dagster logs.")
-def promote(names: tuple[str, ...], verbose: bool, **said: Any) -> None:
+def promote(names: tuple[str, ...], key_prefix: str | None, verbose: bool, **said: Any) -> None:
     """Promote the datasets NAME... through Dagster.
 
     Several are promoted in one run; in one run each where a description, tags or another value is given.
@@ -22,14 +23,18 @@ def promote(names: tuple[str, ...], verbose: bool, **said: Any) -> None:
     stays as it was last given, else it is taken from the dataset's metadata. What was deleted on the
     network, or retracted, is published again.
 
+    Started in a Dagster project, or below it, it promotes as the defs.yaml there says: where several
+    components stand in it, each dataset goes through the one whose pattern its name fits.
+
     Runs are kept in DAGSTER_HOME, where the UI shows them; without it they are forgotten.
     """
     if said["name"] is not None and len(names) > 1:
         raise click.UsageError("--name is for a single dataset; promote them one by one.")
+    from ..instances import settings_here
     from ..promoting import promote_all
 
     with surroundings.said():
-        failed = promote_all(names, said, verbose=verbose)
+        failed = promote_all(names, said, instances=settings_here(key_prefix), verbose=verbose)
     if failed:
         count = len(set(names))
         if count > 1:

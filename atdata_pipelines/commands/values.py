@@ -33,5 +33,10 @@ def value_options(command: Command) -> Command:
     return command
 
 
+prefix_option = click.option(
+    "--key-prefix", help="Of the component that is meant, such as lab/images, where a project has several."
+)
+
+
 def _tags(given: Sequence[str]) -> list[str] | None:
     return [tag for tag in given if tag] if given else None

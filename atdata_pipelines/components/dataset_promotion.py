@@ -4,10 +4,13 @@ import re
 from typing import Annotated, Literal
 
 import dagster as dg
+from dagster._utils.schedules import is_valid_cron_string
 from pydantic import Field, field_validator
 
+from atdata_core.licenses import license_problem
 from atdata_core.promotion.values import Values
 
+from ..instances import refuse_same_names
 from ..pipeline import promotion_definitions
 from ..resources import DestinationResource
 from ..settings import DEFAULT, Settings, key_parts
@@ -63,7 +66,11 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     ] = ""
     group: Annotated[str, Field(description="Of the assets.")] = DEFAULT.group
     pattern: Annotated[
-        str, Field(description="Names of the datasets that are promoted here; * and ? stand for anything.")
+        str,
+        Field(
+            description="Names of the datasets that are promoted here; * and ? stand for anything.",
+            json_schema_extra={"minLength": 1},
+        ),
     ] = DEFAULT.pattern
     upstream: Annotated[
         str | None, Field(description="Key of an asset that makes the datasets: local_dataset depends on it.")
@@ -124,6 +131,31 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
                 )
         return prefix
 
+    @field_validator("pattern")
+    @classmethod
+    def _fits(cls, pattern: str) -> str:
+        if not pattern:
+            raise ValueError("'' fits no dataset. Leave it out, or write *, for all of them.")
+        return pattern
+
+    @field_validator("license")
+    @classmethod
+    def _known(cls, given: str | None) -> str | None:
+        problem = None if given is None else license_problem(given)
+        if problem is not None:
+            raise ValueError(problem)
+        return given
+
+    @field_validator("cron", "verification_cron")
+    @classmethod
+    def _times(cls, cron: str | None) -> str | None:
+        if cron is not None and not is_valid_cron_string(cron):
+            raise ValueError(
+                f"{cron!r} is no cron expression of five fields: minute, hour, day, month, day of the week. "
+                'Write one such as "0 3 * * *" (each night at three), or null for no such schedule.'
+            )
+        return cron
+
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """What tools list of this component."""
@@ -133,7 +165,10 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """All definitions of this instance."""
+        """All definitions of this instance; raises ``InstanceError`` where another has the same names."""
+        # A component that is built by itself has a tree that knows of no project.
+        if context.component_tree.is_fully_loaded():
+            refuse_same_names(context.component_tree)
         return promotion_definitions(self.settings())
 
     def settings(self) -> Settings:
