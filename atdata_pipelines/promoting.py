@@ -18,10 +18,10 @@ from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .bulk_report import FAILED, not_promoted
 from .instance import open_instance
-from .instances import settings_of
 from .jobs import JOB, run_config
 from .partitions import add_keys
 from .pipeline import promotion_definitions
+from .project import settings_of
 from .resources import AtprotoResource, RedisResource
 from .settings import DEFAULT, RECORD, STAGES, Settings
 

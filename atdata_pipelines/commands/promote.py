@@ -30,7 +30,7 @@ def promote(names: tuple[str, ...], key_prefix: str | None, verbose: bool, **sai
     """
     if said["name"] is not None and len(names) > 1:
         raise click.UsageError("--name is for a single dataset; promote them one by one.")
-    from ..instances import settings_here
+    from ..project import settings_here
     from ..promoting import promote_all
 
     with surroundings.said():

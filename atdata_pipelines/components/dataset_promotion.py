@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 from atdata_core.licenses import license_problem
 from atdata_core.promotion.values import Values
 
-from ..instances import refuse_same_names
 from ..pipeline import promotion_definitions
+from ..project import refuse_same_names
 from ..resources import DestinationResource
 from ..settings import DEFAULT, Settings, key_parts
 

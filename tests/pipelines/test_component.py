@@ -166,6 +166,40 @@ def test_a_prefix_that_cannot_be_part_of_a_name_is_refused():
         settings_of(key_prefix="lab-1/tables")
 
 
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"cron": "61 * * * *"}, r"cron\n .*'61 \* \* \* \*' is no cron expression .* such as \"0 3 \* \* \*\""),
+        ({"verification_cron": "weekly"}, r"verification_cron\n .*or null for no such schedule"),
+        ({"pattern": ""}, r"pattern\n .*write \*, for all of them"),
+        ({"license": "CC BY 4.0"}, r"license\n .*Write CC-BY-4.0"),
+        ({"batch_size": 0}, r"batch_size\n .*greater than or equal to 1"),
+    ],
+)
+def test_an_attribute_that_cannot_work_is_refused_with_a_way_out(attributes, said):
+    with pytest.raises(ValueError, match=said):
+        settings_of(**attributes)
+
+
+def test_times_that_dagster_takes_are_taken():
+    settings = settings_of(cron="@daily", verification_cron=None, license="LicenseRef-Lab")
+    assert (settings.cron, settings.verification_cron, settings.defaults.license) == (
+        "@daily",
+        None,
+        "LicenseRef-Lab",
+    )
+
+
+def test_an_empty_pattern_is_told_with_its_place(project):
+    project.instance("images", IMAGES.replace("pattern: images-*", 'pattern: ""'))
+    code, said = project("check", "yaml")
+    assert (code, "images/defs.yaml:6" in said, "attributes.pattern '' should be non-empty" in said) == (
+        1,
+        True,
+        True,
+    )
+
+
 def settings_of(**attributes):
     return DatasetPromotion(**attributes).settings()
 

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from atdata_pipelines.components import DatasetPromotion
-from atdata_pipelines.instances import InstanceError, only_settings, settings_here
+from atdata_pipelines.project import InstanceError, only_settings, settings_here
 from atdata_pipelines.settings import STAGES, Settings
 
 TYPE = "atdata_pipelines.components.DatasetPromotion"
@@ -154,6 +154,12 @@ def test_a_project_that_does_not_load_is_told_in_one_line(team, command):
     [line] = result.stderr.splitlines()
     assert str(team.root) in line
     assert line.endswith("RuntimeError: no such warehouse. `dg check defs` tells more.")
+
+
+def test_an_attribute_that_is_wrong_is_told_with_its_component(team, command):
+    team.has("images", key_prefix="images", cron="61 * * * *")
+    said = command("promote", "images-one").stderr
+    assert "component images[0]: cron: Value error, '61 * * * *' is no cron expression" in said
 
 
 def test_two_instances_with_the_same_names_are_told_with_their_places(team, command):

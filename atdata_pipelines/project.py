@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import ValidationError
 
 from atdata_core.errors import RefusedError
 from atdata_core.names import near
@@ -151,10 +152,18 @@ def _projects() -> Iterator[tuple[Path, Mapping[str, Any]]]:
                 yield folder, said
 
 
-def _reason(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _reason(error: Exception) -> str:
+    """What began it, and what Dagster was about when it happened."""
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    if isinstance(root, ValidationError):
+        wrong = root.errors(include_url=False, include_input=False)
+        said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong)
+    else:
+        said = f"{type(root).__name__}: {root}"
+    about = "" if root is error else f"{str(error).partition(chr(10))[0].rstrip(':')}: "
+    return " ".join(f"{about}{said}".split()).rstrip(".")
 
 
 def _prefix(settings: Settings) -> str:
