@@ -16,6 +16,7 @@ from atdata_core.promotion.draft import check_all
 from atdata_core.promotion.values import Values
 
 from . import materialisations
+from .conditions import condition_of, is_declared
 from .copied import copied_shards
 from .executors import COPYING, PUBLISHING, QUEUE
 from .previews import preview_of
@@ -53,8 +54,8 @@ class PromotionConfig(dg.Config):
     )
     restore: bool = Field(
         default=True,
-        description="Write again what was deleted on the network or retracted. Sensor and schedule say false: such "
-        "a dataset is left to a person.",
+        description="Write again what was deleted on the network or retracted. Sensor, schedule and "
+        "automation conditions don't: such a dataset is left to a person.",
     )
     require_public: bool = Field(
         default=False,
@@ -70,16 +71,16 @@ class PromotionConfig(dg.Config):
         "that is a warning.",
     )
 
-    def asked(self, settings: Settings, run_id: str) -> Asked:
+    def asked(self, settings: Settings, run: dg.DagsterRun) -> Asked:
         """All of it, for a stage of a run, with what the pipeline is configured with."""
         return Asked(
             self.name,
             Values.of(self.description, self.tags, self.license),
             self.version,
             self.take_over,
-            self.restore,
+            self.restore and not is_declared(run),
             self.require_public or settings.require_public,
-            run_id,
+            run.run_id,
             settings.defaults,
             self.require_license or settings.require_license,
             self.require_compatible or settings.require_compatible,
@@ -132,7 +133,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             progress = progress_of(context, "at their destination")
             client = subject.logged_in()
             copies = subject.known_copies(progress)
-            asked = config.asked(settings, context.run.run_id)
+            asked = config.asked(settings, context.run)
             found = subject.known_inventory(progress)
             kept_schema = schema.schema_of_run(
                 found, client, subject.ledger, run=asked.run, require_compatible=asked.require_compatible
@@ -168,17 +169,17 @@ def _stage(
 
     def decorate(compute: Callable[..., dg.MaterializeResult]) -> dg.AssetsDefinition:
         place = STAGES.index(compute.__name__)
-        before = settings.upstream if place == 0 else settings.key(STAGES[place - 1])
+        before = _before_all(settings) if place == 0 else [settings.key(STAGES[place - 1])]
         return dg.asset(
             key=settings.key(compute.__name__),
-            deps=[] if before is None else [before],
+            deps=before,
             partitions_def=settings.partitions,
             group_name=settings.group,
             kinds=kinds,
             code_version=code_version,
             pool=settings.copying_pool if queue == COPYING else settings.publishing_pool,
             op_tags={QUEUE: queue},
-            automation_condition=settings.condition(),
+            automation_condition=condition_of(compute.__name__, settings),
             required_resource_keys=settings.resource_keys,
             retry_policy=POLICY,
         )(compute)
@@ -186,11 +187,17 @@ def _stage(
     return decorate
 
 
+def _before_all(settings: Settings) -> list[dg.AssetKey]:
+    """What stands before the first stage."""
+    entry = [settings.entry] if settings.automation else []
+    return entry if settings.upstream is None else [*entry, settings.upstream]
+
+
 def _asked(context: dg.AssetExecutionContext, settings: Settings) -> Asked:
     """What this run will say to the last stage, so that an early one can refuse it before anything is written."""
     ops: Any = context.run.run_config.get("ops", {})
     said = ops.get(settings.named(RECORD), {}).get("config", {})
-    return PromotionConfig(**said).asked(settings, context.run.run_id)
+    return PromotionConfig(**said).asked(settings, context.run)
 
 
 def _count(samples: int | None) -> str:

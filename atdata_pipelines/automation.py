@@ -15,6 +15,7 @@ from atdata_core.promotion.ledger import ledger_of
 
 from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
+from .declared import leave_to_conditions
 from .jobs import JOB, run_config
 from .looking import Findings, Wanted, look, look_at_all
 from .lost import end_lost_runs
@@ -40,7 +41,7 @@ warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefi
 def new_datasets(settings: Settings, jobs: Sequence[Any]) -> dg.SensorDefinition:
     """The sensor that promotes what is new in the index, also what other programs wrote there."""
     told = (
-        "Adds a partition for each new dataset; automation conditions start its runs."
+        "Marks the entries that are new or changed; automation conditions start their runs. Many go into one run."
         if settings.automation
         else "Promotes what is new in the index, also what other programs wrote there."
     )
@@ -72,15 +73,16 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
     findings = look(settings.taken(found), index, services.atproto.did())
     new = findings.new_keys(context.instance, settings)
-    if settings.automation:
-        findings.leave_to_conditions()
     if findings.runs:
         findings.leave_to_runs(
             names_under_way(context.instance, settings), promoted_alone(context.instance, settings)
         )
+    few = len(findings.runs) <= settings.bulk_from
+    marks = leave_to_conditions(findings, context.instance, settings) if settings.automation and few else []
     requests = _unasked(_runs(findings.runs, settings), findings, index, context)
-    if len(new) > settings.bulk_from:
-        # The daemon looks up each key that a tick asks for by itself: seconds for hundreds of them.
+    if len(new) > settings.bulk_from or marks:
+        # The daemon looks up each key that a tick asks for by itself: seconds for hundreds of them. And it makes
+        # marks before it adds partitions.
         add_keys(context.instance, new, settings)
         context.log.info(f"{len(new)} partitions added")
         new = []
@@ -89,6 +91,7 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
         run_requests=requests,
         skip_reason=None if requests else findings.summary(),
         dynamic_partitions_requests=[settings.partitions.build_add_request(new)] if new else None,
+        asset_events=marks,
         cursor=json.dumps(following._asdict()),
     )
 

@@ -8,6 +8,7 @@ from atdata_core.promotion import copy
 from atdata_core.promotion.chunks import Chunk
 
 from . import materialisations
+from .conditions import condition_of
 from .executors import COPYING, QUEUE
 from .retries import POLICY
 from .settings import Settings
@@ -59,7 +60,7 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
         group_name=settings.group,
         kinds={"s3"},
         code_version=copy.CODE_VERSION,
-        automation_condition=settings.condition(),
+        automation_condition=condition_of("copied_shards", settings),
     )
     def copied_shards(before: Any) -> Any:
         """The shards where strangers will read them, each seen there with its digest."""

@@ -85,12 +85,6 @@ class Findings:
                 self.leave("under way", wanted.name, "a run promotes it")
         self.runs = [wanted for wanted in self.runs if wanted.name not in self.left.get("under way", ())]
 
-    def leave_to_conditions(self) -> None:
-        """Runs are started by automation conditions, not by the sensor."""
-        for wanted in self.runs:
-            self.leave("declared", wanted.name, "missing or changed")
-        self.runs = []
-
     def say(self, log: Any) -> None:
         """Name in a log what is left alone."""
         for kind, words in self._told():

@@ -6,6 +6,7 @@ from .assets import stages
 from .automation import new_datasets, nightly_promotion
 from .bulk import promote_many
 from .checks import published_true
+from .conditions import entries
 from .jobs import promote, verify
 from .settings import DEFAULT, Settings
 from .verifying import verification, verify_many, weekly_verification
@@ -21,7 +22,7 @@ def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
     if settings.verification_cron is not None:
         schedules.append(weekly_verification(settings, look, settings.verification_cron))
     return dg.Definitions(
-        assets=[*assets, verification(settings)],
+        assets=[*assets, verification(settings), *([entries(settings)] if settings.automation else [])],
         asset_checks=[published_true(settings)],
         jobs=[one, many, verify(settings), look],
         sensors=[new_datasets(settings, [one, many])],

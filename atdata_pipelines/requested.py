@@ -54,6 +54,11 @@ def asked_before(instance: dg.DagsterInstance, sensor: str, key: str) -> Before 
     last = next((run for run in runs if run.tags.get(_SENSOR) == sensor), None)
     if last is None or last.status == dg.DagsterRunStatus.NOT_STARTED:
         return None
+    return fate_of(last)
+
+
+def fate_of(last: dg.DagsterRun) -> Before:
+    """What became of a run, as ``asked_before`` tells it."""
     run = f"run {last.run_id[:8]}"
     if not last.is_finished or last.is_complete_and_waiting_to_retry:
         return Before("under way", run)

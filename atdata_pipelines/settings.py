@@ -46,7 +46,7 @@ class Settings:
         cron: When the nightly promotion begins; None: there is none.
         verification_cron: When the weekly verification begins; None: there is none.
         sensor: Whether the sensor runs from the beginning, without a person who turns it on.
-        automation: Whether automation conditions start runs. The sensor then only adds partitions.
+        automation: Whether automation conditions start the runs of single datasets (``declared.py``).
         bulk_from: More datasets than this in one tick of the sensor are promoted together.
         batch_size: Datasets that the sensor gives to one run at most.
         copying_pool: Of the stages that read and copy shards.
@@ -79,6 +79,11 @@ class Settings:
     def verification(self) -> dg.AssetKey:
         """Of the asset that stands for the last look at everything that is published."""
         return self.key("verification")
+
+    @property
+    def entry(self) -> dg.AssetKey:
+        """Of the asset that stands for the entries of the index, where automation conditions start runs."""
+        return self.key("index_entry")
 
     def named(self, name: str) -> str:
         """The name of a job, op, sensor, schedule, resource or partitions definition."""
@@ -116,10 +121,6 @@ class Settings:
     def executor_def(self) -> dg.ExecutorDefinition:
         """What does the steps of its jobs; raises ``RefusedError`` as ``executor_named``."""
         return default_executor() if self.executor is None else executor_named(self.executor)
-
-    def condition(self) -> dg.AutomationCondition | None:
-        """Of its assets."""
-        return dg.AutomationCondition.eager() if self.automation else None
 
     @property
     def resource_keys(self) -> set[str]:

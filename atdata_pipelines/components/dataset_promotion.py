@@ -102,7 +102,7 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     ] = DEFAULT.verification_cron
     automation: Annotated[
         bool,
-        Field(description="Let automation conditions start runs; the sensor then only adds partitions."),
+        Field(description="Let automation conditions start the runs of single datasets, which the sensor marks."),
     ] = False
     bulk_from: Annotated[
         int, Field(ge=1, description="More datasets than this in one tick of the sensor are promoted in one run.")

@@ -160,6 +160,8 @@ def sensor_of(empty_instance):
             with context:
                 found = sensor.evaluate_tick(context)
             state.cursor = found.cursor
+            for event in found.asset_events:
+                empty_instance.report_runless_asset_event(event)
             for request in found.dynamic_partitions_requests or []:
                 assert len(request.partition_keys) <= 1_000
                 empty_instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)

@@ -231,7 +231,8 @@ def test_what_the_yaml_says_reaches_the_definitions():
     assert [schedule.cron_schedule for schedule in repository.schedule_defs] == ["30 1 * * *"]
     assert not any(node.automation_condition for node in nodes)
     declared = promotion_definitions(settings_of(automation=True)).get_repository_def().asset_graph
-    assert all(declared.get(dg.AssetKey(stage)).automation_condition for stage in STAGES)
+    # The daemon evaluates them without code of ours.
+    assert all(declared.get(dg.AssetKey(stage)).automation_condition.is_serializable for stage in STAGES)
 
 
 def test_a_key_of_the_destination_stands_in_no_configuration(monkeypatch):
@@ -343,28 +344,6 @@ def test_the_sensor_of_an_instance_looks_at_its_own(lab, images, sensor_of):
     [request] = sensor_of(images.settings)().run_requests
     assert (request.job_name, request.partition_key) == ("images__promote", "images-one")
     assert list(request.run_config["ops"]) == ["images__atmosphere_record"]
-
-
-def test_where_conditions_start_runs_the_sensor_adds_partitions_only(lab, sensor_of, empty_instance):
-    lab.insert("pictures")
-    found = sensor_of(Settings(automation=True))()
-    assert (found.run_requests, empty_instance.get_dynamic_partitions("dataset")) == ([], ["pictures"])
-    assert "left to automation conditions: pictures" in found.skip_message
-
-
-def test_conditions_start_one_run_for_a_new_partition_and_another_after_its_upstream(lab, instance):
-    @dg.asset
-    def rendered() -> None: ...
-
-    settings = Settings(key_prefix=("declared",), automation=True, upstream=rendered.key)
-    defs = dg.Definitions.merge(dg.Definitions(assets=[rendered]), promotion_definitions(settings))
-    dg.materialize([rendered], instance=instance)
-    first = dg.evaluate_automation_conditions(defs, instance, dg.AssetSelection.assets(*settings.keys))
-    add_keys(instance, ["fresh"], settings)
-    second = dg.evaluate_automation_conditions(
-        defs, instance, dg.AssetSelection.assets(*settings.keys), cursor=first.cursor
-    )
-    assert [second.get_requested_partitions(key) for key in settings.keys] == [{"fresh"}] * 4
 
 
 def test_the_page_of_the_component_names_each_attribute_and_its_yaml_is_accepted(project):
