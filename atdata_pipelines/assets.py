@@ -21,7 +21,7 @@ from .copied import copied_shards
 from .executors import COPYING, PUBLISHING, QUEUE
 from .previews import preview_of
 from .retries import POLICY
-from .seen import evaluations, warnings_of
+from .seen import PUBLISHED_TRUE, evaluations, warnings_of
 from .settings import RECORD, STAGES, Settings
 from .subject import progress_of, result_of, subject_of
 
@@ -154,8 +154,9 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             for warning in warnings_of(record, kept_schema, seen).values():
                 context.log.warning(warning)
             context.log.info(f"{record.change} {record.uri}")
-        for check in evaluations(context.asset_key, context.partition_key, record, kept_schema, seen):
-            context.log_event(check)
+        if not context.op_execution_context.job_def.has_node_named(settings.named(PUBLISHED_TRUE)):
+            for check in evaluations(settings, context.partition_key, record, kept_schema, seen):
+                context.log_event(check)
         shown = materialisations.of_record(record, kept_schema.uri, copies, seen, client.base_url)
         return result_of(copies.cid, shown)
 

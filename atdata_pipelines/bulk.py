@@ -144,7 +144,7 @@ def _promote(
         def look(name: str, found: "Inventory") -> Future[Preview]:
             return threads.submit(preview_of, entries[name], index, found, store)
 
-        report = BulkReport(context, stages, look, total, Counter(before.values()))
+        report = BulkReport(context, settings, stages, look, total, Counter(before.values()))
         for name, problem in wanted.problems.items():
             report.fail(name, "index", problem)
         for name, (stage, reason) in given_up.items():

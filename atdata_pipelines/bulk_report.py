@@ -14,6 +14,7 @@ from .previews import Preview
 from .progress import now_and_then
 from .retries import reason_of
 from .seen import evaluations, warnings_of
+from .settings import Settings
 
 if TYPE_CHECKING:
     from atdata_core.promotion.bulk import StageDone
@@ -61,6 +62,7 @@ class BulkReport:
 
     Args:
         context: Of the op.
+        settings: Of the pipeline.
         stages: The assets to mark.
         look: Begins to look at samples of a dataset, which goes on to its next stage meanwhile.
         total: How many datasets the run is about.
@@ -73,12 +75,14 @@ class BulkReport:
     def __init__(
         self,
         context: dg.OpExecutionContext,
+        settings: Settings,
         stages: Sequence[dg.AssetsDefinition],
         look: Callable[[str, "Inventory"], Future[Preview]],
         total: int,
         changes: Counter[str],
     ) -> None:
         self._context = context
+        self._settings = settings
         self._look = look
         self._marks = Marks(context, stages)
         self._keys = {stage.key.path[-1]: stage.key for stage in stages}
@@ -164,7 +168,7 @@ class BulkReport:
             self._changes[record.change] += 1
         self._marks.mark(name, stage, way.inventory.cid, shown)
         if done.seen is not None:
-            for check in evaluations(self._keys[stage], name, result, way.schema, done.seen):
+            for check in evaluations(self._settings, name, result, way.schema, done.seen):
                 self._context.log_event(check)
 
     def _mark_inventory(self, dataset: str) -> None:

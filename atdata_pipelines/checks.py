@@ -1,4 +1,8 @@
-"""Checks of what is published, one partition per dataset: a person launches them, a promotion does not."""
+"""Checks of what is published, one partition per dataset.
+
+A person launches them by the job `verify`. The job `promote` leaves them out, and answers what it has seen itself.
+Where Dagster takes them along, as "Materialize" in its UI does, they look at a part of what was published.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -15,17 +19,21 @@ from atdata_core.promotion.verify import verify_dataset
 
 from .progress import reporting
 from .retries import POLICY, dagster_failures
+from .seen import COMPATIBLE, LICENSE, PUBLISHED_TRUE, READABLE, severity_of
 from .settings import RECORD, Services, Settings
 
 FINDINGS_SHOWN = 100
+
+SAMPLE = 1
+"""Shards that are read of each dataset where only a part is: others each time."""
 
 CHECKS = {
     "record_resolves": "Entry, schema and label are on the account's PDS, fit the lexicon and name each other.",
     "shards_as_published": "Every shard is where the record says and has the SHA-256 that the record states.",
     "samples_of_published_schema": "Every sample is of the type that the published schema describes.",
-    "readable_by_strangers": "Every shard can be read without a key.",
-    "schema_compatible": "The schema breaks nothing of the version before it, unless its own version says so.",
-    "license_known": "A license is given, as SPDX knows it: people and programs can tell what they may do.",
+    READABLE: "Every shard can be read without a key.",
+    COMPATIBLE: "The schema breaks nothing of the version before it, unless its own version says so.",
+    LICENSE: "A license is given, as SPDX knows it: people and programs can tell what they may do.",
 }
 
 _COLUMNS = dg.TableSchema(
@@ -37,7 +45,9 @@ class VerifyConfig(dg.Config):
     """How much of a dataset is read."""
 
     sample: int | None = Field(
-        default=None, ge=1, description="Read only so many shards, drawn at random. Null: all of them."
+        default=None,
+        ge=1,
+        description="Read only so many shards, drawn at random. Null: all of them, in a run that promotes one.",
     )
 
 
@@ -62,7 +72,7 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
     job = settings.named("verify")
 
     @dg.multi_asset_check(
-        name=settings.named("published_true"),
+        name=settings.named(PUBLISHED_TRUE),
         specs=_specs(settings),
         required_resource_keys=settings.resource_keys,
         retry_policy=POLICY,
@@ -75,11 +85,9 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
                 f"The checks are of one dataset. Launch the job `{job}`, with the dataset as its partition.",
                 allow_retries=False,
             )
-        if context.run.asset_selection:
-            context.log.info(
-                f"Not checked in a run that promotes, which has just seen every shard. Launch `{job}`."
-            )
-            return
+        if context.run.asset_selection and config.sample is None:
+            # Comes after the stages, which have just seen every shard.
+            config = VerifyConfig(sample=SAMPLE)
         wanted = {key.name for key in context.selected_asset_check_keys}
         found = results_of(_verified(context, config, settings), settings)
         yield from (each for each in found if each.check_name in wanted)
@@ -153,7 +161,7 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
     was_read = result.shards_checked > 0
     unread = "" if was_read else "No shard could be read."
 
-    def of(name: str, findings: tuple[Finding, ...], passed: bool, said: str, **more: Any) -> dg.AssetCheckResult:
+    def of(name: str, findings: tuple[Finding, ...], passed: bool, said: str) -> dg.AssetCheckResult:
         shown = _table(findings) if findings else {}
         return dg.AssetCheckResult(
             asset_key=key,
@@ -161,7 +169,7 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
             passed=passed and not findings,
             description=str(findings[0]) if findings else said,
             metadata={**counts, **shown, **({"notes": list(result.notes)} if result.notes else {})},
-            **more,
+            severity=severity_of(name, settings),
         )
 
     records = result.of("record", "schema", "label")
@@ -179,25 +187,22 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
             unread or f"{result.samples:,} samples are of the schema.",
         ),
         of(
-            "readable_by_strangers",
+            READABLE,
             (),
             was_read and strangers,
             unread or f"{result.strangers} of {len(result.looked_at)} shards can be read without a key.",
-            severity=dg.AssetCheckSeverity.WARN,
         ),
         of(
-            "schema_compatible",
+            COMPATIBLE,
             (),
             compared is not None and compared.kept,
             "It could not be compared with an earlier version." if compared is None else str(compared),
-            severity=dg.AssetCheckSeverity.WARN,
         ),
         of(
-            "license_known",
+            LICENSE,
             (),
             license is None,
             license or f"{result.license} is a license that SPDX knows.",
-            severity=dg.AssetCheckSeverity.WARN,
         ),
     ]
 

@@ -7,13 +7,28 @@ import dagster as dg
 
 from atdata_core.licenses import license_problem
 
+from .settings import RECORD, Settings
+
 if TYPE_CHECKING:
     from atdata_core.promotion.publish import PublishedRecord
     from atdata_core.promotion.reach import Seen
     from atdata_core.promotion.schema import PublishedSchema
 
 
+PUBLISHED_TRUE = "published_true"
+"""The op of the checks, where a run has it."""
+
 READABLE, COMPATIBLE, LICENSE = "readable_by_strangers", "schema_compatible", "license_known"
+
+
+def severity_of(check: str, settings: Settings) -> dg.AssetCheckSeverity:
+    """What it means where a check does not pass: what a pipeline does not require is a warning."""
+    required = {
+        READABLE: settings.require_public,
+        COMPATIBLE: settings.require_compatible,
+        LICENSE: settings.require_license,
+    }
+    return dg.AssetCheckSeverity.ERROR if required.get(check, True) else dg.AssetCheckSeverity.WARN
 
 
 def warnings_of(record: "PublishedRecord", schema: "PublishedSchema", seen: "Seen") -> dict[str, str]:
@@ -26,24 +41,24 @@ def warnings_of(record: "PublishedRecord", schema: "PublishedSchema", seen: "See
 
 
 def evaluations(
-    key: dg.AssetKey, dataset: str, record: "PublishedRecord", schema: "PublishedSchema", seen: "Seen"
+    settings: Settings, dataset: str, record: "PublishedRecord", schema: "PublishedSchema", seen: "Seen"
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The checks that the promotion of a dataset has an answer to; none where another run writes the record.
 
     Args:
-        key: Of the asset of the records.
+        settings: Of the pipeline; they tell what is required.
         dataset: The partition.
         record: As it was published.
         schema: As it was found or written.
         seen: How the shards were seen where the record says.
     """
 
-    def of(check: str, passed: bool, said: str, *, warning: bool = True) -> dg.AssetCheckEvaluation:
+    def of(check: str, passed: bool, said: str) -> dg.AssetCheckEvaluation:
         return dg.AssetCheckEvaluation(
-            asset_key=key,
+            asset_key=settings.key(RECORD),
             check_name=check,
             passed=passed,
-            severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
+            severity=severity_of(check, settings),
             description=said,
             metadata={"at_uri": record.uri, "shards": seen.shards},
             partition=dataset,
@@ -53,10 +68,10 @@ def evaluations(
         return
     if record.label_uri is not None:
         said = "The promotion has read or written entry, schema and label on the account's PDS."
-        yield of("record_resolves", True, said, warning=False)
+        yield of("record_resolves", True, said)
     if not seen.unseen:
         said = f"The promotion has seen {seen.shards} shards where the record says, with the bytes that it states."
-        yield of("shards_as_published", True, said, warning=False)
+        yield of("shards_as_published", True, said)
     readable = seen.shards - len(seen.unreadable)
     said = f"{readable} of {seen.shards} shards can be read without a key."
     yield of(READABLE, not seen.unreadable, said)

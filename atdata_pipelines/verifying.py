@@ -16,7 +16,7 @@ from atdata_core.promotion.due import TOGETHER
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.verify import verify_dataset
 
-from .checks import FINDINGS_SHOWN, VerifyConfig, evaluation_of, published_uri, results_of
+from .checks import FINDINGS_SHOWN, SAMPLE, VerifyConfig, evaluation_of, published_uri, results_of
 from .progress import now_and_then
 from .retries import POLICY, dagster_failures
 from .settings import DEFAULT, RECORD, Services, Settings
@@ -26,9 +26,6 @@ _OP = "verify_datasets"
 LONG = timedelta(hours=6)
 """What a look at everything may take before its lateness is a warning."""
 LATE = timedelta(days=1)
-SAMPLE = 1
-"""Shards that the weekly look reads of each dataset, others each time."""
-
 _COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "check", "problem")])
 
 

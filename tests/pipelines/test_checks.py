@@ -10,6 +10,8 @@ from atdata_core.promotion.schema import publish_schema
 from atdata_pipelines.checks import CHECKS
 from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.settings import STAGES, Settings
+from atdata_pipelines.verifying import VerifyManyConfig, verify_config
 
 SEEN = {
     "record_resolves",
@@ -126,14 +128,31 @@ def test_a_promotion_answers_the_checks_that_it_has_seen_and_reads_nothing_again
     first, key = evaluations(run("pictures", said={"license": "MIT"})), dg.AssetKey("atmosphere_record")
     assert {each.check_name: each.passed for each in first} == dict.fromkeys(SEEN, True)
     assert {(each.partition, each.asset_key) for each in first} == {("pictures", key)}
-    # What "Materialize" of the asset's page starts: the stages, and by Dagster's rule their checks.
-    result = (
-        definitions.get_repository_def()
-        .get_implicit_global_asset_job_def()
-        .execute_in_process(partition_key="pictures", instance=instance, asset_selection=[key])
+
+
+def test_a_run_that_has_the_checks_answers_each_once_by_looking_at_a_part(
+    lab, definitions, run, verify, instance, published
+):
+    entry = lab.insert("verified")
+    for name in ("verified", "pictures"):
+        lab.register(name, entry.data_urls, {"license": "MIT"})
+        add_keys(instance, [name])
+    assert run("verified").success
+    assert len(verify("verified")) == len(CHECKS)
+    # What "Materialize" starts: the stages, and by Dagster's rule their checks.
+    job = definitions.get_repository_def().get_implicit_global_asset_job_def()
+    keys = [dg.AssetKey(stage) for stage in STAGES]
+    result = job.execute_in_process(partition_key="pictures", instance=instance, asset_selection=keys)
+    assert [(each.check_name, each.passed) for each in evaluations(result)] == [(name, True) for name in CHECKS]
+    assert {each.metadata["shards_checked"].value for each in evaluations(result)} == {1}
+    said = [event.message for event in instance.all_logs(result.run_id)]
+    assert not [line for line in said if "did not yield" in line]
+    last = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(keys[-1], name) for name in CHECKS], partition_filter=None
     )
-    assert result.success
-    assert {each.check_name: each.passed for each in evaluations(result)} == dict.fromkeys(SEEN, True)
+    assert {(each.run_id, each.partition, each.status.value) for each in last.values()} == {
+        (result.run_id, "pictures", "SUCCEEDED")
+    }
 
 
 def test_what_a_promotion_warns_of_stands_on_the_checks_and_in_the_log(lab, run, instance):
@@ -181,6 +200,40 @@ def test_what_is_required_is_refused_before_anything_is_written(lab, run, run_bu
     assert stranger.list_records(SCHEMA, repo=account.did)[0] == []
     assert run("pictures", said={"require_license": True, "license": "MIT", "require_compatible": True}).success
     assert run_bulk(datasets=["pictures"], require_license=True, require_compatible=True).success
+
+
+def test_what_is_required_is_no_mere_warning_when_it_holds_no_more(lab, instance, run):
+    lab.insert("turned-private")
+    assert run("turned-private", said={"license": "MIT"}).success
+    settings = Settings(require_public=True)
+    definitions = promotion_definitions(settings)
+    one = definitions.resolve_job_def("verify").execute_in_process(
+        partition_key="turned-private", instance=instance
+    )
+    found = {each.check_name: (each.passed, each.severity.value) for each in evaluations(one)}
+    assert found["readable_by_strangers"] == (False, "ERROR")
+    assert found["license_known"] == (True, "WARN")
+    many = definitions.resolve_job_def("verify_many").execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        run_config=verify_config(VerifyManyConfig(datasets=["turned-private"]), settings),
+    )
+    (failed,) = [event for event in many.all_events if event.is_step_failure]
+    [row] = failed.step_failure_data.user_failure_data.metadata["failed_table"].records
+    assert row.data["problem"] == "0 of 2 shards can be read without a key."
+    seen = definitions.resolve_job_def("promote").execute_in_process(
+        partition_key="turned-private", instance=instance, raise_on_error=False
+    )
+    assert not seen.success
+
+
+def test_a_promotion_tells_what_is_required_as_an_error_and_the_rest_as_a_warning(lab, instance, published):
+    lab.insert("pictures", metadata={"license": "MIT"})
+    add_keys(instance, ["pictures"])
+    definitions = promotion_definitions(Settings(require_public=True, require_license=True))
+    result = definitions.resolve_job_def("promote").execute_in_process(partition_key="pictures", instance=instance)
+    found = {each.check_name: (each.passed, each.severity.value) for each in evaluations(result)}
+    assert found == dict.fromkeys(SEEN, (True, "ERROR")) | {"schema_compatible": (True, "WARN")}
 
 
 def test_a_schema_that_breaks_with_the_version_before_is_a_warning_or_refused(lab, run, verify, account, stranger):
