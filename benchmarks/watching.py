@@ -15,17 +15,24 @@ from atdata_core.local import LocalIndex
 from atdata_core.promotion.draft import Publication
 from atdata_core.promotion.ledger import RedisLedger
 from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.resources import RedisResource
+from atdata_pipelines.resources import AtprotoResource, RedisResource
 from atdata_pipelines.settings import DEFAULT
 
 _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 class Sensor:
-    """The sensor, evaluated as the daemon does it; the cursor goes from look to look."""
+    """The sensor, evaluated as the daemon does it; the cursor goes from look to look.
 
-    def __init__(self, index: LocalIndex, instance: dg.DagsterInstance) -> None:
+    ``account`` is whose records count; not given: that of the environment.
+    """
+
+    def __init__(
+        self, index: LocalIndex, instance: dg.DagsterInstance, account: AtprotoResource | None = None
+    ) -> None:
         self._resources = {**DEFAULT.resources(), "redis": RedisResource(url=redis_url(index))}
+        if account is not None:
+            self._resources["atproto"] = account
         self._instance = instance
         self._repository = promotion_definitions().get_repository_def()
         self._sensor = self._repository.get_sensor_def("new_datasets")

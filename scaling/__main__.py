@@ -19,9 +19,9 @@ from scaling.page import document, table
 
 def parts() -> list[Part]:
     """Every part, in the order of the table."""
-    from scaling import backfill, bulk, registering, running
+    from scaling import backfill, bulk, marking, registering, running
 
-    return [*registering.PARTS, *running.PARTS, *bulk.PARTS, *backfill.PARTS]
+    return [*registering.PARTS, *running.PARTS, *marking.PARTS, *bulk.PARTS, *backfill.PARTS]
 
 
 def found_by(part: Part, bench: Bench) -> Found:

@@ -40,10 +40,11 @@ class Processes:
         """One more."""
         self._running[name] = process
 
-    def memory(self, name: str) -> float:
-        """Resident memory of a process, in MB."""
+    def memory(self, name: str) -> tuple[float, float]:
+        """Resident memory of a process, now and at its most until now, in MB."""
         said = Path(f"/proc/{self._running[name].pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+) kB", said)[0]) / 1e3
+        now, most = (int(re.findall(rf"{what}:\s+(\d+) kB", said)[0]) / 1e3 for what in ("VmRSS", "VmHWM"))
+        return now, most
 
     def check(self) -> None:
         """Raise where one has ended by itself."""

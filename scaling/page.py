@@ -12,6 +12,9 @@ from scaling.figures import Figure, Found
 
 _BEGIN, _END = "<!-- measurements", "-->"
 
+LONGEST = 30.0
+"""Minutes that all of it may take."""
+
 _INTRODUCTION = """\
 # Scale
 
@@ -25,8 +28,9 @@ _HEAD = """\
 
 def document(found: Sequence[Found], surroundings: Surroundings) -> str:
     """The page."""
-    packages = ", ".join(f"{name} {version}" for name, version in surroundings.packages.items())
     took = sum(each.seconds for each in found)
+    whole = Found("whole", (Figure("this whole measurement", "-", took / 60, "min", LONGEST),))
+    packages = ", ".join(f"{name} {version}" for name, version in surroundings.packages.items())
     head = [
         f"- measured on {surroundings.date}, revision {surroundings.revision}, in {took / 60:.0f} minutes",
         f"- machine: {surroundings.machine}; Python {surroundings.python}",
@@ -36,7 +40,13 @@ def document(found: Sequence[Found], surroundings: Surroundings) -> str:
     data = {"surroundings": asdict(surroundings), "found": [asdict(each) for each in found]}
     # A comment must not hold its own end.
     packed = json.dumps(data, indent=1).replace("-->", "--\\u003e")
-    parts = [_INTRODUCTION, "\n".join(head), table(found), "\n".join(notes), f"{_BEGIN}\n{packed}\n{_END}"]
+    parts = [
+        _INTRODUCTION,
+        "\n".join(head),
+        table([*found, whole]),
+        "\n".join(notes),
+        f"{_BEGIN}\n{packed}\n{_END}",
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

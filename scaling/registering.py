@@ -31,6 +31,8 @@ from scaling.figures import Figure, Measured, Part
 TICK_LIMIT = 60.0
 """Seconds after which Dagster ends a tick, of a sensor as of a schedule."""
 
+NOTHING_DUE = "every dataset is published already, so the sensor makes partitions, and no tick asks for a run"
+
 QUIET_TICKS = 5
 _PIPELINE = 5_000
 
@@ -115,7 +117,35 @@ def _measure(size_of: Callable[[Bench], int], bench: Bench) -> Measured:
         Figure("the nightly schedule looks at all, everything is published", at, published, "s", TICK_LIMIT),
         Figure("the nightly schedule looks at all, everything is due", at, due, "s", TICK_LIMIT),
     ]
-    return figures, []
+    return figures, [f"ticks of the sensor at {at}, where nothing else is said: {NOTHING_DUE}"]
+
+
+def _measure_due(bench: Bench) -> Measured:
+    """As where an account begins: nothing of it is published, and each tick asks for bulk runs."""
+    found = crowd(bench, sizes(bench)[0])
+    home = prepare_home(bench.folder / "dagster-due")
+    asked, ticks = 0, []
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        sensor = Sensor(found.index, instance, AtprotoResource(handle=another_account(bench)))
+
+        def tick() -> None:
+            nonlocal asked
+            requests = sensor.tick().run_requests or []
+            expect(len(requests) >= 1, True, "the tick asks for a run")
+            asked += sum(int(request.tags["datasets"]) for request in requests)
+
+        while asked < found.size:
+            expect(len(ticks) < found.size, True, "fewer ticks than datasets")
+            ticks.append(_seconds(tick))
+        expect(count_keys(instance), found.size, "partitions")
+    at = found.at
+    figures = [
+        Figure("ticks until a bulk run is asked for of each, everything is due", at, len(ticks), "ticks"),
+        Figure("those ticks together", at, sum(ticks), "s"),
+        Figure("such a tick, median", at, median(ticks), "s"),
+        Figure("such a tick, the longest", at, max(ticks), "s", TICK_LIMIT),
+    ]
+    return figures, [f"ticks at {at} where everything is due: nothing does the runs that they ask for"]
 
 
 def _ticks_until_all(sensor: Sensor, instance: dg.DagsterInstance, size: int) -> list[float]:
@@ -164,5 +194,6 @@ def _seconds(call: Callable[[], object]) -> float:
 
 PARTS = (
     Part("registering-few", functools.partial(_measure, lambda bench: sizes(bench)[0])),
+    Part("due", _measure_due),
     Part("registering-many", functools.partial(_measure, lambda bench: sizes(bench)[1])),
 )

@@ -16,7 +16,7 @@ from benchmarks.watching import redis_url
 from scaling.dagster_processes import LOCATION, Processes, dagster_processes
 from scaling.figures import Figure, Measured, Part
 from scaling.pages import views
-from scaling.registering import TICK_LIMIT, Crowd, crowd, sizes
+from scaling.registering import NOTHING_DUE, TICK_LIMIT, Crowd, crowd, sizes
 
 QUIET_TICKS = 3
 """Ticks of the daemon where everything is a partition already."""
@@ -74,11 +74,14 @@ def _measure(found: Crowd, done: Callable[[dg.DagsterInstance, list[float]], boo
         Figure("such a tick, the longest", at, max(ticks), "s", TICK_LIMIT),
     ]
     for name in ("daemon", "code server"):
-        figures.append(Figure(f"memory of the {name}, before the first tick", at, rest[name], "MB"))
-        figures.append(Figure(f"memory of the {name}, after those ticks", at, after[name], "MB"))
+        (before, _), (now, most) = rest[name], after[name]
+        figures.append(Figure(f"memory of the {name}, before the first tick", at, before, "MB"))
+        figures.append(Figure(f"memory of the {name}, after those ticks", at, now, "MB"))
+        figures.append(Figure(f"most memory of the {name} until then", at, most, "MB"))
     figures += page
-    figures.append(Figure("memory of the webserver, after that", at, seen, "MB"))
-    return figures, []
+    figures.append(Figure("memory of the webserver, after that", at, seen[0], "MB"))
+    figures.append(Figure("most memory of the webserver until then", at, seen[1], "MB"))
+    return figures, [f"ticks in the daemon at {at}: {NOTHING_DUE}"]
 
 
 def _ticks(running: Processes) -> tuple[list[float], bool]:
@@ -90,7 +93,7 @@ def _ticks(running: Processes) -> tuple[list[float], bool]:
     return ended, len(ended) < len(state["ticks"])
 
 
-def _memory(running: Processes) -> dict[str, float]:
+def _memory(running: Processes) -> dict[str, tuple[float, float]]:
     return {name: running.memory(name) for name in ("daemon", "code server")}
 
 

@@ -28,7 +28,7 @@ FOUND = [
 
 def test_a_quick_version_has_a_figure_in_every_row(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "scaling", "--quick", "--only", "registering-few", "bulk"],
+        [sys.executable, "-m", "scaling", "--quick", "--only", "registering-few", "due", "bulk"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "ATDATA_HANDLE": "somebody.example"},
         capture_output=True,
@@ -36,11 +36,11 @@ def test_a_quick_version_has_a_figure_in_every_row(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()[2:]
-    assert len(lines) == 8 + 6
+    assert len(lines) == 8 + 4 + 6
     for line in lines:
         what, at, measured, *_ = (cell.strip() for cell in line.strip("|").split(" | "))
         assert what
-        assert at in ("600", "10")
+        assert at in ("600", "10", "5")
         assert re.fullmatch(r"-?[\d,.e-]+ (s|ticks|MB)", measured), line
     assert "| ticks of the sensor until all are partitions | 600 | 2 ticks |" in done.stdout
 
@@ -60,6 +60,7 @@ def test_the_page_is_made_from_the_measurements_that_it_keeps():
     head = "- measured on 2026-01-02, revision abc, in 2 minutes\n- machine: a machine, 2 cores; Python 3.12.1"
     assert head in page
     assert "\n\n- n\n\n" in page
+    assert "\n| this whole measurement | - | 2 min | <= 30 min | yes |\n" in page
 
 
 def test_the_page_in_the_documentation_is_what_its_measurements_give():
