@@ -23,7 +23,7 @@ def doctor(as_json: bool) -> None:
 
     At variables, versions, clock, Redis, S3, the bucket that is published to (a tiny object is written below
     atdata-doctor/, read by a stranger and removed), the PDS and the account, Dagster's folder, storage and
-    partitions, and Celery's workers where ATDATA_EXECUTOR is celery.
+    partitions, and Celery's workers where the executor is celery.
 
     Ends with 1 where something is an error; what is a warning works, but not as it should.
     """

@@ -18,9 +18,12 @@ def look_at_workers(known: Known) -> Iterable[Finding]:
     from atdata_core.local.connection import address, reaching
 
     from .. import broker, executors
+    from ..project import settings_here
 
-    if (os.environ.get(executors.VARIABLE, "").strip() or executors.DEFAULT) != "celery":
-        yield Finding("ok", f"none are needed, unless a component says so: {executors.VARIABLE} is not celery")
+    default = os.environ.get(executors.VARIABLE, "").strip() or executors.DEFAULT
+    chosen = sorted({each.executor or default for each in settings_here()})
+    if "celery" not in chosen:
+        yield Finding("ok", f"none are needed: the executor is {', '.join(chosen)}")
         return
     with sent_once(broker.broker_url(), known, source=broker.VARIABLE) as client:
         place = address(client)

@@ -24,7 +24,8 @@ CHECKS = (
     # Dagster itself tries for eleven seconds to reach its database.
     Check("dagster storage", dagster.look_at_storage, needs=("dagster home",), limit=20.0),
     Check("partitions", dagster.look_at_partitions, needs=("dagster home", "dagster storage")),
-    Check("workers", celery.look_at_workers),
+    # It reads the definitions of the project that it stands in.
+    Check("workers", celery.look_at_workers, limit=20.0),
     Check("redis", redis.look_at_server),
     Check("redis memory", redis.look_at_memory, needs=("redis",)),
     Check("redis storage", redis.look_at_storage, needs=("redis",)),

@@ -42,7 +42,22 @@ def worker(celery, tmp_path):
 
 def test_workers_are_not_looked_for_where_none_are_needed(doctor, environ):
     finding = doctor("workers").only("workers")
-    assert (finding.state, finding.found.partition(",")[0]) == ("ok", "none are needed")
+    assert (finding.state, finding.found) == ("ok", "none are needed: the executor is in-process")
+
+
+def test_workers_are_looked_for_where_a_component_says_so(doctor, celery, monkeypatch, tmp_path):
+    monkeypatch.delenv("ATDATA_EXECUTOR")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "dg.toml").write_text('[project]\nroot_module = "team_with_workers"\n')
+    folder = tmp_path / "team_with_workers" / "defs"
+    folder.mkdir(parents=True)
+    for package in folder.parent, folder:
+        (package / "__init__.py").touch()
+    (folder / "defs.yaml").write_text(
+        "type: atdata_pipelines.components.DatasetPromotion\nattributes: {executor: celery}\n"
+    )
+    assert [finding.state for finding in doctor("workers").of("workers")] == ["ok", "warning"]
 
 
 def test_a_redis_of_celery_that_does_not_answer_or_wants_a_password_is_an_error(doctor, celery, monkeypatch):
