@@ -54,6 +54,7 @@ def promote_to_atmosphere(
     require_public: bool = False,
     require_license: bool = False,
     require_compatible: bool = False,
+    defaults: Values = Values(),  # noqa: B008 - frozen
 ) -> str:
     """Publish a dataset to the atmosphere, once.
 
@@ -79,6 +80,7 @@ def promote_to_atmosphere(
         require_license: Refuse to publish without a license that SPDX knows.
         require_compatible: Refuse a schema that breaks with the version of the type before it, unless its own
             version says so by another major number.
+        defaults: Where neither anybody nor the entry's metadata say anything.
 
     Returns:
         The at-uri of the entry record. Where another run was given other values later, that one writes them, and
@@ -101,6 +103,7 @@ def promote_to_atmosphere(
         restore,
         require_public,
         run=uuid4().hex,
+        defaults=defaults,
         require_license=require_license,
         require_compatible=require_compatible,
     )

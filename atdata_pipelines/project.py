@@ -72,9 +72,9 @@ def settings_of(name: str, instances: Sequence[Settings]) -> Settings:
     return taking[0]
 
 
-def only_settings(key_prefix: str | None) -> Settings:
-    """Those of the instance that has a prefix, or of the only one; raises ``InstanceError``."""
-    found = settings_here(key_prefix)
+def only_settings() -> Settings:
+    """Those of the only instance; raises ``InstanceError`` where there are more."""
+    found = settings_here()
     if len(found) > 1:
         raise InstanceError(
             f"This project has more than one instance: {_told(found)}. Say which one is meant: "

@@ -23,11 +23,9 @@ from .partitions import add_keys
 from .pipeline import promotion_definitions
 from .project import settings_of
 from .resources import AtprotoResource, RedisResource
-from .settings import DEFAULT, RECORD, STAGES, Settings
+from .settings import DEFAULT, RECORD, REQUIREMENTS, STAGES, Settings
 
 WIDTH = max(len(stage) for stage in STAGES) + 2
-REQUIREMENTS = ("require_public", "require_license", "require_compatible")
-"""What can be said of several datasets that are promoted in one run."""
 _SETTINGS = {
     "telemetry": {"enabled": False},
     "python_logs": {"managed_python_loggers": ["atdata_core"], "python_log_level": "INFO"},
@@ -53,9 +51,13 @@ def promote_all(
     # Dagster keeps what a run is told.
     refuse_secrets(said)
     shares, failed = _shared_out(dict.fromkeys(names), instances)
+    for settings, _ in shares:
+        # Of a variable that is not set Dagster would tell in a stack trace.
+        settings.destination.outside_of_runs()
     index = RedisResource().index()
     _log_in()
     with _instance() as instance:
+        # That can be said of several datasets that are promoted in one run.
         required = {name: bool(said.get(name)) for name in REQUIREMENTS}
         for settings, share in shares:
             if len(share) > 1 and PromotionConfig(**said) == PromotionConfig(**required):

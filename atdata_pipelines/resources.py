@@ -185,6 +185,13 @@ class DestinationResource(dg.ConfigurableResource):
         description="URL by which strangers read the bucket; ATDATA_PUBLISH_PUBLIC_URL where it is not given.",
     )
 
+    def outside_of_runs(self) -> "DestinationResource":
+        """With the keys that its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
+        for key in (self.access_key_id, self.secret_access_key):
+            if isinstance(key, dg.EnvVar):
+                _required(None, key.env_var_name, f"needed to copy shards into the bucket {self.bucket}")
+        return self.process_config_and_initialize()
+
     def store(self, reading: S3Endpoint | None) -> "S3DataStore | None":
         """The store that copies go to, or None.
 

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
 RECORD = STAGES[-1]
+REQUIREMENTS = ("require_public", "require_license", "require_compatible")
+"""What an instance can ask of all that it promotes, and a person of one promotion."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,12 @@ class Settings:
         if is_like(name, self.pattern):
             return None
         return f"{name!r} is not one of the datasets that are promoted here: their names are like {self.pattern}"
+
+    def arguments(self, said: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Those of a promotion without Dagster: what is said of it, and what holds for all of this instance."""
+        said = said or {}
+        required = {name: bool(said.get(name)) or getattr(self, name) for name in REQUIREMENTS}
+        return {**said, **required, "defaults": self.defaults}
 
     def executor_def(self) -> dg.ExecutorDefinition:
         """What does the steps of its jobs; raises ``RefusedError`` as ``executor_named``."""

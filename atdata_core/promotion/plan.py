@@ -100,6 +100,7 @@ def plan_promotion(
     require_public: bool = False,
     require_license: bool = False,
     require_compatible: bool = False,
+    defaults: Values = Values(),  # noqa: B008 - frozen
 ) -> Plan:
     """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
 
@@ -113,6 +114,7 @@ def plan_promotion(
         take_over,
         restore,
         require_public,
+        defaults=defaults,
         require_license=require_license,
         require_compatible=require_compatible,
     )

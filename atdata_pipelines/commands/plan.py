@@ -11,7 +11,7 @@ import click
 from atdata_core.urls import displayed
 
 from . import surroundings
-from .values import value_options
+from .values import prefix_option, value_options
 
 if TYPE_CHECKING:
     from atdata_core.promotion.plan import Plan
@@ -22,18 +22,26 @@ SHOWN = 10
 @click.command()
 @click.argument("dataset", metavar="NAME")
 @value_options
+@prefix_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def plan(dataset: str, as_json: bool, **said: Any) -> None:
+def plan(dataset: str, key_prefix: str | None, as_json: bool, **said: Any) -> None:
     """Say what a promotion of the dataset NAME would write and copy; nothing is written.
 
     Takes the options of promote, looks at every shard as that does, and refuses what that would refuse.
     """
     from atdata_core.promotion.plan import plan_promotion
 
+    from ..project import settings_here, settings_of
+
     with surroundings.said():
+        settings = settings_of(dataset, settings_here(key_prefix))
+        refusal = settings.refusal(dataset)
+        if refusal is not None:
+            raise click.ClickException(refusal)
         index = surroundings.index()
-        client, store = surroundings.client(), surroundings.store()
-        found = plan_promotion(surroundings.entry(dataset, index), index, client, data_store=store, **said)
+        client, store = surroundings.client(), surroundings.store(settings)
+        entry = surroundings.entry(dataset, index)
+        found = plan_promotion(entry, index, client, data_store=store, **settings.arguments(said))
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
         return

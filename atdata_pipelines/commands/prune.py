@@ -9,6 +9,7 @@ import click
 from atdata_core.names import near
 
 from . import surroundings
+from .values import prefix_option
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -22,18 +23,20 @@ EVERY = 500
 @click.command()
 @click.option("--all", "show_all", is_flag=True, help=f"Show every name, not only the first {SHOWN}.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--key-prefix", default="", help="Of the component whose partitions these are, such as lab/images.")
-def prune(show_all: bool, yes: bool, key_prefix: str) -> None:
+@prefix_option
+def prune(show_all: bool, yes: bool, key_prefix: str | None) -> None:
     """Remove the partitions from Dagster whose dataset is gone from the index.
 
     Shows which they are, and asks. Nothing is taken back that is published (`retract` does that), and the
     runs that Dagster has of them stay. A dataset that is inserted again becomes a partition again.
     """
     from ..partitions import MOST, count_keys, gone_keys, remove_keys
+    from ..project import only_settings
     from ..settings import Settings, key_parts
 
-    settings = Settings(key_prefix=key_parts(key_prefix))
     with surroundings.said(), surroundings.instance() as instance:
+        # What is given may be of a component that is not there any more.
+        settings = only_settings() if key_prefix is None else Settings(key_prefix=key_parts(key_prefix))
         _refuse_unknown(instance, key_prefix)
         index = surroundings.index()
         gone = gone_keys(instance, index, settings)
@@ -60,7 +63,7 @@ def prune(show_all: bool, yes: bool, key_prefix: str) -> None:
     click.echo(f"removed {len(going):,} partitions, {count - len(going):,} are left")
 
 
-def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str) -> None:
+def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str | None) -> None:
     """Say that nothing has partitions under a key prefix: it is misspelt, or all of them were removed."""
     from ..partitions import counts
 

@@ -43,7 +43,8 @@ def reconcile(names: tuple[str, ...], restore: bool, as_json: bool) -> None:
         found = compare(index, client, ledger, names)
     for finding in found.findings:
         click.echo(f"{finding.kind:10}  {finding.name}  {finding.uri}\n{'':12}{finding.note}", err=as_json)
-    restored, failed = _restore(found, index, client) if restore else ({}, {})
+    with surroundings.said():
+        restored, failed = _restore(found, index, client) if restore else ({}, {})
     vanished = [finding for finding in found.of("gone", "older") if _promotion(finding) not in restored]
     if as_json:
         uris = list(restored.values())
@@ -72,7 +73,9 @@ def _restore(
     from atdata_core.promote import promote_to_atmosphere
     from atdata_core.promotion.versions import Versions, versions_of
 
-    versions, store = Versions(versions_of(index), client.did), surroundings.store()
+    from ..project import settings_here, settings_of
+
+    versions, instances = Versions(versions_of(index), client.did), settings_here()
     restored: dict[Promotion, str] = {}
     failed: dict[str, str] = {}
     for finding in found.of("gone", "older"):
@@ -83,8 +86,15 @@ def _restore(
             try:
                 with warnings.catch_warnings(record=True) as said:
                     warnings.simplefilter("always")
+                    settings = settings_of(entry.name, instances)
                     uri = promote_to_atmosphere(
-                        entry, index, client, data_store=store, name=finding.name, version=finding.version
+                        entry,
+                        index,
+                        client,
+                        data_store=surroundings.store(settings),
+                        name=finding.name,
+                        version=finding.version,
+                        **settings.arguments(),
                     )
             except AtdataError as error:
                 failed[finding.uri] = error.message

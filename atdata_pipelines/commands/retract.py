@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import surroundings
+from .values import prefix_option
 
 if TYPE_CHECKING:
     from atdata_core.promotion.retract import Retraction
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--all-versions", is_flag=True, help="The entries that the name had before, too.")
 @click.option("--shards", is_flag=True, help="The copies of shards, too, that no other record names.")
+@prefix_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def retract(name: str, all_versions: bool, shards: bool, yes: bool) -> None:
+def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None, yes: bool) -> None:
     """Take back what is published as NAME: its label, then its entry.
 
     Shows what would go and what stays, and asks. Afterwards sensor and schedules leave that dataset alone
@@ -29,9 +31,11 @@ def retract(name: str, all_versions: bool, shards: bool, yes: bool) -> None:
     from atdata_core.promotion.retract import plan_retraction
     from atdata_core.promotion.retract import retract as carry_out
 
+    from ..project import settings_here, settings_of
+
     with surroundings.said():
         client, index, ledger = surroundings.client(), surroundings.index(), surroundings.ledger()
-        store = surroundings.store() if shards else None
+        store = surroundings.store(settings_of(name, settings_here(key_prefix))) if shards else None
         plan = plan_retraction(
             name, client, ledger=ledger, store=store, index=index, all_versions=all_versions, shards=shards
         )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
     from atdata_core.promotion.ledger import Ledger
 
+    from ..settings import Settings
+
 
 @contextmanager
 def said() -> Iterator[None]:
@@ -82,11 +84,11 @@ def client() -> AtmosphereClient:
     return AtprotoResource().client()
 
 
-def store() -> S3DataStore | None:
-    """Where copies go; None where shards stay."""
-    from ..resources import DestinationResource, ShardS3Resource
+def store(settings: Settings) -> S3DataStore | None:
+    """Where copies of an instance go; None where shards stay. Raises ``MissingVariableError``."""
+    from ..resources import ShardS3Resource
 
-    return DestinationResource().store(ShardS3Resource().endpoint())
+    return settings.destination.outside_of_runs().store(ShardS3Resource().endpoint())
 
 
 def instance() -> AbstractContextManager[dg.DagsterInstance]:

@@ -21,8 +21,7 @@ from atdata_pipelines import automation
 from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
 from atdata_pipelines.looking import Wanted
 from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.promoting import REQUIREMENTS
-from atdata_pipelines.settings import Settings
+from atdata_pipelines.settings import REQUIREMENTS, Settings
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 OP = "promote_datasets"

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
+from atdata_core.atmosphere import AtmosphereClient
 from atdata_pipelines.components import DatasetPromotion
+from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.project import InstanceError, only_settings, settings_here
 from atdata_pipelines.settings import STAGES, Settings
 
@@ -78,6 +80,66 @@ def test_a_dataset_goes_through_the_instance_of_the_project(team, lab, box, comm
     assert values(stranger, own.stdout)["license"] == "MIT"
 
 
+def test_what_is_planned_retracted_and_restored_goes_by_the_instance_too(team, lab, box, command, home, objects):
+    images(team, lab, box)
+    lab.insert("images-one")
+    planned = command("plan", "images-one").stdout
+    assert f"/{lab.bucket}\n  copy      2 shards" in planned
+    promoted = command("promote", "images-one").stdout
+    assert command("plan", "images-one", "--json").stdout.count('"keep"') == 4
+    refused = command("plan", "other")
+    assert (refused.exit_code, "their names are like images-*" in refused.stderr) == (1, True)
+    copies = [key for key in objects(lab.bucket) if key.startswith("promoted/")]
+    gone = command("retract", "images-one", "--shards", "--yes")
+    assert gone.exit_code == 0, gone.output
+    assert len(copies) == 2
+    assert not set(copies) & set(objects(lab.bucket))
+    assert command("promote", "images-one").stdout.split()[-1] == promoted.split()[-1]
+
+
+def test_what_is_gone_is_restored_as_the_instance_says(team, lab, box, command, home, account, stranger):
+    images(team, lab, box)
+    lab.insert("images-one")
+    uri = command("promote", "images-one").stdout.split()[-1]
+    before = stranger.get_record(uri).value
+    client = AtmosphereClient()
+    client.login(account.handle, account.password)
+    client.delete(*uri.split("/")[3:])
+    restored = command("reconcile", "--restore")
+    assert restored.exit_code == 0, restored.output
+    assert stranger.get_record(uri).value == before
+
+
+def test_a_key_of_the_destination_is_read_from_its_variable(team, lab, box, command, monkeypatch, s3):
+    destination = {
+        "bucket": lab.bucket,
+        "public_url": f"{box.public_url}/{lab.bucket}",
+        "access_key_id_env": "OPEN_KEY",
+        "secret_access_key_env": "OPEN_SECRET",
+    }
+    team.has("images", key_prefix="images", destination=destination)
+    lab.insert("images-one")
+    for what in ("plan", "promote"):
+        assert "OPEN_KEY is not set." in command(what, "images-one").stderr
+    monkeypatch.setenv("OPEN_KEY", s3["AWS_ACCESS_KEY_ID"])
+    monkeypatch.setenv("OPEN_SECRET", s3["AWS_SECRET_ACCESS_KEY"])
+    assert f"/{lab.bucket}\n  copy      2 shards" in command("plan", "images-one").stdout
+    assert command("promote", "images-one").exit_code == 0
+
+
+def test_partitions_of_the_only_instance_are_pruned_and_of_several_the_one_that_is_named(team, lab, command, home):
+    team.has("images", key_prefix="images")
+    lab.insert("images-one")
+    add_keys(home, ["images-one", "gone"], Settings(key_prefix=("images",)))
+    assert command("prune", "--yes").stdout.splitlines()[-1].startswith("removed 1 partitions")
+    assert "gone" not in home.get_dynamic_partitions("images__dataset")
+    team.has("tables", key_prefix="tables")
+    several = command("prune", "--yes")
+    assert several.exit_code == 1
+    assert "more than one instance: images (pattern: *), tables (pattern: *)" in several.stderr
+    assert command("prune", "--yes", "--key-prefix", "images").exit_code == 0
+
+
 def test_a_name_outside_its_pattern_is_refused_and_becomes_no_partition(team, lab, box, command, home):
     images(team, lab, box)
     lab.insert("other")
@@ -132,7 +194,7 @@ def test_instances_are_found_from_folders_below_also_those_that_python_makes(tea
     assert sorted(settings_here(), key=lambda each: each.key_prefix) == expected
     assert settings_here("made") == expected[1:]
     with pytest.raises(InstanceError, match=r"more than one instance: .*--key-prefix images"):
-        only_settings(None)
+        only_settings()
 
 
 def test_the_instance_of_the_checkout_holds_outside_of_any_project(tmp_path, monkeypatch):
