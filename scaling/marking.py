@@ -27,7 +27,7 @@ def _measure(bench: Bench) -> Measured:
     with dg.DagsterInstance.from_config(str(found.home)) as instance:
         add_keys(instance, names)
         begun = time.perf_counter()
-        with _one_transaction(instance.event_log_storage):
+        with one_transaction(instance.event_log_storage):
             for name in names[:count]:
                 instance.report_runless_asset_event(dg.AssetMaterialization(RECORD, partition=name))
         took = time.perf_counter() - begun
@@ -38,7 +38,7 @@ def _measure(bench: Bench) -> Measured:
 
 
 @contextmanager
-def _one_transaction(storage: Any) -> Iterator[None]:
+def one_transaction(storage: Any) -> Iterator[None]:
     """Let what Dagster writes to SQLite for each event be written together; a connection for each takes minutes."""
     # One thread holds both connections.
     storage._db_lock = RLock()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from benchmarks.frame import Bench
@@ -13,6 +14,7 @@ from benchmarks.table import Surroundings
 from scaling import __main__ as command
 from scaling.dagster_processes import query_of_ui
 from scaling.figures import Figure, Found, Part
+from scaling.marking import one_transaction
 from scaling.page import document, measurements, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,3 +106,18 @@ def test_the_sensor_of_the_measurement_is_the_project_s_own_but_for_its_pause():
     assert (quick.name, quick.minimum_interval_seconds, sensor.minimum_interval_seconds) == (sensor.name, 1, 30)
     assert quick.required_resource_keys == sensor.required_resource_keys
     assert {job.name for job in quick.jobs} == {job.name for job in sensor.jobs}
+
+
+def test_marks_that_are_written_together_are_those_that_dagster_writes_one_by_one(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path), {"telemetry": {"enabled": False}}) as instance:
+
+        def mark(*names):
+            for name in names:
+                instance.report_runless_asset_event(dg.AssetMaterialization("an_asset", partition=name))
+
+        with one_transaction(instance.event_log_storage):
+            mark("a", "b")
+        mark("c")
+        records = instance.fetch_materializations(dg.AssetKey("an_asset"), limit=10, ascending=True).records
+    assert [record.partition_key for record in records] == ["a", "b", "c"]
+    assert len({record.run_id for record in records}) == 1
