@@ -97,11 +97,11 @@ def test_a_bulk_of_twenty_names_the_broken_one_and_marks_the_others(ui, lab):
     ui.keep("5-launchpad")
     ui.launch()
     assert ui.end_of_run() == "Failure"
-    ui.keep("5-run")
+    ui.filter_log("type:STEP_FAILURE")
     table = ui.page.get_by_role("table").filter(has_text="failed_table").get_by_role("table")
-    # The page shows the run's end before the last of its log.
     row = table.get_by_role("row").filter(has_text="many-")
     row.first.wait_for()
+    ui.keep("5-run")
     assert row.count() == 1
     assert row.get_by_role("cell").all_inner_texts()[:2] == [broken, "local_dataset"]
     assert "does not exist" in row.inner_text()

@@ -88,6 +88,11 @@ class DagsterUi:
         expect(state).to_be_visible(timeout=RUN)
         return state.inner_text()
 
+    def filter_log(self, of: str) -> None:
+        """Show only some events of the run: the page draws those of a long log that it is scrolled to."""
+        self.page.get_by_placeholder("Filter…").fill(of)
+        self.page.keyboard.press("Enter")
+
     def open_partition(self, asset: str, name: str) -> None:
         """Open the latest materialisation of a partition."""
         self.page.goto(f"/assets/{asset}?view=partitions&partition={name}")
