@@ -138,7 +138,8 @@ class BulkReport:
         context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})
         raise dg.Failure(
             f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed], len(failed))}",
-            metadata={**shown, "failed": len(failed), FAILED: _table(failed)},
+            # Of a long event the page shows the beginning.
+            metadata={FAILED: _table(failed), "failed": len(failed), **shown},
             allow_retries=False,
         )
 

@@ -61,7 +61,13 @@ def test_the_materialisation_shows_pictures_of_samples(ui, promoted):
 def test_the_materialisation_shows_the_at_uri(ui, promoted, lab):
     ui.open_partition("atmosphere_record", "digits")
     ui.keep("3-record")
-    assert ui.told("at_uri").inner_text() == lab.published()["digits"]["uri"]
+    uri = lab.published()["digits"]["uri"]
+    assert ui.told("at_uri").inner_text() == uri
+    ui.told("overview").get_by_text("Show Markdown").click()
+    panel = ui.page.get_by_role("dialog").filter(has_text="overview")
+    panel.get_by_text(DESCRIPTION).wait_for()
+    ui.keep("3-overview")
+    assert uri in panel.inner_text()
 
 
 def test_a_stage_reruns_alone_and_says_that_nothing_changed(ui, promoted, lab):
