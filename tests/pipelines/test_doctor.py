@@ -168,10 +168,11 @@ def test_dagster_home_and_the_number_of_partitions_are_told(doctor, environ, tmp
 
 
 @pytest.mark.parametrize(("count", "state"), [(8, "ok"), (9, "warning"), (10, "error")])
-def test_a_limit_that_is_near_is_said_before_it_is_reached(doctor, empty_instance, monkeypatch, count, state):
+def test_a_limit_that_is_near_is_said_before_it_is_reached(doctor, tmp_path, monkeypatch, count, state):
     monkeypatch.setattr(partitions, "MOST", 10)
-    monkeypatch.setenv("DAGSTER_HOME", empty_instance.root_directory)
-    partitions.add_keys(empty_instance, [f"d{number}" for number in range(count)])
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        partitions.add_keys(instance, [f"d{number}" for number in range(count)])
     finding = doctor("partitions").only("partitions")
     assert (finding.state, finding.found.partition(":")[0]) == (state, f"{count} of at most 10")
     assert ("prune" in finding.mend) == (state != "ok")
