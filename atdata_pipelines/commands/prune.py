@@ -37,7 +37,8 @@ def prune(show_all: bool, yes: bool, key_prefix: str | None) -> None:
     with surroundings.said(), surroundings.instance() as instance:
         # What is given may be of a component that is not there any more.
         settings = only_settings() if key_prefix is None else Settings(key_prefix=key_parts(key_prefix))
-        _refuse_unknown(instance, key_prefix)
+        if key_prefix:
+            _refuse_unknown(instance, key_prefix)
         index = surroundings.index()
         gone = gone_keys(instance, index, settings)
         count = count_keys(instance, settings)
@@ -63,12 +64,12 @@ def prune(show_all: bool, yes: bool, key_prefix: str | None) -> None:
     click.echo(f"removed {len(going):,} partitions, {count - len(going):,} are left")
 
 
-def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str | None) -> None:
+def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str) -> None:
     """Say that nothing has partitions under a key prefix: it is misspelt, or all of them were removed."""
     from ..partitions import counts
 
     there = counts(instance)
-    if key_prefix and key_prefix not in there:
+    if key_prefix not in there:
         others = [prefix for prefix in there if prefix]
         known = f" There are: {', '.join(others)}." if others else ""
         raise click.ClickException(
