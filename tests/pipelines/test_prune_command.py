@@ -78,11 +78,11 @@ def test_a_long_list_is_cut_unless_it_is_asked_for(lab, home, command, monkeypat
 def test_names_of_the_index_are_listed_without_reading_entries(crowd, round_trips, home, command):
     from atdata_core.local import LocalIndex
 
-    index = LocalIndex(crowd(1_000))
+    index = LocalIndex(crowd(600))
     add_keys(home, [f"gone{number}" for number in range(3)])
     found = []
-    # The scan for other programs' entries and the mark that it was done; two pages of 500 names with a look
-    # whether each has an entry; and the end of the names.
+    # One step over 3,000 keys for other programs' entries and the mark that all was looked at; two pages of 500
+    # names with a look whether each has an entry; and the end of the names.
     assert round_trips.of(lambda: found.extend(partitions.gone_keys(home, index))) == 7
     assert found == ["gone0", "gone1", "gone2"]
 
