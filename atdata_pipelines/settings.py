@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from atdata_core.errors import MetadataError
+from atdata_core.local.entry import ENTRY_KEY
 from atdata_core.promotion.values import Values
 
 from .executors import default_executor, executor_named
@@ -111,8 +113,12 @@ class Settings:
         return self.named("dataset")
 
     def taken(self, datasets: Mapping[str, T]) -> dict[str, T]:
-        """Those whose name is like the pattern."""
-        return {name: each for name, each in datasets.items() if self.refusal(name) is None}
+        """Those whose name is like the pattern; an entry that has no name, but a key in Redis, every instance tells."""
+        return {
+            name: each
+            for name, each in datasets.items()
+            if self.refusal(name) is None or (isinstance(each, MetadataError) and name.startswith(ENTRY_KEY))
+        }
 
     def refusal(self, name: str) -> str | None:
         """Why a dataset is not one of those that this instance takes; None where it is."""

@@ -131,7 +131,7 @@ _MOVED = _MOVE + "move(ARGV[1], ARGV[2])"
 class Foreign:
     """Finds and indexes what other programs wrote. Errors of Redis pass through as they are.
 
-    ``unreadable`` are entries that were left out and why, by their keys, until somebody takes them.
+    ``unreadable`` are entries that were left out and why, by name, else by key, until somebody takes them.
     """
 
     def __init__(self, redis: Any) -> None:
@@ -201,7 +201,7 @@ class Foreign:
                     f"{key} in Redis cannot be read and is left out: {error}. "
                     "Insert the dataset again, or delete the key."
                 )
-                self.unreadable[key] = MetadataError(why, name=key)
+                self.unreadable[name or key] = MetadataError(why, name=name or key)
                 warnings.warn(why, stacklevel=2)
                 continue
             found.append(entry)

@@ -15,6 +15,7 @@ from atdata_core.promotion.bulk import promote_many
 from atdata_core.promotion.ledger import ledger_of
 from atdata_pipelines import automation, resources
 from atdata_pipelines.resources import AtprotoResource
+from atdata_pipelines.settings import Settings
 
 PAUSES = [timedelta(seconds=seconds) for seconds in again.PASSING_PAUSES]
 PUBLISHED = "{} datasets looked at are published and unchanged"
@@ -109,11 +110,12 @@ def test_a_service_that_hangs_is_named_before_dagster_ends_the_tick(lab, tick, s
     assert asked_for(tick()) == ["one"]
 
 
-def test_an_entry_without_a_readable_name_is_reported(lab, tick):
+@pytest.mark.parametrize("pattern", ["*", "images-*"])
+def test_an_entry_without_a_readable_name_is_reported_whatever_names_are_taken(lab, sensor_of, pattern):
     values = {"name": b"\xff\xfe", "schema_ref": "local://schemas/a.B@1.0.0", "data_urls": b"\x91\xa5a.tar"}
     lab.index.redis.hset("LocalDatasetEntry:nameless", mapping=values)
     with pytest.warns(UserWarning, match="LocalDatasetEntry:nameless"):
-        said = tick().skip_message
+        said = sensor_of(Settings(pattern=pattern))().skip_message
     assert "cannot be promoted: LocalDatasetEntry:nameless (" in said
     assert "it has no readable name" in said
 
