@@ -113,7 +113,7 @@ class Settings:
         return self.named("dataset")
 
     def taken(self, datasets: Mapping[str, T]) -> dict[str, T]:
-        """Those whose name is like the pattern; an entry that has no name, but a key in Redis, every instance tells."""
+        """Those whose name is like the pattern; of an entry without a name, every instance tells."""
         return {
             name: each
             for name, each in datasets.items()
