@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atdata_core.local.registry import Position
+from atdata_core.local.registry import Position, is_event_id
 from atdata_core.promotion.attempts import failed
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
@@ -190,8 +190,11 @@ def _run(wanted: Wanted, settings: Settings) -> dg.RunRequest:
 
 
 def _position(cursor: str | None) -> Position:
+    """What a cursor says; a new look from the beginning where a person edited it, and it says nothing."""
     try:
         said = json.loads(cursor or "{}")
-        return Position(str(said.get("event", "")), str(said.get("name", "")))
-    except (ValueError, AttributeError):
+        position = Position(said.get("event", ""), said.get("name", ""))
+        position.name.encode()  # JSON holds characters that no text of Redis has
+        return position if not position.event or is_event_id(position.event) else Position()
+    except (ValueError, AttributeError, TypeError):
         return Position()

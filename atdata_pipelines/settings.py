@@ -9,12 +9,16 @@ import dagster as dg
 
 from atdata_core.errors import MetadataError
 from atdata_core.local.entry import ENTRY_KEY
+from atdata_core.local.layout import EVENTS
 from atdata_core.promotion.values import Values
 
 from .executors import default_executor, executor_named
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 
 T = TypeVar("T")
+
+_NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
+"""How the keys begin of what has no readable name."""
 
 STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
 RECORD = STAGES[-1]
@@ -113,11 +117,11 @@ class Settings:
         return self.named("dataset")
 
     def taken(self, datasets: Mapping[str, T]) -> dict[str, T]:
-        """Those whose name is like the pattern; of an entry without a name, every instance tells."""
+        """Those whose name is like the pattern; of an entry or event without a name, every instance tells."""
         return {
             name: each
             for name, each in datasets.items()
-            if self.refusal(name) is None or (isinstance(each, MetadataError) and name.startswith(ENTRY_KEY))
+            if self.refusal(name) is None or (isinstance(each, MetadataError) and name.startswith(_NAMELESS))
         }
 
     def refusal(self, name: str) -> str | None:

@@ -6,6 +6,7 @@ each other there.
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from .layout import DATASETS, EVENTS, EVENTS_KEPT, SCANNED, dataset_key
 
 _PAGE = 500
 _NO_EVENT = "0-0"
+_EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 _INSERT = """
 local name, cid = ARGV[1], ARGV[2]
@@ -129,7 +131,8 @@ class Registry:
 
         Two round trips, at the first look three, where nothing that other programs wrote is new. Each of the two
         takes a long step of the scan for that with it; what a step finds comes with this look or the next.
-        Events that are there no more are made up for by the names: within a round all are looked at.
+        Events that are there no more are made up for by the names: within a round all are looked at. An event
+        that names no dataset is passed over, and told once, by its key.
 
         Args:
             since: The position that the look before gave.
@@ -155,10 +158,11 @@ class Registry:
             following = Position(_NO_EVENT)
         else:
             following = Position(since.event, walked[-1].decode() if len(walked) == names else "")
-        wanted = [fields[b"name"].decode() for _, fields in came] + [name.decode() for name in walked]
+        told, nameless = _names_in(came)
+        wanted = told + [name.decode() for name in walked]
         found = self._current([*dict.fromkeys(wanted)], ROUND)
         unreadable, self.foreign.unreadable = self.foreign.unreadable, {}
-        return {**found, **unreadable}, following
+        return {**found, **unreadable, **nameless}, following
 
     def current_cids(self, names: Sequence[str]) -> list[str | None]:
         """The CID of the newest entry of each name, as ``current`` finds it; None where it has to be asked."""
@@ -271,6 +275,34 @@ def _found(name: str, cid: bytes | None, record: bytes | None, values: Sequence[
         return None if stored is None or cid is None else stored.entry(name, cid.decode())
     except MetadataError as error:
         return error
+
+
+def is_event_id(text: str) -> bool:
+    """Whether Redis takes ``text`` as the id of an event."""
+    return _EVENT_ID.fullmatch(text) is not None and all(part < 2**64 for part in _number(text))
+
+
+def _names_in(events: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[list[str], dict[str, MetadataError]]:
+    """The names that events tell; and by their keys those that anybody may have added, and that tell none."""
+    names: list[str] = []
+    nameless: dict[str, MetadataError] = {}
+    for event, fields in events:
+        try:
+            name = fields.get(b"name", b"").decode()
+        except UnicodeDecodeError:
+            name = ""
+        if name:
+            names.append(name)
+            continue
+        number = event.decode()
+        key = f"{EVENTS} {number}"
+        why = (
+            f"Event {number} of the stream {EVENTS} in Redis has no readable name and is passed over. Whatever "
+            "else is in the index is found without it. Let the program that writes such events name the "
+            f"dataset, or leave them out; XDEL {key} removes this one."
+        )
+        nameless[key] = MetadataError(why, name=key)
+    return names, nameless
 
 
 def _number(event: str) -> tuple[int, ...]:

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import msgpack
@@ -8,6 +9,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY
 from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local import LocalIndex
+from atdata_core.local.layout import EVENTS
 from atdata_core.local.registry import Position
 from atdata_core.promotion.accept import accept, changes_of
 from atdata_core.promotion.ledger import ledger_of
@@ -135,10 +137,25 @@ def test_the_sensor_goes_on_after_redis_lost_its_data(lab, tick, empty_instance)
     assert [request.partition_key for request in tick().run_requests] == ["after"]
 
 
-def test_an_unreadable_cursor_starts_a_new_look(lab, tick):
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "no json",
+        "null",
+        '{"event": null}',
+        '{"event": "abc"}',
+        '{"event": 5}',
+        '{"event": "18446744073709551616-0"}',
+        '{"event": "٣-0"}',
+        '{"event": "1-0", "name": ["x"]}',
+        '{"event": "1-0", "name": "\\ud800"}',
+    ],
+)
+def test_an_unreadable_cursor_starts_a_new_look(lab, tick, cursor):
     entry = lab.insert("first")
-    tick.state.cursor = "no json"
+    tick.state.cursor = cursor
     assert [attempt_of(request)[0] for request in tick().run_requests] == [f"first@{entry.cid}"]
+    assert json.loads(tick.state.cursor)["event"] == lab.index.redis.xrevrange(EVENTS)[0][0].decode()
 
 
 def test_a_tick_without_redis_fails_and_says_where_it_should_be(lab, tick, monkeypatch):

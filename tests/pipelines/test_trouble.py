@@ -120,6 +120,21 @@ def test_an_entry_without_a_readable_name_is_reported_whatever_names_are_taken(l
     assert "it has no readable name" in said
 
 
+@pytest.mark.parametrize("pattern", ["*", "images-*"])
+def test_an_event_without_a_readable_name_is_reported_once_and_holds_nothing_back(lab, sensor_of, pattern):
+    tick, add = sensor_of(Settings(pattern=pattern)), lab.index.redis.xadd
+    tick()
+    wrong = [{"foo": "bar"}, {"name": b"\xff\xfe", "cid": "x"}, {"name": "", "cid": "x"}]
+    keys = [f"{EVENTS} {add(EVENTS, fields).decode()}" for fields in wrong]
+    said = tick().skip_message
+    assert all(f"{key} (Event {key.split()[1]} " in said and f"XDEL {key} removes" in said for key in keys)
+    assert EVENTS not in tick().skip_message
+    add(EVENTS, wrong[0])
+    lab.insert("images-1")
+    add(EVENTS, wrong[1])
+    assert asked_for(tick()) == ["images-1"]
+
+
 def test_a_pds_that_is_down_is_found_out_once_for_all_and_costs_no_attempt(lab, tick, clock, pds_down, run):
     entries = [lab.insert(name, start=6 * number) for number, name in enumerate(["one", "two", "three"])]
     client = AtprotoResource().client()
