@@ -49,8 +49,9 @@ class _Scaffolder(dg.Scaffolder[dg.ScaffoldRequest]):
     """Writes the ten lines that a first instance needs, under the name that it is given."""
 
     def scaffold(self, request: dg.ScaffoldRequest) -> None:
-        name = re.sub(r"[^A-Za-z0-9_]", "_", request.target_path.name)
-        dg.scaffold_component(request, {"key_prefix": name, "group": name, "pattern": f"{name}*", "license": None})
+        given = request.target_path.name
+        name = re.sub(r"[^A-Za-z0-9_]", "_", given)
+        dg.scaffold_component(request, {"key_prefix": name, "group": name, "pattern": f"{given}*", "license": None})
 
 
 @dg.scaffold_with(_Scaffolder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
@@ -121,6 +122,14 @@ def test_a_project_lists_scaffolds_and_checks_an_instance(project):
     assert project("check", "yaml")[0] == 0
     code, said = project("check", "defs")
     assert code == 0, said
+
+
+def test_the_pattern_of_a_scaffolded_instance_fits_names_that_begin_with_its_own(project):
+    assert project("scaffold", "defs", TYPE, "images-new")[0] == 0
+    written = yaml.safe_load((project.folder / "team" / "defs" / "images-new" / "defs.yaml").read_text())
+    said = settings_of(**written["attributes"])
+    assert (said.key_prefix, said.group, said.pattern) == (("images_new",), "images_new", "images-new*")
+    assert said.refusal("images-new-1") is None
 
 
 def test_two_instances_stand_in_one_project_and_nothing_of_them_collides(project):
