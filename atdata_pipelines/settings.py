@@ -121,12 +121,16 @@ class Settings:
         return {
             name: each
             for name, each in datasets.items()
-            if self.refusal(name) is None or (isinstance(each, MetadataError) and name.startswith(_NAMELESS))
+            if self.takes(name) or (isinstance(each, MetadataError) and name.startswith(_NAMELESS))
         }
+
+    def takes(self, name: str) -> bool:
+        """Whether a dataset is one of those that this instance promotes."""
+        return is_like(name, self.pattern)
 
     def refusal(self, name: str) -> str | None:
         """Why a dataset is not one of those that this instance takes; None where it is."""
-        if is_like(name, self.pattern):
+        if self.takes(name):
             return None
         return f"{name!r} is not one of the datasets that are promoted here: their names are like {self.pattern}"
 

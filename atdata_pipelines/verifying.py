@@ -4,16 +4,17 @@ Links rot, and bytes change: each look is an evaluation of the same checks that 
 dataset, so the page of the asset tells when each was last seen to be true.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import dagster as dg
 from dagster._utils.schedules import get_smallest_cron_interval
 from pydantic import Field
 
-from atdata_core.atmosphere.labels import all_published
-from atdata_core.promotion.due import TOGETHER
+from atdata_core.errors import RefusedError
+from atdata_core.promotion.findings import Verification, of_error, plain
 from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.standing import AllStanding, Standing
 from atdata_core.promotion.verify import verify_dataset
 
 from .checks import FINDINGS_SHOWN, SAMPLE, VerifyConfig, evaluation_of, published_uri, results_of
@@ -97,26 +98,29 @@ def weekly_verification(settings: Settings, job: dg.JobDefinition, cron: str) ->
 
 def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: Settings) -> None:
     problems: list[dg.TableRecord] = []
-    is_time, looked_at, size = now_and_then(), 0, 0
+    is_time, looked_at, size, unmarked = now_and_then(), 0, 0, 0
     services = settings.services(context)
+    partitions = set(context.instance.get_dynamic_partitions(settings.partitions_name))
     with dagster_failures():
-        for name, uri in _published(context, config, settings, services):
-            result = verify_dataset(uri, client=services.atproto.stranger(), sample=config.sample)
-            for check in results_of(result, settings):
-                context.log_event(evaluation_of(check, name))
-                if not check.passed:
-                    context.log.warning(f"{name}: {check.check_name}: {check.description}")
-                    if check.severity == dg.AssetCheckSeverity.ERROR:
-                        row = {"dataset": name, "check": str(check.check_name), "problem": check.description or ""}
-                        problems.append(dg.TableRecord(row))
-            looked_at, size = looked_at + 1, size + result.bytes_read
-            if is_time():
-                context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read")
+        everything = None if config.datasets else _everything(partitions, settings, services)
+        for dataset, standing in _named(config.datasets, services) if everything is None else everything:
+            found: list[list[dg.AssetCheckResult]] = []
+            for each in standing:
+                result = _looked_at(each, services, config)
+                found.append(results_of(result, settings))
+                problems += _problems(context, each, found[-1])
+                looked_at, size = looked_at + 1, size + result.bytes_read
+                if is_time():
+                    context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read")
+            if dataset in partitions:
+                _mark(context, dataset, found)
+            else:
+                unmarked += len(standing)
     shown = {"datasets": looked_at, "bytes_read": size}
-    if not config.datasets:
-        # What was found stands on the checks; this says that somebody looked.
-        seen = {**shown, "failed_checks": len(problems)}
-        context.log_event(dg.AssetMaterialization(settings.verification, metadata=seen))
+    if unmarked:
+        context.log.info(f"{unmarked} of those that were looked at have no partition that shows their checks")
+    if everything is not None:
+        _tell(context, everything, {**shown, "failed_checks": len(problems)}, settings)
     context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read, {len(problems)} checks failed")
     if problems:
         failed = dict.fromkeys(str(problem.data["dataset"]) for problem in problems)
@@ -132,28 +136,58 @@ def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: 
     context.add_output_metadata(shown)
 
 
-def _published(
-    context: dg.OpExecutionContext, config: VerifyManyConfig, settings: Settings, services: Services
-) -> Iterator[tuple[str, str]]:
-    """Names and at-uris of what the ledger or a label says is published.
+def _named(datasets: Iterable[str], services: Services) -> Iterator[tuple[str, list[Standing]]]:
+    """The last promotion of each; raises ``EntryNotFoundError`` where nothing is published of one."""
+    for name in datasets:
+        yield name, [Standing(name, name, published_uri(name, services))]
 
-    Raises:
-        EntryNotFoundError: A dataset is named, and nothing is published of it.
-    """
-    if config.datasets:
-        for name in config.datasets:
-            yield name, published_uri(name, services)
-        return
-    did, ledger = services.atproto.did(), ledger_of(services.redis.index())
-    labelled = all_published(services.atproto.stranger(), did)
-    names = sorted(context.instance.get_dynamic_partitions(settings.partitions_name))
-    for start in range(0, len(names), TOGETHER):
-        page = names[start : start + TOGETHER]
-        promoted = ledger.get_many([(f"dataset:{name}", "record") for name in page])
-        for name, last in zip(page, promoted, strict=True):
-            uri = last["uri"] if last and last["publication"]["did"] == did else labelled.get(name)
-            if uri is not None:
-                yield name, str(uri)
+
+def _everything(partitions: Collection[str], settings: Settings, services: Services) -> AllStanding:
+    """What is published of the datasets that are partitions, or that the instance takes."""
+    ledger = ledger_of(services.redis.index())
+    return AllStanding(services.atproto.stranger(), ledger, services.atproto.did(), partitions, settings.takes)
+
+
+def _looked_at(standing: Standing, services: Services, config: VerifyManyConfig) -> Verification:
+    try:
+        return verify_dataset(standing.uri, client=services.atproto.stranger(), sample=config.sample)
+    except RefusedError as error:
+        # A label that somebody edited may point at anything.
+        uri = plain(standing.uri)
+        return Verification(uri, findings=(of_error("label", uri, error),))
+
+
+def _problems(
+    context: dg.OpExecutionContext, standing: Standing, results: Iterable[dg.AssetCheckResult]
+) -> Iterator[dg.TableRecord]:
+    """Names in the log each check that failed; those that are no mere warning."""
+    for check in results:
+        if not check.passed:
+            context.log.warning(f"{standing}: {check.check_name}: {check.description}")
+            if check.severity == dg.AssetCheckSeverity.ERROR:
+                name, problem = str(check.check_name), check.description or ""
+                yield dg.TableRecord({"dataset": str(standing), "check": name, "problem": problem})
+
+
+def _mark(context: dg.OpExecutionContext, dataset: str, found: Sequence[Sequence[dg.AssetCheckResult]]) -> None:
+    """Give a partition its checks; what is published under several names has one light: red where one is."""
+    for results in zip(*found, strict=True):
+        context.log_event(evaluation_of(min(results, key=lambda each: each.passed), dataset))
+
+
+def _tell(
+    context: dg.OpExecutionContext, everything: AllStanding, seen: dict[str, int], settings: Settings
+) -> None:
+    """Say that somebody looked at everything, unless there was something and nobody did."""
+    if everything.passed_over:
+        passed = f"{everything.passed_over} of {everything.labels} labels of the account"
+        context.log.info(f"{passed} are of other programs or of datasets not taken here, and were passed over")
+    if everything.labels and not seen["datasets"]:
+        mark = settings.verification.to_user_string()
+        context.log.warning(f"The account has labels, but nothing was looked at: {mark} is not marked")
+    else:
+        # What was found stands on the checks.
+        context.log_event(dg.AssetMaterialization(settings.verification, metadata=seen))
 
 
 def verify_config(said: VerifyManyConfig | None = None, settings: Settings = DEFAULT) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from atdata_core.atmosphere.names import LABEL
 from atdata_core.atmosphere.tid import label_rkey
@@ -49,11 +49,27 @@ def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
     )
 
 
-def all_published(client: AtmosphereClient, repo: str) -> dict[str, str]:
-    """The at-uri of every published name of an account, by its labels; one request for a hundred of them."""
-    labels = client.iter_records(LABEL, repo=client.did_of(repo))
-    values = [label.value for label in labels if label.value.get("version") is None]
-    return {str(each.get("name")): uri for each in values if isinstance(uri := each.get("datasetUri"), str)}
+class Labelled(NamedTuple):
+    """What the label of a name points at. ``ours``: the key is the one that this program gives such a label."""
+
+    uri: str
+    ours: bool
+
+
+def all_labelled(client: AtmosphereClient, repo: str) -> dict[str, Labelled]:
+    """What an account has published by its labels without a version, by name; one request for a hundred of them.
+
+    Of two labels of a name the one counts that ``find_label`` finds.
+    """
+    did = client.did_of(repo)
+    found: dict[str, Labelled] = {}
+    for label in client.iter_records(LABEL, repo=did):
+        name, uri = label.value.get("name"), label.value.get("datasetUri")
+        if isinstance(name, str) and isinstance(uri, str) and _is_of(label, name):
+            labelled = Labelled(uri, AtUri.parse(label.uri).rkey == label_rkey(did, name))
+            if labelled.ours or name not in found:
+                found[name] = labelled
+    return found
 
 
 def _by_key(client: AtmosphereClient, did: str, name: str) -> Record | None:

@@ -233,11 +233,11 @@ def publish(lab, box, s3):
     from atdata_core.promote import promote_to_atmosphere
     from atdata_pipelines.resources import AtprotoResource
 
-    def call(name="pictures", **more):
+    def call(name="pictures", *, under=None, **more):
         store = S3DataStore(s3, bucket=lab.bucket, public_url=f"{box.public_url}/{lab.bucket}")
         entry = lab.insert(name, **more)
         client = AtprotoResource().client()
-        return promote_to_atmosphere(entry, lab.index, client, data_store=store, license="CC-BY-4.0")
+        return promote_to_atmosphere(entry, lab.index, client, data_store=store, name=under, license="CC-BY-4.0")
 
     return call
 

@@ -5,19 +5,24 @@ from datetime import datetime, timedelta
 import dagster as dg
 import pytest
 
+from atdata_core.atmosphere.names import LABEL
+from atdata_core.atmosphere.records import label_record
+from atdata_core.atmosphere.tid import label_rkey
 from atdata_pipelines.checks import CHECKS
 from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.resources import AtprotoResource
 from atdata_pipelines.settings import Settings
 from atdata_pipelines.verifying import VERIFY_JOB
+
+LOOKS = dg.AssetKey("verification")
 
 
 @pytest.fixture
 def verify_many(empty_instance):
-    job = promotion_definitions().resolve_job_def(VERIFY_JOB)
-
-    def run(partitions=(), **config):
+    def run(partitions=(), *, pattern="*", **config):
         add_keys(empty_instance, partitions)
+        job = promotion_definitions(Settings(pattern=pattern)).resolve_job_def(VERIFY_JOB)
         result = job.execute_in_process(
             instance=empty_instance,
             raise_on_error=False,
@@ -85,8 +90,74 @@ def test_the_weekly_look_reads_one_shard_of_each(publish, verify_many, empty_ins
     assert (len(found), failed) == (len(CHECKS), [])
 
 
+@pytest.fixture
+def looks(empty_instance):
+    """What each look at everything has said of itself, the last one first."""
+
+    def told():
+        records = empty_instance.fetch_materializations(LOOKS, limit=1_000).records
+        return [record.asset_materialization.metadata["datasets"].value for record in records]
+
+    return told
+
+
+def first_shard(stranger, uri):
+    return stranger.get_record(uri).value["storage"]["shards"][0]["url"]
+
+
+def test_what_is_published_under_another_name_is_looked_at_with_the_dataset(publish, verify_many, spoil, stranger):
+    shared = publish("one", under="public-name")
+    publish("one", start=6)
+    assert verify_many(["one"]) == ({("one", check): True for check in CHECKS}, [])
+    spoil(first_shard(stranger, shared))
+    found, [failure] = verify_many(["one"])
+    assert len(found) == len(CHECKS)
+    assert {check for (_, check), passed in found.items() if not passed} == {
+        "shards_as_published",
+        "samples_of_published_schema",
+    }
+    assert failure.description.startswith("1 of 2 datasets are not as published")
+    assert {row.data["dataset"] for row in failure.metadata["failed_table"].records} == {"one as public-name"}
+
+
+def test_what_is_published_and_no_partition_any_more_is_looked_at(publish, verify_many, looks, spoil, stranger):
+    publish("first")
+    url = first_shard(stranger, publish("second", start=6))
+    assert verify_many() == ({}, [])
+    assert looks()[0] == 2
+    spoil(url)
+    found, [failure] = verify_many(["first"])
+    assert found == {("first", check): True for check in CHECKS}
+    rows = [row.data for row in failure.metadata["failed_table"].records]
+    assert {row["dataset"] for row in rows} == {"second"}
+    assert all(url in row["problem"] for row in rows)
+
+
+def test_a_look_at_nothing_is_none_where_there_are_labels(publish, verify_many, looks):
+    assert verify_many() == ({}, [])
+    before = looks()
+    assert before[0] == 0
+    publish("first")
+    assert verify_many(pattern="images-*") == ({}, [])
+    assert looks() == before
+    publish("images-1", start=6)
+    assert verify_many(pattern="images-*") == ({}, [])
+    assert looks() == [1, *before]
+
+
+def test_a_label_that_was_edited_by_hand_costs_no_other_dataset_its_look(publish, lab, verify_many):
+    publish("first")
+    client = AtprotoResource().client()
+    rkey = label_rkey(client.did, "broken")
+    record = label_record(name="broken", dataset_uri="at://x", version=None, created_at="2026-01-01T00:00:00.000Z")
+    client.create_once(LABEL, rkey, {**record, "datasetUri": "at://not a uri"})
+    found, [failure] = verify_many(["first"])
+    assert found == {("first", check): True for check in CHECKS}
+    assert {row.data["dataset"] for row in failure.metadata["failed_table"].records} == {"broken"}
+
+
 def test_a_look_at_everything_is_fresh_until_the_next_one_is_late(publish, verify_many, empty_instance):
-    key = dg.AssetKey("verification")
+    key = LOOKS
     publish("first")
     before = len(empty_instance.fetch_materializations(key, limit=100).records)
     verify_many(["first"], datasets=["first"])
