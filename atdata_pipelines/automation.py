@@ -14,15 +14,16 @@ from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
 from .assets import PromotionConfig
-from .bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
+from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .declared import leave_to_conditions
 from .jobs import JOB, run_config
 from .looking import Findings, Wanted, look, look_at_all
 from .lost import end_lost_runs
 from .partitions import add_keys
-from .requested import LostRunError, asked_before, promoted_alone
+from .requested import LostRunError, asked_before
 from .retries import said_without_secrets
 from .settings import Settings
+from .under_way import under_way
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalIndex
@@ -74,9 +75,7 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     findings = look(settings.taken(found), index, services.atproto.did())
     new = findings.new_keys(context.instance, settings)
     if findings.runs:
-        findings.leave_to_runs(
-            names_under_way(context.instance, settings), promoted_alone(context.instance, settings)
-        )
+        findings.leave_to_runs(under_way(context.instance, settings))
     few = len(findings.runs) <= settings.bulk_from
     marks = leave_to_conditions(findings, context.instance, settings) if settings.automation and few else []
     requests = _unasked(_runs(findings.runs, settings), findings, index, context)

@@ -24,7 +24,6 @@ from .event_log import kept_open
 from .looking import look_at_all
 from .partitions import add_keys, divided, why_no_key
 from .previews import Preview, preview_of
-from .requested import UNFINISHED
 from .retries import POLICY, dagster_failures
 from .settings import DEFAULT, RECORD, Services, Settings, is_like
 from .subject import read_by
@@ -79,15 +78,9 @@ def bulk_config(said: BulkConfig | None = None, settings: Settings = DEFAULT) ->
     return {"ops": {settings.named(_OP): {"config": (said or BulkConfig()).model_dump()}}}
 
 
-def names_under_way(instance: dg.DagsterInstance, settings: Settings = DEFAULT) -> set[str] | None:
-    """The datasets that bulk runs will promote which are queued or under way; None: it may be any."""
-    names: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(job_name=settings.named(BULK_JOB), statuses=UNFINISHED)):
-        said: Mapping[str, Any] = run.run_config.get("ops", {}).get(settings.named(_OP), {}).get("config", {})
-        if said.get("pattern") or not said.get("datasets"):
-            return None
-        names.update(said["datasets"])
-    return names
+def config_of(run: dg.DagsterRun, settings: Settings = DEFAULT) -> Mapping[str, Any]:
+    """What was said to a bulk run."""
+    return run.run_config.get("ops", {}).get(settings.named(_OP), {}).get("config", {})
 
 
 def promote_many(settings: Settings, stages: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
@@ -226,11 +219,11 @@ def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: "LocalInd
 def _all_due(
     context: dg.OpExecutionContext, index: "LocalIndex", settings: Settings, services: Services
 ) -> _Wanted:
-    """What is missing or changed; what is left alone is told in the log. Raises as ``_wanted``."""
+    """What is missing or changed, or cannot be promoted; what is left alone is told in the log. As ``_wanted``."""
     findings = look_at_all(context, index, settings, services.atproto.did())
     if not findings.due:
         context.log.info(findings.summary())
-    return _Wanted({each.name: each.entry for each in findings.due})
+    return _Wanted({each.name: each.entry for each in findings.due}, dict(findings.left.get("refused", {})))
 
 
 def _promoted_before(context: dg.OpExecutionContext) -> dict[str, str]:

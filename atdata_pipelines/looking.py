@@ -1,6 +1,6 @@
 """What is to be done with datasets: which are promoted now, which later, and why the others are not."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,14 +76,15 @@ class Findings:
         self.later = [run for run in self.later if run.name not in beyond]
         return new
 
-    def leave_to_runs(self, together: Collection[str] | None, alone: Collection[str]) -> None:
-        """What runs promote already, in a bulk (None: it may be any) or alone, is not started again."""
+    def leave_to_runs(self, promoted_by: Callable[["LocalDatasetEntry"], str | None]) -> None:
+        """What runs promote already is not started again."""
+        waiting = []
         for wanted in self.runs:
-            if together is None or wanted.name in together:
-                self.leave("under way", wanted.name, "a bulk run promotes it")
-            elif wanted.name in alone:
-                self.leave("under way", wanted.name, "a run promotes it")
-        self.runs = [wanted for wanted in self.runs if wanted.name not in self.left.get("under way", ())]
+            if (said := promoted_by(wanted.entry)) is None:
+                waiting.append(wanted)
+            else:
+                self.leave("under way", wanted.name, said)
+        self.runs = waiting
 
     def say(self, log: Any) -> None:
         """Name in a log what is left alone."""

@@ -51,9 +51,12 @@ def preview_of(entry: Any, index: Any, inventory: "Inventory", store: Any) -> Pr
     try:
         sample_type = decode(inventory.schema)
         sources = Sources(entry, index, store, {shard.url: shard for shard in shards})
-        with sources.open_shard(shards[0].url) as stream:
+        first = next((shard for shard in shards if shard.samples != 0), shards[0])
+        with sources.open_shard(first.url) as stream:
             labels = Tally(label_fields(inventory.schema))
-            samples = read_some(stream, shards[0].url, sample_type, labels)
+            samples = read_some(stream, first.url, sample_type, labels)
+        if not samples:
+            return Preview(f"No preview: {escaped(displayed(first.url))} has no samples.", {})
         fields = [field.name for field in sample_fields(sample_type)]
         markdown = [preview(samples, fields), *labels.markdown(inventory.samples)]
         return Preview("\n\n".join(markdown), shapes([sample for _, sample in samples], fields))

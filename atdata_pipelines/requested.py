@@ -6,10 +6,6 @@ import dagster as dg
 
 from atdata_core.errors import AtdataError
 
-from .jobs import VERIFY
-from .settings import Settings
-
-_PARTITION = "dagster/partition"
 _RUN_KEY = "dagster/run_key"
 _SENSOR = "dagster/sensor_name"
 
@@ -35,13 +31,6 @@ class Before(NamedTuple):
 
     kind: str
     reason: str
-
-
-def promoted_alone(instance: dg.DagsterInstance, settings: Settings) -> set[str]:
-    """The datasets that a run of their own works on, or will."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    verifying = settings.named(VERIFY)
-    return {run.tags[_PARTITION] for run in runs if _PARTITION in run.tags and run.job_name != verifying}
 
 
 def asked_before(instance: dg.DagsterInstance, sensor: str, key: str) -> Before | None:

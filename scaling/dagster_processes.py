@@ -24,6 +24,14 @@ LOCATION = "scale"
 START_SECONDS = 90.0
 
 
+def memory_of(pid: int) -> tuple[float, float]:
+    """Resident memory of a process, now and at its most until now, in MB."""
+    # Not from ``getrusage``: its maximum is that of the process that started this one, too.
+    said = Path(f"/proc/{pid}/status").read_text()
+    now, most = (int(re.findall(rf"{what}:\s+(\d+) kB", said)[0]) / 1e3 for what in ("VmRSS", "VmHWM"))
+    return now, most
+
+
 class Processes:
     """The processes of a Dagster deployment, by name, and its GraphQL.
 
@@ -41,10 +49,8 @@ class Processes:
         self._running[name] = process
 
     def memory(self, name: str) -> tuple[float, float]:
-        """Resident memory of a process, now and at its most until now, in MB."""
-        said = Path(f"/proc/{self._running[name].pid}/status").read_text()
-        now, most = (int(re.findall(rf"{what}:\s+(\d+) kB", said)[0]) / 1e3 for what in ("VmRSS", "VmHWM"))
-        return now, most
+        """As ``memory_of``."""
+        return memory_of(self._running[name].pid)
 
     def check(self) -> None:
         """Raise where one has ended by itself."""

@@ -6,16 +6,14 @@ FILE holds the names of the datasets, a line each. On stdout comes one line of J
 from __future__ import annotations
 
 import json
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.frame import expect
-
-_BYTES = 1 if sys.platform == "darwin" else 1024
-"""What ``ru_maxrss`` counts in."""
+from scaling.dagster_processes import memory_of
 
 
 def _job(names: list[str]) -> Callable[[], None]:
@@ -72,7 +70,7 @@ def main(kind: str, file: str) -> None:
     begun, cpu = time.perf_counter(), time.process_time()
     run()
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES / 1e6
+    _, peak = memory_of(os.getpid())
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}))
 
 

@@ -24,7 +24,8 @@ class LocalDatasetEntry:
     """A dataset: its name, the reference of its schema, the URLs of its shards and its metadata.
 
     ``cid`` identifies schema and data, not name and metadata. ``data_store`` is the store that can read
-    the shards, where the entry comes from one; it is neither saved nor compared.
+    the shards, where the entry comes from one; it is neither saved nor compared. ``registered_at`` is when it was
+    inserted, in milliseconds since 1970; None where it is not known.
     """
 
     name: str
@@ -33,6 +34,7 @@ class LocalDatasetEntry:
     metadata: dict[Any, Any] | None = None
     cid: str = field(default="", kw_only=True)
     data_store: Any = field(default=None, kw_only=True, repr=False, compare=False)
+    registered_at: int | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.cid:
@@ -51,11 +53,12 @@ class LocalDatasetEntry:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """An entry as Redis holds it, its metadata still packed."""
+    """An entry as Redis holds it, its metadata still packed; ``registered_at`` as in ``LocalDatasetEntry``."""
 
     schema_ref: str
     data_urls: list[str]
     metadata: bytes | None
+    registered_at: int | None = None
 
     @classmethod
     def from_hash(cls, values: Mapping[str, bytes | None]) -> StoredEntry:
@@ -77,10 +80,10 @@ class StoredEntry:
     def from_record(cls, record: bytes) -> StoredEntry:
         """From a record of ours."""
         values = cast("dict[str, Any]", _msgpack.unpackb(record))
-        return cls(values["schema_ref"], values["data_urls"], values["metadata"])
+        return cls(values["schema_ref"], values["data_urls"], values["metadata"], values.get("registered_at"))
 
     def to_record(self, *, registered_at: int) -> bytes:
-        """As a record of ours; ``registered_at`` in milliseconds since 1970."""
+        """As a record of ours."""
         return _msgpack.packb(
             {
                 "schema_ref": self.schema_ref,
@@ -112,7 +115,9 @@ class StoredEntry:
     def entry(self, name: str, cid: str) -> LocalDatasetEntry:
         """The entry of that name; raises ``MetadataError`` where its metadata cannot be read."""
         metadata = None if self.metadata is None else unpack(self.metadata)
-        return LocalDatasetEntry(name, self.schema_ref, self.data_urls, metadata, cid=cid)
+        return LocalDatasetEntry(
+            name, self.schema_ref, self.data_urls, metadata, cid=cid, registered_at=self.registered_at
+        )
 
 
 def _checked_urls(urls: Any) -> list[str]:

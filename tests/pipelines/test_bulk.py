@@ -18,7 +18,7 @@ from atdata_core.promotion import bulk as library
 from atdata_core.promotion.attempts import failed
 from atdata_core.promotion.ledger import ledger_of
 from atdata_pipelines import automation
-from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config, names_under_way
+from atdata_pipelines.bulk import BULK_JOB
 from atdata_pipelines.looking import Wanted
 from atdata_pipelines.pipeline import promotion_definitions
 from atdata_pipelines.settings import REQUIREMENTS, Settings
@@ -249,6 +249,19 @@ def test_nothing_named_is_all_that_is_missing_or_changed(lab, some, run, run_bul
     assert changes(run_bulk()) == {names[1]: "created"}
 
 
+def test_of_all_that_is_due_what_cannot_be_promoted_is_named_and_fails_the_run(
+    some, lab, run_bulk, empty_instance, changes
+):
+    [good] = some(1)
+    lab.register("undecided", f"s3://{lab.bucket}/a.tar", {"promote": "maybe"})
+    result = run_bulk()
+    assert not result.success
+    assert changes(result) == {good: "created"}
+    reasons = {row.data["dataset"]: row.data["reason"] for row in failure(result).metadata["failed_table"].records}
+    assert set(reasons) == {"undecided"}
+    assert "maybe" in reasons["undecided"]
+
+
 def test_what_was_deleted_is_restored_only_where_a_person_names_it(some, run_bulk, account, marks, changes):
     [name] = some(1)
     assert run_bulk(datasets=[name]).success
@@ -370,17 +383,3 @@ def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs():
     pairs = automation._runs(wanted, Settings(bulk_from=2, batch_size=2))
     assert [[each.name for each in batch] for _, batch in pairs] == [["d0", "d1"], ["d2"]]
     assert [len(request.run_config["ops"][OP]["config"]["datasets"]) for request, _ in pairs] == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"), [({"datasets": ["a", "b"]}, {"a", "b"}), ({"pattern": "x*"}, None), ({}, None)]
-)
-def test_what_a_bulk_run_has_before_it_is_known_until_it_ends(empty_instance, config, expected):
-    job = promotion_definitions().resolve_job_def(BULK_JOB)
-    assert names_under_way(empty_instance) == set()
-    waiting = empty_instance.create_run_for_job(
-        job, run_config=bulk_config(BulkConfig(**config)), status=dg.DagsterRunStatus.STARTED
-    )
-    assert names_under_way(empty_instance) == expected
-    empty_instance.report_run_canceled(waiting)
-    assert names_under_way(empty_instance) == set()

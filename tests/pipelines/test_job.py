@@ -9,8 +9,11 @@ import httpx
 import pytest
 from PIL import Image
 
+from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
 from atdata_core.promotion.ledger import ledger_of
+from atdata_core.tar_writing import ShardWriter
+from atdata_core.urls import expand
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 
@@ -232,6 +235,20 @@ def unused_url():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_samples_are_shown_of_the_first_shard_that_has_some(lab, run, s3):
+    client, empty = S3Endpoint.from_credentials(s3).client, io.BytesIO()
+    with ShardWriter(empty):
+        pass
+    [first, _] = expand(lab.insert("full").data_urls)
+    client.put_object(Bucket=lab.bucket, Key="gaps-0.tar", Body=empty.getvalue())
+    source = first.removeprefix(f"s3://{lab.bucket}/")
+    client.copy_object(Bucket=lab.bucket, Key="gaps-1.tar", CopySource={"Bucket": lab.bucket, "Key": source})
+    lab.register("gaps", f"s3://{lab.bucket}/gaps-{{0..1}}.tar")
+    assert "data:image/png" in shown(run("gaps"), "local_dataset")["preview"]
+    lab.register("nothing", f"s3://{lab.bucket}/gaps-0.tar")
+    assert shown(run("nothing"), "local_dataset")["preview"].endswith("0.tar has no samples.")
 
 
 def test_a_materialisation_shows_shards_fields_samples_and_pictures(lab, run, account_environ):
