@@ -24,6 +24,7 @@ from .retries import POLICY
 from .seen import PUBLISHED_TRUE, evaluations, warnings_of
 from .settings import RECORD, STAGES, Settings
 from .subject import progress_of, result_of, subject_of
+from .upstream import dependency_on
 
 
 class PromotionConfig(dg.Config):
@@ -188,10 +189,10 @@ def _stage(
     return decorate
 
 
-def _before_all(settings: Settings) -> list[dg.AssetKey]:
+def _before_all(settings: Settings) -> list[dg.AssetKey | dg.AssetDep]:
     """What stands before the first stage."""
-    entry = [settings.entry] if settings.automation else []
-    return entry if settings.upstream is None else [*entry, settings.upstream]
+    entry: list[dg.AssetKey | dg.AssetDep] = [settings.entry] if settings.automation else []
+    return entry if settings.upstream is None else [*entry, dependency_on(settings.upstream, settings)]
 
 
 def _asked(context: dg.AssetExecutionContext, settings: Settings) -> Asked:

@@ -84,7 +84,7 @@ class BulkReport:
         self._context = context
         self._settings = settings
         self._look = look
-        self._marks = Marks(context, stages)
+        self._marks = Marks(context, stages, settings.upstream_partitions)
         self._keys = {stage.key.path[-1]: stage.key for stage in stages}
         self._ways: dict[str, _Way] = {}
         self._total = total

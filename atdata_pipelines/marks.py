@@ -11,11 +11,14 @@ from dagster._core.definitions.data_version import (
     DATA_VERSION_TAG,
     DEFAULT_DATA_VERSION,
     NULL_EVENT_POINTER,
+    SKIP_PARTITION_DATA_VERSION_DEPENDENCY_THRESHOLD,
     extract_data_version_from_entry,
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventType
+
+from .upstream import partitions_read
 
 
 class _Given(NamedTuple):
@@ -34,13 +37,20 @@ class Marks:
     Args:
         context: Of the op.
         assets: The stages; the last part of an asset's key is the stage's name.
+        upstream_partitions: Of the asset before the first stage, where they are known.
     """
 
-    def __init__(self, context: dg.OpExecutionContext, assets: Sequence[dg.AssetsDefinition]) -> None:
+    def __init__(
+        self,
+        context: dg.OpExecutionContext,
+        assets: Sequence[dg.AssetsDefinition],
+        upstream_partitions: dg.PartitionsDefinition | None = None,
+    ) -> None:
         self._context = context
         self._assets = {asset.key.path[-1]: asset for asset in assets}
         self._given: dict[tuple[dg.AssetKey, str], _Given] = {}
         self._upstream: dict[dg.AssetKey, Collection[str]] = {}
+        self._upstream_partitions = upstream_partitions
         self._marks = 0
         self._latest, self._latest_of = 0, 0
 
@@ -64,7 +74,7 @@ class Marks:
                 given = self._given.pop((before, dataset))
                 version, event = _of_partitions(given.cid), self._event(given)
             else:
-                version, event = self._of_upstream(before, dataset)
+                version, event = self._of_upstream(asset, before, dataset)
             tags[get_input_data_version_tag(before)] = version
             tags[get_input_event_pointer_tag(before)] = str(event or NULL_EVENT_POINTER)
         self._context.log_event(
@@ -87,18 +97,30 @@ class Marks:
         )
         context.instance.report_dagster_event(planned, context.run.run_id)
 
-    def _of_upstream(self, key: dg.AssetKey, dataset: str) -> tuple[str, int | None]:
-        """Data version and event of what a team's own asset gave, partitioned by dataset or not at all."""
+    def _of_upstream(self, asset: dg.AssetsDefinition, key: dg.AssetKey, dataset: str) -> tuple[str, int | None]:
+        """Data version and event of what a team's own asset gave, however that is partitioned."""
         instance = self._context.instance
-        if dataset in self._partitions_of(key):
-            record = instance.get_latest_data_version_record(key, partition_key=dataset)
-        else:
-            record = instance.get_latest_data_version_record(key)
+        has_own = dataset in self._partitions_of(key)
+        record = instance.get_latest_data_version_record(key, partition_key=dataset if has_own else None)
         if record is None:
             return DEFAULT_DATA_VERSION.value, None
-        version = extract_data_version_from_entry(record.event_log_entry) or DEFAULT_DATA_VERSION
-        partitioned = record.partition_key is not None
-        return _of_partitions(version.value) if partitioned else version.value, record.storage_id
+        version = (extract_data_version_from_entry(record.event_log_entry) or DEFAULT_DATA_VERSION).value
+        theirs = self._upstream_partitions
+        read = None if theirs is None else partitions_read(asset, key, theirs, dataset, instance)
+        if read is not None:
+            # Of more, Dagster notes the version of the last event.
+            if len(read) < SKIP_PARTITION_DATA_VERSION_DEPENDENCY_THRESHOLD:
+                version = _of_partitions(*self._versions(key, read))
+        elif record.partition_key is not None:
+            version = _of_partitions(version) if has_own else _of_partitions()
+        return version, record.storage_id
+
+    def _versions(self, key: dg.AssetKey, partitions: Sequence[str]) -> list[str]:
+        """Data versions of those partitions that are materialised, in the order of their keys."""
+        found = self._context.instance.event_log_storage.get_latest_tags_by_partition(
+            key, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=partitions
+        )
+        return [tags[DATA_VERSION_TAG] for _, tags in sorted(found.items())]
 
     def _partitions_of(self, key: dg.AssetKey) -> Collection[str]:
         if key not in self._upstream:
@@ -117,6 +139,6 @@ class Marks:
         return self._latest
 
 
-def _of_partitions(version: str) -> str:
+def _of_partitions(*versions: str) -> str:
     """Of an input with partitions Dagster notes the digest of the versions of those that were read."""
-    return hashlib.sha256(version.encode()).hexdigest()
+    return hashlib.sha256("".join(versions).encode()).hexdigest()

@@ -60,6 +60,7 @@ class Settings:
         copying_pool: Of the stages that read and copy shards.
         publishing_pool: Of the stages that write to the PDS.
         upstream: An asset that ``local_dataset`` depends on.
+        upstream_partitions: Of that asset, where they are known (``upstream.py``).
         destination: Where shards are copied to.
         executor: Where the steps of its jobs are done (``executors.py``); None: as ``ATDATA_EXECUTOR`` says.
     """
@@ -80,6 +81,7 @@ class Settings:
     copying_pool: str | None = None
     publishing_pool: str | None = "pds"
     upstream: dg.AssetKey | None = None
+    upstream_partitions: dg.PartitionsDefinition | None = None
     destination: DestinationResource = field(default_factory=DestinationResource)
     executor: str | None = None
 

@@ -1,6 +1,7 @@
 """The pipeline as a component, configured in ``defs.yaml``."""
 
 import re
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import dagster as dg
@@ -14,6 +15,7 @@ from ..pipeline import promotion_definitions
 from ..project import refuse_same_names
 from ..resources import DestinationResource
 from ..settings import DEFAULT, Settings, key_parts
+from ..upstream import partitions_found
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -168,9 +170,13 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """All definitions of this instance; raises ``InstanceError`` where another has the same names."""
         # A component that is built by itself has a tree that knows of no project.
+        settings = self.settings()
         if context.component_tree.is_fully_loaded():
             refuse_same_names(context.component_tree)
-        return promotion_definitions(self.settings())
+            if settings.upstream is not None:
+                found = partitions_found(settings.upstream, context)
+                settings = replace(settings, upstream_partitions=found)
+        return promotion_definitions(settings)
 
     def settings(self) -> Settings:
         """What the instance is configured with."""
