@@ -180,11 +180,13 @@ def _tell(
 ) -> None:
     """Say that somebody looked at everything, unless there was something and nobody did."""
     if everything.passed_over:
-        passed = f"{everything.passed_over} of {everything.labels} labels of the account"
-        context.log.info(f"{passed} are of other programs or of datasets not taken here, and were passed over")
+        passed = f"{everything.passed_over} of {everything.labels} labels of datasets that are taken here"
+        context.log.info(f"{passed} are of other programs, and were passed over")
     if everything.labels and not seen["datasets"]:
         mark = settings.verification.to_user_string()
-        context.log.warning(f"The account has labels, but nothing was looked at: {mark} is not marked")
+        context.log.warning(
+            f"The account has labels of such datasets, but nothing was looked at: {mark} is not marked"
+        )
     else:
         # What was found stands on the checks.
         context.log_event(dg.AssetMaterialization(settings.verification, metadata=seen))

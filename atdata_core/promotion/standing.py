@@ -35,8 +35,8 @@ class AllStanding:
     machine's. Labels that other programs made are of datasets that nobody here promised anything of.
 
     Attributes:
-        labels: How many names the account has labels for.
-        passed_over: How many of them are not looked after.
+        labels: How many of their names the account has labels for.
+        passed_over: For how many of these nobody here promised anything.
     """
 
     def __init__(
@@ -68,14 +68,17 @@ class AllStanding:
             for fact, value in ledger.get_all(f"account:{did}").items()
             if fact.startswith("published:")
         }
-        names = {**{name: name for name in self._labelled}, **owned}
+        here = {
+            name: dataset
+            for name, dataset in {**{name: name for name in labelled}, **owned}.items()
+            if dataset in known or taken(dataset)
+        }
         self._names: dict[str, list[str]] = {dataset: [] for dataset in known}
-        for name, dataset in names.items():
-            if dataset in known or taken(dataset):
+        for name, dataset in here.items():
+            if name in self._labelled or name in owned:
                 self._names.setdefault(dataset, []).append(name)
-        self.labels = len(labelled)
-        looked_after = {name for some in self._names.values() for name in some} & self._labelled.keys()
-        self.passed_over = len(labelled) - len(looked_after)
+        self.labels = len(here.keys() & labelled.keys())
+        self.passed_over = len(here.keys() & (labelled.keys() - self._labelled.keys() - owned.keys()))
 
     def __iter__(self) -> Iterator[tuple[str, list[Standing]]]:
         """Datasets in order, each with what stands of it, the last promotion first; none of which nothing does.

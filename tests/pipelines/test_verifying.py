@@ -134,15 +134,20 @@ def test_what_is_published_and_no_partition_any_more_is_looked_at(publish, verif
 
 
 def test_a_look_at_nothing_is_none_where_there_are_labels(publish, verify_many, looks):
-    assert verify_many() == ({}, [])
+    record = label_record(
+        name="images-1", dataset_uri="at://x", version=None, created_at="2026-01-01T00:00:00.000Z"
+    )
+    # As another program makes it.
+    AtprotoResource().client().create_once(LABEL, "3jzfcijpj2z2a", record)
     before = looks()
-    assert before[0] == 0
-    publish("first")
     assert verify_many(pattern="images-*") == ({}, [])
     assert looks() == before
-    publish("images-1", start=6)
+    # An instance that takes no such names has nothing published.
+    assert verify_many(pattern="others-*") == ({}, [])
+    assert looks() == [0, *before]
+    publish("images-2")
     assert verify_many(pattern="images-*") == ({}, [])
-    assert looks() == [1, *before]
+    assert looks() == [1, 0, *before]
 
 
 def test_a_label_that_was_edited_by_hand_costs_no_other_dataset_its_look(publish, lab, verify_many):
