@@ -7,7 +7,6 @@ import dagster as dg
 from .assets import PromotionConfig
 from .checks import VerifyConfig, verify_published
 from .settings import DEFAULT, RECORD, Settings
-from .upstream import StagesJob
 
 JOB = "promote"
 VERIFY = "verify"
@@ -20,8 +19,8 @@ def run_config(said: PromotionConfig | None = None, settings: Settings = DEFAULT
 
 def promote(settings: Settings) -> Any:
     """The job that promotes one dataset."""
-    return StagesJob(
-        name=settings.named(JOB),
+    return dg.define_asset_job(
+        settings.named(JOB),
         # The checks read every published byte again: a promotion has just done so.
         selection=dg.AssetSelection.assets(*settings.keys).without_checks(),
         description="Promote one dataset: all four stages, in one run.",

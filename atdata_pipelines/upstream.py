@@ -5,21 +5,17 @@ datasets), it does. Else (days, fixed names, other dimensions) each dataset depe
 has to be known when definitions are made, of an asset that is somebody else's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.definitions.partitions.utils import infer_partition_mapping
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterInvalidDefinitionError
 from dagster.components.core.decl import ComponentDecl
 from dagster.components.core.defs_module import ComponentLoc
 
-from .project import InstanceError
 from .settings import Settings
 
 _SEARCHING: ContextVar[frozenset[ComponentLoc]] = ContextVar("instances that search", default=frozenset())
@@ -67,40 +63,6 @@ def partitions_read(
             ours.subset_with_partition_keys([dataset]), ours, theirs
         )
         return list(found.partitions_subset.get_partition_keys())
-
-
-class StagesJob(UnresolvedAssetJobDefinition):
-    """An asset job that says clearly which upstream its instance cannot depend on, when it is loaded."""
-
-    def resolve(
-        self,
-        asset_graph: AssetGraph,
-        default_executor_def: dg.ExecutorDefinition | None = None,
-        resource_defs: Mapping[str, Any] | None = None,
-    ) -> dg.JobDefinition:
-        """As every asset job; raises ``InstanceError``."""
-        for key in self.selection.resolve(asset_graph):
-            _refuse_unmapped(asset_graph, key)
-        return super().resolve(asset_graph, default_executor_def, resource_defs)
-
-
-def _refuse_unmapped(graph: AssetGraph, key: dg.AssetKey) -> None:
-    """Dagster would refuse it, too, but when all is loaded, and without a way out."""
-    stage = graph.get(key)
-    for parent in graph.get_parents(stage):
-        theirs = parent.partitions_def
-        if theirs is None or parent.is_external or parent.key in stage.partition_mappings:
-            continue
-        if _is_mapped(stage.partitions_def, theirs):
-            continue
-        prefix, upstream = "/".join(key.path[:-1]) or '""', parent.key.to_user_string()
-        raise InstanceError(
-            f"The instance with the key prefix {prefix} has `upstream: {upstream}`, whose partitions "
-            f"({type(theirs).__name__}) are none that Dagster maps datasets to by itself, and which does not stand "
-            "in the project's folder of definitions. Let the file that defines it stand there, where "
-            "`dg scaffold defs` writes, and do not merge it in by hand; then each dataset depends on all of its "
-            "partitions."
-        )
 
 
 def _is_mapped(ours: dg.PartitionsDefinition | None, theirs: dg.PartitionsDefinition) -> bool:
