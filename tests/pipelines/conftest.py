@@ -38,6 +38,22 @@ def picture(number, label=None):
 
 
 @pytest.fixture
+def team_pyproject():
+    """The ``pyproject.toml`` of a team's Dagster project, whose module is ``team``."""
+    return """
+[project]
+name = "team"
+version = "0.1.0"
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "team"
+[tool.dg.cli]
+suppress_warnings = ["project_and_activated_venv_mismatch"]
+"""
+
+
+@pytest.fixture
 def account_environ(environ, account, monkeypatch):
     """The sandbox's variables, with an account of this test's own."""
     monkeypatch.setenv("ATDATA_HANDLE", account.handle)

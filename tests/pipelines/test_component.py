@@ -25,17 +25,6 @@ TYPE = "atdata_pipelines.components.DatasetPromotion"
 MATERIALIZE = "__ASSET_JOB"
 """What Dagster runs for the button, for backfills and for automation conditions."""
 
-PROJECT = """
-[project]
-name = "team"
-version = "0.1.0"
-[tool.dg]
-directory_type = "project"
-[tool.dg.project]
-root_module = "team"
-[tool.dg.cli]
-suppress_warnings = ["project_and_activated_venv_mismatch"]
-"""
 DEFINITIONS = """
 from pathlib import Path
 
@@ -71,10 +60,10 @@ attributes: {{key_prefix: [lab, tables], pattern: table-*, cron: null, verificat
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, team_pyproject):
     """A project of a team that has nothing but its own asset and resource; ``call(...)`` runs dg there."""
     (tmp_path / "team" / "defs").mkdir(parents=True)
-    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "pyproject.toml").write_text(team_pyproject)
     (tmp_path / "team" / "__init__.py").touch()
     (tmp_path / "team" / "definitions.py").write_text(DEFINITIONS)
     # Without services: definitions load where no variable is set.

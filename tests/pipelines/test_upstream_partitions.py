@@ -116,17 +116,6 @@ def test_a_dataset_is_promoted_alone_and_with_others_and_is_marked_alike(lab, ma
 
 
 TEAM = {
-    "pyproject.toml": """
-[project]
-name = "team"
-version = "0.1.0"
-[tool.dg]
-directory_type = "project"
-[tool.dg.project]
-root_module = "team"
-[tool.dg.cli]
-suppress_warnings = ["project_and_activated_venv_mismatch"]
-""",
     "team/__init__.py": "",
     "team/definitions.py": """
 from pathlib import Path
@@ -196,9 +185,9 @@ print(json.dumps({name: [type(each).__name__ for each in found] for name, found 
 
 
 @pytest.fixture
-def team(tmp_path):
+def team(tmp_path, team_pyproject):
     """A project of a team that has assets of each kind; ``team(...)`` runs something there."""
-    for name, text in TEAM.items():
+    for name, text in {"pyproject.toml": team_pyproject, **TEAM}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
 
