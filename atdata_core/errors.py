@@ -13,7 +13,9 @@
     │   │   └── SchemaIncompatibleError    breaks with the version before, where that was to be refused
     │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)
     │   ├── StorageError               URLs that cannot be published or reached as configured
-    │   │   └── NotPublicError         URLs that a stranger cannot read, where that was asked for
+    │   │   ├── NotPublicError         URLs that a stranger cannot read, where that was asked for
+    │   │   │   └── VisibilityError    strangers would lose what they can read, and nobody asked for that
+    │   │   └── DestinationError       published copies cannot be followed, and nobody says where shards go
     │   ├── LicenseError               no known license, where one was asked for
     │   ├── ShardError                 something is wrong with one shard
     │   │   ├── ShardCorruptError      a tar that is cut short or damaged
@@ -129,6 +131,14 @@ class StorageError(RefusedError):
 
 class NotPublicError(StorageError):
     """Shards that a stranger cannot read, where that was asked for. Facts: ``urls``."""
+
+
+class VisibilityError(NotPublicError):
+    """Strangers would lose what they can read, and nobody asked for that. Facts: ``urls``."""
+
+
+class DestinationError(StorageError):
+    """Shards were published as copies, and nobody says where those go now. Facts: ``name``, ``destination``."""
 
 
 class NotPublicWarning(UserWarning):

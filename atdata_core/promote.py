@@ -48,30 +48,37 @@ def promote_to_atmosphere(
     description: str | None = None,
     tags: Sequence[str] | None = None,
     license: str | None = None,
+    keep_urls: bool | None = None,
     version: str | None = None,
     take_over: bool = False,
     restore: bool = True,
     require_public: bool = False,
     require_license: bool = False,
     require_compatible: bool = False,
+    allow_private: bool = False,
     defaults: Values = Values(),  # noqa: B008 - frozen
 ) -> str:
     """Publish a dataset to the atmosphere, once.
 
     The same account, published name and entry give the same records however often this is called; new
-    values bring them up to date. What is said stays with that publication: new data under the same name is
-    another one, and begins with its own metadata. Shards stay where they are, or are copied byte for byte into
-    ``data_store``. Every shard is seen at its destination before the entry record is written.
+    values bring them up to date. What is said of a name holds for the entries that follow under it, until somebody
+    says otherwise or their own metadata do. Shards stay where they are, or are copied byte for byte into
+    ``data_store``; once copies are published they stay, also where a later call names no store. Every shard is seen
+    at its destination before the entry record is written.
 
     Args:
         entry: The entry of the local index.
         index: The index that has its schema.
         client: A client that is logged in.
-        data_store: Where shards are copied to; None keeps their URLs.
+        data_store: Where shards are copied to; None: they stay where they are published, at first the index's own
+            URLs.
         name: The name to publish under; None is the entry's own.
-        description: None is the last one given, else the entry's metadata, else none; ``""`` clears it.
+        description: None is the last one given for this entry, else that of its metadata, else the last one given
+            for an earlier entry of the name, else none; ``""`` clears it.
         tags: As ``description``; ``[]`` clears them.
         license: As ``description``; an SPDX identifier is best.
+        keep_urls: True publishes the index's own URLs, whatever store is named now or later; False ends that; None
+            is the last one given.
         version: Of a second label that stays with this entry.
         take_over: Write over a record or label that was edited elsewhere.
         restore: Write again what was deleted on the network or retracted. Without it such a dataset is refused,
@@ -80,6 +87,8 @@ def promote_to_atmosphere(
         require_license: Refuse to publish without a license that SPDX knows.
         require_compatible: Refuse a schema that breaks with the version of the type before it, unless its own
             version says so by another major number.
+        allow_private: Publish shards that strangers cannot read in the place of those that they can; without it,
+            or ``keep_urls=True``, that is refused.
         defaults: Where neither anybody nor the entry's metadata say anything.
 
     Returns:
@@ -94,7 +103,7 @@ def promote_to_atmosphere(
         ServiceError: Redis, S3 or the PDS failed. Calling again continues.
     """
     ledger = ledger_of(index)
-    values = Values.of(description, tags, license)
+    values = Values.of(description, tags, license, keep_urls)
     asked = Asked(
         name,
         values,
@@ -106,6 +115,7 @@ def promote_to_atmosphere(
         defaults=defaults,
         require_license=require_license,
         require_compatible=require_compatible,
+        allow_private=allow_private,
     )
 
     def warn(_stage: str, result: Any) -> None:
@@ -130,4 +140,14 @@ def promote_to_atmosphere(
         )
         if ready.seen.warning:
             warnings.warn(ready.seen.warning, NotPublicWarning, stacklevel=2)
-        return publish_record(entry, ready.copies, ready.schema.uri, index, client, ledger, asked=asked).uri
+        return publish_record(
+            entry,
+            ready.copies,
+            ready.schema.uri,
+            index,
+            client,
+            ledger,
+            asked=asked,
+            resolved=ready.resolved,
+            seen=ready.seen,
+        ).uri

@@ -13,13 +13,13 @@ from atdata_core.promotion.attempts import failed
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
-from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .declared import leave_to_conditions
 from .jobs import JOB, run_config
 from .looking import Findings, Wanted, look, look_at_all
 from .lost import end_lost_runs
 from .partitions import add_keys
+from .promotion_config import PromotionConfig
 from .requested import LostRunError, asked_before
 from .retries import said_without_secrets
 from .settings import Settings
@@ -72,7 +72,7 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     services = settings.services(context)
     index = services.redis.index(silence=SILENCE)
     found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
-    findings = look(settings.taken(found), index, services.atproto.did())
+    findings = look(settings.taken(found), index, services.atproto.did(), services.store())
     new = findings.new_keys(context.instance, settings)
     if findings.runs:
         findings.leave_to_runs(under_way(context.instance, settings))
@@ -121,7 +121,7 @@ def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunR
     _end_lost_runs(context)
     services = settings.services(context)
     index = services.redis.index(silence=SILENCE)
-    findings = look_at_all(context, index, settings, services.atproto.did())
+    findings = look_at_all(context, index, settings, services)
     if not findings.due:
         return dg.SkipReason(findings.summary())
     night = context.scheduled_execution_time.date().isoformat()

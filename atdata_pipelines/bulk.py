@@ -220,7 +220,7 @@ def _all_due(
     context: dg.OpExecutionContext, index: "LocalIndex", settings: Settings, services: Services
 ) -> _Wanted:
     """What is missing or changed, or cannot be promoted; what is left alone is told in the log. As ``_wanted``."""
-    findings = look_at_all(context, index, settings, services.atproto.did())
+    findings = look_at_all(context, index, settings, services)
     if not findings.due:
         context.log.info(findings.summary())
     return _Wanted({each.name: each.entry for each in findings.due}, dict(findings.left.get("refused", {})))

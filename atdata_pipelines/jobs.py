@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from .assets import PromotionConfig
 from .checks import VerifyConfig, verify_published
+from .promotion_config import PromotionConfig
 from .settings import DEFAULT, RECORD, Settings
 
 JOB = "promote"

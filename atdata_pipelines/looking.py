@@ -12,7 +12,7 @@ from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
 from .partitions import add_keys, divided, why_no_key
-from .settings import DEFAULT, Settings
+from .settings import DEFAULT, Services, Settings
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
@@ -101,8 +101,13 @@ class Findings:
         return [(kind, words) for kind, words in _LEFT.items() if kind in self.left]
 
 
-def look(found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str) -> Findings:
-    """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone."""
+def look(
+    found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str, store: Any = None
+) -> Findings:
+    """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone.
+
+    ``store`` is where the instance copies shards to, None where it copies none.
+    """
     findings = Findings()
     entries: list[LocalDatasetEntry] = []
     for name, entry in found.items():
@@ -111,7 +116,7 @@ def look(found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "Local
             findings.leave("refused", name, problem)
         elif not isinstance(entry, MetadataError):
             entries.append(entry)
-    for entry, due in zip(entries, due_of_all(entries, index, ledger_of(index), did), strict=True):
+    for entry, due in zip(entries, due_of_all(entries, index, ledger_of(index), did, store), strict=True):
         name = entry.name
         if isinstance(due, AtdataError):
             findings.leave("refused", name, due.message)
@@ -129,12 +134,13 @@ def look(found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "Local
     return findings
 
 
-def look_at_all(context: Any, index: "LocalIndex", settings: Settings, did: str) -> Findings:
+def look_at_all(context: Any, index: "LocalIndex", settings: Settings, services: Services) -> Findings:
     """Look at every dataset that an instance takes, make it a partition, and tell what is left alone in the log.
 
     Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.
     """
-    findings = look(settings.taken({entry.name: entry for entry in index.list_datasets()}), index, did)
+    entries = settings.taken({entry.name: entry for entry in index.list_datasets()})
+    findings = look(entries, index, services.atproto.did(), services.store())
     add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
     findings.say(context.log)
     return findings

@@ -14,7 +14,6 @@ from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.metadata import refuse_secrets
 from atdata_core.names import near
 
-from .assets import PromotionConfig
 from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .bulk_report import FAILED, not_promoted
 from .instance import open_instance
@@ -22,6 +21,7 @@ from .jobs import JOB, run_config
 from .partitions import add_keys
 from .pipeline import promotion_definitions
 from .project import settings_of
+from .promotion_config import PromotionConfig
 from .resources import AtprotoResource, RedisResource
 from .settings import DEFAULT, RECORD, REQUIREMENTS, STAGES, Settings
 

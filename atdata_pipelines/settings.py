@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
@@ -14,6 +14,9 @@ from atdata_core.promotion.values import Values
 
 from .executors import default_executor, executor_named
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
+
+if TYPE_CHECKING:
+    from atdata_core.local import S3DataStore
 
 T = TypeVar("T")
 
@@ -34,6 +37,10 @@ class Services:
     s3: ShardS3Resource
     destination: DestinationResource
     atproto: AtprotoResource
+
+    def store(self) -> "S3DataStore | None":
+        """Where shards are copied to, or None; raises as ``DestinationResource.store``."""
+        return self.destination.store(self.s3.endpoint())
 
 
 _SERVICES = ("redis", "s3", "destination", "atproto")

@@ -8,29 +8,35 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atdata_core.access.s3 import S3Endpoint
+from atdata_core.errors import RecordNotFoundError
 from atdata_core.promotion import copy, inventory
 from atdata_core.promotion.again import noting_trouble
+from atdata_core.promotion.asked import Asked
 from atdata_core.promotion.attempts import attempt
 from atdata_core.promotion.chunks import Chunk
 from atdata_core.promotion.ledger import Ledger, ledger_of
+from atdata_core.promotion.resolved import Resolved, keeps_urls, resolve
 
 from .progress import reporting
+from .promotion_config import asked_of
 from .retries import dagster_failures
 from .settings import Services, Settings
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.atmosphere.client import Record
     from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The dataset of a partition, and where its shards are copied to."""
+    """The dataset of a partition, where its shards are copied to, and what the run asks of its promotion."""
 
     entry: "LocalDatasetEntry"
     index: "LocalIndex"
     ledger: Ledger
     store: Any
+    asked: Asked
     run: str
     services: Services
 
@@ -38,6 +44,18 @@ class Subject:
         """The client; where the account cannot be used, the ledger knows that for all datasets."""
         with noting_trouble(self.ledger, self.services.atproto.did):
             return self.services.atproto.client()
+
+    def resolve(self) -> Resolved:
+        """What will be published and where; the PDS is asked as anybody can ask."""
+        did, stranger = self.services.atproto.did(), self.services.atproto.stranger()
+
+        def find(collection: str, rkey: str) -> "Record | None":
+            try:
+                return stranger.get_record(f"at://{did}/{collection}/{rkey}")
+            except RecordNotFoundError:
+                return None
+
+        return resolve(self.entry, did, self.ledger, data_store=self.store, asked=self.asked, find=find)
 
     def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
         """Look at every shard."""
@@ -49,10 +67,10 @@ class Subject:
         """The inventory of the stage before, from the ledger; a new one where it has none."""
         return inventory.recall_inventory(self.entry, self.ledger) or self.take_inventory(progress)
 
-    def known_copies(self, progress: inventory.Progress) -> copy.CopiedShards:
+    def known_copies(self, resolved: Resolved, progress: inventory.Progress) -> copy.CopiedShards:
         """The copies of the stage before, from the ledger; made anew where it has none."""
-        known = copy.recall_copies(self.entry, self.ledger, self.store)
-        return known or self.copy_shards(progress)
+        known = copy.recall_copies(self.entry, self.ledger, resolved.location.destination)
+        return known or self.copy_shards(progress, resolved)
 
     def copy_chunk(self, chunk: Chunk, say: Callable[[str], None]) -> None:
         """Bring some of the shards to their destination, as they were shared out."""
@@ -73,14 +91,16 @@ class Subject:
         )
         say(f"{copied} of {chunk.stop - chunk.start} shards copied")
 
-    def copy_shards(self, progress: inventory.Progress) -> copy.CopiedShards:
+    def copy_shards(self, progress: inventory.Progress, resolved: Resolved | None = None) -> copy.CopiedShards:
         """Bring every shard to its destination, or see that it stays."""
+        found = self.known_inventory(progress)
         return copy.copy_shards(
             self.entry,
-            self.known_inventory(progress),
+            found,
             self.index,
             self.ledger,
             data_store=self.store,
+            published=(resolved or self.resolve()).published_copies(found, self.ledger),
             progress=progress,
             run=self.run,
         )
@@ -107,8 +127,10 @@ def subject_of(context: dg.AssetExecutionContext, settings: Settings) -> Iterato
         entry = read_by(entry, reading)
         ledger = ledger_of(index)
         with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
-            store = services.destination.store(reading)
-            yield Subject(entry, index, ledger, store, context.run.run_id, services)
+            store, asked = services.destination.store(reading), asked_of(context.run, settings)
+            if store is not None and keeps_urls(entry, services.atproto.did(), ledger, asked):
+                store = None
+            yield Subject(entry, index, ledger, store, asked, context.run.run_id, services)
 
 
 def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":

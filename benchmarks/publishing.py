@@ -19,8 +19,11 @@ from atdata_core.cid import entry_cid
 from atdata_core.local import LocalIndex
 from atdata_core.local.entry import LocalDatasetEntry
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.asked import Asked
 from atdata_core.promotion.copy import CopiedShards
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
+from atdata_core.promotion.ledger import Ledger, MemoryLedger, ledger_of
+from atdata_core.promotion.reach import Seen
+from atdata_core.promotion.resolved import Resolved, resolve
 from atdata_core.promotion.schema import publish_schema
 from atdata_core.protocols import ShardFacts
 from atdata_core.tar_writing import ShardWriter
@@ -173,6 +176,11 @@ def _insert(bench: Bench, index: LocalIndex, bucket: str, number: int) -> Any:
     peer="bare `applyWrites(200)` of the same records",
     reach=Reach(ratio=0.6),
 )
+def _resolved(entry: Any, did: str, ledger: Ledger) -> Resolved:
+    """What a promotion publishes of which nothing is said."""
+    return resolve(entry, did, ledger, data_store=None, asked=Asked(), find=lambda collection, rkey: None)
+
+
 def in_bulk(bench: Bench) -> Measured:
     """New accounts for each run; the peer looks at nothing and keeps nothing."""
     from atdata_core.promotion.together import Draft, publish_many
@@ -184,7 +192,10 @@ def in_bulk(bench: Bench) -> Measured:
         client, index = pds.login(pds.account()), bench.services.new_index(0)
         uri = publish_schema(schema, client, MemoryLedger()).uri
         entries = [index.register(_entry(number)) for number in range(size)]
-        drafts = [Draft(entry, _copies(entry), uri) for entry in entries]
+        drafts = [
+            Draft(entry, _copies(entry), uri, _resolved(entry, client.did, ledger_of(index)), Seen(1))
+            for entry in entries
+        ]
         start = time.perf_counter()
         published = publish_many(drafts, index, client, ledger_of(index))
         taken = time.perf_counter() - start

@@ -13,12 +13,13 @@ class Asked:
 
     Attributes:
         name: The name to publish under; None is the entry's own.
-        values: Description, tags and license, where something is said.
+        values: Description, tags, license and where shards lie, where something is said.
         version: Of a second, fixed label; None makes none.
         take_over: Write over a record or label that was edited elsewhere.
         restore: Write again what was deleted on the network, or retracted. Without it such a dataset is left
             alone, and the ledger notes why.
         require_public: Refuse shards that a stranger cannot read.
+        allow_private: Publish shards that strangers cannot read in the place of those that they can.
         require_license: Refuse to publish without a license that SPDX knows.
         require_compatible: Refuse a schema that breaks with the version before it, unless its version says so.
         run: Names the run: one that is tried again keeps its place in the order of what people say.
@@ -35,3 +36,4 @@ class Asked:
     defaults: Values = Values()  # noqa: RUF009 - frozen
     require_license: bool = False
     require_compatible: bool = False
+    allow_private: bool = False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..atmosphere.batches import MAX_WRITES, BatchWriter
+from ..atmosphere.names import ENTRY, LABEL
 from ..errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ..local.connection import address
 from ..patience import service_of
@@ -25,6 +26,7 @@ from .inventory import Inventory, cid_of
 from .ledger import Ledger, ledger_of
 from .prepare import Prepared, prepare
 from .publish import PublishedRecord
+from .published import target_of, unknown_names
 from .reach import Seen
 from .schema import PublishedSchema, Schemas
 from .together import STAGE, Draft, expected_keys, publish_many
@@ -32,8 +34,9 @@ from .underway import end_use
 from .values import Values
 
 if TYPE_CHECKING:
-    from ..atmosphere.client import AtmosphereClient
+    from ..atmosphere.client import AtmosphereClient, Record
     from ..protocols import AbstractIndex, IndexEntry
+    from .resolved import Finder
 
 WORKERS = 8
 SLICE = 2000
@@ -106,16 +109,16 @@ def promote_many(
 ) -> list[Outcome]:
     """Publish many datasets to the atmosphere, each once, as ``promote_to_atmosphere`` does.
 
-    Each is published under its own name, with the values that were given for it before, else those of its
-    metadata. One that cannot be published costs no other. Records are written up to 200 in a request; a dataset
-    waits a few seconds at most until there are as many. (An account on a host that counts writes pays 3 points for
-    a record that is created so, 2 for one that is written alone.)
+    Each is published under its own name, with the values that were given before, else those of its metadata. One
+    that cannot be published, or whose shards strangers could not read any more, costs no other. Records are written
+    up to 200 in a request; a dataset waits a few seconds at most until there are as many. (An account on a host
+    that counts writes pays 3 points for a record that is created so, 2 for one that is written alone.)
 
     Args:
         entries: Entries of the local index.
         index: The index that has their schemas.
         client: A client that is logged in.
-        data_store: Where shards are copied to; None keeps their URLs.
+        data_store: Where shards are copied to; None: they stay where they are published, or in the index.
         restore: Also write again what was deleted on the network or retracted. Without it such datasets are
             refused.
         require_public: Refuse shards that a stranger cannot read; else ``warnings`` of the outcome says so.
@@ -147,9 +150,28 @@ def promote_many(
     left = iter(entries)
     while some := list(islice(left, SLICE)):
         writer = BatchWriter(client, expected_keys(some, client.did, asked))
-        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, asked, report)
+        find = _known_names(some, client, ledger, asked, writer)
+        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, asked, report, find)
         outcomes += bulk.promote(workers)
     return outcomes
+
+
+def _known_names(
+    entries: Sequence[IndexEntry], client: AtmosphereClient, ledger: Ledger, asked: Asked, writer: BatchWriter
+) -> Finder:
+    """Finds records; those by which names are known that the ledger knows nothing of were read together."""
+    labels = [(LABEL, each.label_rkey) for each in unknown_names(entries, client.did, ledger, asked)]
+    writer.read(labels)
+    found = {key: writer.find(key) for key in labels}
+    targets = [(ENTRY, rkey) for label in found.values() if (rkey := target_of(label, client.did)) is not None]
+    writer.read(targets)
+    found |= {key: writer.find(key) for key in targets}
+
+    def find(collection: str, rkey: str) -> Record | None:
+        key = (collection, rkey)
+        return found[key] if key in found else client.find_record(collection, rkey)
+
+    return find
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +196,7 @@ class _Bulk:
         data_store: Any,
         asked: Asked,
         report: Callable[[StageDone], None] | None,
+        find: Finder,
     ) -> None:
         self._entries = entries
         self._index = index
@@ -184,6 +207,7 @@ class _Bulk:
         self._data_store = data_store
         self._asked = asked
         self._report = report
+        self._find = find
         self._outcomes: list[Outcome | None] = [None] * len(entries)
         self._warnings: list[tuple[str, ...]] = [()] * len(entries)
         self._heard: SimpleQueue[tuple[int, str, Any] | _Ready] = SimpleQueue()
@@ -234,6 +258,7 @@ class _Bulk:
                         data_store=self._data_store,
                         asked=replace(self._asked, run=self._run_of(number)),
                         done=lambda stage, result: self._heard.put((number, stage, result)),
+                        find=self._find,
                     )
                 finally:
                     stage = under_way.stage
@@ -271,7 +296,10 @@ class _Bulk:
 
     def _publish(self) -> None:
         ready, self._ready = sorted(self._ready, key=lambda each: each[0]), []
-        drafts = [Draft(each.entry, each.copies, each.schema.uri, self._run_of(number)) for number, each in ready]
+        drafts = [
+            Draft(each.entry, each.copies, each.schema.uri, each.resolved, each.seen, self._run_of(number))
+            for number, each in ready
+        ]
         results = publish_many(
             drafts, self._index, self._client, self._ledger, asked=self._asked, writer=self._writer
         )

@@ -84,10 +84,13 @@ def copy_shards(
     ledger: Ledger,
     *,
     data_store: Any = None,
+    published: CopiedShards | None = None,
     progress: Progress | None = None,
     run: str | None = None,
 ) -> CopiedShards:
     """Bring the shards to where they will be published; without a store they stay.
+
+    ``published`` are copies that were made before and stay published; nothing is written then.
 
     Copies are byte-identical and lie at ``promoted/{name}/{entry cid}/{tail}`` below the store's prefix.
     What lies there already is not sent again, and what a rival is sending is waited for. A store that only has
@@ -99,11 +102,11 @@ def copy_shards(
         ShardConflictError: Something else lies at the destination; it is left alone.
         StorageError, SampleError: What a plain store wrote is not what the entry holds, or cannot be published.
     """
-    if data_store is None:
+    if data_store is None and published is None:
         result = CopiedShards(inventory.cid, claim_of(inventory.shards), None, inventory.shards, inventory.looks)
     else:
         with in_use(ledger, leases_of(index), inventory.cid, run):
-            result = _copied(entry, inventory, index, ledger, data_store, progress, run)
+            result = published or _copied(entry, inventory, index, ledger, data_store, progress, run)
     before = ledger.exchange(f"dataset:{inventory.name}", "copy", result.to_json())
     earlier = None if before is None else _copies_of(before)
     return result if earlier is None else replace(result, changed=_changes(earlier, result))
@@ -214,13 +217,12 @@ def _copied(
     return result
 
 
-def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> CopiedShards | None:
-    """The copies that the ledger has for this entry, store and code; None where it has none.
+def recall_copies(entry: IndexEntry, ledger: Ledger, destination: str | None = None) -> CopiedShards | None:
+    """The copies that the ledger has for this entry, destination and code; None where it has none.
 
-    Nor where the inventory has found other bytes since.
+    Nor where the inventory has found other bytes since. ``destination`` is None for shards that stay.
     """
     kept = ledger.get(f"dataset:{entry.name}", "copy")
-    destination = None if data_store is None else destination_of(data_store)
     if (
         kept is None
         or kept.get("cid") != cid_of(entry)
@@ -237,7 +239,12 @@ def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> 
 
 def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
     """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
-    kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination_of(data_store)}")
+    return earlier_copies_at(destination_of(data_store), inventory, ledger)
+
+
+def earlier_copies_at(destination: str, inventory: Inventory, ledger: Ledger) -> CopiedShards | None:
+    """As ``earlier_copies``, for the name of a destination."""
+    kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination}")
     if kept is None or kept.get("code_version") != CODE_VERSION or kept.get("claim") != claim_of(inventory.shards):
         return None
     return _copies_of(kept)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from ..protocols import ShardFacts
+from ..protocols import ShardFacts, ShardRemover
 from ..urls import plain_path, scheme
 
 if TYPE_CHECKING:
     from .inventory import Inventory
     from .ledger import Ledger
+
+FOLDER = "promoted/"
+"""What a copy's name begins with, below the prefix of its store."""
 
 FIRST_CLAIM = "first claim"
 """The ledger's fact, in an entry's scope, of what its shards held when they were first copied."""
@@ -74,13 +78,38 @@ def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     claim = claim_of(inventory.shards)
     first = (ledger.get(f"entry:{inventory.cid}", FIRST_CLAIM) or {}).get("digest", claim)
     folder = inventory.cid if first == claim else f"{inventory.cid}-{claim[:12]}"
-    return plain_path(f"promoted/{inventory.name}/{folder}")
+    return plain_path(f"{FOLDER}{inventory.name}/{folder}")
 
 
 def names_of(inventory: Inventory, ledger: Ledger) -> list[str]:
     """The names that the shards of an entry get in a store that copies."""
     folder = folder_of(inventory, ledger)
     return [f"{folder}/{plain_path(tail)}" for tail in tails([shard.url for shard in inventory.shards])]
+
+
+def copy_tails(url: str) -> set[str]:
+    """The parts of a URL's path that begin with ``promoted/``, as written and with ``%xx`` resolved."""
+    found: set[str] = set()
+    for path in {url, unquote(url)}:
+        start = path.find(f"/{FOLDER}")
+        while start >= 0:
+            found.add(path[start + 1 :])
+            start = path.find(f"/{FOLDER}", start + 1)
+    return found
+
+
+def lies_in(store: Any, shard: Mapping[str, Any], destination: str | None) -> bool:
+    """Whether a published shard lies where a store puts copies, and is named as it names them.
+
+    Args:
+        store: Any data store.
+        shard: ``url`` and ``endpoint`` of the shard, as published.
+        destination: What the copies were sent to, for a store that cannot tell its URLs from others.
+    """
+    if not isinstance(store, ShardRemover):
+        return destination == destination_of(store)
+    name = store.shard_name(shard["url"], endpoint=shard.get("endpoint"))
+    return name is not None and name.startswith(FOLDER) and store.shard_url(name) == shard["url"]
 
 
 def as_published(shard: ShardFacts, url: str, store: Any, etag: str | None = None) -> ShardFacts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..atmosphere.names import ENTRY, LABEL, SCHEMA
 from ..atmosphere.preflight import check
@@ -15,18 +15,18 @@ from ..licenses import refuse_unknown
 from ..names import check_dataset_name
 from ..protocols import ShardFacts, ShardProver
 from ..schema import full_name
-from .asked import Asked
 from .copy import earlier_copies, find_copies
 from .destination import as_published, names_of
 from .holds import admit, retracted
 from .inventory import Inventory
 from .reach import Seen, Strangers
 from .said import Sayings
-from .values import from_metadata
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
+    from .asked import Asked
     from .ledger import Ledger
+    from .resolved import Resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,7 @@ def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> P
 
 
 def check_all(
-    entry: IndexEntry,
-    inventory: Inventory,
-    did: str,
-    ledger: Ledger,
-    *,
-    data_store: Any = None,
-    asked: Asked = Asked(),  # noqa: B008 - frozen
-    service: str,
+    entry: IndexEntry, inventory: Inventory, resolved: Resolved, ledger: Ledger, *, asked: Asked, service: str
 ) -> None:
     """Check schema, entry and labels as they would be written; nothing has been, so nothing is half done.
 
@@ -95,17 +88,15 @@ def check_all(
         ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
             a copy should go.
     """
-    publication = publication_of(entry, inventory.cid, did, asked.name)
+    publication, location = resolved.publication, resolved.location
+    did, data_store, settled = publication.did, location.store, resolved.values
     _check_owner(publication, entry.name, ledger, asked)
     admit(ledger, entry.name, did, asked)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
-    sayings = Sayings(entry, publication, ledger, asked.defaults)
-    given = from_metadata(entry.metadata).over(asked.defaults)
-    settled = asked.values.over(sayings.standing().values).over(given)
     if asked.require_license:
         refuse_unknown(settled.license)
-    planned = planned_shards(inventory, data_store, ledger)
+    planned = planned_shards(inventory, resolved, ledger)
     record = entry_record(
         name=publication.name,
         schema_uri=f"at://{did}/{SCHEMA}/{schema_key}",
@@ -129,7 +120,7 @@ def check_all(
     if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
         # The bucket is there, and nothing else lies where a copy should go.
         find_copies(inventory, data_store, ledger)
-    sayings.say(asked.values, asked.run)
+    Sayings(entry, publication, ledger).say(asked.values, asked.run)
 
 
 def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: Asked) -> None:
@@ -147,11 +138,14 @@ def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: 
         )
 
 
-def planned_shards(inventory: Inventory, data_store: Any, ledger: Ledger) -> list[ShardFacts]:
+def planned_shards(inventory: Inventory, resolved: Resolved, ledger: Ledger) -> list[ShardFacts]:
     """The shards as they will be published, as far as that is known beforehand.
 
     A store that does not tell its URLs gets stand-ins of the usual length: only sizes are checked then.
     """
+    published, data_store = resolved.published_copies(inventory, ledger), resolved.location.store
+    if published is not None:
+        return list(published.shards)
     if data_store is None:
         return list(inventory.shards)
     names = names_of(inventory, ledger)

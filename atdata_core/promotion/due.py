@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import AtdataError, MetadataError, ServiceError
 from ..metadata import pack
+from ..urls import displayed
 from .again import ANEW, FAILURE, TROUBLE, trouble_of, verdict
+from .destination import destination_of, lies_in
 from .draft import Publication
 from .holds import HOLD, concerns
 from .inventory import ACCEPTED, cid_of, read_schema
-from .said import order_of
+from .said import order_of, said_of
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
@@ -53,7 +55,7 @@ class Due:
     again: str | None = None
 
 
-def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Due:
+def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: Any = None) -> Due:
     """Decide whether the current entry of a dataset is missing or changed on the network.
 
     What counts is the last promotion of the dataset, under whatever name: its account, its entry, the bytes and
@@ -64,19 +66,21 @@ def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str) -> Du
         index: The index that it comes from.
         ledger: The ledger of that index.
         did: The account in use.
+        store: Where the pipeline copies shards to: a dataset whose published shards do not lie there has to be
+            promoted, unless somebody said that they stay where they are. None: it copies nothing.
 
     Raises:
         ServiceError: The index or the ledger does not answer.
         AtdataError: The entry or its schema cannot be read.
     """
-    [found] = due_of_all([entry], index, ledger, did)
+    [found] = due_of_all([entry], index, ledger, did, store)
     if isinstance(found, AtdataError):
         raise found
     return found
 
 
 def due_of_all(
-    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str
+    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str, store: Any = None
 ) -> list[Due | AtdataError]:
     """Decide as ``due`` does for many datasets, with one question to the ledger for ``TOGETHER`` of them.
 
@@ -95,7 +99,7 @@ def due_of_all(
         trouble, known = _facts(page, ledger, did)
         for entry, facts in zip(page, known, strict=True):
             try:
-                found.append(_due(entry, facts, trouble, index, did, schemas))
+                found.append(_due(entry, facts, trouble, index, did, store, schemas))
             except ServiceError:
                 raise
             except AtdataError as error:
@@ -143,11 +147,12 @@ def _due(
     trouble: Facts | None,
     index: AbstractIndex,
     did: str,
+    store: Any,
     schemas: dict[str, AtdataError | KeyError | None],
 ) -> Due:
     if facts.hold is not None and concerns(facts.hold, did):
         return Due("held", facts.hold["reason"])
-    reason = _what_changed(entry, facts.last, did) or _what_was_said(facts)
+    reason = _what_changed(entry, facts.last, did) or _what_was_said(facts) or _where_it_lies(facts, store)
     if reason is None:
         return Due("published", f"published as {facts.last['uri']}" if facts.last else "published")
     if not may_promote(entry):
@@ -164,7 +169,8 @@ def _due(
         return Due("waiting", f"waits for its schema {ref}")
     if problem is not None:
         raise problem
-    return _after_failures(Due("promote", reason, _what(entry, facts, trouble, did)), entry, facts, trouble)
+    what = _what(entry, facts, trouble, did, store)
+    return _after_failures(Due("promote", reason, what), entry, facts, trouble)
 
 
 def _after_failures(due: Due, entry: IndexEntry, facts: _Facts, trouble: Facts | None) -> Due:
@@ -191,9 +197,10 @@ def failure_concerns(failure: Facts | None, entry: IndexEntry, said: Facts | Non
     return not (said and failure.get("at", "") < said.get("at", ""))
 
 
-def _what(entry: IndexEntry, facts: _Facts, trouble: Facts | None, did: str) -> str:
+def _what(entry: IndexEntry, facts: _Facts, trouble: Facts | None, did: str, store: Any) -> str:
     stands, changed = facts.last or {}, [(fact or {}).get("at") for fact in (facts.last, facts.anew, trouble)]
-    parts = did, subject_of(entry), order_of(facts.said), stands.get(ACCEPTED), *changed
+    destination = None if store is None else destination_of(store)
+    parts = did, subject_of(entry), order_of(facts.said), stands.get(ACCEPTED), destination, *changed
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -244,3 +251,18 @@ def _what_was_said(facts: _Facts) -> str | None:
     if facts.last is None:
         return None
     return "has values that are not published yet" if order_of(facts.said) > facts.last.get("order", 0) else None
+
+
+def placed(destination: str | None, url: str, endpoint: str | None) -> Facts:
+    """What the last result of a dataset says of where its shards lie: by the first of them."""
+    return {"destination": destination, "shard": {"url": url, "endpoint": endpoint}}
+
+
+def _where_it_lies(facts: _Facts, store: Any) -> str | None:
+    """Shards that are not published where the pipeline copies them to, unless somebody said so."""
+    if facts.last is None or store is None or said_of(facts.said).keep_urls:
+        return None
+    shard: Facts = facts.last.get("shard") or {"url": "an unknown place"}
+    if lies_in(store, shard, facts.last.get("destination")):
+        return None
+    return f"its shards are published at {displayed(shard['url'])}, and are to lie at {destination_of(store)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.names import SCHEMA
@@ -14,13 +14,15 @@ from ..schema import full_name
 from .asked import Asked
 from .compatible import known_compatibility
 from .copy import earlier_copies, find_copies
-from .destination import destination_of
-from .draft import check_all, planned_shards, publication_of
+from .draft import check_all, planned_shards
 from .inventory import survey
 from .ledger import DryLedger, ledger_of
+from .location import readable_share
 from .publish import foresee_records
-from .reach import Seen, Strangers, Unreadable
+from .reach import Seen, Strangers, Unreadable, readers, refuse_to_hide
+from .resolved import Resolved, resolve
 from .rewrite import still_there
+from .said import ResolvedValue
 from .schema import find_schema
 from .values import Values
 
@@ -42,7 +44,8 @@ class Plan:
     ``size`` (bytes) are of the whole dataset, ``destination`` says where copies go, None where URLs are kept.
     ``copies`` are the shards that would be written, as they would be published; ``bytes_to_copy`` is their size.
     ``unreadable`` are URL and reason of the shards that strangers cannot read; of a copy that is not made yet
-    no more is known than whether they reach its address.
+    no more is known than whether they reach its address. ``values`` are description, tags, license, the place of
+    the shards and who can read them: what is asked, what was said before, what stands, and where that comes from.
     """
 
     uri: str
@@ -56,6 +59,7 @@ class Plan:
     size: int = 0
     destination: str | None = None
     unreadable: tuple[Unreadable, ...] = ()
+    values: tuple[ResolvedValue, ...] = ()
 
     @property
     def bytes_to_copy(self) -> int:
@@ -78,6 +82,7 @@ class Plan:
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "copies": [shard.to_json() for shard in self.copies],
             "unreadable": [{"url": url, "reason": reason} for url, reason in self.unreadable],
+            "values": [asdict(value) for value in self.values],
             "bytes_to_copy": self.bytes_to_copy,
             "records": self.records,
             "write_points": self.write_points,
@@ -94,12 +99,14 @@ def plan_promotion(
     description: str | None = None,
     tags: Sequence[str] | None = None,
     license: str | None = None,
+    keep_urls: bool | None = None,
     version: str | None = None,
     take_over: bool = False,
     restore: bool = True,
     require_public: bool = False,
     require_license: bool = False,
     require_compatible: bool = False,
+    allow_private: bool = False,
     defaults: Values = Values(),  # noqa: B008 - frozen
 ) -> Plan:
     """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
@@ -109,7 +116,7 @@ def plan_promotion(
     ledger = DryLedger(ledger_of(index))
     asked = Asked(
         name,
-        Values.of(description, tags, license),
+        Values.of(description, tags, license, keep_urls),
         version,
         take_over,
         restore,
@@ -117,17 +124,21 @@ def plan_promotion(
         defaults=defaults,
         require_license=require_license,
         require_compatible=require_compatible,
+        allow_private=allow_private,
     )
     did = client.did
-    inventory = survey(entry, index, destination=data_store)
-    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=client.base_url)
-    planned, missing, warnings = _copies(inventory, data_store, ledger)
+    resolved = resolve(entry, did, ledger, data_store=data_store, asked=asked, find=client.find_record)
+    inventory = survey(entry, index, destination=resolved.location.store)
+    check_all(entry, inventory, resolved, ledger, asked=asked, service=client.base_url)
+    planned, missing, warnings = _copies(inventory, resolved, ledger)
     strangers = Strangers(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
     unreadable = (*strangers.unreadable(there, doubtless=require_public), *strangers.out_of_reach(missing))
+    seen = Seen(len(planned), unreadable)
     if require_public:
-        Seen(len(planned), unreadable).refuse()
+        seen.refuse()
+    refuse_to_hide(seen, planned, resolved, strangers, asked)
 
     listing = Listing()
     schema = find_schema(inventory.schema, client, ledger, listing)
@@ -139,9 +150,11 @@ def plan_promotion(
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    record, label, version_label = foresee_records(entry, planned, schema_uri, index, client, ledger, asked=asked)
+    record, label, version_label = foresee_records(
+        entry, planned, schema_uri, index, client, ledger, asked=asked, resolved=resolved
+    )
     return Plan(
-        publication_of(entry, inventory.cid, did, name).uri,
+        resolved.publication.uri,
         "keep" if schema else "create",
         record,
         label,
@@ -150,16 +163,31 @@ def plan_promotion(
         version_label,
         len(inventory.shards),
         inventory.size,
-        None if data_store is None else destination_of(data_store),
+        resolved.location.destination,
         unreadable,
+        (*resolved.rows, _readers(seen, planned, resolved, strangers)),
     )
 
 
+def _readers(
+    seen: Seen,
+    planned: Sequence[ShardFacts],
+    resolved: Resolved,
+    strangers: Strangers,
+) -> ResolvedValue:
+    """Who can read the shards: now, and afterwards."""
+    published, before = resolved.published_now(), None
+    if published is not None and published.shards:
+        same = {shard.url for shard in published.shards} == {shard.url for shard in planned}
+        before = seen.readers if same else readers(readable_share(published.shards, strangers))
+    return ResolvedValue("readers", None, before, seen.readers, "where the shards lie")
+
+
 def _copies(
-    inventory: Inventory, store: Any, ledger: Ledger
+    inventory: Inventory, resolved: Resolved, ledger: Ledger
 ) -> tuple[list[ShardFacts], list[ShardFacts], list[str]]:
     """The shards as they would be published, those of them that are to be written, and what is to be said."""
-    planned = planned_shards(inventory, store, ledger)
+    planned, store = planned_shards(inventory, resolved, ledger), resolved.location.store
     if store is None:
         return planned, [], []
     if not isinstance(store, ShardProver):

@@ -12,6 +12,7 @@ from .copy import CopiedShards, copy_shards
 from .draft import check_all
 from .inventory import Inventory, take_inventory
 from .reach import Seen, see_published
+from .resolved import Finder, Resolved, resolve
 from .schema import PublishedSchema
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Prepared:
     schema: PublishedSchema
     copies: CopiedShards
     seen: Seen
+    resolved: Resolved
 
 
 def prepare(
@@ -46,6 +48,7 @@ def prepare(
     data_store: Any,
     asked: Asked,
     done: Done,
+    find: Finder | None = None,
 ) -> Prepared:
     """Stages 1 to 3 of a promotion, and the look at the shards with which the last one begins.
 
@@ -62,16 +65,21 @@ def prepare(
         data_store: Where shards are copied to; None keeps their URLs.
         asked: What is asked of the promotion.
         done: Told of each stage.
+        find: Reads a record of the account; the client by default.
 
     Raises:
         NotLoggedInError: The client is not logged in.
         AtdataError: What the stages raise.
     """
-    did, service = client.did, client.base_url
+    service = client.base_url
+    resolved = resolve(
+        entry, client.did, ledger, data_store=data_store, asked=asked, find=find or client.find_record
+    )
+    data_store = resolved.location.store
     inventory = take_inventory(entry, index, ledger, destination=data_store)
     done("local_dataset", inventory)
     under_way.stage = "published_schema"
-    check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=service)
+    check_all(entry, inventory, resolved, ledger, asked=asked, service=service)
     copies = None
     if data_store is not None and not isinstance(data_store, ShardCopier):
         # What such a store writes is known, and can be refused, only once it is written.
@@ -84,8 +92,11 @@ def prepare(
     done("published_schema", schema)
     if copies is None:
         under_way.stage = "copied_shards"
-        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
+        published = resolved.published_copies(inventory, ledger)
+        copies = copy_shards(
+            entry, inventory, index, ledger, data_store=data_store, published=published, run=asked.run
+        )
     done("copied_shards", copies)
     under_way.stage = "atmosphere_record"
-    seen = see_published(entry, copies, index, service, data_store=data_store, asked=asked)
-    return Prepared(entry, schema, copies, seen)
+    seen = see_published(entry, copies, index, service, resolved=resolved, asked=asked)
+    return Prepared(entry, schema, copies, seen, resolved)

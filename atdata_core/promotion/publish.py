@@ -13,24 +13,25 @@ from ..licenses import refuse_unknown
 from .again import end_trouble
 from .asked import Asked
 from .attempts import succeeded
-from .draft import Publication, publication_of
-from .due import metadata_digest
+from .due import metadata_digest, placed
 from .holds import admit, forget_retraction, held, hold_gone, still_admit
-from .inventory import cid_of
 from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
+from .published import note_published
 from .said import Sayings
 from .steps import Steps, carry_out
 from .summary import SUMMARY, Summary
 from .trail import Trail
 from .underway import end_use
-from .values import from_metadata
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
     from ..protocols import AbstractIndex, IndexEntry, ShardFacts
     from .copy import CopiedShards
+    from .draft import Publication
     from .ledger import Facts, Ledger
+    from .reach import Seen
+    from .resolved import Resolved
 
 CODE_VERSION = "1"
 
@@ -79,9 +80,22 @@ def publish_record(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: Asked = Asked(),  # noqa: B008 - frozen
+    asked: Asked,
+    resolved: Resolved,
+    seen: Seen,
 ) -> PublishedRecord:
     """Write the entry record of a publication, or bring it up to date, or leave it; then its labels.
+
+    Args:
+        entry: The entry of the local index.
+        copies: Its shards as they are published.
+        schema_uri: At-uri of its schema record.
+        index: The index.
+        client: A client that is logged in.
+        ledger: The ledger of the index.
+        asked: What is asked of the promotion.
+        resolved: What comes of that.
+        seen: Who can read the shards; the ledger keeps it.
 
     Raises:
         PreflightError, StorageError, MetadataError, DatasetNameError, LicenseError: Nothing was written.
@@ -89,7 +103,8 @@ def publish_record(
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
         RecordChangedError: A record was edited elsewhere since it was last written from here.
     """
-    return carry_out(publishing(entry, copies, schema_uri, client, ledger, asked=asked), client, index)
+    steps = publishing(entry, copies, schema_uri, client, ledger, asked=asked, resolved=resolved, seen=seen)
+    return carry_out(steps, client, index)
 
 
 def publishing(
@@ -100,10 +115,12 @@ def publishing(
     ledger: Ledger,
     *,
     asked: Asked,
+    resolved: Resolved,
+    seen: Seen,
 ) -> Steps[PublishedRecord]:
     """The steps of ``publish_record``; raises what that raises."""
     try:
-        return (yield from _publishing(entry, copies.shards, schema_uri, client, ledger, asked))
+        return (yield from _publishing(entry, copies, schema_uri, client, ledger, asked, resolved, seen))
     finally:
         if copies.destination is not None:
             end_use(ledger, copies.cid, asked.run)
@@ -111,15 +128,17 @@ def publishing(
 
 def _publishing(
     entry: IndexEntry,
-    shards: Sequence[ShardFacts],
+    copies: CopiedShards,
     schema_uri: str,
     client: AtmosphereClient,
     ledger: Ledger,
     asked: Asked,
+    resolved: Resolved,
+    seen: Seen,
 ) -> Steps[PublishedRecord]:
-    publication = publication_of(entry, cid_of(entry), client.did, asked.name)
+    publication = resolved.publication
     admit(ledger, entry.name, publication.did, asked)
-    text = _Entry(entry, publication, shards, schema_uri, client, ledger, asked)
+    text = _Entry(entry, resolved, copies.shards, schema_uri, client, ledger, asked)
     label = NameLabel(entry, publication, client, ledger, asked)
     fixed = _version_label(entry, publication, client, ledger, asked)
     try:
@@ -144,12 +163,17 @@ def _publishing(
     result = PublishedRecord(
         written.uri, written.cid, change, pointed.uri, pointed.cid, pointed.change, pointed.note, version_label
     )
+    place = placed(copies.destination, copies.shards[0].url, copies.shards[0].endpoint)
     noted = {
         "publication": asdict(publication),
         "metadata_sha256": metadata_digest(entry),
         "order": text.order,
+        "readers": seen.summary,
+        **place,
     }
     summary = _summary(publication, written)
+    if pointed.current == publication.cid:
+        note_published(ledger, entry.name, publication, {"uri": written.uri, "destination": copies.destination})
     last = _keep(ledger, entry, pointed.current, {**result.to_json(), **noted}, summary)
     ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
     forget_retraction(ledger, publication.did, publication.name)
@@ -183,13 +207,14 @@ def foresee_records(
     ledger: Ledger,
     *,
     asked: Asked,
+    resolved: Resolved,
 ) -> tuple[str, str, str]:
     """What ``publish_record`` would do to entry record, label and version's label; nothing is written there.
 
     Each is ``create``, ``update`` or ``keep``. Raises what it would raise. Give a ``DryLedger``.
     """
-    publication = publication_of(entry, cid_of(entry), client.did, asked.name)
-    text = _Entry(entry, publication, shards, schema_uri, client, ledger, asked)
+    publication = resolved.publication
+    text = _Entry(entry, resolved, shards, schema_uri, client, ledger, asked)
     fixed = _version_label(entry, publication, client, ledger, asked)
     label = NameLabel(entry, publication, client, ledger, asked)
     return (
@@ -213,21 +238,24 @@ class _Entry:
     def __init__(
         self,
         entry: IndexEntry,
-        publication: Publication,
+        resolved: Resolved,
         shards: Sequence[ShardFacts],
         schema_uri: str,
         client: AtmosphereClient,
         ledger: Ledger,
         asked: Asked,
     ) -> None:
+        publication = resolved.publication
         self._entry = entry
         self._publication = publication
+        self._location = resolved.location
         self._shards = shards
         self._schema_uri = schema_uri
         self._client = client
         self._ledger = ledger
         self._trail = Trail(ledger, f"dataset:{entry.name}", publication.fact)
-        self._sayings = Sayings(entry, publication, ledger, asked.defaults)
+        self._sayings = Sayings(entry, publication, ledger, asked.defaults, resolved.earlier)
+        self._sayings.inherit()
         self._asked = asked
         self._own_order = self._sayings.say(asked.values, asked.run)
         self.order = 0
@@ -238,6 +266,7 @@ class _Entry:
         yield from ()  # nothing has to be asked for it
         still_admit(self._ledger, self._entry.name, self._publication.did, self._asked)
         if existing is not None and self._trail.last() is None:
+            self._location.refuse_unknown(existing, self._shards)
             self._sayings.recover(existing.value)
         standing = self._sayings.standing()
         if self._own_order is not None:
@@ -248,7 +277,7 @@ class _Entry:
                 self._own_order = self._sayings.say(self._asked.values, self._asked.run)
                 standing = self._sayings.standing()
         self.order = standing.order
-        settled = standing.values.over(from_metadata(self._entry.metadata)).over(self._asked.defaults)
+        settled = self._sayings.resolve(standing)
         if self._asked.require_license:
             refuse_unknown(settled.license)
         created = existing.value.get("createdAt") if existing else self._trail.created_at(self._client.now())

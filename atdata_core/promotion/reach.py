@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from ..urls import displayed, scheme
 from .inventory import accept_command
 from .lease import leases_of
 from .ledger import ledger_of
+from .location import refuse_hiding
 from .sources import Sources
 from .underway import in_use
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ..protocols import IndexEntry
     from .asked import Asked
     from .copy import CopiedShards
+    from .resolved import Resolved
 
 WORKERS = 8
 NAMED = 3
@@ -67,6 +69,11 @@ class Seen:
     unseen: int = 0
 
     @property
+    def readers(self) -> str:
+        """Who can read the shards, in words for people."""
+        return readers(1 - len(self.unreadable) / self.shards if self.shards else 0.0)
+
+    @property
     def summary(self) -> str:
         """``all``, or how many cannot be read and why."""
         if not self.unreadable:
@@ -90,6 +97,17 @@ class Seen:
         """Raises ``NotPublicError`` where there is something to warn of."""
         if self.warning is not None:
             raise NotPublicError(self.warning, urls=[displayed(url) for url, _ in self.unreadable])
+
+
+def readers(share: float) -> str:
+    """Who can read shards of which strangers can read a share, from 0 to 1."""
+    return (
+        "anybody"
+        if share == 1
+        else "those who have keys"
+        if share == 0
+        else "some shards anybody, the others those who have keys"
+    )
 
 
 class Strangers:
@@ -155,7 +173,7 @@ def see_published(
     index: Any,
     service: str,
     *,
-    data_store: Any = None,
+    resolved: Resolved,
     asked: Asked,
 ) -> Seen:
     """See every shard where the record will say that it lies, as a stranger and with our own keys.
@@ -163,18 +181,21 @@ def see_published(
     The look of a stranger proves a shard where it tells size and ETag. Else a shard that strangers get over
     http(s) is read at that address: what a store shows by its keys may be another file. Any other is looked at
     with what is configured, and where that proves nothing either, it is read again. Copies that were seen stay
-    until ``publish_record`` has named them: a retraction leaves them.
+    until ``publish_record`` has named them: a retraction leaves them. Copies whose store is not named are looked at
+    as shards that stay where they are.
 
     Raises:
         ShardMissingError, ShardChangedError: A shard is not what is to be published.
         ShardForbiddenError: A copy may not be looked at. (Shards that stay where they are, are published on
             their recorded digests then.)
         NotPublicError: Strangers cannot read it, and ``asked`` requires that.
+        VisibilityError: They could read what is published now, and nobody asked for that.
         ServiceError: A service failed.
     """
     strangers = Strangers(service)
     sources = Sources(entry, index, None, {shard.url: shard for shard in copies.shards})
-    kept = copies.destination is None
+    data_store = resolved.location.store
+    kept = data_store is None
 
     def see(shard: ShardFacts) -> tuple[Unreadable | None, bool]:
         """Who cannot read it, and whether it was seen."""
@@ -202,7 +223,11 @@ def see_published(
                 was_seen = False
         return None if reason is None else Unreadable(shard.url, reason), was_seen
 
-    using = nullcontext() if kept else in_use(ledger_of(index), leases_of(index), copies.cid, asked.run)
+    using = (
+        nullcontext()
+        if copies.destination is None
+        else in_use(ledger_of(index), leases_of(index), copies.cid, asked.run)
+    )
     with using:
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
             looks = list(pool.map(see, copies.shards))
@@ -210,7 +235,19 @@ def see_published(
         seen = Seen(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in looks))
         if asked.require_public:
             seen.refuse()
+        refuse_to_hide(seen, copies.shards, resolved, strangers, asked)
     return seen
+
+
+def refuse_to_hide(
+    seen: Seen, planned: Sequence[ShardFacts], resolved: Resolved, strangers: Strangers, asked: Asked
+) -> None:
+    """Raises ``VisibilityError`` where strangers would lose what they can read, and nobody asked for that."""
+    if not seen.unreadable or asked.allow_private or not resolved.moves:
+        return
+    published = resolved.published_now()
+    if published is not None:
+        refuse_hiding(published, planned, seen, strangers)
 
 
 def _not_served(shard: ShardFacts) -> ShardMissingError:

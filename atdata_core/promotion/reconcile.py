@@ -13,12 +13,15 @@ from ..atmosphere.tid import label_rkey
 from ..atmosphere.uri import AtUri
 from ..errors import EntryNotFoundError, RefusedError
 from ..names import near
+from ..urls import expand
+from .attempts import succeeded
 from .draft import Publication
-from .due import metadata_digest
+from .due import metadata_digest, placed
 from .holds import held, hold_gone
 from .inventory import cid_of
 from .label import note_version
 from .publish import PublishedRecord
+from .published import name_fact, note_published, place_of
 from .said import Sayings
 from .summary import SUMMARY, Summary
 from .trail import Trail
@@ -289,6 +292,13 @@ class _Comparison:
     def _rebuild_result(self, dataset: str, pairs: list[tuple[Record, Record]]) -> None:
         """Note the last result of a dataset, so that it counts as published as far as it is."""
         scope = f"dataset:{dataset}"
+        for record, _ in pairs:
+            entry = self._entries[record.uri]
+            assert entry is not None
+            publication = Publication(self._did, str(record.value.get("name")), cid_of(entry))
+            if self._ledger.get(scope, name_fact(publication)) is None:
+                place = {"uri": record.uri, "destination": place_of(record, expand(entry.data_urls))}
+                note_published(self._ledger, dataset, publication, place)
         if self._ledger.get(scope, "record") is not None:
             return
         record, label = max(
@@ -301,14 +311,22 @@ class _Comparison:
             published = read_entry_record(record.uri, record.cid, record.value)
         except RefusedError:
             return  # the next promotion says what is wrong with it
+        if not published.shards:
+            return
         result = PublishedRecord(record.uri, record.cid, "unchanged", label.uri, label.cid)
+        destination, first = place_of(record, expand(entry.data_urls)), published.shards[0]
         noted = {
             "publication": asdict(publication),
             "metadata_sha256": metadata_digest(published),
             "order": Sayings(entry, publication, self._ledger).standing().order,
+            "readers": None,
+            **placed(destination, first.url, first.endpoint),
             SUMMARY: Summary.of(record.value, account=self._did, entry=publication.cid).to_json(),
         }
         self._ledger.put_first(scope, "record", {**result.to_json(), **noted})
+        if publication.cid == self._current.get(dataset):
+            # What failed before was about what is published after all.
+            succeeded(self._ledger, dataset)
 
     def _known(self, dataset: str, fact: str, value: Facts, facts: Mapping[str, Facts]) -> Finding | None:
         """The record of a fact, as if it were gone; None for a fact of no record of this account."""

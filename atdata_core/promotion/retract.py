@@ -210,6 +210,7 @@ def retract(
 
     removed, kept = _remove_copies(plan, client, ledger, index, store, say)
     gone = {copy.url for copy in removed}
+    _forget_copies(plan.dataset, ledger, gone)
     remaining = [copy for copy in (*plan.copies, *plan.left) if copy.url not in gone]
     if remaining:
         ledger.put(account, left, {"copies": [copy.to_json() for copy in remaining]})
@@ -326,16 +327,33 @@ def _copies_to_go(
     return looked_at(free, store, _known(dataset, ledger)), notes
 
 
+def _cids(dataset: str, ledger: Ledger) -> set[str]:
+    """The entries of a dataset that were published, as far as the ledger knows, also those that are retracted."""
+    facts = ledger.get_all(f"dataset:{dataset}")
+    return {fact.rpartition(":")[2] for fact in facts if fact.startswith(("record:", "created:record:"))}
+
+
 def _known(dataset: str, ledger: Ledger) -> dict[str, ShardFacts]:
     """What the ledger knows of copies of a dataset, by URL: their MD5 saves reading them back."""
-    cids = {fact.rpartition(":")[2] for fact in ledger.get_all(f"dataset:{dataset}") if fact.startswith("record:")}
     found: dict[str, ShardFacts] = {}
-    for cid in cids:
+    for cid in _cids(dataset, ledger):
         for fact, value in ledger.get_all(f"entry:{cid}").items():
             if fact.startswith("copy:"):
                 shards = [ShardFacts.from_json(shard) for shard in cast("list[dict[str, Any]]", value["shards"])]
                 found |= {shard.url: shard for shard in shards}
     return found
+
+
+def _forget_copies(dataset: str, ledger: Ledger, gone: set[str]) -> None:
+    """Take out of the ledger what it says of copies of a dataset of which some are no more."""
+    scopes = [f"dataset:{dataset}", *(f"entry:{cid}" for cid in _cids(dataset, ledger))]
+    for scope in scopes if gone else ():
+        for fact, value in ledger.get_all(scope).items():
+            if fact != "copy" and not fact.startswith("copy:"):
+                continue
+            shards = cast("list[dict[str, Any]]", value.get("shards") or [])
+            if any(shard.get("url") in gone for shard in shards):
+                ledger.remove(scope, fact)
 
 
 def _forget(uri: str, facts: dict[str, Facts], scope: str, ledger: Ledger) -> None:

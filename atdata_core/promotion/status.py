@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from ..names import near
 from .draft import Publication
 from .due import ACCEPTED, due
 from .inventory import cid_of
-from .values import Values
+from .said import said_of
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
@@ -59,7 +59,9 @@ class Status:
         shards: Number of shards.
         size: Bytes of all shards.
         samples: Samples of all shards, where they are known.
-        values: What people said, by field.
+        values: What people said, by field; of the name, where an earlier entry was published under it.
+        place: URL of the first shard, as it is published.
+        readers: Who could read the shards when they were last published: ``all``, or how many strangers cannot.
         records: At-uris of all its entry records, by published name and entry CID.
         labels: At-uris of its labels, by published name; "" for one that stands for a version.
         hold: Why only a person may promote it: ``kind``, ``reason``, ``name``, ``at``.
@@ -78,6 +80,8 @@ class Status:
     size: int | None = None
     samples: int | None = None
     values: Mapping[str, Any] | None = None
+    place: str | None = None
+    readers: str | None = None
     records: tuple[tuple[str, str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     hold: Mapping[str, Any] | None = None
@@ -102,7 +106,9 @@ class Status:
         return any(step.stage == stage and step.current for step in self.steps)
 
 
-def status_of(entry: IndexEntry | str, index: AbstractIndex, ledger: Ledger, did: str | None) -> Status:
+def status_of(
+    entry: IndexEntry | str, index: AbstractIndex, ledger: Ledger, did: str | None, store: Any = None
+) -> Status:
     """Say how far a dataset is.
 
     Args:
@@ -110,36 +116,44 @@ def status_of(entry: IndexEntry | str, index: AbstractIndex, ledger: Ledger, did
         index: The local index.
         ledger: The ledger beside it.
         did: The account; None where it is not known.
+        store: Where the pipeline copies shards to; None where it copies none.
 
     Raises:
         EntryNotFoundError: Neither index nor ledger knows the name.
         ServiceError: Index or ledger does not answer.
     """
     if not isinstance(entry, str):
-        return _status(entry.name, entry, index, ledger, did)
+        return _status(entry.name, entry, index, ledger, did, store)
     try:
-        return _status(entry, index.get_dataset(entry), index, ledger, did)
+        return _status(entry, index.get_dataset(entry), index, ledger, did, store)
     except KeyError:
         if f"dataset:{entry}" in ledger.scopes("dataset"):
-            return _status(entry, None, index, ledger, did)
+            return _status(entry, None, index, ledger, did, store)
         names = {known.name for known in index.list_datasets()} | _known(ledger)
         raise EntryNotFoundError(
             f"Neither the index nor the ledger knows a dataset {entry!r}.{near(entry, sorted(names))}", ref=entry
         ) from None
 
 
-def all_statuses(index: AbstractIndex, ledger: Ledger, did: str | None) -> Iterator[Status]:
-    """Every dataset of the index, and every one that the ledger knows, by name; raises ``ServiceError``."""
+def all_statuses(
+    index: AbstractIndex, ledger: Ledger, did: str | None, store_of: Callable[[str], Any] = lambda _: None
+) -> Iterator[Status]:
+    """Every dataset of the index, and every one that the ledger knows, by name; raises ``ServiceError``.
+
+    ``store_of`` gives where the shards of a dataset are copied to, by its name.
+    """
     entries = {entry.name: entry for entry in index.list_datasets()}
     for name in sorted(entries.keys() | _known(ledger)):
-        yield _status(name, entries.get(name), index, ledger, did)
+        yield _status(name, entries.get(name), index, ledger, did, store_of(name))
 
 
 def _known(ledger: Ledger) -> set[str]:
     return {scope.removeprefix("dataset:") for scope in ledger.scopes("dataset")}
 
 
-def _status(name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: Ledger, did: str | None) -> Status:
+def _status(
+    name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: Ledger, did: str | None, store: Any
+) -> Status:
     facts = ledger.get_all(f"dataset:{name}")
     last = facts.get("record")
     publication = Publication(**last["publication"]) if last else None
@@ -149,7 +163,7 @@ def _status(name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: L
     hold = facts.get("hold")
     hold = hold if hold is not None and hold.get("did") == did else None
     failure = facts.get("failure")
-    state, reason, again = _state(entry, index, ledger, did, hold, failure)
+    state, reason, again = _state(entry, index, ledger, did, store, hold, failure, last)
     cid = cid_of(entry) if entry is not None else publication.cid if publication else None
     steps = tuple(_steps(facts, last, cid))
     done = {step.stage for step in steps if step.current}
@@ -166,7 +180,9 @@ def _status(name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: L
         shards=len(sizes) or None,
         size=sum(shard["size"] for shard in sizes) if sizes else None,
         samples=sum(count or 0 for count in counts) if counts and None not in counts else None,
-        values=Values.from_json(facts.get(publication.said_fact, {})).to_json() if publication else None,
+        values=said_of(facts.get(publication.said_fact)).to_json() if publication else None,
+        place=_place(last),
+        readers=last.get("readers") if last else None,
         records=tuple(_records(facts, did)),
         labels=tuple(_labels(facts, did)),
         hold=hold,
@@ -180,8 +196,10 @@ def _state(
     index: AbstractIndex,
     ledger: Ledger,
     did: str | None,
+    store: Any,
     hold: Facts | None,
     failure: Facts | None,
+    last: Facts | None,
 ) -> tuple[str, str, str | None]:
     if hold is not None:
         return "held", hold["reason"], None
@@ -190,14 +208,21 @@ def _state(
     if did is None:
         return "unknown", "the account is not known", None
     try:
-        found = due(entry, index, ledger, did)
+        found = due(entry, index, ledger, did, store)
     except ServiceError:
         raise
     except AtdataError as error:
         return "refused", error.message, None
-    if failure is not None and found.state in ("promote", "published"):
+    # What failed before the last promotion is over.
+    lately = failure is not None and (last is None or failure.get("at", "") > last.get("at", ""))
+    if failure is not None and lately and found.state in ("promote", "published"):
         return "failed", f"{failure['stage']}: {failure['reason']}", None
     return found.state, found.reason, found.again
+
+
+def _place(last: Facts | None) -> str | None:
+    shard: Facts = (last or {}).get("shard") or {}
+    return shard.get("url")
 
 
 def _steps(facts: Mapping[str, Facts], last: Facts | None, cid: str | None) -> Iterator[Step]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
     from .copy import CopiedShards
     from .ledger import Ledger
+    from .reach import Seen
+    from .resolved import Resolved
 
 T = TypeVar("T")
 STAGE = "atmosphere_record"
@@ -47,6 +49,8 @@ class Draft:
     entry: IndexEntry
     copies: CopiedShards
     schema_uri: str
+    resolved: Resolved
+    seen: Seen
     run: str | None = None
 
 
@@ -148,7 +152,16 @@ class _Together:
 
     def _steps(self, draft: Draft) -> Steps[PublishedRecord]:
         asked = replace(self._asked, run=draft.run or self._asked.run)
-        return publishing(draft.entry, draft.copies, draft.schema_uri, self._client, self._ledger, asked=asked)
+        return publishing(
+            draft.entry,
+            draft.copies,
+            draft.schema_uri,
+            self._client,
+            self._ledger,
+            asked=asked,
+            resolved=draft.resolved,
+            seen=draft.seen,
+        )
 
     def _begin(self) -> bool:
         """Let as many datasets begin as fill the next request."""

@@ -6,7 +6,6 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from ..atmosphere.fields import Fields
 from ..atmosphere.names import ENTRY, OLD_ENTRY
@@ -14,14 +13,12 @@ from ..atmosphere.storage import PublishedShard, read_storage
 from ..errors import AtdataError, RecordNotFoundError, RefusedError, ShardMissingError, StorageError
 from ..protocols import ShardFacts, ShardRemover
 from ..urls import expand
+from .destination import FOLDER, copy_tails
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
     from ..protocols import AbstractIndex
     from .ledger import Ledger
-
-FOLDER = "promoted/"
-"""What a copy's name begins with, below the prefix of its store."""
 
 WORKERS = 8
 
@@ -61,7 +58,7 @@ def copies_in(records: Iterable[Record]) -> list[Copy]:
         except RefusedError:
             continue
         for shard in named:
-            if shard.sha256 and not shard.pattern and _tails(shard.url):
+            if shard.sha256 and not shard.pattern and copy_tails(shard.url):
                 found[shard.url] = Copy(shard.url, shard.sha256, shard.endpoint)
     return list(found.values())
 
@@ -100,12 +97,12 @@ class Uses:
 
     def add(self, url: str, user: str) -> None:
         """Note that ``user`` names ``url``."""
-        for tail in _tails(url):
+        for tail in copy_tails(url):
             self._users.setdefault(tail, user)
 
     def user_of(self, copy: Copy) -> str | None:
         """One that names the copy, in words for people; None where nothing does."""
-        return next((self._users[tail] for tail in _tails(copy.url) if tail in self._users), None)
+        return next((self._users[tail] for tail in copy_tails(copy.url) if tail in self._users), None)
 
 
 def uses(
@@ -157,14 +154,3 @@ def _entries(client: AtmosphereClient, did: str) -> Iterator[Record]:
                 "Retract without the shards, or try again.",
                 urls=[],
             ) from error
-
-
-def _tails(url: str) -> set[str]:
-    """The parts of a URL's path that begin with ``promoted/``, as written and with ``%xx`` resolved."""
-    found: set[str] = set()
-    for path in {url, unquote(url)}:
-        start = path.find(f"/{FOLDER}")
-        while start >= 0:
-            found.add(path[start + 1 :])
-            start = path.find(f"/{FOLDER}", start + 1)
-    return found

@@ -1,19 +1,24 @@
-"""Description, tags and license of a publication: what a person typed, else what the entry says."""
+"""What can be said of a publication: description, tags, license, and where its shards lie."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Explicit values. None: nothing was said; ``""`` and ``()``: clear it."""
+    """Explicit values. None: nothing was said; ``""`` and ``()``: clear it.
+
+    ``keep_urls``: whether the shards stay at the index's own URLs even where a data store is configured, or where
+    copies of them are published.
+    """
 
     description: str | None = None
     tags: tuple[str, ...] | None = None
     license: str | None = None
+    keep_urls: bool | None = None
 
     @classmethod
     def of(
@@ -21,29 +26,35 @@ class Values:
         description: str | None = None,
         tags: Sequence[str] | None = None,
         license: str | None = None,
+        keep_urls: bool | None = None,
     ) -> Values:
         """Values from arguments as people give them; a single tag may come as a plain string."""
         if isinstance(tags, str):
             tags = [tags]
-        return cls(description, None if tags is None else tuple(tags), license)
+        return cls(description, None if tags is None else tuple(tags), license, keep_urls)
 
     def to_json(self) -> dict[str, Any]:
         """What was said, as a JSON object; what was not said is left out."""
-        said: dict[str, Any] = {"description": self.description, "tags": self.tags, "license": self.license}
-        return {key: list(value) if key == "tags" else value for key, value in said.items() if value is not None}
+        return {
+            key: list(value) if key == "tags" else value
+            for key in FIELDS
+            if (value := getattr(self, key)) is not None
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Values:
         """The inverse of ``to_json``; also reads an entry record. What is of another type is left out."""
-        return from_metadata(data)
+        keep_urls = data.get("keep_urls")
+        return replace(from_metadata(data), keep_urls=keep_urls if isinstance(keep_urls, bool) else None)
 
     def over(self, earlier: Values) -> Values:
         """These values where something was said, the earlier ones elsewhere."""
-        return Values(
-            earlier.description if self.description is None else self.description,
-            earlier.tags if self.tags is None else self.tags,
-            earlier.license if self.license is None else self.license,
-        )
+        mine = {key: value for key in FIELDS if (value := getattr(self, key)) is not None}
+        return replace(earlier, **mine)
+
+
+FIELDS = tuple(each.name for each in fields(Values))
+"""The names of the values."""
 
 
 def from_metadata(metadata: Mapping[Any, Any] | None) -> Values:

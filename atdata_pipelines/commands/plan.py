@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atdata_core.promotion.findings import plain
 from atdata_core.urls import displayed
 
 from . import surroundings
@@ -15,8 +16,11 @@ from .values import prefix_option, value_options
 
 if TYPE_CHECKING:
     from atdata_core.promotion.plan import Plan
+    from atdata_core.promotion.said import ResolvedValue
 
 SHOWN = 10
+WIDTH = 40
+"""Characters of a value that the table shows."""
 
 
 @click.command()
@@ -48,7 +52,28 @@ def plan(dataset: str, key_prefix: str | None, as_json: bool, **said: Any) -> No
     click.echo(f"{dataset}, as {client.handle} would publish it")
     for title, text in _rows(found):
         click.echo(f"  {title:8}  {text}")
+    click.echo()
+    for line in _table(found.values):
+        click.echo(f"  {line}")
     click.echo("Nothing was written.")
+
+
+def _table(values: Iterable[ResolvedValue]) -> Iterable[str]:
+    """What is asked, what was said before, what stands, and where that comes from; a line for each value."""
+    head = ("VALUE", "ASKED NOW", "SAID BEFORE", "STANDS", "FROM")
+    rows = [
+        head,
+        *((each.name, *map(_cell, (each.asked, each.before, each.value)), each.source) for each in values),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    for row in rows:
+        yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _cell(value: Any) -> str:
+    text = "-" if value is None else value if isinstance(value, str) and value else json.dumps(value)
+    text = plain(text)
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 
 def _rows(plan: Plan) -> Iterable[tuple[str, str]]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from atdata_core.errors import AtdataError
+from atdata_core.urls import displayed
 
 from . import surroundings
 
 if TYPE_CHECKING:
+    from atdata_core.local import S3DataStore
     from atdata_core.promotion.status import Status
 
 WIDTH = 100
@@ -24,6 +26,12 @@ WAYS_OUT = {
     "given up": "mend that, then: {promote}",
     "left alone": "{promote} publishes it all the same",
     "waiting": "publish the schema: index.publish_schema(SampleType, version=...)",
+}
+
+
+READERS = {
+    None: "not looked at since the ledger was rebuilt; verify tells",
+    "all": "anybody, when it was last published",
 }
 
 
@@ -39,17 +47,42 @@ def status(name: str | None, as_json: bool) -> None:
 
     with surroundings.said():
         index, ledger, did = surroundings.index(), surroundings.ledger(), _account()
+        stores = _Stores()
         if name is not None:
-            found = status_of(name, index, ledger, did)
+            found = status_of(name, index, ledger, did, stores.of(name))
             click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_details(found)))
             return
-        every = list(all_statuses(index, ledger, did))
+        every = list(all_statuses(index, ledger, did, stores.of))
     if as_json:
         click.echo(json.dumps([found.to_json() for found in every], indent=2))
     elif every:
         click.echo("\n".join(_table(every, list(STAGES))))
     else:
         click.echo("The index has no datasets.")
+
+
+class _Stores:
+    """Where the instances that a command may mean copy shards to, as far as that is configured here."""
+
+    def __init__(self) -> None:
+        from ..project import settings_here
+
+        self._instances = settings_here(None)
+        self._stores: dict[tuple[str, ...], S3DataStore | None] = {}
+
+    def of(self, dataset: str) -> S3DataStore | None:
+        from ..project import InstanceError, settings_of
+
+        try:
+            settings = settings_of(dataset, self._instances)
+            if settings.key_prefix not in self._stores:
+                self._stores[settings.key_prefix] = None
+                self._stores[settings.key_prefix] = surroundings.store(settings)
+        except AtdataError as error:
+            if not isinstance(error, InstanceError):
+                click.echo(f"Where copies go is not known: {error.message}", err=True)
+            return None
+        return self._stores[settings.key_prefix]
 
 
 def _account() -> str | None:
@@ -84,6 +117,9 @@ def _details(found: Status) -> Iterable[str]:
     if found.shards is not None:
         samples = "" if found.samples is None else f", {found.samples:,} samples"
         rows.append(("shards", f"{found.shards:,}, {found.size or 0:,} bytes{samples}"))
+    if found.place is not None:
+        rows.append(("lie at", displayed(found.place).rpartition("/")[0]))
+        rows.append(("readers", READERS.get(found.readers, found.readers)))
     for step in found.steps:
         behind = f"  ({step.behind})" if step.behind else ""
         rows.append((step.stage, f"{_time(step.at)}  {step.result}{behind}"))

@@ -16,6 +16,12 @@ _OPTIONS = (
         'A tag; may be repeated. A single "" clears all.'
     )),
     click.option("--license", help='An SPDX identifier such as CC-BY-4.0; "" clears it.'),
+    click.option("--keep-urls/--no-keep-urls", default=None, help=(
+        "Publish the index's own URLs, whatever bucket is configured now or later; --no-keep-urls ends that."
+    )),
+    click.option("--allow-private", is_flag=True, help=(
+        "Publish shards that strangers cannot read in the place of those that they can; else that is refused."
+    )),
     click.option("--version", help="Make a second label of this version that stays with this entry."),
     click.option("--take-over", is_flag=True, help="Write over a record or label that was edited elsewhere."),
     click.option("--require-public", is_flag=True, help="Refuse shards that a stranger cannot read."),

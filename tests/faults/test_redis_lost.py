@@ -15,10 +15,10 @@ from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.draft import check_all
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.publish import publish_record
 from atdata_core.promotion.schema import publish_schema
 from faulty.edge import Fault, Rule, Tally
 from faulty.samples import Reading
+from stages import publish_last, resolved_for
 
 
 def insert_again(lane, entry):
@@ -37,13 +37,14 @@ def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliabili
     def stages():
         inventory = take_inventory(first, index, ledger, destination=store)
         yield
-        check_all(first, inventory, client.did, ledger, data_store=store, asked=asked, service=client.base_url)
+        resolved = resolved_for(first, client, ledger, store=store, asked=asked)
+        check_all(first, inventory, resolved, ledger, asked=asked, service=client.base_url)
         yield
         schema = publish_schema(inventory.schema, client, ledger)
         yield
         copies = copy_shards(first, inventory, index, ledger, data_store=store)
         yield
-        yield publish_record(first, copies, schema.uri, index, client, ledger, asked=asked).uri
+        yield publish_last(first, copies, schema.uri, index, client, ledger, store=store, asked=asked).uri
 
     def emptied():
         said = []

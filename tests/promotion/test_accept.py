@@ -16,6 +16,7 @@ from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.reach import see_published
 from atdata_core.promotion.status import status_of
 from atdata_core.urls import expand
+from stages import resolved_for
 
 
 @pytest.fixture
@@ -220,7 +221,14 @@ def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, 
         promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert f"atdata-pipelines {typed}" in str(caught.value)
     with pytest.raises(ShardChangedError) as caught:
-        see_published(entry, copies, lab.index, atmosphere.client.base_url, asked=Asked())
+        see_published(
+            entry,
+            copies,
+            lab.index,
+            atmosphere.client.base_url,
+            resolved=resolved_for(entry, atmosphere.client, ledger),
+            asked=Asked(),
+        )
     assert f"atdata-pipelines {typed}" in str(caught.value)
 
 

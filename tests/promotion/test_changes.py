@@ -12,12 +12,12 @@ from atdata_core.promotion.changes import changed_shards
 from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import MemoryLedger, RedisLedger, ledger_of
-from atdata_core.promotion.publish import publish_record
 from atdata_core.promotion.schema import publish_schema_of
 from atdata_core.promotion.summary import Summary
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
 from atdata_core.urls import expand
+from stages import publish_last
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 RECORD = {
@@ -42,7 +42,7 @@ def one_by_one(lab, atmosphere):
         inventory = take_inventory(entry, lab.index, ledger, destination=store)
         schema = publish_schema_of(inventory, client, ledger)
         copies = copy_shards(entry, inventory, lab.index, ledger, data_store=store)
-        record = publish_record(entry, copies, schema.uri, lab.index, client, ledger, asked=asked)
+        record = publish_last(entry, copies, schema.uri, lab.index, client, ledger, store=store, asked=asked)
         return dict(zip(STAGES, (each.changed for each in (inventory, schema, copies, record)), strict=True))
 
     return run

@@ -11,8 +11,8 @@ from atdata_core.promotion.compatible import Compatibility, compatibility_of
 from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.promotion.publish import publish_record
 from atdata_core.promotion.schema import publish_schema
+from stages import publish_last
 
 BROKEN = "label was removed"
 
@@ -172,7 +172,7 @@ def test_the_last_stage_alone_asks_for_the_license_too_and_forgets_what_was_refu
     copies = copy_shards(entry, inventory, lab.index, ledger)
     asked = Asked(values=Values.of("Said", license="mit?"), require_license=True)
     with pytest.raises(LicenseError, match="'mit\\?' is no SPDX license"):
-        publish_record(entry, copies, schema.uri, lab.index, client, ledger, asked=asked)
+        publish_last(entry, copies, schema.uri, lab.index, client, ledger, asked=asked)
     assert atmosphere.counts == [1, 0, 0]
-    record = publish_record(entry, copies, schema.uri, lab.index, client, ledger)
+    record = publish_last(entry, copies, schema.uri, lab.index, client, ledger)
     assert (record.summary.description, record.summary.license) == (None, None)

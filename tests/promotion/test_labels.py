@@ -11,9 +11,9 @@ from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.due import due
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.publish import publish_record
 from atdata_core.promotion.retract import plan_retraction, retract
 from atdata_core.promotion.schema import publish_schema
+from stages import publish_last
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def ready(lab, atmosphere):
         copies = copy_shards(entry, inventory, lab.index, ledger)
 
         def finish(client=atmosphere.client):
-            return publish_record(entry, copies, schema.uri, lab.index, client, ledger)
+            return publish_last(entry, copies, schema.uri, lab.index, client, ledger)
 
         return finish
 

@@ -157,7 +157,7 @@ def test_datasets_that_cannot_be_published_fail_alone_each_with_its_stage_and_re
     assert failed["points-0"] == ("local_dataset", ShardMissingError)
     assert failed["no-schema"][0] == "local_dataset"
     assert {name: stage for name, (stage, _) in failed.items()} == {
-        "no-schema": "local_dataset", "points-0": "local_dataset", "x" * 10: "published_schema",
+        "no-schema": "local_dataset", "points-0": "local_dataset", "x" * 10: "local_dataset",
         "metadata": "published_schema",
     }  # fmt: skip
     assert outcomes[3].change == "created"
@@ -182,8 +182,9 @@ def test_a_schema_that_is_published_with_other_fields_is_refused_for_its_dataset
     outcomes = promote_many([some[0], good, some[2]], lab.index, atmosphere.client)
     assert [type(each.error) for each in outcomes] == [SchemaConflictError, type(None), SchemaConflictError]
     assert outcomes[1].change == "created"
-    # Of each schema the record under its key; then the listing and the write; the commit, the pages and the writes.
-    assert atmosphere.requests.total - before <= 2 + 2 + 1 + 2 + 2
+    # The commit and the labels of the names; of each schema the record under its key; then the listing and the
+    # write; the commit, the pages and the writes.
+    assert atmosphere.requests.total - before <= 2 + 2 + 2 + 1 + 2 + 2
 
 
 def test_what_was_edited_deleted_or_retracted_is_left_and_the_others_are_published(lab, atmosphere, some):

@@ -61,7 +61,7 @@ def test_it_tells_which_shards_strangers_cannot_read(lab, atmosphere, new_bucket
     promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
     assert plan_promotion(entry, lab.index, atmosphere.client, data_store=store).unreadable == ()
     private = S3DataStore(lab.s3, bucket=new_bucket())
-    promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=private)
+    promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=private, allow_private=True)
     assert len(plan_promotion(entry, lab.index, atmosphere.client, data_store=private).unreadable) == 3
 
 

@@ -285,7 +285,8 @@ def test_other_programs_schemas_are_listed_once_and_then_only_what_is_new(lab, a
     assert publish_schema(newer, atmosphere.client, ledger).created
     # Its own key, one page behind the last one listed, the write.
     assert atmosphere.requests.total - before == 3
-    assert first == 6  # its own key, two pages, and a write each for schema, entry and label
+    # The name's label, the schema's own key, two pages, and a write each for schema, entry and label.
+    assert first == 7
     before = atmosphere.requests.total
     assert not publish_schema(newer, atmosphere.client, ledger).created
     assert atmosphere.requests.total - before == 1

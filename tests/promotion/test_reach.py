@@ -24,6 +24,7 @@ from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.reach import Strangers, see_published
+from atdata_core.promotion.resolved import resolve
 from atdata_core.protocols import ShardFacts
 
 PDS_OF_THE_WORLD = "https://93.184.215.14"
@@ -94,7 +95,16 @@ def stage_by_stage(lab, entry, store=None):
 
 
 def see(lab, entry, copies, pds, store=None, **asked):
-    return see_published(entry, copies, lab.index, pds, data_store=store, asked=Asked(**asked))
+    wanted = Asked(**asked)
+    resolved = resolve(
+        entry,
+        "did:plc:nobody",
+        ledger_of(lab.index),
+        data_store=store,
+        asked=wanted,
+        find=lambda collection, rkey: None,
+    )
+    return see_published(entry, copies, lab.index, pds, resolved=resolved, asked=wanted)
 
 
 def test_shards_that_need_a_key_are_published_with_one_warning(lab, atmosphere):

@@ -60,13 +60,15 @@ def test_a_schema_is_found_with_one_request_among_any_number(lab, atmosphere, ad
         assert requests_of(lambda ledger=ledger: publish_schema(local, atmosphere.client, ledger)) == 1
 
 
-def test_a_promotion_with_a_known_schema_asks_three_times_at_first_and_unchanged(lab, atmosphere, requests_of):
+def test_a_promotion_with_a_known_schema_asks_four_times_at_first_and_three_times_unchanged(
+    lab, atmosphere, requests_of
+):
     first, second = lab.insert("first"), lab.insert("second", start=50)
     promote_to_atmosphere(first, lab.index, atmosphere.client)
     client = atmosphere.client
 
-    # The schema read, the entry and the label written.
-    assert requests_of(lambda: promote_to_atmosphere(second, lab.index, client, tags=["a"], license="MIT")) == 3
+    # The name's label looked for, the schema read, the entry and the label written.
+    assert requests_of(lambda: promote_to_atmosphere(second, lab.index, client, tags=["a"], license="MIT")) == 4
     # The schema, the entry and the label read.
     assert requests_of(lambda: promote_to_atmosphere(second, lab.index, client)) == 3
     assert requests_of(lambda: promote_to_atmosphere(first, lab.index, client)) == 3

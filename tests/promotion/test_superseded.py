@@ -15,10 +15,10 @@ from atdata_core.promotion.draft import publication_of
 from atdata_core.promotion.due import due
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.promotion.publish import publish_record
 from atdata_core.promotion.said import KEPT, Sayings
 from atdata_core.promotion.schema import publish_schema
 from atdata_core.promotion.values import Values
+from stages import publish_last
 
 
 class Interrupted(httpx.HTTPTransport):
@@ -92,7 +92,7 @@ def test_a_superseded_run_says_so_and_leaves_the_label(lab, atmosphere, interrup
     client = interrupted("getRecord", rival)
     ready = stages(entry, lab.index, atmosphere.client)
     asked = Asked(values=Values.of("first"))
-    result = publish_record(entry, *ready, lab.index, client, ledger, asked=asked)
+    result = publish_last(entry, *ready, lab.index, client, ledger, asked=asked)
     assert (result.change, result.label_uri, result.label_change) == ("superseded", None, "unchanged")
     assert result.cid == atmosphere.client.get_record(result.uri).cid
     assert "run that was asked for them" in result.note

@@ -23,11 +23,12 @@ from atdata_core.promotion.asked import Asked
 from atdata_core.promotion.copy import CopiedShards
 from atdata_core.promotion.due import due_of_all
 from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.promotion.publish import publish_record
+from atdata_core.promotion.reach import Seen
 from atdata_core.promotion.schema import publish_schema
 from atdata_core.promotion.together import Draft, publish_many
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
+from stages import publish_last, resolved_for
 
 PAGE, BATCH = 100, 200
 
@@ -76,7 +77,8 @@ def drafts(index, client, network, point_type):
         urls = [f"https://example.org/{number}/{part}.tar" for part in range(2)]
         entry = index.register(LocalDatasetEntry(name, ref, urls, metadata))
         shards = tuple(ShardFacts(url, 1000, hashlib.sha256(url.encode()).hexdigest(), samples=5) for url in urls)
-        return Draft(entry, CopiedShards(entry.cid, "claim", None, shards, ("read",) * 2), schema.uri)
+        copies = CopiedShards(entry.cid, "claim", None, shards, ("read",) * 2)
+        return Draft(entry, copies, schema.uri, resolved_for(entry, client, ledger_of(index)), Seen(2))
 
     make.one = draft
     return make
@@ -117,6 +119,7 @@ def test_four_hundred_and_fifty_datasets_are_five_commits_and_a_few_round_trips(
     drafts, index, client, network, look, round_trips
 ):
     many = drafts(450)
+    network.sent.clear()
     round_trips.clear()
     published = publish_many(many, index, client, ledger_of(index))
     asked = len(round_trips)
@@ -191,7 +194,7 @@ def test_a_single_promotion_with_other_values_in_the_middle_is_not_undone(
         if number == commit:
             asked = Asked(values=Values.of("second", ["s"]), run="rival")
             draft = many[7]
-            publish_record(draft.entry, draft.copies, draft.schema_uri, index, alone, ledger_of(index), asked=asked)
+            publish_last(draft.entry, draft.copies, draft.schema_uri, index, alone, ledger_of(index), asked=asked)
 
     network.before = rival
     published = publish_many(many, index, client, ledger_of(index))

@@ -1,0 +1,118 @@
+"""What a promotion will publish and where, from what is asked now, what was said before and what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from .asked import Asked
+from .copy import CopiedShards
+from .draft import Publication, publication_of
+from .inventory import Inventory, cid_of, shard_urls
+from .location import Location, choose_location
+from .published import PublishedName, name_fact, published_name
+from .said import ResolvedValue, Sayings, said_of
+from .steps import Find, Steps
+from .values import Values
+
+if TYPE_CHECKING:
+    from ..atmosphere.client import Record
+    from ..protocols import IndexEntry
+    from .ledger import Ledger
+
+Finder = Callable[[str, str], "Record | None"]
+"""The own record of a collection under a record key, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A promotion with everything settled that people can say.
+
+    Attributes:
+        publication: Account, published name and entry CID.
+        values: Of the record.
+        rows: The same for people: each value, and the place of the shards, with who decided it.
+        location: Where the shards will lie.
+        earlier: What was said of the name before, for an earlier entry.
+        find: Reads a record of the account.
+    """
+
+    publication: Publication
+    values: Values
+    rows: tuple[ResolvedValue, ...]
+    location: Location
+    earlier: Values
+    find: Finder = field(compare=False, repr=False)
+
+    def published_copies(self, inventory: Inventory, ledger: Ledger) -> CopiedShards | None:
+        """The copies that are published and stay; None where the shards are copied, or stay where they are."""
+        return None if self.location.stays is None else self.location.published_copies(inventory, ledger)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the name's shards will lie elsewhere than now, without a word of this promotion for that."""
+        now, location = self.location.earlier, self.location
+        same = now is None or (now.cid == self.publication.cid and now.destination == location.destination)
+        return not same and not location.asked
+
+    def published_now(self) -> PublishedName | None:
+        """What is published under the name, with its record; None where nothing is."""
+        earlier = self.location.earlier
+        return None if earlier is None else _found(earlier.read(), self.find)
+
+
+def resolve(
+    entry: IndexEntry, did: str, ledger: Ledger, *, data_store: Any, asked: Asked, find: Finder
+) -> Resolved:
+    """Settle what a promotion will publish; nothing is written.
+
+    Where the ledger knows the name nothing is asked of the PDS, but for the record of copies that stay.
+
+    Args:
+        entry: The entry of the local index.
+        did: The account.
+        ledger: The ledger of the index.
+        data_store: That is named or configured; None: none is.
+        asked: What is asked of the promotion.
+        find: Reads a record of the account.
+
+    Raises:
+        DatasetNameError, NoDataUrlsError, StorageError: The entry cannot be published as it is.
+        DestinationError: Copies were published before, this is new data, and no store is named.
+        ServiceError: The ledger or the PDS does not answer.
+    """
+    publication = publication_of(entry, cid_of(entry), did, asked.name)
+    name = _found(published_name(entry, publication, ledger, shard_urls(entry), asked.defaults), find)
+    earlier = Values() if name is None else name.said
+    sayings = Sayings(entry, publication, ledger, asked.defaults, earlier)
+    standing = sayings.standing()
+    location = choose_location(publication, data_store, asked, standing, name)
+    if location.stays is not None:
+        location = replace(location, stays=_found(location.stays.read(), find))
+    rows = (*sayings.explain(standing, asked.values), location.explain(standing))
+    return Resolved(publication, sayings.resolve(standing, asked.values), rows, location, earlier, find)
+
+
+def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, asked: Asked) -> bool:
+    """Whether the index's own URLs are to be published, as asked now or said before; the ledger alone is asked."""
+    if asked.values.keep_urls is not None:
+        return asked.values.keep_urls
+    publication = publication_of(entry, cid_of(entry), did, asked.name)
+    scope = f"dataset:{entry.name}"
+    own, last = ledger.get_many([(scope, publication.said_fact), (scope, name_fact(publication))])
+    said = said_of(own)
+    if last is not None and last["cid"] != publication.cid:
+        said = said.over(said_of(ledger.get(scope, replace(publication, cid=last["cid"]).said_fact)))
+    return bool(said.keep_urls)
+
+
+def _found(steps: Steps[Any], find: Finder) -> Any:
+    """The result of steps that only look records up."""
+    try:
+        step = next(steps)
+        while True:
+            assert isinstance(step, Find)
+            step = steps.send(find(*step))
+    except StopIteration as end:
+        return end.value

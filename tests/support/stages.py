@@ -1,0 +1,41 @@
+"""The last stage of a promotion by itself, for tests that come between the stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atdata_core.promotion.asked import Asked
+from atdata_core.promotion.publish import PublishedRecord, publish_record
+from atdata_core.promotion.reach import Seen
+from atdata_core.promotion.resolved import Resolved, resolve
+
+
+def resolved_for(
+    entry: Any,
+    client: Any,
+    ledger: Any,
+    *,
+    store: Any = None,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
+) -> Resolved:
+    """What a promotion that asks this would publish."""
+    return resolve(entry, client.did, ledger, data_store=store, asked=asked, find=client.find_record)
+
+
+def publish_last(
+    entry: Any,
+    copies: Any,
+    schema_uri: str,
+    index: Any,
+    client: Any,
+    ledger: Any,
+    *,
+    store: Any = None,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
+) -> PublishedRecord:
+    """``publish_record`` for shards that were seen by strangers."""
+    resolved = resolved_for(entry, client, ledger, store=store, asked=asked)
+    seen = Seen(len(copies.shards))
+    return publish_record(
+        entry, copies, schema_uri, index, client, ledger, asked=asked, resolved=resolved, seen=seen
+    )
