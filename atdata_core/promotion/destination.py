@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ FOLDER = "promoted/"
 
 FIRST_CLAIM = "first claim"
 """The ledger's fact, in an entry's scope, of what its shards held when they were first copied."""
+
+_COPY = re.compile(rf"{FOLDER}(?P<dataset>.+?)/(?P<cid>baf[a-z2-7]{{20,}})(?:-[0-9a-f]{{12}})?/")
 
 _objects: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
@@ -96,6 +99,18 @@ def copy_tails(url: str) -> set[str]:
             found.add(path[start + 1 :])
             start = path.find(f"/{FOLDER}", start + 1)
     return found
+
+
+def copied_as(url: str) -> tuple[str, str] | None:
+    """Dataset and entry CID of a published copy, as its place tells; None where it lies at no such place.
+
+    The dataset is "" where its name may be written in another way there.
+    """
+    for tail in sorted(copy_tails(url)):
+        found = _COPY.match(tail)
+        if found is not None:
+            return "" if "%" in found["dataset"] else found["dataset"], found["cid"]
+    return None
 
 
 def lies_in(store: Any, shard: Mapping[str, Any], destination: str | None) -> bool:

@@ -25,14 +25,14 @@ from .published import name_fact, note_published, place_of
 from .said import Sayings
 from .summary import SUMMARY, Summary
 from .trail import Trail
-from .versions import Versions, versions_of
+from .versions import Versions, is_promoted, versions_of
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
     from ..protocols import AbstractIndex, IndexEntry
     from .ledger import Facts, Ledger
 
-Kind = Literal["rebuilt", "gone", "older", "edited", "unlabelled", "foreign"]
+Kind = Literal["rebuilt", "gone", "older", "edited", "unlabelled", "orphaned", "foreign"]
 
 NOTES: dict[Kind, str] = {
     "rebuilt": "the ledger knows it again",
@@ -40,7 +40,8 @@ NOTES: dict[Kind, str] = {
     "older": "older than what was written from here, as after a backup was put back",
     "edited": "edited elsewhere since it was published from here",
     "unlabelled": "has no label; the next promotion of its dataset sets it",
-    "foreign": "of no entry of this index; left alone",
+    "orphaned": "published from here, of an entry that this index does not have; --recover takes it back",
+    "foreign": "made by another program; left alone",
 }
 
 
@@ -49,8 +50,8 @@ class Finding:
     """A record that is not as the ledger has it.
 
     ``rebuilt``: the ledger had lost it. ``gone``, ``older``, ``edited``: the record is not what was written
-    from here. ``unlabelled``: its name has no label. ``foreign``: another program's record, or one of an
-    entry that the index no longer has.
+    from here. ``unlabelled``: its name has no label. ``orphaned``: made by this program of an entry that the index
+    does not have; ``recover`` takes it back. ``foreign``: another program's record.
 
     ``name`` is the published name, ``dataset`` and ``cid`` the entry of the local index that it belongs to;
     ``cid`` is None where no promotion of that entry would bring the record back. ``version`` is that of a label
@@ -170,7 +171,7 @@ class _Comparison:
         """Compare an entry record."""
         name, entry = str(record.value.get("name")), self._entries[record.uri]
         if entry is None:
-            yield Finding("foreign", record.uri, name)
+            yield Finding("orphaned" if is_promoted(record, self._did) else "foreign", record.uri, name)
             return
         publication = Publication(self._did, name, cid_of(entry))
         trail = Trail(self._ledger, f"dataset:{entry.name}", publication.fact)

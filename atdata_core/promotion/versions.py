@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from ..atmosphere.tid import entry_rkey, is_identity_tid
+from ..cid import entry_cid
+from ..errors import RefusedError
 from .inventory import cid_of
+from .unused import shards_of
 
 if TYPE_CHECKING:
     from ..atmosphere.client import Record
@@ -16,6 +19,18 @@ if TYPE_CHECKING:
 def versions_of(index: AbstractIndex) -> list[IndexEntry]:
     """Every entry of every name where the index tells them, else the current ones."""
     return list(cast("Iterable[Any]", getattr(index, "entries", None) or index.list_datasets()))
+
+
+def is_promoted(record: Record, did: str) -> bool:
+    """Whether an entry record was promoted from an index entry; ``AtmosphereIndex`` makes some without one."""
+    rkey, value = record.uri.rpartition("/")[2], record.value
+    if not is_identity_tid(rkey):
+        return False
+    try:
+        urls = [shard.url for shard in shards_of(record)]
+    except RefusedError:
+        return False
+    return rkey != entry_rkey(did, str(value.get("name")), entry_cid(str(value.get("schemaRef")), urls))
 
 
 class Versions:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalIndex
     from atdata_core.promotion.reconcile import Finding, Reconciliation
+    from atdata_core.promotion.recover import Recovered
     from atdata_core.promotion.versions import Versions
 
 Promotion = tuple[str, str | None, str | None]
@@ -27,19 +28,26 @@ Promotion = tuple[str, str | None, str | None]
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--restore", is_flag=True, help="Promote again what is gone, or older than what was written.")
+@click.option(
+    "--recover",
+    is_flag=True,
+    help=("Take back into the index what it lost and was published from here: schema, shards, name and values."),
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def reconcile(names: tuple[str, ...], restore: bool, as_json: bool) -> None:
+def reconcile(names: tuple[str, ...], restore: bool, recover: bool, as_json: bool) -> None:
     """Compare what the ledger knows with the account's records: of the datasets NAME..., or of all.
 
-    What the ledger lost it learns from the records, so that nothing is promoted needlessly. Nothing is
-    written to the network without --restore, and records of other programs are left alone.
+    What the ledger lost it learns from the records, so that nothing is promoted needlessly. A lab whose Redis
+    was lost has its datasets again with --recover. Nothing is written to the network without --restore, and
+    records of other programs are left alone.
 
-    Ends with 1 where a record is gone, older or edited elsewhere, and not restored.
+    Ends with 1 where a record is gone, older or edited elsewhere, and not restored; or could not be recovered.
     """
     from atdata_core.promotion.reconcile import reconcile as compare
 
     with surroundings.said():
         client, index, ledger = surroundings.client(), surroundings.index(), surroundings.ledger()
+        lost = _recover(names, index, client) if recover else []
         found = compare(index, client, ledger, names)
     for finding in found.findings:
         click.echo(f"{finding.kind:10}  {finding.name}  {finding.uri}\n{'':12}{finding.note}", err=as_json)
@@ -56,10 +64,25 @@ def reconcile(names: tuple[str, ...], restore: bool, as_json: bool) -> None:
         click.echo(f"{found.records} records looked at: {counts}")
     if vanished and not restore:
         click.echo("--restore promotes again what is gone or older.", err=True)
+    if found.of("orphaned") and not recover:
+        click.echo("--recover takes back into the index what was published from here and it has lost.", err=True)
     if found.of("edited"):
         click.echo("promote NAME --take-over writes over what was edited elsewhere.", err=True)
-    if vanished or found.of("edited"):
+    if vanished or lost or found.of("edited"):
         sys.exit(1)
+
+
+def _recover(names: tuple[str, ...], index: LocalIndex, client: AtmosphereClient) -> list[Recovered]:
+    """Take datasets back into the index; those that could not be."""
+    from atdata_core.promotion.recover import recover
+
+    found = recover(index, client, names)
+    for each in found:
+        said = (
+            f"Error: {each.uri} was not recovered: {each.problem}" if each.problem else f"  recovered {each.name}"
+        )
+        click.echo(said, err=True)
+    return [each for each in found if each.problem]
 
 
 def _promotion(finding: Finding) -> Promotion:
