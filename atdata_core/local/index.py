@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, cast
@@ -11,15 +11,16 @@ from typing import Any, cast
 from ..dataset import Dataset
 from ..errors import EntryNotFoundError
 from ..metadata import pack
-from ..names import check_dataset_name
+from ..names import check_dataset_name, near
 from ..protocols import AbstractDataStore, ShardFacts
 from ..schema import decode, schema_of, schema_ref_of
 from ..urls import refuse_credentials
-from . import claims, labels, schemas
+from . import claims, labels, removal, schemas
 from .connection import address, connect, reaching
 from .entry import LocalDatasetEntry, StoredEntry
 from .foreign import SCAN_COUNT
 from .registry import Found, Position, Registry
+from .removal import Removal
 
 _CID = re.compile("b[a-z2-7]{58}")
 """A CID of version 1 with a SHA-256, in base 32: what entries of ours and of upstream have."""
@@ -155,11 +156,7 @@ class LocalIndex:
         with self._reaching():
             entry = self._registry.current(name) or self._labelled(name)
         if entry is None:
-            raise EntryNotFoundError(
-                f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "
-                "or LocalIndex.add_entry(); list_datasets() shows what is there.",
-                ref=name,
-            )
+            raise self._no_dataset(name)
         return entry
 
     def current_cids(self, names: Sequence[str]) -> list[str | None]:
@@ -183,6 +180,31 @@ class LocalIndex:
                 return self.get_entry(ref)
             except EntryNotFoundError:
                 raise error from None
+
+    def removal_of(self, name: str) -> Removal:
+        """What ``remove`` would take from the index, and what it would leave; nothing is removed.
+
+        Raises:
+            EntryNotFoundError: (a ``KeyError``) there is no dataset of that name; it tells those that are near.
+        """
+        return self._removal(name, removal.entries_of)
+
+    def remove(self, name: str) -> Removal:
+        """Remove a dataset from the index: every entry of its name, its labels here, and what its shards held.
+
+        The shards stay where they are, and so does what is published of it: the answer names the records and
+        labels, and ``atdata-pipelines retract NAME`` takes them back. Another name of the same data keeps it. A
+        promotion that holds an entry of it still is refused.
+
+        Raises:
+            EntryNotFoundError: As ``removal_of``; nothing was removed.
+        """
+        return self._removal(name, removal.remove)
+
+    def was_deleted(self, name: str, cid: str) -> bool:
+        """Whether the index has had this entry under this name, and somebody deleted it since."""
+        with self._reaching():
+            return removal.was_deleted(self.redis, name, cid)
 
     @property
     def entries(self) -> Iterator[LocalDatasetEntry]:
@@ -318,6 +340,26 @@ class LocalIndex:
             data_store=store,
         )
         return self.register(entry, claims=facts)
+
+    def _removal(self, name: str, entries_of: Callable[[Any, str], tuple[str, ...]]) -> Removal:
+        # The ledger stands above the index, and only it knows what is published.
+        from ..promotion.ledger import ledger_of, published_uris
+
+        published = tuple(published_uris(ledger_of(self), name))
+        with self._reaching():
+            # Else an older entry of the name that another program wrote would come up with the next look.
+            self._registry.foreign.look_at_all()
+            entries = entries_of(self.redis, name)
+        if not entries:
+            raise self._no_dataset(name, near(name, self.names()))
+        return Removal(name, entries, published)
+
+    def _no_dataset(self, name: str, hint: str = "") -> EntryNotFoundError:
+        return EntryNotFoundError(
+            f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "
+            f"or LocalIndex.add_entry(); list_datasets() shows what is there.{hint}",
+            ref=name,
+        )
 
     def _labelled(self, name: str) -> LocalDatasetEntry | None:
         """The entry that a label of another program names, under that name."""

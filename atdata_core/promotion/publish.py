@@ -20,7 +20,7 @@ from .inventory import cid_of
 from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
 from .said import Sayings
-from .steps import Steps, carry_out
+from .steps import Steps, carry_out, current
 from .summary import SUMMARY, Summary
 from .trail import Trail
 from .underway import end_use
@@ -84,6 +84,7 @@ def publish_record(
     """Write the entry record of a publication, or bring it up to date, or leave it; then its labels.
 
     Raises:
+        EntryNotFoundError: The dataset was deleted from the index. Nothing was written.
         PreflightError, StorageError, MetadataError, DatasetNameError, LicenseError: Nothing was written.
         HeldError: The dataset was retracted or deleted, and no person asked.
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
@@ -117,6 +118,8 @@ def _publishing(
     ledger: Ledger,
     asked: Asked,
 ) -> Steps[PublishedRecord]:
+    # It may have been deleted while its shards were looked at and copied.
+    yield from current(entry)
     publication = publication_of(entry, cid_of(entry), client.did, asked.name)
     admit(ledger, entry.name, publication.did, asked)
     text = _Entry(entry, publication, shards, schema_uri, client, ledger, asked)
