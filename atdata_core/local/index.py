@@ -13,7 +13,7 @@ from ..errors import EntryNotFoundError
 from ..metadata import pack
 from ..names import check_dataset_name, near
 from ..protocols import AbstractDataStore, ShardFacts
-from ..schema import decode, schema_of, schema_ref_of
+from ..schema import decode, schema_of
 from ..urls import refuse_credentials
 from . import claims, labels, removal, schemas
 from .connection import address, connect, reaching
@@ -69,13 +69,15 @@ class LocalIndex:
         Args:
             ds: The dataset; its URLs are kept as they were given.
             name: 1 to 200 bytes of UTF-8, see ``atdata_core.names``.
-            schema_ref: Where the schema is found; None: version 1.0.0 of the sample type.
+            schema_ref: Where the schema is found; None: as ``schema_ref_for`` finds it.
             metadata: Whatever msgpack holds; None: the dataset's own.
 
         Raises:
+            SchemaConflictError: as ``schema_ref_for``; nothing was written.
             DatasetNameError, MetadataError: they cannot be kept.
             StorageError: a URL carries a password or a signature.
         """
+        check_dataset_name(name)
         urls = [ds.url] if isinstance(ds.url, str) else list(ds.url)
         return self._register(ds, urls, name, schema_ref, metadata, store=ds.data_store)
 
@@ -97,6 +99,7 @@ class LocalIndex:
         check_dataset_name(name)
         metadata = ds.metadata if metadata is None else metadata
         _packed(metadata)
+        schema_ref = self.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
         self.ping()
         facts: list[ShardFacts] | None = None
         write_with_facts = getattr(store, "write_shards_with_facts", None)
@@ -279,6 +282,19 @@ class LocalIndex:
         with self._reaching():
             return schemas.publish(self.redis, record, describe=description is not None)
 
+    def schema_ref_for(self, sample_type: type) -> str:
+        """The reference that an entry of this sample type is given: the newest version here with its fields.
+
+        Versions are of the same ``module.Class``, ordered as semantic versions are; one that another program wrote
+        without a module counts, too. Where there is none at all it is version 1.0.0, to be published later.
+
+        Raises:
+            SchemaConflictError: there are versions of that class, all with other fields; the error names the
+                call that publishes these.
+        """
+        with self._reaching():
+            return schemas.reference_for(self.redis, sample_type)
+
     def get_schema(self, ref: str) -> dict[str, Any]:
         """The schema record of a reference; ``SchemaNotFoundError`` (a ``KeyError``) where there is none."""
         with self._reaching():
@@ -334,7 +350,7 @@ class LocalIndex:
     ) -> LocalDatasetEntry:
         entry = LocalDatasetEntry(
             name,
-            schema_ref_of(ds.sample_type) if schema_ref is None else schema_ref,
+            self.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref,
             urls,
             ds.metadata if metadata is None else metadata,
             data_store=store,

@@ -9,7 +9,8 @@
 ``atdata:scan:pause``      there until a look by name takes the next step
 ``atdata:shards:{cid}``    hash: claims by shard URL (``claims.py``)
 ``atdata:removed``         set of ``{cid}:{name}``: entries that were removed here, which promotions may still hold
-``atdata:schemas:{class}`` set of the versions that were published here of a class (``schemas.py``)
+``atdata:schemas:{class}`` string: the versions that are known of ``module.Class``, or of ``Class``, one a line
+``atdata:schemas-scanned`` there for ten seconds after the keys of all schemas were looked at
 
 An entry is there while upstream's hash of it is, ``LocalDatasetEntry:{cid}``: other programs delete that one key,
 and what stands here of it counts no more.
@@ -24,6 +25,7 @@ SCANNED = "atdata:scanned"
 SCANNED_SECONDS = 10
 SCAN = "atdata:scan"
 SCAN_PAUSE = "atdata:scan:pause"
+SCHEMAS_SCANNED = "atdata:schemas-scanned"
 REMOVED = "atdata:removed"
 
 
@@ -37,6 +39,6 @@ def removed_member(name: str, cid: str) -> str:
     return f"{cid}:{name}"
 
 
-def schemas_key(full_name: str) -> str:
-    """The set of the versions of a class, ``module.Class``."""
-    return f"atdata:schemas:{full_name}"
+def schemas_key(named: str) -> str:
+    """The versions of a class, by ``module.Class``, or by ``Class`` as other programs name it."""
+    return f"atdata:schemas:{named}"
