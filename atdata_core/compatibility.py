@@ -7,11 +7,12 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from .arrays import shape_name
-from .schema import SEMVER
+from .errors import SchemaConflictError
+from .schema import SEMVER, compare, full_name
 
 
 def breaking_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -46,6 +47,41 @@ def version_order(version: str) -> tuple[Any, ...] | None:
     return (*map(int, numbers.split(".")), not pre, *parts)
 
 
+def newest_with_fields(
+    wanted: Mapping[str, Any], published: Iterable[Mapping[str, Any]], *, where: str
+) -> Mapping[str, Any] | None:
+    """The newest version of a class that has the fields of a sample type; None where there is no version of it.
+
+    Args:
+        wanted: Local schema record of the sample type.
+        published: Those of the class; what has no semantic version is passed over.
+        where: Who has them, for the error.
+
+    Raises:
+        SchemaConflictError: There are versions, all with other fields; it names the call that publishes one.
+    """
+    versions = {str(each["version"]): each for each in published}
+    ordered = sorted((order, version) for version in versions if (order := version_order(version)) is not None)
+    newest_first = [version for _, version in reversed(ordered)]
+    for version in newest_first:
+        if not compare(wanted, versions[version]):
+            return versions[version]
+    if not newest_first:
+        return None
+    name, newest = full_name(wanted), newest_first[0]
+    differing, free = compare(wanted, versions[newest]), _next(versions[newest], wanted)
+    raise SchemaConflictError(
+        f"{where} {name} with other fields only, in version {', '.join(reversed(newest_first))}: "
+        f"{', '.join(differing)} differ from {newest}. Publish this class under a version of its own and try "
+        f'again: index.publish_schema({wanted["name"]}, version="{free}").',
+        name=name,
+        version=newest,
+        versions=newest_first[::-1],
+        fields=differing,
+        type_name=name,
+    )
+
+
 def may_break(old: str, new: str) -> bool:
     """Whether the numbers of two semantic versions say that the later one may break with the earlier one.
 
@@ -57,6 +93,12 @@ def may_break(old: str, new: str) -> bool:
 def next_major(version: str) -> str:
     """The version under which a breaking change may be published."""
     return f"{int(version.partition('.')[0]) + 1}.0.0"
+
+
+def _next(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """A version for a schema that comes after another: a major one where it breaks with that."""
+    major, minor, _ = str(old["version"]).split(".", 2)
+    return next_major(major) if breaking_changes(old, new) and major != "0" else f"{major}.{int(minor) + 1}.0"
 
 
 def _narrowed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -292,3 +292,12 @@ class CurrentEntries(Protocol):
     def current_cids(self, names: Sequence[str]) -> list[str | None]:
         """The CID of the newest entry of each name; None where ``get_dataset`` has to be asked."""
         ...
+
+
+@runtime_checkable
+class DeletionKeeper(Protocol):
+    """An index that knows of an entry that it once had and has no more."""
+
+    def was_deleted(self, name: str, cid: str) -> bool:
+        """Whether the entry of this name and CID was there, and somebody deleted it since."""
+        ...

@@ -29,6 +29,7 @@ __all__ = [
     "check_version",
     "compare",
     "decode",
+    "describe",
     "from_field_list",
     "from_json_schema",
     "full_name",
@@ -68,15 +69,22 @@ def schema_of(sample_type: type, *, version: str = "1.0.0", description: str | N
         SchemaError: a version that is no semantic one, a class without fields or with a name that cannot
             be rebuilt, a field that cannot be described.
     """
-    check_version(version)
-    name = sample_type.__name__
-    described = sample_fields(sample_type)
+    record = describe(sample_type, version=version, description=description)
     if sample_type.__module__ == "__main__":
+        name = sample_type.__name__
         warnings.warn(
             f"{name} is defined in __main__, so its schema is called __main__.{name}, which says little to "
             "others and clashes with the next script's. Define it in a module that can be imported.",
             stacklevel=_level_outside(),
         )
+    return record
+
+
+def describe(sample_type: type, *, version: str = "1.0.0", description: str | None = None) -> dict[str, Any]:
+    """As ``schema_of``, of a type that is compared and not published: nothing is said about where it is defined."""
+    check_version(version)
+    name = sample_type.__name__
+    described = sample_fields(sample_type)
     record: dict[str, Any] = {
         "name": name,
         "version": version,

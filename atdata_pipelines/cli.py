@@ -15,6 +15,7 @@ from .commands.plan import plan
 from .commands.promote import promote
 from .commands.prune import prune
 from .commands.reconcile import reconcile
+from .commands.remove import remove
 from .commands.retract import retract
 from .commands.sandbox import sandbox
 from .commands.status import status
@@ -40,5 +41,5 @@ def _say_masked(kind: type[BaseException], error: BaseException, trace: Tracebac
     click.echo(masked("".join(traceback.format_exception(kind, error, trace))), nl=False, err=True)
 
 
-for command in (accept, doctor, plan, promote, prune, reconcile, retract, sandbox, status, verify):
+for command in (accept, doctor, plan, promote, prune, reconcile, remove, retract, sandbox, status, verify):
     main.add_command(command)

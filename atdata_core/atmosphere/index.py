@@ -51,13 +51,17 @@ class AtmosphereIndex:
     ) -> AtmosphereIndexEntry:
         """Publish a dataset whose shards others can already read.
 
-        Each shard is read once, for its digest. The schema is published too where ``schema_ref`` (an
-        at-uri) is not given.
+        Each shard is read once, for its digest, and every sample decoded by the schema that the record names:
+        that at ``schema_ref`` (an at-uri), else the newest one that the account has published with the fields of
+        the sample type. Where it has none of that class, version 1.0.0 is published.
 
         Raises:
+            SampleError: A sample is not what the schema says.
             StorageError: The shards cannot be reached by others where they are.
             SchemaNotFoundError, SchemaError: ``schema_ref`` names no record, or one that is no schema.
-            SchemaConflictError, PreflightError, NotLoggedInError: See the errors.
+            SchemaConflictError: The account has published that class with other fields only; the error names
+                the call that publishes these.
+            PreflightError, NotLoggedInError: See the errors.
         """
         uri = DatasetPublisher(self.client).publish(
             ds, name=name, schema_uri=schema_ref, description=description, tags=tags, license=license

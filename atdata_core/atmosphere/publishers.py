@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from atdata_core.atmosphere.names import ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.atmosphere.preflight import check
-from atdata_core.atmosphere.records import (
-    entry_record,
-)
-from atdata_core.atmosphere.schemas import publish_schema
+from atdata_core.atmosphere.records import entry_record, read_schema_record
+from atdata_core.atmosphere.schemas import newest_schema, publish_schema
 from atdata_core.atmosphere.survey import survey
 from atdata_core.atmosphere.tid import entry_rkey
 from atdata_core.atmosphere.uri import AtUri
@@ -24,7 +22,7 @@ from atdata_core.errors import (
 )
 from atdata_core.names import check_dataset_name
 from atdata_core.protocols import ShardFacts
-from atdata_core.schema import schema_of
+from atdata_core.schema import decode, describe, schema_of
 from atdata_core.urls import expand
 
 if TYPE_CHECKING:
@@ -76,11 +74,24 @@ class DatasetPublisher:
         tags: Sequence[str] | None = None,
         license: str | None = None,
         auto_publish_schema: bool = True,
-        schema_version: str = "1.0.0",
+        schema_version: str | None = None,
     ) -> AtUri:
         """Publish a ``Dataset``, its schema first where ``schema_uri`` is not given.
 
+        Every sample is decoded by the schema that the record names before anything is written.
+
+        Args:
+            dataset: A ``Dataset``.
+            name: What it is published as.
+            schema_uri: At-uri of its schema.
+            description, tags, license: For people.
+            auto_publish_schema: Off, ``schema_uri`` has to be given.
+            schema_version: Of the schema that is found or published. None: the newest published one whose fields
+                are those of the sample type; 1.0.0 where the account has none of that class.
+
         Raises:
+            SchemaConflictError: That version, or each one that there is, is published with other fields.
+            SampleError: A sample is not what the schema says.
             StorageError: Its shards cannot be reached by others where they are.
             ShardMissingError, ShardForbiddenError, ShardCorruptError: One cannot be read.
             RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off; or it is no at-uri.
@@ -92,14 +103,23 @@ class DatasetPublisher:
                 "A dataset needs the at-uri of its schema. Give schema_uri, or leave auto_publish_schema on."
             )
         check_dataset_name(name)
-        schema = None if schema_uri is None else self._settled(schema_uri)
-        facts = survey(dataset.shard_list, store=dataset.data_store)
-        if schema is None:
-            schema = str(self._schemas.publish(dataset.sample_type, version=schema_version))
+        schema: Record | None = None
+        if schema_uri is not None:
+            schema = self._settled(schema_uri)
+        elif schema_version is None:
+            schema = newest_schema(describe(dataset.sample_type), self.client)
+        # What is published now describes the type of the dataset.
+        sample_type = dataset.sample_type if schema is None else _sample_type(schema)
+        facts = survey(dataset.shard_list, sample_type, store=dataset.data_store)
+        uri = (
+            self._schemas.publish(dataset.sample_type, version=schema_version or "1.0.0")
+            if schema is None
+            else AtUri.parse(schema.uri)
+        )
         return AtUri.parse(
             self._write(
                 facts,
-                schema,
+                str(uri),
                 name=name,
                 description=description,
                 tags=tags,
@@ -122,11 +142,11 @@ class DatasetPublisher:
         """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
         check_dataset_name(name)
         schema = self._settled(schema_uri)
-        facts = survey(expand(urls))
+        facts = survey(expand(urls), _sample_type(schema))
         return AtUri.parse(
             self._write(
                 facts,
-                schema,
+                str(AtUri.parse(schema.uri)),
                 name=name,
                 description=description,
                 tags=tags,
@@ -135,8 +155,8 @@ class DatasetPublisher:
             ).uri
         )
 
-    def _settled(self, schema_uri: str) -> str:
-        """The at-uri of a schema record that is there, with the DID: the same one however it was given."""
+    def _settled(self, schema_uri: str) -> Record:
+        """A schema record that is there; its at-uri has the DID: the same one however it was given."""
         try:
             record = self.client.get_record(schema_uri)
         except RecordNotFoundError as error:
@@ -152,7 +172,7 @@ class DatasetPublisher:
                 "publish_schema(MySample) returns, or leave it out.",
                 ref=schema_uri,
             )
-        return str(AtUri.parse(record.uri))
+        return record
 
     def _write(
         self,
@@ -188,3 +208,8 @@ class DatasetPublisher:
         record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
         check(ENTRY, rkey, record, did=self.client.did, swap=existing.cid)
         return self.client.replace(ENTRY, rkey, record, swap=existing.cid)
+
+
+def _sample_type(schema: Record) -> type:
+    """The type that a published schema describes; raises ``SchemaError`` where none can be rebuilt."""
+    return decode(read_schema_record(schema.value))

@@ -10,7 +10,8 @@ from atdata_core.atmosphere.names import SCHEMA
 from atdata_core.atmosphere.preflight import check
 from atdata_core.atmosphere.records import read_schema_record, schema_record
 from atdata_core.atmosphere.tid import schema_rkey
-from atdata_core.errors import RecordChangedError, SchemaConflictError
+from atdata_core.compatibility import newest_with_fields
+from atdata_core.errors import RecordChangedError, RefusedError, SchemaConflictError
 from atdata_core.schema import compare, full_name
 
 if TYPE_CHECKING:
@@ -87,6 +88,30 @@ def find_schema(
     if found is not None:
         _same_fields(local, found)
     return found
+
+
+def newest_schema(wanted: dict[str, Any], client: AtmosphereClient) -> Record | None:
+    """The newest record of the own account for a class, among those with the fields of a local schema.
+
+    None where the account has none of that class. One request for a hundred schemas.
+
+    Raises:
+        SchemaConflictError: All of them have other fields.
+    """
+    records: dict[str, Record] = {}
+    published: dict[str, dict[str, Any]] = {}
+    for record in client.iter_records(SCHEMA):
+        try:
+            schema = read_schema_record(record.value)
+        except RefusedError:
+            continue
+        version, own = schema["version"], schema.get("module") == wanted.get("module")
+        # Another program's record names no module; a key of ours is then that of a class without one.
+        foreign = schema.get("module") is None and _rkey(record) != schema_rkey(schema["name"], version)
+        if schema["name"] == wanted["name"] and (own or (foreign and version not in published)):
+            records[version], published[version] = record, schema
+    found = newest_with_fields(wanted, published.values(), where="The account has published")
+    return None if found is None else records[found["version"]]
 
 
 def _same_fields(local: dict[str, Any], published: Record) -> None:

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from atdata_core.access.s3 import S3Endpoint
 
 
-def survey(urls: Sequence[str], *, store: object | None = None) -> list[ShardFacts]:
-    """Size, SHA-256 and number of samples of each shard.
+def survey(urls: Sequence[str], sample_type: type, *, store: object | None = None) -> list[ShardFacts]:
+    """Size, SHA-256 and number of samples of each shard, every sample decoded.
 
     Args:
         urls: Patterns expanded.
+        sample_type: What the samples are, as the schema says that the record will name.
         store: The store that they lie in, for its credentials; the environment's by default.
 
     Raises:
         StorageError: A path of this machine, or a credential in a URL.
+        SampleError: A shard has one that is not of that type; the error names both.
         ShardMissingError, ShardForbiddenError, ShardCorruptError: A shard cannot be read.
     """
     for url in urls:
@@ -35,12 +37,12 @@ def survey(urls: Sequence[str], *, store: object | None = None) -> list[ShardFac
                 "a local index and promote it with a data store (promote_to_atmosphere(..., data_store=...)).",
                 urls=[url],
             )
-    return [_facts(url, store) for url in urls]
+    return [_facts(url, sample_type, store) for url in urls]
 
 
-def _facts(url: str, store: object | None) -> ShardFacts:
+def _facts(url: str, sample_type: type, store: object | None) -> ShardFacts:
     with open_shard(url, store=store) as stream:
-        facts = read_facts(url, stream)
+        facts = read_facts(url, stream, sample_type)
     endpoint = _endpoint(store) if scheme(url) == "s3" else None
     return facts if endpoint is None else replace(facts, endpoint=endpoint.endpoint_url, region=endpoint.region)
 

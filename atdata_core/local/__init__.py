@@ -2,9 +2,10 @@
 
 from .entry import LocalDatasetEntry
 from .index import LocalIndex
+from .removal import Removal
 from .repo import Repo
 from .s3 import S3DataStore
 
 Index = LocalIndex
 
-__all__ = ["Index", "LocalDatasetEntry", "LocalIndex", "Repo", "S3DataStore"]
+__all__ = ["Index", "LocalDatasetEntry", "LocalIndex", "Removal", "Repo", "S3DataStore"]

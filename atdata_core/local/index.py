@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, cast
@@ -11,15 +11,16 @@ from typing import Any, cast
 from ..dataset import Dataset
 from ..errors import EntryNotFoundError
 from ..metadata import pack
-from ..names import check_dataset_name
+from ..names import check_dataset_name, near
 from ..protocols import AbstractDataStore, ShardFacts
-from ..schema import decode, schema_of, schema_ref_of
+from ..schema import decode, schema_of
 from ..urls import refuse_credentials
-from . import claims, labels, schemas
+from . import claims, labels, removal, schemas
 from .connection import address, connect, reaching
 from .entry import LocalDatasetEntry, StoredEntry
 from .foreign import SCAN_COUNT
 from .registry import Found, Position, Registry
+from .removal import Removal
 
 _CID = re.compile("b[a-z2-7]{58}")
 """A CID of version 1 with a SHA-256, in base 32: what entries of ours and of upstream have."""
@@ -68,13 +69,15 @@ class LocalIndex:
         Args:
             ds: The dataset; its URLs are kept as they were given.
             name: 1 to 200 bytes of UTF-8, see ``atdata_core.names``.
-            schema_ref: Where the schema is found; None: version 1.0.0 of the sample type.
+            schema_ref: Where the schema is found; None: as ``schema_ref_for`` finds it.
             metadata: Whatever msgpack holds; None: the dataset's own.
 
         Raises:
+            SchemaConflictError: as ``schema_ref_for``; nothing was written.
             DatasetNameError, MetadataError: they cannot be kept.
             StorageError: a URL carries a password or a signature.
         """
+        check_dataset_name(name)
         urls = [ds.url] if isinstance(ds.url, str) else list(ds.url)
         return self._register(ds, urls, name, schema_ref, metadata, store=ds.data_store)
 
@@ -96,6 +99,7 @@ class LocalIndex:
         check_dataset_name(name)
         metadata = ds.metadata if metadata is None else metadata
         _packed(metadata)
+        schema_ref = self.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
         self.ping()
         facts: list[ShardFacts] | None = None
         write_with_facts = getattr(store, "write_shards_with_facts", None)
@@ -155,11 +159,7 @@ class LocalIndex:
         with self._reaching():
             entry = self._registry.current(name) or self._labelled(name)
         if entry is None:
-            raise EntryNotFoundError(
-                f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "
-                "or LocalIndex.add_entry(); list_datasets() shows what is there.",
-                ref=name,
-            )
+            raise self._no_dataset(name)
         return entry
 
     def current_cids(self, names: Sequence[str]) -> list[str | None]:
@@ -183,6 +183,31 @@ class LocalIndex:
                 return self.get_entry(ref)
             except EntryNotFoundError:
                 raise error from None
+
+    def removal_of(self, name: str) -> Removal:
+        """What ``remove`` would take from the index, and what it would leave; nothing is removed.
+
+        Raises:
+            EntryNotFoundError: (a ``KeyError``) there is no dataset of that name; it tells those that are near.
+        """
+        return self._removal(name, removal.entries_of)
+
+    def remove(self, name: str) -> Removal:
+        """Remove a dataset from the index: every entry of its name, its labels here, and what its shards held.
+
+        The shards stay where they are, and so does what is published of it: the answer names the records and
+        labels, and ``atdata-pipelines retract NAME`` takes them back. Another name of the same data keeps it. A
+        promotion that holds an entry of it still is refused.
+
+        Raises:
+            EntryNotFoundError: As ``removal_of``; nothing was removed.
+        """
+        return self._removal(name, removal.remove)
+
+    def was_deleted(self, name: str, cid: str) -> bool:
+        """Whether the index has had this entry under this name, and somebody deleted it since."""
+        with self._reaching():
+            return removal.was_deleted(self.redis, name, cid)
 
     @property
     def entries(self) -> Iterator[LocalDatasetEntry]:
@@ -257,6 +282,19 @@ class LocalIndex:
         with self._reaching():
             return schemas.publish(self.redis, record, describe=description is not None)
 
+    def schema_ref_for(self, sample_type: type) -> str:
+        """The reference that an entry of this sample type is given: the newest version here with its fields.
+
+        Versions are of the same ``module.Class``, ordered as semantic versions are; one that another program wrote
+        without a module counts, too. Where there is none at all it is version 1.0.0, to be published later.
+
+        Raises:
+            SchemaConflictError: there are versions of that class, all with other fields; the error names the
+                call that publishes these.
+        """
+        with self._reaching():
+            return schemas.reference_for(self.redis, sample_type)
+
     def get_schema(self, ref: str) -> dict[str, Any]:
         """The schema record of a reference; ``SchemaNotFoundError`` (a ``KeyError``) where there is none."""
         with self._reaching():
@@ -312,12 +350,32 @@ class LocalIndex:
     ) -> LocalDatasetEntry:
         entry = LocalDatasetEntry(
             name,
-            schema_ref_of(ds.sample_type) if schema_ref is None else schema_ref,
+            self.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref,
             urls,
             ds.metadata if metadata is None else metadata,
             data_store=store,
         )
         return self.register(entry, claims=facts)
+
+    def _removal(self, name: str, entries_of: Callable[[Any, str], tuple[str, ...]]) -> Removal:
+        # The ledger stands above the index, and only it knows what is published.
+        from ..promotion.ledger import ledger_of, published_uris
+
+        published = tuple(published_uris(ledger_of(self), name))
+        with self._reaching():
+            # Else an older entry of the name that another program wrote would come up with the next look.
+            self._registry.foreign.look_at_all()
+            entries = entries_of(self.redis, name)
+        if not entries:
+            raise self._no_dataset(name, near(name, self.names()))
+        return Removal(name, entries, published)
+
+    def _no_dataset(self, name: str, hint: str = "") -> EntryNotFoundError:
+        return EntryNotFoundError(
+            f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "
+            f"or LocalIndex.add_entry(); list_datasets() shows what is there.{hint}",
+            ref=name,
+        )
 
     def _labelled(self, name: str) -> LocalDatasetEntry | None:
         """The entry that a label of another program names, under that name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterator
 from typing import Any
 
 LABEL_KEY = "Label:"
@@ -19,13 +20,24 @@ def resolve(redis: Any, name: str) -> str | None:
     cid = redis.hget(label_key(name), "cid")
     if cid is not None:
         return cid.decode()
+    found = [(_version_order(key.removeprefix(label_key(name))), cid) for key, cid in _versions(redis, name)]
+    return max(found)[1] if found else None
+
+
+def labels_of(redis: Any, name: str, cids: Container[str]) -> list[str]:
+    """The keys of the labels of a name, with a version or without, that name one of these entries."""
+    cid = redis.hget(label_key(name), "cid")
+    labels = [(label_key(name), cid.decode())] if cid is not None else []
+    return [key for key, cid in [*labels, *_versions(redis, name)] if cid in cids]
+
+
+def _versions(redis: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Key and CID of the labels of a name that have a version."""
     prefix = label_key(name)
-    found: list[tuple[list[tuple[int, int, str]], str]] = []
-    for key in redis.scan_iter(match=_escaped(prefix) + "*", count=1000, _type="hash"):
+    for key in redis.scan_iter(match=_escaped(prefix) + "?*", count=1000, _type="hash"):
         owner, cid = redis.hmget(key, ["name", "cid"])
         if cid is not None and owner == name.encode():
-            found.append((_version_order(key.decode().removeprefix(prefix)), cid.decode()))
-    return max(found)[1] if found else None
+            yield key.decode(), cid.decode()
 
 
 def _escaped(text: str) -> str:

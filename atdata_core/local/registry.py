@@ -10,6 +10,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..errors import MetadataError
@@ -27,7 +28,7 @@ _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 _INSERT = """
 local name, cid = ARGV[1], ARGV[2]
-if #ARGV > 6 or redis.call('HEXISTS', KEYS[3], 'entry:' .. cid) == 1 then
+if #ARGV > 6 or redis.call('HEXISTS', KEYS[3], 'entry:' .. cid) == 1 or redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[5])
 end
 redis.call('HSET', KEYS[1], 'name', name, 'schema_ref', ARGV[4], 'data_urls', ARGV[5], 'cid', cid)
@@ -44,29 +45,59 @@ for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
 redis.call('XADD', KEYS[6], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
 """.replace("{kept}", str(EVENTS_KEPT))
 
-# For each name: the CID of its newest entry, our record of it and what upstream's hash says of it; and the CID
-# that upstream's label names, where it is an entry of this name that is not indexed.
-_CURRENT = """
+# The entries of a name that are there: upstream's hash is what an owner deletes, whatever we kept of the entry.
+# Each is its CID, our record of it and what that hash says. It is the newest one alone, unless that was deleted:
+# then all others.
+_THERE = """
+local function values_of(cid)
+  local values = redis.call('HMGET', ARGV[2] .. cid, {fields})
+  for i = 1, {count} do
+    if values[i] then return values end
+  end
+end
+local function entries_there(key)
+  local cid = redis.call('HGET', key, 'current')
+  local values = cid and values_of(cid)
+  if values then return {{cid, redis.call('HGET', key, 'entry:' .. cid), values}} end
+  local found = {}
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    cid = string.match(field, '^entry:(.+)$')
+    values = cid and values_of(cid)
+    if values then found[#found + 1] = {cid, redis.call('HGET', key, field), values} end
+  end
+  return found
+end
 local answers = {}
+""".replace("{fields}", ", ".join(f"'{field}'" for field in FIELDS)).replace("{count}", str(len(FIELDS)))
+
+# For each name its entries; and the CID that upstream's label names, where it is an entry of this name that is not
+# indexed.
+_CURRENT = (
+    _THERE
+    + """
 for i = 4, #ARGV do
   local name = ARGV[i]
   local key = ARGV[1] .. name
-  local cid = redis.call('HGET', key, 'current')
-  local found = {cid, false, {}, false}
-  if cid then
-    found[2] = redis.call('HGET', key, 'entry:' .. cid)
-    found[3] = redis.call('HMGET', ARGV[2] .. cid, {fields})
-  end
+  local there, unknown = entries_there(key), false
   local labelled = redis.pcall('HGET', ARGV[3] .. name .. '@', 'cid')
-  if type(labelled) == 'string' and labelled ~= cid
+  if type(labelled) == 'string' and not (there[1] and there[1][1] == labelled)
       and redis.call('HEXISTS', key, 'entry:' .. labelled) == 0
       and redis.pcall('HGET', ARGV[2] .. labelled, 'name') == name then
-    found[4] = labelled
+    unknown = labelled
   end
-  answers[#answers + 1] = found
+  answers[#answers + 1] = {there, unknown}
 end
 return answers
-""".replace("{fields}", ", ".join(f"'{field}'" for field in FIELDS))
+"""
+)
+
+_HAVING = (
+    _THERE
+    + """
+for i = 3, #ARGV do answers[#answers + 1] = #entries_there(ARGV[1] .. ARGV[i]) end
+return answers
+"""
+)
 
 
 class Position(NamedTuple):
@@ -182,8 +213,8 @@ class Registry:
             start += _PAGE
 
     def having_entries(self, names: Sequence[str]) -> list[str]:
-        """Those of the names that an entry is kept under; one may have been deleted by hand. One round trip."""
-        there = ask(self.redis, [("hexists", dataset_key(name), "current") for name in names])
+        """Those of the names that an entry is there of; others were deleted. One round trip."""
+        there = self.redis.eval(_HAVING, 0, dataset_key(""), ENTRY_KEY, *names)
         return [name for name, has in zip(names, there, strict=True) if has]
 
     def currents(self) -> Iterator[LocalDatasetEntry]:
@@ -196,7 +227,7 @@ class Registry:
                     yield found
 
     def versions(self) -> Iterator[LocalDatasetEntry]:
-        """Every entry of every name."""
+        """Every entry of every name, those left out that were deleted."""
         for page in self.names():
             fields = ask(self.redis, [("hkeys", dataset_key(name)) for name in page])
             pairs = [
@@ -229,11 +260,11 @@ class Registry:
         else:
             answers, step = ask(self.redis, [command, self.foreign.step(pace)])
             labelled = [
-                (name, answer[3].decode()) for name, answer in zip(names, answers, strict=True) if answer[3]
+                (name, labelled.decode()) for name, (_, labelled) in zip(names, answers, strict=True) if labelled
             ]
             if self.foreign.settle(step, labelled):
                 [answers] = ask(self.redis, [command])
-        found = {name: _found(name, *answer[:3]) for name, answer in zip(names, answers, strict=True)}
+        found = {name: _found(name, there) for name, (there, _) in zip(names, answers, strict=True)}
         return {name: entry for name, entry in found.items() if entry is not None}
 
     def _readable(self, pairs: Sequence[tuple[str, str]]) -> Iterator[LocalDatasetEntry]:
@@ -255,24 +286,30 @@ class Registry:
 
 
 def _merged(name: str, record: bytes | None, values: Sequence[bytes | None]) -> StoredEntry | None:
-    """Our record of an entry, with the metadata that another program gave it since."""
+    """Our record of an entry, with the metadata that another program gave it since; None where it was deleted."""
     upstream: dict[str, bytes | None] = dict(zip(FIELDS, values, strict=True))
+    if not any(value is not None for value in values):
+        return None
     if record is None:
         try:
             return StoredEntry.from_hash(upstream)
         except ValueError:
             return None
     stored = StoredEntry.from_record(record)
-    rewritten = upstream["metadata"]
-    if upstream["name"] == name.encode() and rewritten not in (None, stored.upstream_metadata):
-        return StoredEntry(stored.schema_ref, stored.data_urls, rewritten)
+    if upstream["name"] == name.encode() and upstream["metadata"] != stored.upstream_metadata:
+        return replace(stored, metadata=upstream["metadata"])
     return stored
 
 
-def _found(name: str, cid: bytes | None, record: bytes | None, values: Sequence[bytes | None]) -> Found | None:
-    stored = None if cid is None else _merged(name, record, values)
+def _found(name: str, there: Sequence[tuple[bytes, bytes | None, Sequence[bytes | None]]]) -> Found | None:
+    """The newest of the entries of a name that are there."""
+    stored = [(cid.decode(), _merged(name, record, values)) for cid, record, values in there]
+    known = [(each.registered_at or 0, cid, each) for cid, each in stored if each is not None]
+    if not known:
+        return None
+    _, cid, newest = max(known, key=lambda each: each[:2])
     try:
-        return None if stored is None or cid is None else stored.entry(name, cid.decode())
+        return newest.entry(name, cid)
     except MetadataError as error:
         return error
 

@@ -13,7 +13,6 @@ from ..errors import StorageError
 from ..metadata import pack
 from ..names import check_dataset_name
 from ..protocols import ShardFacts
-from ..schema import schema_ref_of
 from .entry import LocalDatasetEntry
 from .index import LocalIndex
 from .s3 import S3DataStore
@@ -79,7 +78,8 @@ class Repo:
         Args:
             ds: The dataset; its samples keep their keys.
             name: 1 to 200 bytes of UTF-8, see ``atdata_core.names``.
-            schema_ref: Where the schema is found; None: version 1.0.0 of the sample type.
+            schema_ref: Where the schema is found; None: the newest version in the index with the fields of the
+                sample type, else version 1.0.0.
             cache_local: Write each shard to a temporary file before it is sent.
             maxcount: Samples to a shard.
             maxsize: Bytes after which the next shard begins.
@@ -89,6 +89,7 @@ class Repo:
 
         Raises:
             DatasetNameError, MetadataError: they cannot be kept.
+            SchemaConflictError: as ``LocalIndex.schema_ref_for``.
             ShardMissingError: there is no such bucket, or a shard of ``ds`` is not there.
             SampleError, ShardCorruptError: a sample or shard of ``ds`` cannot be read.
             ServiceError: Redis or S3 failed. In each case nothing is left behind.
@@ -96,6 +97,7 @@ class Repo:
         check_dataset_name(name)
         metadata = ds.metadata
         packed = None if metadata is None else pack(metadata)
+        schema_ref = self.index.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
         self.index.ping()
         store, stem = self.data_store, str(uuid4())
         shards = write_dataset(
@@ -115,7 +117,7 @@ class Repo:
                     upload.commit()
             entry = LocalDatasetEntry(
                 name,
-                schema_ref_of(ds.sample_type) if schema_ref is None else schema_ref,
+                schema_ref,
                 [_pattern(shards)],
                 metadata,
                 data_store=store,

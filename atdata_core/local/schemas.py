@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..compatibility import newest_with_fields
 from ..errors import SchemaConflictError, SchemaError, SchemaNotFoundError
-from ..schema import SchemaRef, compare, from_field_list, full_name, parse_schema_ref, schema_ref
+from ..schema import SchemaRef, compare, describe, from_field_list, full_name, parse_schema_ref, schema_ref
+from .connection import ask
+from .layout import SCANNED_SECONDS, SCHEMAS_SCANNED, schemas_key
 
 PREFIX = "LocalSchema:"
 
@@ -44,6 +47,8 @@ def publish(redis: Any, record: dict[str, Any], *, describe: bool) -> str:
         pipe.multi()
         for key in keys:
             pipe.set(key, _written(kept))
+        if known is None:
+            pipe.append(schemas_key(full_name(record)), f"{record['version']}\n")
 
     # Watches both keys, and starts over where somebody else wrote one of them meanwhile.
     redis.transaction(write, long, short)
@@ -58,21 +63,85 @@ def get(redis: Any, ref: str) -> dict[str, Any]:
         SchemaError: the reference or the record is not what it should be.
     """
     wanted = parse_schema_ref(ref)
-    short = f"{PREFIX}{wanted.name}@{wanted.version}"
-    if wanted.module is None:
-        found = _read(redis.get(short), short)
-    else:
-        long = f"{PREFIX}{wanted.module}.{wanted.name}@{wanted.version}"
-        of_long, of_short = redis.mget(long, short)
-        found = _read(of_long, long)
-        if found is None:
-            found = _read(of_short, short)
-            # Other programs do not say whose class it is.
-            if found is not None and found.get("module") not in (None, wanted.module):
-                found = None
+    found = _found(wanted, *redis.mget(*_keys(wanted._asdict())))
     if found is None:
         raise SchemaNotFoundError(_missing(wanted, ref), ref=ref)
     return found
+
+
+def reference_for(redis: Any, sample_type: type) -> str:
+    """The reference of the newest schema of a class whose fields are those of the sample type.
+
+    It is version 1.0.0, which may be published later, where the index has no schema of that class. The versions
+    of a class are known beside the index; all keys are looked at only where none of them fits, to find what
+    other programs wrote, and for a class without any once in ten seconds.
+
+    Raises:
+        SchemaConflictError: The index has schemas of that class, all with other fields.
+    """
+    wanted = describe(sample_type)
+    scanned = ask(redis, [("exists", SCHEMAS_SCANNED), *_versions_asked(wanted)])
+    where = "The index has"
+    try:
+        found = newest_with_fields(wanted, _of_class(redis, wanted, scanned[1:]), where=where)
+    except SchemaConflictError:
+        found, scanned = None, [0]
+    if found is None and not scanned[0]:
+        _note_versions(redis)
+        of_all = _of_class(redis, wanted, ask(redis, _versions_asked(wanted)))
+        found = newest_with_fields(wanted, of_all, where=where)
+    return schema_ref({**wanted, "version": found["version"]} if found else wanted)
+
+
+def _versions_asked(wanted: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return [("get", schemas_key(full_name(wanted))), ("get", schemas_key(wanted["name"]))]
+
+
+def _of_class(redis: Any, wanted: Mapping[str, Any], noted: Sequence[bytes | None]) -> list[dict[str, Any]]:
+    """The schemas of a class among some versions, each under the version of its key; a damaged one is left out."""
+    versions = {"1.0.0", *(version for value in noted for version in (value or b"").decode().split())}
+    refs = [SchemaRef(wanted.get("module"), wanted["name"], version) for version in sorted(versions)]
+    values = iter(redis.mget([key for ref in refs for key in _keys(ref._asdict())]))
+    there: list[dict[str, Any]] = []
+    for ref in refs:
+        try:
+            found = _found(ref, next(values), next(values))
+        except SchemaError as error:
+            warnings.warn(f"A schema is left out: {error}", stacklevel=4)
+        else:
+            there += [] if found is None else [{**found, "version": ref.version}]
+    return there
+
+
+def _found(wanted: SchemaRef, of_long: bytes | None, of_short: bytes | None) -> dict[str, Any] | None:
+    """The record of a reference, from what its two keys hold."""
+    long, short = _keys(wanted._asdict())
+    found = _read(of_long, long)
+    if found is None:
+        found = _read(of_short, short)
+        # Other programs do not say whose class it is.
+        if found is not None and wanted.module is not None and found.get("module") not in (None, wanted.module):
+            found = None
+    return found
+
+
+def _note_versions(redis: Any) -> None:
+    """Looks at the keys of all schemas, and notes the versions that nobody noted."""
+    there: dict[str, set[str]] = {}
+    for key in redis.scan_iter(match=PREFIX + "*", count=1000):
+        named, _, version = key.decode(errors="replace").removeprefix(PREFIX).rpartition("@")
+        there.setdefault(named, set()).add(version)
+    noted = ask(redis, [("get", schemas_key(named)) for named in there])
+    missing = {
+        named: sorted(versions - set((value or b"").decode().split()))
+        for (named, versions), value in zip(there.items(), noted, strict=True)
+    }
+    notes = [
+        ("append", schemas_key(named), "".join(f"{version}\n" for version in versions))
+        for named, versions in missing.items()
+        if versions
+    ]
+    ask(redis, [*notes, ("set", SCHEMAS_SCANNED, 1, SCANNED_SECONDS)])
 
 
 def listing(redis: Any) -> list[dict[str, Any]]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..cid import entry_cid
 from ..errors import (
+    EntryNotFoundError,
     NoDataUrlsError,
     SchemaNotFoundError,
     ShardChangedError,
     ShardForbiddenError,
     StorageError,
 )
-from ..protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
+from ..protocols import AbstractIndex, ClaimKeeper, DeletionKeeper, IndexEntry, ShardFacts
 from ..reading import read_facts
 from ..schema import decode
 from ..urls import displayed, expand, refuse_credentials
@@ -98,6 +99,17 @@ def cid_of(entry: IndexEntry) -> str:
     return getattr(entry, "cid", None) or entry_cid(entry.schema_ref, entry.data_urls)
 
 
+def refuse_deleted(entry: IndexEntry, index: AbstractIndex) -> None:
+    """Raise ``EntryNotFoundError`` where an entry is one that its owner deleted from the index."""
+    cid = cid_of(entry)
+    if isinstance(index, DeletionKeeper) and index.was_deleted(entry.name, cid):
+        raise EntryNotFoundError(
+            f"The entry {cid} of dataset {entry.name!r} was deleted from the index, so it is not promoted. Insert "
+            f"the dataset again, or promote what the name has now: index.get_entry_by_name({entry.name!r}).",
+            ref=entry.name,
+        )
+
+
 def read_schema(entry: IndexEntry, index: AbstractIndex) -> dict[str, Any]:
     """The local schema record of an entry; ``SchemaNotFoundError`` names what to publish."""
     try:
@@ -151,11 +163,13 @@ def survey(
     not be looked at is refused even with a claim.
 
     Raises:
+        EntryNotFoundError: The entry was deleted from the index.
         NoDataUrlsError, SchemaNotFoundError, SchemaError, StorageError: The entry cannot be promoted as it is.
         SampleError: A sample is not what the schema says.
         ShardMissingError, ShardCorruptError, ShardChangedError: A shard is not what it should be.
         ShardForbiddenError: A shard cannot be read with what is configured, and has no claim.
     """
+    refuse_deleted(entry, index)
     urls = shard_urls(entry)
     schema = read_schema(entry, index)
     sample_type = decode(schema)

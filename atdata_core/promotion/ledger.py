@@ -322,3 +322,21 @@ def ledger_of(index: Any) -> Ledger:
         return own
     redis = getattr(index, "redis", None)
     return MemoryLedger() if redis is None else RedisLedger(redis)
+
+
+def published_uris(ledger: Ledger, dataset: str) -> list[str]:
+    """At-uris of the records and labels that are known to be published of a dataset, by whatever account."""
+    facts = ledger.get_all(f"dataset:{dataset}")
+    return sorted({str(value["uri"]) for fact, value in facts.items() if tells_published(fact) and "uri" in value})
+
+
+def published_names(ledger: Ledger, dataset: str) -> list[str]:
+    """The names under which a dataset is known to be published, by whatever account."""
+    facts = ledger.get_all(f"dataset:{dataset}")
+    found = [value.get("publication", {}) for fact, value in facts.items() if tells_published(fact)]
+    return sorted({str(publication["name"]) for publication in found if publication})
+
+
+def tells_published(fact: str) -> bool:
+    """Whether a fact of a dataset's scope is about a record or a label that is published."""
+    return fact == "record" or fact.startswith(("record:", "label:", "version label:", "result:"))

@@ -19,7 +19,7 @@ from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
 from .published import note_published
 from .said import Sayings
-from .steps import Steps, carry_out
+from .steps import Steps, carry_out, current
 from .summary import SUMMARY, Summary
 from .trail import Trail
 from .underway import end_use
@@ -98,6 +98,7 @@ def publish_record(
         seen: Who can read the shards; the ledger keeps it.
 
     Raises:
+        EntryNotFoundError: The dataset was deleted from the index. Nothing was written.
         PreflightError, StorageError, MetadataError, DatasetNameError, LicenseError: Nothing was written.
         HeldError: The dataset was retracted or deleted, and no person asked.
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
@@ -136,6 +137,8 @@ def _publishing(
     resolved: Resolved,
     seen: Seen,
 ) -> Steps[PublishedRecord]:
+    # It may have been deleted while its shards were looked at and copied.
+    yield from current(entry)
     publication = resolved.publication
     admit(ledger, entry.name, publication.did, asked)
     text = _Entry(entry, resolved, copies.shards, schema_uri, client, ledger, asked)

@@ -14,7 +14,7 @@ from ..names import near
 from ..protocols import ShardFacts, ShardRemover
 from .holds import note_retracted, retracted
 from .lease import leases_of
-from .ledger import Facts, MemoryLedger
+from .ledger import Facts, MemoryLedger, tells_published
 from .underway import CopiesGoing
 from .unused import Copy, copies_in, is_copy, looked_at, uses
 
@@ -361,10 +361,9 @@ def _forget(uri: str, facts: dict[str, Facts], scope: str, ledger: Ledger) -> No
 
     When it was first made is kept. What the dataset is published as under another name is its result then.
     """
-    kinds = ("record:", "label:", "version label:", "result:")
     gone = {fact: value for fact, value in facts.items() if value.get("uri") == uri}
     for fact in gone:
-        if fact == "record" or fact.startswith(kinds):
+        if tells_published(fact):
             ledger.remove(scope, fact)
             del facts[fact]
     if "record" in gone:

@@ -201,10 +201,10 @@ def _state(
     failure: Facts | None,
     last: Facts | None,
 ) -> tuple[str, str, str | None]:
-    if hold is not None:
-        return "held", hold["reason"], None
     if entry is None:
         return "removed", "is not in the index any more; what was published of it stays", None
+    if hold is not None:
+        return "held", hold["reason"], None
     if did is None:
         return "unknown", "the account is not known", None
     try:

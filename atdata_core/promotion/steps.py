@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..atmosphere.batches import Write
 from ..errors import AtdataError
-from .inventory import cid_of
+from .inventory import cid_of, refuse_deleted
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
@@ -73,11 +73,15 @@ def carry_out(steps: Steps[R], client: AtmosphereClient, index: AbstractIndex) -
 
 
 def current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
-    """The answer to ``Current``."""
+    """The answer to ``Current``; raises ``EntryNotFoundError`` where the entry was deleted from the index."""
+    own = cid_of(entry)
     try:
-        return cid_of(index.get_dataset(entry.name))
+        found = cid_of(index.get_dataset(entry.name))
     except KeyError:
-        return cid_of(entry)
+        found = None
+    if found != own:
+        refuse_deleted(entry, index)
+    return found or own
 
 
 def _answer(step: Step, client: AtmosphereClient, index: AbstractIndex) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..atmosphere.batches import MAX_WRITES, BatchWriter, Write
 from ..atmosphere.difference import changed
 from ..atmosphere.names import ENTRY, LABEL
-from ..errors import DatasetNameError, RecordChangedError, RefusedError
+from ..errors import DatasetNameError, EntryNotFoundError, RecordChangedError, RefusedError
 from ..protocols import CurrentEntries
 from .asked import Asked
 from .attempts import failed
@@ -198,8 +198,8 @@ class _Together:
             known = self._index.current_cids([step.entry.name for _, step in asked])
         for (job, step), cid in zip(asked, known, strict=True):
             try:
-                answer = cid or current_cid(step.entry, self._index)
-            except RefusedError as error:
+                answer = cid if cid == cid_of(step.entry) else current_cid(step.entry, self._index)
+            except (RefusedError, EntryNotFoundError) as error:
                 self._advance(job, error=error)
             else:
                 self._advance(job, answer)
