@@ -193,7 +193,7 @@ class AtmosphereClient:
             if name in ("RecordNotFound", "RepoNotFound") or status == 200:
                 raise ProofError(f"{home} gives no proof of a record that it shows. {error.message}") from None
             if name == NOT_IMPLEMENTED or status in (404, 501):
-                return f"{home} gives none ({error.message})"
+                return f"{home} gives no proofs (com.atproto.sync.getRecord: {status} {name or 'without a name'})"
             raise
         proof.check(car, did=at.authority, key=key, path=f"{at.collection}/{at.rkey}", cid=cid)
         return None
