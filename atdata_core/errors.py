@@ -27,6 +27,7 @@
     │   ├── PreflightError             a record that the network would refuse
     │   ├── RecordChangedError         the record on the network was edited elsewhere
     │   ├── RecordGoneError            the record on the network was deleted elsewhere
+    │   ├── ProofError                 a record that is not in the repository that its account signed
     │   ├── HeldError                  a dataset that only a person may promote again
     │   └── PrivateAddressError        a record pointed at a private address
     ├── NotLoggedInError, LoginError                                    also PermissionError
@@ -187,6 +188,10 @@ class RecordChangedError(RefusedError):
 
 class RecordGoneError(RefusedError):
     """A record that was published from here is there no more. Facts: ``uri``."""
+
+
+class ProofError(RefusedError):
+    """A record that is not in the repository that its account signed, as far as its PDS can prove."""
 
 
 class HeldError(RefusedError):

@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from atdata_core.atmosphere import blobs
+from atdata_core.atmosphere import blobs, proof
 from atdata_core.atmosphere.difference import changed, differing_fields
+from atdata_core.atmosphere.failures import NOT_IMPLEMENTED
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.records import timestamp
 from atdata_core.atmosphere.replies import apply_request, put_request
 from atdata_core.atmosphere.session import Session
 from atdata_core.atmosphere.uri import AtUri
-from atdata_core.errors import NotLoggedInError, RecordNotFoundError, ServiceRefusedError
+from atdata_core.errors import NotLoggedInError, ProofError, RecordNotFoundError, ServiceError, ServiceRefusedError
 from atdata_core.patience import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -160,7 +161,42 @@ class AtmosphereClient:
             if not _is_absence(error):
                 raise
             raise RecordNotFoundError(f"There is no record {at} on {home}, its PDS.", uri=str(at)) from None
-        return _record(reply, str(at))
+        # Whatever address the answer names: this one was asked for.
+        return _record(reply, str(at))._replace(uri=str(at))
+
+    def prove(self, at: AtUri, cid: str) -> str | None:
+        """Make sure that a record is in the repository that its account signed.
+
+        Its PDS gives the proof, the DID document the key; what the PDS says of either is not taken on trust.
+
+        Args:
+            at: Of the record; its authority is a DID.
+            cid: Of the record, which its content has.
+
+        Returns:
+            None once it is proven. Else why there is no proof: the PDS does not give any, or there is no key.
+
+        Raises:
+            ProofError: The proof is wrong: the message says what.
+            ServiceError: The PDS or the directory cannot be asked.
+        """
+        home = self._resolver.service_of(at.authority)
+        key = self._resolver.signing_key_of(at.authority)
+        if key is None:
+            return f"the DID document of {at.authority} names no key for its repository (#atproto)"
+        params = {"did": at.authority, "collection": at.collection, "rkey": at.rkey}
+        url = f"{home}/xrpc/com.atproto.sync.getRecord"
+        try:
+            car = self._session.send("GET", url, params=params, guarded=True, most=proof.MAX_BYTES).body
+        except ServiceError as error:
+            status, name = error.status, error.facts.get("error")
+            if name in ("RecordNotFound", "RepoNotFound") or status == 200:
+                raise ProofError(f"{home} gives no proof of a record that it shows. {error.message}") from None
+            if name == NOT_IMPLEMENTED or status in (404, 501):
+                return f"{home} gives no proofs (com.atproto.sync.getRecord: {status} {name or 'without a name'})"
+            raise
+        proof.check(car, did=at.authority, key=key, path=f"{at.collection}/{at.rkey}", cid=cid)
+        return None
 
     def find_record(self, collection: str, rkey: str) -> Record | None:
         """A record of the own repository, with one request; None where there is none."""

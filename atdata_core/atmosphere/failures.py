@@ -18,6 +18,8 @@ from atdata_core.patience import seconds_to_wait
 
 MAX_WORDS = 300
 """Characters that are shown of what a service says."""
+NOT_IMPLEMENTED = "MethodNotImplemented"
+"""What a PDS says of a method that it does not have: https://atproto.com/specs/xrpc."""
 _READ = 64 * MAX_WORDS
 
 
@@ -42,7 +44,8 @@ def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
             status=status,
             retry_after=wait,
         )
-    if status >= 500:
+    # 501: a PDS that has no such method will not have it soon.
+    if status >= 500 and error != NOT_IMPLEMENTED:
         return ServiceUnavailableError(
             f"{service} failed at {method}: {status} {said}. Try again later.",
             service=service,

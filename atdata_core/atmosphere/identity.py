@@ -31,6 +31,7 @@ class Resolver:
         self._plc_url = (os.environ.get("ATDATA_PLC_URL") or DEFAULT_PLC_URL).rstrip("/")
         self._dids: dict[str, str] = {}
         self._services: dict[str, str] = {}
+        self._keys: dict[str, str | None] = {}
 
     def did_of(self, repo: str) -> str:
         """The DID of a handle; a DID is given back as it is.
@@ -62,6 +63,22 @@ class Resolver:
         if did not in self._services:
             self._services[did] = _pds_endpoint(did, self._document(did))
         return self._services[did]
+
+    def signing_key_of(self, did: str) -> str | None:
+        """The key that signs an account's repository, as a ``did:key``.
+
+        It comes from the DID document as the PLC directory or the account's own site gives it, never from a PDS.
+
+        Returns:
+            None where the document names none, or one of a kind that the network does not use.
+
+        Raises:
+            RecordNotFoundError: There is no such DID.
+            RefusedError: A DID of an unknown kind, or a document that is another's.
+        """
+        if did not in self._keys:
+            self._keys[did] = _signing_key(did, self._document(did))
+        return self._keys[did]
 
     def _by_service(self, handle: str) -> str | None:
         try:
@@ -111,6 +128,28 @@ class Resolver:
             scheme = "http" if host.partition(":")[0] == "localhost" else "https"
             return f"{scheme}://{host}/.well-known/did.json", True
         raise RefusedError(f"{did} is of a kind that the network does not use (did:plc, did:web).", ref=did)
+
+
+def _signing_key(did: str, document: dict[str, Any]) -> str | None:
+    from atproto_core.exceptions import AtProtocolError  # pyright: ignore[reportMissingTypeStubs]
+    from atproto_crypto.did import get_did_key, parse_did_key  # pyright: ignore[reportMissingTypeStubs]
+
+    methods: Any = document.get("verificationMethod")
+    for item in cast("list[Any]", methods) if isinstance(methods, list) else []:
+        if not isinstance(item, dict):
+            continue
+        method = cast("dict[str, Any]", item)
+        ident, kind, encoded = (method.get(key) for key in ("id", "type", "publicKeyMultibase"))
+        if ident not in ("#atproto", f"{did}#atproto") or not isinstance(kind, str) or not isinstance(encoded, str):
+            continue
+        try:
+            key = get_did_key(kind, encoded)
+            if key is not None:
+                parse_did_key(key)
+                return key
+        except (AtProtocolError, ValueError):
+            continue
+    return None
 
 
 def _pds_endpoint(did: str, document: dict[str, Any]) -> str:

@@ -172,8 +172,9 @@ class Session:
         auth: bool = False,
         guarded: bool = False,
         points: int = 0,
+        most: int = MAX_REPLY,
     ) -> Reply:
-        """One request, its answer as bytes; raises as ``call`` does. Redirects are not followed.
+        """One request, its answer of ``most`` bytes; raises as ``call`` does. Redirects are not followed.
 
         With ``guarded`` the URL came from the network: a private address that is not configured raises
         ``PrivateAddressError``. ``points`` is what it costs of the account's write points; it waits for them.
@@ -186,7 +187,7 @@ class Session:
         def once() -> Reply:
             if token:
                 headers["Authorization"] = f"Bearer {token}"
-            exchange = partial(self._exchange, method, url, given, content, headers, guarded)
+            exchange = partial(self._exchange, method, url, given, content, headers, guarded, most)
             status, answer = self._charged(points, url, exchange) if points else exchange()
             if status < 300:
                 return answer
@@ -228,6 +229,7 @@ class Session:
         content: bytes | None,
         headers: Mapping[str, str],
         guarded: bool,
+        most: int,
     ) -> tuple[int, Reply]:
         import httpx
 
@@ -243,8 +245,8 @@ class Session:
                 received = bytearray()
                 for chunk in response.iter_bytes():
                     received += chunk
-                    if len(received) > MAX_REPLY:
-                        raise of_endless_reply(url, MAX_REPLY)
+                    if len(received) > most:
+                        raise of_endless_reply(url, most)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise of_transport(url, error) from None
         return response.status_code, Reply(bytes(received), dict(response.headers))

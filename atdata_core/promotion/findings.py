@@ -11,6 +11,7 @@ from ..urls import displayed
 from .compatible import Compatibility
 
 Subject = Literal["record", "schema", "label", "shards", "samples"]
+State = Literal["ok", "private", "failed"]
 LONGEST = 400
 """Characters of a text that came from the network."""
 
@@ -48,6 +49,7 @@ class Verification:
         cid: Of the entry record; None where it could not be read.
         name: The published name; None where it could not be read.
         license: As it is published.
+        signed_by: DID of the account whose signed repository holds the entry record; None where that is not proven.
         findings: All that is not as published; empty means that everything looked at is.
         notes: What a reader should know, and what is no error.
         shards: Shards that the record names.
@@ -63,6 +65,7 @@ class Verification:
     cid: str | None = None
     name: str | None = None
     license: str | None = None
+    signed_by: str | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     shards: int = 0
@@ -79,13 +82,19 @@ class Verification:
         return not self.findings
 
     @property
+    def state(self) -> State:
+        """``failed`` where anything was found; else ``private`` where strangers cannot read all that was read."""
+        if self.findings:
+            return "failed"
+        return "ok" if self.strangers == self.shards_checked else "private"
+
+    @property
     def readers(self) -> str:
         """Who can read what was read, in words."""
         if self.strangers == self.shards_checked:
             return "readable by anybody"
-        if self.strangers == 0:
-            return "readable with this machine's keys"
-        return f"{self.strangers} readable by anybody, the others with this machine's keys"
+        unread = self.shards_checked - self.strangers
+        return f"strangers cannot read {unread} of the shards (this machine's keys do)"
 
     def of(self, *subjects: Subject) -> tuple[Finding, ...]:
         """The findings about some subjects."""
@@ -93,7 +102,7 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object."""
-        return {"ok": self.ok, **asdict(self)}
+        return {"state": self.state, "ok": self.ok, **asdict(self)}
 
 
 def differs(

@@ -37,11 +37,12 @@ def verify_dataset(
     """Compare what lies on the network with what a dataset's record says, and tell everything that differs.
 
     Records come from the PDS that the DID names: the entry (its content must have its CID and fit the
-    lexicon), its schema, the label of its name. Then every shard is read to its end: its SHA-256, whether it
-    is a whole tar, and each sample as the type that the *published* schema describes. Shards are read
-    without keys; those of the environment serve only at the environment's own endpoints, and only where a
-    stranger is turned away. Private addresses are refused unless they are configured. Eight shards are read
-    at a time, one sample of each is in memory.
+    lexicon), its schema, the label of its name. The PDS is not taken at its word: it must prove that each is in
+    the repository that its account signed, with the key that the DID document names. Then every shard is read to
+    its end: its SHA-256, whether it is a whole tar, each sample as the type that the *published* schema describes,
+    and whether there are files in it that are no samples. Shards are read without keys; those of the environment
+    serve only at the environment's own endpoints, and only where a stranger is turned away. Private addresses are
+    refused unless they are configured. Eight shards are read at a time, one sample of each is in memory.
 
     Args:
         at_uri: Of the entry record; it may name a handle.
@@ -51,8 +52,9 @@ def verify_dataset(
         progress: Called after each shard with how many are done and how many there are.
 
     Returns:
-        ``ok`` where everything that was looked at is as published. What could not be reached is a finding of
-        the kind ``unreachable``, what is there and not as published one of the kind ``differs``.
+        ``ok`` where everything that was looked at is as published; ``state`` also tells where that is so and
+        strangers cannot read it all. What could not be reached is a finding of the kind ``unreachable``, what is
+        there and not as published one of the kind ``differs``. A PDS that cannot prove anything is named in a note.
 
     Raises:
         RefusedError: (a ``ValueError``) ``at_uri`` is malformed, or ``sample`` is below 1.
@@ -64,17 +66,21 @@ def verify_dataset(
         from ..atmosphere.client import AtmosphereClient
 
         client = AtmosphereClient()
-    record, findings = read_record(client, asked)
+    record, signed_by, findings, notes = read_record(client, asked)
     if record is None:
         return Verification(str(asked), findings=tuple(findings))
     entry, found = read_entry(client, record)
     findings += found
     if entry is None:
-        return Verification(record.uri, record.cid, findings=tuple(findings))
-    sample_type, schema, found = read_sample_type(client, entry.schema_ref)
+        return Verification(
+            record.uri, record.cid, signed_by=signed_by, findings=tuple(findings), notes=tuple(notes)
+        )
+    sample_type, schema, found, found_notes = read_sample_type(client, entry.schema_ref)
     findings += found
-    found, notes = check_label(client, entry)
+    notes += found_notes
+    found, found_notes = check_label(client, entry)
     findings += found
+    notes += found_notes
     compatibility, found_notes = _compared(client, entry.schema_ref, schema)
     notes += found_notes
 
@@ -93,6 +99,7 @@ def verify_dataset(
         entry.cid,
         entry.name,
         entry.license,
+        signed_by,
         tuple(findings),
         (*notes, *_about_shards(drawn, checks)),
         shards=len(shards),
@@ -177,7 +184,8 @@ def _about_shards(shards: Sequence[PublishedShard], checks: Sequence[ShardCheck]
     unknown = sum(shard.sha256 is None for shard in shards)
     if unknown:
         notes.append(f"The record gives no SHA-256 of {unknown} shards: their bytes could not be compared.")
-    keyed = sum(check.read and not check.stranger for check in checks)
-    if keyed:
-        notes.append(f"{keyed} of {len(shards)} shards were read with this machine's keys: strangers cannot.")
+    empty = [shard for shard, check in zip(shards, checks, strict=True) if check.empty]
+    if empty:
+        said = f"{len(empty)} of {len(shards)} shards hold no file at all; the first: {displayed(empty[0].url)}"
+        notes.append(plain(said))
     return notes

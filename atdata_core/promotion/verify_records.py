@@ -10,24 +10,28 @@ from ..atmosphere.names import ENTRY, OLD_ENTRY, SCHEMA
 from ..atmosphere.reading import AtmosphereIndexEntry, read_entry_record, read_schema_record
 from ..atmosphere.uri import AtUri
 from ..cid import record_cid
-from ..errors import AtdataError, MetadataError, RecordNotFoundError, RefusedError
+from ..errors import AtdataError, MetadataError, RecordNotFoundError
 from ..schema import decode
-from .findings import Finding, differs, of_error
+from .findings import Finding, Subject, differs, of_error, plain
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient, Record
 
 
-def read_record(client: AtmosphereClient, at: AtUri) -> tuple[Record | None, list[Finding]]:
-    """The entry record as its own PDS gives it, and what is wrong with it as a record."""
+_SHOWN: dict[Subject, str] = {"record": "entry"}
+"""What a subject is called in a note, where that is another word."""
+
+
+def read_record(client: AtmosphereClient, at: AtUri) -> tuple[Record | None, str | None, list[Finding], list[str]]:
+    """The entry record as its own PDS gives it, who signed it, what is wrong with it as a record, and notes."""
     try:
         record = client.read_at_home(at)
     except AtdataError as error:
-        return None, [of_error("record", str(at), error)]
-    found = _content_differs("record", record)
+        return None, None, [of_error("record", str(at), error)], []
+    signed_by, found, notes = _proven(client, "record", record)
     if record.value.get("$type") == ENTRY:
         found += [differs("record", record.uri, problem) for problem in lexicon.problems(ENTRY, record.value)]
-    return record, found
+    return record, signed_by, found, notes
 
 
 def read_entry(client: AtmosphereClient, record: Record) -> tuple[AtmosphereIndexEntry | None, list[Finding]]:
@@ -53,31 +57,64 @@ def read_entry(client: AtmosphereClient, record: Record) -> tuple[AtmosphereInde
 
 def read_sample_type(
     client: AtmosphereClient, ref: str
-) -> tuple[type | None, dict[str, Any] | None, list[Finding]]:
-    """The sample type of the published schema, and the schema; None where it cannot be rebuilt, or read."""
+) -> tuple[type | None, dict[str, Any] | None, list[Finding], list[str]]:
+    """The sample type of the published schema, and the schema, each None where it cannot be had; what was found."""
     try:
         record = client.read_at_home(ref)
     except AtdataError as error:
-        return None, None, [of_error("schema", ref, error)]
-    found = _content_differs("schema", record)
+        return None, None, [of_error("schema", ref, error)], []
+    _, found, notes = _proven(client, "schema", record)
     if record.value.get("$type") == SCHEMA:
         found += [differs("schema", record.uri, problem) for problem in lexicon.problems(SCHEMA, record.value)]
     schema = None
     try:
         schema = read_schema_record(record.value)
-        return decode(schema), schema, found
+        return decode(schema), schema, found, notes
     except AtdataError as error:
-        return None, schema, [*found, of_error("schema", record.uri, error)]
+        return None, schema, [*found, of_error("schema", record.uri, error)], notes
+
+
+def _proven(
+    client: AtmosphereClient, subject: Subject, record: Record
+) -> tuple[str | None, list[Finding], list[str]]:
+    """The DID of the account that signed a record, None where that is not proven; findings and notes about it."""
+    found = _content_differs(subject, record)
+    if found:
+        # Then it does not matter where the CID stands.
+        return None, found, []
+    at = AtUri.parse(record.uri)
+    try:
+        unproven = client.prove(at, record.cid)
+    except AtdataError as error:
+        return None, [of_error(subject, record.uri, error)], []
+    if unproven is None:
+        return at.authority, [], []
+    return (
+        None,
+        [],
+        [plain(f"That its account signed the {_SHOWN.get(subject, subject)} is not proven: {unproven}.")],
+    )
 
 
 def check_label(client: AtmosphereClient, entry: AtmosphereIndexEntry) -> tuple[list[Finding], list[str]]:
     """Findings and notes about the label of the entry's name."""
+    account = AtUri.parse(entry.uri).authority
     try:
-        label = find_label(client, AtUri.parse(entry.uri).authority, entry.name)
+        label = find_label(client, account, entry.name)
+        if label is None:
+            return [], [f"No label {entry.name!r} points at it: it is found by its at-uri alone."]
+        if AtUri.parse(label.uri).authority != account:
+            return [differs("label", label.uri, "the label is of another account", account)], []
     except AtdataError as error:
         return [of_error("label", entry.uri, error)], []
-    if label is None:
-        return [], [f"No label {entry.name!r} points at it: it is found by its at-uri alone."]
+    _, found, notes = _proven(client, "label", label)
+    pointed, noted = _pointed_elsewhere(client, label, entry)
+    return [*found, *pointed], [*notes, *noted]
+
+
+def _pointed_elsewhere(
+    client: AtmosphereClient, label: Record, entry: AtmosphereIndexEntry
+) -> tuple[list[Finding], list[str]]:
     target: Any = label.value.get("datasetUri")
     try:
         at = AtUri.parse(target)
@@ -89,14 +126,12 @@ def check_label(client: AtmosphereClient, entry: AtmosphereIndexEntry) -> tuple[
         return [
             differs("label", label.uri, "the label points at a record that is not there", entry.uri, target)
         ], []
-    except RefusedError as error:
-        return [of_error("label", label.uri, error)], []
     except AtdataError as error:
         return [of_error("label", label.uri, error)], []
     return [], [f"The label {entry.name!r} points at another version: {at}."]
 
 
-def _content_differs(subject: Any, record: Record) -> list[Finding]:
+def _content_differs(subject: Subject, record: Record) -> list[Finding]:
     """Whether a record's CID is that of its content."""
     try:
         computed = record_cid(record.value)

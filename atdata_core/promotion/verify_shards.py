@@ -11,11 +11,12 @@ from ..atmosphere.recorded import open_anonymously, own_endpoint
 from ..atmosphere.storage import PublishedShard
 from ..dataset import typed_sample
 from ..errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
-from ..tar_samples import read_samples
+from ..tar_samples import PACKED, Strays, read_samples
 from ..urls import displayed, parse_s3
 from .findings import Finding, differs, of_error
 
 CHUNK = 1 << 20
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class ShardCheck:
     """What was found in one shard.
 
     ``read``: all of its bytes came. ``whole``: they are a tar without damage, so ``samples`` is exact.
-    ``stranger``: they came without any key.
+    ``stranger``: they came without any key. ``empty``: it is a tar without any file.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -32,6 +33,7 @@ class ShardCheck:
     read: bool = False
     whole: bool = False
     stranger: bool = False
+    empty: bool = False
 
 
 def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
@@ -57,6 +59,7 @@ def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
         read=True,
         whole=content.damage is None,
         stranger=stranger,
+        empty=content.empty,
     )
 
 
@@ -77,6 +80,7 @@ class _Content:
     def __init__(self, stream: BinaryIO, shard: PublishedShard, sample_type: type | None) -> None:
         self.size = 0
         self.samples = 0
+        self.strays = Strays()
         self.damage: ShardCorruptError | None = None
         self._stream = stream
         self._shard = shard
@@ -84,6 +88,11 @@ class _Content:
         self._digest = hashlib.sha256()
         self._strange = 0
         self._first_strange = ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is a tar without any file."""
+        return self.damage is None and not self.samples and not self.strays.count
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, as the tar reader asks for them."""
@@ -95,9 +104,10 @@ class _Content:
     def read_all(self) -> None:
         """Read to the end, also past damage: the digest is of all bytes."""
         try:
-            for record in read_samples(cast(BinaryIO, self), url=self._shard.url):
-                self.samples += 1
-                self._decode(record)
+            for record in read_samples(cast(BinaryIO, self), url=self._shard.url, strays=self.strays):
+                if PACKED in record:
+                    self.samples += 1
+                    self._decode(record)
         except ShardCorruptError as damage:
             self.damage = damage
         while self.read(CHUNK):
@@ -111,6 +121,14 @@ class _Content:
             found.append(differs("shards", url, "other bytes than were published: SHA-256", expected, digest))
         if self.damage is not None:
             found.append(of_error("shards", url, self.damage))
+        if self.strays.count:
+            count, first = self.strays.count, self.strays.first
+            told = (
+                f"{count} {'file is' if count == 1 else 'files are'} no sample"
+                if self.samples
+                else (f"no file is a sample, of {count}")
+            )
+            found.append(differs("samples", url, f"{told}; the first: {first[:_LONGEST_NAME]!r}"))
         if self._strange:
             named = self._type.__name__ if self._type else ""
             problem = f"{self._strange} of {self.samples} samples are no {named} of the published schema"

@@ -26,32 +26,40 @@ if TYPE_CHECKING:
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Read only N shards of each, drawn at random."
 )
+@click.option("--public", is_flag=True, help="End with 1 where strangers cannot read a shard.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per dataset and line, for programs.")
-def verify(datasets: tuple[str, ...], every: bool, sample: int | None, as_json: bool) -> None:
+def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: bool, as_json: bool) -> None:
     """Check that what is published is what its records say.
 
     Anybody can: an at-uri needs no Redis, no login and no keys. NAME is a dataset of the account ATDATA_HANDLE,
-    HANDLE/NAME one of another account. Record, schema and label are read from the account's own PDS, and
-    every shard is read to its end: its SHA-256, and each sample as the published schema describes it.
+    HANDLE/NAME one of another account. Record, schema and label are read from the account's own PDS, which must
+    prove that each is in the repository that the account signed, with the key of its DID document; a PDS that
+    cannot is named in a note. Every shard is read to its end: its SHA-256, each sample as the published schema
+    describes it, and whether there are files in it that are no samples.
 
-    Prints a line for each dataset, or one for each thing that differs, and ends with 1 if there is any.
+    Prints a line for each dataset: ok; private where all is as published, but this machine's keys were needed for
+    some shards; FAILED, with a line for each thing that differs. Ends with 1 where one failed.
     """
     if bool(datasets) == every:
         raise click.UsageError("Give at-uris or names, or --all.")
     from atdata_core.atmosphere import AtmosphereClient
 
-    failed = count = 0
+    failed = private = count = 0
     with surroundings.said():
         client = AtmosphereClient()
         for asked in _every(client) if every else datasets:
             result = _verified(asked, client, sample)
             count += 1
-            failed += not result.ok
+            failed += result.state == "failed"
+            private += result.state == "private"
             click.echo(json.dumps(result.to_json()) if as_json else "\n".join(_lines(asked, result)))
     if not count:
         click.echo("This account has published no datasets.", err=True)
     if failed:
         click.echo(f"{failed} of {count} datasets are not as published, or could not be checked.", err=True)
+    if private and public:
+        click.echo(f"{private} of {count} datasets have shards that strangers cannot read.", err=True)
+    if failed or (private and public):
         sys.exit(1)
 
 
@@ -92,9 +100,10 @@ def _lines(asked: str, result: Verification) -> Iterator[str]:
     """One line where all is well; else one for each finding."""
     name = f"{result.name} {result.uri}" if result.name else asked
     if result.ok:
+        signed = f", signed by {result.signed_by}" if result.signed_by else ""
         yield (
-            f"ok {name}: {result.shards_checked} of {result.shards} shards, {result.bytes_read:,} bytes, "
-            f"{result.samples:,} samples, {result.readers}"
+            f"{result.state} {name}: {result.shards_checked} of {result.shards} shards, "
+            f"{result.bytes_read:,} bytes, {result.samples:,} samples, {result.readers}{signed}"
         )
     else:
         read = f", {result.shards_checked} of {result.shards} shards read" if result.shards else ""

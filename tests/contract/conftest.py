@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,33 @@ def server(request: pytest.FixtureRequest) -> PdsAddress:
     if request.param == "sandbox":
         return request.getfixturevalue("pds")
     return request.getfixturevalue("official_pds")
+
+
+PROOF = "/xrpc/com.atproto.sync.getRecord"
+
+
+class Meddling(httpx.HTTPTransport):
+    """The network, with somebody in between who may change the proofs that come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proof: Callable[[httpx.Request, httpx.Response], httpx.Response] = lambda request, answer: answer
+        self.document: Callable[[Any], Any] = lambda document: document
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        answer.read()
+        if request.url.path == PROOF:
+            return self.proof(request, answer)
+        if "did:plc:" in request.url.path:
+            return httpx.Response(answer.status_code, json=self.document(answer.json()))
+        return answer
+
+
+@pytest.fixture
+def meddling(closing: Callable[[httpx.HTTPTransport], httpx.HTTPTransport]) -> httpx.HTTPTransport:
+    """A transport whose ``proof`` and ``document`` a test sets, to change what comes."""
+    return closing(Meddling())
 
 
 @dataclass

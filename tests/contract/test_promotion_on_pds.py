@@ -1,5 +1,6 @@
 """A promotion, its repeat, its update and its reading back are the same on every PDS."""
 
+import httpx
 import msgpack
 import numpy as np
 import pytest
@@ -164,6 +165,45 @@ def test_what_was_promoted_is_verified_and_what_was_spoilt_or_edited_is_told(sto
     assert found == {("record", "differs", uri), ("shards", "differs", result.looked_at[1])}
     client.delete(ENTRY, rkey)
     assert [(each.subject, each.kind) for each in verify_dataset(uri).findings] == [("record", "differs")]
+
+
+def test_a_verification_says_who_signed_and_tells_each_wrong_proof(stored, client, meddling, server):
+    index, entry = stored
+    uri = promote_to_atmosphere(entry, index, client)
+    uris = {found[0].uri for found in records(client).values()}
+
+    def verified():
+        return verify_dataset(uri, client=AtmosphereClient(transport=meddling))
+
+    true = verified()
+    assert (true.findings, true.signed_by) == ((), client.did)
+    edited = client.get_record(uri)
+    before = httpx.get(
+        f"{server.url}/xrpc/com.atproto.sync.getRecord",
+        params={"did": client.did, "collection": ENTRY, "rkey": uri.rpartition("/")[2]},
+    ).content
+    client.replace(ENTRY, uri.rpartition("/")[2], {**edited.value, "description": "newer"}, swap=edited.cid)
+    meddling.proof = lambda request, _: httpx.Response(200, content=before)
+    wrong = verified()
+    assert {(each.subject, each.kind, each.where) for each in wrong.findings} >= {("record", "differs", uri)}
+    assert f"another record there, {edited.cid} in place of {wrong.cid}" in wrong.findings[0].problem
+    assert (wrong.state, wrong.signed_by) == ("failed", None)
+    meddling.proof = lambda request, answer: httpx.Response(200, content=answer.content[:-1])
+    assert {(each.subject, each.kind) for each in verified().findings} == {
+        (subject, "differs") for subject in ("record", "schema", "label")
+    }
+    assert {each.where for each in verified().findings} == uris
+    meddling.proof = lambda request, answer: httpx.Response(503)
+    assert {(each.subject, each.kind) for each in verified().findings} == {
+        (subject, "unreachable") for subject in ("record", "schema", "label")
+    }
+    meddling.proof = lambda request, answer: httpx.Response(501, json={"error": "MethodNotImplemented"})
+    without = verified()
+    assert (without.findings, without.signed_by) == ((), None)
+    assert [note.partition(":")[0] for note in without.notes] == [
+        f"That its account signed the {what} is not proven" for what in ("entry", "schema", "label")
+    ]
+    assert all(f"{server.url} gives no proofs" in note for note in without.notes)
 
 
 def test_the_content_of_every_record_is_known_before_it_is_written(stored, client):

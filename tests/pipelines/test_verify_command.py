@@ -21,7 +21,8 @@ def test_an_outsider_verifies_an_at_uri_with_nothing_but_the_network(publish, ac
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"ok pictures {uri}: 2 of 2 shards, ")
-    assert done.stdout.endswith(" bytes, 6 samples, readable by anybody\n")
+    did = uri.removeprefix("at://").partition("/")[0]
+    assert done.stdout.endswith(f" bytes, 6 samples, readable by anybody, signed by {did}\n")
 
 
 @pytest.fixture
@@ -87,3 +88,23 @@ def test_verify_asks_for_something_to_verify(account_environ, command):
     assert command("verify", "--all", "one").exit_code == 2
     assert command("verify", "--all").output == "This account has published no datasets.\n"
     assert "no at-uri" in command("verify", "at://nonsense").output
+
+
+def test_what_only_this_machines_keys_read_is_private_and_fails_where_it_should_be_public(lab, publish, command):
+    from atdata_core.promote import promote_to_atmosphere
+
+    public = publish("open")
+    private = promote_to_atmosphere(lab.insert("closed", start=50), lab.index, AtprotoResource().client())
+    result = command("verify", "open", "closed")
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, second = result.stdout.splitlines()
+    assert first.startswith(f"ok open {public}: 2 of 2 shards, ")
+    assert second.startswith(f"private closed {private}: 2 of 2 shards, ")
+    assert ", strangers cannot read 2 of the shards (this machine's keys do), signed by did:plc:" in second
+    asked = command("verify", "open", "closed", "--public")
+    assert (asked.exit_code, asked.stdout) == (1, result.stdout)
+    assert asked.stderr == "1 of 2 datasets have shards that strangers cannot read.\n"
+    assert command("verify", "open", "--public").exit_code == 0
+    told = [json.loads(line) for line in command("verify", "--all", "--json").stdout.splitlines()]
+    assert {(each["name"], each["state"]) for each in told} == {("open", "ok"), ("closed", "private")}
+    assert {each["signed_by"] for each in told} == {private.removeprefix("at://").partition("/")[0]}

@@ -1,6 +1,8 @@
 """A verification tells everything that is not as published, as anybody can find it out."""
 
+import io
 import json
+import tarfile
 
 import httpx
 import pytest
@@ -92,7 +94,8 @@ def test_what_is_as_published_is_found_so_by_a_stranger(published, atmosphere, v
     uri = published()
     seen = []
     result = verify(uri, progress=lambda done, total: seen.append((done, total)))
-    assert (result.ok, result.findings, result.notes) == (True, (), ())
+    assert (result.state, result.ok, result.findings, result.notes) == ("ok", True, (), ())
+    assert result.signed_by == atmosphere.client.did
     record = atmosphere.client.get_record(uri)
     assert (result.uri, result.cid, result.name) == (uri, record.cid, "points")
     assert (result.shards, result.shards_checked, result.strangers) == (3, 3, 3)
@@ -108,10 +111,11 @@ def test_shards_that_need_this_machines_keys_are_as_published_and_said_to_need_t
     uri = promote_to_atmosphere(lab.insert(), lab.index, atmosphere.client)
     result = verify_dataset(uri)
     assert result.ok
+    assert result.state == result.to_json()["state"] == "private"
     assert (result.shards_checked, result.strangers) == (3, 0)
-    assert result.readers == "readable with this machine's keys"
-    assert result.notes == ("3 of 3 shards were read with this machine's keys: strangers cannot.",)
+    assert result.readers == "strangers cannot read 3 of the shards (this machine's keys do)"
     without = verify(uri)
+    assert without.state == "failed"
     assert kinds(without) == [("shards", "unreachable")] * 3
     assert without.shards_checked == 0
 
@@ -274,10 +278,58 @@ class Lying(httpx.HTTPTransport):
 def test_a_pds_that_shows_other_content_under_a_cid_is_found_out(published, atmosphere, verify, closing):
     uri = published()
     result = verify(uri, client=AtmosphereClient(transport=closing(Lying())))
-    (finding,) = result.findings
+    (label,) = atmosphere.records(LABEL)
+    finding, other = result.findings
+    assert (other.subject, other.kind, other.where) == ("label", "differs", label.uri)
+    assert result.signed_by is None
     assert (finding.subject, finding.kind, finding.where) == ("record", "differs", uri)
     assert finding.expected == atmosphere.client.get_record(uri).cid
     assert finding.found.startswith("bafyrei")
+
+
+@pytest.fixture
+def holding(objects):
+    """Put other files into the shard behind a public URL: pairs of a name and a content."""
+
+    def change(url, *files, keep=True):
+        def edit(data):
+            stream = io.BytesIO()
+            with tarfile.open(fileobj=stream, mode="w") as archive, tarfile.open(fileobj=io.BytesIO(data)) as old:
+                for member in old if keep else ():
+                    archive.addfile(member, old.extractfile(member))
+                for name, content in files:
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+            return stream.getvalue()
+
+        objects(url, edit)
+
+    return change
+
+
+def test_files_that_are_no_samples_are_counted_and_the_first_is_named(published, edit, holding, verify):
+    uri = published()
+    first, second, third = verify(uri).looked_at
+    holding(first, ("id_rsa", b"secret"), ("note.txt", b""), ("__meta__", b""))
+    holding(second, ("id_rsa", b"secret"), keep=False)
+    holding(third, ("x.msgpack", b"\xc0"))
+    told = [(each.where, each.kind, each.problem) for each in verify(uri).of("samples")]
+    assert told[:2] == [
+        (first, "differs", "3 files are no sample; the first: 'id_rsa'"),
+        (second, "differs", "no file is a sample, of 1; the first: 'id_rsa'"),
+    ]
+    assert told[2][2].startswith("1 of 6 samples are no Point of the published schema; the first: sample 'x'")
+    assert len(told) == 3
+
+
+def test_a_shard_without_any_file_is_told_in_a_note(published, holding, verify):
+    uri = published(shards=2)
+    _, second = verify(uri).looked_at
+    holding(second, keep=False)
+    result = verify(uri)
+    assert result.of("samples") == ()
+    assert f"1 of 2 shards hold no file at all; the first: {second}" in result.notes
 
 
 def test_an_oldest_record_with_a_pattern_and_no_digests_is_read_as_far_as_it_says(published, atmosphere, verify):

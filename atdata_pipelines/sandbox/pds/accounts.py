@@ -11,6 +11,7 @@ from typing import Any
 
 from atdata_pipelines.sandbox.pds.database import Database
 from atdata_pipelines.sandbox.pds.errors import XrpcError, invalid
+from atdata_pipelines.sandbox.pds.signing import Keys
 from atdata_pipelines.sandbox.pds.syntax import is_did, is_handle, new_did
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 2**20}
@@ -27,8 +28,9 @@ class Account:
 class Accounts:
     """The accounts in the database."""
 
-    def __init__(self, database: Database, service_url: str) -> None:
+    def __init__(self, database: Database, keys: Keys, service_url: str) -> None:
         self._database = database
+        self._keys = keys
         self._service_url = service_url
 
     def create(self, handle: str, password: str) -> Account:
@@ -52,6 +54,7 @@ class Accounts:
             _hash(password, os.urandom(16)),
             datetime.now(UTC).isoformat(),
         )
+        self._keys.make(account.did)
         return account
 
     def find(self, identifier: str) -> Account | None:
@@ -63,6 +66,11 @@ class Accounts:
     def all(self) -> list[Account]:
         """Every account, oldest first."""
         rows = self._database.all("select did, handle from account order by created_at, did")
+        return [Account(row["did"], row["handle"]) for row in rows]
+
+    def without_key(self) -> list[Account]:
+        """The accounts that have no key yet."""
+        rows = self._database.all("select did, handle from account where did not in (select did from signing_key)")
         return [Account(row["did"], row["handle"]) for row in rows]
 
     def login(self, identifier: str, password: str) -> Account:
@@ -81,12 +89,19 @@ class Accounts:
         raise XrpcError("AuthenticationRequired", "Invalid identifier or password", status=401)
 
     def did_document(self, account: Account) -> dict[str, Any]:
-        """Who the account is and which server keeps its records. It has no keys: nothing is signed here."""
+        """Who the account is, which key signs its repository and which server keeps it."""
         return {
-            "@context": ["https://www.w3.org/ns/did/v1"],
+            "@context": ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"],
             "id": account.did,
             "alsoKnownAs": [f"at://{account.handle}"],
-            "verificationMethod": [],
+            "verificationMethod": [
+                {
+                    "id": f"{account.did}#atproto",
+                    "type": "Multikey",
+                    "controller": account.did,
+                    "publicKeyMultibase": self._keys.multikey(account.did),
+                }
+            ],
             "service": [
                 {
                     "id": "#atproto_pds",

@@ -28,6 +28,7 @@ QUERIES: dict[str, Handler] = {
     "com.atproto.repo.describeRepo": repo_routes.describe_repo,
     "com.atproto.sync.getBlob": sync_routes.get_blob,
     "com.atproto.sync.getLatestCommit": sync_routes.get_latest_commit,
+    "com.atproto.sync.getRecord": sync_routes.get_record,
     "com.atproto.sync.listRepos": sync_routes.list_repos,
 }
 PROCEDURES: dict[str, Handler] = {
@@ -77,7 +78,7 @@ def plc_app(pds: Pds) -> Starlette:
                 "did": did,
                 "alsoKnownAs": document["alsoKnownAs"],
                 "rotationKeys": [],
-                "verificationMethods": {},
+                "verificationMethods": {"atproto": f"did:key:{pds.keys.multikey(did)}"},
                 "services": {"atproto_pds": {"type": service["type"], "endpoint": service["serviceEndpoint"]}},
             }
         )

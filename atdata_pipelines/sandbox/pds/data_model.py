@@ -185,7 +185,8 @@ def _place(key: str) -> tuple[int, bytes]:
     return len(encoded), encoded
 
 
-def _head(major: int, number: int) -> bytes:
+def head(major: int, number: int) -> bytes:
+    """The beginning of a DAG-CBOR item: its major type, and its number or length."""
     if number < 24:
         return bytes([major << 5 | number])
     for extra, width in enumerate((1, 2, 4, 8)):
@@ -203,31 +204,32 @@ def _write(value: Any, out: bytearray) -> None:
         case int():
             if abs(value) > _SAFE_INTEGER:
                 raise internal()
-            out += _head(0, value) if value >= 0 else _head(1, -1 - value)
+            out += head(0, value) if value >= 0 else head(1, -1 - value)
         case float():
             raise invalid("Non-integer numbers are not part of the data model")
         case str():
             text = value.encode()
-            out += _head(3, len(text)) + text
+            out += head(3, len(text)) + text
         case bytes():
-            out += _head(2, len(value)) + value
+            out += head(2, len(value)) + value
         case Link(cid):
-            raw = b"\x00" + _raw_cid(cid)
-            out += b"\xd8\x2a" + _head(2, len(raw)) + raw
+            raw = b"\x00" + raw_cid(cid)
+            out += b"\xd8\x2a" + head(2, len(raw)) + raw
         case list():
-            out += _head(4, len(value))
+            out += head(4, len(value))
             for item in value:
                 _write(item, out)
         case dict():
-            out += _head(5, len(value))
+            out += head(5, len(value))
             for key in sorted(value, key=_place):
                 encoded = key.encode()
-                out += _head(3, len(encoded)) + encoded
+                out += head(3, len(encoded)) + encoded
                 _write(value[key], out)
         case _:
             raise internal()
 
 
-def _raw_cid(cid: str) -> bytes:
+def raw_cid(cid: str) -> bytes:
+    """A CID in binary form."""
     text = cid[1:].upper()
     return base64.b32decode(text + "=" * (-len(text) % 8))

@@ -17,6 +17,12 @@ create table if not exists refresh_token (
 create table if not exists repo (
     did text primary key, cid text not null, rev text not null
 ) strict;
+create table if not exists signing_key (
+    did text primary key, secret text not null
+) strict;
+create table if not exists signed_commit (
+    did text primary key, block blob not null
+) strict;
 create table if not exists record (
     did text not null, collection text not null, rkey text not null, cid text not null, value text not null,
     primary key (did, collection, rkey)

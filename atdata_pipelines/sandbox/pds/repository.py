@@ -1,4 +1,4 @@
-"""Repositories: records, and commits that change them."""
+"""Repositories: records, and signed commits that change them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import libipld
+
+from atdata_pipelines.sandbox.pds import tree
 from atdata_pipelines.sandbox.pds.blobs import Blobs
-from atdata_pipelines.sandbox.pds.data_model import Blob, Link, blobs_in, cid_of, encode, from_storage, to_json
+from atdata_pipelines.sandbox.pds.data_model import (
+    Blob,
+    Link,
+    blobs_in,
+    cid_of,
+    encode,
+    from_storage,
+    parse_json,
+    raw_cid,
+    to_json,
+)
 from atdata_pipelines.sandbox.pds.database import Database
 from atdata_pipelines.sandbox.pds.errors import XrpcError, internal, invalid
+from atdata_pipelines.sandbox.pds.signing import Keys
 from atdata_pipelines.sandbox.pds.syntax import TidClock, is_nsid, is_rkey
 
 MAX_WRITES = 200
@@ -47,6 +61,11 @@ class Write:
     swap: Any = UNSET
     checked: bool = True
 
+    @property
+    def path(self) -> bytes:
+        """Its key in the tree."""
+        return _path(self.collection, self.rkey)
+
     def to_json(self, did: str) -> dict[str, Any]:
         """As replies show it."""
         uri = f"at://{did}/{self.collection}/{self.rkey}"
@@ -69,16 +88,22 @@ class Record:
 
 
 class Repositories:
-    """The repositories of all accounts."""
+    """The repositories of all accounts. Their trees are built when they are first needed, and kept in memory."""
 
-    def __init__(self, database: Database, blobs: Blobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs, keys: Keys) -> None:
         self._database = database
         self._blobs = blobs
+        self._keys = keys
+        self._trees: dict[str, tree.Node | None] = {}
         self._clock = TidClock()
 
     def create(self, did: str) -> Commit:
         """An empty repository; to be called in a transaction."""
-        return self._advance(did, None, [])
+        return self._advance(did, None, None)
+
+    def sign(self, did: str) -> Commit:
+        """A commit that changes nothing, over the records as they are; to be called in a transaction."""
+        return self._advance(did, self.head(did), self._tree(did))
 
     def prepare(
         self,
@@ -122,11 +147,18 @@ class Repositories:
             if swap_commit is not None and swap_commit != current.cid:
                 raise XrpcError("InvalidSwap", f"Commit was at {current.cid}")
             named_before: set[str] = set()
+            grown = self._tree(did)
             for write in writes:
                 named_before |= self._blobs.named_by(did, write.collection, write.rkey)
                 self._apply(did, write)
+                if write.cid is None:
+                    grown = tree.remove(grown, write.path)
+                else:
+                    grown = tree.put(grown, write.path, raw_cid(write.cid))
             self._blobs.drop_unnamed(did, named_before)
-            return self._advance(did, current, writes)
+            commit = self._advance(did, current, grown)
+        self._trees[did] = grown
+        return commit
 
     def head(self, did: str) -> Commit:
         """The last commit.
@@ -138,6 +170,24 @@ class Repositories:
         if row is None:
             raise XrpcError("RepoNotFound", f"Could not find repo for DID: {did}")
         return Commit(row["cid"], row["rev"])
+
+    def prove(self, did: str, collection: str, rkey: str) -> bytes:
+        """A CAR that shows what the last commit has under that key: a record, or nothing.
+
+        Raises:
+            XrpcError: there is no such repository.
+        """
+        root = self.head(did).cid
+        row = self._database.one("select block from signed_commit where did = ?", did)
+        assert row is not None
+        blocks = [(raw_cid(root), row["block"]), *tree.way_to(self._tree(did), _path(collection, rkey))]
+        row = self._database.one(
+            "select value from record where did = ? and collection = ? and rkey = ?", did, collection, rkey
+        )
+        if row is not None:
+            blocks.append(tree.block_of(encode(parse_json(row["value"].encode()))))
+        header = encode({"roots": [Link(root)], "version": 1})
+        return _section(header) + b"".join(_section(cid + data) for cid, data in blocks)
 
     def find(self, did: str, collection: str, rkey: str) -> Record | None:
         """The record under that key."""
@@ -185,17 +235,21 @@ class Repositories:
             )
         self._blobs.reference(*key, list(write.blobs))
 
-    def _advance(self, did: str, current: Commit | None, writes: Sequence[Write]) -> Commit:
-        # A real repository hashes a tree over all records. A chain of changes identifies a state as well
-        # and costs the same however large the repository is.
+    def _tree(self, did: str) -> tree.Node | None:
+        if did not in self._trees:
+            rows = self._database.all("select collection, rkey, cid from record where did = ?", did)
+            records = sorted((_path(row["collection"], row["rkey"]), raw_cid(row["cid"])) for row in rows)
+            self._trees[did] = tree.build(records)
+        return self._trees[did]
+
+    def _advance(self, did: str, current: Commit | None, grown: tree.Node | None) -> Commit:
         rev = self._clock.next(after=current.rev if current else None)
-        changes = [
-            {"action": write.action, "path": f"{write.collection}/{write.rkey}", "cid": _link(write.cid)}
-            for write in writes
-        ]
-        block = {"did": did, "rev": rev, "prev": _link(current.cid if current else None), "ops": changes}
-        commit = Commit(cid_of(encode(block)), rev)
+        root = Link(libipld.encode_cid(tree.root(grown)))
+        unsigned = {"did": did, "version": 3, "data": root, "rev": rev, "prev": None}
+        block = encode({**unsigned, "sig": self._keys.sign(did, encode(unsigned))})
+        commit = Commit(cid_of(block), rev)
         self._database.run("insert or replace into repo values (?, ?, ?)", did, commit.cid, commit.rev)
+        self._database.run("insert or replace into signed_commit values (?, ?)", did, block)
         return commit
 
 
@@ -207,8 +261,17 @@ def check_key(collection: str, rkey: str | None) -> None:
         raise invalid(f"Invalid record key: {rkey}")
 
 
-def _link(cid: str | None) -> Link | None:
-    return Link(cid) if cid else None
+def _path(collection: str, rkey: str) -> bytes:
+    return f"{collection}/{rkey}".encode()
+
+
+def _section(data: bytes) -> bytes:
+    """A part of a CAR, behind its length as a varint."""
+    length, rest = bytearray(), len(data)
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes(length) + bytes([rest]) + data
 
 
 def _record(did: str, collection: str, row: Any) -> Record:

@@ -8,6 +8,7 @@ from atdata_pipelines.sandbox.pds.accounts import Account, Accounts
 from atdata_pipelines.sandbox.pds.blobs import Blobs
 from atdata_pipelines.sandbox.pds.database import Database
 from atdata_pipelines.sandbox.pds.repository import Repositories
+from atdata_pipelines.sandbox.pds.signing import Keys
 from atdata_pipelines.sandbox.pds.tokens import Tokens
 
 
@@ -16,10 +17,16 @@ class Pds:
 
     def __init__(self, folder: Path, service_url: str) -> None:
         self.database = Database(folder / "pds.sqlite")
-        self.accounts = Accounts(self.database, service_url)
+        self.keys = Keys(self.database)
+        self.accounts = Accounts(self.database, self.keys, service_url)
         self.tokens = Tokens(self.database)
         self.blobs = Blobs(self.database)
-        self.repositories = Repositories(self.database, self.blobs)
+        self.repositories = Repositories(self.database, self.blobs, self.keys)
+        # Folders of before have accounts without keys.
+        for account in self.accounts.without_key():
+            with self.database.transaction():
+                self.keys.make(account.did)
+                self.repositories.sign(account.did)
 
     def create_account(self, handle: str, password: str) -> Account:
         """A new account with an empty repository."""

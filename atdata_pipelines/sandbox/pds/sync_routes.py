@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from atdata_pipelines.sandbox.pds.inputs import Parameters, repo_not_found
+from atdata_pipelines.sandbox.pds.repository import check_key
 from atdata_pipelines.sandbox.pds.server import Pds
 
 
@@ -35,6 +36,16 @@ async def get_latest_commit(pds: Pds, request: Request) -> dict[str, Any]:
     if pds.accounts.find(did) is None:
         raise repo_not_found(did)
     return pds.repositories.head(did).to_json()
+
+
+async def get_record(pds: Pds, request: Request) -> Response:
+    """The proof of what is, or is not, under a key: the signed commit, the way down its tree, the record."""
+    asked = Parameters(request)
+    did, collection, rkey = asked.did("did"), asked.text("collection"), asked.text("rkey")
+    check_key(collection, rkey)
+    if pds.accounts.find(did) is None:
+        raise repo_not_found(did)
+    return Response(pds.repositories.prove(did, collection, rkey), media_type="application/vnd.ipld.car")
 
 
 async def list_repos(pds: Pds, request: Request) -> dict[str, Any]:
