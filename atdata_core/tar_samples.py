@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from operator import eq
 from typing import BinaryIO, NamedTuple
 
@@ -12,6 +13,9 @@ from .urls import displayed
 
 Record = dict[str, bytes | str]
 """A sample as it lies in a shard: ``{"__key__": str, suffix: bytes, ...}``."""
+
+PACKED = "msgpack"
+"""The suffix of the file that is a sample: ``KEY.msgpack``."""
 
 _SPECIAL = frozenset(("_", ".", ""))
 """First characters of names that may have to be skipped."""
@@ -24,7 +28,21 @@ class Alone(NamedTuple):
     contents: list[bytes]
 
 
-def read_samples(stream: BinaryIO, *, url: str) -> Iterator[Record]:
+@dataclass(slots=True)
+class Strays:
+    """The files of a shard that are not the ``KEY.msgpack`` of a sample: how many, and the first one's name."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, name: str) -> None:
+        """Count one more."""
+        if not self.count:
+            self.first = name
+        self.count += 1
+
+
+def read_samples(stream: BinaryIO, *, url: str, strays: Strays | None = None) -> Iterator[Record]:
     """The samples of a tar, grouped as webdataset does it.
 
     Neighbouring files whose path is the same up to the first dot of the file name are one sample; names
@@ -33,6 +51,7 @@ def read_samples(stream: BinaryIO, *, url: str) -> Iterator[Record]:
     Args:
         stream: As for ``tar.read_members``.
         url: For errors.
+        strays: Counts each regular file that is no ``KEY.msgpack``, also those that are skipped.
 
     Yields:
         ``{"__key__": path up to the dot, suffix in lower case: content, ...}``.
@@ -40,12 +59,14 @@ def read_samples(stream: BinaryIO, *, url: str) -> Iterator[Record]:
     Raises:
         ShardCorruptError: As ``tar.read_members``; or one sample has two files with the same suffix.
     """
-    for run in sample_runs(stream, url=url):
+    for run in sample_runs(stream, url=url, strays=strays):
         if not isinstance(run, Alone):
             yield from run
 
 
-def sample_runs(stream: BinaryIO, *, url: str, alone: str | None = None) -> Iterator[list[Record] | Alone]:
+def sample_runs(
+    stream: BinaryIO, *, url: str, alone: str | None = None, strays: Strays | None = None
+) -> Iterator[list[Record] | Alone]:
     """As ``read_samples``, some samples at a time.
 
     Args:
@@ -59,6 +80,9 @@ def sample_runs(stream: BinaryIO, *, url: str, alone: str | None = None) -> Iter
     for names, contents in member_runs(stream, url=url):
         keys = _keys(names, alone) if alone else None
         if alone and keys and keys[0] != last:
+            if strays is not None and alone != PACKED:
+                for name in names:
+                    strays.add(name)
             if sample:
                 yield [sample]
             yield Alone(keys[:-1], contents[:-1])
@@ -69,6 +93,8 @@ def sample_runs(stream: BinaryIO, *, url: str, alone: str | None = None) -> Iter
         done: list[Record] = []
         for name, data in zip(names, contents, strict=True):
             parts = key_and_suffix(name)
+            if strays is not None and (parts is None or parts[1] != PACKED):
+                strays.add(name)
             if parts is None:
                 continue
             key, suffix = parts

@@ -8,7 +8,7 @@ import pytest
 
 from atdata_core.errors import ShardCorruptError, ShardError
 from atdata_core.tar import read_members
-from atdata_core.tar_samples import read_samples
+from atdata_core.tar_samples import Strays, read_samples, sample_runs
 from atdata_core.tar_writing import ShardWriter
 
 URL = "s3://bucket/data-000000.tar"
@@ -238,3 +238,31 @@ def test_of_several_extended_headers_before_one_member_the_first_counts(kinds):
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         expected = [(member.name, archive.extractfile(member).read()) for member in archive]
     assert list(read_members(io.BytesIO(data), url=URL)) == expected == [("from-0.bin", b"abc")]
+
+
+def test_files_that_are_no_sample_are_counted_and_the_first_one_is_named():
+    names = ["a.msgpack", "README", "b.msgpack", "c.MSGPACK", "c.json", "__meta__/x.msgpack", "d.x.msgpack", ".key"]
+    data = tar([(name, b"") for name in [*names, "folder/e.msgpack"]])
+    strays = Strays()
+    assert len(list(read_samples(io.BytesIO(data), url=URL, strays=strays))) == 5
+    assert (strays.count, strays.first) == (5, "README")
+
+
+def test_a_shard_of_samples_and_a_folder_has_no_strays():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+    data = stream.getvalue()[:BLOCK] + tar([(f"folder/{number}.msgpack", b"") for number in range(40)])
+    strays = Strays()
+    assert len(list(read_samples(io.BytesIO(data), url=URL, strays=strays))) == 40
+    assert strays == Strays()
+
+
+@pytest.mark.parametrize(("suffix", "count", "first"), [("msgpack", 0, ""), ("txt", 30, "000.txt")])
+def test_strays_are_counted_where_samples_are_not_taken_apart_as_well(suffix: str, count: int, first: str):
+    data = tar([(f"{number:03}.{suffix}", b"") for number in range(30)])
+    strays = Strays()
+    list(sample_runs(io.BytesIO(data), url=URL, alone=suffix, strays=strays))
+    assert strays == Strays(count, first)
