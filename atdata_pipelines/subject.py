@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atdata_core.access.s3 import S3Endpoint
+from atdata_core.errors import AtdataError
 from atdata_core.promotion import copy, inventory
 from atdata_core.promotion.again import noting_trouble
 from atdata_core.promotion.attempts import attempt
@@ -42,21 +43,28 @@ class Subject:
     def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
         """Look at every shard."""
         return inventory.take_inventory(
-            self.entry, self.index, self.ledger, destination=self.store, progress=progress
+            self.entry, self.index, self.ledger, destination=self.store, progress=progress, did=self._did()
         )
+
+    def _did(self) -> str | None:
+        """The account, where that can be told now: what its other machines have checked need not be read again."""
+        try:
+            return self.services.atproto.did()
+        except AtdataError:
+            return None
 
     def known_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
         """The inventory of the stage before, from the ledger; a new one where it has none."""
-        return inventory.recall_inventory(self.entry, self.ledger) or self.take_inventory(progress)
+        return inventory.recall_inventory(self.entry, self.index, self.ledger) or self.take_inventory(progress)
 
     def known_copies(self, progress: inventory.Progress) -> copy.CopiedShards:
         """The copies of the stage before, from the ledger; made anew where it has none."""
-        known = copy.recall_copies(self.entry, self.ledger, self.store)
+        known = copy.recall_copies(self.entry, self.index, self.ledger, self.store)
         return known or self.copy_shards(progress)
 
     def copy_chunk(self, chunk: Chunk, say: Callable[[str], None]) -> None:
         """Bring some of the shards to their destination, as they were shared out."""
-        found = inventory.recall_inventory(self.entry, self.ledger)
+        found = inventory.recall_inventory(self.entry, self.index, self.ledger)
         if found is None:
             say("the dataset has changed since its shards were shared out: the last step copies what it has now")
             return

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
+from ..access.local_files import name_files
 from ..dataset import Dataset
 from ..errors import EntryNotFoundError
 from ..metadata import pack
@@ -117,6 +118,8 @@ class LocalIndex:
     ) -> LocalDatasetEntry:
         """Keep an entry as the current one of its name, with what is known of its shards; the entry.
 
+        Files of this machine that it names may be published by this process from then on.
+
         Raises:
             DatasetNameError, MetadataError, StorageError: as ``add_entry``.
         """
@@ -126,6 +129,7 @@ class LocalIndex:
         stored = StoredEntry(entry.schema_ref, entry.data_urls, _packed(entry.metadata))
         with self._reaching():
             self._registry.insert(entry.name, entry.cid, stored, claims)
+        name_files(entry.data_urls)
         return entry
 
     def get_entry(self, cid: str) -> LocalDatasetEntry:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from ..schema import fields_digest
 from . import chunks
 from .changes import changed_shards, changed_value, short_cid
 from .chunks import Chunk
@@ -23,7 +24,7 @@ from .underway import in_use
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
-    from .ledger import Ledger
+    from .ledger import Facts, Ledger
 
 CODE_VERSION = "2"
 HERE = "where they are"
@@ -196,8 +197,9 @@ def _copied(
     elif isinstance(data_store, AbstractDataStore):
         ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
         earlier = earlier_copies(inventory, data_store, ledger)
-        if earlier is not None and still_there(earlier.shards, data_store):
-            result = replace(earlier, copied=0, bytes_written=0)
+        if earlier is not None and still_there(earlier.shards, data_store, inventory):
+            seen = tuple(replace(shard, schema=fields_digest(inventory.schema)) for shard in earlier.shards)
+            result = replace(earlier, shards=seen, copied=0, bytes_written=0)
         else:
             sources = _sources(entry, inventory, index, data_store)
             written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
@@ -214,10 +216,12 @@ def _copied(
     return result
 
 
-def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> CopiedShards | None:
+def recall_copies(
+    entry: IndexEntry, index: AbstractIndex, ledger: Ledger, data_store: Any = None
+) -> CopiedShards | None:
     """The copies that the ledger has for this entry, store and code; None where it has none.
 
-    Nor where the inventory has found other bytes since.
+    Nor where there is no inventory of the schema that the index has now, or it has found other bytes since.
     """
     kept = ledger.get(f"dataset:{entry.name}", "copy")
     destination = None if data_store is None else destination_of(data_store)
@@ -229,18 +233,36 @@ def recall_copies(entry: IndexEntry, ledger: Ledger, data_store: Any = None) -> 
         or ACCEPTED in kept
     ):
         return None
-    copies, inventory = _copies_of(kept), recall_inventory(entry, ledger)
-    if copies is None or (inventory is not None and claim_of(inventory.shards) != copies.claim):
+    inventory = recall_inventory(entry, index, ledger)
+    copies = None if inventory is None else _standing(kept, inventory, data_store)
+    if inventory is None or copies is None:
         return None
-    return copies
+    checked_by = fields_digest(inventory.schema)
+    return copies if all(shard.schema == checked_by for shard in copies.shards) else None
 
 
 def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
     """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
     kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination_of(data_store)}")
-    if kept is None or kept.get("code_version") != CODE_VERSION or kept.get("claim") != claim_of(inventory.shards):
+    if kept is None or kept.get("code_version") != CODE_VERSION:
         return None
-    return _copies_of(kept)
+    return _standing(kept, inventory, data_store)
+
+
+def _standing(kept: Facts, inventory: Inventory, data_store: Any) -> CopiedShards | None:
+    """The copies that were kept, if they are of what the inventory has found; else None."""
+    copies = _copies_of(kept)
+    if copies is None or copies.claim != claim_of(inventory.shards):
+        return None
+    if (data_store is None or isinstance(data_store, ShardCopier)) and _held(copies.shards) != _held(
+        inventory.shards
+    ):
+        return None
+    return copies
+
+
+def _held(shards: Sequence[ShardFacts]) -> list[tuple[int, str]]:
+    return [(shard.size, shard.sha256) for shard in shards]
 
 
 def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:

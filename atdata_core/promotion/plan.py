@@ -119,7 +119,7 @@ def plan_promotion(
         require_compatible=require_compatible,
     )
     did = client.did
-    inventory = survey(entry, index, destination=data_store)
+    inventory = survey(entry, index, destination=data_store, ledger=ledger, did=did)
     check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=client.base_url)
     planned, missing, warnings = _copies(inventory, data_store, ledger)
     strangers = Strangers(client.base_url)
@@ -164,7 +164,7 @@ def _copies(
         return planned, [], []
     if not isinstance(store, ShardProver):
         earlier = earlier_copies(inventory, store, ledger)
-        if earlier is not None and still_there(earlier.shards, store):
+        if earlier is not None and still_there(earlier.shards, store, inventory):
             return planned, [], []
         warning = (
             f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "

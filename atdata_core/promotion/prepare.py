@@ -68,7 +68,7 @@ def prepare(
         AtdataError: What the stages raise.
     """
     did, service = client.did, client.base_url
-    inventory = take_inventory(entry, index, ledger, destination=data_store)
+    inventory = take_inventory(entry, index, ledger, destination=data_store, did=did)
     done("local_dataset", inventory)
     under_way.stage = "published_schema"
     check_all(entry, inventory, did, ledger, data_store=data_store, asked=asked, service=service)
