@@ -12,10 +12,12 @@
     │   │   ├── SchemaConflictError    same class and version, other fields
     │   │   └── SchemaIncompatibleError    breaks with the version before, where that was to be refused
     │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)
+    │   │   └── StrayFilesError        a shard that holds other files than samples
     │   ├── StorageError               URLs that cannot be published or reached as configured
     │   │   ├── NotPublicError         URLs that a stranger cannot read, where that was asked for
     │   │   │   └── VisibilityError    strangers would lose what they can read, and nobody asked for that
     │   │   └── DestinationError       published copies cannot be followed, and nobody says where shards go
+    │   │   └── LocalFileError         a file of this machine that neither process nor configuration names
     │   ├── LicenseError               no known license, where one was asked for
     │   ├── ShardError                 something is wrong with one shard
     │   │   ├── ShardCorruptError      a tar that is cut short or damaged
@@ -126,6 +128,10 @@ class SampleError(RefusedError):
     """Bytes that are no sample of the expected type. Facts: ``type_name``, ``field``, ``url``, ``key``."""
 
 
+class StrayFilesError(SampleError):
+    """A shard in which not every file is a sample. Facts: ``url``, ``count`` (of those), ``first`` (its name)."""
+
+
 class StorageError(RefusedError):
     """URLs that cannot be published or reached as things are configured. Facts: ``urls``."""
 
@@ -140,6 +146,13 @@ class VisibilityError(NotPublicError):
 
 class DestinationError(StorageError):
     """Shards were published as copies, and nobody says where those go now. Facts: ``name``, ``destination``."""
+
+
+class LocalFileError(StorageError):
+    """A file of this machine that neither this process nor its configuration names.
+
+    Facts: ``urls``, ``name`` (of the dataset), ``path``.
+    """
 
 
 class NotPublicWarning(UserWarning):

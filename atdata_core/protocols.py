@@ -28,7 +28,9 @@ class ShardFacts:
     """What is known of one shard: where it lies and what it holds. Never a key or a password.
 
     ``size`` is in bytes; digests are lower-case hex of the shard's bytes; ``samples`` is the number of
-    samples. ``endpoint`` is the S3 endpoint URL, None for AWS itself and for other schemes.
+    samples. ``endpoint`` is the S3 endpoint URL, None for AWS itself and for other schemes. ``schema`` is the
+    ``schema.fields_digest`` of the fields by which every sample was decoded, each file of the shard being one; None
+    where that was not looked at. ``seal`` says who has read or written these bytes (``seal.py``).
     """
 
     url: str
@@ -39,6 +41,8 @@ class ShardFacts:
     etag: str | None = None
     endpoint: str | None = None
     region: str | None = None
+    schema: str | None = None
+    seal: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The facts as a JSON object; absent ones are left out."""

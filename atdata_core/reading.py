@@ -6,8 +6,12 @@ import hashlib
 from typing import BinaryIO, cast
 
 from .dataset import typed_sample
+from .errors import StrayFilesError
 from .protocols import ShardFacts
-from .tar_samples import read_samples
+from .tar_samples import PACKED, Strays, read_samples
+from .urls import displayed
+
+_LONGEST_NAME = 200
 
 
 def read_facts(url: str, stream: BinaryIO, sample_type: type | None = None) -> ShardFacts:
@@ -16,14 +20,32 @@ def read_facts(url: str, stream: BinaryIO, sample_type: type | None = None) -> S
     Raises:
         ShardCorruptError: It is no whole tar.
         SampleError: One of its samples is not of ``sample_type``, or holds a pickled array.
+        StrayFilesError: A ``sample_type`` is given, and not every file is a sample.
     """
     digesting = _Digesting(stream)
     samples = 0
-    for record in read_samples(cast(BinaryIO, digesting), url=url):
-        if sample_type is not None:
+    strays = Strays()
+    for record in read_samples(cast(BinaryIO, digesting), url=url, strays=strays):
+        # What is no sample is counted to the end.
+        if sample_type is not None and PACKED in record:
             typed_sample(record, url, sample_type)
         samples += 1
+    if sample_type is not None and strays.count:
+        raise _refusal(url, strays)
     return ShardFacts(url, digesting.size, digesting.sha256.hexdigest(), digesting.md5.hexdigest(), samples)
+
+
+def _refusal(url: str, strays: Strays) -> StrayFilesError:
+    shown, first = displayed(url), strays.first[:_LONGEST_NAME]
+    files = "1 file that is no sample" if strays.count == 1 else f"{strays.count:,} files that are no samples"
+    return StrayFilesError(
+        f"{shown} holds {files}, first {first!r}: it would be published with them. In a shard each file is a "
+        "KEY.msgpack, a sample of the schema. Write the dataset again with Repo.insert(), which keeps only "
+        "samples; or take the files out of the tar, and insert the dataset again.",
+        url=shown,
+        count=strays.count,
+        first=first,
+    )
 
 
 class _Digesting:

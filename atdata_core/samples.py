@@ -150,6 +150,11 @@ def unpacks_as_ours(sample_type: type) -> bool:
     return tuple(getattr(method, "__func__", None) for method in (theirs.from_bytes, theirs.from_data)) == ours
 
 
+def packs_as_ours(sample_type: type) -> bool:
+    """Whether a type has no ``packed`` of its own either: what it packs is then what its fields say."""
+    return unpacks_as_ours(sample_type) and cast("Any", sample_type).packed is PackableSample.packed
+
+
 def _unpacker(sample_type: type[T], *, views: bool) -> Callable[[bytes], T]:
     kept = "__sample_viewer__" if views else "__sample_unpacker__"
     made = sample_type.__dict__.get(kept)

@@ -9,7 +9,9 @@ the record could bring.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,6 +32,8 @@ __all__ = [
     "compare",
     "decode",
     "describe",
+    "fields_digest",
+    "fields_of",
     "from_field_list",
     "from_json_schema",
     "full_name",
@@ -84,19 +88,31 @@ def describe(sample_type: type, *, version: str = "1.0.0", description: str | No
     """As ``schema_of``, of a type that is compared and not published: nothing is said about where it is defined."""
     check_version(version)
     name = sample_type.__name__
-    described = sample_fields(sample_type)
     record: dict[str, Any] = {
         "name": name,
         "version": version,
-        "fields": [
-            {"name": each.name, "fieldType": _field_type(each), "optional": each.optional} for each in described
-        ],
+        "fields": fields_of(sample_type),
         "description": _docstring(sample_type) if description is None else description,
         "createdAt": datetime.now(UTC).isoformat(),
         "module": module_of(sample_type),
     }
     check_names(record)
     return record
+
+
+def fields_of(sample_type: type) -> list[dict[str, Any]]:
+    """The ``fields`` of a sample type's schema record; raises ``SchemaError`` where one cannot be described."""
+    return [
+        {"name": each.name, "fieldType": _field_type(each), "optional": each.optional}
+        for each in sample_fields(sample_type)
+    ]
+
+
+def fields_digest(record: Mapping[str, Any]) -> str:
+    """What the ``fields`` of a schema record are known by, their order included: 128 bits of a SHA-256, in hex."""
+    described = [[each["name"], each["fieldType"], bool(each.get("optional"))] for each in record["fields"]]
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def schema_ref_of(sample_type: type, version: str = "1.0.0") -> str:

@@ -6,7 +6,7 @@ Headers are those of POSIX.1-2017 (ustar and pax interchange formats) and of GNU
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
@@ -21,6 +21,8 @@ _CHUNK = 1 << 20
 # reading is nearly as fast: the kernel copies once, into memory that is used again and again.
 _LARGE = 1 << 16
 """Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
+AFTER = "(what follows the end of the archive)"
+"""The name by which that is told."""
 _FIRST_RUN = 64
 """Headers that are walked the first time; so many members are looked at one by one after a run that was short."""
 _SHORT_RUN = 16
@@ -54,8 +56,16 @@ def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
         yield from zip(names, contents, strict=True)
 
 
-def member_runs(stream: BinaryIO, *, url: str) -> Iterator[tuple[list[str], list[bytes]]]:
+def member_runs(
+    stream: BinaryIO, *, url: str, dropped: Callable[[str], None] | None = None
+) -> Iterator[tuple[list[str], list[bytes]]]:
     """As ``read_members``, some files at a time: runs of plain ones, and in between any others, one by one.
+
+    Args:
+        stream: As there.
+        url: As there.
+        dropped: Told the name of each member of another kind that has a content, and of what follows the archive,
+            where that is more than zeros.
 
     Yields:
         Their names, and their contents. Where there are several, no name has a zero in it.
@@ -107,6 +117,8 @@ def member_runs(stream: BinaryIO, *, url: str) -> Iterator[tuple[list[str], list
             body = source.body(0 if folder or header.kind in b"123456" else size)
             if header.kind in _REGULAR and not folder:
                 yield [facts.get("path", header.name)], [body]
+            elif body and dropped is not None:
+                dropped(facts.get("path", header.name))
         extended = {}
         raw = []
         pending = 0
@@ -115,7 +127,8 @@ def member_runs(stream: BinaryIO, *, url: str) -> Iterator[tuple[list[str], list
         raise _corrupt(url, at, "an extended header belongs to no member")
     if source.exactly(BLOCK) != ZEROS:
         raise _corrupt(url, at, "its end mark is damaged: one block of zeros, then data")
-    source.drain()
+    if source.drain() and dropped is not None:
+        dropped(AFTER)
 
 
 class _Header(NamedTuple):
@@ -167,10 +180,12 @@ class _Source:
         self.exactly(-size % BLOCK)
         return data
 
-    def drain(self) -> None:
-        """Read to the end."""
-        while self._read(_CHUNK):
-            pass
+    def drain(self) -> bool:
+        """Read to the end; whether anything but zeros is there."""
+        found = bool(self.window[self.place :].strip(b"\0"))
+        while chunk := self._read(_CHUNK):
+            found = found or bool(chunk.strip(b"\0"))
+        return found
 
     def _gather(self, count: int) -> bytes:
         parts = [self.window[self.place :]] if self.place < len(self.window) else []

@@ -30,7 +30,10 @@ class Alone(NamedTuple):
 
 @dataclass(slots=True)
 class Strays:
-    """The files of a shard that are not the ``KEY.msgpack`` of a sample: how many, and the first one's name."""
+    """What in a shard is not the ``KEY.msgpack`` of a sample: how many files, and the first one's name.
+
+    A member of a strange kind and bytes behind the archive count as well: no reader gives them, but they are there.
+    """
 
     count: int = 0
     first: str = ""
@@ -51,7 +54,7 @@ def read_samples(stream: BinaryIO, *, url: str, strays: Strays | None = None) ->
     Args:
         stream: As for ``tar.read_members``.
         url: For errors.
-        strays: Counts each regular file that is no ``KEY.msgpack``, also those that are skipped.
+        strays: Counts each file that is no ``KEY.msgpack``, also those that are skipped.
 
     Yields:
         ``{"__key__": path up to the dot, suffix in lower case: content, ...}``.
@@ -77,7 +80,7 @@ def sample_runs(
     """
     sample: Record = {}
     last = None
-    for names, contents in member_runs(stream, url=url):
+    for names, contents in member_runs(stream, url=url, dropped=None if strays is None else strays.add):
         keys = _keys(names, alone) if alone else None
         if alone and keys and keys[0] != last:
             if strays is not None and alone != PACKED:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atdata_core.access.s3 import S3Endpoint
-from atdata_core.errors import RecordNotFoundError
+from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.promotion import copy, inventory
 from atdata_core.promotion.again import noting_trouble
 from atdata_core.promotion.asked import Asked
@@ -16,6 +16,7 @@ from atdata_core.promotion.attempts import attempt
 from atdata_core.promotion.chunks import Chunk
 from atdata_core.promotion.ledger import Ledger, ledger_of
 from atdata_core.promotion.resolved import Resolved, keeps_urls, resolve
+from atdata_core.protocols import ShardCopier
 
 from .progress import reporting
 from .promotion_config import asked_of
@@ -60,21 +61,29 @@ class Subject:
     def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
         """Look at every shard."""
         return inventory.take_inventory(
-            self.entry, self.index, self.ledger, destination=self.store, progress=progress
+            self.entry, self.index, self.ledger, destination=self.store, progress=progress, did=self._did()
         )
+
+    def _did(self) -> str | None:
+        """The account, where that can be told now: what its other machines have checked need not be read again."""
+        try:
+            return self.services.atproto.did()
+        except AtdataError:
+            return None
 
     def known_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
         """The inventory of the stage before, from the ledger; a new one where it has none."""
-        return inventory.recall_inventory(self.entry, self.ledger) or self.take_inventory(progress)
+        return inventory.recall_inventory(self.entry, self.index, self.ledger) or self.take_inventory(progress)
 
     def known_copies(self, resolved: Resolved, progress: inventory.Progress) -> copy.CopiedShards:
         """The copies of the stage before, from the ledger; made anew where it has none."""
-        known = copy.recall_copies(self.entry, self.ledger, resolved.location.destination)
+        exact = resolved.location.stays is None and (self.store is None or isinstance(self.store, ShardCopier))
+        known = copy.recall_copies(self.entry, self.index, self.ledger, resolved.location.destination, exact=exact)
         return known or self.copy_shards(progress, resolved)
 
     def copy_chunk(self, chunk: Chunk, say: Callable[[str], None]) -> None:
         """Bring some of the shards to their destination, as they were shared out."""
-        found = inventory.recall_inventory(self.entry, self.ledger)
+        found = inventory.recall_inventory(self.entry, self.index, self.ledger)
         if found is None:
             say("the dataset has changed since its shards were shared out: the last step copies what it has now")
             return

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["open_shard", "stat_shard"]
 
 R = TypeVar("R")
+Permit = Callable[[str, Path], Path]
+"""Of a URL and the file that it stands for the file that may be read; raises where it may not."""
 
 
-def open_shard(url: str, *, store: object | None = None, guarded: bool = False) -> BinaryIO:
+def open_shard(
+    url: str, *, store: object | None = None, guarded: bool = False, permit: Permit | None = None
+) -> BinaryIO:
     """The bytes of a shard, as they arrive. Close it.
 
     Args:
@@ -26,6 +30,7 @@ def open_shard(url: str, *, store: object | None = None, guarded: bool = False) 
         store: Whose credentials to use. One with ``open_shard`` opens it; one with ``read_url`` names the
             URL to open. Without a store, S3 is asked with the environment's keys, then anonymously.
         guarded: The URL comes from the network: no file of this machine, no private address.
+        permit: Asked before a file of this machine is looked at.
 
     Raises:
         ShardMissingError: There is no such file, object or bucket.
@@ -45,10 +50,12 @@ def open_shard(url: str, *, store: object | None = None, guarded: bool = False) 
 
             return open_web(url, guarded=guarded)
         case "file":
-            return _from_disk(url, guarded, lambda path: path.open("rb"))
+            return _from_disk(url, guarded, permit, lambda path: path.open("rb"))
 
 
-def stat_shard(url: str, *, store: object | None = None, guarded: bool = False) -> ShardStat:
+def stat_shard(
+    url: str, *, store: object | None = None, guarded: bool = False, permit: Permit | None = None
+) -> ShardStat:
     """Size, and ETag and digest where the server keeps them, without the bytes.
 
     Arguments and errors as for ``open_shard``. A local file has no ETag.
@@ -64,7 +71,7 @@ def stat_shard(url: str, *, store: object | None = None, guarded: bool = False) 
 
             return stat_web(url, guarded=guarded)
         case "file":
-            return _from_disk(url, guarded, lambda path: ShardStat(size=path.stat().st_size))
+            return _from_disk(url, guarded, permit, lambda path: ShardStat(size=path.stat().st_size))
 
 
 def _read_url(url: str, store: object | None) -> str:
@@ -91,7 +98,7 @@ def _from_s3(url: str, act: Callable[[S3Endpoint, str, str], R]) -> R:
             raise refusal from None
 
 
-def _from_disk(url: str, guarded: bool, act: Callable[[Path], R]) -> R:
+def _from_disk(url: str, guarded: bool, permit: Permit | None, act: Callable[[Path], R]) -> R:
     shown = displayed(url)
     if guarded:
         raise StorageError(
@@ -100,6 +107,8 @@ def _from_disk(url: str, guarded: bool, act: Callable[[Path], R]) -> R:
         )
     try:
         path = local_path(url)
+        if permit is not None:
+            path = permit(url, path)
         if path.is_dir():
             raise StorageError(f"{shown} is a directory. Name the tars in it.", urls=[shown])
         return act(path)

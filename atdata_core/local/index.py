@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
+from ..access.local_files import name_files
 from ..dataset import Dataset
 from ..errors import EntryNotFoundError
 from ..metadata import pack
@@ -121,6 +122,8 @@ class LocalIndex:
     ) -> LocalDatasetEntry:
         """Keep an entry as the current one of its name, with what is known of its shards; the entry.
 
+        Files of this machine that it names may be published by this process from then on.
+
         Raises:
             DatasetNameError, MetadataError, StorageError: as ``add_entry``.
         """
@@ -130,6 +133,7 @@ class LocalIndex:
         stored = StoredEntry(entry.schema_ref, entry.data_urls, _packed(entry.metadata))
         with self._reaching():
             self._registry.insert(entry.name, entry.cid, stored, claims)
+        name_files(entry.data_urls)
         return entry
 
     def get_entry(self, cid: str) -> LocalDatasetEntry:
@@ -294,6 +298,15 @@ class LocalIndex:
         """
         with self._reaching():
             return schemas.reference_for(self.redis, sample_type)
+
+    def add_schema(self, record: dict[str, Any]) -> str:
+        """Keep a schema record, such as one that was read from the network; its reference.
+
+        Raises:
+            SchemaConflictError: this class and version is there with other fields; nothing was written.
+        """
+        with self._reaching():
+            return schemas.publish(self.redis, {"module": None, **record}, describe=False)
 
     def get_schema(self, ref: str) -> dict[str, Any]:
         """The schema record of a reference; ``SchemaNotFoundError`` (a ``KeyError``) where there is none."""

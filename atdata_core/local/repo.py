@@ -13,6 +13,7 @@ from ..errors import StorageError
 from ..metadata import pack
 from ..names import check_dataset_name
 from ..protocols import ShardFacts
+from ..seal import sealed
 from .entry import LocalDatasetEntry
 from .index import LocalIndex
 from .s3 import S3DataStore
@@ -122,7 +123,7 @@ class Repo:
                 metadata,
                 data_store=store,
             )
-            self.index.register(entry, claims=shards)
+            self.index.register(entry, claims=map(sealed, shards))
         except BaseException:
             written = [shard.url.removeprefix(f"s3://{store.bucket}/") for shard in shards]
             remove(store.endpoint, store.bucket, [*written, metadata_key])

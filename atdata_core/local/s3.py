@@ -23,6 +23,7 @@ from ..errors import (
     StorageError,
 )
 from ..protocols import Landed, ShardFacts, ShardStat
+from ..seal import sealed
 from ..urls import displayed, parse_s3, plain_path, refuse_credentials
 from .proving import prove
 from .writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
@@ -107,7 +108,7 @@ class S3DataStore:
             maxcount=maxcount,
             maxsize=maxsize,
         )
-        return [self._named(shard) for shard in written]
+        return [sealed(self._named(shard)) for shard in written]
 
     def remove_shards(self, urls: Iterable[str]) -> None:
         """Remove shards that were written for nothing, as far as the service can be reached."""

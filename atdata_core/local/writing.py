@@ -12,7 +12,8 @@ from ..access.upload import S3Upload
 from ..dataset import Dataset, shard_records
 from ..errors import AtdataError, NoDataUrlsError, RefusedError, SampleError, ShardForbiddenError
 from ..protocols import ShardFacts
-from ..samples import unpacker_with_views
+from ..samples import packs_as_ours, unpacker_with_views
+from ..schema import fields_digest, fields_of
 from ..tar_writing import ShardWriter
 from ..urls import displayed
 
@@ -56,6 +57,8 @@ def write_dataset(
     require_bucket(endpoint, bucket)
     written: list[ShardFacts] = []
     samples = _samples(ds)
+    # A type that packs in its own way may write what its fields do not say.
+    schema = fields_digest({"fields": fields_of(ds.sample_type)}) if packs_as_ours(ds.sample_type) else None
     try:
         while (first := next(samples, None)) is not None:
             place = key(len(written))
@@ -72,6 +75,7 @@ def write_dataset(
                     etag=upload.etag,
                     endpoint=endpoint.endpoint_url,
                     region=endpoint.region,
+                    schema=schema,
                 )
             )
         if not written:

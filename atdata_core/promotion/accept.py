@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import RefusedError, SampleError, ShardError
 from ..protocols import ClaimChanger, ShardFacts
-from ..schema import decode
+from ..schema import decode, fields_digest
+from ..seal import sealed
 from .again import begin_anew
 from .destination import FIRST_CLAIM, claim_of
 from .due import ACCEPTED
@@ -69,13 +70,15 @@ def changes_of(entry: IndexEntry, index: AbstractIndex, *, progress: Progress | 
         RefusedError: The index keeps no claims, so none can change.
         ServiceError: A service failed.
     """
-    urls, sample_type, cid = shard_urls(entry), decode(read_schema(entry, index)), cid_of(entry)
+    urls, schema, cid = shard_urls(entry), read_schema(entry, index), cid_of(entry)
+    sample_type, checked_by = decode(schema), fields_digest(schema)
     standing = _keeper(index).shard_claims(cid)
     sources = Sources(entry, index, None, standing)
+    sources.permit(urls)
 
     def look(url: str) -> ShardChange:
         try:
-            found = read_shard(url, sources, sample_type, etag=sources.stat(url).etag)
+            found = read_shard(url, sources, sample_type, checked_by, etag=sources.stat(url).etag)
         except (ShardError, SampleError) as problem:
             return ShardChange(url, standing.get(url), None, problem)
         return ShardChange(url, standing.get(url), found)
@@ -105,7 +108,7 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     for shard in changes.problems:
         assert shard.problem is not None
         raise shard.problem
-    new = [shard.found for shard in changes.shards if shard.found is not None]
+    new = [sealed(shard.found) for shard in changes.shards if shard.found is not None]
     old = [changes.standing.get(shard.url) for shard in changes.shards]
     if all(old):
         # Copies of what was claimed until now may be published: those of the new claim go elsewhere.

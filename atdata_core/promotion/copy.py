@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StorageError
 from ..protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from ..schema import fields_digest
 from . import chunks
 from .changes import changed_shards, changed_value, short_cid
 from .chunks import Chunk
@@ -23,7 +24,7 @@ from .underway import in_use
 
 if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
-    from .ledger import Ledger
+    from .ledger import Facts, Ledger
 
 CODE_VERSION = "2"
 HERE = "where they are"
@@ -199,8 +200,9 @@ def _copied(
     elif isinstance(data_store, AbstractDataStore):
         ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
         earlier = earlier_copies(inventory, data_store, ledger)
-        if earlier is not None and still_there(earlier.shards, data_store):
-            result = replace(earlier, copied=0, bytes_written=0)
+        if earlier is not None and still_there(earlier.shards, data_store, inventory):
+            seen = tuple(replace(shard, schema=fields_digest(inventory.schema)) for shard in earlier.shards)
+            result = replace(earlier, shards=seen, copied=0, bytes_written=0)
         else:
             sources = _sources(entry, inventory, index, data_store)
             written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
@@ -217,10 +219,18 @@ def _copied(
     return result
 
 
-def recall_copies(entry: IndexEntry, ledger: Ledger, destination: str | None = None) -> CopiedShards | None:
+def recall_copies(
+    entry: IndexEntry,
+    index: AbstractIndex,
+    ledger: Ledger,
+    destination: str | None = None,
+    *,
+    exact: bool = True,
+) -> CopiedShards | None:
     """The copies that the ledger has for this entry, destination and code; None where it has none.
 
-    Nor where the inventory has found other bytes since. ``destination`` is None for shards that stay.
+    Nor where there is no inventory of the schema that the index has now, or it has found other bytes since.
+    ``destination`` is None for shards that stay; ``exact`` copies hold the very bytes of the shards.
     """
     kept = ledger.get(f"dataset:{entry.name}", "copy")
     if (
@@ -231,23 +241,43 @@ def recall_copies(entry: IndexEntry, ledger: Ledger, destination: str | None = N
         or ACCEPTED in kept
     ):
         return None
-    copies, inventory = _copies_of(kept), recall_inventory(entry, ledger)
-    if copies is None or (inventory is not None and claim_of(inventory.shards) != copies.claim):
+    inventory = recall_inventory(entry, index, ledger)
+    copies = None if inventory is None else _standing(kept, inventory, exact=exact)
+    if inventory is None or copies is None:
         return None
-    return copies
+    checked_by = fields_digest(inventory.schema)
+    return copies if all(shard.schema == checked_by for shard in copies.shards) else None
 
 
 def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
     """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
-    return earlier_copies_at(destination_of(data_store), inventory, ledger)
+    return earlier_copies_at(
+        destination_of(data_store), inventory, ledger, exact=isinstance(data_store, ShardCopier)
+    )
 
 
-def earlier_copies_at(destination: str, inventory: Inventory, ledger: Ledger) -> CopiedShards | None:
-    """As ``earlier_copies``, for the name of a destination."""
+def earlier_copies_at(
+    destination: str, inventory: Inventory, ledger: Ledger, *, exact: bool
+) -> CopiedShards | None:
+    """As ``earlier_copies``, for the name of a destination; ``exact`` copies hold the very bytes of the shards."""
     kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination}")
-    if kept is None or kept.get("code_version") != CODE_VERSION or kept.get("claim") != claim_of(inventory.shards):
+    if kept is None or kept.get("code_version") != CODE_VERSION:
         return None
-    return _copies_of(kept)
+    return _standing(kept, inventory, exact=exact)
+
+
+def _standing(kept: Facts, inventory: Inventory, *, exact: bool) -> CopiedShards | None:
+    """The copies that were kept, if they are of what the inventory has found; else None."""
+    copies = _copies_of(kept)
+    if copies is None or copies.claim != claim_of(inventory.shards):
+        return None
+    if exact and _held(copies.shards) != _held(inventory.shards):
+        return None
+    return copies
+
+
+def _held(shards: Sequence[ShardFacts]) -> list[tuple[int, str]]:
+    return [(shard.size, shard.sha256) for shard in shards]
 
 
 def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:

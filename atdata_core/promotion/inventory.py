@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,17 @@ from ..errors import (
 )
 from ..protocols import AbstractIndex, ClaimKeeper, DeletionKeeper, IndexEntry, ShardFacts
 from ..reading import read_facts
-from ..schema import decode
+from ..schema import decode, fields_digest
+from ..seal import is_sealed, sealed
 from ..urls import displayed, expand, refuse_credentials
 from .changes import changed_shards, changed_value, short_cid
+from .checked import note_checked, were_checked
 from .sources import WAYS_OUT, Sources
 
 if TYPE_CHECKING:
     from .ledger import Facts, Ledger
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 WORKERS = 8
 
 ACCEPTED = "accepted"
@@ -155,34 +157,49 @@ def survey(
     *,
     destination: Any = None,
     progress: Progress | None = None,
+    ledger: Ledger | None = None,
+    did: str | None = None,
 ) -> Inventory:
     """Look at every shard of an entry; writes nothing.
 
-    A claim is trusted where ETag and size are the same and the ETag is not empty, else the shard is
-    read, and every sample with it. With a ``destination`` the bytes will be needed, so a shard that may
-    not be looked at is refused even with a claim.
+    A claim is trusted where its samples were checked against the very schema of the entry, by this user's
+    processes or by promotions of the account ``did`` (as ``ledger`` knows), where ETag and size are the same and
+    the ETag is not empty. Else the shard is read, and every sample with it. With a ``destination`` the bytes will
+    be needed, so a shard that may not be looked at is refused even with a claim.
 
     Raises:
         EntryNotFoundError: The entry was deleted from the index.
         NoDataUrlsError, SchemaNotFoundError, SchemaError, StorageError: The entry cannot be promoted as it is.
-        SampleError: A sample is not what the schema says.
+        LocalFileError: A shard is a file of this machine that may not be published.
+        SampleError: A sample is not what the schema says, or a file is no sample.
         ShardMissingError, ShardCorruptError, ShardChangedError: A shard is not what it should be.
-        ShardForbiddenError: A shard cannot be read with what is configured, and has no claim.
+        ShardForbiddenError: A shard cannot be read with what is configured, and no claim on it is trusted.
     """
     refuse_deleted(entry, index)
     urls = shard_urls(entry)
     schema = read_schema(entry, index)
-    sample_type = decode(schema)
+    sample_type, checked_by = decode(schema), fields_digest(schema)
     cid = cid_of(entry)
     claims = index.shard_claims(cid) if isinstance(index, ClaimKeeper) else {}
     sources = Sources(entry, index, destination, claims)
+    sources.permit(urls)
+    trusted = _trusted(cid, [claims.get(url) for url in urls], urls, checked_by, did, ledger)
 
     facts: list[ShardFacts] = []
     looks: list[str] = []
     warnings: list[str] = []
     with ThreadPoolExecutor(min(WORKERS, len(urls)), "inventory") as pool:
         pending = [
-            pool.submit(_look, url, claims.get(url), sources, sample_type, copying=destination is not None)
+            pool.submit(
+                _look,
+                url,
+                claims.get(url),
+                sources,
+                sample_type,
+                checked_by,
+                trusted=url in trusted,
+                copying=destination is not None,
+            )
             for url in urls
         ]
         try:
@@ -191,6 +208,7 @@ def survey(
                 facts.append(shard)
                 looks.append(look)
                 warnings += [warning] if warning else []
+                warnings += [f"{displayed(shard.url)} holds no samples."] if shard.samples == 0 else []
                 if progress:
                     progress(done, len(urls))
         except BaseException:
@@ -206,35 +224,53 @@ def take_inventory(
     *,
     destination: Any = None,
     progress: Progress | None = None,
+    did: str | None = None,
 ) -> Inventory:
     """Look at every shard of an entry, and keep the first digest of each as its claim.
 
-    Raises what ``survey`` raises.
+    The ledger keeps that the account ``did`` has checked these claims, so that none of its promotions reads the
+    shards again, on whatever machine. Raises what ``survey`` raises.
     """
-    inventory = survey(entry, index, destination=destination, progress=progress)
+    inventory = survey(entry, index, destination=destination, progress=progress, ledger=ledger, did=did)
     if isinstance(index, ClaimKeeper):
         rows = zip(inventory.shards, inventory.looks, strict=True)
-        standing = index.record_claims(inventory.cid, [shard for shard, look in rows if look == "read"])
+        standing = index.record_claims(inventory.cid, [sealed(shard) for shard, look in rows if look == "read"])
         for shard in inventory.shards:
             _same_bytes(shard, standing.get(shard.url, shard), entry.name)
+        if did is not None:
+            note_checked(inventory.cid, inventory.shards, did, ledger)
     before = _kept(ledger.exchange(f"dataset:{entry.name}", "inventory", inventory.to_json()))
     return inventory if before is None else replace(inventory, changed=_changes(before, inventory))
 
 
-def recall_inventory(entry: IndexEntry, ledger: Ledger) -> Inventory | None:
-    """The inventory that the ledger has for this entry and this code; None where it has none."""
+def recall_inventory(entry: IndexEntry, index: AbstractIndex, ledger: Ledger) -> Inventory | None:
+    """The inventory that the ledger has for this entry and this code; None where it has none.
+
+    Nor where the index has other fields under the entry's schema by now. Raises as ``read_schema``.
+    """
     kept = ledger.get(f"dataset:{entry.name}", "inventory")
     if kept is None or kept.get("cid") != cid_of(entry) or kept.get("code_version") != CODE_VERSION:
         return None
-    return None if ACCEPTED in kept else _kept(kept)
+    found = None if ACCEPTED in kept else _kept(kept)
+    if found is None or fields_digest(found.schema) != fields_digest(read_schema(entry, index)):
+        return None
+    return found
 
 
-def read_shard(url: str, sources: Sources, sample_type: type, *, etag: str | None) -> ShardFacts:
-    """What a shard holds, every byte and sample read; ``etag`` is what a look before the reading gave."""
+def read_shard(url: str, sources: Sources, sample_type: type, checked_by: str, *, etag: str | None) -> ShardFacts:
+    """What a shard holds, every byte and sample read.
+
+    Args:
+        url: The shard.
+        sources: Where it is read.
+        sample_type: The type that its samples should be of.
+        checked_by: The ``fields_digest`` of the schema that the type was made from.
+        etag: What a look before the reading gave.
+    """
     with sources.open_shard(url) as stream:
         facts = read_facts(url, stream, sample_type)
     endpoint, region = sources.endpoint(url)
-    return replace(facts, etag=etag, endpoint=endpoint, region=region)
+    return replace(facts, etag=etag, endpoint=endpoint, region=region, schema=checked_by)
 
 
 def _kept(fact: Facts | None) -> Inventory | None:
@@ -253,27 +289,70 @@ def _changes(before: Inventory, now: Inventory) -> tuple[str, ...]:
     )
 
 
+def _trusted(
+    cid: str,
+    claims: Sequence[ShardFacts | None],
+    urls: Sequence[str],
+    checked_by: str,
+    did: str | None,
+    ledger: Ledger | None,
+) -> set[str]:
+    """The shards whose claims were made by ourselves, against the schema with that digest."""
+    fitting = [
+        claim
+        for url, claim in zip(urls, claims, strict=True)
+        if claim is not None and claim.url == url and claim.schema == checked_by
+    ]
+    ours = {claim.url for claim in fitting if is_sealed(claim)}
+    if len(ours) < len(fitting) == len(urls) and did is not None and ledger is not None:
+        return set(urls) if were_checked(cid, fitting, did, ledger) else ours
+    return ours
+
+
 def _look(
-    url: str, claim: ShardFacts | None, sources: Sources, sample_type: type, *, copying: bool
+    url: str,
+    claim: ShardFacts | None,
+    sources: Sources,
+    sample_type: type,
+    checked_by: str,
+    *,
+    trusted: bool,
+    copying: bool,
 ) -> tuple[ShardFacts, str, str | None]:
     try:
         stat = sources.stat(url)
-        if claim and stat.etag and stat.etag == claim.etag and stat.size == claim.size:
-            return claim, "etag", None
-        facts = read_shard(url, sources, sample_type, etag=stat.etag)
+        if claim and trusted and stat.etag and stat.etag == claim.etag and stat.size == claim.size:
+            return replace(claim, seal=None), "etag", None
+        facts = read_shard(url, sources, sample_type, checked_by, etag=stat.etag)
     except ShardForbiddenError as error:
-        if claim is None or copying:
-            why = "has no recorded digest" if claim is None else "is to be copied"
+        if claim is None or copying or not trusted:
             raise ShardForbiddenError(
-                f"{displayed(url)} may not be read with what is configured, and it {why}. {WAYS_OUT} "
-                f"({error.message})",
+                f"{displayed(url)} may not be read with what is configured, and "
+                f"{_why(claim, checked_by, copying)}. {WAYS_OUT} ({error.message})",
                 url=url,
             ) from error
         shown = displayed(url)
-        return claim, "claim", f"{shown} may not be looked at from here: published on its recorded digest."
-    if claim:
-        _same_bytes(facts, claim, sources.dataset)
-    return facts, "read", None
+        warning = f"{shown} may not be looked at from here: published on its recorded digest."
+        return replace(claim, seal=None), "claim", warning
+    if claim is None:
+        return facts, "read", None
+    _same_bytes(facts, claim, sources.dataset)
+    # What was not seen this time is still known of the same bytes.
+    return replace(claim, **facts.to_json(), seal=None), "read", None
+
+
+def _why(claim: ShardFacts | None, checked_by: str, copying: bool) -> str:
+    """Why a shard that may not be read cannot be published on its claim."""
+    if claim is None:
+        return "it has no recorded digest"
+    if copying:
+        return "it is to be copied"
+    if claim.schema != checked_by:
+        return "its samples were never checked against the schema that the dataset names"
+    return (
+        "its digest was recorded by somebody else and was never checked by this account: promote it once from "
+        "where the shard can be read"
+    )
 
 
 def accept_command(dataset: str) -> str:
@@ -284,9 +363,9 @@ def accept_command(dataset: str) -> str:
 def _same_bytes(found: ShardFacts, claim: ShardFacts, dataset: str) -> None:
     if found.sha256 != claim.sha256:
         raise ShardChangedError(
-            f"{displayed(found.url)} has changed since it was first recorded: SHA-256 was {claim.sha256}, "
-            f"is {found.sha256}. Restore the shard; or look at what changed and accept it: "
-            f"{accept_command(dataset)}. Or insert the dataset again.",
+            f"{displayed(found.url)} does not hold what is recorded of it: SHA-256 should be {claim.sha256}, "
+            f"is {found.sha256}. It has changed since, or what is recorded is false. Restore the shard; or look at "
+            f"what changed and accept it: {accept_command(dataset)}. Or insert the dataset again.",
             url=found.url,
             expected=claim.sha256,
             found=found.sha256,

@@ -94,7 +94,7 @@ class Location:
         """
         assert self.stays is not None
         claim, destination = claim_of(inventory.shards), self.stays.destination or ""
-        known = earlier_copies_at(destination, inventory, ledger)
+        known = earlier_copies_at(destination, inventory, ledger, exact=False)
         if known is not None:
             return replace(known, copied=0, bytes_written=0)
         named = self.stays.shards

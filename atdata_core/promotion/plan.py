@@ -128,7 +128,7 @@ def plan_promotion(
     )
     did = client.did
     resolved = resolve(entry, did, ledger, data_store=data_store, asked=asked, find=client.find_record)
-    inventory = survey(entry, index, destination=resolved.location.store)
+    inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
     check_all(entry, inventory, resolved, ledger, asked=asked, service=client.base_url)
     planned, missing, warnings = _copies(inventory, resolved, ledger)
     strangers = Strangers(client.base_url)
@@ -192,7 +192,7 @@ def _copies(
         return planned, [], []
     if not isinstance(store, ShardProver):
         earlier = earlier_copies(inventory, store, ledger)
-        if earlier is not None and still_there(earlier.shards, store):
+        if earlier is not None and still_there(earlier.shards, store, inventory):
             return planned, [], []
         warning = (
             f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "

@@ -76,7 +76,7 @@ def prepare(
         entry, client.did, ledger, data_store=data_store, asked=asked, find=find or client.find_record
     )
     data_store = resolved.location.store
-    inventory = take_inventory(entry, index, ledger, destination=data_store)
+    inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
     done("local_dataset", inventory)
     under_way.stage = "published_schema"
     check_all(entry, inventory, resolved, ledger, asked=asked, service=service)

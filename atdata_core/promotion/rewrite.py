@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..access import open_shard
 from ..atmosphere.records import storage_of
 from ..dataset import Dataset
-from ..errors import ShardChangedError, StorageError
+from ..errors import SampleError, ShardChangedError, StorageError
 from ..protocols import AbstractDataStore, ShardFacts
 from ..reading import read_facts
-from ..schema import decode
+from ..schema import decode, fields_digest
 from ..urls import displayed, refuse_credentials
 from .destination import as_published
 from .inventory import Inventory
@@ -33,7 +34,8 @@ def rewrite(inventory: Inventory, sources: Sources, store: AbstractDataStore, pr
     for url in store.write_shards(dataset, prefix=prefix):
         refuse_credentials(url)
         with open_shard(url, store=store) as stream:
-            written.append(as_published(read_facts(url, stream, sample_type), url, store))
+            found = read_facts(url, stream, sample_type)
+        written.append(as_published(replace(found, schema=fields_digest(inventory.schema)), url, store))
     samples = sum(shard.samples or 0 for shard in written)
     if not written or (inventory.samples is not None and samples != inventory.samples):
         raise StorageError(
@@ -46,14 +48,19 @@ def rewrite(inventory: Inventory, sources: Sources, store: AbstractDataStore, pr
     return written
 
 
-def still_there(shards: Iterable[ShardFacts], store: AbstractDataStore) -> bool:
-    """Whether shards that a plain store wrote are still what they were."""
+def still_there(shards: Iterable[ShardFacts], store: AbstractDataStore, inventory: Inventory) -> bool:
+    """Whether shards that a plain store wrote are still what they were, and samples of the inventory's schema."""
+    sample_type = decode(inventory.schema)
     try:
         for shard in shards:
             with open_shard(shard.url, store=store) as stream:
-                if read_facts(shard.url, stream).sha256 != shard.sha256:
-                    return False
-    except OSError:  # missing, forbidden, unreachable: all of ours that a look can raise are OSErrors
+                found = read_facts(shard.url, stream, sample_type)
+            if (found.sha256, found.samples) != (shard.sha256, shard.samples):
+                return False
+    except (
+        OSError,
+        SampleError,
+    ):  # missing, forbidden, unreachable: of ours, those that a look raises are OSErrors
         return False
     return True
 

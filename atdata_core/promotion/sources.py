@@ -1,19 +1,21 @@
 """Where the bytes of an entry's shards are read from, and with whose credentials.
 
 In order: the store that the entry carries, the index's store, the destination where it is on the same
-endpoint, the environment, anonymous access.
+endpoint, the environment, anonymous access. Files of this machine are read where ``access.local_files`` permits it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from ..access import open_shard, stat_shard
+from ..access.local_files import permitted_file
 from ..access.s3_address import same_service
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError
 from ..protocols import ShardFacts, ShardStat
-from ..urls import displayed, parse_s3, scheme
+from ..urls import displayed, local_path, parse_s3, scheme
 
 if TYPE_CHECKING:
     from ..access.s3 import S3Endpoint
@@ -39,16 +41,31 @@ class Sources:
         self._claims = claims or {}
         self._answered: dict[str, S3Endpoint] = {}
 
+    def permit(self, urls: Iterable[str]) -> None:
+        """Raises ``LocalFileError`` where one of the URLs is a file of this machine that may not be published."""
+        for url in urls:
+            if scheme(url) == "file":
+                self._permitted(url, local_path(url))
+
     def stat(self, url: str) -> ShardStat:
-        """Size and ETag of a shard; raises ``ShardMissingError``, ``ShardForbiddenError``, ``ServiceError``."""
+        """Size and ETag of a shard.
+
+        Raises:
+            ShardMissingError, ShardForbiddenError, ServiceError: As ``access.stat_shard``.
+            LocalFileError: It is a file of this machine that may not be published.
+        """
         return self._ask(
-            url, lambda end, bucket, key: end.stat(bucket, key), lambda store: stat_shard(url, store=store)
+            url,
+            lambda end, bucket, key: end.stat(bucket, key),
+            lambda store: stat_shard(url, store=store, permit=self._permitted),
         )
 
     def open_shard(self, url: str) -> BinaryIO:
         """A shard's bytes as they arrive; raises as ``stat`` does."""
         return self._ask(
-            url, lambda end, bucket, key: end.open(bucket, key), lambda store: open_shard(url, store=store)
+            url,
+            lambda end, bucket, key: end.open(bucket, key),
+            lambda store: open_shard(url, store=store, permit=self._permitted),
         )
 
     def endpoint(self, url: str) -> tuple[str | None, str | None]:
@@ -63,6 +80,9 @@ class Sources:
         asked = next(self._candidates(url, parse_s3(url)[0])) if scheme(url) == "s3" else None
         return asked if isinstance(asked, S3Endpoint) else None
 
+    def _permitted(self, url: str, path: Path) -> Path:
+        return permitted_file(url, path, self.dataset)
+
     def _ask(
         self,
         url: str,
@@ -72,6 +92,8 @@ class Sources:
         from ..access.s3 import S3Endpoint
 
         if scheme(url) != "s3":
+            # Also where a store opens it by itself.
+            self.permit([url])
             serving = [store for store in self._stores if _serves(store, url)]
             return of_store(serving[0] if serving else None)
         bucket, key = parse_s3(url)

@@ -79,6 +79,15 @@ def _is_absolute(value: str) -> str | None:
     return None if Path(value).expanduser().is_absolute() else "is no absolute path"
 
 
+def _is_folders(value: str) -> str | None:
+    parts = [Path(part.strip()) for part in value.split(os.pathsep) if part.strip()]
+    return (
+        None
+        if all(part.is_absolute() for part in parts)
+        else f"names a folder without its absolute path ({os.pathsep!r} stands between two)"
+    )
+
+
 def _is_anything(value: str) -> str | None:
     return None
 
@@ -98,6 +107,7 @@ VARIABLES: Mapping[str, Callable[[str], str | None]] = {
     "ATDATA_PUBLISH_SECRET_ACCESS_KEY": _is_anything,
     "ATDATA_PUBLISH_PUBLIC_URL": _is_url,
     "ATDATA_ALLOW_PRIVATE": _is_anything,
+    "ATDATA_LOCAL_FOLDERS": _is_folders,
     "ATDATA_STATE_DIR": _is_anything,
     "ATDATA_WRITE_BUDGET": _is_budget,
     "ATDATA_EXECUTOR": _is_executor,

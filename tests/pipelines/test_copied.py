@@ -55,7 +55,7 @@ def test_a_chunk_that_fails_names_the_shard_and_only_it_is_done_again(wide, run,
 
     entry = wide.index.get_entry_by_name("pictures")
     assert run("pictures", stages=["local_dataset", "published_schema"]).success
-    found = recall_inventory(entry, ledger_of(wide.index))
+    found = recall_inventory(entry, wide.index, ledger_of(wide.index))
     client = S3Endpoint.from_credentials(s3).client
     bucket, _, key = found.shards[1].url.removeprefix("s3://").partition("/")
     kept = client.get_object(Bucket=bucket, Key=key)["Body"].read()

@@ -117,8 +117,8 @@ def test_results_of_stages_that_saw_the_old_bytes_are_forgotten_under_every_name
     ledger = ledger_of(lab.index)
     assert accept(changes_of(entry, lab.index), lab.index, ledger) == ["points", "twin"]
     twin = lab.index.get_entry_by_name("twin")
-    assert recall_inventory(twin, ledger) is None
-    assert recall_copies(twin, ledger) is None
+    assert recall_inventory(twin, lab.index, ledger) is None
+    assert recall_copies(twin, lab.index, ledger) is None
     assert ledger.get("dataset:twin", "record") is not None
 
 

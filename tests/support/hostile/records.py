@@ -15,7 +15,7 @@ from atdata_core.atmosphere.reading import read_entry_record, read_schema_record
 from atdata_core.atmosphere.recorded import RecordedShards
 from atdata_core.atmosphere.records import entry_record, label_record, schema_record
 from atdata_core.errors import AtdataError
-from atdata_core.local import LocalDatasetEntry, claims, schemas
+from atdata_core.local import LocalDatasetEntry, LocalIndex, claims, schemas
 from atdata_core.promotion.copy import CopiedShards, recall_copies
 from atdata_core.promotion.inventory import Inventory, recall_inventory
 from atdata_core.promotion.ledger import RedisLedger
@@ -208,14 +208,15 @@ def read_stored(value: bytes) -> None:
     """As claims, as facts of the ledger, as a schema."""
     redis = Damaged(value)
     ledger = RedisLedger(redis)
+    index = LocalIndex(redis)
     for read in (
         lambda: claims.read(redis, "cid"),
         lambda: claims.record(redis, "cid", FACTS),
         lambda: ledger.get("dataset:a", "record"),
         lambda: ledger.get_all("dataset:a"),
         lambda: ledger.update("dataset:a", "record", lambda known: known),
-        lambda: recall_inventory(_ENTRY, ledger),
-        lambda: recall_copies(_ENTRY, ledger),
+        lambda: recall_inventory(_ENTRY, index, ledger),
+        lambda: recall_copies(_ENTRY, index, ledger),
         lambda: _types(schemas.get(redis, "local://schemas/a.B@1.0.0")),
     ):
         try:
