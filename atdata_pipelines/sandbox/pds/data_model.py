@@ -231,5 +231,4 @@ def _write(value: Any, out: bytearray) -> None:
 
 def raw_cid(cid: str) -> bytes:
     """A CID in binary form."""
-    text = cid[1:].upper()
-    return base64.b32decode(text + "=" * (-len(text) % 8))
+    return bytes(libipld.decode_multibase(cid)[1])
