@@ -15,6 +15,7 @@ from . import materialisations
 from .conditions import condition_of
 from .copied import copied_shards
 from .executors import COPYING, PUBLISHING, QUEUE
+from .markdown import shown
 from .previews import preview_of
 from .promotion_config import PromotionConfig
 from .retries import POLICY
@@ -33,10 +34,10 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
         with subject_of(context, settings) as subject:
             found = subject.take_inventory(progress_of(context, "looked at"))
             for warning in found.warnings:
-                context.log.warning(warning)
-            shown = preview_of(subject.entry, subject.index, found, subject.store)
+                context.log.warning(shown(warning, "log"))
+            preview = preview_of(subject.entry, subject.index, found, subject.store)
             context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {_count(found.samples)} samples")
-        return result_of(found.cid, materialisations.of_inventory(found, shown))
+        return result_of(found.cid, materialisations.of_inventory(found, preview))
 
     @_stage(settings, kinds={"atproto"}, code_version=schema.CODE_VERSION, queue=PUBLISHING)
     def published_schema(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -53,7 +54,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
                 run=context.run.run_id,
                 require_compatible=asked.require_compatible,
             )
-            context.log.info(f"{'created' if published.created else 'reused'} {published.uri}")
+            context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
 
     @_stage(settings, kinds={"atproto"}, code_version=publish.CODE_VERSION, queue=PUBLISHING)
@@ -82,15 +83,15 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
                 resolved=resolved,
                 seen=seen,
             )
-            context.instance.add_run_tags(context.run.run_id, {"at_uri": record.uri})
+            context.instance.add_run_tags(context.run.run_id, {"at_uri": shown(record.uri)})
             for warning in warnings_of(record, kept_schema, seen).values():
-                context.log.warning(warning)
-            context.log.info(f"{record.change} {record.uri}")
+                context.log.warning(shown(warning, "log"))
+            context.log.info(shown(f"{record.change} {record.uri}", "log"))
         if not context.op_execution_context.job_def.has_node_named(settings.named(PUBLISHED_TRUE)):
             for check in evaluations(settings, context.partition_key, record, kept_schema, seen):
                 context.log_event(check)
-        shown = materialisations.of_record(record, kept_schema.uri, copies, seen, client.base_url)
-        return result_of(copies.cid, shown)
+        metadata = materialisations.of_record(record, kept_schema.uri, copies, seen, client.base_url)
+        return result_of(copies.cid, metadata)
 
     return [local_dataset, published_schema, copied_shards(settings), atmosphere_record]
 

@@ -14,15 +14,18 @@ from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
 from .bulk import BULK_JOB, BulkConfig, bulk_config
+from .bulk_report import named
 from .declared import leave_to_conditions
 from .jobs import JOB, run_config
 from .looking import Findings, Wanted, look, look_at_all
 from .lost import end_lost_runs
+from .markdown import shown
 from .partitions import add_keys
 from .promotion_config import PromotionConfig
-from .requested import LostRunError, asked_before
+from .requested import Before, LostRunError, key_to_ask
 from .retries import said_without_secrets
 from .settings import Settings
+from .told import Told
 from .under_way import under_way
 
 if TYPE_CHECKING:
@@ -71,7 +74,8 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     _end_lost_runs(context)
     services = settings.services(context)
     index = services.redis.index(silence=SILENCE)
-    found, following = index.news(_position(context.cursor), events=EVENTS_A_TICK, names=NAMES_A_TICK)
+    position, told = _cursor(context.cursor)
+    found, following = index.news(position, events=EVENTS_A_TICK, names=NAMES_A_TICK)
     findings = look(settings.taken(found), index, services.atproto.did(), services.store())
     new = findings.new_keys(context.instance, settings)
     if findings.runs:
@@ -85,13 +89,14 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
         add_keys(context.instance, new, settings)
         context.log.info(f"{len(new)} partitions added")
         new = []
+    findings.leave_out(told, found)
     findings.say(context.log)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else findings.summary(),
         dynamic_partitions_requests=[settings.partitions.build_add_request(new)] if new else None,
         asset_events=marks,
-        cursor=json.dumps(following._asdict()),
+        cursor=json.dumps({**following._asdict(), "told": told.digests()}),
     )
 
 
@@ -161,15 +166,20 @@ def _unasked(
     index: "LocalIndex",
     context: dg.SensorEvaluationContext,
 ) -> list[dg.RunRequest]:
-    """Those whose key no run was given yet; Dagster would pass over the others without a word.
+    """Those to ask for, with a key that no run was given yet: Dagster would pass over others without a word.
 
     An attempt that ended and told the ledger nothing is noted there as failed: the next one has another key.
     """
     fresh: list[dg.RunRequest] = []
     for request, wanted in requests:
-        before = asked_before(context.instance, context.sensor_name, str(request.run_key))
-        if before is None:
-            fresh.append(request)
+        registered = [each.entry.registered_at for each in wanted]
+        before = key_to_ask(context.instance, context.sensor_name, str(request.run_key), registered)
+        if not isinstance(before, Before):
+            if before != request.run_key:
+                names = named([each.name for each in wanted], len(wanted))
+                said = f"Promoted again, as the ledger knows nothing of a run that succeeded: {names}"
+                context.log.info(shown(said, "log"))
+            fresh.append(request._replace(run_key=before))
             continue
         for each in wanted:
             findings.leave(before.kind, each.name, before.reason)
@@ -184,16 +194,20 @@ def _run(wanted: Wanted, settings: Settings) -> dg.RunRequest:
         job_name=settings.named(JOB),
         run_config=run_config(PromotionConfig(restore=False), settings),
         partition_key=wanted.name,
-        tags={"dataset": wanted.name, "entry_cid": cid_of(wanted.entry)},
+        tags={"dataset": wanted.name, "entry_cid": shown(cid_of(wanted.entry))},
     )
 
 
-def _position(cursor: str | None) -> Position:
-    """What a cursor says; a new look from the beginning where a person edited it, and it says nothing."""
+def _cursor(cursor: str | None) -> tuple[Position, Told]:
+    """How far the sensor has looked, and what it has told.
+
+    A new look from the beginning where a person edited the cursor, and it says nothing.
+    """
     try:
         said = json.loads(cursor or "{}")
         position = Position(said.get("event", ""), said.get("name", ""))
         position.name.encode()  # JSON holds characters that no text of Redis has
-        return position if not position.event or is_event_id(position.event) else Position()
+        told = Told.of(said.get("told"))
+        return (position if not position.event or is_event_id(position.event) else Position()), told
     except (ValueError, AttributeError, TypeError):
-        return Position()
+        return Position(), Told()

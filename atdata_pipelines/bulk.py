@@ -22,6 +22,7 @@ from atdata_core.promotion.ledger import ledger_of
 from .bulk_report import NOT_PROMOTED, BulkReport, named
 from .event_log import kept_open
 from .looking import look_at_all
+from .markdown import shown
 from .partitions import add_keys, divided, why_no_key
 from .previews import Preview, preview_of
 from .retries import POLICY, dagster_failures
@@ -212,7 +213,8 @@ def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: "LocalInd
             except MetadataError as error:
                 wanted.problems[name] = error.message
         if alone:
-            context.log.info(f"Left alone, as their metadata say so: {named(alone, len(alone))}")
+            said = f"Left alone, as their metadata say so: {named(alone, len(alone))}"
+            context.log.info(shown(said, "log"))
     return wanted
 
 
@@ -222,7 +224,7 @@ def _all_due(
     """What is missing or changed, or cannot be promoted; what is left alone is told in the log. As ``_wanted``."""
     findings = look_at_all(context, index, settings, services)
     if not findings.due:
-        context.log.info(findings.summary())
+        context.log.info(findings.summary("log"))
     return _Wanted({each.name: each.entry for each in findings.due}, dict(findings.left.get("refused", {})))
 
 

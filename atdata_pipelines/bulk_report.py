@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from . import materialisations
+from .markdown import shown
 from .marks import Marks
+from .metadata import safe, table
 from .previews import Preview
 from .progress import now_and_then
 from .retries import reason_of
@@ -106,7 +108,7 @@ class BulkReport:
                 dg.AssetObservation(
                     asset_key=self._keys[done.stage],
                     partition=done.dataset,
-                    metadata={NOT_PROMOTED: reason},
+                    metadata=safe({NOT_PROMOTED: reason}),
                 )
             )
         else:
@@ -121,25 +123,24 @@ class BulkReport:
     def fail(self, dataset: str, stage: str, reason: str) -> None:
         """Name a dataset that is not promoted."""
         self._failed[dataset] = stage, reason
-        self._context.log.error(not_promoted(dataset, reason))
+        self._context.log.error(shown(not_promoted(dataset, reason), "log"))
 
     def end(self) -> None:
         """Say what became of all; raises ``Failure`` where one of them failed."""
         context, failed = self._context, self._failed
         for check, warned in self._warned.items():
-            context.log.warning(
-                f"{check} fails for {named(warned.first, warned.count)}. {warned.first[0]}: {warned.said}"
-            )
-        shown: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
+            fails = f"{check} fails for {named(warned.first, warned.count)}. {warned.first[0]}: {warned.said}"
+            context.log.warning(shown(fails, "log"))
+        counts: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
         context.log.info(f"{self._changes.total()} of {self._total} datasets promoted, {len(failed)} failed")
         if not failed:
-            context.add_output_metadata(shown)
+            context.add_output_metadata(counts)
             return
         context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})
         raise dg.Failure(
-            f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed], len(failed))}",
+            shown(f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed], len(failed))}"),
             # Of a long event the page shows the beginning.
-            metadata={FAILED: _table(failed), "failed": len(failed), **shown},
+            metadata={FAILED: _table(failed), "failed": len(failed), **counts},
             allow_retries=False,
         )
 
@@ -149,15 +150,15 @@ class BulkReport:
         if stage == "local_dataset":
             way.inventory = result
             for warning in way.inventory.warnings:
-                self._context.log.warning(f"{name}: {warning}")
+                self._context.log.warning(shown(f"{name}: {warning}", "log"))
             way.preview = self._look(name, way.inventory)
             return
         if stage == "published_schema":
             way.schema = result
-            shown = materialisations.of_schema(way.inventory, way.schema, self.service)
+            metadata = materialisations.of_schema(way.inventory, way.schema, self.service)
         elif stage == "copied_shards":
             way.copies = result
-            shown = materialisations.of_copies(way.copies)
+            metadata = materialisations.of_copies(way.copies)
         else:
             del self._ways[name]
             record: Any = result
@@ -165,9 +166,9 @@ class BulkReport:
             # One line for all at the end: what many datasets lack, all of them lack.
             for check, warning in warnings_of(record, way.schema, seen).items():
                 self._warned.setdefault(check, _Warned(warning)).add(name)
-            shown = materialisations.of_record(record, way.schema.uri, way.copies, seen, self.service)
+            metadata = materialisations.of_record(record, way.schema.uri, way.copies, seen, self.service)
             self._changes[record.change] += 1
-        self._marks.mark(name, stage, way.inventory.cid, shown)
+        self._marks.mark(name, stage, way.inventory.cid, metadata)
         if done.seen is not None:
             for check in evaluations(self._settings, name, result, way.schema, done.seen):
                 self._context.log_event(check)
@@ -175,9 +176,9 @@ class BulkReport:
     def _mark_inventory(self, dataset: str) -> None:
         way = self._ways.get(dataset)
         if way is not None and way.preview is not None:
-            shown = materialisations.of_inventory(way.inventory, way.preview.result())
+            metadata = materialisations.of_inventory(way.inventory, way.preview.result())
             way.preview = None
-            self._marks.mark(dataset, "local_dataset", way.inventory.cid, shown)
+            self._marks.mark(dataset, "local_dataset", way.inventory.cid, metadata)
 
 
 def not_promoted(dataset: str, reason: str) -> str:
@@ -192,7 +193,7 @@ def named(names: Sequence[str], count: int) -> str:
 
 def _table(failed: Mapping[str, tuple[str, str]]) -> dg.TableMetadataValue:
     rows = [
-        dg.TableRecord({"dataset": name, "stage": stage, "reason": reason})
+        {"dataset": name, "stage": stage, "reason": reason}
         for name, (stage, reason) in list(failed.items())[:FAILED_SHOWN]
     ]
-    return dg.TableMetadataValue(records=rows, schema=_COLUMNS)
+    return table(_COLUMNS, rows)

@@ -17,6 +17,8 @@ from atdata_core.promotion.findings import Finding, Verification
 from atdata_core.promotion.ledger import ledger_of
 from atdata_core.promotion.verify import verify_dataset
 
+from .markdown import shown
+from .metadata import safe, table
 from .progress import reporting
 from .retries import POLICY, dagster_failures
 from .seen import COMPATIBLE, LICENSE, PUBLISHED_TRUE, READABLE, severity_of
@@ -90,7 +92,7 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
             config = VerifyConfig(sample=SAMPLE)
         wanted = {key.name for key in context.selected_asset_check_keys}
         found = results_of(_verified(context, config, settings), settings)
-        yield from (each for each in found if each.check_name in wanted)
+        yield from (_shown_result(each) for each in found if each.check_name in wanted)
 
     return checks
 
@@ -120,9 +122,14 @@ def evaluation_of(result: dg.AssetCheckResult, dataset: str) -> dg.AssetCheckEva
         passed=result.passed,
         metadata=result.metadata,
         severity=result.severity,
-        description=result.description,
+        description=shown(result.description or "", "markdown"),
         partition=dataset,
     )
+
+
+def _shown_result(result: dg.AssetCheckResult) -> dg.AssetCheckResult:
+    """A result with its description as the UI takes it."""
+    return result._replace(description=shown(result.description or "", "markdown"))
 
 
 def _verified(
@@ -142,9 +149,9 @@ def _verified(
             progress=reporting(context.log.info, "shards read"),
         )
     for finding in result.findings[:FINDINGS_SHOWN]:
-        context.log.warning(str(finding))
+        context.log.warning(shown(str(finding), "log"))
     for note in result.notes:
-        context.log.info(note)
+        context.log.info(shown(note, "log"))
     return result
 
 
@@ -162,13 +169,13 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
     unread = "" if was_read else "No shard could be read."
 
     def of(name: str, findings: tuple[Finding, ...], passed: bool, said: str) -> dg.AssetCheckResult:
-        shown = _table(findings) if findings else {}
+        told = _table(findings) if findings else {}
         return dg.AssetCheckResult(
             asset_key=key,
             check_name=name,
             passed=passed and not findings,
             description=str(findings[0]) if findings else said,
-            metadata={**counts, **shown, **({"notes": list(result.notes)} if result.notes else {})},
+            metadata=safe({**counts, **told, **({"notes": list(result.notes)} if result.notes else {})}),
             severity=severity_of(name, settings),
         )
 
@@ -221,15 +228,13 @@ def published_uri(name: str, services: Services) -> str:
 
 def _table(findings: tuple[Finding, ...]) -> dict[str, Any]:
     rows = [
-        dg.TableRecord(
-            {
-                "kind": finding.kind,
-                "where": finding.where,
-                "problem": finding.problem,
-                "expected": finding.expected or "",
-                "found": finding.found or "",
-            }
-        )
+        {
+            "kind": finding.kind,
+            "where": finding.where,
+            "problem": finding.problem,
+            "expected": finding.expected or "",
+            "found": finding.found or "",
+        }
         for finding in findings[:FINDINGS_SHOWN]
     ]
-    return {"findings": len(findings), "finding_table": dg.TableMetadataValue(records=rows, schema=_COLUMNS)}
+    return {"findings": len(findings), "finding_table": table(_COLUMNS, rows)}

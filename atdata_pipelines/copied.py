@@ -10,6 +10,7 @@ from atdata_core.promotion.chunks import Chunk
 from . import materialisations
 from .conditions import condition_of
 from .executors import COPYING, QUEUE
+from .markdown import shown
 from .retries import POLICY
 from .settings import Settings
 from .subject import progress_of, result_of, subject_of
@@ -50,7 +51,8 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
             if copies.destination is None:
                 context.log.info("shards stay where they are")
             else:
-                context.log.info(f"{copies.copied} of {len(copies.shards)} shards copied to {copies.destination}")
+                copied = f"{copies.copied} of {len(copies.shards)} shards copied to {copies.destination}"
+                context.log.info(shown(copied, "log"))
         return result_of(copies.cid, materialisations.of_copies(copies))
 
     @dg.graph_asset(

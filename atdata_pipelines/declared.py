@@ -10,6 +10,8 @@ from atdata_core.promotion import again
 from atdata_core.promotion.inventory import cid_of
 
 from .looking import Findings, Wanted
+from .markdown import shown
+from .metadata import safe
 from .requested import fate_of
 from .settings import Settings
 
@@ -50,7 +52,7 @@ def _mark(wanted: Wanted, settings: Settings) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         settings.entry,
         partition=wanted.name,
-        metadata={_ATTEMPT: wanted.key},
+        metadata=safe({_ATTEMPT: wanted.key}),
         tags={DATA_VERSION_TAG: cid_of(wanted.entry)},
     )
 
@@ -60,7 +62,7 @@ def _marked(wanted: Wanted, instance: dg.DagsterInstance, settings: Settings) ->
     of_it = dg.AssetRecordsFilter(settings.entry, asset_partitions=[wanted.name])
     for record in instance.fetch_materializations(of_it, limit=1).records:
         mark = record.asset_materialization
-        if mark is not None and mark.metadata[_ATTEMPT].value == wanted.key:
+        if mark is not None and mark.metadata[_ATTEMPT].value == shown(wanted.key):
             return datetime.fromtimestamp(record.timestamp, UTC)
     return None
 

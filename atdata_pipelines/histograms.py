@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .markdown import escaped, row, short
+from .markdown import TEXT, row, shown
 
 LABELS = 20
 """Distinct values from which on a field is no label."""
@@ -69,7 +69,7 @@ class Tally:
             bar = "█" * -(-BAR * count // most)
             lines.append(row(["none" if value is None else str(value), f"{count:,}", bar]))
         of = f"{self.samples:,} samples" if total is None else f"{self.samples:,} of {total:,} samples"
-        return "\n".join([f"**{escaped(short(field))}**, counted in {of}\n", *lines])
+        return "\n".join([f"**{shown(field, 'markdown', length=TEXT)}**, counted in {of}\n", *lines])
 
 
 def _may_be_label(value: Any) -> bool:

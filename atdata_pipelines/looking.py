@@ -1,24 +1,30 @@
 """What is to be done with datasets: which are promoted now, which later, and why the others are not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
 from atdata_core.errors import AtdataError, MetadataError
-from atdata_core.promotion.due import Due, due_of_all
+from atdata_core.promotion.due import due_of_all
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.ledger import ledger_of
 
+from .markdown import Place, shown
 from .partitions import add_keys, divided, why_no_key
 from .settings import DEFAULT, Services, Settings
+from .told import Told
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 NAMED = 20
 """Names that one line of a log lists."""
+
+REASON = 500
+"""Characters of a name, and of a reason, in such a line."""
 
 _LEFT = {
     "refused": "cannot be promoted",
@@ -49,13 +55,16 @@ class Findings:
 
     ``keys`` are the names that can be partitions; ``runs`` the entries to promote; ``later`` those that the
     sensor promotes later, as an attempt has just failed: what is started once a night tries them, too. ``left``
-    tells by kind (of ``_LEFT``) and by name why others are not promoted.
+    tells by kind (of ``_LEFT``) and by name why others are not promoted, ``again`` from when on some of them are
+    tried again. ``told`` counts by kind those of which the same was told before.
     """
 
     keys: list[str] = field(default_factory=list)
     runs: list[Wanted] = field(default_factory=list)
     later: list[Wanted] = field(default_factory=list)
     left: dict[str, dict[str, str]] = field(default_factory=dict)
+    again: dict[str, str] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
     published: int = 0
 
     @property
@@ -86,19 +95,50 @@ class Findings:
                 self.leave("under way", wanted.name, said)
         self.runs = waiting
 
+    def leave_out(self, told: Told, looked_at: Iterable[str]) -> None:
+        """Count what was told before instead of naming it again, and remember what is named now.
+
+        A time from which on something is tried again is no news by itself.
+
+        Args:
+            told: What was told before.
+            looked_at: The names of all datasets that were looked at.
+        """
+        left = {name for reasons in self.left.values() for name in reasons}
+        told.forget(name for name in looked_at if name not in left)
+        for kind, reasons in self.left.items():
+            news = {name: reason for name, reason in reasons.items() if not told.has(name, f"{kind}: {reason}")}
+            if len(news) < len(reasons):
+                self.told[kind] = len(reasons) - len(news)
+            for name, reason in islice(news.items(), NAMED):
+                told.keep(name, f"{kind}: {reason}")
+            self.left[kind] = news
+
     def say(self, log: Any) -> None:
         """Name in a log what is left alone."""
-        for kind, words in self._told():
-            said = words[0].upper() + words[1:]
-            (log.warning if kind in ("refused", "given up") else log.info)(f"{said}: {_listed(self.left[kind])}")
+        for kind, words in _LEFT.items():
+            if self.left.get(kind):
+                said = f"{words[0].upper()}{words[1:]}: {self._listed(kind, 'log')}"
+                (log.warning if kind in ("refused", "given up") else log.info)(said)
 
-    def summary(self) -> str:
+    def summary(self, place: Place = "text") -> str:
         """One line for a tick that starts nothing."""
         parts = [f"{self.published} datasets looked at are published and unchanged"]
-        return "; ".join(parts + [f"{words}: {_listed(self.left[kind])}" for kind, words in self._told()])
+        parts += [f"{words}: {self._listed(kind, place)}" for kind, words in _LEFT.items() if self.left.get(kind)]
+        if self.told:
+            counts = ", ".join(f"{self.told[kind]} {kind}" for kind in _LEFT if kind in self.told)
+            parts.append(f"as told before: {counts}")
+        return "; ".join(parts)
 
-    def _told(self) -> list[tuple[str, str]]:
-        return [(kind, words) for kind, words in _LEFT.items() if kind in self.left]
+    def _listed(self, kind: str, place: Place) -> str:
+        reasons = self.left[kind]
+        listed: list[str] = []
+        for name, reason in islice(reasons.items(), NAMED):
+            again = self.again.get(name, "")
+            when = f"not before {again[:16].replace('T', ' ')} UTC: " if again else ""
+            listed.append(f"{shown(name, place, length=REASON)} ({when}{shown(reason, place, length=REASON)})")
+        more = len(reasons) - len(listed)
+        return ", ".join(listed) + (f" and {more} more" if more else "")
 
 
 def look(
@@ -128,8 +168,9 @@ def look(
         elif due.state == "published":
             findings.published += 1
         else:
-            findings.leave(due.state, name, _reason(due))
+            findings.leave(due.state, name, due.reason)
             if due.again:
+                findings.again[name] = due.again
                 findings.later.append(wanted)
     return findings
 
@@ -144,13 +185,3 @@ def look_at_all(context: Any, index: "LocalIndex", settings: Settings, services:
     add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
     findings.say(context.log)
     return findings
-
-
-def _reason(due: Due) -> str:
-    return f"not before {due.again[:16].replace('T', ' ')} UTC: {due.reason}" if due.again else due.reason
-
-
-def _listed(reasons: Mapping[str, str]) -> str:
-    shown = [f"{name} ({reason})" for name, reason in list(reasons.items())[:NAMED]]
-    more = len(reasons) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

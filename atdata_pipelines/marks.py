@@ -18,6 +18,7 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventType
 
+from .metadata import safe
 from .upstream import partitions_read
 
 
@@ -78,7 +79,7 @@ class Marks:
             tags[get_input_data_version_tag(before)] = version
             tags[get_input_event_pointer_tag(before)] = str(event or NULL_EVENT_POINTER)
         self._context.log_event(
-            dg.AssetMaterialization(asset_key=asset.key, partition=dataset, metadata=shown, tags=tags)
+            dg.AssetMaterialization(asset_key=asset.key, partition=dataset, metadata=safe(shown), tags=tags)
         )
         self._marks += 1
         if any(asset.key in other.asset_deps[other.key] for other in self._assets.values()):

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
 from atdata_core.arrays import shape_name
-from atdata_core.masking import masked
 from atdata_core.protocols import ShardFacts
 from atdata_core.urls import displayed
+
+from .markdown import shown
 
 SHARDS_SHOWN = 100
 VIEWER = "https://pdsls.dev/"
@@ -33,20 +34,18 @@ def of_shards(shards: Sequence[ShardFacts], known: Sequence[str]) -> dict[str, A
     metadata: dict[str, Any] = {
         "shards": len(shards),
         "bytes": sum(shard.size for shard in shards),
-        "shard_table": dg.TableMetadataValue(
-            records=[
-                dg.TableRecord(
-                    {
-                        "bytes": shard.size,
-                        "samples": shard.samples,
-                        "sha256": shard.sha256[:16],
-                        "known": how,
-                        "url": displayed(shard.url),
-                    }
-                )
+        "shard_table": table(
+            _COLUMNS,
+            [
+                {
+                    "bytes": shard.size,
+                    "samples": shard.samples,
+                    "sha256": shard.sha256[:16],
+                    "known": how,
+                    "url": displayed(shard.url),
+                }
                 for shard, how in list(zip(shards, known, strict=True))[:SHARDS_SHOWN]
             ],
-            schema=_COLUMNS,
         ),
     }
     if len(shards) > SHARDS_SHOWN:
@@ -65,8 +64,8 @@ def of_fields(schema: Mapping[str, Any], shapes: Mapping[str, str] | None = None
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                field["name"],
-                _type_name(field["fieldType"]),
+                shown(field["name"]),
+                shown(_type_name(field["fieldType"])),
                 description=f"{seen[field['name']]} in the first samples" if field["name"] in seen else None,
                 constraints=dg.TableColumnConstraints(nullable=bool(field.get("optional"))),
             )
@@ -79,15 +78,30 @@ def of_changes(changed: Sequence[str] | None) -> dict[str, Any]:
     """What is other than the last time; None: there was none."""
     if changed is None:
         return {"changed": "first time"}
-    return {"changed": "; ".join(masked(line) for line in changed) or "nothing"}
+    return {"changed": "; ".join(changed) or "nothing"}
 
 
 def of_record(uri: str, service: str) -> dict[str, Any]:
     """An at-uri; with a link to look at it, where strangers reach the service."""
     metadata: dict[str, Any] = {"at_uri": uri}
     if is_public(service):
-        metadata["record"] = dg.MetadataValue.url(VIEWER + uri)
+        metadata["record"] = dg.MetadataValue.url(viewer(uri))
     return metadata
+
+
+def viewer(uri: str) -> str:
+    """Where people look at a record, by its at-uri."""
+    return VIEWER + quote(uri, safe=":/")
+
+
+def safe(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata in which every text is nothing but text; Markdown and links were made so when they were made."""
+    return {key: _safe(value) for key, value in metadata.items()}
+
+
+def table(columns: dg.TableSchema, rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows whose texts are nothing but text."""
+    return dg.TableMetadataValue([dg.TableRecord(safe(row)) for row in rows], columns)
 
 
 def is_public(service: str) -> bool:
@@ -96,6 +110,12 @@ def is_public(service: str) -> bool:
     return (
         "." in host and not host.replace(".", "").isdigit() and not host.endswith((".test", ".local", ".localhost"))
     )
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str):
+        return shown(value)
+    return [_safe(each) for each in value] if isinstance(value, list) else value
 
 
 def _type_name(kind: Any) -> str:

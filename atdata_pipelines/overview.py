@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from atdata_core.urls import displayed
 
-from .markdown import code, escaped, row, short
-from .metadata import VIEWER, is_public
+from .markdown import TEXT, row, shown
+from .metadata import is_public, viewer
 
 if TYPE_CHECKING:
     from atdata_core.promotion.copy import CopiedShards
@@ -22,11 +22,11 @@ TAGS = 20
 def overview(record: "PublishedRecord", schema_uri: str, copies: "CopiedShards", seen: "Seen", service: str) -> str:
     """Of the record as it stands, as Markdown; ``service`` is the URL of the PDS."""
     if record.summary is None:
-        return escaped(record.note or "There is no record yet.")
+        return shown(record.note or "There is no record yet.", "markdown")
     rows = [*_rows(record, record.summary, copies, seen), *_links(record, schema_uri, service)]
     return "\n".join(
         [
-            f"### {escaped(short(record.summary.name or ''))}\n",
+            f"### {shown(record.summary.name or '', 'markdown', length=TEXT)}\n",
             "| | |",
             "| --- | --- |",
             *rows,
@@ -53,10 +53,10 @@ def _rows(record: "PublishedRecord", summary: "Summary", copies: "CopiedShards",
     shards = len(copies.shards)
     yield row(["size", f"{size:,} bytes in {shards:,} shard{'' if shards == 1 else 's'}"])
     if summary.place is not None:
-        yield f"| shards lie at | {code(summary.place, length=DESCRIPTION)} |"
+        yield f"| shards lie at | {shown(summary.place, 'code', length=DESCRIPTION)} |"
     copied = "none, the shards stay where they are"
     if copies.destination is not None:
-        copied = code(copies.destination, length=DESCRIPTION)
+        copied = shown(copies.destination, "code", length=DESCRIPTION)
     yield f"| copies | {copied} |"
     yield row(["strangers can read", seen.summary], length=DESCRIPTION)
     if record.note:
@@ -67,8 +67,8 @@ def _links(record: "PublishedRecord", schema_uri: str, service: str) -> Iterator
     """At-uris of the records; with a link to look at them, where strangers reach the service."""
     for what, uri in (("record", record.uri), ("label", record.label_uri), ("schema", schema_uri)):
         if uri is not None:
-            shown = f"`{uri}`"
-            yield f"| {what} | {f'[{shown}]({VIEWER}{uri})' if is_public(service) else shown} |"
+            address = shown(uri, "code")
+            yield f"| {what} | {f'[{address}]({viewer(uri)})' if is_public(service) else address} |"
 
 
 def _readers(seen: "Seen") -> str:

@@ -18,7 +18,7 @@ from atdata_core.tar_samples import read_samples
 from atdata_core.urls import displayed
 
 from .histograms import Tally, label_fields
-from .markdown import TEXT, escaped, row, short
+from .markdown import TEXT, row, shown
 from .pictures import picture
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def preview_of(entry: Any, index: Any, inventory: "Inventory", store: Any) -> Pr
             labels = Tally(label_fields(inventory.schema))
             samples = read_some(stream, first.url, sample_type, labels)
         if not samples:
-            return Preview(f"No preview: {escaped(displayed(first.url))} has no samples.", {})
+            return Preview(f"No preview: {shown(displayed(first.url), 'markdown')} has no samples.", {})
         fields = [field.name for field in sample_fields(sample_type)]
         markdown = [preview(samples, fields), *labels.markdown(inventory.samples)]
         return Preview("\n\n".join(markdown), shapes([sample for _, sample in samples], fields))
     except AtdataError as error:
-        return Preview(f"No preview: {escaped(error.message)}", {})
+        return Preview(f"No preview: {shown(error.message, 'markdown')}", {})
 
 
 def read_some(stream: BinaryIO, url: str, sample_type: Any, labels: Tally) -> list[tuple[str, Any]]:
@@ -85,18 +85,18 @@ def read_some(stream: BinaryIO, url: str, sample_type: Any, labels: Tally) -> li
 
 def preview(samples: Sequence[tuple[str, Any]], fields: Sequence[str]) -> str:
     """Samples as a Markdown table, pictures below it."""
-    shown = fields[:COLUMNS]
-    lines = [row(["key", *shown]), "|" + " --- |" * (len(shown) + 1)]
-    lines += [row([key, *(_text(getattr(sample, field)) for field in shown)]) for key, sample in samples]
-    if len(fields) > len(shown):
-        lines.append(f"\n… and {len(fields) - len(shown)} more fields.")
+    columns = fields[:COLUMNS]
+    lines = [row(["key", *columns]), "|" + " --- |" * (len(columns) + 1)]
+    lines += [row([key, *(_text(getattr(sample, field)) for field in columns)]) for key, sample in samples]
+    if len(fields) > len(columns):
+        lines.append(f"\n… and {len(fields) - len(columns)} more fields.")
     pictures: list[str] = []
     for field in fields:
         if len(pictures) == PICTURES:
             break
         uri = picture([getattr(sample, field) for _, sample in samples])
         if uri is not None:
-            name = escaped(short(field))
+            name = shown(field, "markdown", length=TEXT)
             pictures.append(f"**{name}**\n\n![{name}]({uri})")
     return "\n\n".join(["\n".join(lines), *pictures])
 

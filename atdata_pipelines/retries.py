@@ -15,6 +15,9 @@ import dagster as dg
 from atdata_core.errors import AtdataError
 from atdata_core.masking import masked
 
+from .markdown import shown
+from .metadata import safe
+
 MAX_RETRIES = 3
 LONGEST_WAIT = 15 * 60
 """Seconds that a stage waits at most because a service asks for it. (Up to a minute the library waits itself.)
@@ -69,19 +72,20 @@ def said_without_secrets() -> Iterator[None]:
 
 
 class MaskedError(Exception):
-    """Stands for an error whose text held a secret, and says the rest of it."""
+    """Stands for an error whose text held a secret, or was not only text, and says the rest of it."""
 
 
 def without_secrets(error: BaseException) -> BaseException:
-    """The error, or a stand-in where it or one of its causes says something that nobody may keep."""
+    """The error, or a stand-in where it or one of its causes says what nobody may keep, or what no person sees."""
     text = "".join(traceback.format_exception_only(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     cause = None if before is None else without_secrets(before)
-    if masked(text) == text and cause is before:
+    said = "\n".join(shown(line) for line in masked(text).rstrip("\n").split("\n"))
+    if said == text.rstrip("\n") and cause is before:
         return error
-    safe = MaskedError(masked(text).strip()).with_traceback(error.__traceback__)
-    safe.__cause__ = cause
-    return safe
+    stand_in = MaskedError(said).with_traceback(error.__traceback__)
+    stand_in.__cause__ = cause
+    return stand_in
 
 
 def can_pass(error: Exception) -> bool:
@@ -94,11 +98,11 @@ def can_pass(error: Exception) -> bool:
 def failure_of(error: Exception) -> dg.Failure:
     """A failure that is not retried, with the error's message and facts."""
     if isinstance(error, AtdataError):
-        facts = {name: shown for name, fact in error.facts.items() if (shown := _shown(fact)) is not None}
+        facts = {name: value for name, fact in error.facts.items() if (value := _plain(fact)) is not None}
     else:
         facts = {}
     known = {"error_class": type(error).__name__, **facts}
-    return dg.Failure(reason_of(error), metadata=known, allow_retries=False)
+    return dg.Failure(shown(reason_of(error)), metadata=safe(known), allow_retries=False)
 
 
 def reason_of(error: Exception) -> str:
@@ -106,12 +110,12 @@ def reason_of(error: Exception) -> str:
     return error.message if isinstance(error, AtdataError) else masked(f"{type(error).__name__}: {error}")
 
 
-def _shown(fact: object) -> Any:
+def _plain(fact: object) -> Any:
     """A fact as metadata: plain values; None for the rest."""
     if isinstance(fact, str | bool | int | float):
         return fact
     if isinstance(fact, list | tuple):
-        return ", ".join(str(shown) for item in fact if (shown := _shown(item)) is not None)
+        return ", ".join(str(value) for item in fact if (value := _plain(item)) is not None)
     return None
 
 

@@ -7,6 +7,8 @@ import dagster as dg
 
 from atdata_core.licenses import license_problem
 
+from .markdown import shown
+from .metadata import safe
 from .settings import RECORD, Settings
 
 if TYPE_CHECKING:
@@ -59,8 +61,8 @@ def evaluations(
             check_name=check,
             passed=passed,
             severity=severity_of(check, settings),
-            description=said,
-            metadata={"at_uri": record.uri, "shards": seen.shards},
+            description=shown(said, "markdown"),
+            metadata=safe({"at_uri": record.uri, "shards": seen.shards}),
             partition=dataset,
         )
 

@@ -18,6 +18,8 @@ from atdata_core.promotion.ledger import Ledger, ledger_of
 from atdata_core.promotion.resolved import Resolved, keeps_urls, resolve
 from atdata_core.protocols import ShardCopier
 
+from .markdown import shown
+from .metadata import safe
 from .progress import reporting
 from .promotion_config import asked_of
 from .retries import dagster_failures
@@ -129,7 +131,7 @@ def subject_of(context: dg.AssetExecutionContext, settings: Settings) -> Iterato
     with dagster_failures():
         refusal = settings.refusal(name)
         if refusal is not None:
-            raise dg.Failure(refusal, allow_retries=False)
+            raise dg.Failure(shown(refusal), allow_retries=False)
         index = services.redis.index()
         entry = index.get_entry_by_name(name)
         reading = services.s3.endpoint()
@@ -150,9 +152,9 @@ def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDat
     return replace(entry, data_store=reading)
 
 
-def result_of(cid: str, shown: Mapping[str, Any]) -> dg.MaterializeResult:
+def result_of(cid: str, metadata: Mapping[str, Any]) -> dg.MaterializeResult:
     """What an asset says of a stage: the CID of the entry is its data version."""
-    return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(cid))
+    return dg.MaterializeResult(metadata=safe(metadata), data_version=dg.DataVersion(cid))
 
 
 def progress_of(context: dg.AssetExecutionContext, what: str) -> inventory.Progress:

@@ -18,6 +18,8 @@ from atdata_core.promotion.standing import AllStanding, Standing
 from atdata_core.promotion.verify import verify_dataset
 
 from .checks import FINDINGS_SHOWN, SAMPLE, VerifyConfig, evaluation_of, published_uri, results_of
+from .markdown import shown
+from .metadata import table
 from .progress import now_and_then
 from .retries import POLICY, dagster_failures
 from .settings import DEFAULT, RECORD, Services, Settings
@@ -97,7 +99,7 @@ def weekly_verification(settings: Settings, job: dg.JobDefinition, cron: str) ->
 
 
 def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: Settings) -> None:
-    problems: list[dg.TableRecord] = []
+    problems: list[dict[str, str]] = []
     is_time, looked_at, size, unmarked = now_and_then(), 0, 0, 0
     services = settings.services(context)
     partitions = set(context.instance.get_dynamic_partitions(settings.partitions_name))
@@ -116,24 +118,23 @@ def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: 
                 _mark(context, dataset, found)
             else:
                 unmarked += len(standing)
-    shown = {"datasets": looked_at, "bytes_read": size}
+    seen = {"datasets": looked_at, "bytes_read": size}
     if unmarked:
         context.log.info(f"{unmarked} of those that were looked at have no partition that shows their checks")
     if everything is not None:
-        _tell(context, everything, {**shown, "failed_checks": len(problems)}, settings)
+        _tell(context, everything, {**seen, "failed_checks": len(problems)}, settings)
     context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read, {len(problems)} checks failed")
     if problems:
-        failed = dict.fromkeys(str(problem.data["dataset"]) for problem in problems)
+        failed = dict.fromkeys(problem["dataset"] for problem in problems)
         raise dg.Failure(
-            f"{len(failed)} of {looked_at} datasets are not as published, or could not be looked at: "
-            f"{', '.join(list(failed)[:5])}{' and more' if len(failed) > 5 else ''}",
-            metadata={
-                **shown,
-                "failed_table": dg.TableMetadataValue(records=problems[:FINDINGS_SHOWN], schema=_COLUMNS),
-            },
+            shown(
+                f"{len(failed)} of {looked_at} datasets are not as published, or could not be looked at: "
+                f"{', '.join(list(failed)[:5])}{' and more' if len(failed) > 5 else ''}"
+            ),
+            metadata={**seen, "failed_table": table(_COLUMNS, problems[:FINDINGS_SHOWN])},
             allow_retries=False,
         )
-    context.add_output_metadata(shown)
+    context.add_output_metadata(seen)
 
 
 def _named(datasets: Iterable[str], services: Services) -> Iterator[tuple[str, list[Standing]]]:
@@ -159,14 +160,14 @@ def _looked_at(standing: Standing, services: Services, config: VerifyManyConfig)
 
 def _problems(
     context: dg.OpExecutionContext, standing: Standing, results: Iterable[dg.AssetCheckResult]
-) -> Iterator[dg.TableRecord]:
+) -> Iterator[dict[str, str]]:
     """Names in the log each check that failed; those that are no mere warning."""
     for check in results:
         if not check.passed:
-            context.log.warning(f"{standing}: {check.check_name}: {check.description}")
+            context.log.warning(shown(f"{standing}: {check.check_name}: {check.description}", "log"))
             if check.severity == dg.AssetCheckSeverity.ERROR:
                 name, problem = str(check.check_name), check.description or ""
-                yield dg.TableRecord({"dataset": str(standing), "check": name, "problem": problem})
+                yield {"dataset": str(standing), "check": name, "problem": problem}
 
 
 def _mark(context: dg.OpExecutionContext, dataset: str, found: Sequence[Sequence[dg.AssetCheckResult]]) -> None:

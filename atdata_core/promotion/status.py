@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AtdataError, EntryNotFoundError, ServiceError
 from ..names import near
 from .draft import Publication
-from .due import ACCEPTED, due
+from .due import ACCEPTED, due, failure_concerns
 from .inventory import cid_of
 from .said import said_of
 
@@ -213,8 +213,8 @@ def _state(
         raise
     except AtdataError as error:
         return "refused", error.message, None
-    # What failed before the last promotion is over.
-    lately = failure is not None and (last is None or failure.get("at", "") > last.get("at", ""))
+    # What failed before the last promotion is over, and so is what failed of other data.
+    lately = failure_concerns(failure, entry, last)
     if failure is not None and lately and found.state in ("promote", "published"):
         return "failed", f"{failure['stage']}: {failure['reason']}", None
     return found.state, found.reason, found.again

@@ -1,6 +1,7 @@
 """Datasets in a fresh index, and a Dagster instance of their own."""
 
 import itertools
+import logging
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -157,11 +158,14 @@ def run_bulk(instance):
 
 @pytest.fixture
 def sensor_of(empty_instance):
-    """``sensor_of(settings)()`` evaluates a sensor as the daemon does; the cursor goes from tick to tick."""
+    """``sensor_of(settings)()`` evaluates a sensor as the daemon does; the cursor goes from tick to tick.
+
+    Its ``state.logged`` are the messages of the last tick.
+    """
     from atdata_pipelines.pipeline import promotion_definitions
 
     def make(settings):
-        state = SimpleNamespace(cursor=None)
+        state = SimpleNamespace(cursor=None, logged=[])
         repository = promotion_definitions(settings).get_repository_def()
         sensor = repository.get_sensor_def(settings.named("new_datasets"))
 
@@ -173,8 +177,13 @@ def sensor_of(empty_instance):
                 resources=settings.resources(),
                 sensor_name=sensor.name,
             )
+            state.logged = []
+            heard = logging.Handler()
+            heard.emit = lambda record: state.logged.append(record.getMessage())
             with context:
+                context.log.addHandler(heard)
                 found = sensor.evaluate_tick(context)
+                context.log.removeHandler(heard)
             state.cursor = found.cursor
             for event in found.asset_events:
                 empty_instance.report_runless_asset_event(event)

@@ -1,6 +1,7 @@
 """What failed is tried again by the sensor after growing pauses, and in the end left alone with its reason."""
 
 import re
+import time
 from datetime import timedelta
 
 import dagster as dg
@@ -82,6 +83,8 @@ def test_a_failed_entry_is_tried_again_after_pauses_that_grow_and_then_given_up(
     # A month later the sensor still leaves it, and says why; so does the schedule. The other one is not held back.
     assert requests(tick()) == ["others"]
     assert promoted(tick().run_requests[0]).success
+    assert "as told before: 1 given up" in tick().skip_message
+    tick.state.cursor = None
     said = tick().skip_message
     assert "given up, promote them yourself once that is mended: pictures (5 attempts failed" in said
     assert "local_dataset: " in said
@@ -216,11 +219,90 @@ def test_what_the_ledger_lost_is_published_again_though_a_run_of_it_succeeded(la
     lab.index.redis.flushdb()
     lab.publish_schema()
     lab.register("pictures", entry.data_urls)
-    assert "succeeded, but the ledger knows nothing of it" in tick().skip_message
-    clock.passes(PAUSES[0])
     [second] = tick().run_requests
+    assert second.run_key != request.run_key
+    assert "Promoted again, as the ledger knows nothing of a run that succeeded: pictures" in tick.state.logged
     assert promoted(second).success
-    assert "1 datasets looked at are published" in tick().skip_message
+    assert tick().skip_message == "1 datasets looked at are published and unchanged"
+
+
+@pytest.fixture
+def copy_of_redis(lab):
+    """What Redis holds, to be brought back later as from a backup."""
+
+    def copy():
+        kept = {key: lab.index.redis.dump(key) for key in lab.index.redis.keys("*")}
+
+        def bring_back():
+            lab.index.redis.flushdb()
+            for key, value in kept.items():
+                lab.index.redis.restore(key, 0, value)
+
+        return bring_back
+
+    return copy
+
+
+def test_a_restored_older_redis_leads_to_published_each_time(lab, tick, given, promoted, clock, copy_of_redis):
+    lab.insert("pictures")
+    bring_back = copy_of_redis()
+    keys = set()
+    for _ in range(3):
+        [request] = tick().run_requests
+        keys.add(request.run_key)
+        assert promoted(request).success
+        given(request, dg.DagsterRunStatus.SUCCESS)
+        assert tick().skip_message == "1 datasets looked at are published and unchanged"
+        clock.passes(timedelta(days=1))
+        bring_back()
+    assert len(keys) == 3
+
+
+def test_a_redis_that_is_lost_twice_within_minutes_leads_to_published(lab, tick, given, promoted, account):
+    entry = lab.insert("pictures")
+    for _ in range(3):
+        [request] = tick().run_requests
+        assert promoted(request).success
+        given(request, dg.DagsterRunStatus.SUCCESS)
+        assert tick().skip_message == "1 datasets looked at are published and unchanged"
+        time.sleep(0.01)
+        lab.index.redis.flushdb()
+        lab.publish_schema()
+        lab.register("pictures", entry.data_urls)
+
+
+def test_many_that_the_ledger_lost_are_published_again_in_one_run(
+    lab, together, given, run_bulk, clock, copy_of_redis
+):
+    entry = lab.insert("one")
+    lab.register("two", entry.data_urls)
+    bring_back = copy_of_redis()
+    keys = set()
+    for _ in range(2):
+        [request] = together().run_requests
+        keys.add(request.run_key)
+        assert run_bulk(request.run_config).success
+        given(request, dg.DagsterRunStatus.SUCCESS)
+        assert together().skip_message == "2 datasets looked at are published and unchanged"
+        bring_back()
+    assert len(keys) == 2
+
+
+def test_runs_that_succeed_and_leave_a_dataset_due_end_in_pauses(lab, tick, given, clock):
+    lab.insert("pictures")
+    asked = 0
+    # In less time than a run's success stays suspicious.
+    for pause in PAUSES[:2]:
+        # The first one may have been forgotten; the second one shows that something else is wrong.
+        for _ in range(2):
+            [request] = tick().run_requests
+            asked += 1
+            given(request, dg.DagsterRunStatus.SUCCESS)
+        assert requests(tick()) == []
+        failure = ledger_of(lab.index).get("dataset:pictures", "failure")
+        assert "succeeded, but the ledger knows nothing of it, for the second time" in failure["reason"]
+        clock.passes(pause)
+    assert asked == 4
 
 
 def test_a_dataset_whose_metadata_say_so_is_promoted_by_a_person_only(lab, tick, night, run, command):

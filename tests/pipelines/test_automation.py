@@ -101,12 +101,14 @@ def test_a_dataset_that_there_is_no_room_for_is_named_and_the_others_go_on(
     [request] = tick().run_requests
     assert partitions(empty_instance) == {request.partition_key}
     [beyond] = {"first", "second"} - partitions(empty_instance)
+    [said] = [line for line in tick.state.logged if line.startswith("Cannot")]
+    assert said.startswith(
+        f"Cannot be promoted: {beyond} (there are 1 partitions already; `atdata-pipelines prune`"
+    )
     assert run(request.partition_key).success
     found = tick()
     assert found.run_requests == []
-    assert f"cannot be promoted: {beyond} (there are 1 partitions already; `atdata-pipelines prune`" in (
-        found.skip_message
-    )
+    assert found.skip_message == ("1 datasets looked at are published and unchanged; as told before: 1 refused")
 
 
 def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, run, empty_instance):

@@ -86,7 +86,7 @@ def test_a_check_that_fails_shows_what_differs(publish, verify, spoil, stranger)
     }
     shards = found["shards_as_published"]
     assert shards.severity == dg.AssetCheckSeverity.ERROR
-    assert shards.description.startswith(f"{url}: other bytes")
+    assert shards.description.startswith(f"`{url}`: other bytes")
     (row,) = shards.metadata["finding_table"].records
     assert (row.data["kind"], row.data["where"]) == ("differs", url)
     assert len(row.data["expected"]) == len(row.data["found"]) == 64

@@ -274,7 +274,7 @@ def test_a_materialisation_shows_shards_fields_samples_and_pictures(lab, run, ac
     assert sum(row["bytes"] for row in rows) == local["bytes"]
     preview = local["preview"]
     assert "<b>" not in preview
-    assert "&lt;b&gt;0&lt;/b&gt; \\| \\[x\\]" in preview
+    assert "&lt;b>0&lt;/b> \\| `[x](http://e.example)`" in preview
     pictures = [base64.b64decode(found) for found in re.findall(r"data:image/png;base64,([^)]+)\)", preview)]
     assert len(pictures) == 2
     assert all(Image.open(io.BytesIO(png)).format == "PNG" for png in pictures)
