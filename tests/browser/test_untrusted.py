@@ -145,13 +145,11 @@ def ticks(server, runs):
 
 
 @pytest.fixture(scope="module")
-def watched(browser, server, evil):
-    """A page so high that it draws long tables, and the requests that were made by it."""
+def watched(browser, server, ui):
+    """A page so high that it draws long tables, and the requests that it made; ``ui`` has met the greeting."""
     context = browser.new_context(base_url=server.url, viewport={"width": 1500, "height": 6_000})
     page, requests = context.new_page(), []
     context.on("request", lambda request: requests.append(request.url))
-    page.goto("/")
-    page.get_by_role("button", name="Skip").click()
     yield page, requests
     context.close()
 
