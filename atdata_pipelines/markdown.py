@@ -57,6 +57,11 @@ def shown(text: object, place: Place = "text", *, length: int = LONGEST) -> str:
     return said
 
 
+def in_terminal(message: str) -> str:
+    """A message of a run's log for a terminal, where addresses stand as they are."""
+    return message.replace("[:]//", "://")
+
+
 def row(cells: Sequence[str], *, length: int = TEXT) -> str:
     """A row of a table; a cell that is longer is cut, a secret in one is masked."""
     return "| " + " | ".join(shown(cell, "markdown", length=length) for cell in cells) + " |"

@@ -18,6 +18,7 @@ from .bulk import BULK_JOB, BulkConfig, bulk_config
 from .bulk_report import FAILED, not_promoted
 from .instance import open_instance
 from .jobs import JOB, run_config
+from .markdown import in_terminal
 from .partitions import add_keys
 from .pipeline import promotion_definitions
 from .project import settings_of
@@ -178,7 +179,7 @@ class _Steps:
         step = event.dagster_event
         if step is None:
             if _is_for_people(event) and self._is_of(str(event.step_key)):
-                self._say(event.user_message)
+                self._say(in_terminal(event.user_message))
         elif step.event_type == dg.DagsterEventType.STEP_START:
             if self._is_of(str(step.step_key)):
                 return
@@ -235,9 +236,9 @@ class _Records:
             retry: Any = step.event_specific_data
             click.echo(f"  {_root(retry.error)} Trying again.", err=True)
         elif step is None and event.step_key is not None and event.level >= logging.ERROR:
-            click.echo(f"Error: {_line(event.user_message)}", err=True)
+            click.echo(f"Error: {in_terminal(_line(event.user_message))}", err=True)
         elif _is_for_people(event):
-            click.echo(f"  {event.user_message}", err=True)
+            click.echo(f"  {in_terminal(event.user_message)}", err=True)
 
 
 def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
