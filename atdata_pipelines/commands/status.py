@@ -101,7 +101,10 @@ def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
     yield f"{'NAME':{name}}  {'STATE':{state}}  STAGE  {'WHEN (UTC)':16}  RECORD, OR WHY NOT"
     for found in every:
         stage = f"{stages.index(found.stage) + 1}/{len(stages)}" if found.stage else "-"
-        what = found.uri.rpartition("/")[2] if found.state == "published" and found.uri else found.reason
+        what = found.reason
+        if found.state == "published" and found.uri:
+            private = found.readers not in (None, "all")
+            what = found.uri.rpartition("/")[2] + (f"  (strangers: {found.readers})" if private else "")
         row = f"{_cut(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
         yield row + _cut(" ".join(what.split()), WIDTH - len(row))
 
