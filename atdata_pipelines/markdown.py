@@ -27,7 +27,7 @@ _PART = re.compile(r"[|`]|[^\s|`]+")
 _LINKED = re.compile(r"https?://|www\.|@", re.IGNORECASE)
 """What GFM makes a link or an address of without any brackets, also where it is escaped."""
 
-_AFTER = ".,:;!?)"
+_AFTER = ".,:;!?"
 """What stands behind an address more often than in it."""
 
 _SYNTAX = re.compile(r"[\\|`*\[\]~$]|&(?=[A-Za-z#])|(?<![^\W_])_|_(?![^\W_])")

@@ -166,15 +166,15 @@ def test_a_revoked_password_is_said_for_all_and_they_go_on_once_it_is_right(
     monkeypatch.setenv("ATDATA_APP_PASSWORD", "revoked")
     assert not run("one").success
     lab.insert("two", start=6)
-    assert "nothing can be published, tried again later: two (not before " in tick().skip_message
+    found = tick()
+    assert "nothing can be published, tried again later: two (not before " in found.skip_message
     for pause in [*PAUSES, *[PAUSES[-1]] * 3]:
-        found = tick()
         assert asked_for(found) == []
         assert account.handle in found.skip_message
         clock.passes(pause)
-        found = tick()
-        assert asked_for(found) == ["one", "two"]
+        assert asked_for(tick()) == ["one", "two"]
         assert not run("one").success
+        found = tick()
     text = command("status", "two").stdout
     assert text.startswith("two: paused\n")
     assert account.handle in text
