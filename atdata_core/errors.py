@@ -145,7 +145,7 @@ class VisibilityError(NotPublicError):
 
 
 class DestinationError(StorageError):
-    """Shards were published as copies, and nobody says where those go now. Facts: ``name``, ``destination``."""
+    """Published copies cannot be followed, and nobody says where shards go. Facts: ``name``, ``destination``."""
 
 
 class LocalFileError(StorageError):

@@ -29,8 +29,8 @@ PUBLISHED = "published so before"
 CONFIGURED = "the data store"
 OWN = "the index"
 WAYS_OUT = (
-    "Name that store (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what belongs to it), or publish the "
-    "index's own URLs: keep_urls=True, or --keep-urls."
+    "Name the data store that strangers can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
+    "belongs to it), or say that the index's own URLs are to be published: keep_urls=True, or --keep-urls."
 )
 
 
@@ -118,10 +118,7 @@ def choose_location(
     """Decide where the shards of a publication will lie.
 
     In this order: what is asked now and what was said of the name (``keep_urls``); the data store that is named or
-    configured; where the name's shards were copied to before; the index's own URLs.
-
-    Raises:
-        DestinationError: The name's shards were copied to a store before, this is new data, and no store is named.
+    configured; where the same data were copied to before; the index's own URLs.
     """
     said = standing.values.over(standing.inherited).keep_urls
     if asked.values.keep_urls or (asked.values.keep_urls is None and said):
@@ -129,15 +126,9 @@ def choose_location(
         return Location(source=source, earlier=earlier, asked=bool(asked.values.keep_urls))
     if store is not None:
         return Location(store, source=CONFIGURED, earlier=earlier)
-    if earlier is None or earlier.destination is None:
+    if earlier is None or earlier.destination is None or earlier.cid != publication.cid:
+        # New data that strangers cannot read are refused once they are seen, where strangers can read the earlier.
         return Location(earlier=earlier)
-    if earlier.cid != publication.cid:
-        raise DestinationError(
-            f"The shards of {publication.name!r} were published as copies at {earlier.destination}. This is new "
-            f"data under that name, and no data store is named that it could be copied to. {WAYS_OUT}",
-            name=publication.name,
-            destination=earlier.destination,
-        )
     return Location(stays=earlier, source=PUBLISHED, earlier=earlier)
 
 
@@ -167,13 +158,15 @@ def refuse_hiding(
     before = published.shards
     if not seen.unreadable or {shard.url for shard in before} == {shard.url for shard in planned}:
         return
-    if readable_share(before, strangers) <= 1 - len(seen.unreadable) / seen.shards:
+    # Of what was retracted it is known whether they could.
+    share = readable_share(before, strangers) if before else float(published.readable)
+    if share <= 1 - len(seen.unreadable) / seen.shards:
         return
     first, reason = seen.unreadable[0]
     raise VisibilityError(
-        f"Strangers can read what is published as {published.uri} now, and could not afterwards: "
-        f"{len(seen.unreadable)} of {seen.shards} shards, the first {displayed(first)} ({reason}). Nothing was "
-        "published. Copy the shards to where strangers can read them, or say that this is wanted: "
-        "allow_private=True, or --allow-private.",
+        f"Strangers could not read what would take the place of {published.uri}, which they can: "
+        f"{len(seen.unreadable)} of {seen.shards} shards, the first {displayed(first)} ({reason}). The record was "
+        f"not written. {WAYS_OUT} For shards in a store that strangers cannot read: allow_private=True, or "
+        "--allow-private.",
         urls=[displayed(url) for url, _ in seen.unreadable],
     )

@@ -176,7 +176,8 @@ def _publishing(
     }
     summary = _summary(publication, written)
     if pointed.current == publication.cid:
-        note_published(ledger, entry.name, publication, {"uri": written.uri, "destination": copies.destination})
+        stands = {"uri": written.uri, "destination": copies.destination, "readable": not seen.unreadable}
+        note_published(ledger, entry.name, publication, stands)
     last = _keep(ledger, entry, pointed.current, {**result.to_json(), **noted}, summary)
     ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
     forget_retraction(ledger, publication.did, publication.name)

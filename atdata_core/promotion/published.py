@@ -42,6 +42,7 @@ class PublishedName:
         cid: Of the index entry; None where the record does not tell.
         said: What people said of it, for the entries that follow; nothing where it is this entry's own.
         destination: Where its shards were copied to, None where they lie at the index's own URLs.
+        readable: Whether strangers could read all of its shards when it was published.
         record: The entry record, where it was read; see ``read``.
     """
 
@@ -49,6 +50,7 @@ class PublishedName:
     cid: str | None
     said: Values
     destination: str | None
+    readable: bool = False
     record: Record | None = None
 
     def read(self) -> Steps[PublishedName]:
@@ -92,14 +94,14 @@ def published_name(
     wanted = [name_fact(publication), publication.fact]
     last, own = ledger.get_many([(scope, fact) for fact in wanted])
     if last is not None and last["cid"] == publication.cid:
-        return PublishedName(last["uri"], publication.cid, Values(), last["destination"])
+        return PublishedName(last["uri"], publication.cid, Values(), last["destination"], last["readable"])
     if own is not None:
         # An older entry: what was said of the name since, and where its shards lie, is not of this one.
         record = yield from find(ENTRY, publication.rkey)
         return None if record is None else _read(record, publication, own_urls, defaults)
     if last is not None:
         said = said_of(ledger.get(scope, replace(publication, cid=last["cid"]).said_fact))
-        return PublishedName(last["uri"], last["cid"], said, last["destination"])
+        return PublishedName(last["uri"], last["cid"], said, last["destination"], last["readable"])
     label = yield from find(LABEL, publication.label_rkey)
     rkey = target_of(label, publication.did)
     record = None if rkey is None else (yield from find(ENTRY, rkey))
@@ -122,7 +124,7 @@ def unknown_names(entries: Sequence[IndexEntry], did: str, ledger: Ledger, asked
 
 
 def note_published(ledger: Ledger, dataset: str, publication: Publication, fact: Facts) -> None:
-    """Keep what was published last under a name: ``uri`` and ``destination``."""
+    """Keep what was published last under a name: ``uri``, ``destination`` and whether it is ``readable``."""
     ledger.put(f"dataset:{dataset}", name_fact(publication), {"cid": publication.cid, **fact})
 
 
@@ -143,7 +145,7 @@ def _read(record: Record, publication: Publication, own_urls: Sequence[str], def
     own = record.uri.rpartition("/")[2] == entry_rkey(publication.did, publication.name, publication.cid)
     said = Values() if own else said_in(record.value, defaults)
     place = place_of(record, own_urls if own else None)
-    return PublishedName(record.uri, publication.cid if own else None, said, place, record)
+    return PublishedName(record.uri, publication.cid if own else None, said, place, record=record)
 
 
 def target_of(label: Record | None, did: str) -> str | None:

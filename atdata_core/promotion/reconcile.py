@@ -298,8 +298,9 @@ class _Comparison:
             assert entry is not None
             publication = Publication(self._did, str(record.value.get("name")), cid_of(entry))
             if self._ledger.get(scope, name_fact(publication)) is None:
-                place = {"uri": record.uri, "destination": place_of(record, expand(entry.data_urls))}
-                note_published(self._ledger, dataset, publication, place)
+                place = place_of(record, expand(entry.data_urls))
+                stands = {"uri": record.uri, "destination": place, "readable": place is not None}
+                note_published(self._ledger, dataset, publication, stands)
         if self._ledger.get(scope, "record") is not None:
             return
         record, label = max(

@@ -79,7 +79,6 @@ def resolve(
 
     Raises:
         DatasetNameError, NoDataUrlsError, StorageError: The entry cannot be published as it is.
-        DestinationError: Copies were published before, this is new data, and no store is named.
         ServiceError: The ledger or the PDS does not answer.
     """
     publication = publication_of(entry, cid_of(entry), did, asked.name)

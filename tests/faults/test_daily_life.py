@@ -17,7 +17,7 @@ from servers import PdsAddress
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 SEQUENCES = 300
-STEPS = 14
+STEPS = 10
 LANES = 4
 
 

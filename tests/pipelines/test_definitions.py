@@ -88,9 +88,9 @@ def test_sensor_and_schedule_are_off_until_a_person_turns_them_on(definitions):
 def test_the_launch_dialog_offers_everything_that_a_person_can_say(definitions):
     job = definitions.resolve_job_def("promote")
     offered = job.get_run_config_for_partition_key("any")
-    nothing = dict.fromkeys(["name", "description", "tags", "license", "version"])
+    nothing = dict.fromkeys(["name", "description", "tags", "license", "keep_urls", "version"])
     required = dict.fromkeys(["require_public", "require_license", "require_compatible"], False)
-    said = {**nothing, "take_over": False, "restore": True, **required}
+    said = {**nothing, "take_over": False, "restore": True, **required, "allow_private": False}
     assert offered == {"ops": {"atmosphere_record": {"config": said}}}
     fields = job.get_node_named("atmosphere_record").definition.config_schema.config_type.fields
     assert all(fields[name].description for name in ("name", "description", "tags", "license"))

@@ -299,13 +299,13 @@ class DailyLife:
         said.pop("keep_urls", None)
         keep = self.keeps.get(name, False) if keep is None else keep
         last = self.last.get(name)
-        follows_copies = last is not None and last.copied and not expected.alive
+        # New data, or some whose copies were removed, in the place of what strangers could read.
+        hides = last is not None and last.public and not expected.alive and not expected.own_urls_public
         if error is not None:
-            # Only where copies would have to be followed, and nobody says where to.
             assert isinstance(error, RefusedError), (self.steps, error)
             assert store is None, (self.steps, error)
             assert not keep, (self.steps, error)
-            assert follows_copies, (self.steps, error)
+            assert hides, (self.steps, error)
             self.refused.add(name)
             return
         if keep:
@@ -314,8 +314,7 @@ class DailyLife:
             copied = True
         else:
             copied = expected.copied if expected.alive or last is expected else False
-            # New data do not leave copies without a word.
-            assert copied or not follows_copies, self.steps
+            assert copied or not hides, self.steps
         if not expected.alive and expected is not last:
             expected.inherited = {} if last is None else last.said
             expected.own = {}
