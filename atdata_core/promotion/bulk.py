@@ -150,8 +150,7 @@ def promote_many(
     left = iter(entries)
     while some := list(islice(left, SLICE)):
         writer = BatchWriter(client, expected_keys(some, client.did, asked))
-        find = _known_names(some, client, ledger, asked, writer)
-        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, asked, report, find)
+        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, asked, report)
         outcomes += bulk.promote(workers)
     return outcomes
 
@@ -196,7 +195,6 @@ class _Bulk:
         data_store: Any,
         asked: Asked,
         report: Callable[[StageDone], None] | None,
-        find: Finder,
     ) -> None:
         self._entries = entries
         self._index = index
@@ -207,7 +205,7 @@ class _Bulk:
         self._data_store = data_store
         self._asked = asked
         self._report = report
-        self._find = find
+        self._find: Finder = client.find_record
         self._outcomes: list[Outcome | None] = [None] * len(entries)
         self._warnings: list[tuple[str, ...]] = [()] * len(entries)
         self._heard: SimpleQueue[tuple[int, str, Any] | _Ready] = SimpleQueue()
@@ -220,6 +218,7 @@ class _Bulk:
         waiting = iter(range(len(self._entries)))
         with ThreadPoolExecutor(workers, "promotion") as pool:
             try:
+                self._find = _known_names(self._entries, self._client, self._ledger, self._asked, self._writer)
                 under_way = self._begin(pool, waiting, AHEAD)
                 while under_way or self._ready:
                     if under_way:
