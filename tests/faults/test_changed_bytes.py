@@ -19,6 +19,7 @@ def refused(lane, entry, copy):
     with pytest.raises(RefusedError) as caught:
         lane.promote(entry, copy=copy)
     assert lane.counts()[1:] == [0, 0]
+    assert lane.states()[entry.name] in ("failed", "given up")
     return caught.value
 
 
@@ -72,6 +73,7 @@ def test_a_flipped_bit_and_a_cut_are_found_in_each_shard(lane, copy):
             assert url.rpartition("/")[2] in str(refused(lane, entry, copy))
         lane.overwrite(url, data)
     assert lane.promote(entry, copy=copy)
+    assert lane.states() == {entry.name: "published"}
 
 
 @pytest.mark.faults
@@ -129,6 +131,7 @@ def test_a_source_that_changes_during_the_copy_is_found(lane, reliability):
             lane.forget()
             runs += 1
     assert lane.promote(entry, copy=True)
+    assert lane.states() == {entry.name: "published"}
     reliability(
         "source changed during the copy: as each shard begins to be read, and when half of it was read",
         REACH,

@@ -48,6 +48,7 @@ def point(children, lane, undisturbed, number, when):
         assert outcome.signal == signal.SIGKILL
         run(children, lane, Rule()).value()
     assert state(lane) == undisturbed, (number, when, rule.calls[number - 1])
+    assert lane.states() == {"readings": "published"}, (number, when, rule.calls[number - 1])
     return None if outcome.signal is None else rule.calls[number - 1]
 
 

@@ -43,6 +43,7 @@ def killed(children, lane, undisturbed, rule):
         assert outcome.signal == signal.SIGKILL
         run(children, lane, Rule()).value()
     assert lane.records() == undisturbed, (rule.number, rule.when)
+    assert lane.states() == dict.fromkeys(NAMES, "published"), (rule.number, rule.when)
     commit = lane.commit()
     assert [change for _, change in run(children, lane, Rule()).value()] == ["unchanged"] * len(NAMES)
     assert lane.commit() == commit

@@ -46,6 +46,7 @@ def test_a_request_of_a_million_bytes_is_published_and_one_more_refused_when_pla
         lane.promote(entry, name="name-2", description="d" * (length + 1))
     assert (lane.commit(), lane.counts()) == (commit, counts)
     assert not [call for call in tally.at("pds") if call.what.endswith("putRecord")]
+    assert lane.states()["large"] == "failed"
     reliability(
         "request bodies of 1,000,000 and 1,000,001 bytes",
         "the first is published, the second refused at plan time",

@@ -24,6 +24,7 @@ def test_an_unchanged_run_writes_nothing_and_asks_the_pds_three_times_at_most(la
         assert tally.sent("source") + tally.sent("destination") == 0
         asked.append(len(tally.at("pds")))
     assert max(asked) <= 3
+    assert lane.states() == {"readings": "published"}
     reliability(
         "unchanged re-run, with copies and without",
         "0 bytes put, 0 commits, at most 3 requests to the PDS",
@@ -52,6 +53,7 @@ def test_every_publication_keeps_its_own_records_and_metadata(lane, reliability)
     ]
     labels = {record.value["name"]: record.value["datasetUri"] for record in lane.records()[LABEL]}
     assert labels == urls
+    assert lane.states() == {"first": "published", "second": "published"}
     # Two names for the same data share their copies.
     assert len(lane.objects()) == 2
     reliability(
@@ -84,6 +86,7 @@ def test_new_data_with_the_same_file_names_leaves_older_entries_as_they_were(lan
     (label,) = records[LABEL]
     assert label.value["datasetUri"] == after
     assert not lane.client.get_record(after).value.get("tags")
+    assert lane.states() == {"points": "published", "other": "promote"}
     reliability(
         "one name for new data with the same file names",
         "shards of older entries stay as they were",

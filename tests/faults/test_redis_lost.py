@@ -15,6 +15,7 @@ from atdata_core.promotion.copy import copy_shards
 from atdata_core.promotion.draft import check_all
 from atdata_core.promotion.inventory import take_inventory
 from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.reconcile import reconcile
 from atdata_core.promotion.schema import publish_schema
 from faulty.edge import Fault, Rule, Tally
 from faulty.samples import Reading
@@ -58,6 +59,9 @@ def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliabili
     assert len(uris) == 1
     assert lane.counts() == [1, 1, 1]
     assert len(lane.objects()) == 2
+    assert lane.states() == {"readings": "promote"}
+    reconcile(lane.index, lane.client, ledger)
+    assert lane.states() == {"readings": "published"}
     reliability(
         "Redis emptied between all stages, and the dataset inserted again",
         "never a second record",
@@ -88,6 +92,7 @@ def test_two_redis_servers_with_one_account_make_one_record(lane, other_box, rel
     assert len(uris) == 1
     assert lane.counts() == [1, 1, 1]
     assert lane.client.get_record(uris.pop()).value["tags"] == ["said here"]
+    assert lane.states() == {"readings": "published"}
     assert len(lane.objects()) == 2
     reliability(
         "two Redis servers, one account, 4 promotions at a time",
@@ -139,6 +144,7 @@ def killed_at(lane, valkey, number, when, *, restart):
         lane.promote(entry)
     lane.edge.rule = Rule()
     assert lane.counts() == [1, 1, 1]
+    assert lane.states() == {"readings": "published"}
     return rule.killed
 
 

@@ -21,6 +21,7 @@ def promote_at_once(children, lane, processes, floats):
     uris = {child.value() for child in started}
     assert len(uris) == 1
     assert lane.counts() == [1, 1, 1]
+    assert lane.states() == {"readings": "published"}
     assert sorted(lane.objects().values()) == sorted(lane.shards(entry).values())
     return tally.sent("destination"), sum(len(data) for data in lane.objects().values())
 

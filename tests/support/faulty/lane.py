@@ -19,6 +19,8 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.status import all_statuses
 from atdata_core.tar_writing import ShardWriter
 from faulty.edge import Edge, Rule
 from faulty.samples import Reading
@@ -159,6 +161,10 @@ class Lane:
     def counts(self) -> list[int]:
         """Schemas, entries and labels of the account."""
         return [len(found) for found in self.records().values()]
+
+    def states(self) -> dict[str, str]:
+        """What ``status`` says of each dataset of the lab."""
+        return {found.name: found.state for found in all_statuses(self.index, ledger_of(self.index), self.did)}
 
     def commit(self) -> str:
         """The account's newest commit."""
