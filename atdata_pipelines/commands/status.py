@@ -104,7 +104,7 @@ def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
         what = found.reason
         if found.state == "published" and found.uri:
             private = found.readers not in (None, "all")
-            what = found.uri.rpartition("/")[2] + ("  (private)" if private else "")
+            what = found.uri.rpartition("/")[2] + (" (private)" if private else "")
         row = f"{_cut(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
         yield row + _cut(" ".join(what.split()), WIDTH - len(row))
 
