@@ -64,8 +64,8 @@ def member_runs(
     Args:
         stream: As there.
         url: As there.
-        dropped: Told the name of each member of another kind that has a content, and of what follows the archive,
-            where that is more than zeros.
+        dropped: Told the name of each link and device, of each other member that has a content and is no file, and
+            of what follows the archive, where that is more than zeros.
 
     Yields:
         Their names, and their contents. Where there are several, no name has a zero in it.
@@ -117,7 +117,7 @@ def member_runs(
             body = source.body(0 if folder or header.kind in b"123456" else size)
             if header.kind in _REGULAR and not folder:
                 yield [facts.get("path", header.name)], [body]
-            elif body and dropped is not None:
+            elif dropped is not None and (body or (header.kind in b"12346" and not folder)):
                 dropped(facts.get("path", header.name))
         extended = {}
         raw = []

@@ -1,6 +1,8 @@
 """Which claims an account has checked: what its promotions have read, they need not read again on any machine.
 
-Only promotions write the ledger, so what stands in it counts as the account's own word.
+What stands in the ledger counts as the account's own word, so that machines without a common state folder read a
+shard once between them. Who may write the ledger's keys can vouch for a claim: docs/deployment.md tells how Redis
+keeps that to those who promote.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .due import metadata_digest, placed
 from .holds import admit, forget_retraction, held, hold_gone, still_admit
 from .label import NameLabel, VersionLabel
 from .ownrecord import OwnRecord
-from .published import note_published
+from .published import names_no_copies, note_published
 from .said import Sayings
 from .steps import Steps, carry_out, current
 from .summary import SUMMARY, Summary
@@ -271,7 +271,8 @@ class _Entry:
         still_admit(self._ledger, self._entry.name, self._publication.did, self._asked)
         if existing is not None and self._trail.last() is None:
             self._location.refuse_unknown(existing, self._shards)
-            self._sayings.recover(existing.value)
+            kept = self._location.store is None and names_no_copies(existing)
+            self._sayings.recover(existing.value, keep_urls=kept)
         standing = self._sayings.standing()
         if self._own_order is not None:
             if standing.order > self._own_order:

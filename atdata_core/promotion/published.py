@@ -141,10 +141,22 @@ def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:
     return (Summary.of(record.value, account="", entry="").place or "unknown") if copied else None
 
 
+def names_no_copies(record: Record) -> bool:
+    """Whether an entry record names shards, none of which lies where copies do."""
+    try:
+        urls = [shard.url for shard in shards_of(record)]
+    except RefusedError:
+        return False
+    return bool(urls) and not any(map(copy_tails, urls))
+
+
 def _read(record: Record, publication: Publication, own_urls: Sequence[str], defaults: Values) -> PublishedName:
     own = record.uri.rpartition("/")[2] == entry_rkey(publication.did, publication.name, publication.cid)
     said = Values() if own else said_in(record.value, defaults)
     place = place_of(record, own_urls if own else None)
+    if names_no_copies(record):
+        # Nobody knows whether somebody said so; who has data that are not to be public must not find them copied.
+        said = replace(said, keep_urls=True)
     return PublishedName(record.uri, publication.cid if own else None, said, place, record=record)
 
 

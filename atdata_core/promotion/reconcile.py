@@ -21,7 +21,7 @@ from .holds import held, hold_gone
 from .inventory import cid_of
 from .label import note_version
 from .publish import PublishedRecord
-from .published import name_fact, note_published, place_of
+from .published import name_fact, names_no_copies, note_published, place_of
 from .said import Sayings
 from .summary import SUMMARY, Summary
 from .trail import Trail
@@ -178,7 +178,7 @@ class _Comparison:
         lost = trail.last() is None
         kind = self._compare(record, trail)
         if lost:
-            Sayings(entry, publication, self._ledger).recover(record.value)
+            Sayings(entry, publication, self._ledger).recover(record.value, keep_urls=names_no_copies(record))
         self._ledger.put_first(f"account:{self._did}", f"published:{name}", {"dataset": entry.name})
         if kind is not None:
             yield Finding(kind, record.uri, name, entry.name, publication.cid)

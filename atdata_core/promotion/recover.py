@@ -54,7 +54,7 @@ def recover(index: LocalIndex, client: AtmosphereClient, names: Collection[str] 
     Args:
         index: The local index.
         client: A client that is logged in.
-        names: Published names; all by default.
+        names: Published names. All by default, but those that were deleted from this very index.
 
     Returns:
         What was taken back, and what could not be and why, oldest first. Records of other programs are left alone.
@@ -81,7 +81,8 @@ def recover(index: LocalIndex, client: AtmosphereClient, names: Collection[str] 
         if (names and name not in names) or versions.of(record, None) is not None:
             continue
         try:
-            found.append(Recovered(record.uri, name, _taken_back(record, index, client)))
+            if (cid := _taken_back(record, index, client, named=bool(names))) is not None:
+                found.append(Recovered(record.uri, name, cid))
         except ServiceError:
             raise
         except (AtdataError, KeyError) as error:
@@ -95,12 +96,14 @@ def _is_current(record: Record, labels: Mapping[str, str], did: str) -> bool:
     return labels.get(label) == record.uri
 
 
-def _taken_back(record: Record, index: LocalIndex, client: AtmosphereClient) -> str:
-    """Keeps the entry of a record in the index; its CID."""
+def _taken_back(record: Record, index: LocalIndex, client: AtmosphereClient, *, named: bool) -> str | None:
+    """Keeps the entry of a record in the index; its CID. None: its owner deleted it, and it is not ``named``."""
     published = read_entry_record(record.uri, record.cid, record.value)
     schema = read_schema_record(client.get_record(published.schema_ref).value)
     for name, cid, reference, urls in _candidates(published, schema):
         if entry_rkey(client.did, published.name, cid) == record.uri.rpartition("/")[2]:
+            if not named and index.was_deleted(name, cid):
+                return None
             # The schema first: an entry without it waits.
             index.add_schema(schema)
             entry = LocalDatasetEntry(name, reference, urls, published.metadata, cid=cid)

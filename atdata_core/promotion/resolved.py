@@ -6,6 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..atmosphere.names import ENTRY
+from ..cid import entry_cid
+from ..errors import StorageError
+from ..local.entry import LocalDatasetEntry
+from ..urls import displayed
 from .asked import Asked
 from .copy import CopiedShards
 from .draft import Publication, publication_of
@@ -14,6 +19,7 @@ from .location import Location, choose_location
 from .published import PublishedName, name_fact, published_name
 from .said import ResolvedValue, Sayings, said_of
 from .steps import Find, Steps
+from .unused import shards_of
 from .values import Values
 
 if TYPE_CHECKING:
@@ -82,6 +88,7 @@ def resolve(
         ServiceError: The ledger or the PDS does not answer.
     """
     publication = publication_of(entry, cid_of(entry), did, asked.name)
+    _refuse_other_data(entry, publication, find)
     name = _found(published_name(entry, publication, ledger, shard_urls(entry), asked.defaults), find)
     earlier = Values() if name is None else name.said
     sayings = Sayings(entry, publication, ledger, asked.defaults, earlier)
@@ -91,6 +98,23 @@ def resolve(
         location = replace(location, stays=_found(location.stays.read(), find))
     rows = (*sayings.explain(standing, asked.values), location.explain(standing))
     return Resolved(publication, sayings.resolve(standing, asked.values), rows, location, earlier, find)
+
+
+def _refuse_other_data(entry: IndexEntry, publication: Publication, find: Finder) -> None:
+    """Refuse an entry of our index whose CID is not that of its schema and URLs: its record is of other data.
+
+    One that was taken back from its record has the CID that it had, and the URLs that the record names.
+    """
+    if not isinstance(entry, LocalDatasetEntry) or entry.cid == entry_cid(entry.schema_ref, entry.data_urls):
+        return
+    record = find(ENTRY, publication.rkey)
+    named = [] if record is None else [shard.url for shard in shards_of(record)]
+    if named != shard_urls(entry):
+        raise StorageError(
+            f"The entry {entry.cid} of dataset {entry.name!r} names other data than its CID stands for: somebody "
+            "has changed it in Redis. Insert the dataset again.",
+            urls=[displayed(url) for url in entry.data_urls],
+        )
 
 
 def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, asked: Asked) -> bool:

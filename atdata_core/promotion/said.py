@@ -171,12 +171,14 @@ class Sayings:
 
         self._ledger.update(self._scope, self._fact, change)
 
-    def recover(self, published: Mapping[str, Any]) -> None:
+    def recover(self, published: Mapping[str, Any], *, keep_urls: bool = False) -> None:
         """Learn what was said before the ledger was lost, from the record: it is the best witness.
 
-        What the metadata in the record gives was not said; the entry may have other metadata by now.
+        What the metadata in the record gives was not said; the entry may have other metadata by now. ``keep_urls``:
+        its shards lie at the index's own URLs, so that may have been said.
         """
         before = said_in(published, self._defaults, self._metadata)
+        before = replace(before, keep_urls=True if keep_urls else None)
 
         def change(fact: Facts | None) -> Facts | None:
             base, said = _parts(fact)

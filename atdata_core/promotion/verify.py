@@ -75,10 +75,10 @@ def verify_dataset(
         return Verification(
             record.uri, record.cid, signed_by=signed_by, findings=tuple(findings), notes=tuple(notes)
         )
-    sample_type, schema, found, found_notes = read_sample_type(client, entry.schema_ref)
+    sample_type, schema, found, found_notes = read_sample_type(client, entry.schema_ref, signed_by)
     findings += found
     notes += found_notes
-    found, found_notes = check_label(client, entry)
+    found, found_notes = check_label(client, entry, signed_by)
     findings += found
     notes += found_notes
     compatibility, found_notes = _compared(client, entry.schema_ref, schema)

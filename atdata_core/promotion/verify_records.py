@@ -56,14 +56,14 @@ def read_entry(client: AtmosphereClient, record: Record) -> tuple[AtmosphereInde
 
 
 def read_sample_type(
-    client: AtmosphereClient, ref: str
+    client: AtmosphereClient, ref: str, signed_by: str | None
 ) -> tuple[type | None, dict[str, Any] | None, list[Finding], list[str]]:
     """The sample type of the published schema, and the schema, each None where it cannot be had; what was found."""
     try:
         record = client.read_at_home(ref)
     except AtdataError as error:
         return None, None, [of_error("schema", ref, error)], []
-    _, found, notes = _proven(client, "schema", record)
+    _, found, notes = _proven(client, "schema", record, signed_by)
     if record.value.get("$type") == SCHEMA:
         found += [differs("schema", record.uri, problem) for problem in lexicon.problems(SCHEMA, record.value)]
     schema = None
@@ -75,9 +75,12 @@ def read_sample_type(
 
 
 def _proven(
-    client: AtmosphereClient, subject: Subject, record: Record
+    client: AtmosphereClient, subject: Subject, record: Record, before: str | None = None
 ) -> tuple[str | None, list[Finding], list[str]]:
-    """The DID of the account that signed a record, None where that is not proven; findings and notes about it."""
+    """The DID of the account that signed a record, None where that is not proven; findings and notes about it.
+
+    ``before`` is an account of which a record was proven: a PDS that proves one of its records proves any.
+    """
     found = _content_differs(subject, record)
     if found:
         # Then it does not matter where the CID stands.
@@ -89,6 +92,9 @@ def _proven(
         return None, [of_error(subject, record.uri, error)], []
     if unproven is None:
         return at.authority, [], []
+    if at.authority == before:
+        problem = "its PDS proves other records of this account, and not this one"
+        return None, [differs(subject, record.uri, f"{problem}: {unproven}")], []
     return (
         None,
         [],
@@ -96,7 +102,9 @@ def _proven(
     )
 
 
-def check_label(client: AtmosphereClient, entry: AtmosphereIndexEntry) -> tuple[list[Finding], list[str]]:
+def check_label(
+    client: AtmosphereClient, entry: AtmosphereIndexEntry, signed_by: str | None
+) -> tuple[list[Finding], list[str]]:
     """Findings and notes about the label of the entry's name."""
     account = AtUri.parse(entry.uri).authority
     try:
@@ -107,7 +115,7 @@ def check_label(client: AtmosphereClient, entry: AtmosphereIndexEntry) -> tuple[
             return [differs("label", label.uri, "the label is of another account", account)], []
     except AtdataError as error:
         return [of_error("label", entry.uri, error)], []
-    _, found, notes = _proven(client, "label", label)
+    _, found, notes = _proven(client, "label", label, signed_by)
     pointed, noted = _pointed_elsewhere(client, label, entry)
     return [*found, *pointed], [*notes, *noted]
 

@@ -210,15 +210,26 @@ def test_where_an_instance_names_a_destination_a_dataset_that_lies_elsewhere_is_
     assert look.due(store=elsewhere).state == "promote"
 
 
-def test_a_rebuilt_ledger_knows_where_the_shards_lie(lab, publish, public, atmosphere, look):
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_a_lost_ledger_leaves_shards_where_they_lie_so_that_nothing_private_is_copied(
+    lab, publish, public, atmosphere, look, list_keys, rebuilt
+):
     publish(lab.insert("points"), data_store=public)
-    publish(lab.insert("kept", start=50))
+    kept = lab.insert("kept", start=50)
+    uri = publish(kept, keep_urls=True)
     forget(lab.index)
+    if rebuilt:
+        reconcile(lab.index, atmosphere.client, ledger_of(lab.index))
+        assert [look.due(name, public).state for name in ("points", "kept")] == ["published", "published"]
+    before = list_keys(public.bucket)
 
-    reconcile(lab.index, atmosphere.client, ledger_of(lab.index))
+    assert publish(kept, data_store=public, license="MIT") == uri
 
-    assert [look.due(name, public).state for name in ("points", "kept")] == ["published", "promote"]
-    assert [look.due(name).state for name in ("points", "kept")] == ["published", "published"]
+    record = look.record(uri)
+    assert (record.license, record.storage["bucket"]) == ("MIT", lab.bucket)
+    assert list_keys(public.bucket) == before
+    publish(kept, data_store=public, keep_urls=False)
+    assert look.record(uri).storage["$type"].endswith("storageHttp")
 
 
 def test_copies_stay_after_a_retraction_and_are_missed_where_they_were_removed(

@@ -337,7 +337,9 @@ class DailyLife:
             each.own = {name: value for name, value in values.items() if value != each.metadata.get(name)} | cleared
             each.inherited = {}
         self.last = {each.name: each for each in self.records.values() if self._uri(each) in labelled}
-        self.keeps, self.known, self.held = {}, set(), set()
+        # Where a record names no copies, nobody knows any more whether that was said.
+        self.keeps = {name: not each.copied and not each.own_urls_public for name, each in self.last.items()}
+        self.known, self.held = set(), set()
         self.refused.clear()
 
     def _reconcile(self) -> None:
