@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 PUT_POINTS = 2
 """Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
 
+UNFORESEEN = "known once they are copied"
+"""Who can read shards, where their address does not tell beforehand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -134,7 +137,8 @@ def plan_promotion(
     strangers = Strangers(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
-    unreadable = (*strangers.unreadable(there, doubtless=require_public), *strangers.out_of_reach(missing))
+    far = strangers.out_of_reach(missing)
+    unreadable = (*strangers.unreadable(there, doubtless=require_public), *far)
     seen = Seen(len(planned), unreadable)
     if require_public:
         seen.refuse()
@@ -165,7 +169,7 @@ def plan_promotion(
         inventory.size,
         resolved.location.destination,
         unreadable,
-        (*resolved.rows, _readers(seen, planned, resolved, strangers)),
+        (*resolved.rows, _readers(seen, planned, resolved, strangers, [] if far else missing)),
     )
 
 
@@ -174,13 +178,17 @@ def _readers(
     planned: Sequence[ShardFacts],
     resolved: Resolved,
     strangers: Strangers,
+    missing: Sequence[ShardFacts],
 ) -> ResolvedValue:
-    """Who can read the shards: now, and afterwards."""
+    """Who can read the shards: now, and afterwards; of those that are missing one stands for all."""
     published, before = resolved.published_now(), None
     if published is not None and published.shards:
         same = {shard.url for shard in published.shards} == {shard.url for shard in planned}
         before = seen.readers if same else readers(readable_share(published.shards, strangers))
-    return ResolvedValue("readers", None, before, seen.readers, "where the shards lie")
+    unforeseen = any(map(strangers.is_unforeseen, missing[:1]))
+    return ResolvedValue(
+        "readers", None, before, UNFORESEEN if unforeseen else seen.readers, "where the shards lie"
+    )
 
 
 def _copies(

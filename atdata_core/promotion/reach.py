@@ -155,6 +155,20 @@ class Strangers:
             found += [Unreadable(shard.url, reason)] if reason else []
         return tuple(found)
 
+    def is_unforeseen(self, shard: ShardFacts) -> bool:
+        """Whether nobody can say if they will read a shard that is to be written.
+
+        It can be said where a web server tells them that nothing is there yet: one that keeps its files from them
+        does not. S3 says neither to who has no key.
+        """
+        try:
+            glance(shard.url, shard.endpoint, shard.region, inside=self._inside)
+        except ShardMissingError:
+            return scheme(shard.url) == "s3"
+        except AtdataError:
+            return True
+        return False
+
     def _why_out_of_reach(self, address: str | None) -> str | None:
         if address is None or self._inside:
             return None

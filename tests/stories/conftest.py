@@ -74,7 +74,7 @@ class Seen:
 
 
 class Lab:
-    """A lab with an account of its own. Shells and schedules have no bucket for copies unless they are given one."""
+    """A lab with an account of its own. Its shells and schedules have no bucket for copies unless told."""
 
     def __init__(self, pds: PdsAddress, box: Any, home: dg.DagsterInstance, folder: Path, patch: Any) -> None:
         self.pds, self.box, self.instance, self.folder, self._patch = pds, box, home, folder, patch

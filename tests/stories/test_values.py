@@ -1,4 +1,4 @@
-"""What people said of a name holds for the data that follow under it, and ``plan`` tells where each value is from."""
+"""What people said of a name holds for the data that follow, and ``plan`` tells where each value is from."""
 
 from dataclasses import replace
 
