@@ -232,10 +232,10 @@ def metadata_digest(entry: IndexEntry) -> str:
 
 def _what_changed(entry: IndexEntry, last: dict[str, Any] | None, did: str) -> str | None:
     if last is None:
-        return "was never published"
+        return "is not known to be published"
     publication = last["publication"]
     if publication["did"] != did:
-        return "was never published by this account"
+        return "is not known to be published by this account"
     if publication["cid"] != cid_of(entry):
         return "has a new entry"
     # Promotions before this was noted say nothing about it.

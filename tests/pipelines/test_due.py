@@ -61,7 +61,7 @@ def test_a_changed_dataset_is_due(index, published, now, reason):
 
 def test_each_account_publishes_for_itself(index, published):
     found = due(Entry(), index, published(Entry(), did="did:plc:other"), DID)
-    assert (found.state, found.reason) == ("promote", "was never published by this account")
+    assert (found.state, found.reason) == ("promote", "is not known to be published by this account")
 
 
 def test_a_dataset_without_a_schema_waits(published):

@@ -15,7 +15,7 @@ def test_one_line_a_dataset_in_a_hundred_columns(lab, command):
     assert [row.split()[1] for row in rows] == ["promote", "promote", "published"]
     assert rows[-1].split()[2] == "4/4"
     assert rows[-1].endswith(f"{uri.rpartition('/')[2]} (private)")
-    assert rows[1].endswith("was never published")
+    assert rows[1].endswith("is not known to be published")
     assert max(map(len, result.stdout.splitlines())) <= 100
     assert len({row.index(row.split()[1]) for row in rows}) == 1
 
