@@ -68,7 +68,8 @@ def key_to_ask(
             return fate
         if repeated:
             ended = _ended(last)
-            newer = any(at is not None and at / 1_000 > ended.timestamp() for at in registered)
+            # Dagster's storage keeps whole seconds.
+            newer = any(at is not None and at / 1_000 > ended.timestamp() + 1 for at in registered)
             if not newer and again.clock() - ended < SOON:
                 return Before("failed", f"{fate.reason}, for the second time")
         asked, repeated = f"{key}@{run.run_id}", True

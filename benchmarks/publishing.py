@@ -176,11 +176,6 @@ def _insert(bench: Bench, index: LocalIndex, bucket: str, number: int) -> Any:
     peer="bare `applyWrites(200)` of the same records",
     reach=Reach(ratio=0.6),
 )
-def _resolved(entry: Any, did: str, ledger: Ledger) -> Resolved:
-    """What a promotion publishes of which nothing is said."""
-    return resolve(entry, did, ledger, data_store=None, asked=Asked(), find=lambda collection, rkey: None)
-
-
 def in_bulk(bench: Bench) -> Measured:
     """New accounts for each run; the peer looks at nothing and keeps nothing."""
     from atdata_core.promotion.together import Draft, publish_many
@@ -229,6 +224,11 @@ def _own(client: AtmosphereClient, collection: str) -> list[dict[str, Any]]:
 def _entry(number: int) -> LocalDatasetEntry:
     ref, urls = "local://schemas/benchmarks.samples.Vector@1.0.0", [f"https://example.org/{number}.tar"]
     return LocalDatasetEntry(f"dataset-{number}", ref, urls, cid=entry_cid(ref, urls))
+
+
+def _resolved(entry: Any, did: str, ledger: Ledger) -> Resolved:
+    """What a promotion publishes of which nothing is said."""
+    return resolve(entry, did, ledger, data_store=None, asked=Asked(), find=lambda collection, rkey: None)
 
 
 def _copies(entry: LocalDatasetEntry) -> CopiedShards:

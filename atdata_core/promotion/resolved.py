@@ -16,7 +16,7 @@ from .copy import CopiedShards
 from .draft import Publication, publication_of
 from .inventory import Inventory, cid_of, shard_urls
 from .location import Location, choose_location
-from .published import PublishedName, name_fact, published_name
+from .published import PublishedName, name_fact, names_no_copies, published_name
 from .said import ResolvedValue, Sayings, said_of
 from .steps import Find, Steps
 from .unused import shards_of
@@ -101,15 +101,16 @@ def resolve(
 
 
 def _refuse_other_data(entry: IndexEntry, publication: Publication, find: Finder) -> None:
-    """Refuse an entry of our index whose CID is not that of its schema and URLs: its record is of other data.
+    """Refuse an entry whose CID is not that of its schema and URLs, where its record names other shards.
 
-    One that was taken back from its record has the CID that it had, and the URLs that the record names.
+    Other programs may make CIDs of their own, and what was taken back from a record has the CID that it had.
     """
     if not isinstance(entry, LocalDatasetEntry) or entry.cid == entry_cid(entry.schema_ref, entry.data_urls):
         return
     record = find(ENTRY, publication.rkey)
-    named = [] if record is None else [shard.url for shard in shards_of(record)]
-    if named != shard_urls(entry):
+    if record is None or not names_no_copies(record):
+        return
+    if [shard.url for shard in shards_of(record)] != shard_urls(entry):
         raise StorageError(
             f"The entry {entry.cid} of dataset {entry.name!r} names other data than its CID stands for: somebody "
             "has changed it in Redis. Insert the dataset again.",
