@@ -68,8 +68,7 @@ def key_to_ask(
             return fate
         if repeated:
             ended = _ended(last)
-            # Dagster's storage keeps whole seconds.
-            newer = any(at is not None and at / 1_000 > ended.timestamp() + 1 for at in registered)
+            newer = any(at is not None and at / 1_000 > ended.timestamp() for at in registered)
             if not newer and again.clock() - ended < SOON:
                 return Before("failed", f"{fate.reason}, for the second time")
         asked, repeated = f"{key}@{run.run_id}", True
@@ -84,7 +83,8 @@ def _last(instance: dg.DagsterInstance, sensor: str, key: str) -> dg.RunRecord |
 def _ended(record: dg.RunRecord) -> datetime:
     if record.end_time is not None:
         return datetime.fromtimestamp(record.end_time, UTC)
-    return record.update_timestamp.replace(tzinfo=UTC)
+    # In whole seconds, cut off.
+    return record.update_timestamp.replace(tzinfo=UTC) + timedelta(seconds=1)
 
 
 def fate_of(last: dg.DagsterRun) -> Before:
