@@ -78,7 +78,7 @@ class Location:
             named = [shard.url for shard in shards_of(existing)]
         except RefusedError:
             return
-        if named != [shard.url for shard in planned]:
+        if named and named != [shard.url for shard in planned]:
             raise DestinationError(
                 f"{existing.uri} is published already, with its shards somewhere else: {displayed(named[0])}. "
                 f"atdata-pipelines reconcile tells the ledger. {WAYS_OUT}",

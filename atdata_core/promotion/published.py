@@ -105,7 +105,11 @@ def published_name(
     label = yield from find(LABEL, publication.label_rkey)
     rkey = target_of(label, publication.did)
     record = None if rkey is None else (yield from find(ENTRY, rkey))
-    return None if record is None else _read(record, publication, own_urls, defaults)
+    if record is None:
+        return None
+    found = _read(record, publication, own_urls, defaults)
+    # Nobody knows whether somebody said so; who has data that are not to be public must not find them copied.
+    return replace(found, said=replace(found.said, keep_urls=True)) if names_no_copies(record) else found
 
 
 def unknown_names(entries: Sequence[IndexEntry], did: str, ledger: Ledger, asked: Asked) -> list[Publication]:
@@ -154,9 +158,6 @@ def _read(record: Record, publication: Publication, own_urls: Sequence[str], def
     own = record.uri.rpartition("/")[2] == entry_rkey(publication.did, publication.name, publication.cid)
     said = Values() if own else said_in(record.value, defaults)
     place = place_of(record, own_urls if own else None)
-    if names_no_copies(record):
-        # Nobody knows whether somebody said so; who has data that are not to be public must not find them copied.
-        said = replace(said, keep_urls=True)
     return PublishedName(record.uri, publication.cid if own else None, said, place, record=record)
 
 

@@ -289,3 +289,26 @@ def test_another_process_of_the_lab_follows_the_copies_without_keys(lab, publish
 
     promote_to_atmosphere(other.get_dataset("points"), other, atmosphere.client, description="again")
     assert look.record(uri).description == "again"
+
+
+def test_an_older_entry_goes_to_the_store_that_is_named_where_nobody_said_otherwise(lab, publish, public, look):
+    older = lab.insert("points")
+    uri = publish(older)
+    publish(lab.insert("points", start=50), data_store=public)
+
+    assert publish(older, data_store=public) == uri
+    assert look.record(uri).storage["$type"].endswith("storageHttp")
+
+
+def test_a_record_of_ours_that_names_no_shards_any_more_is_no_reason_to_fall_over(lab, publish, atmosphere):
+    entry = lab.insert("points")
+    uri = publish(entry)
+    record = atmosphere.client.get_record(uri)
+    emptied = {**record.value, "storage": {**record.value["storage"], "shards": []}}
+    atmosphere.client.replace(ENTRY, uri.rpartition("/")[2], emptied, swap=record.cid)
+    forget(lab.index)
+    for label in atmosphere.records("science.alt.dataset.label"):
+        atmosphere.client.delete("science.alt.dataset.label", label.uri.rpartition("/")[2], swap=label.cid)
+
+    assert publish(entry) == uri
+    assert len(atmosphere.client.get_record(uri).value["storage"]["shards"]) == 3
