@@ -27,6 +27,13 @@ def promoted(run):
     return carry_out
 
 
+ENDS = {
+    dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.PIPELINE_SUCCESS.value,
+    dg.DagsterRunStatus.FAILURE: dg.DagsterEventType.PIPELINE_FAILURE.value,
+    dg.DagsterRunStatus.CANCELED: dg.DagsterEventType.PIPELINE_CANCELED.value,
+}
+
+
 @pytest.fixture
 def given(empty_instance):
     """A run as the daemon makes it of a request, with a status of our own."""
@@ -39,12 +46,20 @@ def given(empty_instance):
             tags["dagster/partition"] = request.partition_key
         config = request.run_config
         run = dg.DagsterRun(job_name=request.job_name or "promote", run_config=config, status=status, tags=tags)
-        made.append(empty_instance.add_run(run))
+        made.append(keep(run))
 
     def ends(status):
         run = made[-1]
         empty_instance.delete_run(run.run_id)
-        made[-1] = empty_instance.add_run(run._replace(status=status))
+        made[-1] = keep(run._replace(status=status))
+
+    def keep(run):
+        """As the daemon's storage keeps a run: with the fraction of a second in which it ended."""
+        kept = empty_instance.add_run(run)
+        if run.status in ENDS:
+            event = dg.DagsterEvent(event_type_value=ENDS[run.status], job_name=run.job_name)
+            empty_instance.run_storage.handle_run_event(run.run_id, event)
+        return kept
 
     make.ends = ends
     yield make
