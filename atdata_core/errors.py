@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .masking import masked, masked_data
+from .common.masking import masked, masked_data
 
 
 class AtdataError(Exception):

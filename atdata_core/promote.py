@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .errors import NotPublicWarning
-from .promotion.asked import Asked
-from .promotion.attempts import attempt
-from .promotion.bulk import Outcome, StageDone, promote_many
-from .promotion.inventory import Inventory
-from .promotion.ledger import ledger_of
+from .promotion.bulk.many import Outcome, StageDone, promote_many
+from .promotion.operations.attempts import attempt
+from .promotion.options import Asked
 from .promotion.plan import Plan, plan_promotion
 from .promotion.prepare import prepare
-from .promotion.publish import publish_record
-from .promotion.schema import publish_schema_of
+from .promotion.stages.inventory import Inventory
+from .promotion.stages.publish import publish_record
+from .promotion.stages.schema_stage import publish_schema_of
 from .promotion.values import Values
-from .promotion.verify import Finding, Verification, verify_dataset
+from .promotion.verify.verification import Finding, Verification, verify_dataset
+from .state.ledger import ledger_of
 
 if TYPE_CHECKING:
     from .atmosphere.client import AtmosphereClient

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from .executors import default_executor
-from .home import warn_if_state_is_lost
-from .pipeline import promotion_definitions
+from .components.pipeline import promotion_definitions
+from .config.dagster_home import warn_if_state_is_lost
+from .config.executors import default_executor
 
 PACKAGE = Path(__file__).parent
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 
 from atdata_core.local import LocalIndex
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 from benchmarks.apart import Died, apart, peak_over_idle
 from benchmarks.copying import lab_of
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
 
-from atdata_core.promotion.ledger import MemoryLedger
 from atdata_core.protocols import ShardFacts
+from atdata_core.state.ledger import MemoryLedger
 from atdata_pipelines.sandbox import Sandbox
 from benchmarks.frame import Bench, Measured, Reach, expect, row, timed
 from benchmarks.labs import MIB, Lab, random_lab, store_in

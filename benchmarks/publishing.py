@@ -14,19 +14,19 @@ import numpy as np
 
 from atdata_core import Dataset
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.cid import entry_cid
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalIndex
 from atdata_core.local.entry import LocalDatasetEntry
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.copy import CopiedShards
-from atdata_core.promotion.ledger import Ledger, MemoryLedger, ledger_of
-from atdata_core.promotion.reach import Seen
-from atdata_core.promotion.resolved import Resolved, resolve
-from atdata_core.promotion.schema import publish_schema
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.resolved_values import Resolved, resolve
+from atdata_core.promotion.stages.copy_stage import CopiedShards
+from atdata_core.promotion.stages.schema_stage import publish_schema
+from atdata_core.promotion.stages.visibility import Seen
 from atdata_core.protocols import ShardFacts
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.state.ledger import Ledger, MemoryLedger, ledger_of
 from benchmarks.counting import CountingTransport
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row
 from benchmarks.samples import Vector
@@ -178,7 +178,7 @@ def _insert(bench: Bench, index: LocalIndex, bucket: str, number: int) -> Any:
 )
 def in_bulk(bench: Bench) -> Measured:
     """New accounts for each run; the peer looks at nothing and keeps nothing."""
-    from atdata_core.promotion.together import Draft, publish_many
+    from atdata_core.promotion.bulk.batch_executor import Draft, publish_many
 
     pds, size = bench.services.pds, bench.size(1_000, 100)
     schema, written = _schema_of(bench), {}

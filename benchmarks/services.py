@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, TypeVar
 import httpx
 import redis
 
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex
+from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.sandbox import Sandbox
 from atdata_pipelines.sandbox.ports import answers, free_port
 from benchmarks.frame import NotInstalled

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from atdata_core.cid import entry_cid
+from atdata_core.common.cid import entry_cid
 
 PREFIX = "LocalDatasetEntry:"
 _REF = "local://schemas/lab.Sample@1.0.0"

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import dagster as dg
 
 from atdata_core.local import LocalIndex
-from atdata_core.promotion.draft import Publication
-from atdata_core.promotion.ledger import RedisLedger
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.resources import AtprotoResource, RedisResource
-from atdata_pipelines.settings import DEFAULT
+from atdata_core.promotion.stages.validate import Publication
+from atdata_core.state.ledger import RedisLedger
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.resources import AtprotoResource, RedisResource
+from atdata_pipelines.config.settings import DEFAULT
 
 _NOTHING = hashlib.sha256(b"").hexdigest()
 

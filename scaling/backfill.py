@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from atdata_pipelines.home import prepare_home
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.settings import RECORD, STAGES
+from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import RECORD, STAGES
 from benchmarks.frame import Bench, expect
 from scaling.bulk import in_a_process
 from scaling.dagster_processes import Processes, dagster_processes

@@ -12,8 +12,8 @@ import dagster as dg
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.settings import RECORD
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import RECORD
 from benchmarks.frame import Bench
 from scaling.dagster_processes import dagster_processes
 from scaling.figures import Measured, Part

@@ -20,9 +20,9 @@ def _job(names: list[str]) -> Callable[[], None]:
     """The job, as a run of Dagster does it; its events go to the instance of DAGSTER_HOME."""
     import dagster as dg
 
-    from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
+    from atdata_pipelines.config.settings import STAGES
     from atdata_pipelines.definitions import defs
-    from atdata_pipelines.settings import STAGES
+    from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 
     job, instance = defs().resolve_job_def(BULK_JOB), dg.DagsterInstance.get()
 
@@ -39,8 +39,8 @@ def _job(names: list[str]) -> Callable[[], None]:
 
 def _library(names: list[str]) -> Callable[[], None]:
     """The same promotion without Dagster."""
-    from atdata_core.promotion.bulk import promote_many
-    from atdata_pipelines.resources import AtprotoResource, RedisResource
+    from atdata_core.promotion.bulk.many import promote_many
+    from atdata_pipelines.config.resources import AtprotoResource, RedisResource
 
     def run() -> None:
         index, client = RedisResource().index(), AtprotoResource().client()
@@ -54,7 +54,7 @@ def _library(names: list[str]) -> Callable[[], None]:
 def _singly(names: list[str]) -> Callable[[], None]:
     """Promotions without Dagster, one after the other."""
     from atdata_core.promote import promote_to_atmosphere
-    from atdata_pipelines.resources import AtprotoResource, RedisResource
+    from atdata_pipelines.config.resources import AtprotoResource, RedisResource
 
     def run() -> None:
         index, client = RedisResource().index(), AtprotoResource().client()

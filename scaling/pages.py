@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from atdata_pipelines.settings import RECORD
+from atdata_pipelines.config.settings import RECORD
 from benchmarks.frame import expect
 from scaling.dagster_processes import Processes, query_of_ui
 from scaling.figures import Figure

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from atdata_core.cid import entry_cid
+from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalIndex
 from atdata_core.local.entry import LocalDatasetEntry, StoredEntry
 from atdata_core.local.registry import Registry
-from atdata_pipelines.home import prepare_home
-from atdata_pipelines.partitions import count_keys
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.resources import AtprotoResource, RedisResource
-from atdata_pipelines.settings import DEFAULT
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.partitions import count_keys
+from atdata_pipelines.config.resources import AtprotoResource, RedisResource
+from atdata_pipelines.config.settings import DEFAULT
 from benchmarks.frame import Bench, expect
 from benchmarks.samples import Vector
 from benchmarks.services import Pds

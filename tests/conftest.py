@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 import pytest
 
-from atdata_core import patience
+from atdata_core.common import retry_after
 from atdata_pipelines.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> Time:
     A test that measures real waiting sets ``patience.ours`` to ``Patience()`` itself.
     """
     passing = Time()
-    monkeypatch.setattr(patience, "ours", patience.Patience(passing.clock, passing.sleep))
+    monkeypatch.setattr(retry_after, "ours", retry_after.Patience(passing.clock, passing.sleep))
     return passing
 
 
@@ -83,7 +83,7 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """The passwords of one test mask nothing in what another one reads."""
-    from atdata_core import masking
+    from atdata_core.common import masking
 
     monkeypatch.setattr(masking, "_kept", set())
 

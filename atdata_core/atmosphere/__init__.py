@@ -5,11 +5,11 @@ Importing this costs nothing of ``atproto`` or ``httpx``; they are loaded when a
 
 from __future__ import annotations
 
+from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
 from atdata_core.atmosphere.client import AtmosphereClient, Record
-from atdata_core.atmosphere.index import AtmosphereIndex
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.records import AtmosphereIndexEntry
-from atdata_core.atmosphere.uri import AtUri
+from atdata_core.atmosphere.records.at_uri import AtUri
+from atdata_core.atmosphere.records.build import AtmosphereIndexEntry
 
 __all__ = [
     "AtUri",

@@ -6,16 +6,23 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from atdata_core.atmosphere import blobs, proof
-from atdata_core.atmosphere.difference import changed, differing_fields
-from atdata_core.atmosphere.failures import NOT_IMPLEMENTED
+from atdata_core.atmosphere import proof
 from atdata_core.atmosphere.identity import Resolver
-from atdata_core.atmosphere.records import timestamp
-from atdata_core.atmosphere.replies import apply_request, put_request
-from atdata_core.atmosphere.session import Session
-from atdata_core.atmosphere.uri import AtUri
-from atdata_core.errors import NotLoggedInError, ProofError, RecordNotFoundError, ServiceError, ServiceRefusedError
-from atdata_core.patience import ATTEMPTS
+from atdata_core.atmosphere.records.at_uri import AtUri
+from atdata_core.atmosphere.records.build import timestamp
+from atdata_core.atmosphere.records.difference import changed, differing_fields
+from atdata_core.atmosphere.xrpc import blobs
+from atdata_core.atmosphere.xrpc.replies import apply_request, put_request
+from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED
+from atdata_core.atmosphere.xrpc.session import Session
+from atdata_core.common.retry_after import ATTEMPTS
+from atdata_core.errors import (
+    NotLoggedInError,
+    ProofError,
+    RecordNotFoundError,
+    ServiceError,
+    ServiceRefusedError,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime

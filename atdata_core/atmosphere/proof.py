@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import libipld
 
-from atdata_core.cid import dag_cbor
+from atdata_core.common.cid import dag_cbor
 from atdata_core.errors import ProofError
 
 MAX_BYTES = 1 << 23

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from atdata_core.atmosphere.names import ENTRY, OLD_SCHEMA, SCHEMA
-from atdata_core.atmosphere.preflight import check
-from atdata_core.atmosphere.records import entry_record, read_schema_record
-from atdata_core.atmosphere.schemas import newest_schema, publish_schema
-from atdata_core.atmosphere.survey import survey
-from atdata_core.atmosphere.tid import entry_rkey
-from atdata_core.atmosphere.uri import AtUri
-from atdata_core.cid import entry_cid
+from atdata_core.atmosphere.records.at_uri import AtUri
+from atdata_core.atmosphere.records.build import entry_record, read_schema_record
+from atdata_core.atmosphere.records.nsids import ENTRY, OLD_SCHEMA, SCHEMA
+from atdata_core.atmosphere.records.preflight import check
+from atdata_core.atmosphere.records.record_keys import entry_rkey
+from atdata_core.atmosphere.schema_records import newest_schema, publish_schema
+from atdata_core.atmosphere.shard_facts import survey
+from atdata_core.common.cid import entry_cid
+from atdata_core.common.names import check_dataset_name
+from atdata_core.common.urls import expand
 from atdata_core.errors import (
     RecordChangedError,
     RecordNotFoundError,
@@ -20,10 +22,8 @@ from atdata_core.errors import (
     SchemaError,
     SchemaNotFoundError,
 )
-from atdata_core.names import check_dataset_name
 from atdata_core.protocols import ShardFacts
-from atdata_core.schema import decode, describe, schema_of
-from atdata_core.urls import expand
+from atdata_core.samples.schema import decode, describe, schema_of
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record

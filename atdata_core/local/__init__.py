@@ -1,10 +1,10 @@
 """Datasets at home: shards in S3, an index in Redis."""
 
 from .entry import LocalDatasetEntry
-from .index import LocalIndex
+from .local_index import LocalIndex
 from .removal import Removal
 from .repo import Repo
-from .s3 import S3DataStore
+from .s3_store import S3DataStore
 
 Index = LocalIndex
 

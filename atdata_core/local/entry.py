@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import msgpack
 
-from ..cid import entry_cid
-from ..metadata import unpack
+from ..common.cid import entry_cid
+from ..samples.metadata import unpack
 
 ENTRY_KEY = "LocalDatasetEntry:"
 """Prefix of upstream's hash per entry CID: name, schema_ref, cid, data_urls, metadata."""

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from ..errors import MetadataError
 from ..protocols import ShardFacts
-from .claims import claims_key, encoded
-from .connection import ask
+from ..state.redis_connection import ask
 from .entry import ENTRY_KEY, FIELDS, LocalDatasetEntry, StoredEntry
-from .foreign import LOOKUP, ROUND, Foreign, Pace
-from .labels import LABEL_KEY, label_key
-from .layout import DATASETS, EVENTS, EVENTS_KEPT, SCANNED, dataset_key
+from .foreign_entries import LOOKUP, ROUND, Foreign, Pace
+from .redis_layout import DATASETS, EVENTS, EVENTS_KEPT, SCANNED, dataset_key
+from .shard_claims import claims_key, encoded
+from .upstream_labels import LABEL_KEY, label_key
 
 _PAGE = 500
 _NO_EVENT = "0-0"

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .claims import claims_key
-from .connection import ask
+from ..state.redis_connection import ask
 from .entry import ENTRY_KEY, FIELDS, StoredEntry
-from .labels import labels_of
-from .layout import DATASETS, REMOVED, dataset_key, removed_member
+from .redis_layout import DATASETS, REMOVED, dataset_key, removed_member
+from .shard_claims import claims_key
+from .upstream_labels import labels_of
 
 _PAGE = 5000
 """Names that one script looks at, some 5 ms of Redis's time."""

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from ..access.upload import S3Upload
-from ..dataset import Dataset
+from ..common.names import check_dataset_name
 from ..errors import StorageError
-from ..metadata import pack
-from ..names import check_dataset_name
 from ..protocols import ShardFacts
-from ..seal import sealed
+from ..samples.metadata import pack
+from ..shards.dataset import Dataset
+from ..shards.seal import sealed
+from ..stores.s3.upload import S3Upload
 from .entry import LocalDatasetEntry
-from .index import LocalIndex
-from .s3 import S3DataStore
-from .writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
+from .local_index import LocalIndex
+from .s3_store import S3DataStore
+from .shard_writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Repo:
 
         Args:
             ds: The dataset; its samples keep their keys.
-            name: 1 to 200 bytes of UTF-8, see ``atdata_core.names``.
+            name: 1 to 200 bytes of UTF-8, see ``atdata_core.common.names``.
             schema_ref: Where the schema is found; None: the newest version in the index with the fields of the
                 sample type, else version 1.0.0.
             cache_local: Write each shard to a temporary file before it is sent.

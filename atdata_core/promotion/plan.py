@@ -6,31 +6,31 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.names import SCHEMA
-from ..atmosphere.schemas import Listing
-from ..atmosphere.tid import schema_rkey
+from ..atmosphere.records.nsids import SCHEMA
+from ..atmosphere.records.record_keys import schema_rkey
+from ..atmosphere.schema_records import Listing
 from ..protocols import ShardFacts, ShardProver
-from ..schema import full_name
-from .asked import Asked
-from .compatible import known_compatibility
-from .copy import earlier_copies, find_copies
-from .draft import check_all, planned_shards
-from .inventory import survey
-from .ledger import DryLedger, ledger_of
-from .location import readable_share
-from .publish import foresee_records
-from .reach import Seen, Strangers, Unreadable, readers, refuse_to_hide
-from .resolved import Resolved, resolve
-from .rewrite import still_there
-from .said import ResolvedValue
-from .schema import find_schema
+from ..samples.schema import full_name
+from ..state.ledger import DryLedger, ledger_of
+from .copies.location import readable_share
+from .copies.repack import still_there
+from .options import Asked
+from .overrides import ResolvedValue
+from .resolved_values import Resolved, resolve
+from .stages.copy_stage import earlier_copies, find_copies
+from .stages.inventory import survey
+from .stages.publish import foresee_records
+from .stages.schema_changes import known_compatibility
+from .stages.schema_stage import find_schema
+from .stages.validate import check_all, planned_shards
+from .stages.visibility import Seen, Strangers, Unreadable, readers, refuse_to_hide
 from .values import Values
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
-    from .inventory import Inventory
-    from .ledger import Ledger
+    from ..state.ledger import Ledger
+    from .stages.inventory import Inventory
 
 PUT_POINTS = 2
 """Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..protocols import ShardCopier
-from .compatible import known_compatibility
-from .copy import CopiedShards, copy_shards
-from .draft import check_all
-from .inventory import Inventory, take_inventory
-from .reach import Seen, see_published
-from .resolved import Finder, Resolved, resolve
-from .schema import PublishedSchema
+from .resolved_values import Finder, Resolved, resolve
+from .stages.copy_stage import CopiedShards, copy_shards
+from .stages.inventory import Inventory, take_inventory
+from .stages.schema_changes import known_compatibility
+from .stages.schema_stage import PublishedSchema
+from .stages.validate import check_all
+from .stages.visibility import Seen, see_published
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
-    from .asked import Asked
-    from .attempts import Attempt
-    from .ledger import Ledger
+    from ..state.ledger import Ledger
+    from .operations.attempts import Attempt
+    from .options import Asked
 
 Done = Callable[[str, Any], None]
 """Called after each stage with its name and what it gave: an Inventory, a PublishedSchema, CopiedShards."""

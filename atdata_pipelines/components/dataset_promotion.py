@@ -8,14 +8,14 @@ import dagster as dg
 from dagster._utils.schedules import is_valid_cron_string
 from pydantic import Field, field_validator
 
-from atdata_core.licenses import license_problem
+from atdata_core.common.licenses import license_problem
 from atdata_core.promotion.values import Values
 
-from ..pipeline import promotion_definitions
-from ..project import refuse_same_names
-from ..resources import DestinationResource
-from ..settings import DEFAULT, Settings, key_parts
-from ..upstream import partitions_found
+from ..assets.upstream import partitions_found
+from ..cli.project import refuse_same_names
+from ..config.resources import DestinationResource
+from ..config.settings import DEFAULT, Settings, key_parts
+from .pipeline import promotion_definitions
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 

@@ -37,9 +37,9 @@ def demo() -> int:
     steps = Steps()
     steps.begin("Start the sandbox: Redis, S3, a PDS and its directory, on this machine only")
     from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.atmosphere.names import ENTRY
+    from atdata_core.atmosphere.records.nsids import ENTRY
 
-    from .place import FOLDER, LAB, PUBLIC, sandbox, store_digits
+    from .demo_sandbox import FOLDER, LAB, PUBLIC, sandbox, store_digits
 
     with sandbox() as box:
         steps.end(
@@ -57,7 +57,7 @@ def demo() -> int:
         steps.begin(f"Promote it with Dagster; the shards are copied from bucket {LAB!r} to {PUBLIC!r}")
         client = AtmosphereClient()
         before = client.latest_commit(box.did)
-        from atdata_pipelines.promoting import promote_all
+        from atdata_pipelines.cli.runner import promote_all
 
         if promote_all([NAME], {}):
             return 1
@@ -73,7 +73,7 @@ def demo() -> int:
         steps.begin("Read it back as a stranger: no login, no Redis, no S3 keys, only the at-uri")
         known = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
         stranger = {name: value for name, value in os.environ.items() if name in (*known, "PATH", "HOME")}
-        read = subprocess.run([sys.executable, "-m", "atdata_pipelines.demo.stranger", uri], env=stranger)
+        read = subprocess.run([sys.executable, "-m", "atdata_pipelines.demo.anonymous_reader", uri], env=stranger)
         if read.returncode:
             return read.returncode
         steps.end()
@@ -91,7 +91,7 @@ def demo() -> int:
 
 def query(uri: str) -> str:
     """The parameters of getRecord for an at-uri."""
-    from atdata_core.atmosphere.uri import AtUri
+    from atdata_core.atmosphere.records.at_uri import AtUri
 
     parsed = AtUri.parse(uri)
     return f"repo={parsed.authority}&collection={parsed.collection}&rkey={parsed.rkey}"
@@ -102,7 +102,7 @@ def main() -> int:
     from atdata_core.errors import AtdataError
     from atdata_pipelines.sandbox import SandboxError
 
-    from .ui import ui
+    from .demo_ui import ui
 
     try:
         return ui() if sys.argv[1:] == ["ui"] else demo()

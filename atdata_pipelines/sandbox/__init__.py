@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atdata_pipelines.sandbox.box import Sandbox
-    from atdata_pipelines.sandbox.errors import SandboxError
     from atdata_pipelines.sandbox.foreground import serve
+    from atdata_pipelines.sandbox.sandbox_errors import SandboxError
 
 __all__ = ["Sandbox", "SandboxError", "serve"]
 
-_WHERE = {"Sandbox": "box", "SandboxError": "errors", "serve": "foreground"}
+_WHERE = {"Sandbox": "box", "SandboxError": "sandbox_errors", "serve": "foreground"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from atdata_pipelines.sandbox.account import ensure_account
-from atdata_pipelines.sandbox.errors import SandboxError
 from atdata_pipelines.sandbox.keeper import Keeper
 from atdata_pipelines.sandbox.ports import HOST, free_port, is_taken
+from atdata_pipelines.sandbox.sandbox_account import ensure_account
+from atdata_pipelines.sandbox.sandbox_errors import SandboxError
+from atdata_pipelines.sandbox.sandbox_state import State, lock
 from atdata_pipelines.sandbox.services import TITLES, services
-from atdata_pipelines.sandbox.state import State, lock
 
 START_SECONDS = 30.0
 """How long services may take to answer; they take a second on a machine that is not overloaded."""

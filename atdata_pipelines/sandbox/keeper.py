@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from atdata_pipelines.sandbox import guard
-from atdata_pipelines.sandbox.errors import SandboxError
+from atdata_pipelines.sandbox.sandbox_errors import SandboxError
 from atdata_pipelines.sandbox.services import TITLES, Service
 
 GRACE_SECONDS = 3.0

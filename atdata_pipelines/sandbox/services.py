@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from atdata_pipelines.sandbox.errors import SandboxError
 from atdata_pipelines.sandbox.ports import HOST, answers
-from atdata_pipelines.sandbox.state import State
+from atdata_pipelines.sandbox.sandbox_errors import SandboxError
+from atdata_pipelines.sandbox.sandbox_state import State
 
 TITLES = {
     "redis": "Redis (Valkey)",

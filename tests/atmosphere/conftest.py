@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.protocols import ShardFacts
-from atdata_core.samples import packable
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.samples.sample_types import packable
+from atdata_core.shards.tar_writing import ShardWriter
 
 
 @packable
@@ -85,7 +85,7 @@ def shard():
 @pytest.fixture
 def upload(s3, bucket):
     """Put an object into the bucket of the test; its URL."""
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     def put(key, data):
         S3Endpoint.from_credentials(s3).client.put_object(Bucket=bucket, Key=key, Body=data)

@@ -8,8 +8,9 @@ import sys
 import httpx
 import pytest
 
-from atdata_core.atmosphere import AtmosphereClient, budget
-from atdata_core.atmosphere.budget import DAY, HOUR, Budget, points_of
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.xrpc import write_budget
+from atdata_core.atmosphere.xrpc.write_budget import DAY, HOUR, Budget, points_of
 from atdata_core.errors import RateLimitedError, RefusedError
 
 DID = "did:plc:abcdefghijklmnopqrstuvwx"
@@ -37,8 +38,8 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch, time_passes):
     clock = Clock(time_passes)
-    monkeypatch.setattr(budget, "now", lambda: clock.now)
-    monkeypatch.setattr(budget, "sleep", clock.sleep)
+    monkeypatch.setattr(write_budget, "now", lambda: clock.now)
+    monkeypatch.setattr(write_budget, "sleep", clock.sleep)
     return clock
 
 
@@ -209,7 +210,7 @@ def test_nobody_waits_who_is_interrupted(clock, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(budget, "sleep", interrupted)
+    monkeypatch.setattr(write_budget, "sleep", interrupted)
     points = Budget(DID, PRIVATE)
     points.take(2, "putRecord")
     with pytest.raises(KeyboardInterrupt):
@@ -266,7 +267,7 @@ def test_writes_of_a_client_are_charged_before_they_are_sent(limited_client, lim
         assert len(limited.asked) == asked
         clock.sleep(seconds)
 
-    monkeypatch.setattr(budget, "sleep", look)
+    monkeypatch.setattr(write_budget, "sleep", look)
     limited_client.delete("a.b.c", "b")
     assert clock.waited >= HOUR
 

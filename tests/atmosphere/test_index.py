@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex, AtUri, DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.records import ENTRY, SCHEMA, entry_record, schema_record, timestamp
-from atdata_core.atmosphere.tid import identity_tid
-from atdata_core.dataset import Dataset
+from atdata_core.atmosphere.records.build import ENTRY, SCHEMA, entry_record, schema_record, timestamp
+from atdata_core.atmosphere.records.record_keys import identity_tid
 from atdata_core.errors import (
     EntryNotFoundError,
     NotLoggedInError,
@@ -26,8 +25,9 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.protocols import ShardFacts
-from atdata_core.samples import packable
-from atdata_core.schema import schema_of
+from atdata_core.samples.sample_types import packable
+from atdata_core.samples.schema import schema_of
+from atdata_core.shards.dataset import Dataset
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import atdata_core.atmosphere
-from atdata_core.atmosphere import lexicon
-from atdata_core.atmosphere.preflight import check
-from atdata_core.atmosphere.records import (
+from atdata_core.atmosphere.records import lexicon
+from atdata_core.atmosphere.records.build import (
     ENTRY,
     LABEL,
     SCHEMA,
@@ -19,11 +18,12 @@ from atdata_core.atmosphere.records import (
     schema_record,
     timestamp,
 )
-from atdata_core.atmosphere.replies import encode_json, put_request
-from atdata_core.atmosphere.tid import entry_rkey, label_rkey, schema_rkey
+from atdata_core.atmosphere.records.preflight import check
+from atdata_core.atmosphere.records.record_keys import entry_rkey, label_rkey, schema_rkey
+from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
 from atdata_core.errors import PreflightError
 from atdata_core.protocols import ShardFacts
-from atdata_core.schema import schema_of
+from atdata_core.samples.schema import schema_of
 
 OURS = Path(atdata_core.atmosphere.__file__).parent / "lexicons"
 DID = "did:plc:abcdefghijklmnopqrstuvwx"

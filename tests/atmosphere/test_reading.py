@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.reading import read_entry_record, read_schema_record
+from atdata_core.atmosphere.records.parse import read_entry_record, read_schema_record
 from atdata_core.errors import AtdataError, RefusedError, SchemaError
-from atdata_core.schema import decode
+from atdata_core.samples.schema import decode
 
 ENTRY = "science.alt.dataset.entry"
 URI = "at://did:plc:abc/science.alt.dataset.entry/3n2v7vxlskq23"
@@ -106,8 +106,8 @@ def test_entries_of_0_2_keep_their_brace_patterns_and_bare_blobs(bodies):
 
 
 def test_the_order_of_fields_survives_a_pds_that_sorts_keys(everything):
-    from atdata_core.atmosphere.records import schema_record, timestamp
-    from atdata_core.schema import compare, schema_of
+    from atdata_core.atmosphere.records.build import schema_record, timestamp
+    from atdata_core.samples.schema import compare, schema_of
 
     local = schema_of(everything)
     record = json.loads(json.dumps(schema_record(local, created_at=timestamp()), sort_keys=True))

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from atdata_core.atmosphere.records import (
+from atdata_core.atmosphere.records.build import (
     entry_record,
     label_record,
     read_entry_record,
@@ -11,7 +11,7 @@ from atdata_core.atmosphere.records import (
     timestamp,
 )
 from atdata_core.errors import MetadataError, NoDataUrlsError, StorageError
-from atdata_core.schema import schema_of
+from atdata_core.samples.schema import schema_of
 
 SCHEMA_URI = "at://did:plc:abc/science.alt.dataset.schema/m.C:1.0.0"
 WORDS = {"description": None, "tags": None, "license": None, "metadata": None}

@@ -4,10 +4,10 @@ import pytest
 from numpy.typing import NDArray
 
 from atdata_core.atmosphere import DatasetPublisher
-from atdata_core.atmosphere.records import ENTRY, SCHEMA
-from atdata_core.dataset import Dataset
+from atdata_core.atmosphere.records.build import ENTRY, SCHEMA
 from atdata_core.errors import SampleError, SchemaConflictError
-from atdata_core.samples import packable
+from atdata_core.samples.sample_types import packable
+from atdata_core.shards.dataset import Dataset
 
 
 @pytest.fixture

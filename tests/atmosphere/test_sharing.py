@@ -12,8 +12,8 @@ from itertools import repeat
 import httpx
 import pytest
 
-from atdata_core import state
 from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.common import state_file
 from atdata_core.errors import LoginError
 
 
@@ -235,7 +235,7 @@ def test_without_a_state_folder_each_logs_in_by_itself_and_it_is_said_once(
 ):
     (tmp_path / "file").touch()
     monkeypatch.setenv("ATDATA_STATE_DIR", str(tmp_path / "file" / "state"))
-    state._warn.cache_clear()
+    state_file._warn.cache_clear()
     with caplog.at_level(logging.WARNING, "atdata_core"):
         for number in range(2):
             write(login(), str(number))

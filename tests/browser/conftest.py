@@ -21,16 +21,16 @@ import pytest
 import redis
 
 import atdata_core as atdata
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.local import LocalIndex, Repo
-from atdata_core.metadata import pack
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.samples.metadata import pack
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.demo.demo_sandbox import LAB, PUBLIC
 from atdata_pipelines.demo.digits import METADATA, Digit, digits
-from atdata_pipelines.demo.place import LAB, PUBLIC
-from atdata_pipelines.home import prepare_home
-from atdata_pipelines.partitions import add_keys
 from atdata_pipelines.sandbox import Sandbox
 from atdata_pipelines.sandbox.ports import HOST, free_port
 

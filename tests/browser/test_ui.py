@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_pipelines.settings import STAGES
+from atdata_pipelines.config.settings import STAGES
 
 pytestmark = pytest.mark.browser
 DESCRIPTION = "Digits, described in the dialog"

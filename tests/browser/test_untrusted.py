@@ -11,14 +11,14 @@ import httpx
 import pytest
 
 import atdata_core as atdata
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.tar_writing import ShardWriter
-from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
-from atdata_pipelines.demo.place import LAB, PUBLIC
-from atdata_pipelines.jobs import JOB
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.settings import STAGES
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import STAGES
+from atdata_pipelines.demo.demo_sandbox import LAB, PUBLIC
+from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+from atdata_pipelines.jobs.promote_job import JOB
 from dagster_ui import LOCATION
 from untrusted import FOUND, HOST, hostile, listening, short_hostile
 

@@ -7,14 +7,10 @@ import json
 import httpx
 import pytest
 
-from atdata_core.atmosphere.batches import BatchWriter, Write
-from atdata_core.atmosphere.replies import encode_json, put_request
-from atdata_core.cid import record_cid
-from atdata_core.errors import (
-    RecordChangedError,
-    ServiceRefusedError,
-    ServiceUnavailableError,
-)
+from atdata_core.atmosphere.record_batches import BatchWriter, Write
+from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
+from atdata_core.common.cid import record_cid
+from atdata_core.errors import RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 
 
 class Network(httpx.HTTPTransport):

@@ -30,7 +30,7 @@ from atdata_core.errors import (
 )
 from atdata_core.local import S3DataStore
 from atdata_core.protocols import AbstractDataStore, ShardProver, ShardReader, ShardStat
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.shards.tar_writing import ShardWriter
 
 
 @packable

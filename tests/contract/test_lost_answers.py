@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.cid import record_cid
+from atdata_core.common.cid import record_cid
 from atdata_core.errors import RecordChangedError, RecordNotFoundError
 
 KEY = "a-key"

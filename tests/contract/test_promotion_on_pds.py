@@ -8,18 +8,24 @@ from numpy.typing import NDArray
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.atmosphere.preflight import check
-from atdata_core.atmosphere.records import label_record
-from atdata_core.atmosphere.replies import encode_json, put_request
-from atdata_core.atmosphere.tid import label_rkey
-from atdata_core.errors import LoginError, PreflightError, RecordChangedError, RecordGoneError, ServiceRefusedError
+from atdata_core.atmosphere.records.build import label_record
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records.preflight import check
+from atdata_core.atmosphere.records.record_keys import label_rkey
+from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
+from atdata_core.errors import (
+    LoginError,
+    PreflightError,
+    RecordChangedError,
+    RecordGoneError,
+    ServiceRefusedError,
+)
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reconcile import reconcile
-from atdata_core.promotion.retract import plan_retraction, retract
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.reconcile import reconcile
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.state.ledger import ledger_of
 
 KEY = label_rkey("did:web:a.test", "n")
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
@@ -46,7 +52,7 @@ def client(server, new_repo, monkeypatch):
 @pytest.fixture
 def stored(environ, s3, bucket, tmp_path):
     """An index with a dataset of two shards, and its entry."""
-    from atdata_core.tar_writing import ShardWriter
+    from atdata_core.shards.tar_writing import ShardWriter
 
     index = LocalIndex()
     index.publish_schema(Reading, version="1.0.0")
@@ -146,7 +152,7 @@ def test_a_request_of_a_million_bytes_is_written_and_one_more_is_refused_before_
 
 
 def test_what_was_promoted_is_verified_and_what_was_spoilt_or_edited_is_told(stored, client, s3):
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     index, entry = stored
     uri = promote_to_atmosphere(entry, index, client)

@@ -12,10 +12,6 @@ from pathlib import Path
 import boto3
 import pytest
 
-from atdata_core.access import open_shard, stat_shard, web
-from atdata_core.access.private import check_public
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.access.stranger import glance
 from atdata_core.errors import (
     AtdataError,
     PrivateAddressError,
@@ -27,6 +23,11 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.protocols import ShardStat
+from atdata_core.stores import http as web
+from atdata_core.stores.anonymous import glance
+from atdata_core.stores.opening import open_shard, stat_shard
+from atdata_core.stores.private_addresses import check_public
+from atdata_core.stores.s3.objects import S3Endpoint
 
 BODY = b"0123456789" * 100_000
 
@@ -372,7 +373,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(site: Site, monkeypatch
 
 
 def test_a_guarded_request_goes_to_the_address_that_was_checked(site: Site, monkeypatch: pytest.MonkeyPatch):
-    from atdata_core.access import web
+    from atdata_core.stores import http as web
 
     seen: list[str] = []
     site.file("/a.tar")
@@ -397,7 +398,7 @@ def test_a_guarded_url_names_no_file_of_this_machine(tmp_path: Path):
 
 def test_importing_the_library_loads_no_service_client():
     code = (
-        "import sys, atdata_core, atdata_core.dataset, atdata_core.access\n"
+        "import sys, atdata_core, atdata_core.shards.dataset, atdata_core.stores.opening\n"
         "print(sorted({'boto3','botocore','redis','atproto','webdataset','httpx','torch'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,13 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from atdata_core import Dataset, packable
-from atdata_core.access import open_shard
-from atdata_core.access.ahead import CHUNK, CHUNKS, ahead
-from atdata_core.access.resumed import Opened, ResumedBody
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.errors import ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import S3DataStore
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.stores.opening import open_shard
+from atdata_core.stores.read_ahead import CHUNK, CHUNKS, ahead
+from atdata_core.stores.resumable_read import Opened, ResumedBody
+from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Edge, Tally
 
 DATA = random.Random(7).randbytes(9 * CHUNK + 17)

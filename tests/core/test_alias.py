@@ -6,19 +6,19 @@ import sys
 from pathlib import Path
 
 import atdata.local
-import atdata.local.index
+import atdata.local.local_index
 import pytest
 
 import atdata
 import atdata_core.local
-import atdata_core.local.index
+import atdata_core.local.local_index
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_modules_are_the_same_objects_under_both_names():
     assert atdata.local is atdata_core.local
-    assert atdata.local.index is atdata_core.local.index
+    assert atdata.local.local_index is atdata_core.local.local_index
     assert atdata.local.__spec__.name == "atdata_core.local"
     assert atdata.Dataset is atdata_core.Dataset
     assert set(atdata_core.__all__) <= set(dir(atdata))

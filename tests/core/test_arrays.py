@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from atdata_core.arrays import decode_array, encode_array, stack_packed
 from atdata_core.errors import SampleError
+from atdata_core.samples.arrays import decode_array, encode_array, stack_packed
 
 KINDS = st.one_of(
     arrays_of.scalar_dtypes(),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atdata_core.cid import dag_cbor, entry_cid, record_cid
+from atdata_core.common.cid import dag_cbor, entry_cid, record_cid
 
 LINK = "bafyreid2o27gtj6tcd3nfymbmmqbi5jldqgosyzr6dcdfov35guaeo2xwm"
 

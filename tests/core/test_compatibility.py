@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.compatibility import breaking_changes, may_break, next_major, version_order
+from atdata_core.samples.compatibility import breaking_changes, may_break, next_major, version_order
 
 INT = {"$type": "local#primitive", "primitive": "int"}
 FLOAT = {"$type": "local#primitive", "primitive": "float"}

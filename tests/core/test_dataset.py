@@ -12,7 +12,6 @@ import webdataset
 from numpy.typing import NDArray
 
 import atdata_core as atdata
-from atdata_core.dataset import shard_records, shard_samples
 from atdata_core.errors import (
     MetadataError,
     RefusedError,
@@ -22,7 +21,8 @@ from atdata_core.errors import (
     ShardMissingError,
     StorageError,
 )
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.shards.dataset import shard_records, shard_samples
+from atdata_core.shards.tar_writing import ShardWriter
 
 
 @atdata.packable

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import atdata_core as atdata
 from atdata_core.errors import SampleError
-from atdata_core.tar_samples import read_samples
+from atdata_core.shards.tar_samples import read_samples
 
 
 @atdata.packable

@@ -9,14 +9,14 @@ import tarfile
 import msgpack
 import pytest
 
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.arrays import decode_array
 from atdata_core.atmosphere.client import AtmosphereClient
-from atdata_core.atmosphere.preflight import check
-from atdata_core.atmosphere.reading import read_schema_record
-from atdata_core.atmosphere.recorded import RecordedShards
-from atdata_core.atmosphere.session import Session
-from atdata_core.atmosphere.storage import PublishedShard
+from atdata_core.atmosphere.published_shards import RecordedShards
+from atdata_core.atmosphere.records.parse import read_schema_record
+from atdata_core.atmosphere.records.preflight import check
+from atdata_core.atmosphere.records.storage import PublishedShard
+from atdata_core.atmosphere.xrpc.session import Session
+from atdata_core.common.retry_after import service_of
+from atdata_core.common.urls import local_path
 from atdata_core.errors import (
     LoginError,
     PreflightError,
@@ -29,13 +29,13 @@ from atdata_core.errors import (
     ShardCorruptError,
     StorageError,
 )
-from atdata_core.local import claims, schemas
-from atdata_core.patience import service_of
-from atdata_core.promotion.ledger import RedisLedger
+from atdata_core.local import schema_registry, shard_claims
 from atdata_core.promotion.values import Values
-from atdata_core.schema import decode, from_field_list
-from atdata_core.tar import read_members
-from atdata_core.urls import local_path
+from atdata_core.samples.arrays import decode_array
+from atdata_core.samples.schema import decode, from_field_list
+from atdata_core.shards.tar import read_members
+from atdata_core.state.ledger import RedisLedger
+from atdata_core.stores.s3.objects import S3Endpoint
 
 
 def header(kind, size):
@@ -94,7 +94,7 @@ def test_an_array_header_that_is_too_much_is_refused(data):
 
 
 def test_headers_of_arrays_that_are_long_are_not_remembered():
-    from atdata_core.arrays import _remembered_npy_header
+    from atdata_core.samples.arrays import _remembered_npy_header
 
     before = _remembered_npy_header.cache_info().currsize
     for number in range(20):
@@ -171,9 +171,9 @@ class OneValue:
 def test_what_is_damaged_in_redis_is_refused_or_as_good_as_lost(value, caplog):
     redis = OneValue(value)
     with pytest.raises(RefusedError, match="Insert the dataset again"):
-        claims.read(redis, "cid")
+        shard_claims.read(redis, "cid")
     with pytest.raises(SchemaError):
-        schemas.get(redis, "local://schemas/a.B@1.0.0")
+        schema_registry.get(redis, "local://schemas/a.B@1.0.0")
     ledger = RedisLedger(redis)
     if not value.startswith(b'{"'):
         assert ledger.get("dataset:a", "record") is None
@@ -236,15 +236,15 @@ def test_a_guarded_s3_client_reads_from_an_endpoint_that_is_allowed(s3, bucket, 
 
 
 def test_clients_of_many_endpoints_are_not_all_kept():
-    from atdata_core.access import s3_clients
+    from atdata_core.stores.s3 import clients
 
     for port in range(1, 40):
         assert S3Endpoint.anonymous_at(f"http://127.0.0.1:{port}").client
-    assert len(s3_clients._clients) <= 16
+    assert len(clients._clients) <= 16
 
 
 def test_a_bomb_of_nested_lists_is_refused():
-    from atdata_core.metadata import unpack
+    from atdata_core.samples.metadata import unpack
 
     head = b"\xdd" + (1000).to_bytes(4, "big")
     for data in (head * 900 + b"\xc0" * 1000, b"\x91" * 5000 + b"\xc0"):

@@ -7,11 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from atdata_core.access import in_turn as module
-from atdata_core.access.ahead import CHUNK, CHUNKS, ahead
-from atdata_core.access.in_turn import EARLY, in_turn
-from atdata_core.access.resumed import Opened, ResumedBody
 from atdata_core.errors import ShardMissingError
+from atdata_core.stores import prefetch as module
+from atdata_core.stores.prefetch import EARLY, in_turn
+from atdata_core.stores.read_ahead import CHUNK, CHUNKS, ahead
+from atdata_core.stores.resumable_read import Opened, ResumedBody
 
 SIZE = 5 * CHUNK + 17
 

@@ -1,6 +1,6 @@
 import pytest
 
-from atdata_core.licenses import license_problem
+from atdata_core.common.licenses import license_problem
 
 
 @pytest.mark.parametrize("given", ["CC-BY-4.0", "MIT", "MIT OR Apache-2.0", "GPL-3.0-or-later", "LicenseRef-lab"])

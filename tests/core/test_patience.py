@@ -7,9 +7,9 @@ from email.utils import formatdate
 
 import pytest
 
-from atdata_core import patience
+from atdata_core.common import retry_after as patience
+from atdata_core.common.retry_after import Patience, patiently, seconds_to_wait, service_of
 from atdata_core.errors import RateLimitedError, ServiceRefusedError, ServiceUnavailableError
-from atdata_core.patience import Patience, patiently, seconds_to_wait, service_of
 
 SERVICE = "https://pds.example"
 

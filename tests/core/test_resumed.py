@@ -13,9 +13,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from atdata_core.access import open_shard, stat_shard
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.access.upload import S3Upload
 from atdata_core.errors import (
     AtdataError,
     RateLimitedError,
@@ -23,6 +20,9 @@ from atdata_core.errors import (
     ShardChangedError,
     ShardMissingError,
 )
+from atdata_core.stores.opening import open_shard, stat_shard
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_core.stores.s3.upload import S3Upload
 
 BODY = random.Random(7).randbytes(3_000_000)
 

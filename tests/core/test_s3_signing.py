@@ -7,9 +7,9 @@ import pytest
 from botocore import auth
 from botocore.awsrequest import AWSResponse
 
-from atdata_core.access.multipart import Multipart
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.access.upload import put
+from atdata_core.stores.s3.multipart import Multipart
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_core.stores.s3.upload import put
 from faulty.edge import Edge, Tally
 
 DATA = bytes(range(256)) * 4096

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import atdata_core as atdata
 from atdata_core.errors import SampleError, SchemaError
-from atdata_core.samples import SampleField, sample_fields
+from atdata_core.samples.sample_types import SampleField, sample_fields
 
 
 @atdata.packable

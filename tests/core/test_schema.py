@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from atdata_core import packable
-from atdata_core.cid import dag_cbor
+from atdata_core.common.cid import dag_cbor
 from atdata_core.errors import SchemaError
-from atdata_core.schema import (
+from atdata_core.samples.schema import (
     SchemaRef,
     array_format_versions,
     compare,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from atdata_core import state
-from atdata_core.state import StateFile, state_folder
+from atdata_core.common import state_file
+from atdata_core.common.state_file import StateFile, state_folder
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_a_lock_keeps_others_out_until_it_is_released():
 
 
 def test_a_lock_that_is_never_released_is_done_without_and_said(monkeypatch, caplog):
-    monkeypatch.setattr(state, "LONGEST_HOLD", 0.05)
-    state._warn.cache_clear()
+    monkeypatch.setattr(state_file, "LONGEST_HOLD", 0.05)
+    state_file._warn.cache_clear()
     caplog.set_level(logging.WARNING, "atdata_core")
     with StateFile("kind", "who").locked(), StateFile("kind", "who").locked() as held:
         assert not held

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import atdata_core as atdata
 from atdata_core.errors import SchemaError
-from atdata_core.samples import sample_fields
+from atdata_core.samples.sample_types import sample_fields
 
 
 @atdata.packable

@@ -7,9 +7,9 @@ import tarfile
 import pytest
 
 from atdata_core.errors import ShardCorruptError, ShardError
-from atdata_core.tar import read_members
-from atdata_core.tar_samples import Strays, read_samples, sample_runs
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.shards.tar import read_members
+from atdata_core.shards.tar_samples import Strays, read_samples, sample_runs
+from atdata_core.shards.tar_writing import ShardWriter
 
 URL = "s3://bucket/data-000000.tar"
 BLOCK = 512

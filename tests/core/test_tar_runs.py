@@ -9,11 +9,11 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atdata_core import tar, tar_runs
 from atdata_core.errors import ShardCorruptError
-from atdata_core.tar import read_members
-from atdata_core.tar_samples import read_samples
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.shards import tar, tar_runs
+from atdata_core.shards.tar import read_members
+from atdata_core.shards.tar_samples import read_samples
+from atdata_core.shards.tar_writing import ShardWriter
 
 BLOCK = 512
 

@@ -6,9 +6,9 @@ import tarfile
 import pytest
 
 from atdata_core.errors import SampleError, ShardCorruptError
-from atdata_core.tar import read_members
-from atdata_core.tar_samples import read_samples
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.shards.tar import read_members
+from atdata_core.shards.tar_samples import read_samples
+from atdata_core.shards.tar_writing import ShardWriter
 
 BLOCK = 512
 

@@ -9,8 +9,8 @@ from braceexpand import UnbalancedBracesError, braceexpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atdata_core.common.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
 from atdata_core.errors import StorageError
-from atdata_core.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
 
 PARTS = [
     "{",

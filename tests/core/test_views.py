@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import atdata_core as atdata
-from atdata_core.arrays import encode_array
-from atdata_core.columns import column_type
 from atdata_core.errors import SampleError, ShardCorruptError
-from atdata_core.samples import unpacker_with_views
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.samples.arrays import encode_array
+from atdata_core.samples.columns import column_type
+from atdata_core.samples.sample_types import unpacker_with_views
+from atdata_core.shards.tar_writing import ShardWriter
 
 
 @atdata.packable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atdata_core.access.s3 import S3Endpoint
+from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.sandbox import Sandbox
 from faulty.daily_life import DailyLife, Place
 from reliability import Reliability

@@ -10,13 +10,13 @@ import atdata_core as atdata
 from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local import LocalIndex
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.copy import copy_shards
-from atdata_core.promotion.draft import check_all
-from atdata_core.promotion.inventory import take_inventory
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reconcile import reconcile
-from atdata_core.promotion.schema import publish_schema
+from atdata_core.promotion.operations.reconcile import reconcile
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.schema_stage import publish_schema
+from atdata_core.promotion.stages.validate import check_all
+from atdata_core.state.ledger import ledger_of
 from faulty.edge import Fault, Rule, Tally
 from faulty.samples import Reading
 from stages import publish_last, resolved_for

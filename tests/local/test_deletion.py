@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 
-from atdata_core.cid import entry_cid
+from atdata_core.common.cid import entry_cid
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.local.registry import Position

@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from atdata_core import packable
-from atdata_core.cid import dag_cbor, entry_cid
+from atdata_core.common.cid import dag_cbor, entry_cid
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.protocols import ShardFacts
-from atdata_core.schema import compare, schema_of
+from atdata_core.samples.schema import compare, schema_of
 
 VERSIONS = ["atdata-0.2.2b1", "atdata-0.7.0b1"]
 

@@ -10,7 +10,7 @@ import pytest
 import redis as redis_py
 
 from atdata_core import Dataset
-from atdata_core.cid import entry_cid
+from atdata_core.common.cid import entry_cid
 from atdata_core.errors import (
     DatasetNameError,
     EntryNotFoundError,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 
-from atdata_core.cid import entry_cid
+from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalDatasetEntry, LocalIndex
-from atdata_core.local.connection import ask
-from atdata_core.local.foreign import ROUND, Foreign
+from atdata_core.local.foreign_entries import ROUND, Foreign
 from atdata_core.local.registry import Position
+from atdata_core.state.redis_connection import ask
 
 if TYPE_CHECKING:
     from crowd import RoundTrips

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from atdata_core import Dataset
+from atdata_core.common.urls import expand, parse_s3
 from atdata_core.errors import (
     DatasetNameError,
     MetadataError,
@@ -19,7 +20,6 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import Repo
-from atdata_core.urls import expand, parse_s3
 
 MakeDataset = Callable[..., Dataset[Any]]
 
@@ -104,7 +104,7 @@ def test_shards_of_one_sample_with_the_same_key_stay_two_samples(repo: Repo, mak
 def test_a_shard_larger_than_one_request_is_written_in_parts(repo: Repo, tmp_path: Any):
     import numpy as np
 
-    from atdata_core.tar_writing import ShardWriter
+    from atdata_core.shards.tar_writing import ShardWriter
 
     class_of = make_big()
     path = tmp_path / "big.tar"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from atdata_core import Dataset, packable
 from atdata_core.errors import SchemaConflictError
 from atdata_core.local import LocalIndex, Repo
-from atdata_core.schema import schema_of
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.samples.schema import schema_of
+from atdata_core.shards.tar_writing import ShardWriter
 
 if TYPE_CHECKING:
     from crowd import RoundTrips

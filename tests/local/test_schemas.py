@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from atdata_core import PackableSample, packable
 from atdata_core.errors import SchemaConflictError, SchemaError, SchemaNotFoundError
 from atdata_core.local import LocalIndex
-from atdata_core.schema import schema_of, schema_ref_of
+from atdata_core.samples.schema import schema_of, schema_ref_of
 
 
 @packable

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from atdata_core.access.s3 import S3Endpoint
-from atdata_pipelines import cli
-from atdata_pipelines.demo.place import LAB, store_digits
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_pipelines.cli import main
+from atdata_pipelines.demo.demo_sandbox import LAB, store_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def test_its_commands_exist(readme):
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     asked = set(re.findall(r"make ([a-z]+)", readme))
     assert {"demo", "ui", "test"} <= asked <= set(targets)
-    commands = set(re.findall(r"atdata-pipelines ([a-z]+)\b", readme)) & set(cli.main.commands)
+    commands = set(re.findall(r"atdata-pipelines ([a-z]+)\b", readme)) & set(main.commands)
     assert {"promote", "sandbox", "verify"} <= commands
 
 

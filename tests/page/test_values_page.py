@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.draft import Publication
-from atdata_core.promotion.ledger import MemoryLedger
-from atdata_core.promotion.location import choose_location
-from atdata_core.promotion.published import PublishedName
-from atdata_core.promotion.said import Sayings, Standing
+from atdata_core.promotion.copies.location import choose_location
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.overrides import Sayings, Standing
+from atdata_core.promotion.records.published_names import PublishedName
+from atdata_core.promotion.stages.validate import Publication
 from atdata_core.promotion.values import Values
+from atdata_core.state.ledger import MemoryLedger
 from atdata_pipelines.cli import main
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "values.md").read_text()
@@ -117,8 +117,8 @@ def test_the_table_is_the_one_that_plan_shows(environ, account, digits_in_lab, m
 @pytest.fixture
 def digits_in_lab(box):
     """The name of a dataset in the lab's bucket."""
-    from atdata_core.access.s3 import S3Endpoint
-    from atdata_pipelines.demo.place import LAB, store_digits
+    from atdata_core.stores.s3.objects import S3Endpoint
+    from atdata_pipelines.demo.demo_sandbox import LAB, store_digits
 
     pytest.importorskip("sklearn")
     client = S3Endpoint.from_credentials(box.s3).client

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo
-from atdata_core.promotion import again
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.promotion.operations import retry_policy
+from atdata_core.shards.tar_writing import ShardWriter
 
 
 @atdata.packable
@@ -117,9 +117,9 @@ def stranger(pds):
 @pytest.fixture
 def run(instance):
     """Promote a dataset with the job; ``stages`` runs only those."""
-    from atdata_pipelines.jobs import JOB
-    from atdata_pipelines.partitions import add_keys
-    from atdata_pipelines.pipeline import promotion_definitions
+    from atdata_pipelines.components.pipeline import promotion_definitions
+    from atdata_pipelines.config.partitions import add_keys
+    from atdata_pipelines.jobs.promote_job import JOB
 
     job = promotion_definitions().resolve_job_def(JOB)
 
@@ -140,8 +140,8 @@ def run(instance):
 @pytest.fixture
 def run_bulk(instance):
     """Promote many datasets with the job; says what a person fills in, or is given a whole configuration."""
-    from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
-    from atdata_pipelines.pipeline import promotion_definitions
+    from atdata_pipelines.components.pipeline import promotion_definitions
+    from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 
     job = promotion_definitions().resolve_job_def(BULK_JOB)
 
@@ -162,7 +162,7 @@ def sensor_of(empty_instance):
 
     Its ``state.logged`` are the messages of the last tick.
     """
-    from atdata_pipelines.pipeline import promotion_definitions
+    from atdata_pipelines.components.pipeline import promotion_definitions
 
     def make(settings):
         state = SimpleNamespace(cursor=None, logged=[])
@@ -201,7 +201,7 @@ def sensor_of(empty_instance):
 @pytest.fixture
 def tick(sensor_of):
     """The sensor of the default pipeline."""
-    from atdata_pipelines.settings import DEFAULT
+    from atdata_pipelines.config.settings import DEFAULT
 
     return sensor_of(DEFAULT)
 
@@ -209,7 +209,7 @@ def tick(sensor_of):
 @pytest.fixture
 def together(sensor_of):
     """The sensor of a pipeline that promotes two datasets in one run already."""
-    from atdata_pipelines.settings import Settings
+    from atdata_pipelines.config.settings import Settings
 
     return sensor_of(Settings(bulk_from=1))
 
@@ -217,8 +217,8 @@ def together(sensor_of):
 @pytest.fixture
 def night(instance):
     """Evaluate the schedule."""
-    from atdata_pipelines.pipeline import promotion_definitions
-    from atdata_pipelines.settings import DEFAULT
+    from atdata_pipelines.components.pipeline import promotion_definitions
+    from atdata_pipelines.config.settings import DEFAULT
 
     repository = promotion_definitions().get_repository_def()
     nightly_promotion = repository.get_schedule_def("nightly_promotion")
@@ -241,12 +241,12 @@ def command(tmp_path, monkeypatch):
     """Call ``atdata-pipelines`` in this process, in an empty folder."""
     from click.testing import CliRunner
 
-    from atdata_pipelines import cli
+    from atdata_pipelines.cli import main
 
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        return CliRunner().invoke(cli.main, arguments)
+        return CliRunner().invoke(main.main, arguments)
 
     return call
 
@@ -256,7 +256,7 @@ def publish(lab, box, s3):
     """Promote a dataset into a bucket that anybody can read; its at-uri."""
     from atdata_core.local import S3DataStore
     from atdata_core.promote import promote_to_atmosphere
-    from atdata_pipelines.resources import AtprotoResource
+    from atdata_pipelines.config.resources import AtprotoResource
 
     def call(name="pictures", *, under=None, **more):
         store = S3DataStore(s3, bucket=lab.bucket, public_url=f"{box.public_url}/{lab.bucket}")
@@ -270,7 +270,7 @@ def publish(lab, box, s3):
 @pytest.fixture
 def spoil(s3, box):
     """Flip a bit of the object behind a public URL."""
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     client = S3Endpoint.from_credentials(s3).client
 
@@ -286,7 +286,7 @@ def spoil(s3, box):
 @pytest.fixture
 def doctor():
     """Do some checks and those that they need: ``of(check)`` are its findings, ``only(check)`` the single one."""
-    from atdata_pipelines.doctor import CHECKS, examine
+    from atdata_pipelines.cli.doctor import CHECKS, examine
 
     by_name = {check.name: check for check in CHECKS}
 
@@ -327,7 +327,7 @@ def published(lab, box, monkeypatch):
 @pytest.fixture
 def objects(s3):
     """The keys in a bucket."""
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     client = S3Endpoint.from_credentials(s3).client
     return lambda bucket: [each["Key"] for each in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
@@ -337,7 +337,7 @@ def objects(s3):
 def clock(monkeypatch):
     """The time by which pauses are counted; ``clock.passes(...)`` moves it."""
     now = SimpleNamespace(at=datetime.now(UTC))
-    monkeypatch.setattr(again, "clock", lambda: now.at)
+    monkeypatch.setattr(retry_policy, "clock", lambda: now.at)
 
     def passes(by):
         now.at += by

@@ -7,13 +7,13 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.promotion import again
-from atdata_core.promotion.accept import accept, changes_of
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.urls import expand
+from atdata_core.common.urls import expand
+from atdata_core.promotion.operations import retry_policy
+from atdata_core.promotion.operations.accept import accept, changes_of
+from atdata_core.state.ledger import ledger_of
+from atdata_core.stores.s3.objects import S3Endpoint
 
-PAUSES = [timedelta(seconds=seconds) for seconds in again.PAUSES]
+PAUSES = [timedelta(seconds=seconds) for seconds in retry_policy.PAUSES]
 
 
 @pytest.fixture

@@ -4,18 +4,18 @@ from types import SimpleNamespace
 import msgpack
 import pytest
 
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.common.urls import expand
 from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local import LocalIndex
-from atdata_core.local.layout import EVENTS
+from atdata_core.local.redis_layout import EVENTS
 from atdata_core.local.registry import Position
-from atdata_core.promotion.accept import accept, changes_of
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.urls import expand
-from atdata_pipelines import automation
-from atdata_pipelines.automation import look
+from atdata_core.promotion.operations.accept import accept, changes_of
+from atdata_core.state.ledger import ledger_of
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_pipelines.automation import sensor
+from atdata_pipelines.automation.sensor import look
 
 
 def partitions(instance):
@@ -95,7 +95,7 @@ def test_a_name_that_cannot_be_a_partition_is_named_not_dropped(lab, tick, empty
 def test_a_dataset_that_there_is_no_room_for_is_named_and_the_others_go_on(
     lab, tick, run, monkeypatch, empty_instance
 ):
-    monkeypatch.setattr("atdata_pipelines.partitions.MOST", 1)
+    monkeypatch.setattr("atdata_pipelines.config.partitions.MOST", 1)
     lab.insert("first")
     lab.insert("second", start=6)
     [request] = tick().run_requests
@@ -119,8 +119,8 @@ def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, run,
 
 
 def test_a_tick_is_bounded_and_the_next_ones_see_the_rest(lab, tick, monkeypatch, empty_instance):
-    monkeypatch.setattr(automation, "NAMES_A_TICK", 2)
-    monkeypatch.setattr(automation, "EVENTS_A_TICK", 1)
+    monkeypatch.setattr(sensor, "NAMES_A_TICK", 2)
+    monkeypatch.setattr(sensor, "EVENTS_A_TICK", 1)
     entry = lab.insert("d0")
     for number in range(1, 5):
         write_foreign(

@@ -8,19 +8,19 @@ import sys
 import dagster as dg
 import pytest
 
-from atdata_core.atmosphere import budget
-from atdata_pipelines.home import prepare_home
-from atdata_pipelines.jobs import JOB
-from atdata_pipelines.pipeline import promotion_definitions
+from atdata_core.atmosphere.xrpc import write_budget
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.jobs.promote_job import JOB
 
 
 @pytest.fixture
 def passing(monkeypatch):
     """Time that passes when somebody waits."""
     passed = [0.0]
-    started = budget.now()
-    monkeypatch.setattr(budget, "now", lambda: started + passed[0])
-    monkeypatch.setattr(budget, "sleep", lambda seconds: passed.__setitem__(0, passed[0] + seconds))
+    started = write_budget.now()
+    monkeypatch.setattr(write_budget, "now", lambda: started + passed[0])
+    monkeypatch.setattr(write_budget, "sleep", lambda seconds: passed.__setitem__(0, passed[0] + seconds))
     return passed
 
 

@@ -12,16 +12,16 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.errors import ShardMissingError
-from atdata_core.promotion import bulk as library
-from atdata_core.promotion.attempts import failed
-from atdata_core.promotion.ledger import ledger_of
-from atdata_pipelines import automation
-from atdata_pipelines.bulk import BULK_JOB
-from atdata_pipelines.looking import Wanted
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.settings import REQUIREMENTS, Settings
+from atdata_core.promotion.bulk import many as library
+from atdata_core.promotion.operations.attempts import failed
+from atdata_core.state.ledger import ledger_of
+from atdata_pipelines.automation import sensor
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.settings import REQUIREMENTS, Settings
+from atdata_pipelines.jobs.bulk_job import BULK_JOB
+from atdata_pipelines.jobs.planner import Wanted
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 OP = "promote_datasets"
@@ -351,7 +351,7 @@ def test_a_person_stops_it_and_what_was_done_stays_marked(some, run_bulk, instan
 
 
 def test_progress_stands_in_the_log(some, run_bulk, instance, monkeypatch):
-    monkeypatch.setattr("atdata_pipelines.progress.EVERY", 0)
+    monkeypatch.setattr("atdata_pipelines.display.progress.EVERY", 0)
     result = run_bulk(datasets=some(2))
     lines = said(instance, result, logging.INFO)
     assert lines[0] == "0 of 2 datasets promoted, 0 ready for their records, 0 failed"
@@ -366,7 +366,7 @@ def test_the_launch_dialog_offers_a_list_a_pattern_and_what_else_a_person_can_sa
 
 
 def requests(wanted, **settings):
-    return [request for request, _ in automation._runs(wanted, Settings(**settings))]
+    return [request for request, _ in sensor._runs(wanted, Settings(**settings))]
 
 
 def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs():
@@ -380,6 +380,6 @@ def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs():
     assert requests(wanted[::-1], bulk_from=2)[0].run_key == request.run_key
     other = requests([*wanted[:2], wanted[2]._replace(key="d2@other")], bulk_from=2)
     assert other[0].run_key != request.run_key
-    pairs = automation._runs(wanted, Settings(bulk_from=2, batch_size=2))
+    pairs = sensor._runs(wanted, Settings(bulk_from=2, batch_size=2))
     assert [[each.name for each in batch] for _, batch in pairs] == [["d0", "d1"], ["d2"]]
     assert [len(request.run_config["ops"][OP]["config"]["datasets"]) for request, _ in pairs] == [2, 1]

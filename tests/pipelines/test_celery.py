@@ -18,8 +18,8 @@ import dagster as dg
 import pytest
 import redis
 
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_pipelines.home import prepare_home
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_pipelines.config.dagster_home import prepare_home
 from faulty.edge import Edge, Fault, Rule
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,15 +3,15 @@ import logging
 import dagster as dg
 import pytest
 
-from atdata_core.atmosphere.names import SCHEMA
+from atdata_core.atmosphere.records.nsids import SCHEMA
 from atdata_core.local import LocalDatasetEntry
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.schema import publish_schema
-from atdata_pipelines.checks import CHECKS
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.settings import STAGES, Settings
-from atdata_pipelines.verifying import VerifyManyConfig, verify_config
+from atdata_core.promotion.stages.schema_stage import publish_schema
+from atdata_core.state.ledger import ledger_of
+from atdata_pipelines.assets.checks import CHECKS
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import STAGES, Settings
+from atdata_pipelines.jobs.verify_job import VerifyManyConfig, verify_config
 
 SEEN = {
     "record_resolves",
@@ -237,7 +237,7 @@ def test_a_promotion_tells_what_is_required_as_an_error_and_the_rest_as_a_warnin
 
 
 def test_a_schema_that_breaks_with_the_version_before_is_a_warning_or_refused(lab, run, verify, account, stranger):
-    from atdata_pipelines.resources import AtprotoResource
+    from atdata_pipelines.config.resources import AtprotoResource
 
     entry = lab.insert("pictures")
     local = lab.index.get_schema(entry.schema_ref)

@@ -12,12 +12,12 @@ import yaml
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
 from atdata_pipelines.components import DatasetPromotion
-from atdata_pipelines.jobs import JOB, run_config
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.settings import STAGES, Settings
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import STAGES, Settings
+from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+from atdata_pipelines.jobs.promote_job import JOB, run_config
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,9 +3,9 @@
 import dagster as dg
 import pytest
 
-from atdata_core.promotion import chunks
-from atdata_core.promotion.inventory import recall_inventory
-from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.copies import chunks
+from atdata_core.promotion.stages.inventory import recall_inventory
+from atdata_core.state.ledger import ledger_of
 
 CHUNKS = ["copied_shards.copy_chunk[shards_1_to_1]", "copied_shards.copy_chunk[shards_2_to_2]"]
 
@@ -51,7 +51,7 @@ def test_a_dataset_that_is_not_large_or_is_copied_already_has_no_chunks(wide, ru
 
 
 def test_a_chunk_that_fails_names_the_shard_and_only_it_is_done_again(wide, run, objects, instance, s3):
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     entry = wide.index.get_entry_by_name("pictures")
     assert run("pictures", stages=["local_dataset", "published_schema"]).success
@@ -73,9 +73,9 @@ def test_a_chunk_that_fails_names_the_shard_and_only_it_is_done_again(wide, run,
 
 
 def test_what_changes_while_it_is_copied_is_left_to_the_last_step(wide, run, monkeypatch):
-    from atdata_core.promotion import copy
+    from atdata_core.promotion.stages import copy_stage
 
-    share_out = copy.chunks_to_copy
+    share_out = copy_stage.chunks_to_copy
 
     def changing(*arguments):
         found = share_out(*arguments)
@@ -83,7 +83,7 @@ def test_what_changes_while_it_is_copied_is_left_to_the_last_step(wide, run, mon
         wide.insert("pictures", start=20)
         return found
 
-    monkeypatch.setattr(copy, "chunks_to_copy", changing)
+    monkeypatch.setattr(copy_stage, "chunks_to_copy", changing)
     result = run("pictures")
     assert result.success
     assert [step for step in steps(result) if step in CHUNKS] == CHUNKS
@@ -91,7 +91,7 @@ def test_what_changes_while_it_is_copied_is_left_to_the_last_step(wide, run, mon
 
 
 def test_the_steps_of_copying_wait_in_one_queue_those_of_publishing_in_another():
-    from atdata_pipelines.pipeline import promotion_definitions
+    from atdata_pipelines.components.pipeline import promotion_definitions
 
     job = promotion_definitions().resolve_job_def("promote")
     queues = {

@@ -7,13 +7,13 @@ import dagster as dg
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY
-from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
-from atdata_pipelines.declared import PATIENCE
-from atdata_pipelines.jobs import JOB, run_config
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.settings import STAGES, Settings
+from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_pipelines.automation.declared import PATIENCE
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import STAGES, Settings
+from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+from atdata_pipelines.jobs.promote_job import JOB, run_config
 
 DECLARED = {"dagster/from_automation_condition": "true"}
 

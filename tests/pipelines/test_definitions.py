@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from atdata_pipelines import home
-from atdata_pipelines.pipeline import promotion_definitions
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config import dagster_home
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -111,7 +111,7 @@ def test_no_secret_stands_in_the_configuration_of_a_resource(environ):
 def test_the_s3_resource_keeps_one_client_and_the_fields_of_dagster_aws(environ):
     from dagster_aws.s3 import S3Resource
 
-    from atdata_pipelines.resources import ShardS3Resource
+    from atdata_pipelines.config.resources import ShardS3Resource
 
     resource = ShardS3Resource()
     assert isinstance(resource, S3Resource)
@@ -164,7 +164,7 @@ def failing_s3(tmp_path):
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_attempts_and_verify_of_the_s3_resource_hold_for_the_stages_and_for_copies(failing_s3):
     from atdata_core.errors import ServiceUnavailableError
-    from atdata_pipelines.resources import DestinationResource, ShardS3Resource
+    from atdata_pipelines.config.resources import DestinationResource, ShardS3Resource
 
     url, asked = failing_s3
     keys = {"endpoint_url": url, "aws_access_key_id": "a", "aws_secret_access_key": "b"}
@@ -182,7 +182,7 @@ def test_attempts_and_verify_of_the_s3_resource_hold_for_the_stages_and_for_copi
 
 def test_use_ssl_of_the_s3_resource_may_not_contradict_its_address(environ):
     from atdata_core.errors import CredentialsError
-    from atdata_pipelines.resources import ShardS3Resource
+    from atdata_pipelines.config.resources import ShardS3Resource
 
     assert ShardS3Resource(use_ssl=False).endpoint() == ShardS3Resource().endpoint()
     with pytest.raises(CredentialsError, match=r"use_ssl: false, but https://h is reached through TLS"):
@@ -190,7 +190,7 @@ def test_use_ssl_of_the_s3_resource_may_not_contradict_its_address(environ):
 
 
 def test_the_region_of_the_s3_resource_goes_with_the_address_of_the_environment(environ):
-    from atdata_pipelines.resources import ShardS3Resource
+    from atdata_pipelines.config.resources import ShardS3Resource
 
     endpoint = ShardS3Resource(region_name="eu-west-1").endpoint()
     assert (endpoint.region, endpoint.endpoint_url) == ("eu-west-1", environ["ATDATA_S3_ENDPOINT"])
@@ -199,7 +199,7 @@ def test_the_region_of_the_s3_resource_goes_with_the_address_of_the_environment(
 @pytest.mark.parametrize("address", ["hunter2", "http://u:hunter2@h", "http://u:hunter2/x@h", "http://[hunter2"])
 def test_an_address_that_is_none_is_named_by_where_it_stands(environ, monkeypatch, address):
     from atdata_core.errors import CredentialsError
-    from atdata_pipelines.resources import DestinationResource, ShardS3Resource
+    from atdata_pipelines.config.resources import DestinationResource, ShardS3Resource
 
     reading = ShardS3Resource().endpoint()
     monkeypatch.setenv("ATDATA_PUBLISH_ENDPOINT", address)
@@ -218,8 +218,8 @@ def test_an_address_that_is_none_is_named_by_where_it_stands(environ, monkeypatc
 
 
 def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key(environ, monkeypatch):
-    from atdata_core.access.s3 import S3Endpoint
-    from atdata_pipelines.resources import DestinationResource, MissingVariableError, ShardS3Resource
+    from atdata_core.stores.s3.objects import S3Endpoint
+    from atdata_pipelines.config.resources import DestinationResource, MissingVariableError, ShardS3Resource
 
     reading = ShardS3Resource().endpoint()
     assert DestinationResource().store(reading) is None
@@ -236,14 +236,14 @@ def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key
 
 
 def test_a_prepared_home_keeps_the_settings_of_the_project(tmp_path):
-    prepared = home.prepare_home(tmp_path / "state" / "dagster_home")
+    prepared = dagster_home.prepare_home(tmp_path / "state" / "dagster_home")
     assert prepared.is_absolute()
     assert "telemetry" in (prepared / "dagster.yaml").read_text()
     with dg.DagsterInstance.from_config(str(prepared)) as instance:
         assert not instance.telemetry_enabled
         instance.add_dynamic_partitions("dataset", ["kept"])
     (prepared / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    home.prepare_home(prepared)
+    dagster_home.prepare_home(prepared)
     with dg.DagsterInstance.from_config(str(prepared)) as instance:
         assert instance.get_dynamic_partitions("dataset") == ["kept"]
 
@@ -262,6 +262,6 @@ def test_dagster_dev_says_when_its_state_will_be_lost(monkeypatch, caplog, varia
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(logging.getLogger("dagster"), "propagate", True)
-    home.warn_if_state_is_lost.cache_clear()
-    home.warn_if_state_is_lost()
+    dagster_home.warn_if_state_is_lost.cache_clear()
+    dagster_home.warn_if_state_is_lost()
     assert ("make ui" in caplog.text and "export DAGSTER_HOME=" in caplog.text) is warns

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.errors import RecordNotFoundError
-from atdata_pipelines.partitions import add_keys
+from atdata_pipelines.config.partitions import add_keys
 
 
 @pytest.fixture(params=["DEL", "remove"])

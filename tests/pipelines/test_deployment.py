@@ -133,7 +133,7 @@ def launcher(values, needs):
 def test_the_values_for_kubernetes_are_those_that_its_run_launcher_takes(values, launcher):
     from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
-    from atdata_pipelines.executors import executor_named
+    from atdata_pipelines.config.executors import executor_named
 
     config = UserDefinedDagsterK8sConfig.from_dict(launcher["run_k8s_config"])
     assert config.container_config["resources"]["limits"] == {"memory": "2Gi"}

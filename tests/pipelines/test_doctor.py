@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from atdata_core.errors import EntryNotFoundError
-from atdata_pipelines import partitions
-from atdata_pipelines.doctor import CHECKS, examine
-from atdata_pipelines.doctor.environment import VARIABLES
-from atdata_pipelines.doctor.finding import Check
-from atdata_pipelines.settings import Settings
+from atdata_pipelines.cli.doctor import CHECKS, examine
+from atdata_pipelines.cli.doctor.check import Check
+from atdata_pipelines.cli.doctor.environment_check import VARIABLES
+from atdata_pipelines.config import partitions
+from atdata_pipelines.config.settings import Settings
 
 
 @pytest.fixture(autouse=True)

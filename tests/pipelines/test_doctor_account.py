@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from atdata_pipelines import resources
+from atdata_pipelines.config import resources
 from faulty.edge import Fault, Rule, Tally
 from faulty.messages import Answer
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from atdata_pipelines import broker
+from atdata_pipelines.config import broker
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_a_redis_that_does_not_tell_its_settings_is_a_warning(doctor, valkey, mo
 
 
 def test_a_redis_that_is_too_old_is_an_error(doctor, environ, monkeypatch):
-    monkeypatch.setattr("atdata_pipelines.doctor.redis.OLDEST", (99, 0))
+    monkeypatch.setattr("atdata_pipelines.cli.doctor.redis_check.OLDEST", (99, 0))
     finding = doctor("redis").only("redis")
     assert (finding.state, finding.mend) == ("error", "Use Redis 99.0 or newer, or Valkey.")
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from atdata_pipelines.event_log import kept_open
+from atdata_pipelines.config.event_log import kept_open
 
 MARKED = dg.AssetKey("marked")
 

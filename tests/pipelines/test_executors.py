@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from atdata_core.errors import RefusedError
-from atdata_pipelines import executors
-from atdata_pipelines.broker import broker_url
-from atdata_pipelines.executors import default_executor, executor_named
+from atdata_pipelines.config import executors
+from atdata_pipelines.config.broker import broker_url
+from atdata_pipelines.config.executors import default_executor, executor_named
 
 
 def test_without_a_word_the_process_of_the_run_does_all_of_it(monkeypatch):
@@ -99,7 +99,7 @@ def test_what_celery_cannot_use_is_refused_without_being_repeated(monkeypatch, v
 
 
 def test_the_password_of_the_broker_is_masked(monkeypatch):
-    from atdata_core.masking import masked
+    from atdata_core.common.masking import masked
 
     monkeypatch.setenv("ATDATA_CELERY_URL", "redis://u:queue-hunter2@h/1")
     assert "queue-hunter2" not in masked("AUTH u queue-hunter2 failed")
@@ -107,7 +107,7 @@ def test_the_password_of_the_broker_is_masked(monkeypatch):
 
 def test_to_choose_an_executor_imports_no_package_of_another_one():
     code = (
-        "import sys; from atdata_pipelines.executors import executor_named; executor_named('in-process');"
+        "import sys; from atdata_pipelines.config.executors import executor_named; executor_named('in-process');"
         "print({'celery', 'kombu', 'kubernetes', 'redis'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.tar_writing import ShardWriter
-from atdata_core.urls import expand
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.common.urls import expand
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.state.ledger import ledger_of
+from atdata_core.stores.s3.objects import S3Endpoint
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 
@@ -161,7 +161,7 @@ def test_a_stage_alone_works_out_what_a_lost_ledger_does_not_tell(lab, run, inst
 
 
 def test_shards_are_copied_where_a_bucket_is_set(lab, run, monkeypatch, stranger, box):
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     S3Endpoint.from_credentials(box.s3).client.create_bucket(Bucket=f"{lab.bucket}-public")
     monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", f"{lab.bucket}-public")

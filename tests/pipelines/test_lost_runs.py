@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from atdata_pipelines.lost import end_lost_runs
+from atdata_pipelines.automation.lost_runs import end_lost_runs
 
 # Says its run's id and waits in an op, as one that copies.
 PROGRAM = """

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from atdata_pipelines.settings import DEFAULT, STAGES
+from atdata_pipelines.config.settings import DEFAULT, STAGES
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import dagster as dg
 import pytest
 from markdown_it import MarkdownIt
 
-from atdata_core.promotion.copy import CopiedShards
-from atdata_core.promotion.publish import PublishedRecord
-from atdata_core.promotion.reach import Seen, Unreadable
-from atdata_core.promotion.summary import Summary
+from atdata_core.promotion.records.summary import Summary
+from atdata_core.promotion.stages.copy_stage import CopiedShards
+from atdata_core.promotion.stages.publish import PublishedRecord
+from atdata_core.promotion.stages.visibility import Seen, Unreadable
 from atdata_core.protocols import ShardFacts
-from atdata_pipelines.overview import overview
+from atdata_pipelines.display.overview import overview
 
 SCHEMA = "at://did:plc:x/science.alt.dataset.schema/lab.Point:1.0.0"
 HOSTILE = (

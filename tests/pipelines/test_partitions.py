@@ -8,10 +8,10 @@ import pytest
 
 from atdata_core.errors import DatasetNameError
 from atdata_core.local import LocalDatasetEntry
-from atdata_pipelines import partitions
-from atdata_pipelines.looking import Findings, Wanted
-from atdata_pipelines.partitions import MOST, PartitionLimitError, add_keys, count_keys, divided
-from atdata_pipelines.settings import Settings
+from atdata_pipelines.config import partitions
+from atdata_pipelines.config.partitions import MOST, PartitionLimitError, add_keys, count_keys, divided
+from atdata_pipelines.config.settings import Settings
+from atdata_pipelines.jobs.planner import Findings, Wanted
 
 
 def keys(instance):

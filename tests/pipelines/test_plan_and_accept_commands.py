@@ -2,7 +2,7 @@
 
 import json
 
-from atdata_core.access.s3 import S3Endpoint
+from atdata_core.stores.s3.objects import S3Endpoint
 
 
 def test_a_plan_is_told_and_nothing_is_published(lab, command, stranger, account_environ):

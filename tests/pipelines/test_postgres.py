@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from atdata_pipelines.config.settings import STAGES
 from atdata_pipelines.sandbox.ports import HOST, free_port
-from atdata_pipelines.settings import STAGES
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 PASSWORD = "p%40 w/:d"

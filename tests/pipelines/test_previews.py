@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from atdata_core.tar_writing import ShardWriter
-from atdata_pipelines.histograms import Tally
-from atdata_pipelines.pictures import picture
-from atdata_pipelines.previews import preview, read_some, shapes
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_pipelines.display.histograms import Tally
+from atdata_pipelines.display.pictures import picture
+from atdata_pipelines.display.previews import preview, read_some, shapes
 
 
 def decoded(uri):
@@ -189,7 +189,7 @@ def test_no_more_samples_are_read_than_are_worth_it(shard_size, fields, read):
 
 
 def test_large_samples_are_counted_up_to_a_size(monkeypatch):
-    monkeypatch.setattr("atdata_pipelines.previews.COUNTED_BYTES", 50_000)
+    monkeypatch.setattr("atdata_pipelines.display.previews.COUNTED_BYTES", 50_000)
     tally = Tally(["label"])
     type_ = SimpleNamespace(from_bytes=lambda packed: SimpleNamespace(label=1))
     assert len(read_some(tar_of(100, bytes(5_000)), "a.tar", type_, tally)) == 8

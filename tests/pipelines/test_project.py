@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
+from atdata_pipelines.cli.project import InstanceError, only_settings, settings_here
 from atdata_pipelines.components import DatasetPromotion
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.project import InstanceError, only_settings, settings_here
-from atdata_pipelines.settings import STAGES, Settings
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import STAGES, Settings
 
 TYPE = "atdata_pipelines.components.DatasetPromotion"
 PROJECT = '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "lab_team"\n'

@@ -3,11 +3,11 @@
 import dagster as dg
 import pytest
 
-from atdata_core.local.layout import dataset_key
-from atdata_pipelines import partitions
-from atdata_pipelines.commands import prune as prune_command
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.settings import Settings
+from atdata_core.local.redis_layout import dataset_key
+from atdata_pipelines.cli.commands import prune_command as prune_command
+from atdata_pipelines.config import partitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import Settings
 
 
 def keys(instance):

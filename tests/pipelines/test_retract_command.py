@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from atdata_core.errors import RecordNotFoundError
-from atdata_pipelines import cli
+from atdata_pipelines.cli import main
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_yes_takes_it_back_and_promoting_publishes_it_again(published, command, 
 
 
 def test_copies_go_when_they_are_asked_for(lab, command, monkeypatch, s3):
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     client = S3Endpoint.from_credentials(s3).client
     target = f"{lab.bucket}-public"
@@ -66,7 +66,7 @@ def test_at_a_terminal_it_asks_and_takes_no_for_the_default(
     with os.fdopen(theirs) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         with contextlib.suppress(SystemExit):
-            cli.main(["retract", "pictures"])
+            main.main(["retract", "pictures"])
     os.close(ours)
     assert "Remove all that? [y/N]" in capsys.readouterr().err
     if remains:

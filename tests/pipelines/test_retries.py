@@ -5,7 +5,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from redis import exceptions as redis_errors
 
 from atdata_core import errors
-from atdata_pipelines.retries import LONGEST_WAIT, dagster_failures
+from atdata_pipelines.assets.step_retries import LONGEST_WAIT, dagster_failures
 
 
 def raised_by(error):

@@ -14,8 +14,8 @@ import httpx
 import msgpack
 import pytest
 
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.urls import expand
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.common.urls import expand
 from faulty.edge import Edge, Rule
 from faulty.messages import Answer
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from atdata_core.promotion.attempts import failed
-from atdata_core.promotion.ledger import ledger_of
-from atdata_pipelines import told
-from atdata_pipelines.told import Told
+from atdata_core.promotion.operations.attempts import failed
+from atdata_core.state.ledger import ledger_of
+from atdata_pipelines.jobs import reported
+from atdata_pipelines.jobs.reported import Told
 
 TICKS = 8
 """Dagster takes half a second to make the context of one."""
@@ -63,7 +63,7 @@ def test_what_was_mended_and_fails_again_is_told_again(lab, tick, clock):
 
 
 def test_a_walk_that_comes_round_does_not_make_old_reasons_news(three, tick, monkeypatch):
-    monkeypatch.setattr("atdata_pipelines.automation.NAMES_A_TICK", 1)
+    monkeypatch.setattr("atdata_pipelines.automation.sensor.NAMES_A_TICK", 1)
     told_first = [tick().skip_message for _ in range(5)]
     assert sum("waiting: " in said for said in told_first) == 2
     assert sum("cannot be promoted: " in said for said in told_first) == 1
@@ -101,16 +101,16 @@ def test_a_cursor_of_before_tells_everything_once(three, tick):
 
 def test_what_is_remembered_is_bounded_and_the_oldest_is_forgotten():
     remembered = Told()
-    for number in range(told.REMEMBERED + 5):
+    for number in range(reported.REMEMBERED + 5):
         remembered.keep(f"{'long' * 50}-{number}", "waiting: " + "why " * 1_000)
     digests = remembered.digests()
-    assert len(digests) == told.REMEMBERED
+    assert len(digests) == reported.REMEMBERED
     assert len(json.dumps(digests)) < 30_000
     again = Told.of(json.loads(json.dumps(digests)))
     assert not again.has(f"{'long' * 50}-0", "waiting: " + "why " * 1_000)
-    assert again.has(f"{'long' * 50}-{told.REMEMBERED}", "waiting: " + "why " * 1_000)
-    again.forget([f"{'long' * 50}-{told.REMEMBERED}"])
-    assert not again.has(f"{'long' * 50}-{told.REMEMBERED}", "waiting: " + "why " * 1_000)
+    assert again.has(f"{'long' * 50}-{reported.REMEMBERED}", "waiting: " + "why " * 1_000)
+    again.forget([f"{'long' * 50}-{reported.REMEMBERED}"])
+    assert not again.has(f"{'long' * 50}-{reported.REMEMBERED}", "waiting: " + "why " * 1_000)
 
 
 def test_a_run_under_way_is_told_once(lab, tick, empty_instance):

@@ -9,15 +9,16 @@ import pytest
 import redis
 
 from atdata_core.errors import ServiceUnavailableError
-from atdata_core.local.layout import EVENTS
-from atdata_core.promotion import again
-from atdata_core.promotion.bulk import promote_many
-from atdata_core.promotion.ledger import ledger_of
-from atdata_pipelines import automation, resources
-from atdata_pipelines.resources import AtprotoResource
-from atdata_pipelines.settings import Settings
+from atdata_core.local.redis_layout import EVENTS
+from atdata_core.promotion.bulk.many import promote_many
+from atdata_core.promotion.operations import retry_policy
+from atdata_core.state.ledger import ledger_of
+from atdata_pipelines.automation import sensor
+from atdata_pipelines.config import resources
+from atdata_pipelines.config.resources import AtprotoResource
+from atdata_pipelines.config.settings import Settings
 
-PAUSES = [timedelta(seconds=seconds) for seconds in again.PASSING_PAUSES]
+PAUSES = [timedelta(seconds=seconds) for seconds in retry_policy.PASSING_PAUSES]
 PUBLISHED = "{} datasets looked at are published and unchanged"
 
 
@@ -95,8 +96,8 @@ def silent():
 
 def test_a_service_that_hangs_is_named_before_dagster_ends_the_tick(lab, tick, silent, monkeypatch):
     # Together, with three and four tries, they stay below the 60 seconds of Dagster.
-    assert 3 * automation.SILENCE + 4 * resources.DID_SILENCE < 50
-    monkeypatch.setattr(automation, "SILENCE", 0.05)
+    assert 3 * sensor.SILENCE + 4 * resources.DID_SILENCE < 50
+    monkeypatch.setattr(sensor, "SILENCE", 0.05)
     monkeypatch.setattr(resources, "DID_SILENCE", 0.05)
     with monkeypatch.context() as hangs:
         hangs.setenv("ATDATA_REDIS_URL", f"redis://127.0.0.1:{silent}/0")
@@ -213,7 +214,7 @@ def test_many_whose_password_is_revoked_cost_one_run_a_pause_and_go_on_once_it_i
 
 
 def test_a_deleted_bucket_is_named_and_found_again_once_it_is_back(lab, tick, clock, run, monkeypatch, box):
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     client = S3Endpoint.from_credentials(box.s3).client
     bucket = f"{lab.bucket}-published"
@@ -226,16 +227,16 @@ def test_a_deleted_bucket_is_named_and_found_again_once_it_is_back(lab, tick, cl
     assert asked_for(found) == []
     assert bucket in found.skip_message
     client.create_bucket(Bucket=bucket)
-    clock.passes(timedelta(seconds=again.PAUSES[0]))
+    clock.passes(timedelta(seconds=retry_policy.PAUSES[0]))
     [result] = carry_out(run, tick())
     assert result.success
     assert PUBLISHED.format(1) in tick().skip_message
 
 
 def test_events_that_were_trimmed_away_are_made_up_for_by_a_look_at_all_names(lab, tick, monkeypatch):
-    from atdata_pipelines import automation
+    from atdata_pipelines.automation import sensor
 
-    monkeypatch.setattr(automation, "NAMES_A_TICK", 2)
+    monkeypatch.setattr(sensor, "NAMES_A_TICK", 2)
     entry = lab.insert("d0")
     tick()
     for number in range(1, 6):
@@ -247,9 +248,9 @@ def test_events_that_were_trimmed_away_are_made_up_for_by_a_look_at_all_names(la
 
 
 def test_a_stream_that_begins_anew_with_an_earlier_clock_is_read_from_its_start(lab, tick, monkeypatch):
-    from atdata_pipelines import automation
+    from atdata_pipelines.automation import sensor
 
-    monkeypatch.setattr(automation, "NAMES_A_TICK", 1)
+    monkeypatch.setattr(sensor, "NAMES_A_TICK", 1)
     entry = lab.insert("a")
     lab.index.redis.xadd(EVENTS, {"name": "a", "cid": entry.cid}, id="99999999999999-0")
     for _ in range(2):

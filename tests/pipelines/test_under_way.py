@@ -4,10 +4,10 @@ import dagster as dg
 import pytest
 
 from atdata_core.local import LocalDatasetEntry
-from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.settings import DEFAULT, Settings
-from atdata_pipelines.under_way import under_way
+from atdata_pipelines.automation.active_runs import under_way
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.settings import DEFAULT, Settings
+from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 
 
 def entry(name, registered_at=None):

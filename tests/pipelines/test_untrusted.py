@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atdata_core as atdata
-from atdata_core.access.s3 import S3Endpoint
-from atdata_core.tar_writing import ShardWriter
-from atdata_pipelines.markdown import LONGEST, shown
-from atdata_pipelines.metadata import of_record, safe
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.pipeline import promotion_definitions
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.display.markdown import LONGEST, shown
+from atdata_pipelines.display.materialisation_metadata import of_record, safe
 from gfm import linked_in_log, made_of_markdown
 from untrusted import HOST, hostile, short_hostile
 

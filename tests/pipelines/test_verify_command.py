@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from atdata_core.atmosphere.names import LABEL
-from atdata_pipelines.resources import AtprotoResource
+from atdata_core.atmosphere.records.nsids import LABEL
+from atdata_pipelines.config.resources import AtprotoResource
 
 
 def test_an_outsider_verifies_an_at_uri_with_nothing_but_the_network(publish, account_environ, tmp_path):

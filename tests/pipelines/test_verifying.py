@@ -5,15 +5,15 @@ from datetime import datetime, timedelta
 import dagster as dg
 import pytest
 
-from atdata_core.atmosphere.names import LABEL
-from atdata_core.atmosphere.records import label_record
-from atdata_core.atmosphere.tid import label_rkey
-from atdata_pipelines.checks import CHECKS
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.resources import AtprotoResource
-from atdata_pipelines.settings import Settings
-from atdata_pipelines.verifying import VERIFY_JOB
+from atdata_core.atmosphere.records.build import label_record
+from atdata_core.atmosphere.records.nsids import LABEL
+from atdata_core.atmosphere.records.record_keys import label_rkey
+from atdata_pipelines.assets.checks import CHECKS
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.resources import AtprotoResource
+from atdata_pipelines.config.settings import Settings
+from atdata_pipelines.jobs.verify_job import VERIFY_JOB
 
 LOOKS = dg.AssetKey("verification")
 

@@ -8,14 +8,14 @@ import msgpack
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import ENTRY
-from atdata_core.cid import entry_cid
-from atdata_core.local.claims import claims_key, encoded
-from atdata_core.promotion.attempts import FAILURE
-from atdata_core.promotion.inventory import Inventory, read_schema
-from atdata_core.promotion.ledger import ledger_of
+from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.common.cid import entry_cid
+from atdata_core.local.shard_claims import claims_key, encoded
+from atdata_core.promotion.operations.attempts import FAILURE
+from atdata_core.promotion.stages.inventory import Inventory, read_schema
 from atdata_core.protocols import ShardFacts
-from atdata_pipelines.previews import preview_of
+from atdata_core.state.ledger import ledger_of
+from atdata_pipelines.display.previews import preview_of
 from tests.pipelines.conftest import Picture, picture
 
 
@@ -119,8 +119,8 @@ def test_samples_of_another_schema_than_the_entry_names_are_refused(lab, refused
 
 
 def test_what_the_pipeline_has_read_no_other_machine_of_the_account_reads(lab, run, tmp_path, monkeypatch):
-    from atdata_core.promotion.inventory import take_inventory
-    from atdata_pipelines.resources import AtprotoResource
+    from atdata_core.promotion.stages.inventory import take_inventory
+    from atdata_pipelines.config.resources import AtprotoResource
 
     entry = lab.insert("pictures")
     monkeypatch.setenv("ATDATA_STATE_DIR", str(tmp_path / "one"))

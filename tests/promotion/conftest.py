@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.retract import plan_retraction, retract
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.state.ledger import ledger_of
 
 
 @atdata.packable
@@ -115,7 +115,7 @@ def atmosphere(environ, pds, account, closing):
 @pytest.fixture
 def read_all():
     """Bytes of a shard URL through a store."""
-    from atdata_core.access import open_shard
+    from atdata_core.stores.opening import open_shard
 
     def read(url, store):
         with open_shard(url, store=store) as stream:
@@ -127,7 +127,7 @@ def read_all():
 @pytest.fixture
 def new_bucket(s3):
     """Make a bucket and give its name."""
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     numbers = itertools.count()
 
@@ -142,7 +142,7 @@ def new_bucket(s3):
 @pytest.fixture
 def list_keys(s3):
     """The keys in a bucket."""
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     def keys(bucket):
         answer = S3Endpoint.from_credentials(s3).client.list_objects_v2(Bucket=bucket)

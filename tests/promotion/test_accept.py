@@ -3,19 +3,25 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import ENTRY
-from atdata_core.errors import RefusedError, SampleError, ShardChangedError, ShardCorruptError, ShardMissingError
+from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.common.urls import expand
+from atdata_core.errors import (
+    RefusedError,
+    SampleError,
+    ShardChangedError,
+    ShardCorruptError,
+    ShardMissingError,
+)
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.accept import accept, changes_of
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.copy import copy_shards, recall_copies
-from atdata_core.promotion.due import due
-from atdata_core.promotion.inventory import recall_inventory, take_inventory
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reach import see_published
-from atdata_core.promotion.status import status_of
-from atdata_core.urls import expand
+from atdata_core.promotion.operations.accept import accept, changes_of
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.status import status_of
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
+from atdata_core.promotion.stages.inventory import recall_inventory, take_inventory
+from atdata_core.promotion.stages.visibility import see_published
+from atdata_core.state.ledger import ledger_of
 from stages import resolved_for
 
 
@@ -131,7 +137,7 @@ def test_a_shard_that_cannot_be_promoted_is_not_accepted(lab, overwrite, tmp_pat
     entry = lab.insert("points")
     overwrite(entry, 0)
     if data is None:
-        from atdata_core.tar_writing import ShardWriter
+        from atdata_core.shards.tar_writing import ShardWriter
 
         with (tmp_path / "odd.tar").open("wb") as file, ShardWriter(file) as shard:
             shard.write({"__key__": "odd", "msgpack": b"\x81\xa5label\x01"})

@@ -13,11 +13,18 @@ from atdata_core.errors import (
     ShardForbiddenError,
     ShardMissingError,
 )
-from atdata_core.promotion import again
-from atdata_core.promotion.again import begin_anew, end_trouble, note_trouble, noting_trouble, trouble_of, verdict
-from atdata_core.promotion.attempts import failed
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import MemoryLedger
+from atdata_core.promotion.operations import retry_policy
+from atdata_core.promotion.operations.attempts import failed
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.retry_policy import (
+    begin_anew,
+    end_trouble,
+    note_trouble,
+    noting_trouble,
+    trouble_of,
+    verdict,
+)
+from atdata_core.state.ledger import MemoryLedger
 
 DID = "did:plc:abc"
 LASTING = ShardMissingError("gone", url="s3://b/k.tar")
@@ -34,7 +41,7 @@ def entry(cid="bafyone", metadata=None):
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(at=datetime(2026, 1, 2, tzinfo=UTC))
-    monkeypatch.setattr(again, "clock", lambda: now.at)
+    monkeypatch.setattr(retry_policy, "clock", lambda: now.at)
 
     def passes(seconds):
         now.at += timedelta(seconds=seconds)
@@ -52,7 +59,7 @@ def state(ledger, **of):
 
 
 def test_pauses_grow_until_what_lasts_is_given_up(clock, ledger):
-    for pause in again.PAUSES:
+    for pause in retry_policy.PAUSES:
         assert state(ledger) == "promote"
         failed(ledger, "points", "copied_shards", LASTING, entry=entry())
         clock.passes(pause - 1)
@@ -79,10 +86,10 @@ def test_what_passes_or_is_mended_for_all_is_never_given_up(clock, ledger, error
     for number in range(20):
         failed(ledger, "points", "copied_shards", error, entry=entry())
         assert state(ledger) == "failed"
-        clock.passes(again.PASSING_PAUSES[min(number, 2)])
+        clock.passes(retry_policy.PASSING_PAUSES[min(number, 2)])
         assert state(ledger) == "promote"
     failed(ledger, "points", "copied_shards", LASTING, entry=entry())
-    clock.passes(again.PAUSES[0])
+    clock.passes(retry_policy.PAUSES[0])
     assert state(ledger) == "promote"
 
 
@@ -125,7 +132,7 @@ def test_who_is_held_back_was_not_attempted(ledger):
 
 
 def test_trouble_is_counted_once_for_all_that_find_it_at_the_same_time(clock, ledger):
-    for pause in (*again.PASSING_PAUSES, again.PASSING_PAUSES[-1]):
+    for pause in (*retry_policy.PASSING_PAUSES, retry_policy.PASSING_PAUSES[-1]):
         for _ in range(3):
             note_trouble(ledger, DID, PASSING)
         found = due(entry(), INDEX, ledger, DID)

@@ -4,8 +4,8 @@ import pytest
 
 from atdata_core.errors import ServiceUnavailableError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.attempts import attempt
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
+from atdata_core.promotion.operations.attempts import attempt
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 
 
 @pytest.fixture

@@ -3,20 +3,20 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.common.urls import expand
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_many
-from atdata_core.promotion.accept import accept, changes_of
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.changes import changed_shards
-from atdata_core.promotion.copy import copy_shards
-from atdata_core.promotion.inventory import take_inventory
-from atdata_core.promotion.ledger import MemoryLedger, RedisLedger, ledger_of
-from atdata_core.promotion.schema import publish_schema_of
-from atdata_core.promotion.summary import Summary
+from atdata_core.promotion.operations.accept import accept, changes_of
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.records.changes import changed_shards
+from atdata_core.promotion.records.summary import Summary
+from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.schema_stage import publish_schema_of
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
-from atdata_core.urls import expand
+from atdata_core.state.ledger import MemoryLedger, RedisLedger, ledger_of
 from stages import publish_last
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.errors import SampleError, ShardChangedError, ShardForbiddenError
-from atdata_core.local import Repo, schemas
-from atdata_core.local.claims import claims_key, encoded
+from atdata_core.local import Repo, schema_registry
+from atdata_core.local.shard_claims import claims_key, encoded
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
-from atdata_core.promotion.copy import copy_shards, recall_copies
-from atdata_core.promotion.inventory import recall_inventory, survey, take_inventory
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.schema import fields_digest
+from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
+from atdata_core.promotion.stages.inventory import recall_inventory, survey, take_inventory
+from atdata_core.samples.schema import fields_digest
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 from faulty.edge import Answer, Edge, Rule, Tally
 
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
@@ -43,7 +43,7 @@ def replace_schema(index, ref, sample_type):
     """Give a published schema other fields, as anybody can who reaches Redis."""
     fields = index.get_schema(index.publish_schema(sample_type))["fields"]
     record = {**index.get_schema(ref), "fields": fields}
-    index.redis.set(schemas.PREFIX + ref.rpartition("/")[2], json.dumps(record))
+    index.redis.set(schema_registry.PREFIX + ref.rpartition("/")[2], json.dumps(record))
 
 
 @pytest.fixture

@@ -2,16 +2,16 @@
 
 import pytest
 
-from atdata_core.atmosphere.names import SCHEMA
+from atdata_core.atmosphere.records.nsids import SCHEMA
 from atdata_core.errors import LicenseError, SchemaIncompatibleError
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.compatible import Compatibility, compatibility_of
-from atdata_core.promotion.copy import copy_shards
-from atdata_core.promotion.inventory import take_inventory
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.promotion.schema import publish_schema
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.schema_changes import Compatibility, compatibility_of
+from atdata_core.promotion.stages.schema_stage import publish_schema
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 from stages import publish_last
 
 BROKEN = "label was removed"

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import pytest
 
 import atdata_core as atdata
-from atdata_core.access import server_copy
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.errors import ShardChangedError, ShardConflictError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.copy import copy_shards
-from atdata_core.promotion.inventory import Inventory
-from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory import Inventory
 from atdata_core.protocols import ShardFacts
+from atdata_core.state.ledger import ledger_of
+from atdata_core.stores.s3 import server_copy
+from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Answer, Edge, Rule, Tally
 
 SHARDS = 10

@@ -2,13 +2,13 @@
 
 import pytest
 
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.retract import plan_retraction, retract
-from atdata_core.promotion.status import status_of
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.operations.status import status_of
+from atdata_core.state.ledger import ledger_of
 
 
 @pytest.fixture(params=["DEL", "remove"])

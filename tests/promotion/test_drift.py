@@ -4,10 +4,10 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
 from atdata_core.errors import RecordChangedError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 
 
 def rkey_of(uri):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from atdata_core.promotion.gathered import GatheredLedger
-from atdata_core.promotion.ledger import RedisLedger
+from atdata_core.state.cached_ledger import GatheredLedger
+from atdata_core.state.ledger import RedisLedger
 
 SCOPE = "dataset:a"
 

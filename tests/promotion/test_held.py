@@ -7,8 +7,8 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from atdata_core.promotion.held import AT_ONCE, Held
-from atdata_core.promotion.lease import LOOK, RedisLeases, Unshared
+from atdata_core.state.lease import LOOK, RedisLeases, Unshared
+from atdata_core.state.lease_batch import AT_ONCE, Held
 
 PLACES = [f"place {number}" for number in range(64)]
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import HeldError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.operations.due import due
+from atdata_core.state.ledger import ledger_of
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import pytest
 
-from atdata_core.atmosphere.names import LABEL
+from atdata_core.atmosphere.records.nsids import LABEL
 from atdata_core.promote import promote_many
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.status import status_of
+from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.values import Values
+from atdata_core.state.ledger import ledger_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
 

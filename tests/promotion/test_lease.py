@@ -10,13 +10,13 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from atdata_core.access import open_shard, stat_shard
 from atdata_core.local import LocalIndex, S3DataStore
-from atdata_core.promotion.copy import copy_shards
-from atdata_core.promotion.destination import destination_of, names_of
-from atdata_core.promotion.inventory import take_inventory
-from atdata_core.promotion.lease import RedisLeases
-from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.copies.layout import destination_of, names_of
+from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.state.lease import RedisLeases
+from atdata_core.state.ledger import ledger_of
+from atdata_core.stores.opening import open_shard, stat_shard
 
 
 class SlowSource:
@@ -129,7 +129,7 @@ def nowhere():
 KILLED = """
 import os, sys
 from atdata_core.local import LocalIndex
-from atdata_core.promotion.lease import RedisLeases
+from atdata_core.state.lease import RedisLeases
 
 for place in sys.argv[1:]:
     assert RedisLeases(LocalIndex().redis, seconds=60).take(place) is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.promotion.ledger import DryLedger, MemoryLedger, RedisLedger
+from atdata_core.state.ledger import DryLedger, MemoryLedger, RedisLedger
 
 WANTED = [("dataset:a", "record"), ("dataset:b", "hold"), ("dataset:a", "nothing"), ("dataset:none", "record")]
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import ENTRY
-from atdata_core.cid import entry_cid
+from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.common.cid import entry_cid
 from atdata_core.errors import LocalFileError, SampleError, ShardMissingError, StorageError, StrayFilesError
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
-from atdata_core.promotion.accept import changes_of
-from atdata_core.promotion.copy import copy_shards
-from atdata_core.promotion.inventory import Inventory, read_schema, take_inventory
-from atdata_core.promotion.ledger import ledger_of
+from atdata_core.promotion.operations.accept import changes_of
+from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory import Inventory, read_schema, take_inventory
 from atdata_core.protocols import ShardFacts
+from atdata_core.state.ledger import ledger_of
 
 FOLDERS = "ATDATA_LOCAL_FOLDERS"
 

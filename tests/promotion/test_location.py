@@ -6,14 +6,14 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.errors import DestinationError, NotPublicError, ShardMissingError, VisibilityError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_many
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reconcile import reconcile
-from atdata_core.promotion.status import status_of
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.reconcile import reconcile
+from atdata_core.promotion.operations.status import status_of
+from atdata_core.state.ledger import ledger_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
 

@@ -10,9 +10,9 @@ from redis.retry import Retry
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.atmosphere.records import schema_record
-from atdata_core.atmosphere.tid import schema_rkey
+from atdata_core.atmosphere.records.build import schema_record
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records.record_keys import schema_rkey
 from atdata_core.errors import (
     HeldError,
     NotLoggedInError,
@@ -24,10 +24,10 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.retract import plan_retraction, retract
-from atdata_core.schema import full_name, schema_ref
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.samples.schema import full_name, schema_ref
+from atdata_core.state.ledger import ledger_of
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 
@@ -146,7 +146,7 @@ def test_copies_go_to_the_store(lab, atmosphere, some, new_bucket, list_keys):
 
 
 def test_datasets_that_cannot_be_published_fail_alone_each_with_its_stage_and_reason(lab, atmosphere, some, s3):
-    from atdata_core.access.s3 import S3Endpoint
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     index, client = lab.index, atmosphere.client
     bucket, _, key = some[0].data_urls[0].removeprefix("s3://").partition("/")

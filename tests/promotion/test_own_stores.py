@@ -13,7 +13,7 @@ class FolderStore:
         self.folder, self.url = folder, url
 
     def write_shards(self, ds, *, prefix, **_):
-        from atdata_core.tar_writing import ShardWriter
+        from atdata_core.shards.tar_writing import ShardWriter
 
         samples = list(ds.ordered())
         urls = []
@@ -69,7 +69,7 @@ class Garbling(FolderStore):
     """Writes as many samples as it got, but others."""
 
     def write_shards(self, ds, *, prefix):
-        from atdata_core.tar_writing import ShardWriter
+        from atdata_core.shards.tar_writing import ShardWriter
 
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "x.tar").open("wb") as file, ShardWriter(file) as shard:

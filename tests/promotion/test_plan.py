@@ -5,11 +5,11 @@ import json
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import LABEL
+from atdata_core.atmosphere.records.nsids import LABEL
+from atdata_core.common.urls import expand
 from atdata_core.errors import NotPublicError, PreflightError, ShardChangedError, ShardConflictError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from atdata_core.urls import expand
 
 
 def everything(lab, atmosphere, buckets):

@@ -7,12 +7,12 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereIndex
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.atmosphere.records import schema_record
+from atdata_core.atmosphere.records.build import schema_record
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.schema import publish_schema
+from atdata_core.promotion.stages.schema_stage import publish_schema
+from atdata_core.state.ledger import ledger_of
 
 
 def test_a_promotion_publishes_schema_entry_and_label(lab, atmosphere):
@@ -113,7 +113,7 @@ def test_copies_are_byte_identical_keep_their_names_and_are_made_once(lab, atmos
 
 
 def destination(store):
-    from atdata_core.promotion.destination import destination_of
+    from atdata_core.promotion.copies.layout import destination_of
 
     return destination_of(store)
 

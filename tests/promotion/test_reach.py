@@ -19,13 +19,13 @@ from atdata_core.errors import (
 )
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.copy import copy_shards
-from atdata_core.promotion.inventory import take_inventory
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reach import Strangers, see_published
-from atdata_core.promotion.resolved import resolve
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.resolved_values import resolve
+from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.visibility import Strangers, see_published
 from atdata_core.protocols import ShardFacts
+from atdata_core.state.ledger import ledger_of
 
 PDS_OF_THE_WORLD = "https://93.184.215.14"
 
@@ -222,9 +222,9 @@ def test_a_private_s3_service_is_out_of_reach_for_strangers(lab):
 def test_trouble_that_may_pass_is_no_answer_and_an_error_only_where_public_shards_are_required(
     lab, served, web, pds, monkeypatch
 ):
-    from atdata_core import patience
+    from atdata_core.common import retry_after
 
-    monkeypatch.setattr(patience, "ours", patience.Patience(sleep=lambda seconds: None))
+    monkeypatch.setattr(retry_after, "ours", retry_after.Patience(sleep=lambda seconds: None))
     copies = stage_by_stage(lab, served)
     web.status = 500
     assert {found.reason for found in Strangers(pds.url).unreadable(copies.shards)} == {"no answer"}

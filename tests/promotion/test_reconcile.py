@@ -3,12 +3,12 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import ENTRY, LABEL
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
 from atdata_core.errors import EntryNotFoundError
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reconcile import reconcile
-from atdata_core.promotion.retract import plan_retraction, retract
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.reconcile import reconcile
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.state.ledger import ledger_of
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereIndex
-from atdata_core.atmosphere.names import ENTRY
+from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import S3DataStore
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reconcile import reconcile
-from atdata_core.promotion.recover import recover
-from atdata_core.promotion.status import status_of
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.reconcile import reconcile
+from atdata_core.promotion.operations.recover import recover
+from atdata_core.promotion.operations.status import status_of
+from atdata_core.state.ledger import ledger_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
 
@@ -128,8 +128,8 @@ def served_type(point_type):
 def test_bytes_that_changed_while_the_index_was_lost_are_refused(
     lab, publish, atmosphere, lost, write_tar, tmp_path, s3
 ):
-    from atdata_core.access.s3 import S3Endpoint
     from atdata_core.errors import ShardChangedError
+    from atdata_core.stores.s3.objects import S3Endpoint
 
     entry = lab.insert("points", shards=1)
     publish(entry)

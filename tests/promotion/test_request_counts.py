@@ -3,11 +3,11 @@
 import httpx
 import pytest
 
-from atdata_core.atmosphere.names import SCHEMA
-from atdata_core.atmosphere.records import schema_record
+from atdata_core.atmosphere.records.build import schema_record
+from atdata_core.atmosphere.records.nsids import SCHEMA
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.promotion.schema import find_schema, publish_schema
+from atdata_core.promotion.stages.schema_stage import find_schema, publish_schema
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 
 TOGETHER = 200
 

@@ -7,20 +7,14 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL
-from atdata_core.atmosphere.records import label_record
-from atdata_core.errors import (
-    HeldError,
-    RecordChangedError,
-    RecordNotFoundError,
-    ServiceError,
-    StorageError,
-)
+from atdata_core.atmosphere.records.build import label_record
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
+from atdata_core.errors import HeldError, RecordChangedError, RecordNotFoundError, ServiceError, StorageError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.due import due
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.retract import plan_retraction, retract
+from atdata_core.promotion.operations.due import due
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.state.ledger import ledger_of
 
 
 def forget_all(index):

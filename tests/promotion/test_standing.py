@@ -2,11 +2,11 @@
 
 import pytest
 
-from atdata_core.atmosphere.names import LABEL
-from atdata_core.atmosphere.records import label_record
-from atdata_core.atmosphere.tid import label_rkey
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.promotion.standing import AllStanding
+from atdata_core.atmosphere.records.build import label_record
+from atdata_core.atmosphere.records.nsids import LABEL
+from atdata_core.atmosphere.records.record_keys import label_rkey
+from atdata_core.promotion.operations.published_state import AllStanding
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 
 CLOCK_KEY = "3lb2aaaaaaa2a"
 

@@ -3,13 +3,13 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.names import LABEL
+from atdata_core.atmosphere.records.nsids import LABEL
 from atdata_core.errors import EntryNotFoundError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.inventory import take_inventory
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.retract import plan_retraction, retract
-from atdata_core.promotion.status import STAGES, all_statuses, status_of
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.operations.status import STAGES, all_statuses, status_of
+from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.state.ledger import ledger_of
 
 
 @pytest.fixture

@@ -11,23 +11,18 @@ import pytest
 from redis.connection import AbstractConnection
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.errors import (
-    MetadataError,
-    RecordChangedError,
-    ServiceRefusedError,
-    ServiceUnavailableError,
-)
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.errors import MetadataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.copy import CopiedShards
-from atdata_core.promotion.due import due_of_all
-from atdata_core.promotion.ledger import MemoryLedger, ledger_of
-from atdata_core.promotion.reach import Seen
-from atdata_core.promotion.schema import publish_schema
-from atdata_core.promotion.together import Draft, publish_many
+from atdata_core.promotion.bulk.batch_executor import Draft, publish_many
+from atdata_core.promotion.operations.due import due_of_all
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.stages.copy_stage import CopiedShards
+from atdata_core.promotion.stages.schema_stage import publish_schema
+from atdata_core.promotion.stages.visibility import Seen
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
+from atdata_core.state.ledger import MemoryLedger, ledger_of
 from stages import publish_last, resolved_for
 
 PAGE, BATCH = 100, 200

@@ -1,6 +1,6 @@
 """Explicit values win over earlier ones, those over the entry's metadata; empty ones clear."""
 
-from atdata_core.promotion.destination import tails
+from atdata_core.promotion.copies.layout import tails
 from atdata_core.promotion.values import Values, from_metadata, typed
 
 

@@ -7,13 +7,13 @@ import tarfile
 import httpx
 import pytest
 
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL, OLD_ENTRY, SCHEMA
-from atdata_core.atmosphere.uri import AtUri
+from atdata_core.atmosphere.records.at_uri import AtUri
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, OLD_ENTRY, SCHEMA
 from atdata_core.errors import RefusedError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere, verify_dataset
+from atdata_core.stores.s3.objects import S3Endpoint
 
 
 @pytest.fixture

@@ -22,21 +22,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 import atdata_core as atdata
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere.names import ENTRY, LABEL
-from atdata_core.cid import entry_cid
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
+from atdata_core.common.cid import entry_cid
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.tar_writing import ShardWriter
-from atdata_pipelines import cli
-from atdata_pipelines.bulk import BULK_JOB, BulkConfig, bulk_config
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_pipelines.cli import main
 from atdata_pipelines.components import DatasetPromotion
-from atdata_pipelines.jobs import JOB, VERIFY
-from atdata_pipelines.partitions import add_keys
-from atdata_pipelines.pipeline import promotion_definitions
-from atdata_pipelines.settings import DEFAULT, Settings
+from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.settings import DEFAULT, Settings
+from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+from atdata_pipelines.jobs.promote_job import JOB, VERIFY
 from servers import PdsAddress
 
 KEYS = ("ATDATA_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -161,7 +161,7 @@ class Lab:
 
     def command(self, *arguments: str) -> Result:
         """``atdata-pipelines``, in an empty folder."""
-        return CliRunner().invoke(cli.main, arguments)
+        return CliRunner().invoke(main.main, arguments)
 
     def refusal(self, *arguments: str) -> str:
         """What a command says that ends with 1."""

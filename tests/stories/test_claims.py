@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from atdata_core.local.claims import claims_key, encoded
+from atdata_core.local.shard_claims import claims_key, encoded
 from tests.stories.conftest import Seen
 
 NUMBERS = list(range(6))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from atdata_core.promotion.asked import Asked
-from atdata_core.promotion.publish import PublishedRecord, publish_record
-from atdata_core.promotion.reach import Seen
-from atdata_core.promotion.resolved import Resolved, resolve
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.resolved_values import Resolved, resolve
+from atdata_core.promotion.stages.publish import PublishedRecord, publish_record
+from atdata_core.promotion.stages.visibility import Seen
 
 
 def resolved_for(

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from atdata_pipelines.sandbox.pds.database import Database
-from atdata_pipelines.sandbox.pds.errors import XrpcError, invalid
-from atdata_pipelines.sandbox.pds.signing import Keys
+from atdata_pipelines.sandbox.pds.repo.repo_signing import Keys
 from atdata_pipelines.sandbox.pds.syntax import is_did, is_handle, new_did
+from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, invalid
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 2**20}
 

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from atdata_pipelines.sandbox.pds import repo_routes, session_routes, sync_routes
-from atdata_pipelines.sandbox.pds.errors import XrpcError, internal, invalid
+from atdata_pipelines.sandbox.pds.routes import repo_routes, session_routes, sync_routes
 from atdata_pipelines.sandbox.pds.server import Pds
+from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, internal, invalid
 
 Handler = Callable[[Pds, Request], Awaitable["dict[str, Any] | Response | None"]]
 

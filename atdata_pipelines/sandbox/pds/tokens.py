@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from atdata_pipelines.sandbox.pds.database import Database
-from atdata_pipelines.sandbox.pds.errors import XrpcError
+from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError
 
 ACCESS, REFRESH = "com.atproto.access", "com.atproto.refresh"
 

@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.atmosphere.client import Record
-from atdata_core.atmosphere.names import ENTRY, LABEL
-from atdata_core.atmosphere.tid import entry_rkey, label_rkey
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.records.record_keys import entry_rkey, label_rkey
 from atdata_core.errors import AtdataError, EntryNotFoundError, RefusedError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.reconcile import reconcile
-from atdata_core.promotion.recover import recover
-from atdata_core.promotion.retract import plan_retraction, retract
-from atdata_core.promotion.status import status_of
-from atdata_core.promotion.verify import verify_dataset
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.promotion.operations.reconcile import reconcile
+from atdata_core.promotion.operations.recover import recover
+from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.operations.status import status_of
+from atdata_core.promotion.verify.verification import verify_dataset
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.state.ledger import ledger_of
 
 NAMES = tuple(f"set-{number}" for number in range(10))
 FIELDS = ("description", "tags", "license")

@@ -14,14 +14,14 @@ import numpy as np
 import redis
 
 import atdata_core as atdata
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.ledger import ledger_of
-from atdata_core.promotion.status import all_statuses
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.promotion.operations.status import all_statuses
+from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.state.ledger import ledger_of
+from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Edge, Rule
 from faulty.samples import Reading
 

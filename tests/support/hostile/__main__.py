@@ -22,7 +22,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from atdata_core import patience
+from atdata_core.common import retry_after
 from atdata_core.errors import AtdataError
 from hostile import addresses, binary, records
 from hostile.binary import Target
@@ -95,7 +95,9 @@ def main(number: int, count: int) -> dict[str, Any]:
     watch.readable = ("/dev/null", os.devnull, "/etc/ssl", "/usr/lib/ssl", "/proc/self/", "/etc/mime.types", "<")
     # A service that asks for patience gets none here.
     passed = [0.0]
-    patience.ours = patience.Patience(lambda: passed[0], lambda seconds: passed.append(passed.pop() + seconds))
+    retry_after.ours = retry_after.Patience(
+        lambda: passed[0], lambda seconds: passed.append(passed.pop() + seconds)
+    )
     enemy = Enemy(watch)
     near = addresses.targets(trap, watch.turn_back)
 

@@ -9,18 +9,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
-from atdata_core.access import open_shard, stat_shard
-from atdata_core.access.s3 import S3Endpoint
 from atdata_core.atmosphere.client import AtmosphereClient
 from atdata_core.atmosphere.identity import Resolver
-from atdata_core.atmosphere.recorded import RecordedShards
-from atdata_core.atmosphere.session import Session
-from atdata_core.atmosphere.storage import PublishedShard
-from atdata_core.atmosphere.uri import AtUri
+from atdata_core.atmosphere.published_shards import RecordedShards
+from atdata_core.atmosphere.records.at_uri import AtUri
+from atdata_core.atmosphere.records.storage import PublishedShard
+from atdata_core.atmosphere.xrpc.session import Session
+from atdata_core.common.masking import holds_secret
+from atdata_core.common.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
 from atdata_core.errors import AtdataError
-from atdata_core.masking import holds_secret
-from atdata_core.schema import parse_schema_ref
-from atdata_core.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
+from atdata_core.samples.schema import parse_schema_ref
+from atdata_core.stores.opening import open_shard, stat_shard
+from atdata_core.stores.s3.objects import S3Endpoint
 from hostile.binary import Target
 from hostile.mutation import hurt
 from hostile.watch import NAMES

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import atdata_core as atdata
-from atdata_core import metadata
-from atdata_core.arrays import decode_array, encode_array
-from atdata_core.atmosphere.metadata import unpack_metadata
-from atdata_core.tar_samples import read_samples
-from atdata_core.tar_writing import ShardWriter
+from atdata_core.atmosphere.records.record_metadata import unpack_metadata
+from atdata_core.samples import metadata
+from atdata_core.samples.arrays import decode_array, encode_array
+from atdata_core.shards.tar_samples import read_samples
+from atdata_core.shards.tar_writing import ShardWriter
 from hostile.mutation import LENGTHS, hurt
 
 MOST = 1 << 20

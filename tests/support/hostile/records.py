@@ -8,21 +8,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.lexicon import problems
-from atdata_core.atmosphere.names import ENTRY, LABEL, SCHEMA
-from atdata_core.atmosphere.preflight import check
-from atdata_core.atmosphere.reading import read_entry_record, read_schema_record
-from atdata_core.atmosphere.recorded import RecordedShards
-from atdata_core.atmosphere.records import entry_record, label_record, schema_record
+from atdata_core.atmosphere.published_shards import RecordedShards
+from atdata_core.atmosphere.records.build import entry_record, label_record, schema_record
+from atdata_core.atmosphere.records.lexicon import problems
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.records.parse import read_entry_record, read_schema_record
+from atdata_core.atmosphere.records.preflight import check
 from atdata_core.errors import AtdataError
-from atdata_core.local import LocalDatasetEntry, LocalIndex, claims, schemas
-from atdata_core.promotion.copy import CopiedShards, recall_copies
-from atdata_core.promotion.inventory import Inventory, recall_inventory
-from atdata_core.promotion.ledger import RedisLedger
-from atdata_core.promotion.publish import PublishedRecord
+from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry, shard_claims
+from atdata_core.promotion.stages.copy_stage import CopiedShards, recall_copies
+from atdata_core.promotion.stages.inventory import Inventory, recall_inventory
+from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
-from atdata_core.schema import check_names, compare, decode, from_json_schema, schema_of
+from atdata_core.samples.schema import check_names, compare, decode, from_json_schema, schema_of
+from atdata_core.state.ledger import RedisLedger
 from hostile.binary import Reading, Target
 from hostile.mutation import hurt, spliced
 
@@ -210,14 +210,14 @@ def read_stored(value: bytes) -> None:
     ledger = RedisLedger(redis)
     index = LocalIndex(redis)
     for read in (
-        lambda: claims.read(redis, "cid"),
-        lambda: claims.record(redis, "cid", FACTS),
+        lambda: shard_claims.read(redis, "cid"),
+        lambda: shard_claims.record(redis, "cid", FACTS),
         lambda: ledger.get("dataset:a", "record"),
         lambda: ledger.get_all("dataset:a"),
         lambda: ledger.update("dataset:a", "record", lambda known: known),
         lambda: recall_inventory(_ENTRY, index, ledger),
         lambda: recall_copies(_ENTRY, index, ledger),
-        lambda: _types(schemas.get(redis, "local://schemas/a.B@1.0.0")),
+        lambda: _types(schema_registry.get(redis, "local://schemas/a.B@1.0.0")),
     ):
         try:
             read()

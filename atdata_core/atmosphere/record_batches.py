@@ -1,0 +1,258 @@
+"""Many records of one repository, written with few requests.
+
+A PDS makes up to 200 writes in one commit, or none of them. What such a request creates must not exist, and it
+knows no condition on a single record: so the records under all keys are read first, and each request holds only
+on the commit after which they were read, or which the request before has made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from atdata_core.atmosphere.client import Record
+from atdata_core.atmosphere.records.difference import changed, differing_fields
+from atdata_core.atmosphere.records.preflight import MAX_REQUEST
+from atdata_core.atmosphere.repository_view import KnownRecords
+from atdata_core.atmosphere.xrpc.replies import apply_request, encode_json
+from atdata_core.common.cid import record_cid
+from atdata_core.errors import AtdataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere.client import AtmosphereClient
+
+MAX_WRITES = 200
+"""In one commit: https://docs.bsky.app/docs/api/com-atproto-repo-apply-writes, measured on the official PDS."""
+
+OVERTAKEN = 3
+"""How often in a row another commit may come between, before records are written one by one."""
+
+BROKEN = 3
+"""So many records in a row at which a PDS fails, each alone: then it is not the records."""
+
+Key = tuple[str, str]
+"""Collection and record key."""
+
+
+class Write(NamedTuple):
+    """A record to be written in the place of the one whose CID is ``swap``; None: where none is."""
+
+    collection: str
+    rkey: str
+    record: dict[str, Any]
+    swap: str | None
+
+    @property
+    def key(self) -> Key:
+        """Where it is written."""
+        return self.collection, self.rkey
+
+
+Answer = tuple[Record, bool] | AtdataError
+"""The record as it now stands and whether a commit was made for it; or why it was not written."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A write that is not answered yet. ``sent``: the PDS may have made it."""
+
+    write: Write
+    sent: bool = False
+    answer: Answer | None = None
+
+    @property
+    def operation(self) -> dict[str, Any]:
+        action = "create" if self.write.swap is None else "update"
+        return {
+            "$type": f"com.atproto.repo.applyWrites#{action}",
+            "collection": self.write.collection,
+            "rkey": self.write.rkey,
+            "value": self.write.record,
+        }
+
+
+class _Overtaken(Exception):
+    """Another commit came between."""
+
+
+class BatchWriter:
+    """Reads and writes records of the own repository, with what it has read in mind.
+
+    What it knows holds for one commit. Another writer's commit shows when the next request is refused, or when
+    ``refresh`` is called; then everything is read again. Not for several threads.
+
+    Args:
+        client: A client that is logged in.
+        expected: Keys that will be asked for: a listing keeps their records.
+    """
+
+    def __init__(self, client: AtmosphereClient, expected: Iterable[Key] = ()) -> None:
+        self._client = client
+        self._did = client.did
+        self._known = KnownRecords(client, expected)
+        self._failed = 0
+
+    def refresh(self) -> None:
+        """Forget what was read, where somebody else has made a commit since; one request."""
+        self._known.refresh()
+
+    def read(self, keys: Iterable[Key]) -> None:
+        """Read the records under some keys, so that ``find`` and ``write`` need not; what is known is not asked."""
+        self._known.read(keys)
+
+    def find(self, key: Key) -> Record | None:
+        """The record under a key, or None."""
+        return self._known.find(key)
+
+    def write(self, writes: Sequence[Write]) -> list[Answer]:
+        """Write records, each as ``create_once`` or ``replace`` of the client would; their answers, in order.
+
+        A write that the PDS refuses costs no other one. Where the PDS fails for all of them, those that were
+        made before are made; writing them again is harmless and tells so.
+
+        Returns:
+            For each write the record and whether a commit was made for it. Else ``RecordChangedError``: something
+            else is there than it says; or ``ServiceRefusedError``, ``ServiceUnavailableError``: the PDS does not
+            take this record.
+
+        Raises:
+            ServiceError: The PDS cannot be reached, or takes no more requests.
+            LoginError: The session has ended.
+        """
+        pending = [_Pending(write) for write in writes]
+        overtaken, left = 0, len(pending)
+        while todo := [each for each in pending if each.answer is None]:
+            if len(todo) < left:
+                overtaken, left = 0, len(todo)
+            if overtaken == OVERTAKEN:
+                self._one_by_one(todo)
+                break
+            try:
+                self._round(todo)
+            except _Overtaken:
+                overtaken += 1
+                self._known.forget()
+        answers = [each.answer for each in pending]
+        return [answer for answer in answers if answer is not None]
+
+    def _round(self, todo: Sequence[_Pending]) -> None:
+        """Bring every write to its answer; of several to one key the first, the others see what it made."""
+        self._known.read(each.write.key for each in todo)
+        first: dict[Key, _Pending] = {}
+        for each in todo:
+            if each.write.key not in first:
+                each.answer = self._judged(each)
+                first[each.write.key] = each
+        to_write = [each for each in first.values() if each.answer is None]
+        for batch in self._batches(to_write):
+            self._apply(batch)
+
+    def _judged(self, pending: _Pending) -> Answer | None:
+        """The answer to a write that is not to be made; None: it is."""
+        write = pending.write
+        standing = self._known.cid(write.key)
+        if standing == write.swap:
+            return None
+        if standing is not None and standing == record_cid(write.record):
+            # A commit whose answer was lost, or a rival of the same mind.
+            return self._written(write, standing), pending.sent or write.swap is not None
+        existing = self._known.find(write.key)
+        fields = differing_fields(existing.value if existing else {}, write.record)
+        if write.swap is None and existing is not None and not fields:
+            return existing, False
+        return changed(self._did, write.collection, write.rkey, fields)
+
+    def _batches(self, to_write: Sequence[_Pending]) -> Iterator[list[_Pending]]:
+        """As many writes as a request takes."""
+        envelope = len(encode_json(apply_request(self._did, [], swap=self._known.commit)))
+        batch: list[_Pending] = []
+        size = envelope
+        for each in to_write:
+            more = len(encode_json(each.operation)) + 1
+            if batch and (len(batch) == MAX_WRITES or size + more > MAX_REQUEST):
+                yield batch
+                batch, size = [], envelope
+            batch.append(each)
+            size += more
+        if batch:
+            yield batch
+
+    def _apply(self, batch: Sequence[_Pending]) -> None:
+        """One request; where it is refused for one of its writes, halves of it, until that one is found."""
+        if not all(self._known.holds(each.write.key) for each in batch):
+            # Read again since these were judged, because of those before them.
+            raise _Overtaken
+        try:
+            self._send(batch)
+        except ServiceRefusedError as error:
+            if error.error == "InvalidSwap":
+                raise _Overtaken from None
+            if error.status not in (400, 413):
+                raise
+            if len(batch) > 1:
+                self._halve(batch)
+            elif error.status == 413:
+                # Alone, a record has room for its key and not for the commit.
+                self._one_by_one(batch)
+            else:
+                batch[0].answer = error
+        except ServiceUnavailableError as error:
+            self._settle(batch, error)
+
+    def _send(self, batch: Sequence[_Pending]) -> None:
+        for each in batch:
+            each.sent = True
+        cids, commit = self._client.apply([each.operation for each in batch], swap=self._known.commit)
+        self._failed = 0
+        for each, cid in zip(batch, cids, strict=True):
+            self._known.note(each.write.key, cid)
+            each.answer = self._written(each.write, cid), True
+        self._known.commit = commit
+
+    def _halve(self, batch: Sequence[_Pending]) -> None:
+        middle = (len(batch) + 1) // 2
+        for half in (batch[:middle], batch[middle:]):
+            if half:
+                self._apply(half)
+
+    def _settle(self, batch: Sequence[_Pending], error: ServiceUnavailableError) -> None:
+        """After the last attempt got no answer, or a failure: was it done all the same?"""
+        self._known.forget()
+        self._known.read(each.write.key for each in batch)
+        for each in batch:
+            each.answer = self._judged(each)
+        left = [each for each in batch if each.answer is None]
+        if not left:
+            return
+        if error.status != 500:
+            raise error
+        if len(batch) > 1:
+            self._halve(left)
+            return
+        # It fails at this record. At any record?
+        self._failed += 1
+        if self._failed == BROKEN:
+            raise error
+        batch[0].answer = error
+
+    def _one_by_one(self, todo: Sequence[_Pending]) -> None:
+        """Each write with a request and a condition of its own: nobody else's commit is in its way."""
+        for each in todo:
+            each.answer = self._alone(each.write)
+        self._known.forget()
+
+    def _alone(self, write: Write) -> Answer:
+        try:
+            if write.swap is None:
+                return self._client.create_once(*write.key, write.record)
+            return self._client.replace(*write.key, write.record, swap=write.swap), True
+        except RecordChangedError as error:
+            return error
+        except ServiceRefusedError as error:
+            if error.status not in (400, 413):
+                raise
+            return error
+
+    def _written(self, write: Write, cid: str) -> Record:
+        return Record(f"at://{self._did}/{write.collection}/{write.rkey}", cid, write.record)

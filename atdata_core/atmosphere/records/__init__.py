@@ -1,0 +1,1 @@
+"""Records of the network: built, parsed, and held to their lexicons."""

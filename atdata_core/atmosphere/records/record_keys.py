@@ -1,0 +1,83 @@
+"""Record keys made from identity, so that the same publication always has the same key.
+
+Entries and labels want TIDs (https://atproto.com/specs/tid): 13 characters that hold 53 bits of
+microseconds and 10 bits of a clock's id. Ours are taken from a SHA-256 instead of a clock: the time part
+stays below 2**50 microseconds, that is between 1970 and 2005, so that no clock can make the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+
+from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
+from atdata_core.common.cid import dag_cbor
+from atdata_core.errors import PreflightError
+
+_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
+_TID = re.compile(rf"[234567abcdefghij][{_ALPHABET}]{{12}}")
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
+MAX_RECORD_KEY = 512
+
+
+def is_tid(text: str) -> bool:
+    """Whether ``text`` has the shape of a TID."""
+    return _TID.fullmatch(text) is not None
+
+
+def is_identity_tid(text: str) -> bool:
+    """Whether a key can come from an identity; one that a clock made since 2005 cannot."""
+    # The topmost 5 bits are zero in each of ours.
+    return is_tid(text) and text[0] == _ALPHABET[0]
+
+
+@lru_cache(maxsize=10_000)  # a promotion asks for the keys of its records again and again
+def identity_tid(*parts: str) -> str:
+    """The TID of an identity: the same parts, in the same order, give the same 13 characters.
+
+    60 bits of the SHA-256 of the DAG-CBOR list of ``parts``: 50 as microseconds, 10 as clock id.
+    """
+    digest = hashlib.sha256(dag_cbor(parts)).digest()
+    # The top 4 of 64 bits stay zero: the sign bit, and the 3 that keep the time below 2**50 us.
+    number = int.from_bytes(digest[:8], "big") >> 4
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
+
+
+def entry_rkey(did: str, name: str, cid: str) -> str:
+    """The record key of a publication's entry.
+
+    Args:
+        did: The account.
+        name: The published name.
+        cid: CID of the index entry (its schema reference and data URLs).
+    """
+    return identity_tid(ENTRY, did, name, cid)
+
+
+def label_rkey(did: str, name: str, version: str | None = None) -> str:
+    """The record key of the label of a name; with a version, of that fixed label."""
+    return identity_tid(LABEL, did, name, *([] if version is None else [version]))
+
+
+def schema_rkey(full_name: str, version: str) -> str:
+    """The record key of a schema: ``{module}.{Class}:{version}``.
+
+    Each byte outside ``A-Za-z0-9._-`` is written as ``:xx``.
+
+    Raises:
+        PreflightError: The key would be longer than 512 characters.
+    """
+    key = f"{_escaped(full_name)}:{_escaped(version)}"
+    if len(key) > MAX_RECORD_KEY:
+        raise PreflightError(
+            f"The schema of {full_name!r}, version {version!r}, would need a record key of {len(key)} characters; "
+            f"{MAX_RECORD_KEY} are allowed. Give the class or its module a shorter name.",
+            collection="science.alt.dataset.schema",
+            problems=[f"record key of {len(key)} characters"],
+        )
+    return key
+
+
+def _escaped(text: str) -> str:
+    return _UNSAFE.sub(lambda match: b":%02x" % match.group()[0], text.encode()).decode("ascii")

@@ -1,0 +1,1 @@
+"""HTTP with a PDS: sessions, accounts, write points, blobs, and errors that name the service."""

@@ -1,0 +1,307 @@
+"""Who is logged in at a PDS: the login, its tokens and their renewal, which are ``atproto``'s."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, cast
+
+from atdata_core.atmosphere.xrpc.replies import encode_json
+from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport
+from atdata_core.atmosphere.xrpc.session_sharing import SessionFile, Tokens
+from atdata_core.common.masking import keep_secret
+from atdata_core.common.retry_after import http_hooks, patiently
+from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Account:
+    """An account of a PDS, or none yet.
+
+    Args:
+        base_url: URL of the service that takes the login, without a trailing slash.
+        timeout: Seconds to wait for an answer, and for a connection.
+        transport: Replaces the network, in tests.
+    """
+
+    def __init__(
+        self, base_url: str, *, timeout: tuple[float, float], transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._base_url = base_url
+        self._timeout = timeout
+        self._transport = transport
+        self._renewing = threading.Lock()
+        self._atproto: Any = None
+        self._file: SessionFile | None = None
+        self._last_resort: str | None = None
+        """The access token after a new login took the place of an ended session, or failed to."""
+
+    def __repr__(self) -> str:
+        return f"Account(did={self.did!r})"
+
+    @property
+    def service(self) -> str:
+        """URL of the account's own PDS, without a trailing slash; of the service while there is no login."""
+        if self._session is None:
+            return self._base_url
+        return cast(str, self._atproto._base_url).removesuffix("/xrpc").rstrip("/")
+
+    @property
+    def did(self) -> str | None:
+        """DID of the account; None without a login."""
+        return None if self._session is None else cast(str, self._session.did)
+
+    @property
+    def handle(self) -> str | None:
+        """Handle of the account; None without a login."""
+        return None if self._session is None else cast(str, self._session.handle)
+
+    @property
+    def _session(self) -> Any:
+        return None if self._atproto is None else self._atproto._session
+
+    @property
+    def _access(self) -> str:
+        return cast(str, self._session.access_jwt)
+
+    # -- beginning a session ----------------------------------------------------------------------
+
+    def login(self, handle: str, password: str, *, shared: bool) -> None:
+        """Open a session, or take up the one that the processes of this machine share.
+
+        Raises:
+            LoginError: The PDS does not accept them.
+        """
+        if not handle or not password:
+            raise LoginError(
+                f"A login at {self._base_url} needs a handle and an app password. "
+                "Give both (ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline).",
+                handle=handle,
+                service=self._base_url,
+            )
+        keep_secret(password)
+        if not shared:
+            self._atproto, self._file = self._logged_in(handle, password), None
+            return
+        file = SessionFile(self._base_url, handle, password)
+        found = file.of_password()
+        if found is None:
+            with file.locked():
+                # Others may have waited for the same lock, and one of them has logged in.
+                found = file.of_password()
+                if found is None:
+                    client = self._logged_in(handle, password)
+                    file.keep(_tokens_of(client))
+                    self._atproto, self._file = client, file
+                    return
+        self._atproto, self._file = self._importing(":::".join(found)), file
+
+    def resume(self, exported: str) -> None:
+        """Take up an exported session; asks nobody whether it still stands.
+
+        Raises:
+            LoginError: It is no session string.
+        """
+        try:
+            client = self._importing(exported)
+        except Exception:
+            raise LoginError(
+                "This is no session string as export_session() gives it. Log in with handle and app password.",
+                handle=None,
+                service=self._base_url,
+            ) from None
+        self._atproto, self._file = client, None
+
+    def export(self) -> str:
+        """The session as a string for ``resume``. It is a secret."""
+        self.need("export_session")
+        return cast(str, self._atproto.export_session_string())
+
+    # -- using it ---------------------------------------------------------------------------------
+
+    def need(self, what: str) -> None:
+        """Raises NotLoggedInError where nobody is logged in; ``what`` would need it."""
+        if self._session is None:
+            raise NotLoggedInError(
+                f"{what} needs a login. Call login(handle, app_password) on the client first "
+                "(ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline)."
+            )
+
+    def token(self) -> str:
+        """The access token, renewed where it is about to expire."""
+        used = self._access
+        if _is_near_its_end(self._atproto):
+            self._renew(used, refresh=True)
+        return self._access
+
+    def renew(self, used: str, *, expired: bool) -> None:
+        """Get another access token for one that the PDS refused.
+
+        Args:
+            used: The one that was refused.
+            expired: It was only too old.
+
+        Raises:
+            LoginError: The session has ended.
+        """
+        if not expired and self._file is None:
+            raise self.ended()
+        self._renew(used, refresh=expired)
+
+    def ended(self) -> LoginError:
+        """The error that tells that the session does not stand any more."""
+        return LoginError(
+            f"The session of {self.handle} at {self.service} has ended. Log in again with handle and app password.",
+            handle=self.handle,
+            service=self.service,
+        )
+
+    def _renew(self, used: str, *, refresh: bool) -> None:
+        with self._renewing:
+            if self._access != used:
+                return  # another thread was here
+            if self._file is None:
+                self._refresh()
+                return
+            with self._file.locked():
+                if self._taken_from_file(used):
+                    return  # another process was here
+                if refresh and self._refreshed():
+                    self._file.keep_renewed(_tokens_of(self._atproto))
+                else:
+                    self._log_in_anew(self._file)
+
+    def _taken_from_file(self, used: str) -> bool:
+        """Whether the file had newer tokens, which are as good as new ones."""
+        found = self._file.of_account(cast(str, self.did)) if self._file else None
+        if found is None or found == _tokens_of(self._atproto):
+            return False
+        self._atproto = self._importing(":::".join(found))
+        return found.access != used and not _is_near_its_end(self._atproto)
+
+    def _refreshed(self) -> bool:
+        try:
+            self._refresh()
+        except LoginError:
+            return False
+        return True
+
+    def _log_in_anew(self, file: SessionFile) -> None:
+        """Once: a service that refuses what it has just given, or this password, would be asked for ever."""
+        if self._access == self._last_resort:
+            raise self.ended()
+        file.drop()
+        try:
+            self._atproto = self._logged_in(file.login, file.password)
+        except LoginError:
+            self._last_resort = self._access
+            raise
+        self._last_resort = self._access
+        file.keep(_tokens_of(self._atproto))
+
+    # -- atproto underneath -----------------------------------------------------------------------
+
+    def _client(self) -> Any:
+        import httpx
+        from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
+
+        timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
+        request = Request(timeout=timeout, transport=self._transport, event_hooks=http_hooks())
+        http: Any = cast("Any", request)._client
+        http.follow_redirects = False  # a password is for this service, not for wherever it points
+        client = Client(self._base_url, request=request)
+        # Nobody closes a client: its connections end with it. (The request itself knows the client, and would
+        # keep it.) A given transport is its giver's, and in use: closing it waits for a lock that this very
+        # thread may hold.
+        if self._transport is None:
+            weakref.finalize(client, http.close)
+        # A service whose DID documents name an unreachable or private PDS is still asked where it is.
+        client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
+        return client
+
+    def _keep_reachable(self, client: Any, endpoint: str | None) -> None:
+        from atdata_core.stores.private_addresses import check_public
+
+        try:
+            check_public(endpoint or self._base_url, configured=(self._base_url,))
+        except AtdataError:
+            client.update_base_url(self._base_url)
+
+    def _importing(self, exported: str) -> Any:
+        if not exported.isascii():
+            raise ValueError("a token that no request can carry")
+        client = self._client()
+        client.login(session_string=exported, fetch_bsky_profile=False)
+        return client
+
+    def _logged_in(self, handle: str, password: str) -> Any:
+        client = self._client()
+
+        def once() -> None:
+            try:
+                client.login(handle, password, fetch_bsky_profile=False)
+            except Exception as error:
+                # `from None`: the request in the cause holds the password.
+                raise self._login_failure(error, handle, password) from None
+
+        patiently(once)
+        return client
+
+    def _refresh(self) -> None:
+        def once() -> None:
+            try:
+                # After a lost answer with the same refresh token: a PDS takes it for a while longer.
+                self._atproto._refresh_and_set_session()
+            except Exception as error:
+                failure = self._translated(error, "com.atproto.server.refreshSession")
+                if isinstance(failure, ServiceRefusedError):
+                    raise self.ended() from None
+                raise failure from None
+
+        patiently(once)
+
+    def _login_failure(self, error: Exception, handle: str, password: str) -> Exception:
+        failure = self._translated(error, "com.atproto.server.createSession")
+        if not isinstance(failure, AtdataError):
+            return failure
+        # A service that repeats what it was sent must not make us show it.
+        message = failure.message.replace(password, "***")
+        if not isinstance(failure, ServiceRefusedError) or failure.status not in (400, 401, 403):
+            return type(failure)(message, **failure.facts)
+        return LoginError(
+            f"Wrong handle or app password of {handle!r} for {self._base_url} "
+            f"({message.rpartition('It answered ')[2].rstrip('.')}). "
+            "Check ATDATA_HANDLE and ATDATA_APP_PASSWORD, or make a new app password.",
+            handle=handle,
+            service=self._base_url,
+        )
+
+    def _translated(self, error: Exception, nsid: str) -> Exception:
+        """An exception of ``atproto`` as one of ours; one that is none of its own comes back as it is."""
+        import httpx
+        from atproto import exceptions  # pyright: ignore[reportMissingTypeStubs]
+
+        url = f"{self._base_url}/xrpc/{nsid}"
+        if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
+            return of_transport(url, error)
+        if not isinstance(error, exceptions.AtProtocolError):
+            return error
+        response: Any = getattr(error, "response", None)
+        if response is None:
+            return of_transport(url, error.__cause__ or error)
+        words = {name: str(getattr(response.content, name, "") or "") for name in ("error", "message")}
+        return of_reply(url, response.status_code, response.headers, encode_json(words))
+
+
+def _tokens_of(client: Any) -> Tokens:
+    session = client._session
+    return Tokens(session.handle, session.did, session.access_jwt, session.refresh_jwt, session.pds_endpoint)
+
+
+def _is_near_its_end(client: Any) -> bool:
+    try:
+        return bool(client._should_refresh_session())
+    except Exception:
+        return False  # a token whose end cannot be read: the service will say

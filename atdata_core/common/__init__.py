@@ -1,0 +1,1 @@
+"""What every room uses: URLs, CIDs, names, licenses, retries, small private files."""

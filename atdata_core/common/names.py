@@ -1,0 +1,63 @@
+"""What a dataset may be called.
+
+A name is at once a partition key in Dagster, the ``name`` of an entry record (200 bytes in the published
+lexicon) and a part of the path of its copies. Names that other programs wrote are only read; these rules
+hold for names that we are asked to write.
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+
+from ..errors import DatasetNameError
+
+MAX_BYTES = 200
+"""UTF-8 bytes of an entry's name in the lexicon ``science.alt.dataset.entry``."""
+
+NEAR = 3
+"""Names that an error offers for a misspelt one."""
+
+ALLOWED = (
+    f"A name has 1 to {MAX_BYTES} bytes of UTF-8, no control characters, no '...' "
+    "and no '.' or '..' between slashes"
+)
+
+
+def check_dataset_name(name: str) -> str:
+    """The name itself, if it can be published and be a partition key.
+
+    Raises:
+        DatasetNameError: naming what is wrong and what is allowed.
+    """
+    problem = _problem(name)
+    if problem is not None:
+        raise DatasetNameError(f"Dataset name {name!r} {problem}. {ALLOWED}.", name=name)
+    return name
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A sentence on what a misspelt name may have meant, with a space before it; empty where nothing is near."""
+    found = difflib.get_close_matches(name, names, NEAR, 0.5)
+    return f" Near it: {', '.join(found)}." if found else ""
+
+
+def _problem(name: object) -> str | None:
+    if not isinstance(name, str):
+        return f"is {type(name).__name__}, not str"
+    if not name.strip():
+        return "is empty"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if size > MAX_BYTES:
+        return f"is {size} bytes long"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+        return "contains a control character"
+    if "..." in name:
+        return "contains '...', which Dagster reads as a range of partitions"
+    if {".", ".."} & set(name.split("/")):
+        return "contains '.' or '..' as a part of a path"
+    return None

@@ -1,0 +1,200 @@
+"""When may a service be asked again?
+
+A request that can pass later is sent at most ``ATTEMPTS`` times, with a pause in between. A service that says
+how long it wants to be left alone (``Retry-After``) is left alone that long by every thread of this process,
+whichever client it uses.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import AtdataError, RateLimitedError
+
+ATTEMPTS = 4
+"""How often a request is sent, the first time included."""
+
+LONGEST_WAIT = 60.0
+"""Seconds that a call waits because a service asks for it; a longer time is told to the caller at once."""
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 4.0
+_WORTH_TELLING = 3.0
+# A day: no limit in use lasts longer, so more is a mistake of the service (or a wrong clock).
+_LONGEST_HOLD = 86_400.0
+_ASKS_TO_WAIT = (429, 503)
+_PORTS = {"http": 80, "https": 443}
+
+_logger = logging.getLogger("atdata_core")
+R = TypeVar("R")
+
+
+class _Hold(NamedTuple):
+    until: float
+    status: int
+    told: bool
+
+
+class Patience:
+    """The gates of all services, and the pauses between attempts.
+
+    Args:
+        clock: Seconds that only grow; ``time.monotonic``, or a quicker one in tests.
+        sleep: Lets so many of its seconds pass. Nothing else sleeps while a service is waited for.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._holds: dict[str, _Hold] = {}
+        self._lock = threading.Lock()
+
+    def hold(self, service: str, seconds: float | None, status: int) -> None:
+        """Close the gate of a service for so long; it never gets shorter. None and 0 change nothing."""
+        if not seconds or seconds <= 0:
+            return
+        until = self._clock() + min(seconds, _LONGEST_HOLD)
+        with self._lock:
+            before = self._holds.get(service)
+            if before is None or before.until < until:
+                self._holds[service] = _Hold(until, status, told=False)
+
+    def wait(self, service: str) -> None:
+        """Wait until the gate of a service is open.
+
+        Raises:
+            RateLimitedError: That takes longer than ``LONGEST_WAIT``.
+        """
+        while (left := self._left(service)) > 0:
+            self._sleep(left)
+
+    def pause(self, attempt: int) -> None:
+        """Wait between an attempt (the first is 1) and the next: longer each time, and never in step."""
+        longest = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
+        self._sleep(longest * random.uniform(0.5, 1.0))
+
+    def _left(self, service: str) -> float:
+        """Seconds until a gate opens; tells once for each closing that it is waited for."""
+        with self._lock:
+            found = self._holds.get(service)
+            left = 0.0 if found is None else found.until - self._clock()
+            if found is None or left <= 0:
+                self._holds.pop(service, None)
+                return 0.0
+            if left > LONGEST_WAIT:
+                raise RateLimitedError(
+                    f"{service} asked to be left alone ({found.status}) for another {left:.0f} s. Try again then.",
+                    service=service,
+                    status=found.status,
+                    retry_after=left,
+                )
+            tell = not found.told and left > _WORTH_TELLING
+            if tell:
+                self._holds[service] = found._replace(told=True)
+        if tell:
+            _logger.warning(
+                "%s asked to be left alone (%s): waiting %.0f s before the next request to it.",
+                service,
+                found.status,
+                left,
+            )
+        return left
+
+
+ours = Patience()
+"""That of this process."""
+
+
+def patiently(act: Callable[[], R]) -> R:
+    """What ``act`` gives, which sends one request: again after an error that may pass soon, a few times.
+
+    Repeat only what may be done twice, or what is told apart by reading back.
+    """
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return act()
+        except AtdataError as error:
+            if not passes_soon(error):
+                raise
+        ours.pause(attempt)
+    return act()
+
+
+def passes_soon(error: AtdataError) -> bool:
+    """Whether the same request is worth another attempt within this call."""
+    return error.transient and (error.facts.get("retry_after") or 0.0) <= LONGEST_WAIT
+
+
+def note_answer(url: str, status: int, headers: Mapping[str, str]) -> None:
+    """Obey an answer that asks to wait: no further request to its service before that time."""
+    if status in _ASKS_TO_WAIT:
+        ours.hold(service_of(url), seconds_to_wait(headers), status)
+
+
+def http_hooks() -> dict[str, list[Callable[[Any], None]]]:
+    """Event hooks for an ``httpx.Client``: each request waits at its gate, each answer is noted."""
+
+    def url_of(request: Any) -> str:
+        # The header, for a request that is held to an address keeps the service's name there.
+        return f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+    return {
+        "request": [lambda request: ours.wait(service_of(url_of(request)))],
+        "response": [lambda answer: note_answer(url_of(answer.request), answer.status_code, answer.headers)],
+    }
+
+
+def service_of(url: str) -> str:
+    """What a gate belongs to: scheme, host and port of a URL, where it is not the usual one."""
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        return url  # no service, as whoever asks it will say
+    host = f"[{name}]" if ":" in name else name
+    usual = port in (None, _PORTS.get(parts.scheme))
+    return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
+
+
+def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks to wait, at most a day; None where it does not say.
+
+    From ``Retry-After`` (seconds or a date), else ``RateLimit-Reset`` (seconds since 1970).
+
+    Args:
+        headers: Of the answer, lower-case names.
+    """
+    after, reset = headers.get("retry-after"), headers.get("ratelimit-reset")
+    wait = _from_now(after, headers) if after is not None else None
+    if wait is None and reset is not None and reset.strip().isdecimal():
+        wait = float(reset) - _service_time(headers)
+    return None if wait is None else min(max(0.0, wait), _LONGEST_HOLD)
+
+
+def _from_now(after: str, headers: Mapping[str, str]) -> float | None:
+    if after.strip().isdecimal():
+        return float(after)
+    date = _seconds_of(after)
+    return None if date is None else date - _service_time(headers)
+
+
+def _service_time(headers: Mapping[str, str]) -> float:
+    """Its own time where it says it: this machine's clock may be minutes off."""
+    date = _seconds_of(headers.get("date", ""))
+    return time.time() if date is None else date
+
+
+def _seconds_of(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

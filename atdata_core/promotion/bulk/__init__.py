@@ -1,0 +1,1 @@
+"""Promotion of many datasets at once."""

@@ -1,0 +1,275 @@
+"""Stage 4 for many datasets at once: the steps of all of them, with a few requests.
+
+Each dataset goes through the same steps as alone (``publish.py``). What they ask is collected and answered
+together: records are read as ``KnownRecords`` reads them and written up to 200 in a commit, the index and the
+ledger are asked for many names in a round trip. A label is only drafted when its entry stands.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
+from ...atmosphere.records.difference import changed
+from ...atmosphere.records.nsids import ENTRY, LABEL
+from ...errors import DatasetNameError, EntryNotFoundError, RecordChangedError, RefusedError
+from ...protocols import CurrentEntries
+from ...state.cached_ledger import GatheredLedger, ScopeLedger
+from ..operations.attempts import failed
+from ..options import Asked
+from ..records.effects import Current, Find, Steps, current_cid
+from ..stages.inventory import cid_of
+from ..stages.publish import PublishedRecord, publishing
+from ..stages.validate import publication_of
+
+if TYPE_CHECKING:
+    from ...atmosphere.client import AtmosphereClient
+    from ...atmosphere.record_batches import Answer, Key
+    from ...protocols import AbstractIndex, IndexEntry
+    from ...state.ledger import Ledger
+    from ..resolved_values import Resolved
+    from ..stages.copy_stage import CopiedShards
+    from ..stages.visibility import Seen
+
+T = TypeVar("T")
+STAGE = "atmosphere_record"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A dataset that is ready for its records: its shards lie where they will be published, its schema is.
+
+    ``run`` names the run that has prepared it, where that is another one for each dataset.
+    """
+
+    entry: IndexEntry
+    copies: CopiedShards
+    schema_uri: str
+    resolved: Resolved
+    seen: Seen
+    run: str | None = None
+
+
+Outcome = PublishedRecord | Exception
+
+
+def publish_many(
+    drafts: Sequence[Draft],
+    index: AbstractIndex,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
+    writer: BatchWriter | None = None,
+) -> list[Outcome]:
+    """Write the records of many datasets, or bring them up to date, or leave them; as ``publish_record`` each.
+
+    Args:
+        drafts: The datasets.
+        index: The index of the entries.
+        client: A client that is logged in.
+        ledger: The ledger of the index.
+        asked: What is asked of each of them.
+        writer: One that was used before, and knows what it has read; a new one by default.
+
+    Returns:
+        For each dataset what was published, or the error for which it was not, in order.
+
+    Raises:
+        ServiceError: The PDS, the index or the ledger does not answer. What was written is noted, or is known
+            from what was about to be written; the same call again goes on.
+        LoginError, NotLoggedInError: The account cannot be used.
+    """
+    writer = writer or BatchWriter(client, expected_keys((draft.entry for draft in drafts), client.did, asked))
+    return _Together(drafts, index, client, ledger, asked, writer).carry_out()
+
+
+def expected_keys(entries: Iterable[IndexEntry], did: str, asked: Asked) -> list[Key]:
+    """Where the entry records and labels of datasets lie."""
+    keys: list[Key] = []
+    for entry in entries:
+        try:
+            publication = publication_of(entry, cid_of(entry), did, asked.name)
+        except DatasetNameError:
+            continue
+        keys += [(ENTRY, publication.rkey), (LABEL, publication.label_rkey)]
+    return keys
+
+
+@dataclass(slots=True)
+class _Job:
+    """One dataset on its way."""
+
+    number: int
+    entry: IndexEntry
+    steps: Steps[PublishedRecord]
+
+    @property
+    def scope(self) -> str:
+        return f"dataset:{self.entry.name}"
+
+
+class _Together:
+    def __init__(
+        self,
+        drafts: Sequence[Draft],
+        index: AbstractIndex,
+        client: AtmosphereClient,
+        ledger: Ledger,
+        asked: Asked,
+        writer: BatchWriter,
+    ) -> None:
+        self._gathered = GatheredLedger(ledger) if isinstance(ledger, ScopeLedger) else None
+        self._ledger: Ledger = self._gathered or ledger
+        self._index = index
+        self._client = client
+        self._asked = asked
+        self._writer = writer
+        self._outcomes: list[Outcome | None] = [None] * len(drafts)
+        self._jobs = [_Job(number, draft.entry, self._steps(draft)) for number, draft in enumerate(drafts)]
+        self._waiting = deque(self._jobs)
+        self._currents: list[tuple[_Job, Current]] = []
+        self._finds: list[tuple[_Job, Find]] = []
+        self._writes: deque[tuple[_Job, Write]] = deque()
+        self._sent: tuple[list[tuple[_Job, Write]], Future[list[Answer]]] | None = None
+
+    def carry_out(self) -> list[Outcome]:
+        self._writer.refresh()
+        with ThreadPoolExecutor(1, "records") as sender:
+            try:
+                while self._begin() or self._ask_index() or self._read() or self._exchange(sender):
+                    pass
+            finally:
+                # What was written is worth a note, whatever came after it; who was stopped lets go of its copies.
+                for job in self._jobs:
+                    job.steps.close()
+                self._flush()
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def _steps(self, draft: Draft) -> Steps[PublishedRecord]:
+        asked = replace(self._asked, run=draft.run or self._asked.run)
+        return publishing(
+            draft.entry,
+            draft.copies,
+            draft.schema_uri,
+            self._client,
+            self._ledger,
+            asked=asked,
+            resolved=draft.resolved,
+            seen=draft.seen,
+        )
+
+    def _begin(self) -> bool:
+        """Let as many datasets begin as fill the next request."""
+        if len(self._writes) >= MAX_WRITES or not self._waiting:
+            return False
+        jobs = _taken(self._waiting)
+        self._gather(jobs)
+        for job in jobs:
+            self._advance(job)
+        return True
+
+    def _advance(self, job: _Job, answer: Any = None, *, error: Exception | None = None) -> None:
+        """Take a dataset to its next step, or to its end."""
+        try:
+            step = job.steps.send(answer) if error is None else job.steps.throw(error)
+        except StopIteration as end:
+            self._outcomes[job.number] = end.value
+        except Exception as failure:
+            failed(self._ledger, job.entry.name, STAGE, failure, entry=job.entry)
+            self._outcomes[job.number] = failure
+        else:
+            match step:
+                case Current():
+                    self._currents.append((job, step))
+                case Find():
+                    self._finds.append((job, step))
+                case Write():
+                    self._writes.append((job, step))
+
+    def _ask_index(self) -> bool:
+        asked, self._currents = self._currents, []
+        known: list[str | None] = [None] * len(asked)
+        if asked and isinstance(self._index, CurrentEntries):
+            known = self._index.current_cids([step.entry.name for _, step in asked])
+        for (job, step), cid in zip(asked, known, strict=True):
+            try:
+                answer = cid if cid == cid_of(step.entry) else current_cid(step.entry, self._index)
+            except (RefusedError, EntryNotFoundError) as error:
+                self._advance(job, error=error)
+            else:
+                self._advance(job, answer)
+        return bool(asked)
+
+    def _read(self) -> bool:
+        if not self._finds:
+            return False
+        self._take_in(*self._awaited())
+        asked, self._finds = self._finds, []
+        self._writer.read(step for _, step in asked)
+        answers = [self._writer.find(step) for _, step in asked]
+        for (job, _), answer in zip(asked, answers, strict=True):
+            self._advance(job, answer)
+        return True
+
+    def _exchange(self, sender: ThreadPoolExecutor) -> bool:
+        """Send the next records as soon as the answer to the last ones is there, and only then look at it.
+
+        So the PDS works on a request while the answer to the one before is taken in. While it works on one, no
+        other is sent that is not full: the answer brings more.
+        """
+        batch: list[tuple[_Job, Write]] = []
+        if self._sent is None or len(self._writes) >= MAX_WRITES:
+            # What is about to be written is noted first: who is killed in between leaves records that are known.
+            batch = self._without_overtaken(_taken(self._writes), self._flush())
+        answered = self._awaited()
+        if batch:
+            self._sent = batch, sender.submit(self._writer.write, [step for _, step in batch])
+        self._take_in(*answered)
+        return bool(batch or answered[0] or self._finds or self._currents)
+
+    def _awaited(self) -> tuple[list[tuple[_Job, Write]], list[Answer]]:
+        """What was sent last, and the answers to it."""
+        if self._sent is None:
+            return [], []
+        (asked, future), self._sent = self._sent, None
+        return asked, future.result()
+
+    def _take_in(self, asked: list[tuple[_Job, Write]], answers: list[Answer]) -> None:
+        pairs = list(zip(asked, answers, strict=True))
+        # A rival who wrote a record has told the ledger so.
+        self._gather([job for (job, _), answer in pairs if isinstance(answer, RecordChangedError)])
+        for (job, _), answer in pairs:
+            if isinstance(answer, Exception):
+                self._advance(job, error=answer)
+            else:
+                self._advance(job, answer)
+
+    def _without_overtaken(self, asked: list[tuple[_Job, Write]], scopes: set[str]) -> list[tuple[_Job, Write]]:
+        """Let those drafts be made again that hold what another one has settled first."""
+        if not scopes:
+            return asked
+        drafted = [*asked, *self._writes]
+        count = sum(1 for job, _ in asked if job.scope not in scopes)
+        kept = [(job, step) for job, step in drafted if job.scope not in scopes]
+        self._writes = deque(kept[count:])
+        for job, step in drafted:
+            if job.scope in scopes:
+                self._advance(job, error=changed(self._client.did, step.collection, step.rkey, []))
+        return kept[:count]
+
+    def _gather(self, jobs: Sequence[_Job]) -> None:
+        if self._gathered is not None:
+            self._gathered.gather(job.scope for job in jobs)
+
+    def _flush(self) -> set[str]:
+        return set() if self._gathered is None else self._gathered.flush()
+
+
+def _taken(queue: deque[T]) -> list[T]:
+    """The next ones, as many as a request takes."""
+    return [queue.popleft() for _ in range(min(MAX_WRITES, len(queue)))]

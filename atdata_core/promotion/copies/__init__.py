@@ -1,0 +1,1 @@
+"""Copies of shards: where they lie, how they come there, and who still names them."""

@@ -1,0 +1,100 @@
+"""Parts of a large dataset, each copied by a worker of its own, and what they leave for the stage that sees all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...protocols import ShardFacts
+from .copier import Copied
+from .layout import claim_of
+
+if TYPE_CHECKING:
+    from ...state.ledger import Ledger
+    from ..stages.inventory import Inventory
+
+SHARDS = 64
+BYTES = 8 << 30
+"""What one worker copies in minutes: more shards, or bytes, than this are shared out."""
+
+MOST = 200
+"""Chunks of one dataset: each is a step that people see."""
+
+
+class Chunk(NamedTuple):
+    """The shards of an entry from ``start`` until before ``stop``, counted from 0."""
+
+    start: int
+    stop: int
+
+
+def chunks_of(inventory: Inventory) -> list[Chunk]:
+    """The shards of an inventory shared out, about as many bytes to each; none where one worker copies all."""
+    shards, size = inventory.shards, inventory.size
+    number = min(max(-(-len(shards) // SHARDS), -(-size // BYTES)), MOST, len(shards))
+    if number < 2:
+        return []
+    before = accumulate((shard.size for shard in shards), initial=0)
+    # Where the middle of a shard lies says whose it is; shards of no size are shared out by their number.
+    whose = [
+        (2 * done + shard.size) * number // (2 * size) if size else place * number // len(shards)
+        for place, (done, shard) in enumerate(zip(before, shards, strict=False))
+    ]
+    cuts = [0, *(place for place in range(1, len(shards)) if whose[place] != whose[place - 1]), len(shards)]
+    return [Chunk(start, stop) for start, stop in pairwise(cuts)] if len(cuts) > 2 else []
+
+
+def note(
+    inventory: Inventory, chunk: Chunk, destination: str, copies: Sequence[Copied], ledger: Ledger, run: str | None
+) -> None:
+    """Keep where the copies of a chunk lie, and how that is known."""
+    ledger.put(
+        f"entry:{inventory.cid}",
+        _fact(chunk, destination),
+        {
+            "run": run,
+            "claim": claim_of(inventory.shards),
+            "shards": [copy.shard.to_json() for copy in copies],
+            "proofs": [copy.proof for copy in copies],
+            "written": [copy.written for copy in copies],
+        },
+    )
+
+
+def noted(inventory: Inventory, destination: str, ledger: Ledger, run: str | None) -> list[Copied | None]:
+    """For each shard its copy as a chunk has left it, with the bytes that this run has written; else None."""
+    found: list[Copied | None] = [None] * len(inventory.shards)
+    chunks = chunks_of(inventory)
+    if not chunks:
+        return found
+    claim, scope = claim_of(inventory.shards), f"entry:{inventory.cid}"
+    kept = ledger.get_many([(scope, _fact(chunk, destination)) for chunk in chunks])
+    for chunk, fact in zip(chunks, kept, strict=True):
+        if fact is None or fact.get("claim") != claim:
+            continue
+        copies = _copies_of(fact, ours=fact.get("run") == run)
+        if len(copies) == chunk.stop - chunk.start:
+            found[chunk.start : chunk.stop] = copies
+    return found
+
+
+def forget(inventory: Inventory, destination: str, ledger: Ledger) -> None:
+    """Remove what chunks have left: the copies of all stand in the result of the stage."""
+    for chunk in chunks_of(inventory):
+        ledger.remove(f"entry:{inventory.cid}", _fact(chunk, destination))
+
+
+def _fact(chunk: Chunk, destination: str) -> str:
+    return f"chunk:{chunk.start}-{chunk.stop}:{destination}"
+
+
+def _copies_of(fact: dict[str, Any], *, ours: bool) -> list[Copied]:
+    """What was kept; nothing where it is damaged, which is as good as lost."""
+    try:
+        rows = zip(fact["shards"], fact["proofs"], fact["written"], strict=True)
+        return [
+            Copied(ShardFacts.from_json(shard), proof, written if ours else 0) for shard, proof, written in rows
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []

@@ -1,0 +1,280 @@
+"""Bringing shards to a store byte for byte, several at a time, each with a proof that it lies there.
+
+A shard costs one write: the service's own copy, where the shard lies on the same one. Before it, one look at the
+folder tells that nothing is there, for all whose leases were taken beforehand; where something is, each place is
+looked at. What the answer to the write does not prove is looked at, or read, afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from ...common.urls import displayed, refuse_credentials
+from ...errors import ShardConflictError, ShardMissingError, StorageError
+from ...protocols import Landed, ShardCopier, ShardFacts, ShardFolders, ShardMover, ShardProver, ShardReader
+from ...shards.shard_contents import read_facts
+from ...state.lease import POLL, Lease, Leases, Renewing, kept
+from ...state.lease_batch import Held, HeldLease
+from ...stores.opening import open_shard
+from ..stages.inventory import Progress
+from .layout import as_published
+from .sources import Sources
+
+WORKERS = 8
+"""Shards that are read, or sent, at a time: each of them takes memory."""
+
+SERVICE_COPIES = 32
+"""Shards that an S3 service copies at a time: they take nothing here."""
+
+FRESH = 60.0
+"""Seconds for which a folder that was seen empty counts as that for shards whose leases were held when it was."""
+
+_logger = logging.getLogger("atdata_core")
+
+
+class Copied(NamedTuple):
+    """A shard at its destination, how it is known to lie there, and the bytes that were written for it."""
+
+    shard: ShardFacts
+    proof: str
+    written: int
+
+
+class Copying:
+    """Brings shards to a store.
+
+    Args:
+        sources: Where their bytes are read.
+        store: Where they go.
+        leases: Who copies what.
+        destination: A name for where the store puts things.
+    """
+
+    def __init__(self, sources: Sources, store: ShardCopier, leases: Leases, destination: str) -> None:
+        self._sources = sources
+        self._store = store
+        self._leases = leases
+        self._destination = destination
+        self._held = Held(leases, ())
+        self._empty_until = 0.0
+        self._slots = threading.Semaphore(WORKERS)
+        self._stopped = threading.Event()
+        self._failure: BaseException | None = None
+
+    def all(
+        self,
+        shards: Sequence[ShardFacts],
+        names: Sequence[str],
+        known: Sequence[Copied | None],
+        progress: Progress | None = None,
+    ) -> list[Copied]:
+        """The copies of some shards, made where they are not there yet; raises as ``copy_shards``.
+
+        Args:
+            shards: As the inventory has them.
+            names: Of the copies, below the store's prefix.
+            known: Where they were seen before.
+            progress: Told after each shard.
+        """
+        near = [self._near(shard) for shard in shards]
+        workers = SERVICE_COPIES if any(near) else WORKERS
+        rows = list(zip(shards, near, names, known, strict=True))
+        fresh = [name for name, earlier in zip(names, known, strict=True) if earlier is None]
+        with (
+            Held(self._leases, [self._place(name) for name in fresh]) as self._held,
+            ThreadPoolExecutor(min(workers, len(shards)), "copy") as pool,
+        ):
+            # Not before the leases are held: what a rival is bringing now would not be seen.
+            if len(self._held) > 1 and nothing_at(self._store, fresh):
+                self._empty_until = time.monotonic() + FRESH
+            # What rivals hold comes last: perhaps they are done by then.
+            order = sorted(range(len(rows)), key=lambda row: self._place(names[row]) not in self._held)
+            pending = {row: pool.submit(self._one, *rows[row]) for row in order}
+            try:
+                for number, future in enumerate(pending.values(), 1):
+                    future.result()
+                    if progress:
+                        progress(number, len(pending))
+            except BaseException as error:
+                self._stop(error)
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [pending[row].result() for row in range(len(rows))]
+
+    def _place(self, name: str) -> str:
+        """What a lease on a copy is called."""
+        return f"{self._destination} {name}"
+
+    def _near(self, shard: ShardFacts) -> ShardFacts | None:
+        """The shard as the store's service can copy it by itself, perhaps; None where it cannot."""
+        if not isinstance(self._store, ShardMover) or (service := self._sources.s3(shard.url)) is None:
+            return None
+        there = replace(shard, endpoint=service.endpoint_url)
+        return there if self._store.can_copy(there) else None
+
+    def _stop(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._stopped.set()
+
+    def _one(self, shard: ShardFacts, near: ShardFacts | None, name: str, known: Copied | None) -> Copied:
+        try:
+            if near is not None:
+                return self._brought(shard, near, name, known)
+            with self._slot():
+                return self._brought(shard, None, name, known)
+        except BaseException as error:
+            # Whoever waits for a rival need not wait any longer.
+            self._stop(error)
+            raise
+
+    @contextmanager
+    def _slot(self, lease: Lease | None = None) -> Generator[None]:
+        """Be one of those whose bytes pass through here; ``lease`` stays alive until then."""
+        while not self._slots.acquire(timeout=POLL):
+            if lease is not None:
+                lease.renew()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            yield
+        finally:
+            self._slots.release()
+
+    def _brought(self, shard: ShardFacts, near: ShardFacts | None, name: str, known: Copied | None) -> Copied:
+        if known is not None and (found := find(self._store, shard, name, known)) is not None:
+            return found
+        place = self._place(name)
+        lease = self._held.lease(place) or self._leases.take(place)
+        if lease is None:
+            if (found := find(self._store, shard, name, None)) is not None:
+                return found
+            lease = self._waited_for(place, name)
+        try:
+            # A rival may have brought it, and whatever else lies there is not to be written over.
+            known_empty = isinstance(lease, HeldLease) and time.monotonic() < self._empty_until
+            found = None if known_empty else find(self._store, shard, name, None)
+            return found or self._put(shard, near, name, lease)
+        finally:
+            lease.release()
+
+    def _waited_for(self, place: str, name: str) -> Lease:
+        _logger.info("Another run copies %s: waiting for it.", name)
+        while (lease := self._leases.take(place)) is None:
+            if self._stopped.wait(POLL) and self._failure is not None:
+                raise self._failure
+        return lease
+
+    def _put(self, shard: ShardFacts, near: ShardFacts | None, name: str, lease: Lease) -> Copied:
+        if near is None or not isinstance(self._store, ShardMover):
+            return self._sent(shard, name, lease)
+        with nullcontext() if isinstance(lease, HeldLease) else kept(lease):
+            landed = self._store.copy_shard(name, near)
+        if landed is not None:
+            return _copied(shard, self._store.shard_url(name), self._store, landed)
+        with self._slot(lease):
+            return self._sent(shard, name, lease)
+
+    def _sent(self, shard: ShardFacts, name: str, lease: Lease) -> Copied:
+        store = self._store
+        with self._sources.open_shard(shard.url) as stream:
+            renewing = cast("BinaryIO", Renewing(stream, lease))
+            if isinstance(store, ShardMover):
+                landed = store.send_shard(name, renewing, shard)
+                return _copied(shard, store.shard_url(name), store, landed)
+            url = store.put_shard(name, renewing, size=shard.size, sha256=shard.sha256)
+        refuse_credentials(url)
+        if not isinstance(store, ShardProver):
+            return _copied(shard, url, store, _read_back(shard, url, store))
+        found = _look(store, url, shard, None)
+        if found is None:
+            raise StorageError(
+                f"{displayed(url)} was written but is not there. Look at the bucket's rules, then run again.",
+                urls=[url],
+            )
+        return found._replace(written=shard.size)
+
+
+def nothing_at(store: Any, names: Sequence[str]) -> bool:
+    """Whether nothing lies at several places of a store, by one look at their folder; False where it cannot tell.
+
+    Args:
+        store: Any that takes copies.
+        names: Of the copies, below the store's prefix.
+    """
+    folder = posixpath.commonpath([posixpath.dirname(name) for name in names])
+    return bool(folder) and isinstance(store, ShardFolders) and store.is_empty(folder)
+
+
+def find(
+    store: Any, shard: ShardFacts, name: str, known: Copied | None = None, *, closely: bool = False
+) -> Copied | None:
+    """The shard where it lies already: where it is known to be, or at the place of its name.
+
+    Args:
+        store: Any that takes copies; one that proves nothing has nothing.
+        shard: As the inventory has it.
+        name: Of the copy.
+        known: The copy as it was seen before.
+        closely: Tell a missing bucket from one where nothing lies, which costs a request.
+
+    Raises:
+        ShardConflictError: Something else lies there.
+        ShardMissingError: There is no such bucket.
+    """
+    if not isinstance(store, ShardProver):
+        return None
+    found = _look(store, known.shard.url, shard, known) if known is not None else None
+    return found or _look(store, store.shard_url(name), shard, None, closely=closely)
+
+
+def _look(
+    store: ShardProver, url: str, shard: ShardFacts, known: Copied | None, *, closely: bool = False
+) -> Copied | None:
+    etag = None if known is None else known.shard.etag
+    if isinstance(store, ShardMover) and not closely:
+        landed = store.find_shard(url, shard, etag=etag)
+        if landed is None:
+            return None
+        if known is not None and landed.etag and landed.etag == etag:
+            landed = replace(landed, proof=known.proof)
+        return _copied(shard, url, store, landed, written=0)
+    found = None
+    if isinstance(store, ShardReader):
+        try:
+            stat = store.stat_shard(url)
+        except ShardMissingError as error:
+            if error.facts.get("key"):
+                return None
+        else:
+            found = stat.etag
+            if known is not None and found and (stat.size, found) == (shard.size, etag):
+                return _copied(shard, url, store, Landed(known.proof, found), written=0)
+    proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
+    return None if proof is None else _copied(shard, url, store, Landed(proof, found), written=0)
+
+
+def _copied(shard: ShardFacts, url: str, store: Any, landed: Landed, *, written: int | None = None) -> Copied:
+    size = shard.size if written is None else written
+    return Copied(as_published(shard, url, store, landed.etag), landed.proof, size)
+
+
+def _read_back(shard: ShardFacts, url: str, store: Any) -> Landed:
+    with open_shard(url, store=store) as stream:
+        found = read_facts(url, stream)
+    if found.sha256 != shard.sha256:
+        raise ShardConflictError(
+            f"{displayed(url)} does not hold what was sent: SHA-256 should be {shard.sha256}, is {found.sha256}. "
+            "Look at what else writes to that store, then run again.",
+            url=url,
+            expected=shard.sha256,
+            found=found.sha256,
+        )
+    return Landed("read back")

@@ -1,0 +1,172 @@
+"""Where the shards of a publication will lie: a value that stays until somebody says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...common.urls import displayed
+from ...errors import DestinationError, RefusedError, VisibilityError
+from ...protocols import ShardFacts
+from ..overrides import ASKED, BEFORE, EARLIER, ResolvedValue
+from ..stages.copy_stage import HERE, CopiedShards, earlier_copies_at
+from .layout import claim_of, destination_of
+from .usage import shards_of
+
+if TYPE_CHECKING:
+    from ...atmosphere.client import Record
+    from ...atmosphere.records.storage import PublishedShard
+    from ...state.ledger import Ledger
+    from ..options import Asked
+    from ..overrides import Standing
+    from ..records.published_names import PublishedName
+    from ..stages.inventory import Inventory
+    from ..stages.validate import Publication
+    from ..stages.visibility import Seen, Strangers
+
+PUBLISHED = "published so before"
+CONFIGURED = "the data store"
+OWN = "the index"
+WAYS_OUT = (
+    "Name the data store that strangers can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
+    "belongs to it), or say that the index's own URLs are to be published: keep_urls=True, or --keep-urls."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the shards will lie, and who decided that.
+
+    Attributes:
+        store: Copies go there; None: nothing is copied.
+        stays: Where nobody names a store: the publication whose copies stay as they are.
+        source: Who decided it, in words for people.
+        earlier: What is published under the name already.
+        asked: Whether this promotion says that the index's own URLs are to be published.
+    """
+
+    store: Any = None
+    stays: PublishedName | None = None
+    source: str = OWN
+    earlier: PublishedName | None = None
+    asked: bool = False
+
+    @property
+    def destination(self) -> str | None:
+        """A name for where copies lie; None where the shards stay at the index's own URLs."""
+        if self.stays is not None:
+            return self.stays.destination
+        return None if self.store is None else destination_of(self.store)
+
+    def explain(self, standing: Standing) -> ResolvedValue:
+        """The place as a row of a plan."""
+        asked = None if not self.asked else HERE
+        said = standing.values.over(standing.inherited).keep_urls
+        before = HERE if said else None if self.earlier is None else self.earlier.destination or HERE
+        return ResolvedValue("shards", asked, before, self.destination or HERE, self.source)
+
+    def refuse_unknown(self, existing: Record, planned: Sequence[ShardFacts]) -> None:
+        """Refuse to move the shards of a record that nobody knew of, where nobody says where they go.
+
+        Raises:
+            DestinationError: It names other shards than are planned.
+        """
+        if self.store is not None or self.stays is not None or self.asked or self.earlier is not None:
+            return
+        try:
+            named = [shard.url for shard in shards_of(existing)]
+        except RefusedError:
+            return
+        if named and named != [shard.url for shard in planned]:
+            raise DestinationError(
+                f"{existing.uri} is published already, with its shards somewhere else: {displayed(named[0])}. "
+                f"atdata-pipelines reconcile tells the ledger. {WAYS_OUT}",
+                name=str(existing.value.get("name")),
+                destination=displayed(named[0]),
+            )
+
+    def published_copies(self, inventory: Inventory, ledger: Ledger) -> CopiedShards:
+        """The copies that are published and stay, for shards that hold the same bytes.
+
+        Raises:
+            DestinationError: The shards hold other bytes now, or nobody knows which copy is of which.
+        """
+        assert self.stays is not None
+        claim, destination = claim_of(inventory.shards), self.stays.destination or ""
+        known = earlier_copies_at(destination, inventory, ledger, exact=False)
+        if known is not None:
+            return replace(known, copied=0, bytes_written=0)
+        named = self.stays.shards
+        if [shard.sha256 for shard in named] != [shard.sha256 for shard in inventory.shards]:
+            raise DestinationError(
+                f"{inventory.name!r} is published with copies at {destination}, which are not known to hold what "
+                f"its shards hold now. {WAYS_OUT}",
+                name=inventory.name,
+                destination=destination,
+            )
+        shards = tuple(
+            replace(shard, url=there.url, etag=None, endpoint=there.endpoint, region=there.region)
+            for shard, there in zip(inventory.shards, named, strict=True)
+        )
+        return CopiedShards(inventory.cid, claim, destination, shards, (PUBLISHED,) * len(shards))
+
+
+def choose_location(
+    publication: Publication, store: Any, asked: Asked, standing: Standing, earlier: PublishedName | None
+) -> Location:
+    """Decide where the shards of a publication will lie.
+
+    In this order: what is asked now and what was said of the name (``keep_urls``); the data store that is named or
+    configured; where the same data were copied to before; the index's own URLs.
+    """
+    said = standing.values.over(standing.inherited).keep_urls
+    if asked.values.keep_urls or (asked.values.keep_urls is None and said):
+        source = ASKED if asked.values.keep_urls else BEFORE if standing.values.keep_urls is not None else EARLIER
+        return Location(source=source, earlier=earlier, asked=bool(asked.values.keep_urls))
+    if store is not None:
+        return Location(store, source=CONFIGURED, earlier=earlier)
+    if earlier is None or earlier.destination is None or earlier.cid != publication.cid:
+        # New data that strangers cannot read are refused once they are seen, where strangers can read the earlier.
+        return Location(earlier=earlier)
+    return Location(stays=earlier, source=PUBLISHED, earlier=earlier)
+
+
+def readable_share(shards: Sequence[PublishedShard], strangers: Strangers) -> float:
+    """The share of published shards that strangers can read, from 0 to 1; 0 where there are none."""
+    there = [
+        ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
+        for shard in shards
+    ]
+    return 1 - len(strangers.unreadable(there)) / len(there) if there else 0.0
+
+
+def refuse_hiding(
+    published: PublishedName, planned: Sequence[ShardFacts], seen: Seen, strangers: Strangers
+) -> None:
+    """Refuse to publish shards that strangers cannot read in the place of those that they can.
+
+    Args:
+        published: What is published now, with its record.
+        planned: The shards as they would be published.
+        seen: Who can read these.
+        strangers: Look at what is published now, where that matters.
+
+    Raises:
+        VisibilityError: Strangers would lose what they can read.
+    """
+    before = published.shards
+    if not seen.unreadable or {shard.url for shard in before} == {shard.url for shard in planned}:
+        return
+    # Of what was retracted it is known whether they could.
+    share = readable_share(before, strangers) if before else float(published.readable)
+    if share <= 1 - len(seen.unreadable) / seen.shards:
+        return
+    first, reason = seen.unreadable[0]
+    raise VisibilityError(
+        f"Strangers could not read what would take the place of {published.uri}, which they can: "
+        f"{len(seen.unreadable)} of {seen.shards} shards, the first {displayed(first)} ({reason}). The record was "
+        f"not written. {WAYS_OUT} For shards in a store that strangers cannot read: allow_private=True, or "
+        "--allow-private.",
+        urls=[displayed(url) for url, _ in seen.unreadable],
+    )

@@ -1,0 +1,156 @@
+"""Copies of shards, and who still names them: what nothing names may go."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...atmosphere.records.json_fields import Fields
+from ...atmosphere.records.nsids import ENTRY, OLD_ENTRY
+from ...atmosphere.records.storage import PublishedShard, read_storage
+from ...common.urls import expand
+from ...errors import AtdataError, RecordNotFoundError, RefusedError, ShardMissingError, StorageError
+from ...protocols import ShardFacts, ShardRemover
+from .layout import FOLDER, copy_tails
+
+if TYPE_CHECKING:
+    from ...atmosphere.client import AtmosphereClient, Record
+    from ...protocols import AbstractIndex
+    from ...state.ledger import Ledger
+
+WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy in a data store, as a record names it; ``size`` in bytes, None where nobody looked."""
+
+    url: str
+    sha256: str
+    endpoint: str | None = None
+    size: int | None = None
+    md5: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The copy as a JSON object; what is not known is left out."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Copy:
+        """The inverse of ``to_json``."""
+        return cls(**{key: data[key] for key in cls.__slots__ if key in data})
+
+
+def shards_of(record: Record) -> list[PublishedShard]:
+    """The shards that an entry record names; raises ``RefusedError`` where it cannot be read."""
+    # A blob is no copy of ours, so its address does not matter here.
+    return read_storage(Fields(record.value, record.uri).object("storage"), lambda cid: f"blob:{cid}")
+
+
+def copies_in(records: Iterable[Record]) -> list[Copy]:
+    """The shards of records that may be copies, each once; those of unreadable records are left out."""
+    found: dict[str, Copy] = {}
+    for record in records:
+        try:
+            named = shards_of(record)
+        except RefusedError:
+            continue
+        for shard in named:
+            if shard.sha256 and not shard.pattern and copy_tails(shard.url):
+                found[shard.url] = Copy(shard.url, shard.sha256, shard.endpoint)
+    return list(found.values())
+
+
+def is_copy(copy: Copy, store: ShardRemover) -> bool:
+    """Whether it lies where this store puts copies."""
+    name = store.shard_name(copy.url, endpoint=copy.endpoint)
+    return name is not None and name.startswith(FOLDER)
+
+
+def looked_at(copies: Iterable[Copy], store: ShardRemover, known: Mapping[str, ShardFacts]) -> list[Copy]:
+    """The copies that are there, with their sizes, and with what ``known`` adds by URL."""
+
+    def look(copy: Copy) -> Copy | None:
+        facts = known.get(copy.url)
+        md5 = facts.md5 if facts is not None and facts.sha256 == copy.sha256 else None
+        try:
+            size = store.stat_shard(copy.url).size
+        except ShardMissingError:
+            return None
+        return Copy(copy.url, copy.sha256, copy.endpoint, size, md5)
+
+    with ThreadPoolExecutor(WORKERS, "copies") as pool:
+        return [copy for copy in pool.map(look, copies) if copy is not None]
+
+
+class Uses:
+    """Who names which copy, by the part of its path from ``promoted/`` on.
+
+    That part holds dataset and entry CID, and is the same under whatever address a bucket is read, so a copy
+    that a record names by an older address is found, too.
+    """
+
+    def __init__(self) -> None:
+        self._users: dict[str, str] = {}
+
+    def add(self, url: str, user: str) -> None:
+        """Note that ``user`` names ``url``."""
+        for tail in copy_tails(url):
+            self._users.setdefault(tail, user)
+
+    def user_of(self, copy: Copy) -> str | None:
+        """One that names the copy, in words for people; None where nothing does."""
+        return next((self._users[tail] for tail in copy_tails(copy.url) if tail in self._users), None)
+
+
+def uses(
+    client: AtmosphereClient, ledger: Ledger, index: AbstractIndex | None, *, without: Container[str] = ()
+) -> Uses:
+    """Look at every entry record of the account, and of other accounts that published from here.
+
+    Args:
+        client: The account.
+        ledger: Knows the other accounts.
+        index: Its datasets may read copies, too.
+        without: At-uris of records that do not count.
+
+    Raises:
+        StorageError: A record cannot be read, so what it names is unknown.
+    """
+    found = Uses()
+    others = [scope.removeprefix("account:") for scope in ledger.scopes("account")]
+    for did in dict.fromkeys([client.did, *others]):
+        for record in _entries(client, did):
+            if record.uri in without:
+                continue
+            try:
+                for shard in shards_of(record):
+                    found.add(shard.url, record.uri)
+            except RefusedError as error:
+                raise StorageError(
+                    f"{record.uri} cannot be read, so nobody knows which shards it names ({error.message}). "
+                    "Retract without the shards, or remove that record first.",
+                    urls=[],
+                ) from error
+    for entry in index.list_datasets() if index is not None else ():
+        for url in expand(entry.data_urls):
+            found.add(url, f"dataset {entry.name!r} of the local index")
+    return found
+
+
+def _entries(client: AtmosphereClient, did: str) -> Iterator[Record]:
+    for collection in (ENTRY, OLD_ENTRY):
+        try:
+            yield from client.iter_records(collection, repo=did)
+        except RecordNotFoundError:
+            return  # an account that is gone names nothing
+        except AtdataError as error:
+            if did == client.did:
+                raise
+            raise StorageError(
+                f"The records of {did}, which also published from here, cannot be read ({error.message}). "
+                "Retract without the shards, or try again.",
+                urls=[],
+            ) from error

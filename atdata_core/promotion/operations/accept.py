@@ -1,0 +1,164 @@
+"""Changed bytes on purpose: what changed in a dataset's shards, and making that the new claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...errors import RefusedError, SampleError, ShardError
+from ...protocols import ClaimChanger, ShardFacts
+from ...samples.schema import decode, fields_digest
+from ...shards.seal import sealed
+from ..copies.layout import FIRST_CLAIM, claim_of
+from ..copies.sources import Sources
+from ..stages.inventory import WORKERS, Progress, accept_command, cid_of, read_schema, read_shard, shard_urls
+from .due import ACCEPTED
+from .retry_policy import begin_anew
+
+if TYPE_CHECKING:
+    from ...protocols import AbstractIndex, IndexEntry
+    from ...state.ledger import Facts, Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class ShardChange:
+    """One shard then and now.
+
+    ``claimed`` is None where nothing was recorded; ``found`` where the shard is missing, damaged, unreadable or
+    not of the schema, and ``problem`` says which.
+    """
+
+    url: str
+    claimed: ShardFacts | None
+    found: ShardFacts | None
+    problem: ShardError | SampleError | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the shard holds other bytes than were recorded, as far as both are known."""
+        return bool(self.claimed and self.found and self.claimed.sha256 != self.found.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All shards of an entry, in order, and the claims that stood when they were read."""
+
+    name: str
+    cid: str
+    shards: tuple[ShardChange, ...]
+    standing: Mapping[str, ShardFacts]
+
+    @property
+    def changed(self) -> tuple[ShardChange, ...]:
+        """Those that hold other bytes."""
+        return tuple(shard for shard in self.shards if shard.changed)
+
+    @property
+    def problems(self) -> tuple[ShardChange, ...]:
+        """Those that cannot be accepted as they are."""
+        return tuple(shard for shard in self.shards if shard.problem is not None)
+
+
+def changes_of(entry: IndexEntry, index: AbstractIndex, *, progress: Progress | None = None) -> Changes:
+    """Read every byte and sample of an entry's shards and hold them to what was recorded; writes nothing.
+
+    Raises:
+        NoDataUrlsError, SchemaNotFoundError, SchemaError, StorageError: The entry cannot be promoted at all.
+        RefusedError: The index keeps no claims, so none can change.
+        ServiceError: A service failed.
+    """
+    urls, schema, cid = shard_urls(entry), read_schema(entry, index), cid_of(entry)
+    sample_type, checked_by = decode(schema), fields_digest(schema)
+    standing = _keeper(index).shard_claims(cid)
+    sources = Sources(entry, index, None, standing)
+    sources.permit(urls)
+
+    def look(url: str) -> ShardChange:
+        try:
+            found = read_shard(url, sources, sample_type, checked_by, etag=sources.stat(url).etag)
+        except (ShardError, SampleError) as problem:
+            return ShardChange(url, standing.get(url), None, problem)
+        return ShardChange(url, standing.get(url), found)
+
+    shards: list[ShardChange] = []
+    with ThreadPoolExecutor(min(WORKERS, len(urls)), "changes") as pool:
+        for shard in pool.map(look, urls):
+            shards.append(shard)
+            if progress:
+                progress(len(shards), len(urls))
+    return Changes(entry.name, cid, tuple(shards), standing)
+
+
+def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
+    """Make what the shards held when they were read the new claim, in one step.
+
+    The entry keeps its CID. What is published stays as it is until the next promotion, and copies that were
+    published stay for good.
+
+    Returns:
+        The names under which the ledger knows the entry: each has its own record to bring up to date.
+
+    Raises:
+        ShardError, SampleError: A shard is missing, damaged, unreadable or not of the schema.
+        RefusedError: What is claimed was changed since the changes were looked at.
+    """
+    for shard in changes.problems:
+        assert shard.problem is not None
+        raise shard.problem
+    new = [sealed(shard.found) for shard in changes.shards if shard.found is not None]
+    old = [changes.standing.get(shard.url) for shard in changes.shards]
+    if all(old):
+        # Copies of what was claimed until now may be published: those of the new claim go elsewhere.
+        first = claim_of(shard for shard in old if shard is not None)
+        ledger.put_first(f"entry:{changes.cid}", FIRST_CLAIM, {"digest": first})
+    if not _keeper(index).replace_claims(changes.cid, new, standing=changes.standing):
+        raise RefusedError(
+            f"What is recorded of {changes.name!r} was changed since it was looked at. Look again: "
+            f"{accept_command(changes.name)}."
+        )
+    names = sorted({changes.name, *_forget(changes.cid, ledger, claim_of(new))})
+    for name in names:
+        # What failed did so with the old bytes.
+        begin_anew(ledger, name)
+    return names
+
+
+def _keeper(index: AbstractIndex) -> ClaimChanger:
+    if not isinstance(index, ClaimChanger):
+        raise RefusedError(
+            f"{type(index).__name__} records no digests of shards, so there are none to change. Promote the "
+            "dataset as it is."
+        )
+    return index
+
+
+def _forget(cid: str, ledger: Ledger, claim: str) -> list[str]:
+    """Mark what stages have found of an entry's old bytes; the names they found it under.
+
+    The next time they take the mark for no result, and write over it.
+    """
+    names: list[str] = []
+    for scope in ledger.scopes("dataset"):
+        facts = ledger.get_all(scope)
+        found = [fact for fact, kept in facts.items() if _is_result(fact) and _entry_of(kept) == cid]
+        for fact in found:
+            ledger.update(scope, fact, partial(_marked, cid, claim))
+        if found:
+            names.append(scope.partition(":")[2])
+    return names
+
+
+def _is_result(fact: str) -> bool:
+    return fact in ("inventory", "copy", "record") or fact.startswith("result:")
+
+
+def _entry_of(result: Facts) -> str | None:
+    """The CID of the entry that the result of a stage is of."""
+    return result.get("publication", result).get("cid")
+
+
+def _marked(cid: str, claim: str, result: Facts | None) -> Facts | None:
+    return {**result, ACCEPTED: claim} if result is not None and _entry_of(result) == cid else result

@@ -1,0 +1,97 @@
+"""What went wrong with a dataset, kept for people and for the next attempt until it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...atmosphere.records.build import timestamp
+from ...errors import AtdataError, HeldError
+from . import retry_policy
+from .due import subject_of
+from .retry_policy import FAILURE
+
+if TYPE_CHECKING:
+    from ...protocols import IndexEntry
+    from ...state.ledger import Facts, Ledger
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A promotion under way; ``stage`` is where it stands."""
+
+    stage: str
+
+
+@contextmanager
+def attempt(
+    ledger: Ledger, dataset: str, stage: str, *, entry: IndexEntry | None = None, run: str | None = None
+) -> Generator[Attempt]:
+    """Note an error in the ledger (stage, reason, how many times in a row) on its way out.
+
+    A dataset that is held back was not attempted, and one that a person stopped did not fail.
+
+    Args:
+        ledger: The ledger.
+        dataset: Its name.
+        stage: The first stage.
+        entry: What is promoted: failures of another entry, or of other metadata, do not count any more.
+        run: Names the run: what it tries several times is one attempt.
+    """
+    under_way = Attempt(stage)
+    try:
+        yield under_way
+    except Exception as error:
+        # Where the ledger itself is what fails, what comes through is the first error.
+        with suppress(Exception):
+            failed(ledger, dataset, under_way.stage, error, entry=entry, run=run)
+        raise
+
+
+def succeeded(ledger: Ledger, dataset: str) -> None:
+    """Forget what went wrong before."""
+    ledger.remove(f"dataset:{dataset}", FAILURE)
+
+
+def failed(
+    ledger: Ledger,
+    dataset: str,
+    stage: str,
+    error: Exception,
+    *,
+    entry: IndexEntry | None = None,
+    run: str | None = None,
+) -> None:
+    """Note an error, as ``attempt`` does; one that says that the dataset is held back is none.
+
+    In the fact, ``attempts`` counts failures in a row, ``lasting`` those of them that do not pass.
+    """
+    if isinstance(error, HeldError):
+        return
+    ours = isinstance(error, AtdataError)
+    passing = retry_policy.passes(error)
+    failure: Facts = {
+        "at": timestamp(retry_policy.clock()),
+        "stage": stage,
+        "reason": error.message if ours else f"{type(error).__name__}: {error}",
+        "transient": error.transient if ours else isinstance(error, ConnectionError | TimeoutError),
+        "passes": passing,
+        "of": None if entry is None else subject_of(entry),
+        "run": run,
+    }
+
+    def change(fact: Facts | None) -> Facts:
+        fact = fact or {}
+        if fact.get("of") != failure["of"]:
+            fact = {}
+        if run is not None and fact.get("run") == run:
+            # The same run once more: the worst that it met counts.
+            lasting = fact["lasting"] + int(fact["passes"] and not passing)
+            return {**failure, "attempts": fact["attempts"], "lasting": lasting}
+        # Failures that were noted before these were told apart count as lasting.
+        lasting = fact.get("lasting", fact.get("attempts", 0)) + int(not passing)
+        return {**failure, "attempts": fact.get("attempts", 0) + 1, "lasting": lasting}
+
+    ledger.update(f"dataset:{dataset}", FAILURE, change)

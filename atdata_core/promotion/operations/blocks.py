@@ -1,0 +1,91 @@
+"""Datasets that only a person may promote again: their records were retracted, or deleted by hand.
+
+What a retraction of a name took is noted, too, so that one that is run again takes nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import HeldError
+
+if TYPE_CHECKING:
+    from ...state.ledger import Facts, Ledger
+    from ..options import Asked
+    from ..stages.validate import Publication
+
+HOLD = "hold"
+
+
+def held(ledger: Ledger, dataset: str, did: str) -> Facts | None:
+    """Why a dataset is held back for an account (``kind``, ``reason``, ``name``), or None."""
+    hold = ledger.get(f"dataset:{dataset}", HOLD)
+    return hold if hold is not None and concerns(hold, did) else None
+
+
+def concerns(hold: Facts, did: str) -> bool:
+    """Whether a dataset that is held back is held back for this account."""
+    return hold.get("did") == did
+
+
+def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
+    """Let a promotion begin: one that a person asked for ends the hold.
+
+    Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
+    one nor the one that is held leaves the hold as it is.
+
+    Raises:
+        HeldError: The dataset is held back, and no person asked.
+    """
+    hold = held(ledger, dataset, did)
+    if hold is None:
+        return
+    if not asked.restore:
+        raise _held_back(dataset, hold)
+    if (asked.name or dataset) in (dataset, hold["name"]):
+        ledger.remove(f"dataset:{dataset}", HOLD)
+
+
+def still_admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
+    """Let a promotion that was admitted write, unless somebody retracted the dataset since; raises as ``admit``."""
+    hold = None if asked.restore else held(ledger, dataset, did)
+    if hold is not None:
+        raise _held_back(dataset, hold)
+
+
+def _held_back(dataset: str, hold: Facts) -> HeldError:
+    return HeldError(
+        f"Dataset {dataset!r} is held back: {hold['reason']}. Promote it yourself to publish it again.",
+        name=dataset,
+        reason=hold["reason"],
+    )
+
+
+def hold_gone(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:
+    """Note that a record was deleted elsewhere, so that sensor and schedules leave it."""
+    ledger.put(
+        f"dataset:{dataset}",
+        HOLD,
+        {
+            "kind": "gone",
+            "reason": f"{uri} was deleted elsewhere",
+            "did": publication.did,
+            "name": publication.name,
+        },
+    )
+
+
+def retracted(ledger: Ledger, did: str, name: str) -> str | None:
+    """At-uri of the entry that the last retraction of a name takes or took; None once it is published again."""
+    fact = ledger.get(f"account:{did}", f"retracted:{name}")
+    return fact["entry"] if fact is not None else None
+
+
+def forget_retraction(ledger: Ledger, did: str, name: str) -> None:
+    """Note that a name is published again."""
+    ledger.remove(f"account:{did}", f"retracted:{name}")
+
+
+def note_retracted(ledger: Ledger, did: str, name: str, entry: str) -> None:
+    """Note which entry a retraction takes."""
+    ledger.put(f"account:{did}", f"retracted:{name}", {"entry": entry})

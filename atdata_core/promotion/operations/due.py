@@ -1,0 +1,268 @@
+"""Whether datasets have to be promoted, as far as the ledger knows: no request is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...common.urls import displayed
+from ...errors import AtdataError, MetadataError, ServiceError
+from ...samples.metadata import pack
+from ..copies.layout import destination_of, lies_in
+from ..overrides import order_of, said_of
+from ..stages.inventory import ACCEPTED, cid_of, read_schema
+from ..stages.validate import Publication
+from .blocks import HOLD, concerns
+from .retry_policy import ANEW, FAILURE, TROUBLE, trouble_of, verdict
+
+if TYPE_CHECKING:
+    from ...protocols import AbstractIndex, IndexEntry
+    from ...state.ledger import Facts, Ledger
+
+TOGETHER = 500
+"""Datasets that one question to the ledger is about."""
+
+POLICY = "promote"
+"""In an entry's metadata: false keeps sensor and schedules from promoting it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done with a dataset, and why, in words for people.
+
+    ``promote``: its current entry is not published by this account, or has changed since. ``published``:
+    nothing is to be done. ``waiting``: its schema is not in the index yet. ``held``: only a person may promote
+    it again. ``left alone``: its metadata say so. ``failed``: the sensor tries it again from ``again`` on. ``given
+    up``: it failed so often that only a person tries it, until something about it changes. ``paused``: nothing of
+    the account can be published; the sensor tries again from ``again`` on.
+
+    Attributes:
+        state: See above.
+        reason: Why.
+        what: Tells what is to be published over what stands: other metadata, other values and another account
+            give another one, and so does trouble that has passed.
+        attempts: Attempts at that which failed.
+        again: A time, ISO 8601.
+    """
+
+    state: Literal["promote", "published", "waiting", "held", "left alone", "failed", "given up", "paused"]
+    reason: str
+    what: str = ""
+    attempts: int = 0
+    again: str | None = None
+
+
+def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: Any = None) -> Due:
+    """Decide whether the current entry of a dataset is missing or changed on the network.
+
+    What counts is the last promotion of the dataset, under whatever name: its account, its entry, the bytes and
+    the metadata that were published with it, and what people said of it since.
+
+    Args:
+        entry: The current entry of its name.
+        index: The index that it comes from.
+        ledger: The ledger of that index.
+        did: The account in use.
+        store: Where the pipeline copies shards to: a dataset whose published shards do not lie there has to be
+            promoted, unless somebody said that they stay where they are. None: it copies nothing.
+
+    Raises:
+        ServiceError: The index or the ledger does not answer.
+        AtdataError: The entry or its schema cannot be read.
+    """
+    [found] = due_of_all([entry], index, ledger, did, store)
+    if isinstance(found, AtdataError):
+        raise found
+    return found
+
+
+def due_of_all(
+    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str, store: Any = None
+) -> list[Due | AtdataError]:
+    """Decide as ``due`` does for many datasets, with one question to the ledger for ``TOGETHER`` of them.
+
+    The index is asked once for each schema of those that are not published.
+
+    Returns:
+        For each entry what is to be done, or why that cannot be said.
+
+    Raises:
+        ServiceError: The index or the ledger does not answer.
+    """
+    schemas: dict[str, AtdataError | KeyError | None] = {}
+    found: list[Due | AtdataError] = []
+    for start in range(0, len(entries), TOGETHER):
+        page = entries[start : start + TOGETHER]
+        trouble, known = _facts(page, ledger, did)
+        for entry, facts in zip(page, known, strict=True):
+            try:
+                found.append(_due(entry, facts, trouble, index, did, store, schemas))
+            except ServiceError:
+                raise
+            except AtdataError as error:
+                found.append(error)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the ledger knows of a dataset: why it is held, its last promotion, what failed, and what was said."""
+
+    hold: Facts | None
+    last: Facts | None
+    failure: Facts | None
+    anew: Facts | None
+    said: Facts | None
+
+
+def _facts(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> tuple[Facts | None, list[_Facts]]:
+    """Why nothing of the account can be published, and the facts of each dataset."""
+    wanted: list[tuple[str, str]] = []
+    for entry in entries:
+        scope = f"dataset:{entry.name}"
+        likely = Publication(did, entry.name, cid_of(entry))
+        wanted += [(scope, fact) for fact in (HOLD, "record", FAILURE, ANEW, likely.said_fact)]
+    *answers, trouble = ledger.get_many([*wanted, (f"account:{did}", TROUBLE)])
+    found = [_Facts(*answers[number : number + _EACH]) for number in range(0, len(answers), _EACH)]
+    # Published under another name, by another account or with an earlier entry: what was said then.
+    others: dict[int, tuple[str, str]] = {}
+    for number, facts in enumerate(found):
+        scope, likely_fact = wanted[_EACH * number + _EACH - 1]
+        if facts.last and (fact := Publication(**facts.last["publication"]).said_fact) != likely_fact:
+            others[number] = scope, fact
+    for number, said in zip(others, ledger.get_many([*others.values()]), strict=True):
+        found[number] = replace(found[number], said=said)
+    return trouble, found
+
+
+_EACH = len(fields(_Facts))
+
+
+def _due(
+    entry: IndexEntry,
+    facts: _Facts,
+    trouble: Facts | None,
+    index: AbstractIndex,
+    did: str,
+    store: Any,
+    schemas: dict[str, AtdataError | KeyError | None],
+) -> Due:
+    if facts.hold is not None and concerns(facts.hold, did):
+        return Due("held", facts.hold["reason"])
+    reason = _what_changed(entry, facts.last, did) or _what_was_said(facts) or _where_it_lies(facts, store)
+    if reason is None:
+        return Due("published", f"published as {facts.last['uri']}" if facts.last else "published")
+    if not may_promote(entry):
+        return Due("left alone", f"its metadata say {POLICY}: false")
+    ref = entry.schema_ref
+    if ref not in schemas:
+        schemas[ref] = None
+        try:
+            read_schema(entry, index)
+        except (AtdataError, KeyError) as error:
+            schemas[ref] = error
+    problem = schemas[ref]
+    if isinstance(problem, KeyError):
+        return Due("waiting", f"waits for its schema {ref}")
+    if problem is not None:
+        raise problem
+    what = _what(entry, facts, trouble, did, store)
+    return _after_failures(Due("promote", reason, what), entry, facts, trouble)
+
+
+def _after_failures(due: Due, entry: IndexEntry, facts: _Facts, trouble: Facts | None) -> Due:
+    """What is to be promoted, unless an attempt at it failed a short time ago, or too often."""
+    failure = facts.failure if failure_concerns(facts.failure, entry, facts.said) else None
+    if failure is not None:
+        why = f"{failure['stage']}: {failure['reason']}"
+        due = replace(due, attempts=failure.get("attempts", 0))
+        again = verdict(failure)
+        if again.when == "never":
+            return replace(due, state="given up", reason=f"{due.attempts} attempts failed, the last one at {why}")
+        if again.when == "later":
+            return replace(due, state="failed", reason=why, again=again.at)
+    for_all = trouble_of(trouble)
+    if trouble is not None and for_all.when == "later":
+        return replace(due, state="paused", reason=trouble["reason"], again=for_all.at)
+    return due
+
+
+def failure_concerns(failure: Facts | None, entry: IndexEntry, said: Facts | None) -> bool:
+    """Whether a failure is one of what is to be promoted now: this entry and metadata, and nothing said since."""
+    if failure is None or failure.get("of") not in (None, subject_of(entry)):
+        return False
+    return not (said and failure.get("at", "") < said.get("at", ""))
+
+
+def _what(entry: IndexEntry, facts: _Facts, trouble: Facts | None, did: str, store: Any) -> str:
+    stands, changed = facts.last or {}, [(fact or {}).get("at") for fact in (facts.last, facts.anew, trouble)]
+    destination = None if store is None else destination_of(store)
+    parts = did, subject_of(entry), order_of(facts.said), stands.get(ACCEPTED), destination, *changed
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def may_promote(entry: IndexEntry) -> bool:
+    """Whether sensor and schedules may promote a dataset, as far as its metadata say.
+
+    Raises:
+        MetadataError: They say neither true nor false.
+    """
+    said: Any = (entry.metadata or {}).get(POLICY, True)
+    if not isinstance(said, bool):
+        raise MetadataError(
+            f"The metadata of {entry.name!r} say {POLICY}: {str(said)[:40]!r}, which is neither true nor false. "
+            "Register the dataset again with one of them, or without.",
+            name=entry.name,
+        )
+    return said
+
+
+def subject_of(entry: IndexEntry) -> str:
+    """What of an entry an attempt is about: its data and its metadata."""
+    return f"{cid_of(entry)} {metadata_digest(entry)[:16]}"
+
+
+def metadata_digest(entry: IndexEntry) -> str:
+    """SHA-256 of an entry's metadata as it is packed; of nothing where there is none."""
+    return hashlib.sha256(pack(entry.metadata) if entry.metadata else b"").hexdigest()
+
+
+def _what_changed(entry: IndexEntry, last: dict[str, Any] | None, did: str) -> str | None:
+    if last is None:
+        return "is not known to be published"
+    publication = last["publication"]
+    if publication["did"] != did:
+        return "is not known to be published by this account"
+    if publication["cid"] != cid_of(entry):
+        return "has a new entry"
+    # Promotions before this was noted say nothing about it.
+    if last.get("metadata_sha256", metadata_digest(entry)) != metadata_digest(entry):
+        return "has new metadata"
+    if ACCEPTED in last:
+        return "accepted bytes are not published yet"
+    return None
+
+
+def _what_was_said(facts: _Facts) -> str | None:
+    """Values of a run that was followed by a newer one, which then failed, are still to be published."""
+    if facts.last is None:
+        return None
+    return "has values that are not published yet" if order_of(facts.said) > facts.last.get("order", 0) else None
+
+
+def placed(destination: str | None, url: str, endpoint: str | None) -> Facts:
+    """What the last result of a dataset says of where its shards lie: by the first of them."""
+    return {"destination": destination, "shard": {"url": url, "endpoint": endpoint}}
+
+
+def _where_it_lies(facts: _Facts, store: Any) -> str | None:
+    """Shards that are not published where the pipeline copies them to, unless somebody said so."""
+    if facts.last is None or store is None or said_of(facts.said).keep_urls:
+        return None
+    shard: Facts = facts.last.get("shard") or {"url": "an unknown place"}
+    if lies_in(store, shard, facts.last.get("destination")):
+        return None
+    return f"its shards are published at {displayed(shard['url'])}, and are to lie at {destination_of(store)}"

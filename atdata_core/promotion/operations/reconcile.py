@@ -1,0 +1,358 @@
+"""The ledger and the account's records, compared: what the ledger lost is learnt from the records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...atmosphere.records.at_uri import AtUri
+from ...atmosphere.records.nsids import ENTRY, LABEL
+from ...atmosphere.records.parse import read_entry_record
+from ...atmosphere.records.record_keys import label_rkey
+from ...common.names import near
+from ...common.urls import expand
+from ...errors import EntryNotFoundError, RefusedError
+from ..overrides import Sayings
+from ..records.entry_versions import Versions, is_promoted, versions_of
+from ..records.label import note_version
+from ..records.published_names import name_fact, names_no_copies, note_published, place_of
+from ..records.record_history import Trail
+from ..records.summary import SUMMARY, Summary
+from ..stages.inventory import cid_of
+from ..stages.publish import PublishedRecord
+from ..stages.validate import Publication
+from .attempts import succeeded
+from .blocks import held, hold_gone
+from .due import metadata_digest, placed
+
+if TYPE_CHECKING:
+    from ...atmosphere.client import AtmosphereClient, Record
+    from ...protocols import AbstractIndex, IndexEntry
+    from ...state.ledger import Facts, Ledger
+
+Kind = Literal["rebuilt", "gone", "older", "edited", "unlabelled", "orphaned", "foreign"]
+
+NOTES: dict[Kind, str] = {
+    "rebuilt": "the ledger knows it again",
+    "gone": "published from here, and there no more",
+    "older": "older than what was written from here, as after a backup was put back",
+    "edited": "edited elsewhere since it was published from here",
+    "unlabelled": "has no label; the next promotion of its dataset sets it",
+    "orphaned": "published from here, of an entry that this index does not have; --recover takes it back",
+    "foreign": "made by another program; left alone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A record that is not as the ledger has it.
+
+    ``rebuilt``: the ledger had lost it. ``gone``, ``older``, ``edited``: the record is not what was written
+    from here. ``unlabelled``: its name has no label. ``orphaned``: made by this program of an entry that the index
+    does not have; ``recover`` takes it back. ``foreign``: another program's record.
+
+    ``name`` is the published name, ``dataset`` and ``cid`` the entry of the local index that it belongs to;
+    ``cid`` is None where no promotion of that entry would bring the record back. ``version`` is that of a label
+    that stands for one.
+    """
+
+    kind: Kind
+    uri: str
+    name: str
+    dataset: str | None = None
+    cid: str | None = None
+    version: str | None = None
+
+    @property
+    def note(self) -> str:
+        """What that means, in words for people."""
+        return NOTES[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What a comparison found; ``records`` counts the entry records and labels that were looked at."""
+
+    did: str
+    records: int
+    findings: tuple[Finding, ...]
+
+    def of(self, *kinds: Kind) -> list[Finding]:
+        """The findings of some kinds."""
+        return [finding for finding in self.findings if finding.kind in kinds]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each kind."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as a JSON object."""
+        findings = [{**asdict(finding), "note": finding.note} for finding in self.findings]
+        return {"did": self.did, "records": self.records, "findings": findings}
+
+
+def reconcile(
+    index: AbstractIndex, client: AtmosphereClient, ledger: Ledger, names: Collection[str] = ()
+) -> Reconciliation:
+    """Compare the ledger with the account's entry records and labels; only the ledger is written.
+
+    What the ledger does not know is noted in it: a dataset that is published as it should be counts as
+    published again. A record that it knows and that is there no more holds its dataset back from sensor and
+    schedules, as a promotion of theirs would.
+
+    Args:
+        index: The local index.
+        client: A client that is logged in.
+        ledger: The ledger of the index.
+        names: Datasets or published names to look at; all by default.
+
+    Raises:
+        EntryNotFoundError: Nothing has one of the names.
+        ServiceError: The index, the ledger or the PDS does not answer. What was noted is right; run again.
+        NotLoggedInError: The client is not logged in.
+    """
+    records = {record.uri: record for record in client.iter_records(ENTRY)}
+    labels = {record.uri: record for record in client.iter_records(LABEL)}
+    comparison = _Comparison(index, client, ledger, records, labels)
+    _check(names, comparison, records)
+    chosen = [record for record in records.values() if comparison.concerns(record, names)]
+    findings = [finding for record in chosen for finding in comparison.entry(record)]
+    findings += comparison.labels(chosen)
+    findings += comparison.gone(names)
+    seen = len(chosen) + sum(1 for label in labels.values() if not names or label.value.get("name") in names)
+    return Reconciliation(client.did, seen, tuple(findings))
+
+
+def _check(names: Collection[str], comparison: _Comparison, records: Mapping[str, Record]) -> None:
+    known = comparison.datasets | {str(record.value.get("name")) for record in records.values()}
+    for name in names:
+        if name not in known:
+            raise EntryNotFoundError(
+                f"Nothing is called {name!r}: no dataset of the index or the ledger, no published entry."
+                f"{near(name, sorted(known))}",
+                ref=name,
+            )
+
+
+class _Comparison:
+    def __init__(
+        self,
+        index: AbstractIndex,
+        client: AtmosphereClient,
+        ledger: Ledger,
+        records: Mapping[str, Record],
+        labels: Mapping[str, Record],
+    ) -> None:
+        self._client = client
+        self._did = client.did
+        self._ledger = ledger
+        self._records = records
+        self._labels = labels
+        self._of_versions: dict[str, list[Record]] = {}
+        for label in labels.values():
+            if isinstance(label.value.get("version"), str):
+                self._of_versions.setdefault(str(label.value.get("datasetUri")), []).append(label)
+        self._versions = Versions(versions_of(index), self._did)
+        self._current = {entry.name: cid_of(entry) for entry in index.list_datasets()}
+        self._account = ledger.get_all(f"account:{self._did}")
+        self._entries = {uri: self._entry_of(record) for uri, record in records.items()}
+        scopes = {scope.removeprefix("dataset:") for scope in ledger.scopes("dataset")}
+        self.datasets = self._versions.names | scopes
+
+    def concerns(self, record: Record, names: Collection[str]) -> bool:
+        """Whether a record has one of the names, or belongs to a dataset that has."""
+        entry = self._entries[record.uri]
+        return not names or record.value.get("name") in names or (entry is not None and entry.name in names)
+
+    def entry(self, record: Record) -> Iterator[Finding]:
+        """Compare an entry record."""
+        name, entry = str(record.value.get("name")), self._entries[record.uri]
+        if entry is None:
+            yield Finding("orphaned" if is_promoted(record, self._did) else "foreign", record.uri, name)
+            return
+        publication = Publication(self._did, name, cid_of(entry))
+        trail = Trail(self._ledger, f"dataset:{entry.name}", publication.fact)
+        lost = trail.last() is None
+        kind = self._compare(record, trail)
+        if lost:
+            Sayings(entry, publication, self._ledger).recover(record.value, keep_urls=names_no_copies(record))
+        self._ledger.put_first(f"account:{self._did}", f"published:{name}", {"dataset": entry.name})
+        if kind is not None:
+            yield Finding(kind, record.uri, name, entry.name, publication.cid)
+
+    def labels(self, records: Collection[Record]) -> Iterator[Finding]:
+        """Compare the labels that belong to entry records; then note each dataset's last result."""
+        named: dict[str, list[tuple[Record, IndexEntry]]] = {}
+        for record in records:
+            entry = self._entries[record.uri]
+            if entry is not None:
+                named.setdefault(str(record.value.get("name")), []).append((record, entry))
+        pointed: dict[str, list[tuple[Record, Record]]] = {}
+        for name, made in named.items():
+            label = self._labels.get(f"at://{self._did}/{LABEL}/{label_rkey(self._did, name)}")
+            target = label.value.get("datasetUri") if label else None
+            record, entry = next((pair for pair in made if pair[0].uri == target), made[0])
+            trail = Trail(self._ledger, f"dataset:{entry.name}", f"label:{self._did}:{name}")
+            if label is not None and record.uri == target:
+                pointed.setdefault(entry.name, []).append((record, label))
+                yield from self._label(label, name, entry, trail)
+            elif label is not None:
+                known = trail.last() is not None
+                yield from self._label(label, name, entry, trail) if known else [self._edited(label, name, entry)]
+            elif trail.last() is None:
+                yield Finding("unlabelled", record.uri, name, entry.name, cid_of(entry))
+            for record, entry in made:
+                yield from self._version_labels(record, name, entry)
+        for dataset, pairs in pointed.items():
+            self._rebuild_result(dataset, pairs)
+
+    def gone(self, names: Collection[str]) -> Iterator[Finding]:
+        """What the ledger has, and the account has no more."""
+        for dataset in sorted(self.datasets):
+            scope, hold = f"dataset:{dataset}", held(self._ledger, dataset, self._did)
+            retracted = hold["name"] if hold is not None and hold["kind"] == "retracted" else None
+            facts = self._ledger.get_all(scope)
+            for fact, value in facts.items():
+                finding = self._known(dataset, fact, value, facts)
+                if finding is None or finding.name == retracted:
+                    continue
+                if names and dataset not in names and finding.name not in names:
+                    continue
+                if not self._is_gone(finding.uri, Trail(self._ledger, scope, fact)):
+                    continue
+                current = self._current.get(dataset)
+                present = fact.startswith("label:") or (finding.cid == current and finding.version is None)
+                if hold is None and current is not None and present:
+                    hold_gone(self._ledger, dataset, Publication(self._did, finding.name, current), finding.uri)
+                yield finding
+
+    def _entry_of(self, record: Record) -> IndexEntry | None:
+        known = self._account.get(f"published:{record.value.get('name')}")
+        return self._versions.of(record, known["dataset"] if known else None)
+
+    def _compare(self, record: Record, trail: Trail) -> Kind | None:
+        """What a record is by what the ledger knows of it; what it does not know is noted."""
+        known = trail.last()
+        if known is None:
+            trail.note(record)
+            return "rebuilt"
+        if known["cid"] == record.cid:
+            return None
+        record, known = self._settled(record, trail, known)
+        if known["cid"] == record.cid:
+            return None
+        if record.cid in known.get("earlier", ()):
+            return "older"
+        if not trail.leads_to(record.cid):
+            return "edited"
+        # Written by a run that was killed before it could say so.
+        trail.note(record)
+        return "rebuilt"
+
+    def _settled(self, record: Record, trail: Trail, known: Facts) -> tuple[Record, Facts]:
+        """Record and fact, read again until no promotion came between them."""
+        at = AtUri.parse(record.uri)
+        while True:
+            record = self._client.find_record(at.collection, at.rkey) or record
+            after = trail.last() or known
+            if after["cid"] == known["cid"]:
+                return record, after
+            known = after
+
+    def _label(self, label: Record, name: str, entry: IndexEntry, trail: Trail) -> Iterator[Finding]:
+        kind = self._compare(label, trail)
+        if kind is not None:
+            yield Finding(kind, label.uri, name, entry.name, self._labelled(entry.name, name))
+
+    def _edited(self, label: Record, name: str, entry: IndexEntry) -> Finding:
+        return Finding("edited", label.uri, name, entry.name, self._labelled(entry.name, name))
+
+    def _labelled(self, dataset: str, name: str) -> str | None:
+        """The entry whose promotion sets the label of a name; None where that would publish a new entry."""
+        if dataset not in self._current:
+            return None
+        publication = Publication(self._did, name, self._current[dataset])
+        known = publication.uri in self._records or self._ledger.get(f"dataset:{dataset}", publication.fact)
+        return publication.cid if known else None
+
+    def _version_labels(self, record: Record, name: str, entry: IndexEntry) -> Iterator[Finding]:
+        for label in self._of_versions.get(record.uri, ()):
+            rkey = label.uri.rpartition("/")[2]
+            if rkey == label_rkey(self._did, name, str(label.value["version"])):
+                scope, version = f"dataset:{entry.name}", str(label.value["version"])
+                kind = self._compare(label, Trail(self._ledger, scope, f"version label:{rkey}"))
+                publication = Publication(self._did, name, cid_of(entry))
+                if kind == "rebuilt":
+                    note_version(self._ledger, scope, rkey, publication, version)
+                if kind is not None:
+                    yield Finding(kind, label.uri, name, entry.name, publication.cid, version)
+
+    def _rebuild_result(self, dataset: str, pairs: list[tuple[Record, Record]]) -> None:
+        """Note the last result of a dataset, so that it counts as published as far as it is."""
+        scope = f"dataset:{dataset}"
+        for record, _ in pairs:
+            entry = self._entries[record.uri]
+            assert entry is not None
+            publication = Publication(self._did, str(record.value.get("name")), cid_of(entry))
+            if self._ledger.get(scope, name_fact(publication)) is None:
+                place = place_of(record, expand(entry.data_urls))
+                stands = {"uri": record.uri, "destination": place, "readable": place is not None}
+                note_published(self._ledger, dataset, publication, stands)
+        if self._ledger.get(scope, "record") is not None:
+            return
+        record, label = max(
+            pairs, key=lambda pair: (pair[0].value.get("name") == dataset, str(pair[0].value.get("createdAt")))
+        )
+        entry = self._entries[record.uri]
+        assert entry is not None
+        publication = Publication(self._did, str(record.value.get("name")), cid_of(entry))
+        try:
+            published = read_entry_record(record.uri, record.cid, record.value)
+        except RefusedError:
+            return  # the next promotion says what is wrong with it
+        if not published.shards:
+            return
+        result = PublishedRecord(record.uri, record.cid, "unchanged", label.uri, label.cid)
+        destination, first = place_of(record, expand(entry.data_urls)), published.shards[0]
+        noted = {
+            "publication": asdict(publication),
+            "metadata_sha256": metadata_digest(published),
+            "order": Sayings(entry, publication, self._ledger).standing().order,
+            "readers": None,
+            **placed(destination, first.url, first.endpoint),
+            SUMMARY: Summary.of(record.value, account=self._did, entry=publication.cid).to_json(),
+        }
+        self._ledger.put_first(scope, "record", {**result.to_json(), **noted})
+        if publication.cid == self._current.get(dataset):
+            # What failed before was about what is published after all.
+            succeeded(self._ledger, dataset)
+
+    def _known(self, dataset: str, fact: str, value: Facts, facts: Mapping[str, Facts]) -> Finding | None:
+        """The record of a fact, as if it were gone; None for a fact of no record of this account."""
+        uri = str(value.get("uri"))
+        if not uri.startswith(f"at://{self._did}/"):
+            return None
+        if fact.startswith(start := f"record:{self._did}:"):
+            name, _, cid = fact.removeprefix(start).rpartition(":")
+            there = self._versions.find(dataset, cid) is not None
+            return Finding("gone", uri, name, dataset, cid if there else None)
+        if fact.startswith(start := f"label:{self._did}:"):
+            name = fact.removeprefix(start)
+            return Finding("gone", uri, name, dataset, self._labelled(dataset, name))
+        if fact.startswith(start := "version label:"):
+            stood = facts.get(f"version:{fact.removeprefix(start)}")
+            if stood is None:
+                return Finding("gone", uri, dataset, dataset)
+            there = self._versions.find(dataset, stood["cid"]) is not None
+            return Finding("gone", uri, stood["name"], dataset, stood["cid"] if there else None, stood["version"])
+        return None
+
+    def _is_gone(self, uri: str, trail: Trail) -> bool:
+        """Whether a record is not there, looked at again: one may have been written since the listing."""
+        if uri in self._records or uri in self._labels:
+            return False
+        at = AtUri.parse(uri)
+        return self._client.find_record(at.collection, at.rkey) is None and trail.last() is not None

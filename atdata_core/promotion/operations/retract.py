@@ -1,0 +1,387 @@
+"""Taking back what was published under a name: label, entry records and, on request, unused copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from ...atmosphere.records.at_uri import AtUri
+from ...atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from ...atmosphere.records.record_keys import label_rkey
+from ...common.names import near
+from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
+from ...protocols import ShardFacts, ShardRemover
+from ...state.lease import leases_of
+from ...state.ledger import Facts, MemoryLedger, tells_published
+from ..copies.usage import Copy, copies_in, is_copy, looked_at, uses
+from ..copies.usage_leases import CopiesGoing
+from .blocks import note_retracted, retracted
+
+if TYPE_CHECKING:
+    from ...atmosphere.client import AtmosphereClient, Record
+    from ...protocols import AbstractIndex
+    from ...state.ledger import Ledger
+
+DELETE_POINTS = 1
+"""Write points of one deleteRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
+
+Say = Callable[[str], None]
+"""Told of each step when it is done, in words for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A record that goes, as it was when the plan was made. ``about`` tells it from others."""
+
+    uri: str
+    cid: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """What ``retract`` would remove.
+
+    Attributes:
+        name: The published name.
+        dataset: The dataset of the local index that it was published from, as far as the ledger knows.
+        holds: Whether sensor and schedules shall leave that dataset alone from then on. They publish datasets
+            under their own names, so one that stays published as such is not held.
+        labels: Labels that go: that of the name, and those that point at an entry that goes.
+        entries: Entry records that go, the current one first.
+        copies: Copies that go; nothing else names them.
+        left: Shards of those entries that may be copies and are not removed, for a later retraction.
+        stays: What stays, and why, in words for people.
+    """
+
+    name: str
+    dataset: str
+    holds: bool
+    labels: tuple[Removal, ...]
+    entries: tuple[Removal, ...]
+    copies: tuple[Copy, ...]
+    left: tuple[Copy, ...]
+    stays: tuple[str, ...]
+
+    @property
+    def bytes_to_remove(self) -> int:
+        """Bytes of the copies that go."""
+        return sum(copy.size or 0 for copy in self.copies)
+
+    @property
+    def write_points(self) -> int:
+        """Of the account's write points, how many that costs."""
+        return (len(self.labels) + len(self.entries)) * DELETE_POINTS
+
+
+@dataclass(frozen=True, slots=True)
+class Retracted:
+    """What a retraction removed: at-uris of records, and copies. ``kept`` tells what stayed after all."""
+
+    records: tuple[str, ...]
+    copies: tuple[Copy, ...]
+    kept: tuple[str, ...] = ()
+
+    @property
+    def bytes_removed(self) -> int:
+        """Bytes of the copies that were removed."""
+        return sum(copy.size or 0 for copy in self.copies)
+
+
+def plan_retraction(
+    name: str,
+    client: AtmosphereClient,
+    *,
+    ledger: Ledger | None = None,
+    store: Any = None,
+    index: AbstractIndex | None = None,
+    all_versions: bool = False,
+    shards: bool = False,
+) -> Retraction:
+    """Say what retracting a name would remove; writes nothing.
+
+    The account's records tell what is published, so that a lost ledger does no harm.
+
+    Args:
+        name: The published name.
+        client: A client that is logged in.
+        ledger: Knows which dataset was published under the name.
+        store: Where copies lie.
+        index: Datasets of it may read copies, which then stay.
+        all_versions: The entries that the name had before, too.
+        shards: The copies, too, as far as nothing else names them.
+
+    Raises:
+        RecordNotFoundError: The account publishes nothing under that name, or it is retracted already.
+        StorageError: With ``shards``: a record cannot be read, so nobody knows which copies it names.
+        NotLoggedInError: The client is not logged in.
+    """
+    did = client.did
+    ledger = MemoryLedger() if ledger is None else ledger
+    labels = list(client.iter_records(LABEL))
+    entries = list(client.iter_records(ENTRY))
+    named = [record for record in entries if record.value.get("name") == name]
+    named = _current_first(named, [_target(label, client) for label in _labels_of(name, labels, did)])
+    own = f"at://{did}/{LABEL}/{label_rkey(did, name)}"
+    taken = retracted(ledger, did, name)
+    if taken is not None and all(label.uri != own for label in labels):
+        # That retraction was interrupted, or is done: what else the name had is not asked for.
+        going = [record for record in named if all_versions or record.uri == taken]
+    else:
+        going = named if all_versions else named[:1]
+    uris = {record.uri for record in going}
+    labels_going = [label for label in labels if label.uri == own or _target(label, client) in uris]
+
+    before = ledger.get(f"account:{did}", f"left:{name}") or {"copies": []}
+    candidates = {copy.url: copy for copy in map(Copy.from_json, before["copies"])}
+    candidates |= {copy.url: copy for copy in copies_in(going)}
+    if not going and not labels_going and not (shards and candidates):
+        if named:
+            raise RecordNotFoundError(
+                f"{name!r} is retracted already. {_count(len(named), 'older entry', 'older entries')} of the name "
+                "stay; --all-versions (all_versions=True) removes them.",
+                uri=taken or own,
+            )
+        published = {str(record.value.get("name")) for record in entries}
+        raise RecordNotFoundError(
+            f"{client.handle} has published nothing as {name!r}.{near(name, published)}",
+            uri=f"at://{did}/{ENTRY}",
+        )
+    dataset = (ledger.get(f"account:{did}", f"published:{name}") or {}).get("dataset", name)
+
+    copies: list[Copy] = []
+    stays = _records_that_stay(going, named)
+    if shards:
+        copies, notes = _copies_to_go(list(candidates.values()), client, ledger, index, store, dataset, uris)
+        stays += notes
+    elif candidates:
+        stays.append(
+            f"{_count(len(candidates), 'copy', 'copies')} of shards: only asked for are they removed (--shards)."
+        )
+    urls = {copy.url for copy in copies}
+    return Retraction(
+        name,
+        dataset,
+        name == dataset or ledger.get(f"account:{did}", f"published:{dataset}") is None,
+        tuple(Removal(label.uri, label.cid, _about_label(label)) for label in labels_going),
+        tuple(Removal(record.uri, record.cid, _about_entry(record)) for record in going),
+        tuple(copies),
+        tuple(copy for copy in candidates.values() if copy.url not in urls),
+        tuple(stays),
+    )
+
+
+def retract(
+    plan: Retraction,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    store: Any = None,
+    *,
+    index: AbstractIndex | None = None,
+    say: Say = lambda _: None,
+) -> Retracted:
+    """Remove what a plan lists: the label first, then the current entry, older ones, copies.
+
+    Before anything goes the dataset is held back: neither sensor nor schedule publishes it again until a
+    person does. What is gone already is no error, so a retraction that was interrupted is run again; one that
+    was done takes nothing else.
+
+    Raises:
+        RecordChangedError: A record is not what the plan showed. It stays, and what comes after it.
+        ServiceError: Run again to go on.
+    """
+    did = client.did
+    scope, account, left = f"dataset:{plan.dataset}", f"account:{did}", f"left:{plan.name}"
+    reason = f"{plan.name!r} was retracted; it stays so until somebody promotes it"
+    if plan.holds:
+        ledger.put(scope, "hold", {"kind": "retracted", "reason": reason, "did": did, "name": plan.name})
+    if plan.entries:
+        note_retracted(ledger, did, plan.name, plan.entries[0].uri)
+    if plan.copies or plan.left:
+        # Once their entry is gone, nothing else tells where its copies lie.
+        ledger.put(account, left, {"copies": [copy.to_json() for copy in (*plan.copies, *plan.left)]})
+    facts = ledger.get_all(scope)
+    for record in (*plan.labels, *plan.entries):
+        at = AtUri.parse(record.uri)
+        client.delete(at.collection, at.rkey, swap=record.cid)
+        _forget(record.uri, facts, scope, ledger)
+        say(f"removed {record.uri}")
+
+    removed, kept = _remove_copies(plan, client, ledger, index, store, say)
+    gone = {copy.url for copy in removed}
+    _forget_copies(plan.dataset, ledger, gone)
+    remaining = [copy for copy in (*plan.copies, *plan.left) if copy.url not in gone]
+    if remaining:
+        ledger.put(account, left, {"copies": [copy.to_json() for copy in remaining]})
+    else:
+        ledger.remove(account, left)
+    return Retracted(tuple(record.uri for record in (*plan.labels, *plan.entries)), tuple(removed), tuple(kept))
+
+
+def _remove_copies(
+    plan: Retraction,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    index: AbstractIndex | None,
+    store: Any,
+    say: Say,
+) -> tuple[list[Copy], list[str]]:
+    removed: list[Copy] = []
+    kept: list[str] = []
+    if not plan.copies:
+        return removed, kept
+    # Looked at again: an entry that names a copy may have been published since the plan was made,
+    # and while copies are removed.
+    with CopiesGoing(ledger, leases_of(index), [copy.url for copy in plan.copies]) as going:
+        commit = client.latest_commit(client.did)
+        using = uses(client, ledger, index)
+        for copy in plan.copies:
+            coming = going.user_of(copy.url)
+            now = client.latest_commit(client.did)
+            if now != commit:
+                commit, using = now, uses(client, ledger, index)
+            user = using.user_of(copy) or coming
+            try:
+                if user is not None:
+                    kept.append(f"{copy.url}: {user} names it.")
+                elif store.remove_shard(copy.url, size=copy.size or 0, sha256=copy.sha256, md5=copy.md5):
+                    removed.append(copy)
+                    say(f"removed {copy.url}")
+                else:
+                    removed.append(copy)
+            except ShardConflictError as error:
+                kept.append(error.message)
+    return removed, kept
+
+
+def _labels_of(name: str, labels: Sequence[Record], did: str) -> list[Record]:
+    """The labels of a name without a version: our own first, then the newest."""
+    key = label_rkey(did, name)
+    found = [label for label in labels if label.value.get("name") == name and not label.value.get("version")]
+    found.sort(key=_created, reverse=True)
+    found.sort(key=lambda label: not label.uri.endswith(f"/{key}"))
+    return found
+
+
+def _current_first(named: Sequence[Record], targets: Sequence[str | None]) -> list[Record]:
+    """Entries of a name, newest first, that of its label before all others."""
+    found = sorted(named, key=_created, reverse=True)
+    uris = {record.uri for record in found}
+    current = next((target for target in targets if target in uris), None)
+    return sorted(found, key=lambda record: record.uri != current)
+
+
+def _created(record: Record) -> tuple[str, str]:
+    return str(record.value.get("createdAt", "")), record.uri
+
+
+def _target(label: Record, client: AtmosphereClient) -> str | None:
+    """At-uri that a label points at, with the DID of the account; None where it is none."""
+    try:
+        at = AtUri.parse(str(label.value.get("datasetUri")))
+    except RefusedError:
+        return None
+    authority = client.did if at.authority == client.handle else at.authority
+    return str(AtUri(authority, at.collection, at.rkey))
+
+
+def _records_that_stay(going: Sequence[Record], named: Sequence[Record]) -> list[str]:
+    stays: list[str] = []
+    older = len(named) - len(going)
+    if older:
+        stays.append(f"{_count(older, 'older entry', 'older entries')} of the name (--all-versions removes them).")
+    schemas = sorted({str(record.value.get("schemaRef")) for record in going})
+    stays += [f"{schema}: others may use it." for schema in schemas if f"/{SCHEMA}/" in schema]
+    return stays
+
+
+def _copies_to_go(
+    candidates: list[Copy],
+    client: AtmosphereClient,
+    ledger: Ledger,
+    index: AbstractIndex | None,
+    store: Any,
+    dataset: str,
+    going: set[str],
+) -> tuple[list[Copy], list[str]]:
+    if not isinstance(store, ShardRemover):
+        if not candidates:
+            return [], ["The shards: they are no copies, but lie where the lab keeps them."]
+        what = "no data store is configured" if store is None else f"{type(store).__name__} cannot remove shards"
+        return [], [f"{_count(len(candidates), 'copy', 'copies')}: {what}."]
+    notes: list[str] = []
+    ours = [copy for copy in candidates if is_copy(copy, store)]
+    if len(ours) < len(candidates) or not candidates:
+        notes.append("Shards that do not lie where this data store keeps copies.")
+    using = uses(client, ledger, index, without=going)
+    free: list[Copy] = []
+    users: dict[str, int] = {}
+    for copy in ours:
+        user = using.user_of(copy)
+        if user is None:
+            free.append(copy)
+        else:
+            users[user] = users.get(user, 0) + 1
+    notes += [f"{_count(count, 'copy', 'copies')}: {user} names them." for user, count in users.items()]
+    return looked_at(free, store, _known(dataset, ledger)), notes
+
+
+def _cids(dataset: str, ledger: Ledger) -> set[str]:
+    """The entries of a dataset that were published, as far as the ledger knows, also those that are retracted."""
+    facts = ledger.get_all(f"dataset:{dataset}")
+    return {fact.rpartition(":")[2] for fact in facts if fact.startswith(("record:", "created:record:"))}
+
+
+def _known(dataset: str, ledger: Ledger) -> dict[str, ShardFacts]:
+    """What the ledger knows of copies of a dataset, by URL: their MD5 saves reading them back."""
+    found: dict[str, ShardFacts] = {}
+    for cid in _cids(dataset, ledger):
+        for fact, value in ledger.get_all(f"entry:{cid}").items():
+            if fact.startswith("copy:"):
+                shards = [ShardFacts.from_json(shard) for shard in cast("list[dict[str, Any]]", value["shards"])]
+                found |= {shard.url: shard for shard in shards}
+    return found
+
+
+def _forget_copies(dataset: str, ledger: Ledger, gone: set[str]) -> None:
+    """Take out of the ledger what it says of copies of a dataset of which some are no more."""
+    scopes = [f"dataset:{dataset}", *(f"entry:{cid}" for cid in _cids(dataset, ledger))]
+    for scope in scopes if gone else ():
+        for fact, value in ledger.get_all(scope).items():
+            if fact != "copy" and not fact.startswith("copy:"):
+                continue
+            shards = cast("list[dict[str, Any]]", value.get("shards") or [])
+            if any(shard.get("url") in gone for shard in shards):
+                ledger.remove(scope, fact)
+
+
+def _forget(uri: str, facts: dict[str, Facts], scope: str, ledger: Ledger) -> None:
+    """Take out of the ledger, and out of ``facts``, what it says of a record that is no more.
+
+    When it was first made is kept. What the dataset is published as under another name is its result then.
+    """
+    gone = {fact: value for fact, value in facts.items() if value.get("uri") == uri}
+    for fact in gone:
+        if tells_published(fact):
+            ledger.remove(scope, fact)
+            del facts[fact]
+    if "record" in gone:
+        start = f"result:{gone['record']['publication']['did']}:"
+        others = [value for fact, value in facts.items() if fact.startswith(start)]
+        if others:
+            facts["record"] = max(others, key=lambda value: value["at"])
+            ledger.put(scope, "record", facts["record"])
+
+
+def _about_entry(record: Record) -> str:
+    return f"created {record.value.get('createdAt', 'at an unknown time')}"
+
+
+def _about_label(label: Record) -> str:
+    version = label.value.get("version")
+    return f"{label.value.get('name')} {version}" if version else str(label.value.get("name"))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

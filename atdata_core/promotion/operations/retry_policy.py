@@ -1,0 +1,114 @@
+"""When a dataset that failed is tried again: after pauses that grow, and in the end no more.
+
+What passes by itself (a service that is down) or is mended for all at once (a login, keys) is tried for ever.
+What is wrong with the dataset is tried a few times; then only a person tries it, until something about it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from ...atmosphere.records.build import timestamp
+from ...errors import AtdataError, CredentialsError, LoginError, NotLoggedInError
+
+if TYPE_CHECKING:
+    from ...state.ledger import Facts, Ledger
+
+FAILURE = "failure"
+"""In the ledger's scope of a dataset: what went wrong last."""
+ANEW = "anew"
+"""In the ledger's scope of a dataset: what failed until then does not count any more."""
+TROUBLE = "trouble"
+"""In the ledger's scope of an account: why nothing can be published at the moment."""
+
+PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
+"""Seconds after the first, second, ... failure that is the dataset's own; after one more it is given up."""
+PASSING_PAUSES = (5 * 60, 15 * 60, 30 * 60)
+"""Seconds after the first, second, ... failure that passes; the last one again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a failure means for the next attempt: ``now``, ``later`` (from ``at`` on) or ``never`` by itself."""
+
+    when: Literal["now", "later", "never"]
+    at: str | None = None
+
+
+def clock() -> datetime:
+    """The time by which pauses are counted; facts of the ledger carry it."""
+    return datetime.now(UTC)
+
+
+def passes(error: Exception) -> bool:
+    """Whether an error is none of the dataset's: it passes, or is mended for all datasets at once.
+
+    Where a login or a right is missing somebody gives it back, and nobody should have to promote by hand then.
+    """
+    if isinstance(error, AtdataError):
+        return error.transient or isinstance(error, PermissionError | CredentialsError)
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def verdict(failure: Facts) -> Verdict:
+    """When the next attempt is due after a failure as the ledger has it."""
+    lasting = failure.get("lasting", failure.get("attempts", 1))
+    if failure.get("passes", failure.get("transient", False)):
+        return _after(failure, PASSING_PAUSES, failure.get("attempts", 1))
+    return Verdict("never") if lasting > len(PAUSES) else _after(failure, PAUSES, lasting)
+
+
+def trouble_of(trouble: Facts | None) -> Verdict:
+    """When the next attempt is due after what failed for everybody."""
+    return Verdict("now") if trouble is None else _after(trouble, PASSING_PAUSES, trouble.get("attempts", 1))
+
+
+def note_trouble(ledger: Ledger, did: str, error: Exception) -> None:
+    """Note that nothing of an account can be published, so that not each of its datasets finds out by itself.
+
+    Those that find out at the same time count once.
+    """
+    reason = error.message if isinstance(error, AtdataError) else f"{type(error).__name__}: {error}"
+
+    def change(fact: Facts | None) -> Facts:
+        if fact is not None and trouble_of(fact).when == "later":
+            return {**fact, "reason": reason}
+        return {"at": timestamp(clock()), "reason": reason, "attempts": (fact or {}).get("attempts", 0) + 1}
+
+    ledger.update(f"account:{did}", TROUBLE, change)
+
+
+@contextmanager
+def noting_trouble(ledger: Ledger, did: Callable[[], str]) -> Generator[None]:
+    """Note it in the ledger where the account cannot be used, on the error's way out."""
+    try:
+        yield
+    except (LoginError, NotLoggedInError) as error:
+        # What comes through is the first error.
+        with suppress(AtdataError):
+            note_trouble(ledger, did(), error)
+        raise
+
+
+def end_trouble(ledger: Ledger, did: str) -> None:
+    """Forget what failed for everybody: something was published."""
+    ledger.remove(f"account:{did}", TROUBLE)
+
+
+def begin_anew(ledger: Ledger, dataset: str) -> None:
+    """Forget what went wrong with a dataset, as something about it has changed that its entry does not show."""
+    ledger.remove(f"dataset:{dataset}", FAILURE)
+    ledger.put(f"dataset:{dataset}", ANEW, {"at": timestamp(clock())})
+
+
+def _after(fact: Facts, pauses: tuple[int, ...], count: int) -> Verdict:
+    pause = pauses[min(max(count, 1), len(pauses)) - 1]
+    try:
+        at = datetime.fromisoformat(fact["at"]) + timedelta(seconds=pause)
+    except (KeyError, TypeError, ValueError):
+        return Verdict("now")
+    return Verdict("now") if at <= clock() else Verdict("later", timestamp(at))

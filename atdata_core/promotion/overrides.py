@@ -1,0 +1,248 @@
+"""What people said of a publication, in the order in which they said it.
+
+Each run that says something is given the next number. A run that finds a higher number than its own was
+followed by somebody who knew better, and writes nothing. What was said of a name holds for the entries that follow
+under it: a new publication inherits it, and its entry's own metadata count more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from ..atmosphere.records.record_metadata import unpack_metadata
+from ..errors import MetadataError
+from .values import FIELDS, Values, from_metadata, typed
+
+if TYPE_CHECKING:
+    from ..protocols import IndexEntry
+    from ..state.ledger import Facts, Ledger
+    from .stages.validate import Publication
+
+KEPT = 20
+"""Sayings that are kept one by one, so that one that is refused can be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands after everything that was said; ``order`` is the number of the last saying, 0 for none.
+
+    ``values`` were said of this publication, ``inherited`` of its name while an earlier entry was published.
+    """
+
+    values: Values
+    order: int
+    inherited: Values = Values()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedValue:
+    """A value as it will be published, and who decided that.
+
+    Attributes:
+        name: ``description``, ``tags``, ``license``, ``shards`` or ``readers``.
+        asked: What this promotion asks for; None where it says nothing.
+        before: What was said before, of this entry or of an earlier one of the name; None where nothing was.
+        value: What stands afterwards; None where there is none.
+        source: Where that comes from.
+    """
+
+    name: str
+    asked: Any
+    before: Any
+    value: Any
+    source: str
+
+
+ASKED, BEFORE, METADATA, EARLIER, DEFAULT, NOBODY = (
+    "asked now",
+    "said before",
+    "the entry's metadata",
+    "said before, of an earlier entry",
+    "default of the pipeline",
+    "nobody",
+)
+"""Where a value can come from, the first one that has it counts."""
+
+
+class Sayings:
+    """What was said of one publication.
+
+    The fact in the ledger holds what stands (``description``, ``tags``, ``license``, ``keep_urls``), the number of
+    the last saying (``order``), and what it is made of: ``base``, and ``said`` one after the other; and beside that
+    what is ``inherited``.
+
+    Args:
+        entry: The entry that is published.
+        publication: Of the entry.
+        ledger: Of its index.
+        defaults: What holds where neither a person nor the metadata say anything.
+        earlier: What was said of the name for an earlier entry; used until something is inherited.
+    """
+
+    def __init__(
+        self,
+        entry: IndexEntry,
+        publication: Publication,
+        ledger: Ledger,
+        defaults: Values = Values(),  # noqa: B008 - frozen
+        earlier: Values = Values(),  # noqa: B008 - frozen
+    ) -> None:
+        self._earlier = earlier
+        self._metadata = from_metadata(entry.metadata)
+        self._defaults = defaults
+        self._scope = f"dataset:{entry.name}"
+        self._fact = publication.said_fact
+        self._ledger = ledger
+
+    def standing(self) -> Standing:
+        """What stands now."""
+        fact = self._ledger.get(self._scope, self._fact)
+        inherited = self._earlier if fact is None or INHERITED not in fact else _inherited(fact)
+        return Standing(Values.from_json(fact or {}), order_of(fact), inherited)
+
+    def resolve(self, standing: Standing, asked: Values = Values()) -> Values:  # noqa: B008 - frozen
+        """The values of the record, where ``asked`` is said now."""
+        said = asked.over(standing.values)
+        return said.over(self._metadata).over(standing.inherited).over(self._defaults)
+
+    def explain(self, standing: Standing, asked: Values) -> list[ResolvedValue]:
+        """Each value of the record as ``resolve`` gives it, with who decided it."""
+        sources = (
+            (ASKED, asked),
+            (BEFORE, standing.values),
+            (METADATA, self._metadata),
+            (EARLIER, standing.inherited),
+            (DEFAULT, self._defaults),
+        )
+        found: list[ResolvedValue] = []
+        for name in FIELDS[:-1]:
+            source, value = next(
+                ((source, value) for source, of in sources if (value := getattr(of, name)) is not None),
+                (NOBODY, None),
+            )
+            before = getattr(standing.values.over(standing.inherited), name)
+            found.append(ResolvedValue(name, getattr(asked, name), before, value, source))
+        return found
+
+    def inherit(self) -> None:
+        """Keep what was said of the name for earlier entries: later words about those do not concern this one."""
+        if self._earlier == Values():
+            return
+
+        def change(fact: Facts | None) -> Facts | None:
+            if fact is not None and INHERITED in fact:
+                return fact
+            base, said = _parts(fact)
+            return {**_joined(base, said), INHERITED: self._earlier.to_json()}
+
+        self._ledger.update(self._scope, self._fact, change)
+
+    def say(self, values: Values, run: str | None) -> int | None:
+        """Put what a run says behind everything said before; its number, or None where it says nothing.
+
+        ``run`` names the run: one that is tried again keeps its number.
+        """
+        if values == Values():
+            return None
+        run = run or uuid4().hex
+
+        def change(fact: Facts | None) -> Facts | None:
+            base, said = _parts(fact)
+            if any(one["run"] == run for one in said):
+                return fact
+            said.append({"order": _order(base, said) + 1, "run": run, **values.to_json()})
+            while len(said) > KEPT:
+                base = {**_over(said[0], base).to_json(), "order": said.pop(0)["order"]}
+            return _kept(fact, _joined(base, said))
+
+        fact = self._ledger.update(self._scope, self._fact, change)
+        return next(one["order"] for one in _parts(fact)[1] if one["run"] == run)
+
+    def take_back(self, order: int) -> None:
+        """Forget a saying: what was refused was not said."""
+
+        def change(fact: Facts | None) -> Facts | None:
+            base, said = _parts(fact)
+            return _kept(fact, _joined(base, [one for one in said if one["order"] != order]))
+
+        self._ledger.update(self._scope, self._fact, change)
+
+    def recover(self, published: Mapping[str, Any], *, keep_urls: bool = False) -> None:
+        """Learn what was said before the ledger was lost, from the record: it is the best witness.
+
+        What the metadata in the record gives was not said; the entry may have other metadata by now. ``keep_urls``:
+        its shards lie at the index's own URLs, so that may have been said.
+        """
+        before = said_in(published, self._defaults, self._metadata)
+        before = replace(before, keep_urls=True if keep_urls else None)
+
+        def change(fact: Facts | None) -> Facts | None:
+            base, said = _parts(fact)
+            if Values.from_json(base) != Values():
+                return fact
+            # What it inherited cannot be told from what was said of it, and is as good.
+            return {**_joined({**base, **before.to_json()}, said), INHERITED: {}}
+
+        self._earlier = Values()
+        self._ledger.update(self._scope, self._fact, change)
+
+
+INHERITED = "inherited"
+
+
+def said_in(
+    record: Mapping[str, Any],
+    defaults: Values,
+    metadata: Values = Values(),  # noqa: B008 - frozen
+) -> Values:
+    """What people must have said for an entry record to be as it is; ``metadata`` where its own cannot be read."""
+    with suppress(MetadataError):
+        metadata = from_metadata(unpack_metadata(record.get("metadata")))
+    return typed(replace(Values.from_json(record), keep_urls=None), metadata.over(defaults))
+
+
+def said_of(fact: Facts | None) -> Values:
+    """What was said of a publication and of its name before, as the fact of the ledger holds it."""
+    return Values.from_json(fact or {}).over(_inherited(fact))
+
+
+def _inherited(fact: Facts | None) -> Values:
+    return Values.from_json((fact or {}).get(INHERITED) or {})
+
+
+def _kept(before: Facts | None, after: Facts) -> Facts:
+    """A changed fact, with what it inherited."""
+    return {**after, INHERITED: before[INHERITED]} if before and INHERITED in before else after
+
+
+def order_of(fact: Facts | None) -> int:
+    """The number of the last saying that a fact holds, 0 for none."""
+    return (fact or {}).get("order", 0)
+
+
+def _parts(fact: Facts | None) -> tuple[Facts, list[Facts]]:
+    """What was said long ago as one, and the sayings since."""
+    fact = fact or {}
+    base = fact.get("base")
+    if base is None:
+        base = {**Values.from_json(fact).to_json(), "order": fact.get("order", 0)}
+    return base, list(fact.get("said", ()))
+
+
+def _order(base: Facts, said: list[Facts]) -> int:
+    return (said[-1] if said else base)["order"]
+
+
+def _over(later: Facts, earlier: Facts) -> Values:
+    return Values.from_json(later).over(Values.from_json(earlier))
+
+
+def _joined(base: Facts, said: list[Facts]) -> Facts:
+    values = Values.from_json(base)
+    for one in said:
+        values = Values.from_json(one).over(values)
+    return {**values.to_json(), "order": _order(base, said), "base": base, "said": said}

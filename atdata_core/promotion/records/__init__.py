@@ -1,0 +1,1 @@
+"""The records of an account: found, judged, written; what was published under a name."""

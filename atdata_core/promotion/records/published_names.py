@@ -1,0 +1,171 @@
+"""What an account has published under a name so far: values and the place of shards stay until somebody says else.
+
+The ledger knows it, also after a retraction. Where it does not (Redis was lost, another machine published), the
+label of the name tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...atmosphere.records.at_uri import AtUri
+from ...atmosphere.records.nsids import ENTRY, LABEL
+from ...atmosphere.records.record_keys import entry_rkey
+from ...atmosphere.records.storage import PublishedShard
+from ...errors import DatasetNameError, RefusedError
+from ..copies.layout import copy_tails
+from ..copies.usage import shards_of
+from ..overrides import said_in, said_of
+from ..stages.inventory import cid_of
+from ..stages.validate import publication_of
+from ..values import Values
+from .effects import Steps, find
+from .summary import Summary
+
+if TYPE_CHECKING:
+    from ...atmosphere.client import Record
+    from ...protocols import IndexEntry
+    from ...state.ledger import Facts, Ledger
+    from ..options import Asked
+    from ..stages.validate import Publication
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedName:
+    """The last publication under a name, or this very entry's own, where that was published before.
+
+    Attributes:
+        uri: At-uri of its entry record.
+        cid: Of the index entry; None where the record does not tell.
+        said: What people said of it, for the entries that follow; nothing where it is this entry's own.
+        destination: Where its shards were copied to, None where they lie at the index's own URLs.
+        readable: Whether strangers could read all of its shards when it was published.
+        record: The entry record, where it was read; see ``read``.
+    """
+
+    uri: str
+    cid: str | None
+    said: Values
+    destination: str | None
+    readable: bool = False
+    record: Record | None = None
+
+    def read(self) -> Steps[PublishedName]:
+        """With its record, read where it was not; None as the record where it is there no more."""
+        if self.record is not None:
+            return self
+        at = AtUri.parse(self.uri)
+        return replace(self, record=(yield from find(at.collection, at.rkey)))
+
+    @property
+    def shards(self) -> list[PublishedShard]:
+        """The shards that its record names; none where it was not read, or cannot be."""
+        try:
+            return [] if self.record is None else shards_of(self.record)
+        except RefusedError:
+            return []
+
+
+def name_fact(publication: Publication) -> str:
+    """What the ledger keeps the last publication of a name under, in its dataset's scope, also when retracted."""
+    return f"published:{publication.did}:{publication.name}"
+
+
+def published_name(
+    entry: IndexEntry,
+    publication: Publication,
+    ledger: Ledger,
+    own_urls: Sequence[str],
+    defaults: Values = Values(),  # noqa: B008 - frozen
+) -> Steps[PublishedName | None]:
+    """What is published under the name of a publication; None where nothing is, as far as can be told.
+
+    Args:
+        entry: The entry that is to be published.
+        publication: Of the entry.
+        ledger: Of its index.
+        own_urls: Of the entry's shards, patterns expanded.
+        defaults: Of the pipeline: they were not said.
+    """
+    scope = f"dataset:{entry.name}"
+    wanted = [name_fact(publication), publication.fact]
+    last, own = ledger.get_many([(scope, fact) for fact in wanted])
+    if last is not None and last["cid"] == publication.cid:
+        return PublishedName(last["uri"], publication.cid, Values(), last["destination"], last["readable"])
+    if own is not None:
+        # An older entry: what was said of the name since, and where its shards lie, is not of this one.
+        record = yield from find(ENTRY, publication.rkey)
+        return None if record is None else _read(record, publication, own_urls, defaults)
+    if last is not None:
+        said = said_of(ledger.get(scope, replace(publication, cid=last["cid"]).said_fact))
+        return PublishedName(last["uri"], last["cid"], said, last["destination"], last["readable"])
+    label = yield from find(LABEL, publication.label_rkey)
+    rkey = target_of(label, publication.did)
+    record = None if rkey is None else (yield from find(ENTRY, rkey))
+    if record is None:
+        return None
+    found = _read(record, publication, own_urls, defaults)
+    # Nobody knows whether somebody said so; who has data that are not to be public must not find them copied.
+    return replace(found, said=replace(found.said, keep_urls=True)) if names_no_copies(record) else found
+
+
+def unknown_names(entries: Sequence[IndexEntry], did: str, ledger: Ledger, asked: Asked) -> list[Publication]:
+    """The publications of entries of whose names the ledger knows nothing: their labels have to be looked at."""
+    publications: list[Publication] = []
+    wanted: list[tuple[str, str]] = []
+    for entry in entries:
+        with suppress(DatasetNameError):
+            publication = publication_of(entry, cid_of(entry), did, asked.name)
+            publications.append(publication)
+            wanted += [(f"dataset:{entry.name}", fact) for fact in (name_fact(publication), publication.fact)]
+    found = iter(ledger.get_many(wanted))
+    return [
+        each for each, last, own in zip(publications, found, found, strict=True) if last is None and own is None
+    ]
+
+
+def note_published(ledger: Ledger, dataset: str, publication: Publication, fact: Facts) -> None:
+    """Keep what was published last under a name: ``uri``, ``destination`` and whether it is ``readable``."""
+    ledger.put(f"dataset:{dataset}", name_fact(publication), {"cid": publication.cid, **fact})
+
+
+def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:
+    """Where the copies lie that an entry record names, in words for people; None where it names no copies.
+
+    ``own_urls`` are those of the entry's own shards; None where they are not known.
+    """
+    try:
+        urls = [shard.url for shard in shards_of(record)]
+    except RefusedError:
+        return None
+    copied = any(map(copy_tails, urls)) if own_urls is None else urls != list(own_urls)
+    return (Summary.of(record.value, account="", entry="").place or "unknown") if copied else None
+
+
+def names_no_copies(record: Record) -> bool:
+    """Whether an entry record names shards, none of which lies where copies do."""
+    try:
+        urls = [shard.url for shard in shards_of(record)]
+    except RefusedError:
+        return False
+    return bool(urls) and not any(map(copy_tails, urls))
+
+
+def _read(record: Record, publication: Publication, own_urls: Sequence[str], defaults: Values) -> PublishedName:
+    own = record.uri.rpartition("/")[2] == entry_rkey(publication.did, publication.name, publication.cid)
+    said = Values() if own else said_in(record.value, defaults)
+    place = place_of(record, own_urls if own else None)
+    return PublishedName(record.uri, publication.cid if own else None, said, place, record=record)
+
+
+def target_of(label: Record | None, did: str) -> str | None:
+    """Record key of the entry that a label of ours points at."""
+    target: Any = None if label is None else label.value.get("datasetUri")
+    try:
+        at = AtUri.parse(target) if isinstance(target, str) else None
+    except RefusedError:
+        return None
+    return at.rkey if at is not None and at.authority == did and at.collection == ENTRY else None

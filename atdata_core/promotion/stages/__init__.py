@@ -1,0 +1,1 @@
+"""The four stages of a promotion, and the looks between them."""

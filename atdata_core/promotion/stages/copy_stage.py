@@ -1,0 +1,321 @@
+"""Stage 3, ``copied_shards``: the shards as they will be published, and how it is known that they lie there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...errors import StorageError
+from ...protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from ...samples.schema import fields_digest
+from ...state.lease import leases_of
+from ..copies import chunks
+from ..copies.chunks import Chunk
+from ..copies.copier import WORKERS, Copied, Copying, find, nothing_at
+from ..copies.layout import FIRST_CLAIM, claim_of, destination_of, folder_of, names_of
+from ..copies.repack import rewrite, still_there
+from ..copies.sources import Sources
+from ..copies.usage_leases import in_use
+from ..records.changes import changed_shards, changed_value, short_cid
+from .inventory import ACCEPTED, Inventory, Progress, cid_of, recall_inventory
+
+if TYPE_CHECKING:
+    from ...protocols import AbstractIndex, IndexEntry
+    from ...state.ledger import Facts, Ledger
+
+CODE_VERSION = "2"
+HERE = "where they are"
+"""The destination of shards that are not copied, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedShards:
+    """The shards as they will be published, in the order of the entry.
+
+    ``proofs`` says of each how its bytes are known to lie there: ``server sha256``, ``etag md5`` or
+    ``read back``; for shards that stay where they are, the look of the inventory. ``copied`` counts the
+    shards that this call wrote and ``bytes_written`` their bytes. ``destination`` is None where URLs are
+    kept. ``claim`` is one digest of what the entry's own shards hold. ``changed`` says for people what is other
+    than the last time, None where there was none; it is not kept.
+    """
+
+    cid: str
+    claim: str
+    destination: str | None
+    shards: tuple[ShardFacts, ...]
+    proofs: tuple[str, ...]
+    copied: int = 0
+    bytes_written: int = 0
+    changed: tuple[str, ...] | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {
+            "code_version": CODE_VERSION,
+            "cid": self.cid,
+            "claim": self.claim,
+            "destination": self.destination,
+            "shards": [shard.to_json() for shard in self.shards],
+            "proofs": list(self.proofs),
+            "copied": self.copied,
+            "bytes_written": self.bytes_written,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CopiedShards:
+        """The inverse of ``to_json``."""
+        return cls(
+            data["cid"],
+            data["claim"],
+            data["destination"],
+            tuple(ShardFacts.from_json(shard) for shard in data["shards"]),
+            tuple(data["proofs"]),
+            data["copied"],
+            data["bytes_written"],
+        )
+
+
+def copy_shards(
+    entry: IndexEntry,
+    inventory: Inventory,
+    index: AbstractIndex,
+    ledger: Ledger,
+    *,
+    data_store: Any = None,
+    published: CopiedShards | None = None,
+    progress: Progress | None = None,
+    run: str | None = None,
+) -> CopiedShards:
+    """Bring the shards to where they will be published; without a store they stay.
+
+    ``published`` are copies that were made before and stay published; nothing is written then.
+
+    Copies are byte-identical and lie at ``promoted/{name}/{entry cid}/{tail}`` below the store's prefix.
+    What lies there already is not sent again, and what a rival is sending is waited for. A store that only has
+    ``write_shards`` gets that, and its shards are read back. No retraction removes them from then on, until
+    ``publish_record`` has named them for the same ``run``.
+
+    Raises:
+        ShardChangedError: The source's bytes are not those of the inventory.
+        ShardConflictError: Something else lies at the destination; it is left alone.
+        StorageError, SampleError: What a plain store wrote is not what the entry holds, or cannot be published.
+    """
+    if data_store is None and published is None:
+        result = CopiedShards(inventory.cid, claim_of(inventory.shards), None, inventory.shards, inventory.looks)
+    else:
+        with in_use(ledger, leases_of(index), inventory.cid, run):
+            result = published or _copied(entry, inventory, index, ledger, data_store, progress, run)
+    before = ledger.exchange(f"dataset:{inventory.name}", "copy", result.to_json())
+    earlier = None if before is None else _copies_of(before)
+    return result if earlier is None else replace(result, changed=_changes(earlier, result))
+
+
+def chunks_to_copy(inventory: Inventory, ledger: Ledger, data_store: Any) -> list[Chunk]:
+    """Parts that several workers should copy before ``copy_shards`` sees all; none where it does all by itself.
+
+    That is so for a dataset that is not large, for one whose copies are known, and for shards that stay or are
+    written anew.
+    """
+    if not isinstance(data_store, ShardCopier) or earlier_copies(inventory, data_store, ledger) is not None:
+        return []
+    return chunks.chunks_of(inventory)
+
+
+def copy_chunk(
+    entry: IndexEntry,
+    inventory: Inventory,
+    index: AbstractIndex,
+    ledger: Ledger,
+    chunk: Chunk,
+    *,
+    data_store: ShardCopier,
+    progress: Progress | None = None,
+    run: str | None = None,
+) -> int:
+    """Bring some of the shards to where ``copy_shards`` will look for them; how many had to be written.
+
+    Raises as ``copy_shards``. Done again, also after it was broken off, it writes what is missing.
+    """
+    part = slice(chunk.start, chunk.stop)
+    with in_use(ledger, leases_of(index), inventory.cid, run):
+        copying = _copying(entry, inventory, index, ledger, data_store)
+        destination = destination_of(data_store)
+        known = chunks.noted(inventory, destination, ledger, run)[part]
+        names = names_of(inventory, ledger)[part]
+        copies = _with_noted(copying.all(inventory.shards[part], names, known, progress), known)
+        chunks.note(inventory, chunk, destination, copies, ledger, run)
+    return sum(1 for copy in copies if copy.written)
+
+
+def _copying(
+    entry: IndexEntry, inventory: Inventory, index: AbstractIndex, ledger: Ledger, data_store: ShardCopier
+) -> Copying:
+    ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim_of(inventory.shards)})
+    sources = _sources(entry, inventory, index, data_store)
+    return Copying(sources, data_store, leases_of(index), destination_of(data_store))
+
+
+def _sources(entry: IndexEntry, inventory: Inventory, index: AbstractIndex, data_store: Any) -> Sources:
+    claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
+    return Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
+
+
+def _with_noted(copies: Sequence[Copied], noted: Sequence[Copied | None]) -> list[Copied]:
+    """Copies that were found, with what this run has written of them before."""
+    return [
+        copy if before is None or copy.written else copy._replace(written=before.written)
+        for copy, before in zip(copies, noted, strict=True)
+    ]
+
+
+def _copied(
+    entry: IndexEntry,
+    inventory: Inventory,
+    index: AbstractIndex,
+    ledger: Ledger,
+    data_store: Any,
+    progress: Progress | None,
+    run: str | None,
+) -> CopiedShards:
+    claim, destination = claim_of(inventory.shards), destination_of(data_store)
+    if isinstance(data_store, ShardCopier):
+        copying = _copying(entry, inventory, index, ledger, data_store)
+        noted = chunks.noted(inventory, destination, ledger, run)
+        earlier = _known(inventory, data_store, ledger)
+        known = [mine or before for mine, before in zip(noted, earlier, strict=True)]
+        copies = copying.all(inventory.shards, names_of(inventory, ledger), known, progress)
+        copies = _with_noted(copies, noted)
+        result = CopiedShards(
+            inventory.cid,
+            claim,
+            destination,
+            tuple(copy.shard for copy in copies),
+            tuple(copy.proof for copy in copies),
+            copied=sum(1 for copy in copies if copy.written),
+            bytes_written=sum(copy.written for copy in copies),
+        )
+    elif isinstance(data_store, AbstractDataStore):
+        ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
+        earlier = earlier_copies(inventory, data_store, ledger)
+        if earlier is not None and still_there(earlier.shards, data_store, inventory):
+            seen = tuple(replace(shard, schema=fields_digest(inventory.schema)) for shard in earlier.shards)
+            result = replace(earlier, shards=seen, copied=0, bytes_written=0)
+        else:
+            sources = _sources(entry, inventory, index, data_store)
+            written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
+            proofs, size = ("read back",) * len(written), sum(shard.size for shard in written)
+            result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
+    else:
+        raise StorageError(
+            f"{type(data_store).__name__} cannot take shards: a data store has write_shards, read_url and "
+            "supports_streaming (atdata.protocols.AbstractDataStore), or put_shard for exact copies.",
+            urls=[],
+        )
+    ledger.put(f"entry:{inventory.cid}", f"copy:{destination}", result.to_json())
+    chunks.forget(inventory, destination, ledger)
+    return result
+
+
+def recall_copies(
+    entry: IndexEntry,
+    index: AbstractIndex,
+    ledger: Ledger,
+    destination: str | None = None,
+    *,
+    exact: bool = True,
+) -> CopiedShards | None:
+    """The copies that the ledger has for this entry, destination and code; None where it has none.
+
+    Nor where there is no inventory of the schema that the index has now, or it has found other bytes since.
+    ``destination`` is None for shards that stay; ``exact`` copies hold the very bytes of the shards.
+    """
+    kept = ledger.get(f"dataset:{entry.name}", "copy")
+    if (
+        kept is None
+        or kept.get("cid") != cid_of(entry)
+        or kept.get("destination") != destination
+        or kept.get("code_version") != CODE_VERSION
+        or ACCEPTED in kept
+    ):
+        return None
+    inventory = recall_inventory(entry, index, ledger)
+    copies = None if inventory is None else _standing(kept, inventory, exact=exact)
+    if inventory is None or copies is None:
+        return None
+    checked_by = fields_digest(inventory.schema)
+    return copies if all(shard.schema == checked_by for shard in copies.shards) else None
+
+
+def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
+    """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
+    return earlier_copies_at(
+        destination_of(data_store), inventory, ledger, exact=isinstance(data_store, ShardCopier)
+    )
+
+
+def earlier_copies_at(
+    destination: str, inventory: Inventory, ledger: Ledger, *, exact: bool
+) -> CopiedShards | None:
+    """As ``earlier_copies``, for the name of a destination; ``exact`` copies hold the very bytes of the shards."""
+    kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination}")
+    if kept is None or kept.get("code_version") != CODE_VERSION:
+        return None
+    return _standing(kept, inventory, exact=exact)
+
+
+def _standing(kept: Facts, inventory: Inventory, *, exact: bool) -> CopiedShards | None:
+    """The copies that were kept, if they are of what the inventory has found; else None."""
+    copies = _copies_of(kept)
+    if copies is None or copies.claim != claim_of(inventory.shards):
+        return None
+    if exact and _held(copies.shards) != _held(inventory.shards):
+        return None
+    return copies
+
+
+def _held(shards: Sequence[ShardFacts]) -> list[tuple[int, str]]:
+    return [(shard.size, shard.sha256) for shard in shards]
+
+
+def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:
+    """What the ledger kept; None where it is damaged, which is as good as lost."""
+    try:
+        return CopiedShards.from_json(kept)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _changes(before: CopiedShards, now: CopiedShards) -> tuple[str, ...]:
+    return (
+        *changed_value("entry", short_cid(before.cid), short_cid(now.cid)),
+        *changed_value("destination", before.destination or HERE, now.destination or HERE),
+        *changed_shards(before.shards, now.shards),
+    )
+
+
+def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> list[ShardFacts | None]:
+    """For each shard of an entry its copy in a store, as it would be published; None where there is none.
+
+    Raises:
+        ShardConflictError: Something else lies at a copy's place.
+        ShardMissingError: There is no such bucket.
+    """
+    shards, names, known = inventory.shards, names_of(inventory, ledger), _known(inventory, store, ledger)
+    # Only a closer look tells a missing bucket from an empty one, and one of them is enough.
+    first = find(store, shards[0], names[0], known[0], closely=True)
+    if first is None and len(names) > 2 and not any(known) and nothing_at(store, names):
+        return [None] * len(names)
+    with ThreadPoolExecutor(min(WORKERS, len(names)), "copies") as pool:
+        found = [first, *pool.map(partial(find, store), shards[1:], names[1:], known[1:])]
+    return [None if copy is None else copy.shard for copy in found]
+
+
+def _known(inventory: Inventory, store: Any, ledger: Ledger) -> list[Copied | None]:
+    """For each shard the copy that the ledger has of it."""
+    earlier = earlier_copies(inventory, store, ledger)
+    if earlier is None:
+        return [None] * len(inventory.shards)
+    return [Copied(shard, proof, 0) for shard, proof in zip(earlier.shards, earlier.proofs, strict=True)]

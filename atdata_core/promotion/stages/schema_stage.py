@@ -1,0 +1,181 @@
+"""Stage 2, ``published_schema``: one schema record for a class and version, whoever asks."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ...atmosphere import schema_records
+from ...errors import SchemaError
+from ..records.changes import changed_value
+from .schema_changes import Compatibility, fact_of, known_compatibility, recall_compatibility
+
+if TYPE_CHECKING:
+    from ...atmosphere.client import AtmosphereClient, Record
+    from ...state.ledger import Ledger
+    from .inventory import Inventory
+
+CODE_VERSION = "1"
+FOREIGN = "foreign schemas"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSchema:
+    """Where the schema record lies. ``created``: this call wrote it.
+
+    ``compatible`` compares it with the version before it, None where that is not known. ``changed`` says for people
+    what is other than the last time, where it is that of a dataset; None: there was no last time. These two are not
+    kept with the others.
+    """
+
+    uri: str
+    cid: str
+    created: bool
+    compatible: Compatibility | None = field(default=None, compare=False)
+    changed: tuple[str, ...] | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {"code_version": CODE_VERSION, "uri": self.uri, "cid": self.cid, "created": self.created}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PublishedSchema:
+        """The inverse of ``to_json``."""
+        return cls(data["uri"], data["cid"], data["created"])
+
+
+def publish_schema(
+    schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False
+) -> PublishedSchema:
+    """Find the schema record of a local schema, or write it.
+
+    Found under its own key it costs one request, however many schemas there are. Else another writer's
+    record of the same class, version and fields is reused. One that is written is compared with the version
+    before it, which the ledger knows from then on.
+
+    Raises:
+        SchemaConflictError: The same class and version is published with other fields.
+        SchemaIncompatibleError: It breaks with the version before it, its own version does not say so, and
+            ``require_compatible``.
+        PreflightError: The network would refuse the record.
+    """
+    listing = schema_records.Listing()
+    found = find_schema(schema, client, ledger, listing)
+    if found is None or require_compatible:
+        known = known_compatibility(schema, client, ledger, listing)
+    else:
+        known = recall_compatibility(schema, client.did, ledger)
+    if require_compatible and known is not None:
+        known.refuse()
+    record, created = (found, False) if found else schema_records.create_schema(schema, client)
+    return PublishedSchema(record.uri, record.cid, created, known)
+
+
+def publish_schema_of(
+    inventory: Inventory,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    run: str | None = None,
+    require_compatible: bool = False,
+) -> PublishedSchema:
+    """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
+    result = publish_schema(inventory.schema, client, ledger, require_compatible=require_compatible)
+    return note_schema(inventory, result, client, ledger, run=run)
+
+
+def note_schema(
+    inventory: Inventory,
+    result: PublishedSchema,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    run: str | None = None,
+) -> PublishedSchema:
+    """Keep in the ledger which schema record a dataset has, and the run that it is of.
+
+    Returns:
+        The same, with what is other than the last time.
+    """
+    seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
+    before = ledger.exchange(f"dataset:{inventory.name}", "schema", {**result.to_json(), **seen})
+    changed = None if before is None else changed_value("schema", before.get("uri"), result.uri)
+    return replace(result, changed=changed)
+
+
+def schema_of_run(
+    inventory: Inventory,
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    run: str | None,
+    require_compatible: bool = False,
+) -> PublishedSchema:
+    """The schema record that this run has just seen; looked for again where an earlier run did."""
+    wanted = (f"dataset:{inventory.name}", "schema"), fact_of(inventory.schema, client.did)
+    kept, known = ledger.get_many(wanted)
+    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": run}
+    if run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
+        return replace(PublishedSchema.from_json(kept), compatible=Compatibility.from_json(known))
+    return publish_schema_of(inventory, client, ledger, run=run, require_compatible=require_compatible)
+
+
+class Schemas:
+    """Publishes each distinct schema once, however many datasets have it and threads ask."""
+
+    def __init__(self, client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._require_compatible = require_compatible
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._found: dict[str, PublishedSchema | SchemaError] = {}
+
+    def publish_of(self, inventory: Inventory) -> PublishedSchema:
+        """As ``publish_schema_of``; ``created`` for the first dataset of a schema alone."""
+        same = json.dumps(inventory.schema, sort_keys=True)
+        with self._lock:
+            lock = self._locks.setdefault(same, threading.Lock())
+        with lock:
+            found = self._found.get(same)
+            if found is None:
+                found = self._publish(inventory)
+                self._found[same] = replace(found, created=False) if isinstance(found, PublishedSchema) else found
+        if isinstance(found, SchemaError):
+            raise found
+        return note_schema(inventory, found, self._client, self._ledger)
+
+    def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
+        try:
+            return publish_schema(
+                inventory.schema, self._client, self._ledger, require_compatible=self._require_compatible
+            )
+        except SchemaError as error:
+            return error  # as it would be for the next dataset
+
+
+def find_schema(
+    schema: dict[str, Any],
+    client: AtmosphereClient,
+    ledger: Ledger,
+    listing: schema_records.Listing | None = None,
+) -> Record | None:
+    """The published record of a local schema, or None; raises ``SchemaConflictError``."""
+    return schema_records.find_schema(schema, client, _Listed(ledger, client.did), listing)
+
+
+class _Listed:
+    """How far an account's schemas were listed, in the ledger."""
+
+    def __init__(self, ledger: Ledger, did: str) -> None:
+        self._ledger = ledger
+        self._scope = f"account:{did}"
+
+    def recall(self) -> dict[str, Any] | None:
+        return self._ledger.get(self._scope, FOREIGN)
+
+    def keep(self, listed: dict[str, Any]) -> None:
+        self._ledger.put(self._scope, FOREIGN, listed)

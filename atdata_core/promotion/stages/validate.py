@@ -1,0 +1,160 @@
+"""The records that a promotion would write, checked before the first of them is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...atmosphere.records.build import entry_record, label_record, schema_record, timestamp
+from ...atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from ...atmosphere.records.preflight import check
+from ...atmosphere.records.record_keys import entry_rkey, label_rkey, schema_rkey
+from ...common.licenses import refuse_unknown
+from ...common.names import check_dataset_name
+from ...errors import DatasetNameError
+from ...protocols import ShardFacts, ShardProver
+from ...samples.schema import full_name
+from ..copies.layout import as_published, names_of
+from ..operations.blocks import admit, retracted
+from ..overrides import Sayings
+from .copy_stage import earlier_copies, find_copies
+from .inventory import Inventory
+from .visibility import Seen, Strangers
+
+if TYPE_CHECKING:
+    from ...protocols import IndexEntry
+    from ...state.ledger import Ledger
+    from ..options import Asked
+    from ..resolved_values import Resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Account, published name and entry CID: the same three, the same records."""
+
+    did: str
+    name: str
+    cid: str
+
+    @property
+    def rkey(self) -> str:
+        """Record key of the entry record."""
+        return entry_rkey(self.did, self.name, self.cid)
+
+    @property
+    def uri(self) -> str:
+        """At-uri of the entry record."""
+        return f"at://{self.did}/{ENTRY}/{self.rkey}"
+
+    @property
+    def label_rkey(self) -> str:
+        """Record key of the label; the versions of a name share it."""
+        return label_rkey(self.did, self.name)
+
+    @property
+    def fact(self) -> str:
+        """What the ledger keeps this publication under, in its dataset's scope."""
+        return f"record:{self.did}:{self.name}:{self.cid}"
+
+    @property
+    def said_fact(self) -> str:
+        """What the ledger keeps explicit values of this publication under."""
+        return f"values:{self.fact}"
+
+
+def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:
+    """The publication of an entry under its own or another name; ``DatasetNameError``."""
+    published = entry.name if name is None else name
+    check_dataset_name(published)
+    return Publication(did, published, cid)
+
+
+def check_all(
+    entry: IndexEntry, inventory: Inventory, resolved: Resolved, ledger: Ledger, *, asked: Asked, service: str
+) -> None:
+    """Check schema, entry and labels as they would be written; nothing has been, so nothing is half done.
+
+    Where all is well, what people say now is put behind what they said before.
+
+    Raises:
+        HeldError: The dataset was retracted or deleted, and no person asked.
+        DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is, or another dataset
+            is published under that name and nobody asked to take it over.
+        StorageError: Its shards cannot be published from where they lie.
+        PreflightError: The network would refuse a record; every problem is named.
+        NotPublicError: Strangers cannot read the shards where they are, and that was asked for.
+        LicenseError: It has no license that SPDX knows, and one was asked for.
+        ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
+            a copy should go.
+    """
+    publication, location = resolved.publication, resolved.location
+    did, data_store, settled = publication.did, location.store, resolved.values
+    _check_owner(publication, entry.name, ledger, asked)
+    admit(ledger, entry.name, did, asked)
+    schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
+    check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
+    if asked.require_license:
+        refuse_unknown(settled.license)
+    planned = planned_shards(inventory, resolved, ledger)
+    record = entry_record(
+        name=publication.name,
+        schema_uri=f"at://{did}/{SCHEMA}/{schema_key}",
+        shards=planned,
+        description=settled.description,
+        tags=settled.tags,
+        license=settled.license,
+        metadata=entry.metadata,
+        created_at=timestamp(),
+    )
+    check(ENTRY, publication.rkey, record, did=did)
+    for version in dict.fromkeys([None, asked.version]):
+        label = label_record(
+            name=publication.name, dataset_uri=publication.uri, version=version, created_at=timestamp()
+        )
+        check(LABEL, label_rkey(did, publication.name, version), label, did=did)
+    if asked.require_public:
+        strangers = Strangers(service)
+        look = partial(strangers.unreadable, doubtless=True) if data_store is None else strangers.out_of_reach
+        Seen(len(planned), look(planned)).refuse()
+    if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
+        # The bucket is there, and nothing else lies where a copy should go.
+        find_copies(inventory, data_store, ledger)
+    Sayings(entry, publication, ledger).say(asked.values, asked.run)
+
+
+def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: Asked) -> None:
+    """Refuse the name of another dataset: its label would move, and its own next promotion would fail.
+
+    A retracted name is free.
+    """
+    did, name = publication.did, publication.name
+    owner = (ledger.get(f"account:{did}", f"published:{name}") or {}).get("dataset", dataset)
+    if owner != dataset and not asked.take_over and retracted(ledger, did, name) is None:
+        raise DatasetNameError(
+            f"The name {name!r} is the published name of the dataset {owner!r}. Give {dataset!r} another one: "
+            "name=, or --name. Or take it over from that dataset: take_over=True, or --take-over.",
+            name=name,
+        )
+
+
+def planned_shards(inventory: Inventory, resolved: Resolved, ledger: Ledger) -> list[ShardFacts]:
+    """The shards as they will be published, as far as that is known beforehand.
+
+    A store that does not tell its URLs gets stand-ins of the usual length: only sizes are checked then.
+    """
+    published, data_store = resolved.published_copies(inventory, ledger), resolved.location.store
+    if published is not None:
+        return list(published.shards)
+    if data_store is None:
+        return list(inventory.shards)
+    names = names_of(inventory, ledger)
+    if isinstance(data_store, ShardProver):
+        pairs = zip(inventory.shards, names, strict=True)
+        return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]
+    earlier = earlier_copies(inventory, data_store, ledger)
+    if earlier is not None:
+        return list(earlier.shards)
+    return [
+        replace(shard, url=f"https://store.invalid/{number}.tar") for number, shard in enumerate(inventory.shards)
+    ]

@@ -1,0 +1,318 @@
+"""Who can read what is published, and that it is there: the last look before an entry record is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from ...common.urls import displayed, scheme
+from ...errors import (
+    AtdataError,
+    NotPublicError,
+    PrivateAddressError,
+    ServiceError,
+    ServiceRefusedError,
+    ShardChangedError,
+    ShardForbiddenError,
+    ShardMissingError,
+)
+from ...protocols import ShardFacts, ShardStat
+from ...state.lease import leases_of
+from ...state.ledger import ledger_of
+from ...stores.anonymous import Glance, glance
+from ...stores.opening import open_shard, stat_shard
+from ...stores.private_addresses import check_public, is_private
+from ..copies.location import refuse_hiding
+from ..copies.sources import Sources
+from ..copies.usage_leases import in_use
+from .inventory import accept_command
+
+if TYPE_CHECKING:
+    from ...protocols import IndexEntry
+    from ..options import Asked
+    from ..resolved_values import Resolved
+    from .copy_stage import CopiedShards
+
+WORKERS = 8
+NAMED = 3
+"""Shards that a warning names; the others it counts."""
+
+WAYS_OUT = (
+    "Make them public, or copy them to where they are: data_store=S3DataStore(..., public_url=...), in the "
+    "pipeline ATDATA_PUBLISH_BUCKET and ATDATA_PUBLISH_PUBLIC_URL."
+)
+_CHUNK = 1 << 20
+
+
+class Unreadable(NamedTuple):
+    """A shard that strangers cannot read."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Every shard was seen where the record will say; some of them strangers cannot read.
+
+    Of ``unseen`` shards that is not so: they may not be looked at, and are published on their recorded digests.
+    """
+
+    shards: int
+    unreadable: tuple[Unreadable, ...] = ()
+    unseen: int = 0
+
+    @property
+    def readers(self) -> str:
+        """Who can read the shards, in words for people."""
+        return readers(1 - len(self.unreadable) / self.shards if self.shards else 0.0)
+
+    @property
+    def summary(self) -> str:
+        """``all``, or how many cannot be read and why."""
+        if not self.unreadable:
+            return "all"
+        reasons = ", ".join(dict.fromkeys(reason for _, reason in self.unreadable))
+        return f"{len(self.unreadable)} of {self.shards} cannot be read: {reasons}"
+
+    @property
+    def warning(self) -> str | None:
+        """The same for people, with the first URLs and the way out; None where strangers can read all."""
+        if not self.unreadable:
+            return None
+        named = ", ".join(f"{displayed(url)} ({reason})" for url, reason in self.unreadable[:NAMED])
+        more = len(self.unreadable) - NAMED
+        return (
+            f"{len(self.unreadable)} of {self.shards} shards cannot be read by strangers: {named}"
+            f"{f' and {more} more' if more > 0 else ''}. {WAYS_OUT}"
+        )
+
+    def refuse(self) -> None:
+        """Raises ``NotPublicError`` where there is something to warn of."""
+        if self.warning is not None:
+            raise NotPublicError(self.warning, urls=[displayed(url) for url, _ in self.unreadable])
+
+
+def readers(share: float) -> str:
+    """Who can read shards of which strangers can read a share, from 0 to 1."""
+    return (
+        "anybody"
+        if share == 1
+        else "those who have keys"
+        if share == 0
+        else "some shards anybody, the others those who have keys"
+    )
+
+
+class Strangers:
+    """People without keys, elsewhere; on our own network where the PDS is there too.
+
+    Args:
+        service: URL of the PDS that is published to.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._inside = is_private(service)
+
+    def look(self, shard: ShardFacts, *, doubtless: bool = False) -> tuple[Glance | None, str | None]:
+        """What they get of a shard, or why they get nothing; ``doubtless``: trouble that may pass is an error.
+
+        Raises ``ShardMissingError`` where a web server has nothing at a shard's address. (S3 also says that of
+        what needs a key.)
+        """
+        try:
+            return glance(shard.url, shard.endpoint, shard.region, inside=self._inside), None
+        except AtdataError as error:
+            absent = isinstance(error, ShardMissingError) and scheme(shard.url) != "s3"
+            if absent or (doubtless and error.transient):
+                raise
+            return None, _reason(error)
+
+    def unreadable(self, shards: Iterable[ShardFacts], *, doubtless: bool = False) -> tuple[Unreadable, ...]:
+        """Those of some shards that they cannot read."""
+        shards = list(shards)
+        with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "strangers") as pool:
+            looks = list(pool.map(partial(self.look, doubtless=doubtless), shards))
+        pairs = zip(shards, looks, strict=True)
+        return tuple(Unreadable(shard.url, reason) for shard, (_, reason) in pairs if reason is not None)
+
+    def out_of_reach(self, shards: Iterable[ShardFacts]) -> tuple[Unreadable, ...]:
+        """Those whose address they cannot reach, whatever will lie there; nothing is asked of it."""
+        reasons: dict[str | None, str | None] = {}
+        found: list[Unreadable] = []
+        for shard in shards:
+            address = shard.endpoint if scheme(shard.url) == "s3" else shard.url
+            host = None if address is None else urlsplit(address).netloc
+            if host not in reasons:
+                reasons[host] = self._why_out_of_reach(address)
+            reason = reasons[host]
+            found += [Unreadable(shard.url, reason)] if reason else []
+        return tuple(found)
+
+    def is_unforeseen(self, shard: ShardFacts) -> bool:
+        """Whether nobody can say if they will read a shard that is to be written.
+
+        It can be said where a web server tells them that nothing is there yet: one that keeps its files from them
+        does not. S3 says neither to who has no key.
+        """
+        try:
+            glance(shard.url, shard.endpoint, shard.region, inside=self._inside)
+        except ShardMissingError:
+            return scheme(shard.url) == "s3"
+        except AtdataError:
+            return True
+        return False
+
+    def _why_out_of_reach(self, address: str | None) -> str | None:
+        if address is None or self._inside:
+            return None
+        try:
+            check_public(address, environment=False)
+        except PrivateAddressError as error:
+            return _reason(error)
+        except ServiceError:
+            return None
+        return None
+
+
+def see_published(
+    entry: IndexEntry,
+    copies: CopiedShards,
+    index: Any,
+    service: str,
+    *,
+    resolved: Resolved,
+    asked: Asked,
+) -> Seen:
+    """See every shard where the record will say that it lies, as a stranger and with our own keys.
+
+    The look of a stranger proves a shard where it tells size and ETag. Else a shard that strangers get over
+    http(s) is read at that address: what a store shows by its keys may be another file. Any other is looked at
+    with what is configured, and where that proves nothing either, it is read again. Copies that were seen stay
+    until ``publish_record`` has named them: a retraction leaves them. Copies whose store is not named are looked at
+    as shards that stay where they are.
+
+    Raises:
+        ShardMissingError, ShardChangedError: A shard is not what is to be published.
+        ShardForbiddenError: A copy may not be looked at. (Shards that stay where they are, are published on
+            their recorded digests then.)
+        NotPublicError: Strangers cannot read it, and ``asked`` requires that.
+        VisibilityError: They could read what is published now, and nobody asked for that.
+        ServiceError: A service failed.
+    """
+    strangers = Strangers(service)
+    sources = Sources(entry, index, None, {shard.url: shard for shard in copies.shards})
+    data_store = resolved.location.store
+    kept = data_store is None
+
+    def see(shard: ShardFacts) -> tuple[Unreadable | None, bool]:
+        """Who cannot read it, and whether it was seen."""
+        was_seen = True
+        try:
+            found, reason = strangers.look(shard, doubtless=asked.require_public)
+        except ShardMissingError as error:
+            raise error if kept else _not_served(shard) from error
+        if found is not None and _proven(entry.name, shard, found.size, found.etag):
+            return None, True
+        if found is not None and scheme(shard.url) != "s3":
+            with open_shard(shard.url) as stream:
+                _hold(entry.name, shard, "SHA-256", shard.sha256, _digest(stream))
+        else:
+            stat = sources.stat if kept else partial(stat_shard, store=data_store)
+            read = sources.open_shard if kept else partial(open_shard, store=data_store)
+            try:
+                own: ShardStat = stat(shard.url)
+                if not _proven(entry.name, shard, own.size, own.etag, own.sha256):
+                    with read(shard.url) as stream:
+                        _hold(entry.name, shard, "SHA-256", shard.sha256, _digest(stream))
+            except ShardForbiddenError:
+                if not kept:
+                    raise
+                was_seen = False
+        return None if reason is None else Unreadable(shard.url, reason), was_seen
+
+    using = (
+        nullcontext()
+        if copies.destination is None
+        else in_use(ledger_of(index), leases_of(index), copies.cid, asked.run)
+    )
+    with using:
+        with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
+            looks = list(pool.map(see, copies.shards))
+        unreadable = tuple(found for found, _ in looks if found is not None)
+        seen = Seen(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in looks))
+        if asked.require_public:
+            seen.refuse()
+        refuse_to_hide(seen, copies.shards, resolved, strangers, asked)
+    return seen
+
+
+def refuse_to_hide(
+    seen: Seen, planned: Sequence[ShardFacts], resolved: Resolved, strangers: Strangers, asked: Asked
+) -> None:
+    """Raises ``VisibilityError`` where strangers would lose what they can read, and nobody asked for that."""
+    if not seen.unreadable or asked.allow_private or not resolved.moves:
+        return
+    published = resolved.published_now()
+    if published is not None:
+        refuse_hiding(published, planned, seen, strangers)
+
+
+def _not_served(shard: ShardFacts) -> ShardMissingError:
+    return ShardMissingError(
+        f"The copy was written, but nothing is at {displayed(shard.url)}, which would be published. Mend "
+        "public_url (in the pipeline ATDATA_PUBLISH_PUBLIC_URL), or wait until the bucket is served there.",
+        url=displayed(shard.url),
+    )
+
+
+def _proven(dataset: str, shard: ShardFacts, size: int | None, etag: str | None, sha256: str | None = None) -> bool:
+    """Whether what a server tells proves the recorded bytes; ``ShardChangedError`` where it disproves them."""
+    if size is not None:
+        _hold(dataset, shard, "size in bytes", shard.size, size)
+    if sha256 is not None:
+        _hold(dataset, shard, "SHA-256", shard.sha256, sha256)
+        return True
+    # An encrypted object or one of parts has an ETag that is no MD5: other than the recorded one, it means read.
+    return size is not None and bool(etag) and etag in (shard.etag, shard.md5)
+
+
+def _hold(dataset: str, shard: ShardFacts, what: str, expected: object, found: object) -> None:
+    if found != expected:
+        raise ShardChangedError(
+            f"{displayed(shard.url)} is not what is to be published any more: its {what} was {expected}, is now "
+            f"{found}. Restore the shard and run again, or look at what changed: {accept_command(dataset)}.",
+            url=shard.url,
+            expected=expected,
+            found=found,
+        )
+
+
+def _digest(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _reason(error: AtdataError) -> str:
+    """A few words on why a stranger does not get a shard."""
+    match error:
+        case PrivateAddressError():
+            return f"private address {error.facts.get('host')}"
+        case ShardForbiddenError():
+            return "needs a key"
+        case ShardMissingError():
+            return "not found without a key"
+        case ServiceRefusedError():
+            return f"refused with {error.facts.get('status') or error.facts.get('error')}"
+        case ServiceError():
+            return "no answer"
+        case _:
+            return "no address that can be asked"

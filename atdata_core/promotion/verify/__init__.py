@@ -1,0 +1,1 @@
+"""Is what is published what its record says? Records, shards and findings."""

@@ -1,0 +1,146 @@
+"""Checking one published shard: is it there, has it the bytes that were promised, what do its samples say."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from ...atmosphere.published_shards import open_anonymously, own_endpoint
+from ...atmosphere.records.storage import PublishedShard
+from ...common.urls import displayed, parse_s3
+from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
+from ...shards.dataset import typed_sample
+from ...shards.tar_samples import PACKED, Strays, read_samples
+from .findings import Finding, differs, of_error
+
+CHUNK = 1 << 20
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCheck:
+    """What was found in one shard.
+
+    ``read``: all of its bytes came. ``whole``: they are a tar without damage, so ``samples`` is exact.
+    ``stranger``: they came without any key. ``empty``: it is a tar without any file.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    size: int = 0
+    samples: int = 0
+    read: bool = False
+    whole: bool = False
+    stranger: bool = False
+    empty: bool = False
+
+
+def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
+    """Read a shard to its end, as a stranger where that is possible.
+
+    One sample is in memory at a time. Without a ``sample_type`` samples are counted, not decoded.
+    """
+    try:
+        stream, stranger = _open(shard)
+    except AtdataError as error:
+        return ShardCheck((of_error("shards", shard.url, error),))
+    with closing(stream):
+        content = _Content(stream, shard, sample_type)
+        try:
+            content.read_all()
+        except AtdataError as error:
+            # What was seen so far may be no more than half of a story.
+            return ShardCheck((of_error("shards", shard.url, error),), content.size, content.samples)
+    return ShardCheck(
+        tuple(content.findings()),
+        content.size,
+        content.samples,
+        read=True,
+        whole=content.damage is None,
+        stranger=stranger,
+        empty=content.empty,
+    )
+
+
+def _open(shard: PublishedShard) -> tuple[BinaryIO, bool]:
+    """The shard's bytes, and whether a stranger gets them."""
+    try:
+        return open_anonymously(shard), True
+    except ShardForbiddenError:
+        own = own_endpoint(shard)
+        if own is None:
+            raise
+        return own.open(*parse_s3(shard.url)), False
+
+
+class _Content:
+    """Bytes of a shard, digested and decoded while they pass."""
+
+    def __init__(self, stream: BinaryIO, shard: PublishedShard, sample_type: type | None) -> None:
+        self.size = 0
+        self.samples = 0
+        self.strays = Strays()
+        self.damage: ShardCorruptError | None = None
+        self._stream = stream
+        self._shard = shard
+        self._type = sample_type
+        self._digest = hashlib.sha256()
+        self._strange = 0
+        self._first_strange = ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is a tar without any file."""
+        return self.damage is None and not self.samples and not self.strays.count
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, as the tar reader asks for them."""
+        data = self._stream.read(size)
+        self._digest.update(data)
+        self.size += len(data)
+        return data
+
+    def read_all(self) -> None:
+        """Read to the end, also past damage: the digest is of all bytes."""
+        try:
+            for record in read_samples(cast(BinaryIO, self), url=self._shard.url, strays=self.strays):
+                if PACKED in record:
+                    self.samples += 1
+                    self._decode(record)
+        except ShardCorruptError as damage:
+            self.damage = damage
+        while self.read(CHUNK):
+            pass
+
+    def findings(self) -> list[Finding]:
+        """What is not as it should be, once all was read."""
+        found: list[Finding] = []
+        url, expected, digest = self._shard.url, self._shard.sha256, self._digest.hexdigest()
+        if expected is not None and digest != expected:
+            found.append(differs("shards", url, "other bytes than were published: SHA-256", expected, digest))
+        if self.damage is not None:
+            found.append(of_error("shards", url, self.damage))
+        if self.strays.count:
+            count, first = self.strays.count, self.strays.first
+            told = (
+                f"{count} {'file is' if count == 1 else 'files are'} no sample"
+                if self.samples
+                else (f"no file is a sample, of {count}")
+            )
+            found.append(differs("samples", url, f"{told}; the first: {first[:_LONGEST_NAME]!r}"))
+        if self._strange:
+            named = self._type.__name__ if self._type else ""
+            problem = f"{self._strange} of {self.samples} samples are no {named} of the published schema"
+            found.append(differs("samples", url, f"{problem}; the first: {self._first_strange}"))
+        return found
+
+    def _decode(self, record: dict[str, bytes | str]) -> None:
+        if self._type is None:
+            return
+        try:
+            typed_sample(record, self._shard.url, self._type)
+        except SampleError as error:
+            if not self._strange:
+                self._first_strange = error.message.removeprefix(f"{displayed(self._shard.url)}, ")
+            self._strange += 1

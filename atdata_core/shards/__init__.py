@@ -1,0 +1,1 @@
+"""Shards: tar archives read and written, and the typed samples in them."""

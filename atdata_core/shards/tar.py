@@ -1,0 +1,293 @@
+"""Tar archives, read as a stream; ``tar_samples`` says which files are a sample, ``tar_writing`` writes them.
+
+Headers are those of POSIX.1-2017 (ustar and pax interchange formats) and of GNU tar.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
+
+from ..common.urls import displayed
+from ..errors import ShardCorruptError
+from .tar_runs import BLOCK, plain_files
+
+ZEROS = bytes(BLOCK)
+"""Two such blocks end an archive."""
+_CHUNK = 1 << 20
+# Local shards are read as all others, not mapped. A file that is cut while it is mapped ends the process, and
+# reading is nearly as fast: the kernel copies once, into memory that is used again and again.
+_LARGE = 1 << 16
+"""Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
+AFTER = "(what follows the end of the archive)"
+"""The name by which that is told."""
+_FIRST_RUN = 64
+"""Headers that are walked the first time; so many members are looked at one by one after a run that was short."""
+_SHORT_RUN = 16
+_REGULAR = b"\x0007"
+MAX_FILE = 1 << 30
+"""Bytes of a file in a shard (1 GiB): it is read into memory, and a hostile server may send what it claims."""
+
+_SPARSE_LIMIT = 1 << 25
+"""A sparse member claims zeros that nobody sent; so many bytes (32 MiB) it may become."""
+_EXTENDED_LIMIT = 1 << 20
+"""Bytes of extended headers that are kept for one member, and of those for all members (1 MiB each)."""
+
+
+def read_members(stream: BinaryIO, *, url: str) -> Iterator[tuple[str, bytes]]:
+    """The regular files of an uncompressed tar, in order.
+
+    What follows the end of the archive is read and dropped, so that a stream that checks a digest sees
+    every byte.
+
+    Args:
+        stream: Read forward only, to its end.
+        url: For errors.
+
+    Yields:
+        Name and content of each file. Nothing is allocated for a size that is claimed but not sent.
+
+    Raises:
+        ShardCorruptError: The tar is cut short (also between two members), damaged, or no tar.
+    """
+    for names, contents in member_runs(stream, url=url):
+        yield from zip(names, contents, strict=True)
+
+
+def member_runs(
+    stream: BinaryIO, *, url: str, dropped: Callable[[str], None] | None = None
+) -> Iterator[tuple[list[str], list[bytes]]]:
+    """As ``read_members``, some files at a time: runs of plain ones, and in between any others, one by one.
+
+    Args:
+        stream: As there.
+        url: As there.
+        dropped: Told the name of each link and device, of each other member that has a content and is no file, and
+            of what follows the archive, where that is more than zeros.
+
+    Yields:
+        Their names, and their contents. Where there are several, no name has a zero in it.
+    """
+    source = _Source(stream, url)
+    shared: dict[str, str] = {}
+    extended: dict[str, str] = {}
+    raw: list[bytes] = []
+    pending = general = 0
+    most, closely = _FIRST_RUN, 0
+    while True:
+        if not raw and not shared and not closely:
+            run = plain_files(source.window, source.place, most)
+            source.skip(run.end)
+            if run.names:
+                yield run.names, run.contents
+            # Where plain members are few, looking for runs of them must cost little.
+            most = max(_FIRST_RUN if run.cut else most, 4 * len(run.names))
+            closely = _FIRST_RUN if run.cut and len(run.names) < _SHORT_RUN else 1
+        at = source.offset
+        block = source.exactly(BLOCK)
+        if block == ZEROS:
+            break
+        header = _parse_header(block, url, at)
+        raw.append(block)
+        if header.kind in b"xXgLK":
+            pending += header.size
+            general += header.size if header.kind == b"g" else 0
+            if max(pending, general) > _EXTENDED_LIMIT:
+                raise _corrupt(url, at, "its extended headers are larger than 1 MiB")
+            body = source.body(header.size)
+            raw.append(body + bytes(-len(body) % BLOCK))
+            if header.kind == b"L":
+                extended.setdefault("path", _text(body))
+            elif header.kind in b"xX":
+                # Of several before one member the first counts, as in ``tarfile``.
+                extended = _pax_records(body, url, at) | extended
+            elif header.kind == b"g":
+                shared.update(_pax_records(body, url, at))
+            continue
+        facts = shared | extended if shared or extended else {}
+        size = _pax_size(facts["size"], url, at) if "size" in facts else header.size
+        if header.kind == b"S" or (facts and any(key.startswith("GNU.sparse.") for key in facts)):
+            name, content = _sparse_member(source, raw, header, size, at)
+            yield [name], [content]
+        else:
+            # Before ustar a directory was a file whose name ends so; links and the like have no content.
+            folder = header.kind == b"\0" and header.name.endswith("/")
+            body = source.body(0 if folder or header.kind in b"123456" else size)
+            if header.kind in _REGULAR and not folder:
+                yield [facts.get("path", header.name)], [body]
+            elif dropped is not None and (body or (header.kind in b"12346" and not folder)):
+                dropped(facts.get("path", header.name))
+        extended = {}
+        raw = []
+        pending = 0
+        closely -= 1
+    if extended or raw:
+        raise _corrupt(url, at, "an extended header belongs to no member")
+    if source.exactly(BLOCK) != ZEROS:
+        raise _corrupt(url, at, "its end mark is damaged: one block of zeros, then data")
+    if source.drain() and dropped is not None:
+        dropped(AFTER)
+
+
+class _Header(NamedTuple):
+    name: str
+    size: int
+    kind: bytes
+    block: bytes
+
+
+class _Source:
+    """A stream of which exactly so many bytes can be asked.
+
+    Attributes:
+        window: What was read and may not all be used yet.
+        place: Where in it the next byte is.
+        offset: Which byte of the archive that is.
+    """
+
+    def __init__(self, stream: BinaryIO, url: str) -> None:
+        self.window = b""
+        self.place = 0
+        self.offset = 0
+        self.url = url
+        self._read = stream.read
+        self._ahead = True
+
+    def skip(self, place: int) -> None:
+        """Go on at a later place of the window."""
+        self.offset += place - self.place
+        self.place = place
+
+    def exactly(self, count: int) -> bytes:
+        """The next ``count`` bytes."""
+        end = self.place + count
+        if end <= len(self.window):
+            data = self.window[self.place : end]
+            self.place = end
+        else:
+            data = self._gather(count)
+        self.offset += count
+        return data
+
+    def body(self, size: int) -> bytes:
+        """The next ``size`` bytes; their padding to whole blocks is passed over."""
+        if size > MAX_FILE:
+            raise _corrupt(self.url, self.offset, f"a file in it claims {size:,} bytes, {MAX_FILE:,} are the most")
+        self._ahead = size < _LARGE
+        data = self.exactly(size)
+        self.exactly(-size % BLOCK)
+        return data
+
+    def drain(self) -> bool:
+        """Read to the end; whether anything but zeros is there."""
+        found = bool(self.window[self.place :].strip(b"\0"))
+        while chunk := self._read(_CHUNK):
+            found = found or bool(chunk.strip(b"\0"))
+        return found
+
+    def _gather(self, count: int) -> bytes:
+        parts = [self.window[self.place :]] if self.place < len(self.window) else []
+        missing = count - sum(map(len, parts))
+        self.window, self.place = b"", 0
+        while missing > 0:
+            # Never ask for more than a chunk: the size may be a lie.
+            chunk = self._read(_CHUNK if self._ahead or missing > _CHUNK else missing)
+            if not chunk:
+                raise _corrupt(self.url, self.offset + count - missing, "it is cut short")
+            if len(chunk) > missing:
+                self.window, self.place = chunk, missing
+                chunk = chunk[:missing]
+            parts.append(chunk)
+            missing -= len(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _parse_header(block: bytes, url: str, at: int) -> _Header:
+    try:
+        checksum = _number(block[148:156])
+        size = _number(block[124:136])
+    except ValueError:
+        checksum = size = -1
+    # The checksum is the sum of all bytes, with blanks where it stands itself.
+    if checksum != sum(block) - sum(block[148:156]) + 8 * 0x20 or size < 0:
+        raise _corrupt(url, at, "its header is damaged" if at else _what_else(block))
+    name = _text(block[:100])
+    # GNU's older format keeps other things where POSIX has the prefix.
+    if block[257:263] == b"ustar\0" and block[345]:
+        name = f"{_text(block[345:500])}/{name}"
+    return _Header(name, size, block[156:157], block)
+
+
+def _number(digits: bytes) -> int:
+    """A numeric field: octal, or GNU's base 256 with the first bit set."""
+    if digits[0] & 0x80:
+        negative = digits[0] & 0x40
+        value = int.from_bytes(bytes([digits[0] & 0x7F]) + digits[1:], "big")
+        return -1 if negative else value
+    return int(digits.split(b"\0", 1)[0].strip() or b"0", 8)
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _pax_records(body: bytes, url: str, at: int) -> dict[str, str]:
+    """``"%d %s=%s\\n" % (length of the record, keyword, value)``, one after the other."""
+    records: dict[str, str] = {}
+    start = 0
+    while start < len(body) and body[start]:
+        blank = body.find(b" ", start, start + 20)
+        digits = body[start:blank] if blank > 0 else b""
+        length = int(digits) if digits.isdigit() else 0
+        record = body[blank + 1 : start + length]
+        keyword, equals, value = record[:-1].partition(b"=")
+        if start + length > len(body) or not equals or record[-1:] != b"\n":
+            raise _corrupt(url, at, "its pax header is damaged")
+        # Some writers end the path of a directory with a slash.
+        text = value.rstrip(b"/") if keyword == b"path" else value
+        records[keyword.decode("utf-8", "surrogateescape")] = text.decode("utf-8", "surrogateescape")
+        start += length
+    return records
+
+
+def _pax_size(value: str, url: str, at: int) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise _corrupt(url, at, "its pax header is damaged")
+    return int(value)
+
+
+def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int, at: int) -> tuple[str, bytes]:
+    """A file with holes, by way of ``tarfile``: rare, and its maps have four formats."""
+    block, flag = header.block, 482
+    while header.kind == b"S" and block[flag]:
+        block, flag = source.exactly(BLOCK), 504
+        raw.append(block)
+        if len(raw) > _EXTENDED_LIMIT // BLOCK:
+            raise _corrupt(source.url, at, "the map of a sparse file in it is larger than 1 MiB")
+    body = source.body(size)
+    raw.append(body + bytes(-size % BLOCK))
+    try:
+        with tarfile.open(fileobj=BytesIO(b"".join(raw) + ZEROS * 2), mode="r:") as archive:
+            member = archive.next()
+            content = archive.extractfile(member) if member and member.size <= _SPARSE_LIMIT else None
+            if member and content:
+                return member.name, content.read()
+    except (tarfile.TarError, ValueError, IndexError, OSError):
+        pass
+    raise _corrupt(source.url, at, "a sparse file in it is damaged or grows beyond 32 MiB")
+
+
+def _what_else(block: bytes) -> str:
+    if block[:2] == b"\x1f\x8b" or block[:3] == b"BZh" or block[:6] == b"\xfd7zXZ\0" or block[:4] == b"(\xb5/\xfd":
+        return "it is compressed; decompress it first"
+    return "it is no tar"
+
+
+def _corrupt(url: str, offset: int, what: str) -> ShardCorruptError:
+    return ShardCorruptError(
+        f"{displayed(url)} cannot be read at byte {offset}: {what}. Fetch or write the shard again.",
+        url=displayed(url),
+        offset=offset,
+    )

@@ -1,0 +1,1 @@
+"""What promotions remember in Redis: the ledger and the leases."""

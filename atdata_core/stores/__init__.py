@@ -1,0 +1,1 @@
+"""Where bytes lie: opening, reading ahead, probing, and the services behind URLs."""

@@ -1,0 +1,291 @@
+"""Shards behind ``http(s)://``: streamed, with errors that say whether trying again can help."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from urllib.parse import urlsplit
+
+from ..common.retry_after import http_hooks, patiently, seconds_to_wait
+from ..common.urls import displayed
+from ..errors import (
+    RateLimitedError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+    ShardForbiddenError,
+    ShardMissingError,
+    StorageError,
+)
+from ..protocols import ShardStat
+from .etag import strong_etag
+from .private_addresses import check_public
+from .read_ahead import ahead
+from .resumable_read import Opened, ResumedBody, changed_while_read
+
+if TYPE_CHECKING:
+    import httpx
+
+_CONNECT_SECONDS = 10.0
+_SILENCE_SECONDS = 60.0
+GLANCE_SECONDS = 5.0
+"""How long a look at what strangers get waits for an answer: there may be a wall that lets nothing through."""
+_MOST_REDIRECTS = 10
+_AT_ONCE = 1 << 18
+
+
+def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
+    """The body of ``GET url`` as it arrives; redirects are followed, and checked too when ``guarded``.
+
+    A transfer that breaks off is resumed where the server gives an ETag and parts of the shard.
+
+    Raises:
+        ShardChangedError: The shard was replaced while it was read.
+        And as ``access.open_shard``; the service errors also while reading, when the connection drops.
+    """
+    first = _opened(patiently(lambda: _send("GET", url, guarded)), url)
+    body = ResumedBody(first, lambda at, version: _open_rest(url, guarded, at, first.size, version))
+    return ahead(body, first.size)
+
+
+def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
+    """Size and strong ETag that the server states; raises as ``open_web`` does.
+
+    Raises:
+        StorageError: The server does not say how large the shard is.
+    """
+    try:
+        response = patiently(lambda: _send("HEAD", url, guarded))
+    except (ShardForbiddenError, ServiceRefusedError):
+        # A presigned URL is signed for one method, and some servers know no HEAD.
+        response = patiently(lambda: _send("GET", url, guarded))
+    response.close()
+    length = response.headers.get("content-length", "")
+    if not length.isdigit() or "content-encoding" in response.headers:
+        raise StorageError(
+            f"{displayed(url)}: the server does not say how large the shard is. Serve it as a plain file.",
+            urls=[displayed(url)],
+        )
+    return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
+
+
+def first_bytes(url: str, wanted: str, *, guarded: bool) -> httpx.Headers:
+    """The headers of ``GET url`` for a range of bytes, which stay where they are; raises as ``open_web`` does.
+
+    Args:
+        url: Of a shard.
+        wanted: The range, ``bytes=0-511``.
+        guarded: No private address, not even a configured one.
+    """
+    response = patiently(lambda: _send("GET", url, guarded, True, Range=wanted))
+    response.close()
+    return response.headers
+
+
+def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) -> Opened | None:
+    """The shard from a byte on; None where the server gives no parts."""
+    wanted = {"Range": f"bytes={at}-", "If-Range": etag}
+    try:
+        response = _send("GET", url, guarded, **wanted)
+    except ServiceRefusedError as error:
+        if error.status not in (412, 416):
+            raise
+        raise changed_while_read(displayed(url), etag, None) from None
+    found = response.headers.get("etag")
+    if found != etag:
+        response.close()
+        raise changed_while_read(displayed(url), etag, found)
+    # Its range says whether it is a part: not every server calls it 206.
+    rest = r"\d+/(\d+|\*)" if size is None else f"{size - 1}/{size}"
+    if not re.fullmatch(rf"bytes {at}-{rest}", response.headers.get("content-range", "")):
+        response.close()
+        return None
+    return _opened(response, url)
+
+
+def _opened(response: httpx.Response, url: str) -> Opened:
+    headers = response.headers
+    etag, length = headers.get("etag", ""), headers.get("content-length", "")
+    # A weak ETag allows other bytes, and encoded bytes are counted otherwise than those that are read.
+    plain = "content-encoding" not in headers
+    strong = plain and etag.startswith('"') and etag != '""'
+    size = int(length) if plain and length.isdecimal() else None
+    network = response.extensions.get("network_stream")
+    if size is None or network is None or "transfer-encoding" in headers:
+        take = _pieces(response)
+    else:
+        take = _straight(response, network, size)
+
+    def read(count: int) -> bytes:
+        with _errors(url):
+            return take(count)
+
+    def stop() -> None:
+        # Closing a socket does not wake who reads from it, shutting it down does.
+        with suppress(OSError, AttributeError):
+            network.get_extra_info("socket").shutdown(socket.SHUT_RD)  # pyright: ignore[reportOptionalMemberAccess]
+
+    return Opened(read, response.close, stop, etag if strong else None, size)
+
+
+def _pieces(response: httpx.Response) -> Callable[[int], bytes]:
+    """Gives a body of any kind as it arrives, so that a break loses nothing."""
+    chunks, rest = response.iter_bytes(), memoryview(b"")
+
+    def take(count: int) -> bytes:
+        nonlocal rest
+        rest = rest or memoryview(next(chunks, b""))
+        given, rest = bytes(rest[:count]), rest[count:]
+        return given
+
+    return take
+
+
+def _straight(response: httpx.Response, network: Any, size: int) -> Callable[[int], bytes]:
+    """Gives a body that is so many bytes and nothing else, from the connection itself.
+
+    httpx takes a body apart in pieces of 64 KiB and copies each four times, for half of what a shard costs. What
+    came together with the headers is one piece, and is asked of it; what follows on the connection are the bytes.
+    """
+    import httpx
+
+    first, rest, missing = iter(response.iter_raw()), memoryview(b""), size
+    begun = False
+
+    def take(count: int) -> bytes:
+        nonlocal rest, missing, begun
+        if not begun:
+            rest, begun = memoryview(next(first, b"")), True
+        if rest:
+            data, rest = bytes(rest[:count]), rest[count:]
+        elif missing:
+            data = network.read(min(count, missing, _AT_ONCE), timeout=_SILENCE_SECONDS)
+            if not data:
+                raise httpx.RemoteProtocolError(f"the connection ended {missing} bytes early")
+        else:
+            data = b""
+        missing -= len(data)
+        return data
+
+    return take
+
+
+def _send(method: str, url: str, guarded: bool, strict: bool = False, /, **more: str) -> httpx.Response:
+    """The response after redirects, its body unread: one request, with ``more`` headers.
+
+    ``strict``: where guarded, configured endpoints are not trusted; and a silent server is soon given up.
+    """
+    with _errors(url):
+        client = _client(os.getpid(), guarded, strict)
+        # identity: a digest is of the bytes that lie there.
+        request = client.build_request(method, url, headers={"Accept-Encoding": "identity", **more})
+        response = client.send(request, stream=True)
+    if response.status_code not in ((200, 206) if more else (200,)):
+        response.close()
+        _refuse(response, url)
+    return response
+
+
+@lru_cache(maxsize=4)
+def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
+    # By process: a forked worker must not share its parent's connections. None is kept open in between:
+    # shards are large, so a new connection each time is not what takes long.
+    import httpx
+
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(
+        transport=_guarded_transport(httpx.HTTPTransport(limits=limits), strict) if guarded else None,
+        limits=limits,
+        timeout=GLANCE_SECONDS if strict else httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+        event_hooks=http_hooks(),
+        follow_redirects=True,
+        max_redirects=_MOST_REDIRECTS,
+    )
+
+
+def _guarded_transport(inner: httpx.BaseTransport, strict: bool) -> httpx.BaseTransport:
+    """Connects only where ``check_public`` allows, redirects included."""
+    import httpx
+
+    class Guarded(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            address = check_public(str(request.url), environment=not strict)
+            if address is None:
+                return inner.handle_request(request)
+            # Host header and TLS go on naming the host.
+            pinned = httpx.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": request.url.raw_host.decode("ascii")},
+            )
+            return inner.handle_request(pinned)
+
+    return Guarded()
+
+
+@contextmanager
+def _errors(url: str) -> Generator[None]:
+    import httpcore
+    import httpx
+
+    # What may be shown of the URL is found out where it is: this is entered for each piece of a body.
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
+        shown = displayed(url)
+        raise StorageError(f"{shown} is no http(s) URL. Use a full one.", urls=[shown]) from None
+    except httpx.TooManyRedirects:
+        raise ServiceRefusedError(
+            f"{displayed(url)} redirects more than {_MOST_REDIRECTS} times. Use the URL that it should lead to.",
+            service=_host(url),
+            status=None,
+            error="too many redirects",
+        ) from None
+    except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as why:
+        raise ServiceUnavailableError(
+            f"{displayed(url)} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",
+            service=_host(url),
+            status=None,
+        ) from None
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _refuse(response: httpx.Response, url: str) -> NoReturn:
+    status, shown = response.status_code, displayed(url)
+    facts: dict[str, Any] = {"service": _host(url), "status": status}
+    if status in (404, 410):
+        raise ShardMissingError(f"There is no shard at {shown} (HTTP {status}). Check the URL.", url=shown)
+    if status in (401, 403):
+        raise ShardForbiddenError(
+            f"{shown} may not be read (HTTP {status}). Make it public, or give a data store that has access.",
+            url=shown,
+        )
+    if status == 429:
+        raise RateLimitedError(
+            f"{shown}: too many requests (HTTP 429). Try again later.",
+            retry_after=seconds_to_wait(response.headers),
+            **facts,
+        )
+    if status >= 500 or status == 408:
+        raise ServiceUnavailableError(
+            f"{shown} cannot be read now (HTTP {status}). Try again.",
+            retry_after=seconds_to_wait(response.headers),
+            **facts,
+        )
+    raise ServiceRefusedError(
+        f"{shown} was answered with HTTP {status}, not with the shard. Check the URL.",
+        error=response.reason_phrase,
+        **facts,
+    )

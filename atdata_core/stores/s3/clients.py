@@ -1,0 +1,91 @@
+"""Clients of boto3, made once per process and endpoint, and shared by all threads."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownArgumentType=false
+# boto3 comes without types.
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .connection_guard import guard
+from .request_retries import be_patient
+from .signing import sign_by_named_digest
+
+if TYPE_CHECKING:
+    from .objects import S3Endpoint
+
+POOL = 64
+"""Connections a client keeps: more than the threads that copy at a time."""
+
+# By process too: a forked worker must not share its parent's connections.
+_clients: dict[tuple[int, S3Endpoint, int], Any] = {}
+_MOST_CLIENTS = 16
+"""Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
+_clients_lock = threading.Lock()
+
+
+def client_of(endpoint: S3Endpoint, *, attempts: int) -> Any:
+    """The client of an endpoint in this process, which sends a request so often."""
+    key = (os.getpid(), endpoint, attempts)
+    with _clients_lock:
+        client = _clients.pop(key, None) or _make_client(endpoint, attempts=attempts)
+        # The last one used stands last.
+        _clients[key] = client
+        if len(_clients) > _MOST_CLIENTS:
+            del _clients[next(iter(_clients))]
+        return client
+
+
+@cache
+def _loader() -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
+    import boto3
+    import botocore.session
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(
+        max_pool_connections=POOL,
+        connect_timeout=endpoint.timeout or 10,
+        read_timeout=endpoint.timeout or 60,
+        retries={"mode": "standard", "total_max_attempts": 1},  # be_patient does it
+        # Checksums beyond what a call needs break servers that do not know them.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"} if endpoint.endpoint_url else None,
+        # Spelled out, or URLs are signed in a way that only AWS itself still knows.
+        signature_version=UNSIGNED if endpoint.anonymous else "s3v4",
+        # botocore puts its own together twice for each request, which is a sixth of the work of a small one.
+        user_agent=f"atdata Boto3/{boto3.__version__} Botocore/{botocore.__version__}",
+        # The environment was read once, in from_environment; it must not move another endpoint.
+        ignore_configured_endpoint_urls=True,
+    )
+    # What botocore knows of S3 takes 6 MB and a tenth of a second: once for all clients.
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    make: Any = boto3.session.Session(botocore_session=session).client
+    client = make(
+        "s3",
+        endpoint_url=endpoint.endpoint_url,
+        aws_access_key_id=endpoint.access_key,
+        aws_secret_access_key=endpoint.secret_key,
+        aws_session_token=endpoint.session_token,
+        region_name=endpoint.region or ("us-east-1" if endpoint.endpoint_url else None),
+        verify=endpoint.verify,
+        config=config,
+    )
+    be_patient(client, attempts)
+    if not endpoint.anonymous:
+        sign_by_named_digest(client)
+    if endpoint.guarded:
+        guard(client)
+    return client

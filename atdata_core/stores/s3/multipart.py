@@ -1,0 +1,230 @@
+"""One S3 object sent in parts, each of them once: what has arrived is asked of the service.
+
+An upload that was left open can be taken up again, also by another process: the service tells which parts it has,
+and of each its MD5.
+"""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# boto3 comes without types.
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from ...common.retry_after import patiently
+from ...errors import (
+    AtdataError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+    ShardForbiddenError,
+    ShardMissingError,
+)
+from .objects import S3Endpoint
+
+NOT_IMPLEMENTED = 501
+"""How a server that does not know a call, or a condition, refuses it."""
+
+
+class Part(NamedTuple):
+    """A part as the service has it: its size in bytes, and its ETag without quotes."""
+
+    size: int
+    etag: str
+
+
+class Multipart:
+    """Parts of one object; nothing can be seen of them before ``complete``.
+
+    Args:
+        endpoint: The service.
+        bucket: A bucket that is there.
+        key: Of the object.
+    """
+
+    def __init__(self, endpoint: S3Endpoint, bucket: str, key: str) -> None:
+        self._endpoint = endpoint
+        self._place = {"Bucket": bucket, "Key": key}
+        self._id: str | None = None
+        self._landed: dict[int, Part] = {}
+        self._sent: list[dict[str, Any]] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether the service holds parts of ours."""
+        return self._id is not None
+
+    def take_up(self, sizes: Callable[[int], int]) -> None:
+        """Go on with an upload of this object that was left open, if there is one with such parts.
+
+        Args:
+            sizes: The bytes that a part should have, by its number; 0 where there is no such part.
+
+        Raises:
+            As ``S3Endpoint.stat``. A service that does not list its uploads has none.
+        """
+        for upload in self._left_open():
+            landed = self._parts_of(upload)
+            if all(part.size == sizes(number) for number, part in landed.items()):
+                self._id, self._landed = upload, landed
+                return
+
+    def send(self, part: bytes | bytearray, md5: str | None = None) -> None:
+        """Send the next part, unless the service has it already.
+
+        Args:
+            part: Its bytes; they must not change before this returns.
+            md5: Of these bytes, where it is known (hex).
+
+        Raises:
+            As ``S3Endpoint.stat``; ``ServiceUnavailableError`` also where a rival ended the upload.
+        """
+        number = len(self._sent) + 1
+        # The server checks it; and over TLS botocore need not digest the bytes once more for the signature then.
+        proof = {"ContentMD5": base64.b64encode(bytes.fromhex(md5)).decode()} if md5 else {}
+        tried = False
+
+        def once() -> str:
+            nonlocal tried
+            if tried:
+                # The answer may have been lost on its way back, not the part on its way there.
+                self._landed = self._parts_of(self._begin())
+            tried = True
+            here = self._landed.get(number)
+            if here is not None and here == Part(len(part), md5 or _md5(part)):
+                return here.etag
+            with self._errors():
+                answer = self._endpoint.client_of_one_attempt.upload_part(
+                    **self._place, UploadId=self._begin(), PartNumber=number, Body=part, **proof
+                )
+            return answer["ETag"]
+
+        try:
+            etag = patiently(once)
+        except ShardMissingError as error:
+            raise self._ended(error) from error
+        self._sent.append({"PartNumber": number, "ETag": etag})
+
+    def copy(self, source: Mapping[str, str], first: int, last: int, etag: str) -> bool:
+        """Have the service copy the next part from another of its objects; False where it does not know how.
+
+        Args:
+            source: ``Bucket`` and ``Key``.
+            first: Number of the part's first byte in the source.
+            last: That of its last byte.
+            etag: Which the source must have, without quotes.
+
+        Raises:
+            ServiceRefusedError: With status 412, the source has another ETag.
+            And as ``S3Endpoint.stat``.
+        """
+        number = len(self._sent) + 1
+        with self._errors():
+            answer = self._endpoint.client.upload_part_copy(
+                **self._place,
+                UploadId=self._begin(),
+                PartNumber=number,
+                CopySource=source,
+                CopySourceRange=f"bytes={first}-{last}",
+                CopySourceIfMatch=f'"{etag}"',
+            )
+        # A server that does not know the call takes it for a part without bytes, and says so by giving no ETag.
+        made = answer.get("CopyPartResult", {}).get("ETag")
+        self._sent.append({"PartNumber": number, "ETag": made})
+        return bool(made)
+
+    def complete(self, size: int, condition: Mapping[str, str]) -> str:
+        """Make the object appear; the ETag that the service gives it, without quotes, or "".
+
+        Args:
+            size: Bytes of the whole object.
+            condition: Further arguments of the request.
+
+        Raises:
+            ServiceRefusedError, ServiceUnavailableError: The condition does not hold, or is not known.
+            And as ``S3Endpoint.stat``.
+        """
+        try:
+            with self._errors():
+                answer = self._endpoint.client.complete_multipart_upload(
+                    **self._place, UploadId=self._begin(), MultipartUpload={"Parts": self._sent}, **condition
+                )
+        except ShardMissingError as error:
+            # No such upload: an earlier attempt may have completed it, and its answer was lost.
+            there = self._endpoint.find(self._place["Bucket"], self._place["Key"])
+            if there is None or there.size != size:
+                raise self._ended(error) from error
+            answer = {}
+        self._id = None
+        return str(answer.get("ETag", "")).strip('"')
+
+    def abort(self) -> None:
+        """Drop what was sent, as far as the service can still be reached."""
+        upload, self._id = self._id, None
+        if upload is None:
+            return
+        try:
+            with self._errors():
+                self._endpoint.client.abort_multipart_upload(**self._place, UploadId=upload)
+        except AtdataError:
+            pass  # the first error says more; parts of an open upload are no object
+
+    def _begin(self) -> str:
+        if self._id is None:
+            with self._errors():
+                self._id = str(self._endpoint.client.create_multipart_upload(**self._place)["UploadId"])
+        return self._id
+
+    def _ended(self, error: ShardMissingError) -> AtdataError:
+        """What it means that the upload is not there."""
+        if error.facts.get("key") is None:
+            return error
+        return ServiceUnavailableError(
+            f"Something else ended the upload of {error.facts.get('url')} while it was going on. Try again.",
+            service=self._endpoint.name,
+            status=404,
+        )
+
+    def _left_open(self) -> list[str]:
+        """Uploads of this object that were neither completed nor aborted, the newest first."""
+        bucket, key = self._place["Bucket"], self._place["Key"]
+
+        def ask() -> list[Any]:
+            pages = self._endpoint.client.get_paginator("list_multipart_uploads")
+            found = [page.get("Uploads", []) for page in pages.paginate(Bucket=bucket, Prefix=key)]
+            return [upload for uploads in found for upload in uploads if upload["Key"] == key]
+
+        found = sorted(self._listed(ask), key=lambda upload: upload["Initiated"], reverse=True)
+        return [upload["UploadId"] for upload in found]
+
+    def _parts_of(self, upload: str) -> dict[int, Part]:
+        def ask() -> list[Any]:
+            pages = self._endpoint.client.get_paginator("list_parts").paginate(**self._place, UploadId=upload)
+            return [part for page in pages for part in page.get("Parts", [])]
+
+        return {
+            int(part["PartNumber"]): Part(int(part["Size"]), part["ETag"].strip('"')) for part in self._listed(ask)
+        }
+
+    def _listed(self, ask: Callable[[], list[Any]]) -> list[Any]:
+        """What a list holds; nothing where the service has no such list, or does not show it."""
+        try:
+            with self._errors():
+                return ask()
+        except (ShardForbiddenError, ShardMissingError, ServiceRefusedError):
+            return []
+        except ServiceUnavailableError as error:
+            if error.status != NOT_IMPLEMENTED:
+                raise
+            return []
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return self._endpoint.errors(self._place["Bucket"], self._place["Key"])
+
+
+def _md5(data: bytes | bytearray) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

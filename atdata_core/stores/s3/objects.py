@@ -1,0 +1,306 @@
+"""S3 and what speaks it: endpoints, objects, and errors that name both.
+
+An ``S3Endpoint`` is a plain value (address, keys, region). Every botocore error becomes one of ours.
+"""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownArgumentType=false
+# boto3 comes without types.
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ...common.masking import keep_secret
+from ...common.retry_after import ATTEMPTS
+from ...errors import AtdataError, CredentialsError, ServiceRefusedError
+from ...protocols import ShardStat
+from ..etag import strong_etag
+from ..read_ahead import ahead
+from ..resumable_read import Opened, ResumedBody, changed_while_read
+from .clients import client_of
+from .endpoints import checked_endpoint
+from .s3_errors import translated
+
+_ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_ISSUED = 16
+"""Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
+
+_REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+# Where boto3 finds credentials by itself when no keys are spelled out.
+_CHAIN_NAMES = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+
+
+@dataclass(frozen=True)
+class S3Endpoint:
+    """One S3 service as one set of credentials sees it.
+
+    ``endpoint_url`` is None for AWS itself. Without keys (and not anonymous) boto3's own chain is asked.
+    ``guarded``: the address came from the network, so only public ones are connected to. ``attempts`` counts the
+    first one too; ``timeout`` (seconds) holds for connecting and for each silence, 10 and 60 by default; ``verify``
+    False takes any TLS certificate, None is boto3's default.
+    """
+
+    endpoint_url: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str | None = None
+    anonymous: bool = False
+    guarded: bool = False
+    attempts: int = ATTEMPTS
+    timeout: float | None = None
+    verify: bool | None = None
+
+    def __post_init__(self) -> None:
+        keep_secret(self.secret_key)
+        keep_secret(self.session_token)
+        if self.access_key and len(self.access_key) >= _ISSUED:
+            keep_secret(self.access_key)
+
+    @classmethod
+    def from_credentials(cls, credentials: Mapping[str, Any] | str | os.PathLike[str]) -> S3Endpoint:
+        """From a dict or a ``.env`` file with the usual ``AWS_*`` names.
+
+        Raises:
+            CredentialsError: no such file, a key that is missing, or an endpoint that is no http(s) URL.
+        """
+        if isinstance(credentials, Mapping):
+            source, given = "the credentials given", credentials
+        else:
+            source, given = str(credentials), _read_env_file(Path(credentials))
+        values = {name: str(value).strip() for name, value in given.items() if value is not None}
+        missing = [name for name in _KEY_NAMES if not values.get(name)]
+        if missing:
+            raise CredentialsError(
+                f"{source}: {' and '.join(missing)} missing. An S3 store needs AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT where it is not AWS itself.",
+                source=source,
+                missing=missing,
+            )
+        named = _first(values, _ENDPOINT_NAMES)
+        return cls._from_names(values, checked_endpoint(values[named], f"{source}: {named}") if named else None)
+
+    @classmethod
+    def from_environment(cls) -> S3Endpoint | None:
+        """From ``ATDATA_S3_ENDPOINT`` and ``AWS_*``; None where neither address nor credentials are set.
+
+        Raises:
+            CredentialsError: the address is no http(s) URL.
+        """
+        values = {name: value.strip() for name, value in os.environ.items() if value.strip()}
+        named = _first(values, ("ATDATA_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+        if named is None and not any(name in values for name in (_KEY_NAMES[0], *_CHAIN_NAMES)):
+            return None
+        return cls._from_names(values, checked_endpoint(values[named], named) if named else None)
+
+    @classmethod
+    def anonymous_at(
+        cls, endpoint_url: str | None, region: str | None = None, *, guarded: bool = False
+    ) -> S3Endpoint:
+        """The service as anybody sees it, without credentials; ``guarded``: its address came from the network."""
+        address = None if endpoint_url is None else checked_endpoint(endpoint_url, "The endpoint")
+        return cls(endpoint_url=address, region=region, anonymous=True, guarded=guarded)
+
+    @classmethod
+    def _from_names(cls, values: Mapping[str, str], endpoint_url: str | None) -> S3Endpoint:
+        region = _first(values, _REGION_NAMES)
+        return cls(
+            endpoint_url=endpoint_url,
+            access_key=values.get("AWS_ACCESS_KEY_ID"),
+            secret_key=values.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=values.get("AWS_SESSION_TOKEN"),
+            region=values[region] if region else None,
+        )
+
+    @property
+    def name(self) -> str:
+        """The address for people."""
+        return self.endpoint_url or "AWS S3"
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client of this endpoint, made once per process."""
+        return client_of(self, attempts=self.attempts)
+
+    @property
+    def client_of_one_attempt(self) -> Any:
+        """One whose requests are sent once: for whoever counts attempts, or looks before another one."""
+        return client_of(self, attempts=1)
+
+    def stat(self, bucket: str, key: str) -> ShardStat:
+        """Size, ETag and, where the server keeps one that it checked itself, the SHA-256 of an object.
+
+        Raises:
+            ShardMissingError: no such object (fact ``key``) or no such bucket (fact ``key`` is None).
+            ShardForbiddenError: it may not be looked at.
+            ServiceUnavailableError, RateLimitedError: the service did not answer; it may pass.
+        """
+        with self.errors(bucket, key):
+            return self._stat_of(bucket, key, self._head(bucket, key))
+
+    def find(self, bucket: str, key: str) -> ShardStat | None:
+        """As ``stat``, with one request also where nothing is there: None then, be it for want of the bucket."""
+        from botocore.exceptions import ClientError
+
+        with self.errors(bucket, key):
+            try:
+                head = self._head(bucket, key)
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                    raise
+                return None
+            return self._stat_of(bucket, key, head)
+
+    def is_empty(self, bucket: str, folder: str) -> bool:
+        """Whether no key begins with ``folder``; False also where the service does not say so at once.
+
+        What is listed is one name: some servers digest every object that they list.
+        """
+        try:
+            with self.errors(bucket, folder):
+                # One attempt: whoever learns nothing looks at each object, patiently.
+                listed = self.client_of_one_attempt.list_objects_v2(
+                    Bucket=bucket, Prefix=folder, Delimiter="/", MaxKeys=1
+                )
+        except AtdataError:
+            return False
+        return not (listed.get("Contents") or listed.get("CommonPrefixes") or listed.get("IsTruncated"))
+
+    def open(self, bucket: str, key: str) -> BinaryIO:
+        """An object's bytes as they arrive; raises as ``stat`` does, at the start or while reading.
+
+        A transfer that breaks off is resumed.
+
+        Raises:
+            ShardChangedError: the object was replaced while it was read.
+        """
+        with self.errors(bucket, key):
+            answer = self.client.get_object(Bucket=bucket, Key=key)
+        size, etag = int(answer["ContentLength"]), answer.get("ETag", "")
+
+        def reopen(at: int, version: str) -> Opened | None:
+            return self._open_rest(bucket, key, at, size, version)
+
+        first = self._opened(bucket, key, answer["Body"], etag if strong_etag(etag) else None, size)
+        return ahead(ResumedBody(first, reopen), size)
+
+    def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
+        """Turns botocore's errors into ours, naming the object and the endpoint."""
+        return translated(self, bucket, key)
+
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket is there; True where the service will not say."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            return error.response["ResponseMetadata"]["HTTPStatusCode"] != 404
+        except BotoCoreError:
+            return True
+        return True
+
+    def _head(self, bucket: str, key: str) -> Mapping[str, Any]:
+        return self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+
+    def _stat_of(self, bucket: str, key: str, head: Mapping[str, Any]) -> ShardStat:
+        return ShardStat(
+            size=int(head["ContentLength"]),
+            etag=strong_etag(head.get("ETag")),
+            sha256=self._server_sha256(bucket, key, head),
+        )
+
+    def _open_rest(self, bucket: str, key: str, at: int, size: int, etag: str) -> Opened | None:
+        url = f"s3://{bucket}/{key}"
+        try:
+            with self.errors(bucket, key):
+                # One attempt: whoever resumes counts them.
+                answer = self.client_of_one_attempt.get_object(
+                    Bucket=bucket, Key=key, Range=f"bytes={at}-", IfMatch=etag
+                )
+        except ServiceRefusedError as error:
+            if error.status not in (412, 416):
+                raise
+            raise changed_while_read(url, etag, None) from None
+        # Servers that do not know IfMatch answer all the same.
+        if answer.get("ETag") != etag:
+            answer["Body"].close()
+            raise changed_while_read(url, etag, answer.get("ETag"))
+        if answer.get("ContentRange") != f"bytes {at}-{size - 1}/{size}":
+            answer["Body"].close()
+            return None
+        return self._opened(bucket, key, answer["Body"], etag, size)
+
+    def _opened(self, bucket: str, key: str, body: Any, etag: str | None, size: int) -> Opened:
+        def read(count: int) -> bytes:
+            with self.errors(bucket, key):
+                return body.read(count)
+
+        def stop() -> None:
+            # Closing a socket does not wake who reads from it, shutting it down does.
+            with suppress(OSError, ValueError, RuntimeError, AttributeError):
+                body._raw_stream.shutdown()
+
+        return Opened(read, body.close, stop, etag, size)
+
+    def _server_sha256(self, bucket: str, key: str, head: Mapping[str, Any]) -> str | None:
+        claimed = head.get("ChecksumSHA256")
+        if not claimed:
+            return None
+        kind = head.get("ChecksumType")
+        if kind is None:
+            # Some servers repeat in HEAD whatever the uploader claimed, unchecked, or the digest of
+            # part digests; those that know their checksums answer this call too, and name the kind.
+            with self.errors(bucket, key):
+                checksum = self._attributes(bucket, key)
+            claimed, kind = checksum.get("ChecksumSHA256"), checksum.get("ChecksumType", "FULL_OBJECT")
+        if not claimed or "-" in claimed or kind != "FULL_OBJECT":
+            return None
+        return base64.b64decode(claimed).hex()
+
+    def _attributes(self, bucket: str, key: str) -> dict[str, Any]:
+        """What GetObjectAttributes says of the checksum; nothing where the service has no such call, or fails."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if (os.getpid(), self) in _without_attributes:
+            return {}
+        try:
+            # One attempt: rclone answers this call with a 500 that never passes.
+            answer = self.client_of_one_attempt.get_object_attributes(
+                Bucket=bucket, Key=key, ObjectAttributes=["Checksum"]
+            )
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (429, 503):
+                _without_attributes.add((os.getpid(), self))
+            return {}
+        except BotoCoreError:
+            return {}  # not worth another attempt: what it would say can be found by reading
+        return answer.get("Checksum", {})
+
+
+_without_attributes: set[tuple[int, S3Endpoint]] = set()
+
+
+def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    """The first of the names that has a value."""
+    return next((name for name in names if values.get(name)), None)
+
+
+def _read_env_file(path: Path) -> dict[str, str | None]:
+    from dotenv import dotenv_values
+
+    if not path.is_file():
+        raise CredentialsError(
+            f"There is no credentials file {path}. Give a dict, or the path of a .env file with "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT).",
+            source=str(path),
+        )
+    return dotenv_values(path, interpolate=False)

@@ -1,0 +1,1 @@
+"""The four stages as assets, with their checks."""

@@ -1,0 +1,166 @@
+"""What a stage works on: the dataset of a run's partition, with the services that it needs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atdata_core.errors import AtdataError, RecordNotFoundError
+from atdata_core.promotion.copies.chunks import Chunk
+from atdata_core.promotion.operations.attempts import attempt
+from atdata_core.promotion.operations.retry_policy import noting_trouble
+from atdata_core.promotion.options import Asked
+from atdata_core.promotion.resolved_values import Resolved, keeps_urls, resolve
+from atdata_core.promotion.stages import copy_stage, inventory
+from atdata_core.protocols import ShardCopier
+from atdata_core.state.ledger import Ledger, ledger_of
+from atdata_core.stores.s3.objects import S3Endpoint
+
+from ..config.run_config import asked_of
+from ..config.settings import Services, Settings
+from ..display.markdown import shown
+from ..display.materialisation_metadata import safe
+from ..display.progress import reporting
+from .step_retries import dagster_failures
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.atmosphere.client import Record
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The dataset of a partition, where its shards are copied to, and what the run asks of its promotion."""
+
+    entry: "LocalDatasetEntry"
+    index: "LocalIndex"
+    ledger: Ledger
+    store: Any
+    asked: Asked
+    run: str
+    services: Services
+
+    def logged_in(self) -> "AtmosphereClient":
+        """The client; where the account cannot be used, the ledger knows that for all datasets."""
+        with noting_trouble(self.ledger, self.services.atproto.did):
+            return self.services.atproto.client()
+
+    def resolve(self) -> Resolved:
+        """What will be published and where; the PDS is asked as anybody can ask."""
+        did, stranger = self.services.atproto.did(), self.services.atproto.stranger()
+
+        def find(collection: str, rkey: str) -> "Record | None":
+            try:
+                return stranger.get_record(f"at://{did}/{collection}/{rkey}")
+            except RecordNotFoundError:
+                return None
+
+        return resolve(self.entry, did, self.ledger, data_store=self.store, asked=self.asked, find=find)
+
+    def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+        """Look at every shard."""
+        return inventory.take_inventory(
+            self.entry, self.index, self.ledger, destination=self.store, progress=progress, did=self._did()
+        )
+
+    def _did(self) -> str | None:
+        """The account, where that can be told now: what its other machines have checked need not be read again."""
+        try:
+            return self.services.atproto.did()
+        except AtdataError:
+            return None
+
+    def known_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+        """The inventory of the stage before, from the ledger; a new one where it has none."""
+        return inventory.recall_inventory(self.entry, self.index, self.ledger) or self.take_inventory(progress)
+
+    def known_copies(self, resolved: Resolved, progress: inventory.Progress) -> copy_stage.CopiedShards:
+        """The copies of the stage before, from the ledger; made anew where it has none."""
+        exact = resolved.location.stays is None and (self.store is None or isinstance(self.store, ShardCopier))
+        known = copy_stage.recall_copies(
+            self.entry, self.index, self.ledger, resolved.location.destination, exact=exact
+        )
+        return known or self.copy_shards(progress, resolved)
+
+    def copy_chunk(self, chunk: Chunk, say: Callable[[str], None]) -> None:
+        """Bring some of the shards to their destination, as they were shared out."""
+        found = inventory.recall_inventory(self.entry, self.index, self.ledger)
+        if found is None:
+            say("the dataset has changed since its shards were shared out: the last step copies what it has now")
+            return
+        progress = reporting(say, "shards at their destination")
+        copied = copy_stage.copy_chunk(
+            self.entry,
+            found,
+            self.index,
+            self.ledger,
+            chunk,
+            data_store=self.store,
+            progress=progress,
+            run=self.run,
+        )
+        say(f"{copied} of {chunk.stop - chunk.start} shards copied")
+
+    def copy_shards(
+        self, progress: inventory.Progress, resolved: Resolved | None = None
+    ) -> copy_stage.CopiedShards:
+        """Bring every shard to its destination, or see that it stays."""
+        found = self.known_inventory(progress)
+        return copy_stage.copy_shards(
+            self.entry,
+            found,
+            self.index,
+            self.ledger,
+            data_store=self.store,
+            published=(resolved or self.resolve()).published_copies(found, self.ledger),
+            progress=progress,
+            run=self.run,
+        )
+
+
+@contextmanager
+def subject_of(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Subject]:
+    """The dataset of this run, which is tagged with it; the ledger is told of an error on its way out.
+
+    Raises:
+        Failure: The index has no such dataset, or it is not one that this pipeline takes; or what a stage raises,
+            as Dagster should take it.
+    """
+    name = context.partition_key
+    context.instance.add_run_tags(context.run.run_id, {"dataset": name})
+    services = settings.services(context)
+    with dagster_failures():
+        refusal = settings.refusal(name)
+        if refusal is not None:
+            raise dg.Failure(shown(refusal), allow_retries=False)
+        index = services.redis.index()
+        entry = index.get_entry_by_name(name)
+        reading = services.s3.endpoint()
+        entry = read_by(entry, reading)
+        ledger = ledger_of(index)
+        with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
+            store, asked = services.destination.store(reading), asked_of(context.run, settings)
+            if store is not None and keeps_urls(entry, services.atproto.did(), ledger, asked):
+                store = None
+            yield Subject(entry, index, ledger, store, asked, context.run.run_id, services)
+
+
+def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":
+    """An entry whose shards are read from the service that is configured."""
+    if reading == S3Endpoint.from_environment():
+        # The core knows the environment itself, and looks without keys where those of it are of no use.
+        return entry
+    return replace(entry, data_store=reading)
+
+
+def result_of(cid: str, metadata: Mapping[str, Any]) -> dg.MaterializeResult:
+    """What an asset says of a stage: the CID of the entry is its data version."""
+    return dg.MaterializeResult(metadata=safe(metadata), data_version=dg.DataVersion(cid))
+
+
+def progress_of(context: dg.AssetExecutionContext, what: str) -> inventory.Progress:
+    """Says in the log how far a stage with many shards is."""
+    return reporting(context.log.info, f"shards {what}")

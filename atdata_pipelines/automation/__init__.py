@@ -1,0 +1,1 @@
+"""What promotes by itself: the sensor, the schedules, and what they know of earlier runs."""

@@ -1,0 +1,213 @@
+"""What promotes by itself, once a person turns it on: a sensor for what comes in, a schedule for the rest."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from atdata_core.local.registry import Position, is_event_id
+from atdata_core.promotion.operations.attempts import failed
+from atdata_core.promotion.stages.inventory import cid_of
+from atdata_core.state.ledger import ledger_of
+
+from ..assets.step_retries import said_without_secrets
+from ..config.partitions import add_keys
+from ..config.run_config import PromotionConfig
+from ..config.settings import Settings
+from ..display.markdown import shown
+from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+from ..jobs.bulk_report import named
+from ..jobs.planner import Findings, Wanted, look, look_at_all
+from ..jobs.promote_job import JOB, run_config
+from ..jobs.reported import Told
+from .active_runs import under_way
+from .declared import leave_to_conditions
+from .lost_runs import end_lost_runs
+from .run_history import Before, LostRunError, key_to_ask
+
+if TYPE_CHECKING:
+    from atdata_core.local import LocalIndex
+
+EVENTS_A_TICK = 500
+NAMES_A_TICK = 500
+"""Together at most 1,000 partitions and runs a tick."""
+
+SILENCE = 8.0
+"""Seconds that Redis may be silent, three times: after 60 Dagster ends a tick, and nobody would read why."""
+
+# A sensor that asks for a job of ops is built again by Dagster, with a parameter that it calls beta.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
+
+
+def new_datasets(settings: Settings, jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """The sensor that promotes what is new in the index, also what other programs wrote there."""
+    told = (
+        "Marks the entries that are new or changed; automation conditions start their runs. Many go into one run."
+        if settings.automation
+        else "Promotes what is new in the index, also what other programs wrote there."
+    )
+
+    @dg.sensor(
+        name=settings.named("new_datasets"),
+        jobs=jobs,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.sensor else dg.DefaultSensorStatus.STOPPED,
+        description=told,
+        required_resource_keys=settings.resource_keys,
+    )
+    @said_without_secrets()
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return _tick(context, settings)
+
+    return sensor
+
+
+def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult:
+    """Look at what came in since the last tick, and at the next few of all names.
+
+    The stream of the index tells at once what came in. The walk over all names, some a tick and round
+    again, finds what no event tells: a schema that a waiting entry now has, events that were lost.
+    """
+    _end_lost_runs(context)
+    services = settings.services(context)
+    index = services.redis.index(silence=SILENCE)
+    position, told = _cursor(context.cursor)
+    found, following = index.news(position, events=EVENTS_A_TICK, names=NAMES_A_TICK)
+    findings = look(settings.taken(found), index, services.atproto.did(), services.store())
+    new = findings.new_keys(context.instance, settings)
+    if findings.runs:
+        findings.leave_to_runs(under_way(context.instance, settings))
+    few = len(findings.runs) <= settings.bulk_from
+    marks = leave_to_conditions(findings, context.instance, settings) if settings.automation and few else []
+    requests = _unasked(_runs(findings.runs, settings), findings, index, context)
+    if len(new) > settings.bulk_from or marks:
+        # The daemon looks up each key that a tick asks for by itself: seconds for hundreds of them. And it makes
+        # marks before it adds partitions.
+        add_keys(context.instance, new, settings)
+        context.log.info(f"{len(new)} partitions added")
+        new = []
+    findings.leave_out(told, found)
+    findings.say(context.log)
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else findings.summary(),
+        dynamic_partitions_requests=[settings.partitions.build_add_request(new)] if new else None,
+        asset_events=marks,
+        cursor=json.dumps({**following._asdict(), "told": told.digests()}),
+    )
+
+
+def nightly_promotion(settings: Settings, job: dg.JobDefinition, cron: str) -> dg.ScheduleDefinition:
+    """The schedule that promotes what is missing on the network or has changed since."""
+
+    @dg.schedule(
+        name=settings.named("nightly_promotion"),
+        job=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Promotes what is missing on the network or has changed since.",
+        required_resource_keys=settings.resource_keys,
+    )
+    @said_without_secrets()
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return _night(context, settings)
+
+    return schedule
+
+
+def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
+    """Look at every dataset; what counts is the ledger for the account in use, not Dagster's marks.
+
+    One run promotes all, and looks again when it begins.
+    """
+    _end_lost_runs(context)
+    services = settings.services(context)
+    index = services.redis.index(silence=SILENCE)
+    findings = look_at_all(context, index, settings, services)
+    if not findings.due:
+        return dg.SkipReason(findings.summary())
+    night = context.scheduled_execution_time.date().isoformat()
+    return dg.RunRequest(
+        run_key=night, run_config=bulk_config(settings=settings), tags={"datasets": str(len(findings.due))}
+    )
+
+
+def _end_lost_runs(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> None:
+    for run_id in end_lost_runs(context.instance):
+        context.log.warning(f"run {run_id[:8]} had lost its process, and is ended as failed")
+
+
+def _runs(wanted: Sequence[Wanted], settings: Settings) -> list[tuple[dg.RunRequest, Sequence[Wanted]]]:
+    """A run for each of a few datasets; for many one run, or some. Each with the datasets that it is for."""
+    if len(wanted) <= settings.bulk_from:
+        return [(_run(one, settings), [one]) for one in wanted]
+    starts = range(0, len(wanted), settings.batch_size)
+    batches = [wanted[start : start + settings.batch_size] for start in starts]
+    return [(_bulk(batch, settings), batch) for batch in batches]
+
+
+def _bulk(wanted: Sequence[Wanted], settings: Settings) -> dg.RunRequest:
+    """One run for all of them, with a key that is made from theirs."""
+    keys = "\n".join(sorted(one.key for one in wanted))
+    return dg.RunRequest(
+        run_key=f"bulk@{hashlib.sha256(keys.encode()).hexdigest()}",
+        job_name=settings.named(BULK_JOB),
+        run_config=bulk_config(BulkConfig(datasets=[one.name for one in wanted]), settings),
+        tags={"datasets": str(len(wanted))},
+    )
+
+
+def _unasked(
+    requests: Sequence[tuple[dg.RunRequest, Sequence[Wanted]]],
+    findings: Findings,
+    index: "LocalIndex",
+    context: dg.SensorEvaluationContext,
+) -> list[dg.RunRequest]:
+    """Those to ask for, with a key that no run was given yet: Dagster would pass over others without a word.
+
+    An attempt that ended and told the ledger nothing is noted there as failed: the next one has another key.
+    """
+    fresh: list[dg.RunRequest] = []
+    for request, wanted in requests:
+        registered = [each.entry.registered_at for each in wanted]
+        before = key_to_ask(context.instance, context.sensor_name, str(request.run_key), registered)
+        if not isinstance(before, Before):
+            if before != request.run_key:
+                names = named([each.name for each in wanted], len(wanted))
+                said = f"Promoted again, as the ledger knows nothing of a run that succeeded: {names}"
+                context.log.info(shown(said, "log"))
+            fresh.append(request._replace(run_key=before))
+            continue
+        for each in wanted:
+            findings.leave(before.kind, each.name, before.reason)
+            if before.kind == "failed":
+                failed(ledger_of(index), each.name, "run", LostRunError(before.reason), entry=each.entry)
+    return fresh
+
+
+def _run(wanted: Wanted, settings: Settings) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=wanted.key,
+        job_name=settings.named(JOB),
+        run_config=run_config(PromotionConfig(restore=False), settings),
+        partition_key=wanted.name,
+        tags={"dataset": wanted.name, "entry_cid": shown(cid_of(wanted.entry))},
+    )
+
+
+def _cursor(cursor: str | None) -> tuple[Position, Told]:
+    """How far the sensor has looked, and what it has told.
+
+    A new look from the beginning where a person edited the cursor, and it says nothing.
+    """
+    try:
+        said = json.loads(cursor or "{}")
+        position = Position(said.get("event", ""), said.get("name", ""))
+        position.name.encode()  # JSON holds characters that no text of Redis has
+        told = Told.of(said.get("told"))
+        return (position if not position.event or is_event_id(position.event) else Position()), told
+    except (ValueError, AttributeError, TypeError):
+        return Position(), Told()

@@ -1,0 +1,5 @@
+"""The ``atdata-pipelines`` command."""
+
+from .program import main
+
+__all__ = ["main"]

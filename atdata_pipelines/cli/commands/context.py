@@ -1,0 +1,110 @@
+"""What a command works with: index, account and store, as the environment names them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from atdata_core.common.names import near
+from atdata_core.errors import AtdataError, EntryNotFoundError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
+    from atdata_core.state.ledger import Ledger
+
+    from ...config.settings import Settings
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Turns an error of ours into the command's last line, without a stack trace."""
+    try:
+        yield
+    except AtdataError as error:
+        raise click.ClickException(error.message) from None
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person before something is done; ``yes`` is the answer given beforehand.
+
+    Raises:
+        click.ClickException: There is nobody to ask.
+        click.Abort: The answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.ClickException(
+            "Nothing was done: there is no terminal to ask at. Say --yes if it is to be done."
+        )
+    click.confirm(question, default=False, abort=True, err=True)
+
+
+def promotion_of(dataset: str, name: str | None = None) -> str:
+    """The command that promotes a dataset, as it is typed; ``name`` is the published one, where it differs."""
+    other = "" if name in (None, dataset) else f" --name {shlex.quote(name)}"
+    return f"atdata-pipelines promote {shlex.quote(dataset)}{other}"
+
+
+def index() -> LocalIndex:
+    """The index of local datasets; raises ``MissingVariableError``."""
+    from ...config.resources import RedisResource
+
+    return RedisResource().index()
+
+
+def entry(name: str, index: LocalIndex) -> LocalDatasetEntry:
+    """The current entry of a name; ``EntryNotFoundError`` names those that are near it."""
+    try:
+        return index.get_entry_by_name(name)
+    except EntryNotFoundError as error:
+        found = near(name, (each.name for each in index.list_datasets()))
+        raise EntryNotFoundError(error.message + found, **error.facts) from None
+
+
+def ledger() -> Ledger:
+    """The ledger beside that index."""
+    from atdata_core.state.ledger import ledger_of
+
+    return ledger_of(index())
+
+
+def client() -> AtmosphereClient:
+    """The account that publishes, logged in; raises ``MissingVariableError``, ``LoginError``."""
+    from ...config.resources import AtprotoResource
+
+    return AtprotoResource().client()
+
+
+def store(settings: Settings) -> S3DataStore | None:
+    """Where copies of an instance go; None where shards stay. Raises ``MissingVariableError``."""
+    from ...config.resources import ShardS3Resource
+
+    return settings.destination.outside_of_runs().store(ShardS3Resource().endpoint())
+
+
+def instance() -> AbstractContextManager[dg.DagsterInstance]:
+    """The Dagster instance whose partitions and runs are kept.
+
+    Raises:
+        RefusedError: DAGSTER_HOME names none, or its settings cannot be used.
+        ServiceError: Its storage does not answer.
+    """
+    from ...config.dagster_instance import open_instance
+
+    return open_instance()
+
+
+def account() -> str:
+    """DID of the account, found without a login; raises ``MissingVariableError``, ``RecordNotFoundError``."""
+    from ...config.resources import AtprotoResource
+
+    return AtprotoResource().did()

@@ -1,0 +1,41 @@
+"""``atdata-pipelines sandbox``."""
+
+from pathlib import Path
+
+import click
+
+STATE = ".sandbox"
+
+
+@click.command()
+@click.option(
+    "--path",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=STATE,
+    show_default=True,
+    help="Folder that keeps data and ports, so that the next start finds the same addresses.",
+)
+@click.option("--redis-port", type=int, help="Port for Redis; a free one by default.")
+@click.option("--s3-port", type=int, help="Port for S3; a free one by default.")
+@click.option("--pds-port", type=int, help="Port for the PDS; a free one by default.")
+@click.option("--s3-access-key", help="Access key of the S3 server.")
+@click.option("--s3-secret-key", help="Secret key of the S3 server.")
+@click.option("--handle", help="Handle of the account on the PDS.")
+@click.option("--password", help="App password of that account.")
+@click.option("--bucket", "buckets", multiple=True, help="A bucket to make; may be repeated.")
+def sandbox(path: Path, **options: object) -> None:
+    """Run Redis, S3 and a small PDS on this machine, and print their variables.
+
+    Copy the printed lines into another shell, or into .env. It runs until Ctrl-C; nothing leaves this
+    machine.
+    """
+    try:
+        from ...sandbox import SandboxError, serve
+    except ImportError as error:
+        raise click.ClickException(
+            f"The sandbox needs a package that is not there ({error.name}): pip install 'atdata-pipelines[sandbox]'"
+        ) from None
+    try:
+        serve(path, **options)  # type: ignore[arg-type]
+    except SandboxError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,70 @@
+"""What a check is, what it finds, and what it leaves to those that follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.local import LocalIndex
+    from atdata_core.stores.s3.objects import S3Endpoint
+
+ANSWER = 3.0
+"""Seconds that one request waits for its answer; it is sent once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, for people.
+
+    ``ok``; ``warning``: things go on, but not as they should; ``error``: promotions fail, or will; ``skipped``:
+    it could not be looked at. ``mend`` is what a person does; empty where ``found`` says it too.
+    """
+
+    state: Literal["ok", "warning", "error", "skipped"]
+    found: str
+    mend: str = ""
+    check: str = ""
+    """The name of its check, which whoever runs that fills in."""
+
+
+@dataclass
+class Known:
+    """What checks found out, for those that follow.
+
+    Attributes:
+        answer: Seconds that one request waits.
+        redis: A client of the Redis with the index.
+        index: That index.
+        reading: The S3 service that shards are read from; requests are sent once.
+        account: The account that publishes, logged in.
+        ahead: By service, seconds that its clock is ahead of this machine's.
+    """
+
+    answer: float = ANSWER
+    redis: Any = None
+    index: LocalIndex | None = None
+    reading: S3Endpoint | None = None
+    account: AtmosphereClient | None = None
+    ahead: dict[str, float] = field(default_factory=dict)
+
+    def heard(self, service: str, asked: float, its_time: float | None) -> None:
+        """Note what a service said its time was, in seconds since 1970, when it was asked at ``asked``."""
+        if its_time is not None:
+            self.ahead[service] = its_time - (asked + time.time()) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One subject. ``needs``: checks that must have found no error, else this one is not done.
+
+    ``limit``: seconds after which it is given up, where that is not what holds for all.
+    """
+
+    name: str
+    look: Callable[[Known], Iterable[Finding]]
+    needs: tuple[str, ...] = ()
+    limit: float | None = None

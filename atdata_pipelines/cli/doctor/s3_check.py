@@ -1,0 +1,244 @@
+"""S3: the service that shards are read from, and the bucket that copies go to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from atdata_core.errors import (
+    AtdataError,
+    MetadataError,
+    PrivateAddressError,
+    ServiceUnavailableError,
+    ShardForbiddenError,
+    ShardMissingError,
+)
+from atdata_core.stores.s3.objects import S3Endpoint
+
+from .check import Finding, Known
+from .clock_check import date_of
+
+if TYPE_CHECKING:
+    from atdata_core.local import LocalIndex, S3DataStore
+
+FIRST = 3
+"""Datasets whose first shard is looked at."""
+FOLDER = "atdata-doctor"
+"""Where the object is put that tells whether the bucket may be written."""
+
+_BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"}
+_KEYS = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, AWS_PROFILE)."
+
+
+def look_at_service(known: Known) -> Iterable[Finding]:
+    """Whether it answers, and takes the keys."""
+    from ...config.resources import ShardS3Resource
+
+    endpoint = ShardS3Resource().endpoint()
+    if endpoint is None:
+        yield Finding(
+            "ok", "neither ATDATA_S3_ENDPOINT nor keys are set: shards in S3 are read from AWS as anybody"
+        )
+        return
+    known.reading = _brief(endpoint, known)
+    asked = time.time()
+    try:
+        with known.reading.errors(""):
+            reply = _raw(known.reading)
+    except ShardForbiddenError:
+        yield Finding("error", f"{endpoint.name}: there are no keys", _KEYS)
+        return
+    except ServiceUnavailableError:
+        yield Finding(
+            "error", f"{endpoint.name} does not answer", "Check ATDATA_S3_ENDPOINT, and that the service runs."
+        )
+        return
+    known.heard(endpoint.name, asked, date_of(_headers(reply)))
+    yield _finding_of(endpoint, reply)
+
+
+def _raw(endpoint: S3Endpoint) -> Mapping[str, Any]:
+    """The answer to a request that needs no bucket, be it a refusal."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return endpoint.client.list_buckets()
+    except ClientError as error:
+        return error.response
+
+
+def _headers(reply: Mapping[str, Any]) -> Mapping[str, str]:
+    return reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+
+
+def _finding_of(endpoint: S3Endpoint, reply: Mapping[str, Any]) -> Finding:
+    code = str(reply.get("Error", {}).get("Code", ""))
+    status = reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _BAD_KEYS:
+        return Finding("error", f"{endpoint.name} does not accept the keys ({code})", _KEYS)
+    if code == "RequestTimeTooSkewed":
+        return Finding("error", f"{endpoint.name} says that the clocks differ too much", "See clock.")
+    if status >= 500 or code.isdecimal():
+        return Finding(
+            "error",
+            f"{endpoint.name} answered {status}, not as an S3 service does",
+            "Check ATDATA_S3_ENDPOINT: it is the address of the S3 API, not that of a console or a website.",
+        )
+    return Finding("ok", f"{endpoint.name} answers" + (f" ({code} for a list of all buckets)" if code else ""))
+
+
+def look_at_shards(known: Known) -> Iterable[Finding]:
+    """Whether the first shards of the first datasets can be read."""
+    from atdata_core.common.urls import parse_s3
+
+    assert known.index is not None
+    endpoint = known.reading or _brief(S3Endpoint.anonymous_at(None), known)
+    keys: dict[str, list[str]] = {}
+    for bucket, key in map(parse_s3, _first_shards(known.index)):
+        keys.setdefault(bucket, []).append(key)
+    for bucket, several in keys.items():
+        # One dataset that is broken is no fault of the surroundings: another one of the bucket may be read.
+        found = [_readable(endpoint, bucket, key) for key in several]
+        yield next((finding for finding in found if finding.state == "ok"), found[0])
+    if not keys:
+        yield Finding("ok", "no shards in S3 among the first datasets of the index")
+
+
+def _first_shards(index: LocalIndex) -> Iterator[str]:
+    from atdata_core.common.urls import expand
+    from atdata_core.local.registry import Position
+
+    found, _ = index.news(Position(), events=1, names=FIRST)
+    for entry in found.values():
+        if not isinstance(entry, MetadataError):
+            yield from [url for url in expand(entry.data_urls)[:1] if url.startswith("s3://")]
+
+
+def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> Finding:
+    try:
+        try:
+            endpoint.stat(bucket, key)
+        except ShardForbiddenError:
+            # As the library does: these keys may be for another account, and the shard public.
+            replace(endpoint, access_key=None, secret_key=None, session_token=None, anonymous=True).stat(
+                bucket, key
+            )
+    except ShardForbiddenError:
+        return Finding(
+            "error", f"s3://{bucket}/{key} may not be read with these keys", f"{_KEYS} Allow s3:GetObject."
+        )
+    except ShardMissingError as error:
+        if error.key is None:
+            return Finding("error", error.message)
+        return Finding("warning", error.message, "The bucket is there; this dataset cannot be promoted.")
+    return Finding("ok", f"the bucket {bucket} can be read (s3://{bucket}/{key})")
+
+
+def look_at_destination(known: Known) -> Iterable[Finding]:
+    """Whether copies can be written, read, removed, and seen by strangers."""
+    from ...config.resources import DestinationResource, ShardS3Resource
+
+    store = DestinationResource().store(ShardS3Resource().endpoint())
+    if store is None:
+        yield Finding(
+            "ok", "ATDATA_PUBLISH_BUCKET is not set: shards stay where they are, and their URLs are published"
+        )
+        return
+    store.endpoint = endpoint = _brief(store.endpoint, known)
+    client, bucket, key = endpoint.client, store.bucket, f"{FOLDER}/{uuid4().hex}.txt"
+    what = f"{bucket} at {endpoint.name}"
+    asked = time.time()
+    try:
+        with endpoint.errors(bucket):
+            reply = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            known.heard(endpoint.name, asked, date_of(_headers(reply)))
+    except ShardForbiddenError:
+        yield Finding(
+            "warning", f"{what} may not be listed: what no record names is not found", "Allow s3:ListBucket."
+        )
+    with endpoint.errors(bucket, key):
+        client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    try:
+        with endpoint.errors(bucket, key):
+            found = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        if found != key.encode():
+            yield Finding("error", f"{what} gives other bytes than were written", "Look at what stands before it.")
+        else:
+            yield Finding("ok", f"{what} can be written and read")
+        yield replace(_as_a_stranger(store, key, known), check="public url")
+    finally:
+        yield from _removed(store, key, what)
+
+
+def _removed(store: S3DataStore, key: str, what: str) -> Iterator[Finding]:
+    try:
+        with store.endpoint.errors(store.bucket, key):
+            store.endpoint.client.delete_object(Bucket=store.bucket, Key=key)
+    except AtdataError:
+        yield Finding(
+            "warning",
+            f"{what}: {key} could not be removed, nor could copies that are taken back",
+            "Allow s3:DeleteObject, and remove that object.",
+        )
+
+
+def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> Finding:
+    """What becomes of an object for those who have no keys."""
+    from atdata_core.stores.private_addresses import check_public
+
+    if store.public_url is None:
+        return _without_keys(store, key, known)
+    try:
+        found = _fetched(store.shard_url(key), known, most=len(key) + 1)
+    except AtdataError as error:
+        return Finding("error", error.message, _PUBLIC)
+    if found != key.encode():
+        return Finding("error", f"{store.public_url} does not serve what lies in {store.bucket}", _PUBLIC)
+    try:
+        check_public(store.public_url, environment=False)
+    except PrivateAddressError as error:
+        return Finding(
+            "warning", f"{store.public_url} leads to {error.host}, which only this network reaches", _PUBLIC
+        )
+    return Finding("ok", f"{store.public_url} serves the bucket to strangers")
+
+
+_PUBLIC = (
+    "ATDATA_PUBLISH_PUBLIC_URL is the address to which a key of the bucket is added, such as "
+    "https://data.example.org/bucket; it has to be readable without keys."
+)
+
+
+def _without_keys(store: S3DataStore, key: str, known: Known) -> Finding:
+    place = store.endpoint
+    stranger = replace(place, access_key=None, secret_key=None, session_token=None, anonymous=True)
+    try:
+        stranger.stat(store.bucket, key)
+    except (ShardForbiddenError, ShardMissingError):
+        return Finding(
+            "warning",
+            f"strangers cannot read {store.bucket} at {place.name}",
+            "Let everybody read it (s3:GetObject), or set ATDATA_PUBLISH_PUBLIC_URL to where they can.",
+        )
+    return Finding("ok", f"strangers can read {store.bucket} at {place.name}")
+
+
+def _fetched(url: str, known: Known, *, most: int) -> bytes:
+    """The first bytes at a URL; raises ``ServiceUnavailableError`` where there are none."""
+    import httpx
+
+    try:
+        with httpx.stream("GET", url, timeout=known.answer, follow_redirects=True) as answer:
+            if answer.status_code == 200:
+                return next(answer.iter_bytes(most), b"")
+            reason = f"answers {answer.status_code}"
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        reason = f"cannot be read ({error or type(error).__name__})"
+    raise ServiceUnavailableError(f"{url} {reason} where an object was just written.", service=url, status=None)
+
+
+def _brief(endpoint: S3Endpoint, known: Known) -> S3Endpoint:
+    return replace(endpoint, attempts=1, timeout=known.answer)

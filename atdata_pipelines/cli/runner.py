@@ -1,0 +1,311 @@
+"""Promotion of named datasets through Dagster, in this process, with a word on each step as it happens."""
+
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import dagster as dg
+
+from atdata_core.common.names import near
+from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.samples.metadata import refuse_secrets
+
+from ..components.pipeline import promotion_definitions
+from ..config.dagster_instance import open_instance
+from ..config.partitions import add_keys
+from ..config.resources import AtprotoResource, RedisResource
+from ..config.run_config import PromotionConfig
+from ..config.settings import DEFAULT, RECORD, REQUIREMENTS, STAGES, Settings
+from ..display.markdown import in_terminal
+from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+from ..jobs.bulk_report import FAILED, not_promoted
+from ..jobs.promote_job import JOB, run_config
+from .project import settings_of
+
+WIDTH = max(len(stage) for stage in STAGES) + 2
+_SETTINGS = {
+    "telemetry": {"enabled": False},
+    "python_logs": {"managed_python_loggers": ["atdata_core"], "python_log_level": "INFO"},
+}
+"""As in dagster.yaml."""
+
+
+def promote_all(
+    names: Sequence[str],
+    said: Mapping[str, Any],
+    *,
+    instances: Sequence[Settings] = (DEFAULT,),
+    verbose: bool = False,
+) -> list[str]:
+    """Promote datasets, each through the instance of the pipeline that takes it; those that failed.
+
+    Several of an instance are promoted in one run, unless something is said of them: that is of one run each.
+    Progress goes to stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
+
+    Raises:
+        AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
+    """
+    # Dagster keeps what a run is told.
+    refuse_secrets(said)
+    shares, failed = _shared_out(dict.fromkeys(names), instances)
+    for settings, _ in shares:
+        # Of a variable that is not set Dagster would tell in a stack trace.
+        settings.destination.outside_of_runs()
+    index = RedisResource().index()
+    _log_in()
+    with _instance() as instance:
+        # That can be said of several datasets that are promoted in one run.
+        required = {name: bool(said.get(name)) for name in REQUIREMENTS}
+        for settings, share in shares:
+            if len(share) > 1 and PromotionConfig(**said) == PromotionConfig(**required):
+                failed += _promote_together(instance, share, required, settings, verbose)
+            else:
+                failed += _promote_each(instance, share, said, index, settings, verbose)
+    return failed
+
+
+def _shared_out(
+    names: Iterable[str], instances: Sequence[Settings]
+) -> tuple[list[tuple[Settings, list[str]]], list[str]]:
+    """The datasets that each instance takes, and those that cannot be given to one."""
+    shares: list[tuple[Settings, list[str]]] = [(each, []) for each in instances]
+    failed: list[str] = []
+    for name in names:
+        try:
+            settings = settings_of(name, instances)
+        except AtdataError as error:
+            failed.append(name)
+            _say_failed(name, error.message)
+        else:
+            next(share for each, share in shares if each is settings).append(name)
+    return [(settings, share) for settings, share in shares if share], failed
+
+
+def _promote_together(
+    instance: dg.DagsterInstance,
+    names: Sequence[str],
+    required: Mapping[str, bool],
+    settings: Settings,
+    verbose: bool,
+) -> list[str]:
+    """All of them in one run; those that failed."""
+    asked = BulkConfig(datasets=list(names), restore=True, **required)
+    job = promotion_definitions(settings).resolve_job_def(settings.named(BULK_JOB))
+    run_id, records = str(uuid.uuid4()), _Records()
+    instance.add_event_listener(run_id, records)
+    config = _quiet(bulk_config(asked, settings), verbose)
+    result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, run_id=run_id)
+    if not result.success:
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
+        if not _named_each(result):
+            click.echo(f"Error: {_line(_reason(result))}", err=True)
+    return [name for name in names if name not in records.promoted]
+
+
+def _promote_each(
+    instance: dg.DagsterInstance,
+    names: Sequence[str],
+    said: Mapping[str, Any],
+    index: Any,
+    settings: Settings,
+    verbose: bool,
+) -> list[str]:
+    """One run after the other; those that failed."""
+    job = promotion_definitions(settings).resolve_job_def(settings.named(JOB))
+    config = _quiet(run_config(PromotionConfig(**said), settings), verbose)
+    failed: list[str] = []
+    for name in names:
+        click.echo(name, err=True)
+        # Before it is a partition.
+        reason = settings.refusal(name)
+        try:
+            if reason is None:
+                index.get_entry_by_name(name)
+                add_keys(instance, [name], settings)
+                uri, change = _promote(job, instance, name, config, settings)
+                click.echo(f"{name}: {change} {uri}")
+        except EntryNotFoundError as error:
+            reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
+        except AtdataError as error:
+            reason = error.message
+        except dg.Failure as error:
+            reason = error.description or "the run failed"
+        if reason is not None:
+            failed.append(name)
+            _say_failed(name, reason)
+    return failed
+
+
+def _say_failed(name: str, reason: str) -> None:
+    click.echo(f"Error: {not_promoted(name, _line(reason))}", err=True)
+
+
+def _promote(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, name: str, config: dict[str, Any], settings: Settings
+) -> tuple[str, str]:
+    """At-uri of the record, and what happened to it; ``Failure`` with the reason."""
+    run_id = str(uuid.uuid4())
+    instance.add_event_listener(run_id, _Steps(settings))
+    result = job.execute_in_process(
+        run_config=config,
+        instance=instance,
+        partition_key=name,
+        raise_on_error=False,
+        run_id=run_id,
+        tags={"dataset": name},
+    )
+    if not result.success:
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
+        raise dg.Failure(_reason(result))
+    shown = result.asset_materializations_for_node(settings.named(RECORD))[0].metadata
+    return str(shown["at_uri"].value), str(shown["change"].value)
+
+
+class _Steps:
+    """Prints what the stages of a run say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.named("")
+        self._stage: str | None = None
+        self._begun = False
+
+    def __call__(self, event: dg.EventLogEntry) -> None:
+        step = event.dagster_event
+        if step is None:
+            if _is_for_people(event) and self._is_of(str(event.step_key)):
+                self._say(in_terminal(event.user_message))
+        elif step.event_type == dg.DagsterEventType.STEP_START:
+            if self._is_of(str(step.step_key)):
+                return
+            self._end()
+            self._stage = self._stage_of(str(step.step_key))
+            click.echo(f"  {self._stage or '':{WIDTH}}", nl=False, err=True)
+            self._begun = True
+        elif step.event_type == dg.DagsterEventType.STEP_FAILURE:
+            self._end()
+            self._stage = None
+        elif step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            retry: Any = step.event_specific_data
+            self._say(f"{_root(retry.error)} Trying again.")
+        elif step.event_type in (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE):
+            self._end()
+
+    def _say(self, message: str) -> None:
+        click.echo(message if self._begun else f"  {'':{WIDTH}}{message}", err=True)
+        self._begun = False
+
+    def _end(self) -> None:
+        if self._begun:
+            click.echo(err=True)
+        self._begun = False
+
+    def _stage_of(self, step_key: str) -> str:
+        """The stage that a step belongs to: some are made of several steps."""
+        return step_key.partition(".")[0].removeprefix(self._prefix)
+
+    def _is_of(self, step_key: str) -> bool:
+        """Whether a step belongs to the stage that is under way."""
+        return self._stage_of(step_key) == self._stage
+
+
+def _is_for_people(event: dg.EventLogEntry) -> bool:
+    """Whether it is something that a stage says, other than what Dagster says of its inner workings."""
+    if event.dagster_event is not None or event.step_key is None or event.level < logging.INFO:
+        return False
+    return not event.user_message.startswith("Emitting implicit Nothing")
+
+
+class _Records:
+    """Prints what a run of many datasets says, and a line for each that has its records."""
+
+    def __init__(self) -> None:
+        self.promoted: set[str] = set()
+
+    def __call__(self, event: dg.EventLogEntry) -> None:
+        step, mark = event.dagster_event, event.asset_materialization
+        if mark is not None and mark.asset_key.path[-1] == RECORD:
+            self.promoted.add(str(mark.partition))
+            click.echo(f"{mark.partition}: {mark.metadata['change'].value} {mark.metadata['at_uri'].value}")
+        elif step is not None and step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            retry: Any = step.event_specific_data
+            click.echo(f"  {_root(retry.error)} Trying again.", err=True)
+        elif step is None and event.step_key is not None and event.level >= logging.ERROR:
+            click.echo(f"Error: {in_terminal(_line(event.user_message))}", err=True)
+        elif _is_for_people(event):
+            click.echo(f"  {in_terminal(event.user_message)}", err=True)
+
+
+def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
+    """A run configuration under which Dagster itself prints nothing, unless that is asked for."""
+    return config if verbose else {**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
+    if os.environ.get("DAGSTER_HOME"):
+        with open_instance() as instance:
+            yield instance
+    else:
+        click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
+        with dg.DagsterInstance.ephemeral(settings=_SETTINGS) as instance:
+            yield instance
+
+
+def _log_in() -> None:
+    """Find out once, not for each dataset, that an account cannot be used: a PDS counts attempts."""
+    try:
+        AtprotoResource().client()
+    except AtdataError as error:
+        if not error.transient:
+            raise
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C ended the run, in a stage or between two attempts."""
+    for event in result.all_events:
+        error = None
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+        elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
+            error = event.job_failure_data.error
+        while error is not None:
+            if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+                return True
+            error = error.cause
+    return False
+
+
+def _named_each(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a run of many failed because some of them did; else something failed for all."""
+    failures = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    return any(failure is not None and FAILED in failure.metadata for failure in failures)
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return data.user_failure_data.description
+            return _root(data.error)
+    failed = [event for event in result.all_events if event.is_failure]
+    return _root(failed[-1].job_failure_data.error) if failed else "the run failed"
+
+
+def _root(error: Any) -> str:
+    """The message of the error that began it, without the name of its class."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return "the run failed"
+    return error.message.partition(": ")[2].strip() or error.message.strip()
+
+
+def _line(message: str) -> str:
+    return " ".join(message.split())

@@ -1,0 +1,1 @@
+"""What an instance of the pipeline is configured with: resources, settings, executors, partitions."""

@@ -1,0 +1,184 @@
+"""What one instance of the pipeline is configured with, and what its definitions are called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import dagster as dg
+
+from atdata_core.errors import MetadataError
+from atdata_core.local.entry import ENTRY_KEY
+from atdata_core.local.redis_layout import EVENTS
+from atdata_core.promotion.values import Values
+
+from .executors import default_executor, executor_named
+from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
+
+if TYPE_CHECKING:
+    from atdata_core.local import S3DataStore
+
+T = TypeVar("T")
+
+_NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
+"""How the keys begin of what has no readable name."""
+
+STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
+RECORD = STAGES[-1]
+REQUIREMENTS = ("require_public", "require_license", "require_compatible")
+"""What an instance can ask of all that it promotes, and a person of one promotion."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The resources of an instance."""
+
+    redis: RedisResource
+    s3: ShardS3Resource
+    destination: DestinationResource
+    atproto: AtprotoResource
+
+    def store(self) -> "S3DataStore | None":
+        """Where shards are copied to, or None; raises as ``DestinationResource.store``."""
+        return self.destination.store(self.s3.endpoint())
+
+
+_SERVICES = ("redis", "s3", "destination", "atproto")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One instance of the pipeline. Everything that it defines has its prefix, so that instances do not collide.
+
+    Attributes:
+        key_prefix: Of its assets; its jobs, sensors, schedules, resources and partitions have it in their names.
+        group: Of its assets.
+        pattern: Names of the datasets that it takes; ``*`` and ``?`` stand for anything.
+        defaults: License and tags of a dataset of which neither a person nor its metadata says any.
+        require_public: Whether shards that a stranger cannot read are always refused.
+        require_license: Whether a dataset without a license that SPDX knows is always refused.
+        require_compatible: Whether a schema that breaks with the version before it is always refused.
+        cron: When the nightly promotion begins; None: there is none.
+        verification_cron: When the weekly verification begins; None: there is none.
+        sensor: Whether the sensor runs from the beginning, without a person who turns it on.
+        automation: Whether automation conditions start the runs of single datasets (``declared.py``).
+        bulk_from: More datasets than this in one tick of the sensor are promoted together.
+        batch_size: Datasets that the sensor gives to one run at most.
+        copying_pool: Of the stages that read and copy shards.
+        publishing_pool: Of the stages that write to the PDS.
+        upstream: An asset that ``local_dataset`` depends on.
+        upstream_partitions: Of that asset, where they are known (``upstream.py``).
+        destination: Where shards are copied to.
+        executor: Where the steps of its jobs are done (``executors.py``); None: as ``ATDATA_EXECUTOR`` says.
+    """
+
+    key_prefix: tuple[str, ...] = ()
+    group: str = "promotion"
+    pattern: str = "*"
+    defaults: Values = Values()  # noqa: RUF009 - frozen
+    require_public: bool = False
+    require_license: bool = False
+    require_compatible: bool = False
+    cron: str | None = "0 3 * * *"
+    verification_cron: str | None = "0 4 * * 0"
+    sensor: bool = False
+    automation: bool = False
+    bulk_from: int = 20
+    batch_size: int = 1_000
+    copying_pool: str | None = None
+    publishing_pool: str | None = "pds"
+    upstream: dg.AssetKey | None = None
+    upstream_partitions: dg.PartitionsDefinition | None = None
+    destination: DestinationResource = field(default_factory=DestinationResource)
+    executor: str | None = None
+
+    @property
+    def verification(self) -> dg.AssetKey:
+        """Of the asset that stands for the last look at everything that is published."""
+        return self.key("verification")
+
+    @property
+    def entry(self) -> dg.AssetKey:
+        """Of the asset that stands for the entries of the index, where automation conditions start runs."""
+        return self.key("index_entry")
+
+    def named(self, name: str) -> str:
+        """The name of a job, op, sensor, schedule, resource or partitions definition."""
+        return "__".join((*self.key_prefix, name))
+
+    def key(self, stage: str) -> dg.AssetKey:
+        """Of a stage's asset."""
+        return dg.AssetKey([*self.key_prefix, stage])
+
+    @property
+    def keys(self) -> list[dg.AssetKey]:
+        """Of the assets of all stages, in their order."""
+        return [self.key(stage) for stage in STAGES]
+
+    @property
+    def partitions(self) -> dg.DynamicPartitionsDefinition:
+        """One partition per dataset."""
+        return dg.DynamicPartitionsDefinition(name=self.partitions_name)
+
+    @property
+    def partitions_name(self) -> str:
+        """What Dagster keeps the partition keys under."""
+        return self.named("dataset")
+
+    def taken(self, datasets: Mapping[str, T]) -> dict[str, T]:
+        """Those whose name is like the pattern; of an entry or event without a name, every instance tells."""
+        return {
+            name: each
+            for name, each in datasets.items()
+            if self.takes(name) or (isinstance(each, MetadataError) and name.startswith(_NAMELESS))
+        }
+
+    def takes(self, name: str) -> bool:
+        """Whether a dataset is one of those that this instance promotes."""
+        return is_like(name, self.pattern)
+
+    def refusal(self, name: str) -> str | None:
+        """Why a dataset is not one of those that this instance takes; None where it is."""
+        if self.takes(name):
+            return None
+        return f"{name!r} is not one of the datasets that are promoted here: their names are like {self.pattern}"
+
+    def arguments(self, said: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Those of a promotion without Dagster: what is said of it, and what holds for all of this instance."""
+        said = said or {}
+        required = {name: bool(said.get(name)) or getattr(self, name) for name in REQUIREMENTS}
+        return {**said, **required, "defaults": self.defaults}
+
+    def executor_def(self) -> dg.ExecutorDefinition:
+        """What does the steps of its jobs; raises ``RefusedError`` as ``executor_named``."""
+        return default_executor() if self.executor is None else executor_named(self.executor)
+
+    @property
+    def resource_keys(self) -> set[str]:
+        """What an asset, op, sensor or schedule of the instance requires."""
+        return {self.named(service) for service in _SERVICES}
+
+    def resources(self) -> dict[str, Any]:
+        """The resources by their keys."""
+        services = Services(RedisResource(), ShardS3Resource(), self.destination, AtprotoResource())
+        return {self.named(service): getattr(services, service) for service in _SERVICES}
+
+    def services(self, context: Any) -> Services:
+        """The resources that a run or a tick was given."""
+        # As they were given: as an attribute, that of S3 is a client of boto3.
+        given = context.resources.original_resource_dict
+        return Services(*(given[self.named(service)] for service in _SERVICES))
+
+
+DEFAULT = Settings()
+"""Plain names, every dataset: the pipeline of this repository, and of the command line."""
+
+
+def is_like(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern, in which ``*`` and ``?`` stand for anything, and nothing else does."""
+    return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def key_parts(prefix: str | list[str]) -> tuple[str, ...]:
+    """Of a key prefix as people write it: ``lab/images``, or a list."""
+    return tuple(prefix.split("/") if prefix and isinstance(prefix, str) else prefix)

@@ -1,0 +1,1 @@
+"""What a person sees in the UI: tables, pictures, panels, progress."""

@@ -1,0 +1,187 @@
+"""What is to be done with datasets: which are promoted now, which later, and why the others are not."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import dagster as dg
+
+from atdata_core.errors import AtdataError, MetadataError
+from atdata_core.promotion.operations.due import due_of_all
+from atdata_core.promotion.stages.inventory import cid_of
+from atdata_core.state.ledger import ledger_of
+
+from ..config.partitions import add_keys, divided, why_no_key
+from ..config.settings import DEFAULT, Services, Settings
+from ..display.markdown import Place, shown
+from .reported import Told
+
+if TYPE_CHECKING:
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
+
+NAMED = 20
+"""Names that one line of a log lists."""
+
+REASON = 500
+"""Characters of a name, and of a reason, in such a line."""
+
+_LEFT = {
+    "refused": "cannot be promoted",
+    "given up": "given up, promote them yourself once that is mended",
+    "failed": "failed, tried again later",
+    "paused": "nothing can be published, tried again later",
+    "waiting": "waiting",
+    "held": "left to a person",
+    "left alone": "left alone",
+    "stopped": "stopped",
+    "under way": "under way",
+    "declared": "left to automation conditions",
+}
+"""Why datasets are not promoted now, in words for people."""
+
+
+class Wanted(NamedTuple):
+    """A dataset to promote. ``key`` tells this attempt at this entry from every other one."""
+
+    name: str
+    entry: "LocalDatasetEntry"
+    key: str
+
+
+@dataclass
+class Findings:
+    """What is to be done with the datasets that were looked at.
+
+    ``keys`` are the names that can be partitions; ``runs`` the entries to promote; ``later`` those that the
+    sensor promotes later, as an attempt has just failed: what is started once a night tries them, too. ``left``
+    tells by kind (of ``_LEFT``) and by name why others are not promoted, ``again`` from when on some of them are
+    tried again. ``told`` counts by kind those of which the same was told before.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    runs: list[Wanted] = field(default_factory=list)
+    later: list[Wanted] = field(default_factory=list)
+    left: dict[str, dict[str, str]] = field(default_factory=dict)
+    again: dict[str, str] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+    published: int = 0
+
+    @property
+    def due(self) -> list[Wanted]:
+        """What is missing or changed, also what has just failed: nobody else tries it tonight."""
+        return self.runs + self.later
+
+    def leave(self, kind: str, name: str, reason: str) -> None:
+        """A dataset that is not promoted now, and why."""
+        self.left.setdefault(kind, {})[name] = reason
+
+    def new_keys(self, instance: dg.DagsterInstance, settings: Settings = DEFAULT) -> list[str]:
+        """The partitions to add; names that there is no room for are refused, and nothing is run of them."""
+        new, beyond = divided(instance, self.keys, settings)
+        for name, reason in beyond.items():
+            self.leave("refused", name, reason)
+        self.runs = [run for run in self.runs if run.name not in beyond]
+        self.later = [run for run in self.later if run.name not in beyond]
+        return new
+
+    def leave_to_runs(self, promoted_by: Callable[["LocalDatasetEntry"], str | None]) -> None:
+        """What runs promote already is not started again."""
+        waiting = []
+        for wanted in self.runs:
+            if (said := promoted_by(wanted.entry)) is None:
+                waiting.append(wanted)
+            else:
+                self.leave("under way", wanted.name, said)
+        self.runs = waiting
+
+    def leave_out(self, told: Told, looked_at: Iterable[str]) -> None:
+        """Count what was told before instead of naming it again, and remember what is named now.
+
+        A time from which on something is tried again is no news by itself.
+
+        Args:
+            told: What was told before.
+            looked_at: The names of all datasets that were looked at.
+        """
+        left = {name for reasons in self.left.values() for name in reasons}
+        told.forget(name for name in looked_at if name not in left)
+        for kind, reasons in self.left.items():
+            news = {name: reason for name, reason in reasons.items() if not told.has(name, f"{kind}: {reason}")}
+            if len(news) < len(reasons):
+                self.told[kind] = len(reasons) - len(news)
+            for name, reason in islice(news.items(), NAMED):
+                told.keep(name, f"{kind}: {reason}")
+            self.left[kind] = news
+
+    def say(self, log: Any) -> None:
+        """Name in a log what is left alone."""
+        for kind, words in _LEFT.items():
+            if self.left.get(kind):
+                said = f"{words[0].upper()}{words[1:]}: {self._listed(kind, 'log')}"
+                (log.warning if kind in ("refused", "given up") else log.info)(said)
+
+    def summary(self, place: Place = "text") -> str:
+        """One line for a tick that starts nothing."""
+        parts = [f"{self.published} datasets looked at are published and unchanged"]
+        parts += [f"{words}: {self._listed(kind, place)}" for kind, words in _LEFT.items() if self.left.get(kind)]
+        if self.told:
+            counts = ", ".join(f"{self.told[kind]} {kind}" for kind in _LEFT if kind in self.told)
+            parts.append(f"as told before: {counts}")
+        return "; ".join(parts)
+
+    def _listed(self, kind: str, place: Place) -> str:
+        reasons = self.left[kind]
+        listed: list[str] = []
+        for name, reason in islice(reasons.items(), NAMED):
+            again = self.again.get(name, "")
+            when = f"not before {again[:16].replace('T', ' ')} UTC: " if again else ""
+            listed.append(f"{shown(name, place, length=REASON)} ({when}{shown(reason, place, length=REASON)})")
+        more = len(reasons) - len(listed)
+        return ", ".join(listed) + (f" and {more} more" if more else "")
+
+
+def look(
+    found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str, store: Any = None
+) -> Findings:
+    """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone.
+
+    ``store`` is where the instance copies shards to, None where it copies none.
+    """
+    findings = Findings()
+    entries: list[LocalDatasetEntry] = []
+    for name, entry in found.items():
+        problem = why_no_key(name) or (entry.message if isinstance(entry, MetadataError) else None)
+        if problem is not None:
+            findings.leave("refused", name, problem)
+        elif not isinstance(entry, MetadataError):
+            entries.append(entry)
+    for entry, due in zip(entries, due_of_all(entries, index, ledger_of(index), did, store), strict=True):
+        name = entry.name
+        if isinstance(due, AtdataError):
+            findings.leave("refused", name, due.message)
+            continue
+        findings.keys.append(name)
+        wanted = Wanted(name, entry, f"{name}@{cid_of(entry)}@{due.what}@{due.attempts}")
+        if due.state == "promote":
+            findings.runs.append(wanted)
+        elif due.state == "published":
+            findings.published += 1
+        else:
+            findings.leave(due.state, name, due.reason)
+            if due.again:
+                findings.again[name] = due.again
+                findings.later.append(wanted)
+    return findings
+
+
+def look_at_all(context: Any, index: "LocalIndex", settings: Settings, services: Services) -> Findings:
+    """Look at every dataset that an instance takes, make it a partition, and tell what is left alone in the log.
+
+    Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.
+    """
+    entries = settings.taken({entry.name: entry for entry in index.list_datasets()})
+    findings = look(entries, index, services.atproto.did(), services.store())
+    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
+    findings.say(context.log)
+    return findings

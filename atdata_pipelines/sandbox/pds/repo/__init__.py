@@ -1,0 +1,1 @@
+"""Repositories of the sandbox's PDS: records in a signed tree."""

@@ -1,0 +1,279 @@
+"""Repositories: records, and signed commits that change them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import libipld
+
+from atdata_pipelines.sandbox.pds.blob_store import Blobs
+from atdata_pipelines.sandbox.pds.database import Database
+from atdata_pipelines.sandbox.pds.repo import tree
+from atdata_pipelines.sandbox.pds.repo.data_model import (
+    Blob,
+    Link,
+    blobs_in,
+    cid_of,
+    encode,
+    from_storage,
+    parse_json,
+    raw_cid,
+    to_json,
+)
+from atdata_pipelines.sandbox.pds.repo.repo_signing import Keys
+from atdata_pipelines.sandbox.pds.syntax import TidClock, is_nsid, is_rkey
+from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, internal, invalid
+
+MAX_WRITES = 200
+
+UNSET: Any = object()
+"""``swap`` was not given, which is not the same as null ("must not exist")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The state of a repository after a change."""
+
+    cid: str
+    rev: str
+
+    def to_json(self) -> dict[str, str]:
+        """As replies show it."""
+        return {"cid": self.cid, "rev": self.rev}
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change of one record. ``value`` is None for a deletion.
+
+    ``checked`` says whether the caller let its lexicon be looked for: none is known here.
+    """
+
+    action: Literal["create", "update", "delete"]
+    collection: str
+    rkey: str
+    value: dict[str, Any] | None = None
+    cid: str | None = None
+    blobs: tuple[Blob, ...] = ()
+    swap: Any = UNSET
+    checked: bool = True
+
+    @property
+    def path(self) -> bytes:
+        """Its key in the tree."""
+        return _path(self.collection, self.rkey)
+
+    def to_json(self, did: str) -> dict[str, Any]:
+        """As replies show it."""
+        uri = f"at://{did}/{self.collection}/{self.rkey}"
+        status = {"validationStatus": "unknown"} if self.checked else {}
+        return {"uri": uri, "cid": self.cid} | status
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it is kept."""
+
+    uri: str
+    rkey: str
+    cid: str
+    value: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As replies show it."""
+        return {"uri": self.uri, "cid": self.cid, "value": self.value}
+
+
+class Repositories:
+    """The repositories of all accounts. Their trees are built when they are first needed, and kept in memory."""
+
+    def __init__(self, database: Database, blobs: Blobs, keys: Keys) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._keys = keys
+        self._trees: dict[str, tree.Node | None] = {}
+        self._clock = TidClock()
+
+    def create(self, did: str) -> Commit:
+        """An empty repository; to be called in a transaction."""
+        return self._advance(did, None, None)
+
+    def sign(self, did: str) -> Commit:
+        """A commit that changes nothing, over the records as they are; to be called in a transaction."""
+        return self._advance(did, self.head(did), self._tree(did))
+
+    def prepare(
+        self,
+        action: Literal["create", "update"],
+        collection: str,
+        rkey: str | None,
+        record: Any,
+        *,
+        validate: bool | None = None,
+        swap: Any = UNSET,
+    ) -> Write:
+        """Check a record and compute its CID; a key is made where none is given.
+
+        Raises:
+            XrpcError: the record, its ``$type`` or its key is not acceptable.
+        """
+        if not isinstance(record, dict):
+            raise invalid("Expected object value type at input/record")
+        check_key(collection, rkey)
+        kind = record.setdefault("$type", collection)
+        if kind != collection:
+            raise invalid(f"Invalid $type: expected {collection}, got {kind}")
+        if validate:
+            raise invalid(f"Unknown lexicon type: {collection}")
+        blobs = tuple(blobs_in(record))
+        rkey = rkey or self._clock.next()
+        cid = cid_of(encode(record))
+        return Write(action, collection, rkey, record, cid, blobs, swap, checked=validate is None)
+
+    def commit(self, did: str, writes: Sequence[Write], swap_commit: str | None = None) -> Commit:
+        """Make all writes or none.
+
+        Raises:
+            XrpcError: ``InvalidSwap`` where something else is there than the caller last saw; 500 where
+                a record to create exists or one to delete does not.
+        """
+        if len(writes) > MAX_WRITES:
+            raise invalid(f"Too many writes. Max: {MAX_WRITES}")
+        with self._database.transaction():
+            current = self.head(did)
+            if swap_commit is not None and swap_commit != current.cid:
+                raise XrpcError("InvalidSwap", f"Commit was at {current.cid}")
+            named_before: set[str] = set()
+            grown = self._tree(did)
+            for write in writes:
+                named_before |= self._blobs.named_by(did, write.collection, write.rkey)
+                self._apply(did, write)
+                if write.cid is None:
+                    grown = tree.remove(grown, write.path)
+                else:
+                    grown = tree.put(grown, write.path, raw_cid(write.cid))
+            self._blobs.drop_unnamed(did, named_before)
+            commit = self._advance(did, current, grown)
+        self._trees[did] = grown
+        return commit
+
+    def head(self, did: str) -> Commit:
+        """The last commit.
+
+        Raises:
+            XrpcError: there is no such repository.
+        """
+        row = self._database.one("select cid, rev from repo where did = ?", did)
+        if row is None:
+            raise XrpcError("RepoNotFound", f"Could not find repo for DID: {did}")
+        return Commit(row["cid"], row["rev"])
+
+    def prove(self, did: str, collection: str, rkey: str) -> bytes:
+        """A CAR that shows what the last commit has under that key: a record, or nothing.
+
+        Raises:
+            XrpcError: there is no such repository.
+        """
+        root = self.head(did).cid
+        row = self._database.one("select block from signed_commit where did = ?", did)
+        assert row is not None
+        blocks = [(raw_cid(root), row["block"]), *tree.way_to(self._tree(did), _path(collection, rkey))]
+        row = self._database.one(
+            "select value from record where did = ? and collection = ? and rkey = ?", did, collection, rkey
+        )
+        if row is not None:
+            blocks.append(tree.block_of(encode(parse_json(row["value"].encode()))))
+        header = encode({"roots": [Link(root)], "version": 1})
+        return _section(header) + b"".join(_section(cid + data) for cid, data in blocks)
+
+    def find(self, did: str, collection: str, rkey: str) -> Record | None:
+        """The record under that key."""
+        row = self._database.one(
+            "select rkey, cid, value from record where did = ? and collection = ? and rkey = ?",
+            did,
+            collection,
+            rkey,
+        )
+        return _record(did, collection, row) if row else None
+
+    def list(self, did: str, collection: str, *, limit: int, cursor: str | None, reverse: bool) -> list[Record]:
+        """A page of records, highest key first; with ``reverse`` lowest first."""
+        sign, order = (">", "asc") if reverse else ("<", "desc")
+        rows = self._database.all(
+            "select rkey, cid, value from record where did = ?1 and collection = ?2"
+            f" and (?3 is null or rkey {sign} ?3) order by rkey {order} limit ?4",
+            did,
+            collection,
+            cursor,
+            limit,
+        )
+        return [_record(did, collection, row) for row in rows]
+
+    def collections(self, did: str) -> list[str]:
+        """The collections that hold a record."""
+        rows = self._database.all("select distinct collection from record where did = ? order by collection", did)
+        return [row["collection"] for row in rows]
+
+    def _apply(self, did: str, write: Write) -> None:
+        key = (did, write.collection, write.rkey)
+        current = self.find(*key)
+        if write.swap is not UNSET and write.swap != (current.cid if current else None):
+            raise XrpcError("InvalidSwap", f"Record was at {current.cid if current else 'null'}")
+        if (current is None) != (write.action == "create"):
+            raise internal()
+        if write.action == "delete":
+            self._database.run("delete from record where did = ? and collection = ? and rkey = ?", *key)
+        else:
+            self._database.run(
+                "insert or replace into record values (?, ?, ?, ?, ?)",
+                *key,
+                write.cid,
+                json.dumps(to_json(write.value), ensure_ascii=False, separators=(",", ":")),
+            )
+        self._blobs.reference(*key, list(write.blobs))
+
+    def _tree(self, did: str) -> tree.Node | None:
+        if did not in self._trees:
+            rows = self._database.all("select collection, rkey, cid from record where did = ?", did)
+            records = sorted((_path(row["collection"], row["rkey"]), raw_cid(row["cid"])) for row in rows)
+            self._trees[did] = tree.build(records)
+        return self._trees[did]
+
+    def _advance(self, did: str, current: Commit | None, grown: tree.Node | None) -> Commit:
+        rev = self._clock.next(after=current.rev if current else None)
+        root = Link(libipld.encode_cid(tree.root(grown)))
+        unsigned = {"did": did, "version": 3, "data": root, "rev": rev, "prev": None}
+        block = encode({**unsigned, "sig": self._keys.sign(did, encode(unsigned))})
+        commit = Commit(cid_of(block), rev)
+        self._database.run("insert or replace into repo values (?, ?, ?)", did, commit.cid, commit.rev)
+        self._database.run("insert or replace into signed_commit values (?, ?)", did, block)
+        return commit
+
+
+def check_key(collection: str, rkey: str | None) -> None:
+    """Raise ``XrpcError`` (400) where a collection or a record key (None: to be made) is malformed."""
+    if not is_nsid(collection):
+        raise invalid(f"Invalid NSID: {collection}")
+    if rkey is not None and not is_rkey(rkey):
+        raise invalid(f"Invalid record key: {rkey}")
+
+
+def _path(collection: str, rkey: str) -> bytes:
+    return f"{collection}/{rkey}".encode()
+
+
+def _section(data: bytes) -> bytes:
+    """A part of a CAR, behind its length as a varint."""
+    length, rest = bytearray(), len(data)
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes(length) + bytes([rest]) + data
+
+
+def _record(did: str, collection: str, row: Any) -> Record:
+    rkey = row["rkey"]
+    return Record(f"at://{did}/{collection}/{rkey}", rkey, row["cid"], from_storage(row["value"]))

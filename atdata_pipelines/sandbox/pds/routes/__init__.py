@@ -1,0 +1,1 @@
+"""The XRPC routes of the sandbox's PDS."""
