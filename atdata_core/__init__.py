@@ -1,7 +1,7 @@
 """Typed WebDataset datasets: samples, shards and where they are indexed and published."""
 
 from .errors import AtdataError
-from .samples.sample_types import PackableSample, SampleBatch, packable
+from .samples import PackableSample, SampleBatch, packable
 from .shards.dataset import Dataset
 
 __all__ = ["AtdataError", "Dataset", "PackableSample", "SampleBatch", "packable"]

@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .common.masking import masked, masked_data
+from .secrets import masked, masked_data
 
 
 class AtdataError(Exception):

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from .errors import NotPublicWarning
 from .promotion.bulk.many import Outcome, StageDone, promote_many
-from .promotion.operations.attempts import attempt
+from .promotion.inventory import Inventory
 from .promotion.options import Asked
 from .promotion.plan import Plan, plan_promotion
 from .promotion.prepare import prepare
-from .promotion.stages.inventory import Inventory
+from .promotion.scheduling.attempts import attempt
 from .promotion.stages.publish import publish_record
 from .promotion.stages.schema_stage import publish_schema_of
 from .promotion.values import Values

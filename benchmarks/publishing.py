@@ -20,8 +20,8 @@ from atdata_core.local import LocalIndex
 from atdata_core.local.entry import LocalDatasetEntry
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.options import Asked
-from atdata_core.promotion.resolved_values import Resolved, resolve
 from atdata_core.promotion.stages.copy_stage import CopiedShards
+from atdata_core.promotion.stages.resolved_values import Resolved, resolve
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.visibility import Seen
 from atdata_core.protocols import ShardFacts

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import dagster as dg
 
 from atdata_core.local import LocalIndex
-from atdata_core.promotion.stages.validate import Publication
+from atdata_core.promotion.publication import Publication
 from atdata_core.state.ledger import RedisLedger
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.resources import AtprotoResource, RedisResource

@@ -83,9 +83,9 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """The passwords of one test mask nothing in what another one reads."""
-    from atdata_core.common import masking
+    from atdata_core import secrets
 
-    monkeypatch.setattr(masking, "_kept", set())
+    monkeypatch.setattr(secrets, "_kept", set())
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from atdata_core.atmosphere import proof
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.records.at_uri import AtUri
-from atdata_core.atmosphere.records.build import timestamp
 from atdata_core.atmosphere.records.difference import changed, differing_fields
 from atdata_core.atmosphere.xrpc import blobs
 from atdata_core.atmosphere.xrpc.replies import apply_request, put_request
 from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED
 from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.common.retry_after import ATTEMPTS
+from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     NotLoggedInError,
     ProofError,

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ..errors import StorageError
-from .credentials import masked_url, url_secrets
+from ..secrets import masked_url, url_secrets
 
 MAX_SHARDS = 1_000_000
 """A pattern may stand for so many shards; an entry record has room for some 6,000."""

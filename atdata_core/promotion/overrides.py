@@ -20,7 +20,7 @@ from .values import FIELDS, Values, from_metadata, typed
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
     from ..state.ledger import Facts, Ledger
-    from .stages.validate import Publication
+    from .publication import Publication
 
 KEPT = 20
 """Sayings that are kept one by one, so that one that is refused can be taken back."""

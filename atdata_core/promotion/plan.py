@@ -12,25 +12,24 @@ from ..atmosphere.schema_records import Listing
 from ..protocols import ShardFacts, ShardProver
 from ..samples.schema import full_name
 from ..state.ledger import DryLedger, ledger_of
-from .copies.location import readable_share
 from .copies.repack import still_there
 from .options import Asked
 from .overrides import ResolvedValue
-from .resolved_values import Resolved, resolve
 from .stages.copy_stage import earlier_copies, find_copies
-from .stages.inventory import survey
+from .stages.inventory_stage import survey
 from .stages.publish import foresee_records
+from .stages.resolved_values import Resolved, resolve
 from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import find_schema
 from .stages.validate import check_all, planned_shards
-from .stages.visibility import Seen, Strangers, Unreadable, readers, refuse_to_hide
+from .stages.visibility import Seen, Strangers, Unreadable, readable_share, readers, refuse_to_hide
 from .values import Values
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
     from ..state.ledger import Ledger
-    from .stages.inventory import Inventory
+    from .inventory import Inventory
 
 PUT_POINTS = 2
 """Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..protocols import ShardCopier
-from .resolved_values import Finder, Resolved, resolve
+from .inventory import Inventory
 from .stages.copy_stage import CopiedShards, copy_shards
-from .stages.inventory import Inventory, take_inventory
+from .stages.inventory_stage import take_inventory
+from .stages.resolved_values import Finder, Resolved, resolve
 from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import PublishedSchema
 from .stages.validate import check_all
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
     from ..state.ledger import Ledger
-    from .operations.attempts import Attempt
     from .options import Asked
+    from .scheduling.attempts import Attempt
 
 Done = Callable[[str, Any], None]
 """Called after each stage with its name and what it gave: an Inventory, a PublishedSchema, CopiedShards."""

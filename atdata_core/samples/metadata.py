@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import msgpack
 
-from ..common.masking import holds_secret
 from ..errors import MetadataError
+from ..secrets import holds_secret
 
 MAX_BYTES = 100_000
 """Packed bytes that the published lexicon of an entry leaves for metadata."""

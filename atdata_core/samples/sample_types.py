@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from ..errors import SampleError, SchemaError
 from .arrays import decode_array
 from .field_types import SampleField, describe_field, pack_value
-from .sample_batches import SampleBatch
 from .unpacking import has_default, packed_map, typed, unpacker
 
-__all__ = ["PackableSample", "SampleBatch", "SampleField", "packable", "sample_fields"]
+__all__ = ["PackableSample", "SampleField", "packable", "sample_fields"]
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ import msgpack
 from ..common.urls import displayed, expand
 from ..errors import MetadataError, RefusedError
 from ..samples.columns import column_type
-from ..samples.sample_types import SampleBatch, sample_fields, unpacker_with_views
+from ..samples.sample_batches import SampleBatch
+from ..samples.sample_types import sample_fields, unpacker_with_views
 from ..stores.opening import open_shard
 from .shard_reader import Packed, packed_samples, shard_records, shard_samples, typed_sample, typed_samples
 from .worker_split import own_shards, register_with_torch

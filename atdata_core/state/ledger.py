@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
-from ..atmosphere.records.build import timestamp
-from ..common.masking import holds_secret, masked_data
+from ..common.timestamps import timestamp
+from ..secrets import holds_secret, masked_data
 from .redis_connection import ask, reaching
 
 _logger = logging.getLogger("atdata_core")

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..common.masking import keep_secret
 from ..errors import RefusedError, ServiceRefusedError, ServiceUnavailableError
+from ..secrets import keep_secret
 
 VARIABLE = "ATDATA_REDIS_URL"
 

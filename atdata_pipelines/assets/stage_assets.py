@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from atdata_core.promotion.stages import inventory, publish, schema_stage, visibility
+from atdata_core.promotion.stages import inventory_stage, publish, schema_stage, visibility
 from atdata_core.promotion.stages.validate import check_all
 
 from ..config.automation_conditions import condition_of
@@ -28,7 +28,7 @@ from .upstream import dependency_on
 def stages(settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of the four stages."""
 
-    @_stage(settings, kinds={"redis", "s3"}, code_version=inventory.CODE_VERSION, queue=COPYING)
+    @_stage(settings, kinds={"redis", "s3"}, code_version=inventory_stage.CODE_VERSION, queue=COPYING)
     def local_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The shards of a dataset, with their digests; what changed without a word is refused here."""
         with subject_of(context, settings) as subject:

@@ -9,11 +9,11 @@ import dagster as dg
 
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.promotion.copies.chunks import Chunk
-from atdata_core.promotion.operations.attempts import attempt
-from atdata_core.promotion.operations.retry_policy import noting_trouble
 from atdata_core.promotion.options import Asked
-from atdata_core.promotion.resolved_values import Resolved, keeps_urls, resolve
-from atdata_core.promotion.stages import copy_stage, inventory
+from atdata_core.promotion.scheduling.attempts import attempt
+from atdata_core.promotion.scheduling.retry_policy import noting_trouble
+from atdata_core.promotion.stages import copy_stage, inventory_stage
+from atdata_core.promotion.stages.resolved_values import Resolved, keeps_urls, resolve
 from atdata_core.protocols import ShardCopier
 from atdata_core.state.ledger import Ledger, ledger_of
 from atdata_core.stores.s3.objects import S3Endpoint
@@ -60,9 +60,9 @@ class Subject:
 
         return resolve(self.entry, did, self.ledger, data_store=self.store, asked=self.asked, find=find)
 
-    def take_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+    def take_inventory(self, progress: inventory_stage.Progress) -> inventory_stage.Inventory:
         """Look at every shard."""
-        return inventory.take_inventory(
+        return inventory_stage.take_inventory(
             self.entry, self.index, self.ledger, destination=self.store, progress=progress, did=self._did()
         )
 
@@ -73,11 +73,13 @@ class Subject:
         except AtdataError:
             return None
 
-    def known_inventory(self, progress: inventory.Progress) -> inventory.Inventory:
+    def known_inventory(self, progress: inventory_stage.Progress) -> inventory_stage.Inventory:
         """The inventory of the stage before, from the ledger; a new one where it has none."""
-        return inventory.recall_inventory(self.entry, self.index, self.ledger) or self.take_inventory(progress)
+        return inventory_stage.recall_inventory(self.entry, self.index, self.ledger) or self.take_inventory(
+            progress
+        )
 
-    def known_copies(self, resolved: Resolved, progress: inventory.Progress) -> copy_stage.CopiedShards:
+    def known_copies(self, resolved: Resolved, progress: inventory_stage.Progress) -> copy_stage.CopiedShards:
         """The copies of the stage before, from the ledger; made anew where it has none."""
         exact = resolved.location.stays is None and (self.store is None or isinstance(self.store, ShardCopier))
         known = copy_stage.recall_copies(
@@ -87,7 +89,7 @@ class Subject:
 
     def copy_chunk(self, chunk: Chunk, say: Callable[[str], None]) -> None:
         """Bring some of the shards to their destination, as they were shared out."""
-        found = inventory.recall_inventory(self.entry, self.index, self.ledger)
+        found = inventory_stage.recall_inventory(self.entry, self.index, self.ledger)
         if found is None:
             say("the dataset has changed since its shards were shared out: the last step copies what it has now")
             return
@@ -105,7 +107,7 @@ class Subject:
         say(f"{copied} of {chunk.stop - chunk.start} shards copied")
 
     def copy_shards(
-        self, progress: inventory.Progress, resolved: Resolved | None = None
+        self, progress: inventory_stage.Progress, resolved: Resolved | None = None
     ) -> copy_stage.CopiedShards:
         """Bring every shard to its destination, or see that it stays."""
         found = self.known_inventory(progress)
@@ -161,6 +163,6 @@ def result_of(cid: str, metadata: Mapping[str, Any]) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=safe(metadata), data_version=dg.DataVersion(cid))
 
 
-def progress_of(context: dg.AssetExecutionContext, what: str) -> inventory.Progress:
+def progress_of(context: dg.AssetExecutionContext, what: str) -> inventory_stage.Progress:
     """Says in the log how far a stage with many shards is."""
     return reporting(context.log.info, f"shards {what}")

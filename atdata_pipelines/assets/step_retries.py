@@ -12,8 +12,8 @@ from typing import Any
 
 import dagster as dg
 
-from atdata_core.common.masking import masked
 from atdata_core.errors import AtdataError
+from atdata_core.secrets import masked
 
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe

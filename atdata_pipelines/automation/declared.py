@@ -6,8 +6,8 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG, PARTITION_NAME_TAG
 
-from atdata_core.promotion.operations import retry_policy
-from atdata_core.promotion.stages.inventory import cid_of
+from atdata_core.promotion.inventory import cid_of
+from atdata_core.promotion.scheduling import retry_policy
 
 from ..config.settings import Settings
 from ..display.markdown import shown

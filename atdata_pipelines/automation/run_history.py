@@ -7,7 +7,7 @@ from typing import NamedTuple
 import dagster as dg
 
 from atdata_core.errors import AtdataError
-from atdata_core.promotion.operations import retry_policy
+from atdata_core.promotion.scheduling import retry_policy
 
 _RUN_KEY = "dagster/run_key"
 _SENSOR = "dagster/sensor_name"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from atdata_core.local.registry import Position, is_event_id
-from atdata_core.promotion.operations.attempts import failed
-from atdata_core.promotion.stages.inventory import cid_of
+from atdata_core.promotion.inventory import cid_of
+from atdata_core.promotion.scheduling.attempts import failed
 from atdata_core.state.ledger import ledger_of
 
 from ..assets.step_retries import said_without_secrets

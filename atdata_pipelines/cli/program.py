@@ -7,7 +7,7 @@ from types import TracebackType
 
 import click
 
-from atdata_core.common.masking import masked
+from atdata_core.secrets import masked
 
 from .commands.accept_command import accept
 from .commands.doctor_command import doctor

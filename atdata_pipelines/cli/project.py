@@ -4,7 +4,6 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from inspect import Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,13 @@ import dagster as dg
 from pydantic import ValidationError
 
 from atdata_core.common.names import near
-from atdata_core.errors import RefusedError
 
+from ..components.dataset_promotion import InstanceError, instances_in, prefix_of
 from ..config.dagster_home import PROJECT
 from ..config.settings import DEFAULT, Settings, key_parts
 
 if TYPE_CHECKING:
-    from ..components import DatasetPromotion
-
-
-class InstanceError(RefusedError):
-    """The instances of a project cannot be told apart or loaded, or none of them is meant."""
+    pass
 
 
 def settings_here(key_prefix: str | None = None) -> list[Settings]:
@@ -42,7 +37,7 @@ def settings_here(key_prefix: str | None = None) -> list[Settings]:
         return found
     named = [each for each in found if each.key_prefix == key_parts(key_prefix)]
     if not named:
-        known = [_prefix(each) for each in found]
+        known = [prefix_of(each) for each in found]
         raise InstanceError(
             f"No instance of this project has the key prefix {key_prefix!r}.{near(key_prefix, known)} "
             f"There is: {_told(found)}."
@@ -67,7 +62,7 @@ def settings_of(name: str, instances: Sequence[Settings]) -> Settings:
     if len(taking) > 1:
         raise InstanceError(
             f"More than one instance of this project takes {name!r}: {_told(taking)}. Say which one is meant: "
-            f"--key-prefix {_prefix(taking[0])}"
+            f"--key-prefix {prefix_of(taking[0])}"
         )
     return taking[0]
 
@@ -78,26 +73,9 @@ def only_settings() -> Settings:
     if len(found) > 1:
         raise InstanceError(
             f"This project has more than one instance: {_told(found)}. Say which one is meant: "
-            f"--key-prefix {_prefix(found[0])}"
+            f"--key-prefix {prefix_of(found[0])}"
         )
     return found[0]
-
-
-def refuse_same_names(tree: dg.ComponentTree) -> None:
-    """Refuse two instances whose definitions would have the same names; raises ``InstanceError``."""
-    _refuse_same_names({path: component.settings() for path, component in _components(tree)})
-
-
-def _refuse_same_names(found: Mapping[str, Settings]) -> None:
-    first: dict[str, str] = {}
-    for path, settings in found.items():
-        other = first.setdefault(settings.named(""), path)
-        if other != path:
-            raise InstanceError(
-                f"{other} (key_prefix: {_prefix(found[other])}) and {path} (key_prefix: {_prefix(settings)}) would "
-                f"both have a job that is called {settings.named('promote')}, and the same partitions. Give one of "
-                "them another key_prefix."
-            )
 
 
 def _instances(folder: Path, said: Mapping[str, Any]) -> list[Settings]:
@@ -110,7 +88,9 @@ def _instances(folder: Path, said: Mapping[str, Any]) -> list[Settings]:
             # Dagster reads YAML through a function that pydantic calls deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
             tree = dg.ComponentTree.for_project(folder)
-            found = {path: component.settings() for path, component in _components(tree)}
+            found = instances_in(tree)
+    except InstanceError:
+        raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             # It has definitions, but no folder of components.
@@ -119,22 +99,7 @@ def _instances(folder: Path, said: Mapping[str, Any]) -> list[Settings]:
             f"The Dagster project in {folder} cannot be loaded, so nobody knows how it promotes: {_reason(error)}. "
             "`dg check defs` tells more."
         ) from error
-    _refuse_same_names(found)
     return list(found.values()) or [DEFAULT]
-
-
-def _components(tree: dg.ComponentTree) -> Iterator[tuple[str, "DatasetPromotion"]]:
-    """The instances of a project, and where they stand."""
-    from ..components import DatasetPromotion
-
-    for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
-        kind = declared.component_type
-        # A function that makes a component need not say of which type it is.
-        untold = kind in (dg.Component, Signature.empty) or not isinstance(kind, type)
-        if untold or issubclass(kind, DatasetPromotion):
-            component = tree.load_component(place)
-            if isinstance(component, DatasetPromotion):
-                yield f"{tree.defs_module_path.name}/{place.get_display_key(tree.defs_module_path)}", component
 
 
 def _projects() -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -166,10 +131,5 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{about}{said}".split()).rstrip(".")
 
 
-def _prefix(settings: Settings) -> str:
-    """As it is given to an option."""
-    return "/".join(settings.key_prefix) or '""'
-
-
 def _told(instances: Sequence[Settings]) -> str:
-    return ", ".join(f"{_prefix(each)} (pattern: {each.pattern})" for each in instances)
+    return ", ".join(f"{prefix_of(each)} (pattern: {each.pattern})" for each in instances)

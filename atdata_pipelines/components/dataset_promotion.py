@@ -1,21 +1,26 @@
 """The pipeline as a component, configured in ``defs.yaml``."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Literal
+from inspect import Signature
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import dagster as dg
 from dagster._utils.schedules import is_valid_cron_string
 from pydantic import Field, field_validator
 
 from atdata_core.common.licenses import license_problem
+from atdata_core.errors import RefusedError
 from atdata_core.promotion.values import Values
 
 from ..assets.upstream import partitions_found
-from ..cli.project import refuse_same_names
 from ..config.resources import DestinationResource
 from ..config.settings import DEFAULT, Settings, key_parts
 from .pipeline import promotion_definitions
+
+if TYPE_CHECKING:
+    from . import DatasetPromotion
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -172,7 +177,7 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
         # A component that is built by itself has a tree that knows of no project.
         settings = self.settings()
         if context.component_tree.is_fully_loaded():
-            refuse_same_names(context.component_tree)
+            instances_in(context.component_tree)
             if settings.upstream is not None:
                 found = partitions_found(settings.upstream, context)
                 settings = replace(settings, upstream_partitions=found)
@@ -200,3 +205,42 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             executor=self.executor,
             destination=self.destination.resource() if self.destination else DestinationResource(),
         )
+
+
+class InstanceError(RefusedError):
+    """The instances of a project cannot be told apart or loaded, or none of them is meant."""
+
+
+def instances_in(tree: dg.ComponentTree) -> dict[str, Settings]:
+    """The instances of a project: where each stands, and what it is configured with.
+
+    Raises:
+        InstanceError: The definitions of two instances would have the same names.
+    """
+    found = {path: component.settings() for path, component in _components(tree)}
+    first: dict[str, str] = {}
+    for path, settings in found.items():
+        other = first.setdefault(settings.named(""), path)
+        if other != path:
+            raise InstanceError(
+                f"{other} (key_prefix: {prefix_of(found[other])}) and {path} (key_prefix: {prefix_of(settings)}) "
+                f"would both have a job that is called {settings.named('promote')}, and the same partitions. Give "
+                "one of them another key_prefix."
+            )
+    return found
+
+
+def _components(tree: dg.ComponentTree) -> Iterator[tuple[str, DatasetPromotion]]:
+    for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
+        kind = declared.component_type
+        # A function that makes a component need not say of which type it is.
+        untold = kind in (dg.Component, Signature.empty) or not isinstance(kind, type)
+        if untold or issubclass(kind, DatasetPromotion):
+            component = tree.load_component(place)
+            if isinstance(component, DatasetPromotion):
+                yield f"{tree.defs_module_path.name}/{place.get_display_key(tree.defs_module_path)}", component
+
+
+def prefix_of(settings: Settings) -> str:
+    """The key prefix of an instance, as it is given to an option."""
+    return "/".join(settings.key_prefix) or '""'

@@ -7,13 +7,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from atdata_core.errors import RefusedError
 from atdata_core.state import redis_connection
 
-from .executors import PUBLISHING
 from .resources import MissingVariableError
 
 if TYPE_CHECKING:
     from celery import Celery
 
 VARIABLE = "ATDATA_CELERY_URL"
+
+PUBLISHING = "publishing"
+"""Queue of what writes to the PDS, and of everything else: one small worker will do."""
 
 LOST_AFTER = 60
 """Seconds after which the step of a worker that was not heard of goes to another one.

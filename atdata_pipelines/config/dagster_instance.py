@@ -10,8 +10,8 @@ import dagster as dg
 from dagster._core.errors import DagsterInvalidConfigError
 from sqlalchemy.exc import DBAPIError
 
-from atdata_core.common.masking import masked
 from atdata_core.errors import AtdataError, RefusedError, ServiceError
+from atdata_core.secrets import masked
 
 from .dagster_home import SETTINGS, checked_home
 

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from atdata_core.common.names import near
 from atdata_core.errors import RefusedError
+
+from .broker import executor_config
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -20,9 +22,6 @@ QUEUE = "dagster-celery/queue"
 
 COPYING = "copying"
 """Queue of what reads and copies shards: workers with a good connection to both sides."""
-
-PUBLISHING = "publishing"
-"""Queue of what writes to the PDS, and of everything else: one small worker will do."""
 
 
 def executor_named(name: str) -> dg.ExecutorDefinition:
@@ -50,13 +49,7 @@ def default_executor() -> dg.ExecutorDefinition:
 def _celery() -> dg.ExecutorDefinition:
     package = _package("celery", "dagster_celery")
     # The address may hold a password: it is read when a run begins, and stands in no configuration.
-    return package.celery_executor.configured(lambda _: _celery_config(), config_schema={})
-
-
-def _celery_config() -> dict[str, Any]:
-    from .broker import executor_config
-
-    return executor_config()
+    return package.celery_executor.configured(lambda _: executor_config(), config_schema={})
 
 
 def _k8s() -> dg.ExecutorDefinition:

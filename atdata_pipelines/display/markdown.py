@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from atdata_core.common.masking import masked
+from atdata_core.secrets import masked
 
 Place = Literal["text", "log", "markdown", "code"]
 

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError, MetadataError, ServiceError
-from atdata_core.promotion.operations.due import may_promote
-from atdata_core.promotion.operations.retry_policy import noting_trouble
+from atdata_core.promotion.scheduling.due import may_promote
+from atdata_core.promotion.scheduling.retry_policy import noting_trouble
 from atdata_core.state.ledger import ledger_of
 
 from ..assets.stage_context import read_by
@@ -31,7 +31,7 @@ from .planner import look_at_all
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
-    from atdata_core.promotion.stages.inventory import Inventory
+    from atdata_core.promotion.inventory import Inventory
 
 BULK_JOB = "promote_many"
 _OP = "promote_datasets"

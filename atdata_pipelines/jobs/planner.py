@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dagster as dg
 
 from atdata_core.errors import AtdataError, MetadataError
-from atdata_core.promotion.operations.due import due_of_all
-from atdata_core.promotion.stages.inventory import cid_of
+from atdata_core.promotion.inventory import cid_of
+from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.state.ledger import ledger_of
 
 from ..config.partitions import add_keys, divided, why_no_key

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.records.build import LABEL, label_record, timestamp
+from atdata_core.atmosphere.records.build import LABEL, label_record
 from atdata_core.atmosphere.records.record_keys import label_rkey
 from atdata_core.common.cid import record_cid
+from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     LoginError,
     NotLoggedInError,

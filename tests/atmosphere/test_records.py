@@ -8,8 +8,8 @@ from atdata_core.atmosphere.records.build import (
     read_entry_record,
     schema_record,
     storage_of,
-    timestamp,
 )
+from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import MetadataError, NoDataUrlsError, StorageError
 from atdata_core.samples.schema import schema_of
 

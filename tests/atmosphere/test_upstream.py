@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atdata_core.atmosphere.records.build import ENTRY, LABEL, entry_record, label_record, timestamp
+from atdata_core.atmosphere.records.build import ENTRY, LABEL, entry_record, label_record
 from atdata_core.atmosphere.records.record_keys import entry_rkey, label_rkey
+from atdata_core.common.timestamps import timestamp
 from atdata_core.samples.sample_types import packable
 
 METADATA = {"split": "train", "epochs": 10, "rate": 0.25, "raw": b"\0\xff", "nested": {"a": [1, None, "x"]}}

@@ -22,9 +22,9 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
-from atdata_core.promotion.operations.due import due
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.state.ledger import ledger_of
 
 KEY = label_rkey("did:web:a.test", "n")

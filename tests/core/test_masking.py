@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 
-from atdata_core.common.masking import holds_secret, keep_secret, masked, masked_data
 from atdata_core.errors import AtdataError, MetadataError, StorageError
 from atdata_core.samples.metadata import refuse_secrets
+from atdata_core.secrets import holds_secret, keep_secret, masked, masked_data
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkaWQ6cGxjOmFiYyJ9.c2lnbmF0dXJlLWZyb20taGVyZQ"
 SIGNED = "https://host/b/k.tar?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20260101&X-Amz-Signature=0123456789abcdef"

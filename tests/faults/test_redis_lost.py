@@ -13,7 +13,7 @@ from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.options import Asked
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.validate import check_all
 from atdata_core.state.ledger import ledger_of

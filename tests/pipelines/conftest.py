@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo
-from atdata_core.promotion.operations import retry_policy
+from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.shards.tar_writing import ShardWriter
 
 

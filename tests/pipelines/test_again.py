@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from atdata_core.common.urls import expand
-from atdata_core.promotion.operations import retry_policy
 from atdata_core.promotion.operations.accept import accept, changes_of
+from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.state.ledger import ledger_of
 from atdata_core.stores.s3.objects import S3Endpoint
 

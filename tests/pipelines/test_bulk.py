@@ -15,7 +15,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.errors import ShardMissingError
 from atdata_core.promotion.bulk import many as library
-from atdata_core.promotion.operations.attempts import failed
+from atdata_core.promotion.scheduling.attempts import failed
 from atdata_core.state.ledger import ledger_of
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.components.pipeline import promotion_definitions

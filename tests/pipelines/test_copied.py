@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from atdata_core.promotion.copies import chunks
-from atdata_core.promotion.stages.inventory import recall_inventory
+from atdata_core.promotion.stages.inventory_stage import recall_inventory
 from atdata_core.state.ledger import ledger_of
 
 CHUNKS = ["copied_shards.copy_chunk[shards_1_to_1]", "copied_shards.copy_chunk[shards_2_to_2]"]

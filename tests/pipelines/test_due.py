@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from atdata_core.errors import SchemaError
-from atdata_core.promotion.operations.due import due, due_of_all, metadata_digest
+from atdata_core.promotion.scheduling.due import due, due_of_all, metadata_digest
 from atdata_core.state.ledger import MemoryLedger
 
 DID = "did:plc:abc"

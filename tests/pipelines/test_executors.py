@@ -99,7 +99,7 @@ def test_what_celery_cannot_use_is_refused_without_being_repeated(monkeypatch, v
 
 
 def test_the_password_of_the_broker_is_masked(monkeypatch):
-    from atdata_core.common.masking import masked
+    from atdata_core.secrets import masked
 
     monkeypatch.setenv("ATDATA_CELERY_URL", "redis://u:queue-hunter2@h/1")
     assert "queue-hunter2" not in masked("AUTH u queue-hunter2 failed")

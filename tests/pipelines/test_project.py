@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_pipelines.cli.project import InstanceError, only_settings, settings_here
+from atdata_pipelines.cli.project import only_settings, settings_here
 from atdata_pipelines.components import DatasetPromotion
+from atdata_pipelines.components.dataset_promotion import InstanceError
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
 

@@ -11,7 +11,7 @@ import redis
 from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local.redis_layout import EVENTS
 from atdata_core.promotion.bulk.many import promote_many
-from atdata_core.promotion.operations import retry_policy
+from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.state.ledger import ledger_of
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.config import resources

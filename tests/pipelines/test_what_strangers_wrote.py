@@ -11,8 +11,8 @@ import atdata_core as atdata
 from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.common.cid import entry_cid
 from atdata_core.local.shard_claims import claims_key, encoded
-from atdata_core.promotion.operations.attempts import FAILURE
-from atdata_core.promotion.stages.inventory import Inventory, read_schema
+from atdata_core.promotion.inventory import Inventory, read_schema
+from atdata_core.promotion.scheduling.attempts import FAILURE
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import ledger_of
 from atdata_pipelines.display.previews import preview_of
@@ -119,7 +119,7 @@ def test_samples_of_another_schema_than_the_entry_names_are_refused(lab, refused
 
 
 def test_what_the_pipeline_has_read_no_other_machine_of_the_account_reads(lab, run, tmp_path, monkeypatch):
-    from atdata_core.promotion.stages.inventory import take_inventory
+    from atdata_core.promotion.stages.inventory_stage import take_inventory
     from atdata_pipelines.config.resources import AtprotoResource
 
     entry = lab.insert("pictures")

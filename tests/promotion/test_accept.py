@@ -15,11 +15,11 @@ from atdata_core.errors import (
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.accept import accept, changes_of
-from atdata_core.promotion.operations.due import due
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.options import Asked
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
-from atdata_core.promotion.stages.inventory import recall_inventory, take_inventory
+from atdata_core.promotion.stages.inventory_stage import recall_inventory, take_inventory
 from atdata_core.promotion.stages.visibility import see_published
 from atdata_core.state.ledger import ledger_of
 from stages import resolved_for

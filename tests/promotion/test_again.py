@@ -13,10 +13,10 @@ from atdata_core.errors import (
     ShardForbiddenError,
     ShardMissingError,
 )
-from atdata_core.promotion.operations import retry_policy
-from atdata_core.promotion.operations.attempts import failed
-from atdata_core.promotion.operations.due import due
-from atdata_core.promotion.operations.retry_policy import (
+from atdata_core.promotion.scheduling import retry_policy
+from atdata_core.promotion.scheduling.attempts import failed
+from atdata_core.promotion.scheduling.due import due
+from atdata_core.promotion.scheduling.retry_policy import (
     begin_anew,
     end_trouble,
     note_trouble,

@@ -4,7 +4,7 @@ import pytest
 
 from atdata_core.errors import ServiceUnavailableError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.operations.attempts import attempt
+from atdata_core.promotion.scheduling.attempts import attempt
 from atdata_core.state.ledger import MemoryLedger, ledger_of
 
 

@@ -12,7 +12,7 @@ from atdata_core.promotion.options import Asked
 from atdata_core.promotion.records.changes import changed_shards
 from atdata_core.promotion.records.summary import Summary
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema_of
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts

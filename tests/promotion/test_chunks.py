@@ -11,8 +11,8 @@ from atdata_core.errors import ShardConflictError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promotion.copies import chunks
 from atdata_core.promotion.copies.chunks import Chunk, chunks_of
+from atdata_core.promotion.inventory import Inventory
 from atdata_core.promotion.stages.copy_stage import chunks_to_copy, copy_chunk, copy_shards
-from atdata_core.promotion.stages.inventory import Inventory
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import ledger_of
 from atdata_core.stores.s3.objects import S3Endpoint

@@ -13,7 +13,7 @@ from atdata_core.local import Repo, schema_registry
 from atdata_core.local.shard_claims import claims_key, encoded
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
-from atdata_core.promotion.stages.inventory import recall_inventory, survey, take_inventory
+from atdata_core.promotion.stages.inventory_stage import recall_inventory, survey, take_inventory
 from atdata_core.samples.schema import fields_digest
 from atdata_core.state.ledger import MemoryLedger, ledger_of
 from faulty.edge import Answer, Edge, Rule, Tally

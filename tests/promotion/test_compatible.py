@@ -8,7 +8,7 @@ from atdata_core.local import LocalDatasetEntry
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
 from atdata_core.promotion.options import Asked
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_changes import Compatibility, compatibility_of
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.state.ledger import MemoryLedger, ledger_of

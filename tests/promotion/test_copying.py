@@ -13,8 +13,8 @@ import atdata_core as atdata
 from atdata_core.errors import ShardChangedError, ShardConflictError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.inventory import Inventory
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import Inventory
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import ledger_of
 from atdata_core.stores.s3 import server_copy

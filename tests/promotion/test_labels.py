@@ -7,10 +7,10 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.records.nsids import LABEL
 from atdata_core.errors import DatasetNameError, PreflightError, RecordChangedError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from atdata_core.promotion.operations.due import due
 from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.state.ledger import ledger_of
 from stages import publish_last

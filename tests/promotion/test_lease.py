@@ -13,7 +13,7 @@ from redis.retry import Retry
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promotion.copies.layout import destination_of, names_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.state.lease import RedisLeases
 from atdata_core.state.ledger import ledger_of
 from atdata_core.stores.opening import open_shard, stat_shard

@@ -13,9 +13,10 @@ from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.common.cid import entry_cid
 from atdata_core.errors import LocalFileError, SampleError, ShardMissingError, StorageError, StrayFilesError
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
+from atdata_core.promotion.inventory import Inventory, read_schema
 from atdata_core.promotion.operations.accept import changes_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import Inventory, read_schema, take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import ledger_of
 

@@ -24,8 +24,8 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
-from atdata_core.promotion.operations.due import due
 from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.samples.schema import full_name, schema_ref
 from atdata_core.state.ledger import ledger_of
 

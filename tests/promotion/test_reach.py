@@ -20,9 +20,9 @@ from atdata_core.errors import (
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.options import Asked
-from atdata_core.promotion.resolved_values import resolve
 from atdata_core.promotion.stages.copy_stage import copy_shards
-from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
+from atdata_core.promotion.stages.resolved_values import resolve
 from atdata_core.promotion.stages.visibility import Strangers, see_published
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import ledger_of

@@ -5,9 +5,9 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
 from atdata_core.errors import EntryNotFoundError
-from atdata_core.promotion.operations.due import due
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.state.ledger import ledger_of
 
 

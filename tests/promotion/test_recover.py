@@ -7,10 +7,10 @@ from atdata_core.atmosphere import AtmosphereIndex
 from atdata_core.atmosphere.records.nsids import ENTRY
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import S3DataStore
-from atdata_core.promotion.operations.due import due
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.recover import recover
 from atdata_core.promotion.operations.status import status_of
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.state.ledger import ledger_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")

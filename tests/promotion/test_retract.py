@@ -12,8 +12,8 @@ from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
 from atdata_core.errors import HeldError, RecordChangedError, RecordNotFoundError, ServiceError, StorageError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.operations.due import due
 from atdata_core.promotion.operations.retract import plan_retraction, retract
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.state.ledger import ledger_of
 
 

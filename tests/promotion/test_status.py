@@ -8,7 +8,7 @@ from atdata_core.errors import EntryNotFoundError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.operations.status import STAGES, all_statuses, status_of
-from atdata_core.promotion.stages.inventory import take_inventory
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.state.ledger import ledger_of
 
 

@@ -15,8 +15,8 @@ from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import MetadataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.bulk.batch_executor import Draft, publish_many
-from atdata_core.promotion.operations.due import due_of_all
 from atdata_core.promotion.options import Asked
+from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.promotion.stages.copy_stage import CopiedShards
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.visibility import Seen

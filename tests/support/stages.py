@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from atdata_core.promotion.options import Asked
-from atdata_core.promotion.resolved_values import Resolved, resolve
 from atdata_core.promotion.stages.publish import PublishedRecord, publish_record
+from atdata_core.promotion.stages.resolved_values import Resolved, resolve
 from atdata_core.promotion.stages.visibility import Seen
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from atdata_core.atmosphere.records.nsids import ENTRY, JSON_SCHEMA_FORMAT, LABEL, SCHEMA
@@ -29,17 +28,10 @@ __all__ = [
     "read_schema_record",
     "schema_record",
     "storage_of",
-    "timestamp",
     "unpack_metadata",
 ]
 
 _NDARRAY_SHIM = re.compile(r"/atdata-ndarray-bytes/(\d+\.\d+\.\d+)#")
-
-
-def timestamp(moment: datetime | None = None) -> str:
-    """A time as records carry it: UTC, milliseconds, ``Z``; now by default."""
-    moment = (moment or datetime.now(UTC)).astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def schema_record(local_schema: dict[str, Any], *, created_at: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from atdata_core.atmosphere.xrpc.replies import encode_json
 from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport
 from atdata_core.atmosphere.xrpc.session_sharing import SessionFile, Tokens
-from atdata_core.common.masking import keep_secret
 from atdata_core.common.retry_after import http_hooks, patiently
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
+from atdata_core.secrets import keep_secret
 
 if TYPE_CHECKING:
     import httpx

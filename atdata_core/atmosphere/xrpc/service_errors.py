@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from atdata_core.common.masking import masked
 from atdata_core.common.retry_after import seconds_to_wait
 from atdata_core.errors import AtdataError, RateLimitedError, ServiceRefusedError, ServiceUnavailableError
+from atdata_core.secrets import masked
 
 MAX_WORDS = 300
 """Characters that are shown of what a service says."""

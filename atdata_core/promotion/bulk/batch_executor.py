@@ -19,20 +19,20 @@ from ...atmosphere.records.nsids import ENTRY, LABEL
 from ...errors import DatasetNameError, EntryNotFoundError, RecordChangedError, RefusedError
 from ...protocols import CurrentEntries
 from ...state.cached_ledger import GatheredLedger, ScopeLedger
-from ..operations.attempts import failed
+from ..inventory import cid_of
 from ..options import Asked
+from ..publication import publication_of
 from ..records.effects import Current, Find, Steps, current_cid
-from ..stages.inventory import cid_of
+from ..scheduling.attempts import failed
 from ..stages.publish import PublishedRecord, publishing
-from ..stages.validate import publication_of
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
     from ...atmosphere.record_batches import Answer, Key
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.ledger import Ledger
-    from ..resolved_values import Resolved
     from ..stages.copy_stage import CopiedShards
+    from ..stages.resolved_values import Resolved
     from ..stages.visibility import Seen
 
 T = TypeVar("T")

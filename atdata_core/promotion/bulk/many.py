@@ -20,13 +20,13 @@ from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefused
 from ...state.ledger import Ledger, ledger_of
 from ...state.redis_connection import address
 from ..copies.usage_leases import end_use
-from ..operations.attempts import attempt
-from ..operations.retry_policy import note_trouble
+from ..inventory import Inventory, cid_of
 from ..options import Asked
 from ..prepare import Prepared, prepare
 from ..records.published_names import target_of, unknown_names
+from ..scheduling.attempts import attempt
+from ..scheduling.retry_policy import note_trouble
 from ..stages.copy_stage import CopiedShards
-from ..stages.inventory import Inventory, cid_of
 from ..stages.publish import PublishedRecord
 from ..stages.schema_stage import PublishedSchema, Schemas
 from ..stages.visibility import Seen
@@ -36,7 +36,7 @@ from .batch_executor import STAGE, Draft, expected_keys, publish_many
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry
-    from ..resolved_values import Finder
+    from ..stages.resolved_values import Finder
 
 WORKERS = 8
 SLICE = 2000

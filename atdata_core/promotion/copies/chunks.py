@@ -12,7 +12,7 @@ from .layout import claim_of
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
-    from ..stages.inventory import Inventory
+    from ..inventory import Inventory
 
 SHARDS = 64
 BYTES = 8 << 30

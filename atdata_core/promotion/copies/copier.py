@@ -24,7 +24,7 @@ from ...shards.shard_contents import read_facts
 from ...state.lease import POLL, Lease, Leases, Renewing, kept
 from ...state.lease_batch import Held, HeldLease
 from ...stores.opening import open_shard
-from ..stages.inventory import Progress
+from ..inventory import Progress
 from .layout import as_published
 from .sources import Sources
 

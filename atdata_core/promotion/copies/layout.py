@@ -16,7 +16,7 @@ from ...protocols import ShardFacts, ShardRemover
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
-    from ..stages.inventory import Inventory
+    from ..inventory import Inventory
 
 FOLDER = "promoted/"
 """What a copy's name begins with, below the prefix of its store."""

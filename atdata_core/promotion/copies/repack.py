@@ -14,7 +14,7 @@ from ...samples.schema import decode, fields_digest
 from ...shards.dataset import Dataset
 from ...shards.shard_contents import read_facts
 from ...stores.opening import open_shard
-from ..stages.inventory import Inventory
+from ..inventory import Inventory
 from .layout import as_published
 from .sources import Sources
 

@@ -14,9 +14,10 @@ from ...samples.schema import decode, fields_digest
 from ...shards.seal import sealed
 from ..copies.layout import FIRST_CLAIM, claim_of
 from ..copies.sources import Sources
-from ..stages.inventory import WORKERS, Progress, accept_command, cid_of, read_schema, read_shard, shard_urls
-from .due import ACCEPTED
-from .retry_policy import begin_anew
+from ..inventory import Progress, accept_command, cid_of, read_schema, shard_urls
+from ..scheduling.due import ACCEPTED
+from ..scheduling.retry_policy import begin_anew
+from ..stages.inventory_stage import WORKERS, read_shard
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...atmosphere.label_lookup import all_labelled
-from .due import TOGETHER
+from ..scheduling.due import TOGETHER
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient

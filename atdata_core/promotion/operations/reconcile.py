@@ -14,18 +14,18 @@ from ...atmosphere.records.record_keys import label_rkey
 from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError
+from ..inventory import cid_of
 from ..overrides import Sayings
+from ..publication import Publication
 from ..records.entry_versions import Versions, is_promoted, versions_of
 from ..records.label import note_version
 from ..records.published_names import name_fact, names_no_copies, note_published, place_of
 from ..records.record_history import Trail
 from ..records.summary import SUMMARY, Summary
-from ..stages.inventory import cid_of
+from ..scheduling.attempts import succeeded
+from ..scheduling.blocks import held, hold_gone
+from ..scheduling.due import metadata_digest, placed
 from ..stages.publish import PublishedRecord
-from ..stages.validate import Publication
-from .attempts import succeeded
-from .blocks import held, hold_gone
-from .due import metadata_digest, placed
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record

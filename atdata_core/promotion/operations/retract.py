@@ -16,7 +16,7 @@ from ...state.lease import leases_of
 from ...state.ledger import Facts, MemoryLedger, tells_published
 from ..copies.usage import Copy, copies_in, is_copy, looked_at, uses
 from ..copies.usage_leases import CopiesGoing
-from .blocks import note_retracted, retracted
+from ..scheduling.blocks import note_retracted, retracted
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record

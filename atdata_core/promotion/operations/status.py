@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...common.names import near
 from ...errors import AtdataError, EntryNotFoundError, ServiceError
+from ..inventory import cid_of
 from ..overrides import said_of
-from ..stages.inventory import cid_of
-from ..stages.validate import Publication
-from .due import ACCEPTED, due, failure_concerns
+from ..publication import Publication
+from ..scheduling.due import ACCEPTED, due, failure_concerns
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry

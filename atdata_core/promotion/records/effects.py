@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ...atmosphere.record_batches import Write
 from ...errors import AtdataError
-from ..stages.inventory import cid_of, refuse_deleted
+from ..inventory import cid_of, refuse_deleted
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record

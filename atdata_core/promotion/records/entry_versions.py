@@ -9,7 +9,7 @@ from ...atmosphere.records.record_keys import entry_rkey, is_identity_tid
 from ...common.cid import entry_cid
 from ...errors import RefusedError
 from ..copies.usage import shards_of
-from ..stages.inventory import cid_of
+from ..inventory import cid_of
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...protocols import IndexEntry
     from ...state.ledger import Ledger
     from ..options import Asked
-    from ..stages.validate import Publication
+    from ..publication import Publication
 
 
 @dataclass(frozen=True, slots=True)

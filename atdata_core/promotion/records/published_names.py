@@ -18,9 +18,9 @@ from ...atmosphere.records.storage import PublishedShard
 from ...errors import DatasetNameError, RefusedError
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
+from ..inventory import cid_of
 from ..overrides import said_in, said_of
-from ..stages.inventory import cid_of
-from ..stages.validate import publication_of
+from ..publication import publication_of
 from ..values import Values
 from .effects import Steps, find
 from .summary import Summary
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ...protocols import IndexEntry
     from ...state.ledger import Facts, Ledger
     from ..options import Asked
-    from ..stages.validate import Publication
+    from ..publication import Publication
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from ..copies.layout import FIRST_CLAIM, claim_of, destination_of, folder_of, na
 from ..copies.repack import rewrite, still_there
 from ..copies.sources import Sources
 from ..copies.usage_leases import in_use
+from ..inventory import ACCEPTED, Inventory, Progress, cid_of
 from ..records.changes import changed_shards, changed_value, short_cid
-from .inventory import ACCEPTED, Inventory, Progress, cid_of, recall_inventory
+from .inventory_stage import recall_inventory
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry

@@ -11,10 +11,6 @@ from ...atmosphere.records.nsids import ENTRY
 from ...common.licenses import refuse_unknown
 from ...errors import RecordGoneError, RefusedError
 from ..copies.usage_leases import end_use
-from ..operations.attempts import succeeded
-from ..operations.blocks import admit, forget_retraction, held, hold_gone, still_admit
-from ..operations.due import metadata_digest, placed
-from ..operations.retry_policy import end_trouble
 from ..options import Asked
 from ..overrides import Sayings
 from ..records.effects import Steps, carry_out, current
@@ -23,14 +19,18 @@ from ..records.published_names import names_no_copies, note_published
 from ..records.record_history import Trail
 from ..records.summary import SUMMARY, Summary
 from ..records.upsert import OwnRecord
+from ..scheduling.attempts import succeeded
+from ..scheduling.blocks import admit, forget_retraction, held, hold_gone, still_admit
+from ..scheduling.due import metadata_digest, placed
+from ..scheduling.retry_policy import end_trouble
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry, ShardFacts
     from ...state.ledger import Facts, Ledger
-    from ..resolved_values import Resolved
+    from ..publication import Publication
     from .copy_stage import CopiedShards
-    from .validate import Publication
+    from .resolved_values import Resolved
     from .visibility import Seen
 
 CODE_VERSION = "1"

@@ -16,7 +16,7 @@ from .schema_changes import Compatibility, fact_of, known_compatibility, recall_
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...state.ledger import Ledger
-    from .inventory import Inventory
+    from ..inventory import Inventory
 
 CODE_VERSION = "1"
 FOREIGN = "foreign schemas"

@@ -2,72 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...atmosphere.records.build import entry_record, label_record, schema_record, timestamp
+from ...atmosphere.records.build import entry_record, label_record, schema_record
 from ...atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
 from ...atmosphere.records.preflight import check
-from ...atmosphere.records.record_keys import entry_rkey, label_rkey, schema_rkey
+from ...atmosphere.records.record_keys import label_rkey, schema_rkey
 from ...common.licenses import refuse_unknown
-from ...common.names import check_dataset_name
+from ...common.timestamps import timestamp
 from ...errors import DatasetNameError
 from ...protocols import ShardFacts, ShardProver
 from ...samples.schema import full_name
 from ..copies.layout import as_published, names_of
-from ..operations.blocks import admit, retracted
+from ..inventory import Inventory
 from ..overrides import Sayings
+from ..publication import Publication
+from ..scheduling.blocks import admit, retracted
 from .copy_stage import earlier_copies, find_copies
-from .inventory import Inventory
 from .visibility import Seen, Strangers
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry
     from ...state.ledger import Ledger
     from ..options import Asked
-    from ..resolved_values import Resolved
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Account, published name and entry CID: the same three, the same records."""
-
-    did: str
-    name: str
-    cid: str
-
-    @property
-    def rkey(self) -> str:
-        """Record key of the entry record."""
-        return entry_rkey(self.did, self.name, self.cid)
-
-    @property
-    def uri(self) -> str:
-        """At-uri of the entry record."""
-        return f"at://{self.did}/{ENTRY}/{self.rkey}"
-
-    @property
-    def label_rkey(self) -> str:
-        """Record key of the label; the versions of a name share it."""
-        return label_rkey(self.did, self.name)
-
-    @property
-    def fact(self) -> str:
-        """What the ledger keeps this publication under, in its dataset's scope."""
-        return f"record:{self.did}:{self.name}:{self.cid}"
-
-    @property
-    def said_fact(self) -> str:
-        """What the ledger keeps explicit values of this publication under."""
-        return f"values:{self.fact}"
-
-
-def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:
-    """The publication of an entry under its own or another name; ``DatasetNameError``."""
-    published = entry.name if name is None else name
-    check_dataset_name(published)
-    return Publication(did, published, cid)
+    from .resolved_values import Resolved
 
 
 def check_all(

@@ -21,6 +21,7 @@ from ...errors import (
     ShardChangedError,
     ShardForbiddenError,
     ShardMissingError,
+    VisibilityError,
 )
 from ...protocols import ShardFacts, ShardStat
 from ...state.lease import leases_of
@@ -28,16 +29,21 @@ from ...state.ledger import ledger_of
 from ...stores.anonymous import Glance, glance
 from ...stores.opening import open_shard, stat_shard
 from ...stores.private_addresses import check_public, is_private
-from ..copies.location import refuse_hiding
 from ..copies.sources import Sources
 from ..copies.usage_leases import in_use
-from .inventory import accept_command
+from ..inventory import accept_command
+from .copy_stage import CopiedShards
+from .location import WAYS_OUT as PLACES
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry
     from ..options import Asked
-    from ..resolved_values import Resolved
     from .copy_stage import CopiedShards
+    from .resolved_values import Resolved
+if TYPE_CHECKING:
+    from ...atmosphere.records.storage import PublishedShard
+    from ..options import Asked
+    from ..records.published_names import PublishedName
 
 WORKERS = 8
 NAMED = 3
@@ -316,3 +322,43 @@ def _reason(error: AtdataError) -> str:
             return "no answer"
         case _:
             return "no address that can be asked"
+
+
+def readable_share(shards: Sequence[PublishedShard], strangers: Strangers) -> float:
+    """The share of published shards that strangers can read, from 0 to 1; 0 where there are none."""
+    there = [
+        ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
+        for shard in shards
+    ]
+    return 1 - len(strangers.unreadable(there)) / len(there) if there else 0.0
+
+
+def refuse_hiding(
+    published: PublishedName, planned: Sequence[ShardFacts], seen: Seen, strangers: Strangers
+) -> None:
+    """Refuse to publish shards that strangers cannot read in the place of those that they can.
+
+    Args:
+        published: What is published now, with its record.
+        planned: The shards as they would be published.
+        seen: Who can read these.
+        strangers: Look at what is published now, where that matters.
+
+    Raises:
+        VisibilityError: Strangers would lose what they can read.
+    """
+    before = published.shards
+    if not seen.unreadable or {shard.url for shard in before} == {shard.url for shard in planned}:
+        return
+    # Of what was retracted it is known whether they could.
+    share = readable_share(before, strangers) if before else float(published.readable)
+    if share <= 1 - len(seen.unreadable) / seen.shards:
+        return
+    first, reason = seen.unreadable[0]
+    raise VisibilityError(
+        f"Strangers could not read what would take the place of {published.uri}, which they can: "
+        f"{len(seen.unreadable)} of {seen.shards} shards, the first {displayed(first)} ({reason}). The record was "
+        f"not written. {PLACES} For shards in a store that strangers cannot read: allow_private=True, or "
+        "--allow-private.",
+        urls=[displayed(url) for url, _ in seen.unreadable],
+    )

@@ -8,27 +8,43 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...common.retry_after import ATTEMPTS
 from .connection_guard import guard
 from .request_retries import be_patient
 from .signing import sign_by_named_digest
 
-if TYPE_CHECKING:
-    from .objects import S3Endpoint
+
+@dataclass(frozen=True)
+class ClientOptions:
+    """What a client of an S3 service is made of; see ``S3Endpoint``, which adds what a client can do."""
+
+    endpoint_url: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str | None = None
+    anonymous: bool = False
+    guarded: bool = False
+    attempts: int = ATTEMPTS
+    timeout: float | None = None
+    verify: bool | None = None
+
 
 POOL = 64
 """Connections a client keeps: more than the threads that copy at a time."""
 
 # By process too: a forked worker must not share its parent's connections.
-_clients: dict[tuple[int, S3Endpoint, int], Any] = {}
+_clients: dict[tuple[int, ClientOptions, int], Any] = {}
 _MOST_CLIENTS = 16
 """Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
 _clients_lock = threading.Lock()
 
 
-def client_of(endpoint: S3Endpoint, *, attempts: int) -> Any:
+def client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     """The client of an endpoint in this process, which sends a request so often."""
     key = (os.getpid(), endpoint, attempts)
     with _clients_lock:
@@ -47,7 +63,7 @@ def _loader() -> Any:
     return create_loader()
 
 
-def _make_client(endpoint: S3Endpoint, *, attempts: int) -> Any:
+def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
     import boto3
     import botocore.session
     from botocore import UNSIGNED

@@ -13,18 +13,17 @@ import base64
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...common.masking import keep_secret
-from ...common.retry_after import ATTEMPTS
 from ...errors import AtdataError, CredentialsError, ServiceRefusedError
 from ...protocols import ShardStat
+from ...secrets import keep_secret
 from ..etag import strong_etag
 from ..read_ahead import ahead
 from ..resumable_read import Opened, ResumedBody, changed_while_read
-from .clients import client_of
+from .clients import ClientOptions, client_of
 from .endpoints import checked_endpoint
 from .s3_errors import translated
 
@@ -39,7 +38,7 @@ _CHAIN_NAMES = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CRE
 
 
 @dataclass(frozen=True)
-class S3Endpoint:
+class S3Endpoint(ClientOptions):
     """One S3 service as one set of credentials sees it.
 
     ``endpoint_url`` is None for AWS itself. Without keys (and not anonymous) boto3's own chain is asked.
@@ -47,17 +46,6 @@ class S3Endpoint:
     first one too; ``timeout`` (seconds) holds for connecting and for each silence, 10 and 60 by default; ``verify``
     False takes any TLS certificate, None is boto3's default.
     """
-
-    endpoint_url: str | None = None
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    region: str | None = None
-    anonymous: bool = False
-    guarded: bool = False
-    attempts: int = ATTEMPTS
-    timeout: float | None = None
-    verify: bool | None = None
 
     def __post_init__(self) -> None:
         keep_secret(self.secret_key)

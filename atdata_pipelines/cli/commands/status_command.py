@@ -71,7 +71,8 @@ class _Stores:
         self._stores: dict[tuple[str, ...], S3DataStore | None] = {}
 
     def of(self, dataset: str) -> S3DataStore | None:
-        from ..project import InstanceError, settings_of
+        from ...components.dataset_promotion import InstanceError
+        from ..project import settings_of
 
         try:
             settings = settings_of(dataset, self._instances)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 
-from atdata_core.common.masking import masked
 from atdata_core.errors import AtdataError
+from atdata_core.secrets import masked
 
 from . import (
     celery_check,

@@ -15,10 +15,10 @@ from atdata_core.atmosphere.published_shards import RecordedShards
 from atdata_core.atmosphere.records.at_uri import AtUri
 from atdata_core.atmosphere.records.storage import PublishedShard
 from atdata_core.atmosphere.xrpc.session import Session
-from atdata_core.common.masking import holds_secret
 from atdata_core.common.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
 from atdata_core.errors import AtdataError
 from atdata_core.samples.schema import parse_schema_ref
+from atdata_core.secrets import holds_secret
 from atdata_core.stores.opening import open_shard, stat_shard
 from atdata_core.stores.s3.objects import S3Endpoint
 from hostile.binary import Target

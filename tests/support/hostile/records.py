@@ -16,8 +16,9 @@ from atdata_core.atmosphere.records.parse import read_entry_record, read_schema_
 from atdata_core.atmosphere.records.preflight import check
 from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry, shard_claims
+from atdata_core.promotion.inventory import Inventory
 from atdata_core.promotion.stages.copy_stage import CopiedShards, recall_copies
-from atdata_core.promotion.stages.inventory import Inventory, recall_inventory
+from atdata_core.promotion.stages.inventory_stage import recall_inventory
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts

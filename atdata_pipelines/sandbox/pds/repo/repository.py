@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import libipld
 
-from atdata_pipelines.sandbox.pds.blob_store import Blobs
 from atdata_pipelines.sandbox.pds.database import Database
 from atdata_pipelines.sandbox.pds.repo import tree
+from atdata_pipelines.sandbox.pds.repo.blob_store import Blobs
 from atdata_pipelines.sandbox.pds.repo.data_model import (
     Blob,
     Link,

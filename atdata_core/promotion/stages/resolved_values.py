@@ -6,26 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.records.nsids import ENTRY
-from ..common.cid import entry_cid
-from ..common.urls import displayed
-from ..errors import StorageError
-from ..local.entry import LocalDatasetEntry
-from .copies.location import Location, choose_location
-from .copies.usage import shards_of
-from .options import Asked
-from .overrides import ResolvedValue, Sayings, said_of
-from .records.effects import Find, Steps
-from .records.published_names import PublishedName, name_fact, names_no_copies, published_name
-from .stages.copy_stage import CopiedShards
-from .stages.inventory import Inventory, cid_of, shard_urls
-from .stages.validate import Publication, publication_of
-from .values import Values
+from ...atmosphere.records.nsids import ENTRY
+from ...common.cid import entry_cid
+from ...common.urls import displayed
+from ...errors import StorageError
+from ...local.entry import LocalDatasetEntry
+from ..copies.usage import shards_of
+from ..inventory import Inventory, cid_of, shard_urls
+from ..options import Asked
+from ..overrides import ResolvedValue, Sayings, said_of
+from ..publication import Publication, publication_of
+from ..records.effects import Find, Steps
+from ..records.published_names import PublishedName, name_fact, names_no_copies, published_name
+from ..values import Values
+from .copy_stage import CopiedShards
+from .location import Location, choose_location
 
 if TYPE_CHECKING:
-    from ..atmosphere.client import Record
-    from ..protocols import IndexEntry
-    from ..state.ledger import Ledger
+    from ...atmosphere.client import Record
+    from ...protocols import IndexEntry
+    from ...state.ledger import Ledger
 
 Finder = Callable[[str, str], "Record | None"]
 """The own record of a collection under a record key, or None."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from ...atmosphere.records.build import timestamp
+from ...common.timestamps import timestamp
 from ...errors import AtdataError, CredentialsError, LoginError, NotLoggedInError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...atmosphere.records.build import timestamp
+from ...common.timestamps import timestamp
 from ...errors import AtdataError, HeldError
 from . import retry_policy
 from .due import subject_of

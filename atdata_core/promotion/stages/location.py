@@ -7,23 +7,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...common.urls import displayed
-from ...errors import DestinationError, RefusedError, VisibilityError
+from ...errors import DestinationError, RefusedError
 from ...protocols import ShardFacts
+from ..copies.layout import claim_of, destination_of
+from ..copies.usage import shards_of
 from ..overrides import ASKED, BEFORE, EARLIER, ResolvedValue
-from ..stages.copy_stage import HERE, CopiedShards, earlier_copies_at
-from .layout import claim_of, destination_of
-from .usage import shards_of
+from .copy_stage import HERE, CopiedShards, earlier_copies_at
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
-    from ...atmosphere.records.storage import PublishedShard
     from ...state.ledger import Ledger
+    from ..inventory import Inventory
     from ..options import Asked
     from ..overrides import Standing
+    from ..publication import Publication
     from ..records.published_names import PublishedName
-    from ..stages.inventory import Inventory
-    from ..stages.validate import Publication
-    from ..stages.visibility import Seen, Strangers
 
 PUBLISHED = "published so before"
 CONFIGURED = "the data store"
@@ -130,43 +128,3 @@ def choose_location(
         # New data that strangers cannot read are refused once they are seen, where strangers can read the earlier.
         return Location(earlier=earlier)
     return Location(stays=earlier, source=PUBLISHED, earlier=earlier)
-
-
-def readable_share(shards: Sequence[PublishedShard], strangers: Strangers) -> float:
-    """The share of published shards that strangers can read, from 0 to 1; 0 where there are none."""
-    there = [
-        ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
-        for shard in shards
-    ]
-    return 1 - len(strangers.unreadable(there)) / len(there) if there else 0.0
-
-
-def refuse_hiding(
-    published: PublishedName, planned: Sequence[ShardFacts], seen: Seen, strangers: Strangers
-) -> None:
-    """Refuse to publish shards that strangers cannot read in the place of those that they can.
-
-    Args:
-        published: What is published now, with its record.
-        planned: The shards as they would be published.
-        seen: Who can read these.
-        strangers: Look at what is published now, where that matters.
-
-    Raises:
-        VisibilityError: Strangers would lose what they can read.
-    """
-    before = published.shards
-    if not seen.unreadable or {shard.url for shard in before} == {shard.url for shard in planned}:
-        return
-    # Of what was retracted it is known whether they could.
-    share = readable_share(before, strangers) if before else float(published.readable)
-    if share <= 1 - len(seen.unreadable) / seen.shards:
-        return
-    first, reason = seen.unreadable[0]
-    raise VisibilityError(
-        f"Strangers could not read what would take the place of {published.uri}, which they can: "
-        f"{len(seen.unreadable)} of {seen.shards} shards, the first {displayed(first)} ({reason}). The record was "
-        f"not written. {WAYS_OUT} For shards in a store that strangers cannot read: allow_private=True, or "
-        "--allow-private.",
-        urls=[displayed(url) for url, _ in seen.unreadable],
-    )

@@ -12,7 +12,7 @@ from ...errors import HeldError
 if TYPE_CHECKING:
     from ...state.ledger import Facts, Ledger
     from ..options import Asked
-    from ..stages.validate import Publication
+    from ..publication import Publication
 
 HOLD = "hold"
 

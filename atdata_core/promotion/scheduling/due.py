@@ -12,9 +12,9 @@ from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, ServiceError
 from ...samples.metadata import pack
 from ..copies.layout import destination_of, lies_in
+from ..inventory import ACCEPTED, cid_of, read_schema
 from ..overrides import order_of, said_of
-from ..stages.inventory import ACCEPTED, cid_of, read_schema
-from ..stages.validate import Publication
+from ..publication import Publication
 from .blocks import HOLD, concerns
 from .retry_policy import ANEW, FAILURE, TROUBLE, trouble_of, verdict
 

@@ -2,153 +2,36 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...common.cid import entry_cid
-from ...common.urls import displayed, expand, refuse_credentials
-from ...errors import (
-    EntryNotFoundError,
-    NoDataUrlsError,
-    SchemaNotFoundError,
-    ShardChangedError,
-    ShardForbiddenError,
-    StorageError,
-)
-from ...protocols import AbstractIndex, ClaimKeeper, DeletionKeeper, IndexEntry, ShardFacts
+from ...common.urls import displayed
+from ...errors import ShardChangedError, ShardForbiddenError
+from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.seal import is_sealed, sealed
 from ...shards.shard_contents import read_facts
 from ..copies.sources import WAYS_OUT, Sources
+from ..inventory import (
+    ACCEPTED,
+    CODE_VERSION,
+    Inventory,
+    Progress,
+    accept_command,
+    cid_of,
+    read_schema,
+    refuse_deleted,
+    shard_urls,
+)
 from ..records.changes import changed_shards, changed_value, short_cid
 from ..records.checked_claims import note_checked, were_checked
 
 if TYPE_CHECKING:
     from ...state.ledger import Facts, Ledger
 
-CODE_VERSION = "1"
 WORKERS = 8
-
-ACCEPTED = "accepted"
-"""In what the ledger keeps of a stage: a digest of other bytes, which a person accepted since."""
-
-Progress = Callable[[int, int], None]
-"""Called after each shard with how many are done and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """The shards of an entry, in order, patterns expanded.
-
-    ``looks`` says of each shard how its digest is known: ``read`` (all bytes were read now), ``etag``
-    (ETag and size are those of the claim) or ``claim`` (it could not be looked at: not re-checked).
-    ``changed`` says for people what is other than in the last inventory of the dataset, None where this is the
-    first one; it is not kept.
-    """
-
-    name: str
-    cid: str
-    schema_ref: str
-    schema: dict[str, Any]
-    shards: tuple[ShardFacts, ...]
-    looks: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
-    changed: tuple[str, ...] | None = field(default=None, compare=False)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all shards."""
-        return sum(shard.size for shard in self.shards)
-
-    @property
-    def samples(self) -> int | None:
-        """Samples of all shards; None where one shard's number is not known."""
-        counts = [shard.samples for shard in self.shards]
-        return None if None in counts else sum(count for count in counts if count is not None)
-
-    def to_json(self) -> dict[str, Any]:
-        """The inventory as a JSON object."""
-        return {
-            "code_version": CODE_VERSION,
-            "name": self.name,
-            "cid": self.cid,
-            "schema_ref": self.schema_ref,
-            "schema": self.schema,
-            "shards": [shard.to_json() for shard in self.shards],
-            "looks": list(self.looks),
-            "warnings": list(self.warnings),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Inventory:
-        """The inverse of ``to_json``."""
-        return cls(
-            data["name"],
-            data["cid"],
-            data["schema_ref"],
-            data["schema"],
-            tuple(ShardFacts.from_json(shard) for shard in data["shards"]),
-            tuple(data["looks"]),
-            tuple(data["warnings"]),
-        )
-
-
-def cid_of(entry: IndexEntry) -> str:
-    """The CID of an entry, of whatever index: its own, else made from schema and URLs."""
-    return getattr(entry, "cid", None) or entry_cid(entry.schema_ref, entry.data_urls)
-
-
-def refuse_deleted(entry: IndexEntry, index: AbstractIndex) -> None:
-    """Raise ``EntryNotFoundError`` where an entry is one that its owner deleted from the index."""
-    cid = cid_of(entry)
-    if isinstance(index, DeletionKeeper) and index.was_deleted(entry.name, cid):
-        raise EntryNotFoundError(
-            f"The entry {cid} of dataset {entry.name!r} was deleted from the index, so it is not promoted. Insert "
-            f"the dataset again, or promote what the name has now: index.get_entry_by_name({entry.name!r}).",
-            ref=entry.name,
-        )
-
-
-def read_schema(entry: IndexEntry, index: AbstractIndex) -> dict[str, Any]:
-    """The local schema record of an entry; ``SchemaNotFoundError`` names what to publish."""
-    try:
-        return index.get_schema(entry.schema_ref)
-    except SchemaNotFoundError:
-        raise
-    except KeyError as error:
-        raise SchemaNotFoundError(
-            f"The index has no schema {entry.schema_ref}, which dataset {entry.name!r} needs. "
-            "Publish it there first: index.publish_schema(SampleType, version=...).",
-            ref=entry.schema_ref,
-        ) from error
-
-
-def shard_urls(entry: IndexEntry) -> list[str]:
-    """The URLs of an entry's shards, patterns expanded.
-
-    Raises ``NoDataUrlsError`` where there are none, ``StorageError`` where one stands twice or carries
-    credentials.
-    """
-    urls = expand(entry.data_urls) if entry.data_urls else []
-    if not urls:
-        raise NoDataUrlsError(
-            f"Dataset {entry.name!r} has no data URLs, so there is nothing to publish. "
-            "Insert it again with its shards: repo.insert(dataset, name=...).",
-            name=entry.name,
-        )
-    for url in urls:
-        refuse_credentials(url)
-    if len(set(urls)) != len(urls):
-        twice = next(url for url in urls if urls.count(url) > 1)
-        raise StorageError(
-            f"Dataset {entry.name!r} names the shard {displayed(twice)} twice. "
-            "Insert it again with each shard once.",
-            urls=[twice],
-        )
-    return urls
 
 
 def survey(
@@ -355,11 +238,6 @@ def _why(claim: ShardFacts | None, checked_by: str, copying: bool) -> str:
         "its digest was recorded by somebody else and was never checked by this account: promote it once from "
         "where the shard can be read"
     )
-
-
-def accept_command(dataset: str) -> str:
-    """The command that shows what changed in a dataset and makes it the claim, as it is typed."""
-    return f"atdata-pipelines accept {shlex.quote(dataset)}"
 
 
 def _same_bytes(found: ShardFacts, claim: ShardFacts, dataset: str) -> None:

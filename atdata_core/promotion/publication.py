@@ -1,0 +1,54 @@
+"""Account, published name and entry CID: what a publication is known by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..atmosphere.records.nsids import ENTRY
+from ..atmosphere.records.record_keys import entry_rkey, label_rkey
+from ..common.names import check_dataset_name
+
+if TYPE_CHECKING:
+    from ..protocols import IndexEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Account, published name and entry CID: the same three, the same records."""
+
+    did: str
+    name: str
+    cid: str
+
+    @property
+    def rkey(self) -> str:
+        """Record key of the entry record."""
+        return entry_rkey(self.did, self.name, self.cid)
+
+    @property
+    def uri(self) -> str:
+        """At-uri of the entry record."""
+        return f"at://{self.did}/{ENTRY}/{self.rkey}"
+
+    @property
+    def label_rkey(self) -> str:
+        """Record key of the label; the versions of a name share it."""
+        return label_rkey(self.did, self.name)
+
+    @property
+    def fact(self) -> str:
+        """What the ledger keeps this publication under, in its dataset's scope."""
+        return f"record:{self.did}:{self.name}:{self.cid}"
+
+    @property
+    def said_fact(self) -> str:
+        """What the ledger keeps explicit values of this publication under."""
+        return f"values:{self.fact}"
+
+
+def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:
+    """The publication of an entry under its own or another name; ``DatasetNameError``."""
+    published = entry.name if name is None else name
+    check_dataset_name(published)
+    return Publication(did, published, cid)

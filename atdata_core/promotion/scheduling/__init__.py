@@ -1,0 +1,1 @@
+"""What is due, what is blocked, and when a failed dataset is tried again."""
