@@ -8,7 +8,7 @@
 # make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/scale.md
 #              (with some hundreds, in a minute or two: make scale-quick)
 # make browser Dagster's UI as people use it, in the Chromium that is installed; pictures in .artifacts/browser
-# make check   what CI checks besides the tests: format, lint, types
+# make check   what CI checks besides the tests: format, lint, types, and who may import whom
 # make clean   removes the environment and the sandbox with its data
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -63,6 +63,7 @@ check: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 constraints:
 	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
