@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from atdata_core.atmosphere.published_shards import RecordedShards
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.records.build import AtmosphereIndexEntry, read_entry_record, read_schema_record
-from atdata_core.atmosphere.records.nsids import ENTRY, OLD_ENTRY, OLD_SCHEMA, SCHEMA
+from atdata_core.atmosphere.record_format.build import (
+    AtmosphereIndexEntry,
+    read_entry_record,
+    read_schema_record,
+)
+from atdata_core.atmosphere.record_format.nsids import ENTRY, OLD_ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.common.urls import literal
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError, SchemaNotFoundError
 from atdata_core.samples.schema import decode

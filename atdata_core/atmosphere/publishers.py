@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from atdata_core.atmosphere.records.at_uri import AtUri
-from atdata_core.atmosphere.records.build import entry_record, read_schema_record
-from atdata_core.atmosphere.records.nsids import ENTRY, OLD_SCHEMA, SCHEMA
-from atdata_core.atmosphere.records.preflight import check
-from atdata_core.atmosphere.records.record_keys import entry_rkey
+from atdata_core.atmosphere.record_format.at_uri import AtUri
+from atdata_core.atmosphere.record_format.build import entry_record, read_schema_record
+from atdata_core.atmosphere.record_format.nsids import ENTRY, OLD_SCHEMA, SCHEMA
+from atdata_core.atmosphere.record_format.preflight import check
+from atdata_core.atmosphere.record_format.record_keys import entry_rkey
 from atdata_core.atmosphere.schema_records import newest_schema, publish_schema
 from atdata_core.atmosphere.shard_facts import survey
 from atdata_core.common.cid import entry_cid

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..atmosphere.records.record_metadata import unpack_metadata
+from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
 from .values import FIELDS, Values, from_metadata, typed
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ..atmosphere.records.nsids import SCHEMA
-from ..atmosphere.records.record_keys import schema_rkey
+from ..atmosphere.record_format.nsids import SCHEMA
+from ..atmosphere.record_format.record_keys import schema_rkey
 from ..atmosphere.schema_records import Listing
 from ..protocols import ShardFacts, ShardProver
 from ..samples.schema import full_name

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..atmosphere.records.nsids import ENTRY
-from ..atmosphere.records.record_keys import entry_rkey, label_rkey
+from ..atmosphere.record_format.nsids import ENTRY
+from ..atmosphere.record_format.record_keys import entry_rkey, label_rkey
 from ..common.names import check_dataset_name
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.records.record_metadata import pack_metadata, to_field, unpack_metadata
+from atdata_core.atmosphere.record_format.record_metadata import pack_metadata, to_field, unpack_metadata
 from atdata_core.errors import MetadataError
 
 scalars = (

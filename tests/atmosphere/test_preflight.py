@@ -8,10 +8,17 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import atdata_core.atmosphere
-from atdata_core.atmosphere.records import lexicon
-from atdata_core.atmosphere.records.build import ENTRY, LABEL, SCHEMA, entry_record, label_record, schema_record
-from atdata_core.atmosphere.records.preflight import check
-from atdata_core.atmosphere.records.record_keys import entry_rkey, label_rkey, schema_rkey
+from atdata_core.atmosphere.record_format import lexicon
+from atdata_core.atmosphere.record_format.build import (
+    ENTRY,
+    LABEL,
+    SCHEMA,
+    entry_record,
+    label_record,
+    schema_record,
+)
+from atdata_core.atmosphere.record_format.preflight import check
+from atdata_core.atmosphere.record_format.record_keys import entry_rkey, label_rkey, schema_rkey
 from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
 from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import PreflightError

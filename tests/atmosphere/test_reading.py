@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.records.parse import read_entry_record, read_schema_record
+from atdata_core.atmosphere.record_format.parse import read_entry_record, read_schema_record
 from atdata_core.errors import AtdataError, RefusedError, SchemaError
 from atdata_core.samples.schema import decode
 
@@ -106,7 +106,7 @@ def test_entries_of_0_2_keep_their_brace_patterns_and_bare_blobs(bodies):
 
 
 def test_the_order_of_fields_survives_a_pds_that_sorts_keys(everything):
-    from atdata_core.atmosphere.records.build import schema_record
+    from atdata_core.atmosphere.record_format.build import schema_record
     from atdata_core.common.timestamps import timestamp
     from atdata_core.samples.schema import compare, schema_of
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from atdata_core.atmosphere.records.build import (
+from atdata_core.atmosphere.record_format.build import (
     entry_record,
     label_record,
     read_entry_record,

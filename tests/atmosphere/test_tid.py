@@ -2,8 +2,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.records.at_uri import is_record_key
-from atdata_core.atmosphere.records.record_keys import entry_rkey, identity_tid, is_tid, label_rkey, schema_rkey
+from atdata_core.atmosphere.record_format.at_uri import is_record_key
+from atdata_core.atmosphere.record_format.record_keys import (
+    entry_rkey,
+    identity_tid,
+    is_tid,
+    label_rkey,
+    schema_rkey,
+)
 from atdata_core.errors import PreflightError
 
 ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"

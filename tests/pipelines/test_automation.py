@@ -5,7 +5,7 @@ import msgpack
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.common.urls import expand
 from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local import LocalIndex

@@ -12,7 +12,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.errors import ShardMissingError
 from atdata_core.promotion.bulk import many as library
 from atdata_core.promotion.scheduling.attempts import failed

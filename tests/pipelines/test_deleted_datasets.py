@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.errors import RecordNotFoundError
 from atdata_pipelines.config.partitions import add_keys
 

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import dagster as dg
 import pytest
 
-from atdata_core.atmosphere.records.build import label_record
-from atdata_core.atmosphere.records.nsids import LABEL
-from atdata_core.atmosphere.records.record_keys import label_rkey
+from atdata_core.atmosphere.record_format.build import label_record
+from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import label_rkey
 from atdata_pipelines.assets.checks import CHECKS
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys

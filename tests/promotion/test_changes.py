@@ -3,7 +3,7 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.common.urls import expand
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_many

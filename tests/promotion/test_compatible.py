@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.atmosphere.records.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.errors import LicenseError, SchemaIncompatibleError
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset

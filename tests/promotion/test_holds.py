@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import HeldError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.scheduling.due import due

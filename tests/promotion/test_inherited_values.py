@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.atmosphere.records.nsids import LABEL
+from atdata_core.atmosphere.record_format.nsids import LABEL
 from atdata_core.promote import promote_many
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.values import Values

@@ -3,7 +3,7 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.retract import plan_retraction, retract

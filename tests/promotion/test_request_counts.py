@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from atdata_core.atmosphere.records.build import schema_record
-from atdata_core.atmosphere.records.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.build import schema_record
+from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.stages.schema_stage import find_schema, publish_schema
 from atdata_core.state.ledger import MemoryLedger, ledger_of

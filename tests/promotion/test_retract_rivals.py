@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.errors import HeldError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.copies import usage_leases

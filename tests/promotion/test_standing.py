@@ -2,9 +2,9 @@
 
 import pytest
 
-from atdata_core.atmosphere.records.build import label_record
-from atdata_core.atmosphere.records.nsids import LABEL
-from atdata_core.atmosphere.records.record_keys import label_rkey
+from atdata_core.atmosphere.record_format.build import label_record
+from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import label_rkey
 from atdata_core.promotion.operations.published_state import AllStanding
 from atdata_core.state.ledger import MemoryLedger, ledger_of
 

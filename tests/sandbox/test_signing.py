@@ -10,8 +10,8 @@ import pytest
 
 from atdata_core.atmosphere import proof
 from atdata_core.errors import ProofError
-from atdata_pipelines.sandbox.pds.repo import tree
-from atdata_pipelines.sandbox.pds.repo.repository import Write
+from atdata_pipelines.sandbox.pds.repositories import tree
+from atdata_pipelines.sandbox.pds.repositories.repository import Write
 from atdata_pipelines.sandbox.pds.server import Pds
 from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from atdata_core.atmosphere.records.nsids import ENTRY
+from atdata_core.atmosphere.record_format.nsids import ENTRY
 from tests.stories.conftest import Seen
 
 PROOF = "/xrpc/com.atproto.sync.getRecord"

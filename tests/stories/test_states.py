@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from atdata_core.atmosphere.records.nsids import LABEL
+from atdata_core.atmosphere.record_format.nsids import LABEL
 from tests.stories.conftest import Seen
 
 NUMBERS = list(range(6))

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
-from ...atmosphere.records.difference import changed
-from ...atmosphere.records.nsids import ENTRY, LABEL
+from ...atmosphere.record_format.difference import changed
+from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...errors import DatasetNameError, EntryNotFoundError, RecordChangedError, RefusedError
 from ...protocols import CurrentEntries
 from ...state.cached_ledger import GatheredLedger, ScopeLedger

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
-from ...atmosphere.records.nsids import ENTRY, LABEL
+from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.ledger import Ledger, ledger_of

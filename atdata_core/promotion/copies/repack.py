@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...atmosphere.records.build import storage_of
+from ...atmosphere.record_format.build import storage_of
 from ...common.urls import displayed, refuse_credentials
 from ...errors import SampleError, ShardChangedError, StorageError
 from ...protocols import AbstractDataStore, ShardFacts

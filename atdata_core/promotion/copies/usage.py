@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.records.json_fields import Fields
-from ...atmosphere.records.nsids import ENTRY, OLD_ENTRY
-from ...atmosphere.records.storage import PublishedShard, read_storage
+from ...atmosphere.record_format.json_fields import Fields
+from ...atmosphere.record_format.nsids import ENTRY, OLD_ENTRY
+from ...atmosphere.record_format.storage import PublishedShard, read_storage
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ShardMissingError, StorageError
 from ...protocols import ShardFacts, ShardRemover

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...atmosphere.records.at_uri import AtUri
-from ...atmosphere.records.nsids import ENTRY, LABEL
-from ...atmosphere.records.parse import read_entry_record
-from ...atmosphere.records.record_keys import label_rkey
+from ...atmosphere.record_format.at_uri import AtUri
+from ...atmosphere.record_format.nsids import ENTRY, LABEL
+from ...atmosphere.record_format.parse import read_entry_record
+from ...atmosphere.record_format.record_keys import label_rkey
 from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from ...atmosphere.records.record_keys import entry_rkey, is_identity_tid
+from ...atmosphere.record_format.record_keys import entry_rkey, is_identity_tid
 from ...common.cid import entry_cid
 from ...errors import RefusedError
 from ..copies.usage import shards_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.records.build import label_record
-from ...atmosphere.records.nsids import ENTRY, LABEL
-from ...atmosphere.records.record_keys import label_rkey
+from ...atmosphere.record_format.build import label_record
+from ...atmosphere.record_format.nsids import ENTRY, LABEL
+from ...atmosphere.record_format.record_keys import label_rkey
 from ...errors import RecordChangedError
 from .effects import Steps, current, find
 from .record_history import Trail

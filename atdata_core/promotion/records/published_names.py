@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.records.at_uri import AtUri
-from ...atmosphere.records.nsids import ENTRY, LABEL
-from ...atmosphere.records.record_keys import entry_rkey
-from ...atmosphere.records.storage import PublishedShard
+from ...atmosphere.record_format.at_uri import AtUri
+from ...atmosphere.record_format.nsids import ENTRY, LABEL
+from ...atmosphere.record_format.record_keys import entry_rkey
+from ...atmosphere.record_format.storage import PublishedShard
 from ...errors import DatasetNameError, RefusedError
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.records.difference import differing_fields
-from ...atmosphere.records.preflight import check
+from ...atmosphere.record_format.difference import differing_fields
+from ...atmosphere.record_format.preflight import check
 from ...errors import RecordChangedError, RecordGoneError
 from .effects import Steps, find, write
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.records.build import entry_record
-from ...atmosphere.records.nsids import ENTRY
+from ...atmosphere.record_format.build import entry_record
+from ...atmosphere.record_format.nsids import ENTRY
 from ...common.licenses import refuse_unknown
 from ...errors import RecordGoneError, RefusedError
 from ..copies.usage_leases import end_use

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.records.nsids import ENTRY
+from ...atmosphere.record_format.nsids import ENTRY
 from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import StorageError

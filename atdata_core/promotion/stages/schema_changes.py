@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.client import PAGE
-from ...atmosphere.records.nsids import SCHEMA
-from ...atmosphere.records.parse import read_schema_record
-from ...atmosphere.records.record_keys import schema_rkey
+from ...atmosphere.record_format.nsids import SCHEMA
+from ...atmosphere.record_format.parse import read_schema_record
+from ...atmosphere.record_format.record_keys import schema_rkey
 from ...errors import AtdataError, SchemaIncompatibleError
 from ...samples.compatibility import breaking_changes, may_break, next_major, version_order
 from ...samples.schema import full_name

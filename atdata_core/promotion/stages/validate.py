@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...atmosphere.records.build import entry_record, label_record, schema_record
-from ...atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
-from ...atmosphere.records.preflight import check
-from ...atmosphere.records.record_keys import label_rkey, schema_rkey
+from ...atmosphere.record_format.build import entry_record, label_record, schema_record
+from ...atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from ...atmosphere.record_format.preflight import check
+from ...atmosphere.record_format.record_keys import label_rkey, schema_rkey
 from ...common.licenses import refuse_unknown
 from ...common.timestamps import timestamp
 from ...errors import DatasetNameError

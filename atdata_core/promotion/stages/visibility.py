@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .copy_stage import CopiedShards
     from .resolved_values import Resolved
 if TYPE_CHECKING:
-    from ...atmosphere.records.storage import PublishedShard
+    from ...atmosphere.record_format.storage import PublishedShard
     from ..options import Asked
     from ..records.published_names import PublishedName
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ...atmosphere.records.at_uri import AtUri
-from ...atmosphere.records.storage import PublishedShard
+from ...atmosphere.record_format.at_uri import AtUri
+from ...atmosphere.record_format.storage import PublishedShard
 from ...common.urls import displayed, expand
 from ...errors import AtdataError, RefusedError
 from ..stages.schema_changes import Compatibility, compatibility_of
@@ -19,7 +19,7 @@ from .shard_checks import ShardCheck, check_shard
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
-    from ...atmosphere.records.parse import AtmosphereIndexEntry
+    from ...atmosphere.record_format.parse import AtmosphereIndexEntry
 
 __all__ = ["Finding", "Verification", "verify_dataset"]
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from atdata_pipelines.sandbox.pds.database import Database
-from atdata_pipelines.sandbox.pds.repo.repo_signing import Keys
+from atdata_pipelines.sandbox.pds.repositories.repo_signing import Keys
 from atdata_pipelines.sandbox.pds.syntax import is_did, is_handle, new_did
 from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, invalid
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from atdata_pipelines.sandbox.pds.accounts import Account, Accounts
 from atdata_pipelines.sandbox.pds.database import Database
-from atdata_pipelines.sandbox.pds.repo.blob_store import Blobs
-from atdata_pipelines.sandbox.pds.repo.repo_signing import Keys
-from atdata_pipelines.sandbox.pds.repo.repository import Repositories
+from atdata_pipelines.sandbox.pds.repositories.blob_store import Blobs
+from atdata_pipelines.sandbox.pds.repositories.repo_signing import Keys
+from atdata_pipelines.sandbox.pds.repositories.repository import Repositories
 from atdata_pipelines.sandbox.pds.tokens import Tokens
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import atdata_core as atdata
-from atdata_core.atmosphere.records.record_metadata import unpack_metadata
+from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
 from atdata_core.samples import metadata
 from atdata_core.samples.arrays import decode_array, encode_array
 from atdata_core.shards.tar_samples import read_samples

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from atdata_core.atmosphere.published_shards import RecordedShards
-from atdata_core.atmosphere.records.build import entry_record, label_record, schema_record
-from atdata_core.atmosphere.records.lexicon import problems
-from atdata_core.atmosphere.records.nsids import ENTRY, LABEL, SCHEMA
-from atdata_core.atmosphere.records.parse import read_entry_record, read_schema_record
-from atdata_core.atmosphere.records.preflight import check
+from atdata_core.atmosphere.record_format.build import entry_record, label_record, schema_record
+from atdata_core.atmosphere.record_format.lexicon import problems
+from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.parse import read_entry_record, read_schema_record
+from atdata_core.atmosphere.record_format.preflight import check
 from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry, shard_claims
 from atdata_core.promotion.inventory import Inventory

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from atdata_pipelines.sandbox.pds.accounts import Account
-from atdata_pipelines.sandbox.pds.repo.data_model import is_cid, parse_json
+from atdata_pipelines.sandbox.pds.repositories.data_model import is_cid, parse_json
 from atdata_pipelines.sandbox.pds.server import Pds
 from atdata_pipelines.sandbox.pds.syntax import is_did, is_handle
 from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, invalid

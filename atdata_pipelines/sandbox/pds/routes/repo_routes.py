@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from atdata_pipelines.sandbox.pds.repo.blob_store import MAX_BLOB_BYTES
-from atdata_pipelines.sandbox.pds.repo.repository import UNSET, Write, check_key
+from atdata_pipelines.sandbox.pds.repositories.blob_store import MAX_BLOB_BYTES
+from atdata_pipelines.sandbox.pds.repositories.repository import UNSET, Write, check_key
 from atdata_pipelines.sandbox.pds.routes.inputs import (
     Input,
     Parameters,

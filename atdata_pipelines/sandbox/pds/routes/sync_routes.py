@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from atdata_pipelines.sandbox.pds.repo.repository import check_key
+from atdata_pipelines.sandbox.pds.repositories.repository import check_key
 from atdata_pipelines.sandbox.pds.routes.inputs import Parameters, repo_not_found
 from atdata_pipelines.sandbox.pds.server import Pds
 

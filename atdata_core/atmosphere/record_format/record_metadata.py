@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgpack
 
-from atdata_core.atmosphere.records.lexicon import bytes_of
+from atdata_core.atmosphere.record_format.lexicon import bytes_of
 from atdata_core.errors import MetadataError
 from atdata_core.samples.metadata import MAX_BYTES, pack, unpack
 

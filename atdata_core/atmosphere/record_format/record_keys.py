@@ -11,7 +11,7 @@ import hashlib
 import re
 from functools import lru_cache
 
-from atdata_core.atmosphere.records.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
 from atdata_core.common.cid import dag_cbor
 from atdata_core.errors import PreflightError
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import libipld
 
 from atdata_pipelines.sandbox.pds.database import Database
-from atdata_pipelines.sandbox.pds.repo import tree
-from atdata_pipelines.sandbox.pds.repo.blob_store import Blobs
-from atdata_pipelines.sandbox.pds.repo.data_model import (
+from atdata_pipelines.sandbox.pds.repositories import tree
+from atdata_pipelines.sandbox.pds.repositories.blob_store import Blobs
+from atdata_pipelines.sandbox.pds.repositories.data_model import (
     Blob,
     Link,
     blobs_in,
@@ -23,7 +23,7 @@ from atdata_pipelines.sandbox.pds.repo.data_model import (
     raw_cid,
     to_json,
 )
-from atdata_pipelines.sandbox.pds.repo.repo_signing import Keys
+from atdata_pipelines.sandbox.pds.repositories.repo_signing import Keys
 from atdata_pipelines.sandbox.pds.syntax import TidClock, is_nsid, is_rkey
 from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, internal, invalid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atdata_pipelines.sandbox.pds.database import Database
-from atdata_pipelines.sandbox.pds.repo.data_model import Blob, cid_of_blob
+from atdata_pipelines.sandbox.pds.repositories.data_model import Blob, cid_of_blob
 from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, invalid
 
 MAX_BLOB_BYTES = 5 * 2**20

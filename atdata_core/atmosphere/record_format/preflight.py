@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from atdata_core.atmosphere.records import lexicon
-from atdata_core.atmosphere.records.at_uri import is_record_key
-from atdata_core.atmosphere.records.nsids import SCHEMA
-from atdata_core.atmosphere.records.record_keys import is_tid
+from atdata_core.atmosphere.record_format import lexicon
+from atdata_core.atmosphere.record_format.at_uri import is_record_key
+from atdata_core.atmosphere.record_format.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import is_tid
 from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
 from atdata_core.errors import PreflightError
 

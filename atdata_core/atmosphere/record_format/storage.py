@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from atdata_core.atmosphere.records.json_fields import Fields
-from atdata_core.atmosphere.records.nsids import STORAGE_HTTP, STORAGE_S3
+from atdata_core.atmosphere.record_format.json_fields import Fields
+from atdata_core.atmosphere.record_format.nsids import STORAGE_HTTP, STORAGE_S3
 from atdata_core.atmosphere.xrpc import blobs
 from atdata_core.common.urls import displayed, parse_s3, refuse_credentials, scheme
 from atdata_core.errors import NoDataUrlsError, StorageError

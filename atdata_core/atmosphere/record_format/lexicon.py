@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, cast
 
-from atdata_core.atmosphere.records.at_uri import is_did, is_handle, is_nsid, is_record_key
+from atdata_core.atmosphere.record_format.at_uri import is_did, is_handle, is_nsid, is_record_key
 
 _DATETIME = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,20})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
