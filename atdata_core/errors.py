@@ -30,7 +30,7 @@
     │   ├── RecordChangedError         the record on the network was edited elsewhere
     │   ├── RecordGoneError            the record on the network was deleted elsewhere
     │   ├── ProofError                 a record that is not in the repository that its account signed
-    │   ├── HeldError                  a dataset that only a person may promote again
+    │   ├── BlockedError               a dataset that only a person may promote again
     │   └── PrivateAddressError        a record pointed at a private address
     ├── NotLoggedInError, LoginError                                    also PermissionError
     └── ServiceError                   a service failed (also ConnectionError)
@@ -207,8 +207,12 @@ class ProofError(RefusedError):
     """A record that is not in the repository that its account signed, as far as its PDS can prove."""
 
 
-class HeldError(RefusedError):
-    """A dataset is held back until a person promotes it. Facts: ``name``, ``reason``."""
+class BlockedError(RefusedError):
+    """A dataset is blocked until a person promotes it. Facts: ``name``, ``reason``."""
+
+
+HeldError = BlockedError
+"""Its name until November 2026, for those who catch it."""
 
 
 class PrivateAddressError(RefusedError):

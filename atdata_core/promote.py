@@ -11,7 +11,7 @@ from uuid import uuid4
 from .errors import NotPublicWarning
 from .promotion.bulk.many import Outcome, StageDone, promote_many
 from .promotion.inventory import Inventory
-from .promotion.options import Asked
+from .promotion.options import PromotionOptions
 from .promotion.plan import Plan, plan_promotion
 from .promotion.prepare import prepare
 from .promotion.scheduling.attempts import attempt
@@ -104,7 +104,7 @@ def promote_to_atmosphere(
     """
     ledger = ledger_of(index)
     values = Values.of(description, tags, license, keep_urls)
-    asked = Asked(
+    asked = PromotionOptions(
         name,
         values,
         version,
@@ -124,7 +124,7 @@ def promote_to_atmosphere(
                 warnings.warn(warning, stacklevel=4)
 
     client.did  # noqa: B018 - NotLoggedInError, before anything is noted
-    with attempt(ledger, entry.name, "local_dataset", entry=entry) as under_way:
+    with attempt(ledger, entry.name, "local_dataset", entry=entry) as active_runs:
         ready = prepare(
             entry,
             index,
@@ -133,7 +133,7 @@ def promote_to_atmosphere(
             publish_schema=partial(
                 publish_schema_of, client=client, ledger=ledger, require_compatible=require_compatible
             ),
-            under_way=under_way,
+            active_runs=active_runs,
             data_store=data_store,
             asked=asked,
             done=warn,

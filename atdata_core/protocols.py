@@ -173,7 +173,7 @@ class ShardProver(ShardCopier, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class WriteProof:
     """A shard at its destination: the store's ETag (without quotes), and how its bytes are known to lie there."""
 
     proof: str
@@ -184,14 +184,14 @@ class Landed:
 class ShardMover(ShardProver, Protocol):
     """A prover that says what it found while it wrote, and whose service may copy by itself."""
 
-    def find_shard(self, url: str, shard: ShardFacts, *, etag: str | None = None) -> Landed | None:
+    def find_shard(self, url: str, shard: ShardFacts, *, etag: str | None = None) -> WriteProof | None:
         """The bytes of ``shard`` at ``url``, proven as by ``prove_shard``; None where nothing lies there.
 
         ``etag`` is one by which they were known there before. A missing bucket has nothing either.
         """
         ...
 
-    def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> Landed:
+    def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> WriteProof:
         """Write ``stream``, which has the bytes of ``shard``, as ``name``, without looking first what lies there.
 
         Raises as ``put_shard``.
@@ -202,7 +202,7 @@ class ShardMover(ShardProver, Protocol):
         """Whether ``shard``, by its URL and endpoint, lies where the store's service may copy it from."""
         ...
 
-    def copy_shard(self, name: str, shard: ShardFacts) -> Landed | None:
+    def copy_shard(self, name: str, shard: ShardFacts) -> WriteProof | None:
         """Have the service copy such a shard to ``name``, without looking first what lies there.
 
         None where it does not copy it after all, and nothing was written. Raises as ``find_shard``.

@@ -19,11 +19,11 @@ from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalIndex
 from atdata_core.local.entry import LocalDatasetEntry
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.copy_stage import CopiedShards
 from atdata_core.promotion.stages.resolved_values import Resolved, resolve
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.promotion.stages.visibility import Seen
+from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.protocols import ShardFacts
 from atdata_core.shards.tar_writing import ShardWriter
 from atdata_core.state.ledger import Ledger, MemoryLedger, ledger_of
@@ -188,7 +188,7 @@ def in_bulk(bench: Bench) -> Measured:
         uri = publish_schema(schema, client, MemoryLedger()).uri
         entries = [index.register(_entry(number)) for number in range(size)]
         drafts = [
-            Draft(entry, _copies(entry), uri, _resolved(entry, client.did, ledger_of(index)), Seen(1))
+            Draft(entry, _copies(entry), uri, _resolved(entry, client.did, ledger_of(index)), Visibility(1))
             for entry in entries
         ]
         start = time.perf_counter()
@@ -228,7 +228,9 @@ def _entry(number: int) -> LocalDatasetEntry:
 
 def _resolved(entry: Any, did: str, ledger: Ledger) -> Resolved:
     """What a promotion publishes of which nothing is said."""
-    return resolve(entry, did, ledger, data_store=None, asked=Asked(), find=lambda collection, rkey: None)
+    return resolve(
+        entry, did, ledger, data_store=None, asked=PromotionOptions(), find=lambda collection, rkey: None
+    )
 
 
 def _copies(entry: LocalDatasetEntry) -> CopiedShards:

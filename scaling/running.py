@@ -62,9 +62,9 @@ def _measure(found: Crowd, done: Callable[[dg.DagsterInstance, list[float]], boo
 
         def ready() -> bool:
             enough = done(instance, ticks)
-            ticks[:], under_way = _ticks(running)
+            ticks[:], active_runs = _ticks(running)
             # A tick makes partitions before it ends.
-            return enough and not under_way
+            return enough and not active_runs
 
         expect(running.ask(_START, it=_SENSOR)["startSensor"]["__typename"], "Sensor", "the sensor is started")
         running.wait_until(ready, 900, "ticks of the daemon")

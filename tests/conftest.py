@@ -68,7 +68,7 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> Time:
     A test that measures real waiting sets ``patience.ours`` to ``Patience()`` itself.
     """
     passing = Time()
-    monkeypatch.setattr(retry_after, "ours", retry_after.Patience(passing.clock, passing.sleep))
+    monkeypatch.setattr(retry_after, "ours", retry_after.RetryAfter(passing.clock, passing.sleep))
     return passing
 
 

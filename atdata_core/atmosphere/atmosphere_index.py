@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from atdata_core.atmosphere.published_shards import RecordedShards
+from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
 from atdata_core.atmosphere.record_format.build import (
     AtmosphereIndexEntry,
@@ -104,7 +104,7 @@ class AtmosphereIndex:
 
         entry = self.get_dataset(at_uri)
         sample_type: Any = self.decode_schema(entry.schema_ref)
-        reader = RecordedShards(entry.shards, verify=verify)
+        reader = PublishedShards(entry.shards, verify=verify)
         patterns = [shard.url if shard.pattern else literal(shard.url) for shard in entry.shards]
         return Dataset[sample_type](patterns, data_store=reader)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BUFFER = 1 << 20
 
 
-class RecordedShards:
+class PublishedShards:
     """A reader of the shards of one record, without login; it can be pickled.
 
     Addresses come from the network: private ones are refused unless they are configured. S3 is asked

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from atdata_core.atmosphere.client import Record
 from atdata_core.atmosphere.record_format.difference import changed, differing_fields
 from atdata_core.atmosphere.record_format.preflight import MAX_REQUEST
-from atdata_core.atmosphere.repository_view import KnownRecords
+from atdata_core.atmosphere.repository_view import RepositoryView
 from atdata_core.atmosphere.xrpc.replies import apply_request, encode_json
 from atdata_core.common.cid import record_cid
 from atdata_core.errors import AtdataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
@@ -90,7 +90,7 @@ class BatchWriter:
     def __init__(self, client: AtmosphereClient, expected: Iterable[Key] = ()) -> None:
         self._client = client
         self._did = client.did
-        self._known = KnownRecords(client, expected)
+        self._known = RepositoryView(client, expected)
         self._failed = 0
 
     def refresh(self) -> None:

@@ -21,7 +21,7 @@ WORKERS = 8
 Key = tuple[str, str]
 
 
-class KnownRecords:
+class RepositoryView:
     """Which records are there, and which keys are free.
 
     Args:

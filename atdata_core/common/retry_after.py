@@ -42,7 +42,7 @@ class _Hold(NamedTuple):
     told: bool
 
 
-class Patience:
+class RetryAfter:
     """The gates of all services, and the pauses between attempts.
 
     Args:
@@ -110,11 +110,11 @@ class Patience:
         return left
 
 
-ours = Patience()
+ours = RetryAfter()
 """That of this process."""
 
 
-def patiently(act: Callable[[], R]) -> R:
+def with_retries(act: Callable[[], R]) -> R:
     """What ``act`` gives, which sends one request: again after an error that may pass soon, a few times.
 
     Repeat only what may be done twice, or what is told apart by reading back.

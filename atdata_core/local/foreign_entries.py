@@ -150,7 +150,7 @@ class Foreign:
             self._redis.set(SCANNED, 1, ex=SCANNED_SECONDS)
         return following, self.adopt([(_decoded(name), cid.decode()) for name, cid in answer[1]])
 
-    def look_at_all(self) -> list[LocalDatasetEntry]:
+    def plan_promotions(self) -> list[LocalDatasetEntry]:
         """Looks at all of upstream's keys once and indexes what is new; the new entries."""
         cursor, fresh = self.scan(0, _ALL_COUNT)
         while cursor:

@@ -217,7 +217,7 @@ class LocalIndex:
     def entries(self) -> Iterator[LocalDatasetEntry]:
         """Every entry of every name, older versions too; a damaged one is left out with a warning."""
         with self._reaching():
-            self._registry.foreign.look_at_all()
+            self._registry.foreign.plan_promotions()
             yield from self._registry.versions()
 
     @property
@@ -228,13 +228,13 @@ class LocalIndex:
     def list_datasets(self) -> list[LocalDatasetEntry]:
         """The newest entry of every name, by name; a damaged one is left out with a warning."""
         with self._reaching():
-            self._registry.foreign.look_at_all()
+            self._registry.foreign.plan_promotions()
             return list(self._registry.currents())
 
     def names(self) -> Iterator[str]:
         """The name of every dataset, in order; no entry is read, beyond those that other programs wrote since."""
         with self._reaching():
-            self._registry.foreign.look_at_all()
+            self._registry.foreign.plan_promotions()
             for page in self._registry.names():
                 yield from self._registry.having_entries(page)
 
@@ -377,7 +377,7 @@ class LocalIndex:
         published = tuple(published_uris(ledger_of(self), name))
         with self._reaching():
             # Else an older entry of the name that another program wrote would come up with the next look.
-            self._registry.foreign.look_at_all()
+            self._registry.foreign.plan_promotions()
             entries = entries_of(self.redis, name)
         if not entries:
             raise self._no_dataset(name, near(name, self.names()))

@@ -126,7 +126,7 @@ class Registry:
         """
         if not self.redis.exists(SCANNED):
             # Else a version that another program wrote before would pass for a later one.
-            self.foreign.look_at_all()
+            self.foreign.plan_promotions()
         facts = [part for shard in claims or () for part in (shard.url, encoded(shard))]
         keys = [ENTRY_KEY + cid, label_key(name), dataset_key(name), DATASETS, claims_key(cid), EVENTS]
         arguments = [
@@ -151,7 +151,7 @@ class Registry:
         """
         found = self._current([name], LOOKUP).get(name)
         if found is None:
-            self.foreign.look_at_all()
+            self.foreign.plan_promotions()
             found = self._current([name], None).get(name)
         if isinstance(found, MetadataError):
             raise found

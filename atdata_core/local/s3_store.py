@@ -17,7 +17,7 @@ from ..errors import (
     ShardMissingError,
     StorageError,
 )
-from ..protocols import Landed, ShardFacts, ShardStat
+from ..protocols import ShardFacts, ShardStat, WriteProof
 from ..shards.dataset import Dataset
 from ..shards.seal import sealed
 from ..stores import opening
@@ -179,7 +179,7 @@ class S3DataStore:
             return None
         return prove(self.endpoint, place, url, stat, size=size, sha256=sha256, etags=(md5,)).proof
 
-    def find_shard(self, url: str, shard: ShardFacts, *, etag: str | None = None) -> Landed | None:
+    def find_shard(self, url: str, shard: ShardFacts, *, etag: str | None = None) -> WriteProof | None:
         """As ``prove_shard``, for the bytes of ``shard``; None also where there is no such bucket.
 
         ``etag`` is one by which they were known there before.
@@ -195,7 +195,7 @@ class S3DataStore:
         """Whether nothing lies below a folder, by one request; False also where the service will not say."""
         return self.endpoint.is_empty(*self._place(self.shard_url(folder)))
 
-    def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> Landed:
+    def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> WriteProof:
         """As ``put_shard``, for the bytes of ``shard``, without looking first; raises the same."""
         url = self.shard_url(name)
         sent = self._send(url, stream, shard.size, shard.sha256, shard.md5)
@@ -206,7 +206,7 @@ class S3DataStore:
         here = shard.url.startswith("s3://") and same_service(shard.endpoint, self.endpoint.endpoint_url)
         return here and shard.etag is not None
 
-    def copy_shard(self, name: str, shard: ShardFacts) -> Landed | None:
+    def copy_shard(self, name: str, shard: ShardFacts) -> WriteProof | None:
         """Have the service copy such a shard, without looking first; None where it does not, and nothing is there.
 
         Raises:
@@ -244,7 +244,7 @@ class S3DataStore:
             )
         return None
 
-    def _landed(self, url: str, shard: ShardFacts, digest: str | None, answered: str | None) -> Landed:
+    def _landed(self, url: str, shard: ShardFacts, digest: str | None, answered: str | None) -> WriteProof:
         """The proof of what was just written.
 
         The ETag in the answer is taken for one where it is the digest of the right bytes; else the object is looked
@@ -252,7 +252,7 @@ class S3DataStore:
         written, every object is looked at where it lies.)
         """
         if answered and answered == digest:
-            return Landed("etag md5", answered)
+            return WriteProof("etag md5", answered)
         found = self.find_shard(url, shard, etag=digest)
         if found is None:
             raise StorageError(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from ..errors import ShardConflictError
-from ..protocols import Landed, ShardStat
+from ..protocols import ShardStat, WriteProof
 from ..stores.s3.objects import S3Endpoint
 
 _CHUNK = 1 << 20
@@ -21,7 +21,7 @@ def prove(
     size: int,
     sha256: str,
     etags: Iterable[str | None] = (),
-) -> Landed:
+) -> WriteProof:
     """The cheapest proof that the service offers for an object that it has.
 
     Args:
@@ -44,16 +44,16 @@ def prove(
     if stat.sha256 is not None:
         if stat.sha256 != sha256:
             raise _conflict(url, sha256, stat.sha256)
-        return Landed("server sha256", stat.etag)
+        return WriteProof("server sha256", stat.etag)
     if stat.etag is not None and stat.etag in etags:
-        return Landed("etag md5", stat.etag)
+        return WriteProof("etag md5", stat.etag)
     found = hashlib.sha256()
     with endpoint.open(*place) as body:
         while chunk := body.read(_CHUNK):
             found.update(chunk)
     if found.hexdigest() != sha256:
         raise _conflict(url, sha256, found.hexdigest())
-    return Landed("read back", stat.etag)
+    return WriteProof("read back", stat.etag)
 
 
 def _conflict(url: str, expected: str, found: str) -> ShardConflictError:

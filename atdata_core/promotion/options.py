@@ -8,7 +8,7 @@ from .values import Values
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PromotionOptions:
     """What a person, a sensor or a schedule asks of one promotion.
 
     Attributes:

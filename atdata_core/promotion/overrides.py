@@ -27,7 +27,7 @@ KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OverrideLayers:
     """What stands after everything that was said; ``order`` is the number of the last saying, 0 for none.
 
     ``values`` were said of this publication, ``inherited`` of its name while an earlier entry was published.
@@ -68,7 +68,7 @@ ASKED, BEFORE, METADATA, EARLIER, DEFAULT, NOBODY = (
 """Where a value can come from, the first one that has it counts."""
 
 
-class Sayings:
+class Overrides:
     """What was said of one publication.
 
     The fact in the ledger holds what stands (``description``, ``tags``, ``license``, ``keep_urls``), the number of
@@ -98,18 +98,18 @@ class Sayings:
         self._fact = publication.said_fact
         self._ledger = ledger
 
-    def standing(self) -> Standing:
+    def standing(self) -> OverrideLayers:
         """What stands now."""
         fact = self._ledger.get(self._scope, self._fact)
         inherited = self._earlier if fact is None or INHERITED not in fact else _inherited(fact)
-        return Standing(Values.from_json(fact or {}), order_of(fact), inherited)
+        return OverrideLayers(Values.from_json(fact or {}), order_of(fact), inherited)
 
-    def resolve(self, standing: Standing, asked: Values = Values()) -> Values:  # noqa: B008 - frozen
+    def resolve(self, standing: OverrideLayers, asked: Values = Values()) -> Values:  # noqa: B008 - frozen
         """The values of the record, where ``asked`` is said now."""
         said = asked.over(standing.values)
         return said.over(self._metadata).over(standing.inherited).over(self._defaults)
 
-    def explain(self, standing: Standing, asked: Values) -> list[ResolvedValue]:
+    def explain(self, standing: OverrideLayers, asked: Values) -> list[ResolvedValue]:
         """Each value of the record as ``resolve`` gives it, with who decided it."""
         sources = (
             (ASKED, asked),

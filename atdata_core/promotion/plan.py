@@ -13,16 +13,16 @@ from ..protocols import ShardFacts, ShardProver
 from ..samples.schema import full_name
 from ..state.ledger import DryLedger, ledger_of
 from .copies.repack import still_there
-from .options import Asked
+from .options import PromotionOptions
 from .overrides import ResolvedValue
 from .stages.copy_stage import earlier_copies, find_copies
 from .stages.inventory_stage import survey
-from .stages.publish import foresee_records
+from .stages.publish import dry_run_records
 from .stages.resolved_values import Resolved, resolve
 from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import find_schema
-from .stages.validate import check_all, planned_shards
-from .stages.visibility import Seen, Strangers, Unreadable, readable_share, readers, refuse_to_hide
+from .stages.validate import planned_shards, validate
+from .stages.visibility import AnonymousReader, Unreadable, Visibility, readable_share, readers, refuse_to_hide
 from .values import Values
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def plan_promotion(
     Takes the same arguments.
     """
     ledger = DryLedger(ledger_of(index))
-    asked = Asked(
+    asked = PromotionOptions(
         name,
         Values.of(description, tags, license, keep_urls),
         version,
@@ -131,14 +131,14 @@ def plan_promotion(
     did = client.did
     resolved = resolve(entry, did, ledger, data_store=data_store, asked=asked, find=client.find_record)
     inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
-    check_all(entry, inventory, resolved, ledger, asked=asked, service=client.base_url)
+    validate(entry, inventory, resolved, ledger, asked=asked, service=client.base_url)
     planned, missing, warnings = _copies(inventory, resolved, ledger)
-    strangers = Strangers(client.base_url)
+    strangers = AnonymousReader(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
     far = strangers.out_of_reach(missing)
     unreadable = (*strangers.unreadable(there, doubtless=require_public), *far)
-    seen = Seen(len(planned), unreadable)
+    seen = Visibility(len(planned), unreadable)
     if require_public:
         seen.refuse()
     refuse_to_hide(seen, planned, resolved, strangers, asked)
@@ -153,7 +153,7 @@ def plan_promotion(
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    record, label, version_label = foresee_records(
+    record, label, version_label = dry_run_records(
         entry, planned, schema_uri, index, client, ledger, asked=asked, resolved=resolved
     )
     return Plan(
@@ -173,10 +173,10 @@ def plan_promotion(
 
 
 def _readers(
-    seen: Seen,
+    seen: Visibility,
     planned: Sequence[ShardFacts],
     resolved: Resolved,
-    strangers: Strangers,
+    strangers: AnonymousReader,
     missing: Sequence[ShardFacts],
 ) -> ResolvedValue:
     """Who can read the shards: now, and afterwards; of those that are missing one stands for all."""

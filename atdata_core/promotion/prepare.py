@@ -13,14 +13,14 @@ from .stages.inventory_stage import take_inventory
 from .stages.resolved_values import Finder, Resolved, resolve
 from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import PublishedSchema
-from .stages.validate import check_all
-from .stages.visibility import Seen, see_published
+from .stages.validate import validate
+from .stages.visibility import Visibility, probe_published
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
     from ..state.ledger import Ledger
-    from .options import Asked
+    from .options import PromotionOptions
     from .scheduling.attempts import Attempt
 
 Done = Callable[[str, Any], None]
@@ -34,7 +34,7 @@ class Prepared:
     entry: IndexEntry
     schema: PublishedSchema
     copies: CopiedShards
-    seen: Seen
+    seen: Visibility
     resolved: Resolved
 
 
@@ -45,9 +45,9 @@ def prepare(
     ledger: Ledger,
     *,
     publish_schema: Callable[[Inventory], PublishedSchema],
-    under_way: Attempt,
+    active_runs: Attempt,
     data_store: Any,
-    asked: Asked,
+    asked: PromotionOptions,
     done: Done,
     find: Finder | None = None,
 ) -> Prepared:
@@ -79,25 +79,25 @@ def prepare(
     data_store = resolved.location.store
     inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
     done("local_dataset", inventory)
-    under_way.stage = "published_schema"
-    check_all(entry, inventory, resolved, ledger, asked=asked, service=service)
+    active_runs.stage = "published_schema"
+    validate(entry, inventory, resolved, ledger, asked=asked, service=service)
     copies = None
     if data_store is not None and not isinstance(data_store, ShardCopier):
         # What such a store writes is known, and can be refused, only once it is written.
         if asked.require_compatible:
             known_compatibility(inventory.schema, client, ledger).refuse()
-        under_way.stage = "copied_shards"
+        active_runs.stage = "copied_shards"
         copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
-        under_way.stage = "published_schema"
+        active_runs.stage = "published_schema"
     schema = publish_schema(inventory)
     done("published_schema", schema)
     if copies is None:
-        under_way.stage = "copied_shards"
+        active_runs.stage = "copied_shards"
         published = resolved.published_copies(inventory, ledger)
         copies = copy_shards(
             entry, inventory, index, ledger, data_store=data_store, published=published, run=asked.run
         )
     done("copied_shards", copies)
-    under_way.stage = "atmosphere_record"
-    seen = see_published(entry, copies, index, service, resolved=resolved, asked=asked)
+    active_runs.stage = "atmosphere_record"
+    seen = probe_published(entry, copies, index, service, resolved=resolved, asked=asked)
     return Prepared(entry, schema, copies, seen, resolved)

@@ -11,7 +11,7 @@ from ..common.urls import displayed
 from ..errors import SampleError
 from ..samples.sample_types import unpacker_with_views
 from ..stores.opening import open_shard
-from ..stores.prefetch import in_turn
+from ..stores.prefetch import prefetched
 from .tar_samples import Alone, Record, read_samples, sample_runs
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | No
         SampleError: A sample has no file ``.msgpack``.
         And as ``shard_records``.
     """
-    with closing(in_turn(urls, store=store)) as shards:
+    with closing(prefetched(urls, store=store)) as shards:
         for url, stream in shards:
             for run in sample_runs(stream, url=url, alone="msgpack"):
                 if isinstance(run, Alone):

@@ -55,7 +55,7 @@ class _Scope:
         return {fact: self.facts[fact] for fact, _ in self.changes}
 
 
-class GatheredLedger:
+class CachedLedger:
     """A ledger that answers from memory for the scopes that were gathered.
 
     ``flush`` writes what was changed; a scope that somebody else has changed meanwhile is read again, and the

@@ -11,7 +11,7 @@ AT_ONCE = 1000
 """Leases that are taken in one step. What is beyond them is left to rivals, too, until its turn comes."""
 
 
-class Held:
+class LeaseSlot:
     """Leases on places, in a ``with`` block: those that were free when it began, until each is released.
 
     A thread renews them, and gives back those that are over, a few times a second. Leases that know no such steps
@@ -32,7 +32,7 @@ class Held:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> LeaseSlot:
         if self._leases is not None and self._places:
             self._held = self._leases.take_all(self._places)
         if self._held:
@@ -52,13 +52,13 @@ class Held:
     def __len__(self) -> int:
         return len(self._held)
 
-    def lease(self, place: str) -> HeldLease | None:
+    def lease(self, place: str) -> BatchedLease | None:
         """The lease on a place, where it is held and nobody has been given it yet."""
         with self._lock:
             if place not in self._held or place in self._given:
                 return None
             self._given.add(place)
-        return HeldLease(self, place)
+        return BatchedLease(self, place)
 
     def taken_out(self, place: str) -> Lease:
         """The lease on a place that is held, for whoever renews and releases it from now on."""
@@ -80,10 +80,10 @@ class Held:
             leases.release_all(over)
 
 
-class HeldLease:
+class BatchedLease:
     """A lease that is held with others until somebody renews it, who has to go on with that then."""
 
-    def __init__(self, held: Held, place: str) -> None:
+    def __init__(self, held: LeaseSlot, place: str) -> None:
         self._held = held
         self._place = place
         self._own: Lease | None = None

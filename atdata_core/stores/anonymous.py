@@ -13,14 +13,14 @@ from .etag import strong_etag
 FIRST_BYTES = "bytes=0-511"
 
 
-class Glance(NamedTuple):
+class Probe(NamedTuple):
     """What a server says of a whole shard when its first bytes are asked for; None: it does not say."""
 
     size: int | None
     etag: str | None
 
 
-def glance(url: str, endpoint: str | None = None, region: str | None = None, *, inside: bool = False) -> Glance:
+def probe(url: str, endpoint: str | None = None, region: str | None = None, *, inside: bool = False) -> Probe:
     """Ask for the first bytes of a shard without any key.
 
     Args:
@@ -43,7 +43,7 @@ def glance(url: str, endpoint: str | None = None, region: str | None = None, *, 
     return _of_headers(first_bytes(url, FIRST_BYTES, guarded=not inside))
 
 
-def _glance_s3(url: str, endpoint: str | None, region: str | None, inside: bool) -> Glance:
+def _glance_s3(url: str, endpoint: str | None, region: str | None, inside: bool) -> Probe:
     from .http import GLANCE_SECONDS
     from .private_addresses import check_public
     from .s3.objects import S3Endpoint
@@ -58,12 +58,12 @@ def _glance_s3(url: str, endpoint: str | None, region: str | None, inside: bool)
     return _of_headers(answer["ResponseMetadata"]["HTTPHeaders"])
 
 
-def _of_headers(headers: Mapping[str, str]) -> Glance:
+def _of_headers(headers: Mapping[str, str]) -> Probe:
     """From the headers of an answer, lower-case names."""
     etag = strong_etag(headers.get("etag"))
     if "content-encoding" in headers:
-        return Glance(None, etag)
+        return Probe(None, etag)
     part = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("content-range", ""))
     # Without a range this is the whole shard: some servers know no parts.
     whole = headers.get("content-length", "") if "content-range" not in headers else ""
-    return Glance(int(part[1]) if part else int(whole) if whole.isdecimal() else None, etag)
+    return Probe(int(part[1]) if part else int(whole) if whole.isdecimal() else None, etag)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
-from ..common.retry_after import http_hooks, patiently, seconds_to_wait
+from ..common.retry_after import http_hooks, seconds_to_wait, with_retries
 from ..common.urls import displayed
 from ..errors import (
     RateLimitedError,
@@ -24,8 +24,8 @@ from ..errors import (
 from ..protocols import ShardStat
 from .etag import strong_etag
 from .private_addresses import check_public
-from .read_ahead import ahead
-from .resumable_read import Opened, ResumedBody, changed_while_read
+from .read_ahead import read_ahead
+from .resumable_read import Opened, ResumableRead, changed_while_read
 
 if TYPE_CHECKING:
     import httpx
@@ -47,9 +47,9 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
         ShardChangedError: The shard was replaced while it was read.
         And as ``access.open_shard``; the service errors also while reading, when the connection drops.
     """
-    first = _opened(patiently(lambda: _send("GET", url, guarded)), url)
-    body = ResumedBody(first, lambda at, version: _open_rest(url, guarded, at, first.size, version))
-    return ahead(body, first.size)
+    first = _opened(with_retries(lambda: _send("GET", url, guarded)), url)
+    body = ResumableRead(first, lambda at, version: _open_rest(url, guarded, at, first.size, version))
+    return read_ahead(body, first.size)
 
 
 def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
@@ -59,10 +59,10 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
         StorageError: The server does not say how large the shard is.
     """
     try:
-        response = patiently(lambda: _send("HEAD", url, guarded))
+        response = with_retries(lambda: _send("HEAD", url, guarded))
     except (ShardForbiddenError, ServiceRefusedError):
         # A presigned URL is signed for one method, and some servers know no HEAD.
-        response = patiently(lambda: _send("GET", url, guarded))
+        response = with_retries(lambda: _send("GET", url, guarded))
     response.close()
     length = response.headers.get("content-length", "")
     if not length.isdigit() or "content-encoding" in response.headers:
@@ -81,7 +81,7 @@ def first_bytes(url: str, wanted: str, *, guarded: bool) -> httpx.Headers:
         wanted: The range, ``bytes=0-511``.
         guarded: No private address, not even a configured one.
     """
-    response = patiently(lambda: _send("GET", url, guarded, True, Range=wanted))
+    response = with_retries(lambda: _send("GET", url, guarded, True, Range=wanted))
     response.close()
     return response.headers
 

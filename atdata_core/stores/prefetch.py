@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import BinaryIO, cast
 
 from .opening import open_shard
-from .read_ahead import Ahead
+from .read_ahead import ReadAhead
 
 NEXT = 64 << 20
 """Bytes that are left of a shard when the next one is opened. Not more: a service ends what nobody takes."""
@@ -21,7 +21,7 @@ EARLY = 32
 """Chunks of a shard, at most, that are fetched before its turn, besides those that any stream fetches ahead."""
 
 
-def in_turn(urls: Iterable[str], *, store: object | None = None) -> Generator[tuple[str, BinaryIO]]:
+def prefetched(urls: Iterable[str], *, store: object | None = None) -> Generator[tuple[str, BinaryIO]]:
     """Each shard's URL and bytes; a shard is closed when the next one is asked for.
 
     Args:
@@ -39,7 +39,7 @@ def in_turn(urls: Iterable[str], *, store: object | None = None) -> Generator[tu
             stream = (early and early.result()) or open_shard(url, store=store)
             early, following = None, next(waiting, None)
             with closing(stream):
-                if following is None or not isinstance(stream, Ahead) or not stream.resumable:
+                if following is None or not isinstance(stream, ReadAhead) or not stream.resumable:
                     yield url, stream
                 else:
                     watched = _Watched(stream, following, store)
@@ -56,7 +56,7 @@ def in_turn(urls: Iterable[str], *, store: object | None = None) -> Generator[tu
 class _Watched:
     """A stream that has the next shard opened when it is near its end."""
 
-    def __init__(self, stream: Ahead, following: str, store: object | None) -> None:
+    def __init__(self, stream: ReadAhead, following: str, store: object | None) -> None:
         self.next: Future[BinaryIO | None] | None = None
         self._stream = stream
         self._following = following
@@ -88,7 +88,7 @@ def _open(url: str, store: object | None, found: Future[BinaryIO | None]) -> Non
             stream.close()
             found.set_result(None)
             return
-        if isinstance(stream, Ahead):
+        if isinstance(stream, ReadAhead):
             stream.begin(EARLY)
         found.set_result(stream)
     except BaseException as error:

@@ -8,9 +8,9 @@ import threading
 from queue import SimpleQueue
 from typing import BinaryIO, cast
 
-from .resumable_read import ResumedBody
+from .resumable_read import ResumableRead
 
-__all__ = ["CHUNK", "CHUNKS", "Ahead", "ahead"]
+__all__ = ["CHUNK", "CHUNKS", "ReadAhead", "read_ahead"]
 
 CHUNK = 1 << 20
 """Bytes of a chunk; the reader of tars asks for as many, and gets them without a copy."""
@@ -22,7 +22,7 @@ _ENDING = 1.0
 """Seconds that closing waits for the thread. One that pauses before another attempt ends by itself, after it."""
 
 
-def ahead(body: ResumedBody, size: int | None) -> BinaryIO:
+def read_ahead(body: ResumableRead, size: int | None) -> BinaryIO:
     """A stream of a body's bytes; what is larger than a chunk is fetched ahead, from the first read on.
 
     Args:
@@ -31,13 +31,13 @@ def ahead(body: ResumedBody, size: int | None) -> BinaryIO:
     """
     if size is not None and size <= CHUNK:
         return cast("BinaryIO", io.BufferedReader(body, CHUNK))
-    return cast("BinaryIO", Ahead(body, size))
+    return cast("BinaryIO", ReadAhead(body, size))
 
 
 class _Fetching:
     """What the thread and the stream share. The thread knows no more, so that an abandoned stream is collected."""
 
-    def __init__(self, body: ResumedBody) -> None:
+    def __init__(self, body: ResumableRead) -> None:
         self.body = body
         self.found: SimpleQueue[bytes | BaseException] = SimpleQueue()
         self.room = threading.Semaphore(CHUNKS)
@@ -71,14 +71,14 @@ class _Fetching:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-class Ahead(io.BufferedIOBase):
+class ReadAhead(io.BufferedIOBase):
     """The stream.
 
     Attributes:
         left: Bytes of the chunks that are still to come, a great many where that is not known.
     """
 
-    def __init__(self, body: ResumedBody, size: int | None) -> None:
+    def __init__(self, body: ResumableRead, size: int | None) -> None:
         super().__init__()
         self.left = sys.maxsize if size is None else size
         self._early = 0

@@ -10,7 +10,7 @@ from typing import Any
 from ..common import retry_after
 from ..errors import AtdataError, ServiceError, ShardChangedError
 
-__all__ = ["Opened", "ResumedBody", "changed_while_read"]
+__all__ = ["Opened", "ResumableRead", "changed_while_read"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Opened:
     size: int | None
 
 
-class ResumedBody(io.RawIOBase):
+class ResumableRead(io.RawIOBase):
     """The bytes of an object, in at most ``ATTEMPTS`` transfers.
 
     Args:

@@ -12,7 +12,7 @@ from ..config.executors import COPYING, QUEUE
 from ..config.settings import Settings
 from ..display import materialisations
 from ..display.markdown import shown
-from .stage_context import progress_of, result_of, subject_of
+from .stage_context import progress_of, result_of, stage_context_of
 from .step_retries import POLICY
 
 
@@ -29,7 +29,7 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
     @dg.op(name=settings.named("share_out"), ins={"before": nothing}, out=dg.DynamicOut(dg.Nothing), **step)
     def share_out(context: dg.AssetExecutionContext) -> Any:
         """Chunks of shards that workers copy beside each other; none where the last step copies all by itself."""
-        with subject_of(context, settings) as subject:
+        with stage_context_of(context, settings) as subject:
             found = subject.known_inventory(progress_of(context, "looked at"))
             chunks = copy_stage.chunks_to_copy(found, subject.ledger, subject.store)
         for chunk in chunks:
@@ -39,14 +39,14 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
     def copy_chunk(context: dg.AssetExecutionContext) -> None:
         """Copy the shards of a chunk that are not there yet."""
         _, first, _, last = str(context.op_execution_context.get_mapping_key()).split("_")
-        with subject_of(context, settings) as subject:
+        with stage_context_of(context, settings) as subject:
             subject.copy_chunk(Chunk(int(first) - 1, int(last)), context.log.info)
 
     # Only by an input of the asset's own does Dagster note of which partition the stage before was.
     @dg.op(name=settings.named("see_copies"), ins={"before": nothing, "copied": nothing}, **step)
     def see_copies(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """See every shard where strangers will read it; copy what is not there."""
-        with subject_of(context, settings) as subject:
+        with stage_context_of(context, settings) as subject:
             copies = subject.copy_shards(progress_of(context, "at their destination"))
             if copies.destination is None:
                 context.log.info("shards stay where they are")

@@ -14,7 +14,7 @@ from ..display.materialisation_metadata import safe
 if TYPE_CHECKING:
     from atdata_core.promotion.stages.publish import PublishedRecord
     from atdata_core.promotion.stages.schema_stage import PublishedSchema
-    from atdata_core.promotion.stages.visibility import Seen
+    from atdata_core.promotion.stages.visibility import Visibility
 
 
 PUBLISHED_TRUE = "published_true"
@@ -33,7 +33,7 @@ def severity_of(check: str, settings: Settings) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.ERROR if required.get(check, True) else dg.AssetCheckSeverity.WARN
 
 
-def warnings_of(record: "PublishedRecord", schema: "PublishedSchema", seen: "Seen") -> dict[str, str]:
+def warnings_of(record: "PublishedRecord", schema: "PublishedSchema", seen: "Visibility") -> dict[str, str]:
     """What is wrong with a dataset that was published all the same, by the check that it does not pass."""
     license = None if record.summary is None else license_problem(record.summary.license)
     compatible = schema.compatible
@@ -43,7 +43,7 @@ def warnings_of(record: "PublishedRecord", schema: "PublishedSchema", seen: "See
 
 
 def evaluations(
-    settings: Settings, dataset: str, record: "PublishedRecord", schema: "PublishedSchema", seen: "Seen"
+    settings: Settings, dataset: str, record: "PublishedRecord", schema: "PublishedSchema", seen: "Visibility"
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The checks that the promotion of a dataset has an answer to; none where another run writes the record.
 

@@ -29,7 +29,7 @@ class _Given(NamedTuple):
     marks: int
 
 
-class Marks:
+class MaterialisationEvents:
     """Materialisations of the assets of stages, said by an op that has done these for many datasets.
 
     Beside the data version they tell the code version, and what was given by the stage before: from that Dagster

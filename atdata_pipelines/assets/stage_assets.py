@@ -9,10 +9,11 @@ from collections.abc import Callable
 import dagster as dg
 
 from atdata_core.promotion.stages import inventory_stage, publish, schema_stage, visibility
-from atdata_core.promotion.stages.validate import check_all
+from atdata_core.promotion.stages.validate import validate
 
 from ..config.automation_conditions import condition_of
-from ..config.executors import COPYING, PUBLISHING, QUEUE
+from ..config.broker import PUBLISHING
+from ..config.executors import COPYING, QUEUE
 from ..config.run_config import PromotionConfig
 from ..config.settings import STAGES, Settings
 from ..display import materialisations
@@ -20,7 +21,7 @@ from ..display.markdown import shown
 from ..display.previews import preview_of
 from .copied_shards import copied_shards
 from .inline_checks import PUBLISHED_TRUE, evaluations, warnings_of
-from .stage_context import progress_of, result_of, subject_of
+from .stage_context import progress_of, result_of, stage_context_of
 from .step_retries import POLICY
 from .upstream import dependency_on
 
@@ -31,7 +32,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
     @_stage(settings, kinds={"redis", "s3"}, code_version=inventory_stage.CODE_VERSION, queue=COPYING)
     def local_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The shards of a dataset, with their digests; what changed without a word is refused here."""
-        with subject_of(context, settings) as subject:
+        with stage_context_of(context, settings) as subject:
             found = subject.take_inventory(progress_of(context, "looked at"))
             for warning in found.warnings:
                 context.log.warning(shown(warning, "log"))
@@ -42,11 +43,11 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
     @_stage(settings, kinds={"atproto"}, code_version=schema_stage.CODE_VERSION, queue=PUBLISHING)
     def published_schema(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The schema record of the dataset's samples, found or written once all records are known to be good."""
-        with subject_of(context, settings) as subject:
+        with stage_context_of(context, settings) as subject:
             found = subject.known_inventory(progress_of(context, "looked at"))
             client, asked = subject.logged_in(), subject.asked
             resolved = subject.resolve()
-            check_all(subject.entry, found, resolved, subject.ledger, asked=asked, service=client.base_url)
+            validate(subject.entry, found, resolved, subject.ledger, asked=asked, service=client.base_url)
             published = schema_stage.publish_schema_of(
                 found,
                 client,
@@ -60,7 +61,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
     @_stage(settings, kinds={"atproto"}, code_version=publish.CODE_VERSION, queue=PUBLISHING)
     def atmosphere_record(context: dg.AssetExecutionContext, config: PromotionConfig) -> dg.MaterializeResult:
         """The entry record that names the shards, and the label that points at it."""
-        with subject_of(context, settings) as subject:
+        with stage_context_of(context, settings) as subject:
             progress = progress_of(context, "at their destination")
             client = subject.logged_in()
             resolved, asked = subject.resolve(), subject.asked
@@ -69,7 +70,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             kept_schema = schema_stage.schema_of_run(
                 found, client, subject.ledger, run=asked.run, require_compatible=asked.require_compatible
             )
-            seen = visibility.see_published(
+            seen = visibility.probe_published(
                 subject.entry, copies, subject.index, client.base_url, resolved=resolved, asked=asked
             )
             record = publish.publish_record(

@@ -9,9 +9,9 @@ import dagster as dg
 
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.promotion.copies.chunks import Chunk
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.scheduling.attempts import attempt
-from atdata_core.promotion.scheduling.retry_policy import noting_trouble
+from atdata_core.promotion.scheduling.retry_policy import noting_outage
 from atdata_core.promotion.stages import copy_stage, inventory_stage
 from atdata_core.promotion.stages.resolved_values import Resolved, keeps_urls, resolve
 from atdata_core.protocols import ShardCopier
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class StageContext:
     """The dataset of a partition, where its shards are copied to, and what the run asks of its promotion."""
 
     entry: "LocalDatasetEntry"
     index: "LocalIndex"
     ledger: Ledger
     store: Any
-    asked: Asked
+    asked: PromotionOptions
     run: str
     services: Services
 
     def logged_in(self) -> "AtmosphereClient":
         """The client; where the account cannot be used, the ledger knows that for all datasets."""
-        with noting_trouble(self.ledger, self.services.atproto.did):
+        with noting_outage(self.ledger, self.services.atproto.did):
             return self.services.atproto.client()
 
     def resolve(self) -> Resolved:
@@ -124,7 +124,7 @@ class Subject:
 
 
 @contextmanager
-def subject_of(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Subject]:
+def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[StageContext]:
     """The dataset of this run, which is tagged with it; the ledger is told of an error on its way out.
 
     Raises:
@@ -147,7 +147,7 @@ def subject_of(context: dg.AssetExecutionContext, settings: Settings) -> Iterato
             store, asked = services.destination.store(reading), asked_of(context.run, settings)
             if store is not None and keeps_urls(entry, services.atproto.did(), ledger, asked):
                 store = None
-            yield Subject(entry, index, ledger, store, asked, context.run.run_id, services)
+            yield StageContext(entry, index, ledger, store, asked, context.run.run_id, services)
 
 
 def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":

@@ -36,7 +36,7 @@ class _Bulk:
         return self.began is None or entry.registered_at is None or entry.registered_at <= self.began * 1_000
 
 
-def under_way(instance: dg.DagsterInstance, settings: Settings) -> Callable[["LocalDatasetEntry"], str | None]:
+def active_runs(instance: dg.DagsterInstance, settings: Settings) -> Callable[["LocalDatasetEntry"], str | None]:
     """Tells of an entry which run promotes it, in words for people; None: no run does."""
     alone: dict[str, str] = {}
     bulks: list[_Bulk] = []

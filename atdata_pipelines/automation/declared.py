@@ -12,8 +12,8 @@ from atdata_core.promotion.scheduling import retry_policy
 from ..config.settings import Settings
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe
-from ..jobs.planner import Findings, Wanted
-from .run_history import fate_of
+from ..jobs.planner import PlannedPromotions, Wanted
+from .run_history import last_run
 
 PATIENCE = timedelta(minutes=5)
 """After which the sensor asks for the run of an entry itself."""
@@ -22,7 +22,7 @@ _ATTEMPT = "attempt"
 
 
 def leave_to_conditions(
-    findings: Findings, instance: dg.DagsterInstance, settings: Settings
+    findings: PlannedPromotions, instance: dg.DagsterInstance, settings: Settings
 ) -> list[dg.AssetMaterialization]:
     """Mark the entries that are not marked yet for this attempt; what had no run of it in time stays to be run.
 
@@ -72,6 +72,6 @@ def _stopped(wanted: Wanted, since: datetime, instance: dg.DagsterInstance, sett
     tags = {PARTITION_NAME_TAG: wanted.name, AUTOMATION_CONDITION_TAG: "true"}
     for run in instance.get_runs(dg.RunsFilter(tags=tags, created_after=since)):
         if set(settings.keys) & (run.asset_selection or set()):
-            fate = fate_of(run)
+            fate = last_run(run)
             return fate.reason if fate.kind == "stopped" else None
     return None

@@ -30,7 +30,7 @@ SOON = timedelta(hours=2)
 """As long as a sensor may take to look at all names once: after that it is no run's fault that one is due again."""
 
 
-class Before(NamedTuple):
+class LastRun(NamedTuple):
     """What became of a run key that was asked for before.
 
     ``kind`` is ``under way``, ``stopped`` (by a person), ``succeeded`` or ``failed`` (it ended without a word in
@@ -41,9 +41,9 @@ class Before(NamedTuple):
     reason: str
 
 
-def key_to_ask(
+def run_key_for(
     instance: dg.DagsterInstance, sensor: str, key: str, registered: Iterable[int | None]
-) -> str | Before:
+) -> str | LastRun:
     """The run key to ask with for what is due, or what became of the run that a sensor was given for it.
 
     A run that failed has told the ledger, which gives the next attempt another key. So one that ended and left the
@@ -63,14 +63,14 @@ def key_to_ask(
         run = last.dagster_run
         if run.status == dg.DagsterRunStatus.NOT_STARTED:
             break
-        fate = fate_of(run)
+        fate = last_run(run)
         if fate.kind != "succeeded":
             return fate
         if repeated:
             ended = _ended(last)
             newer = any(at is not None and at / 1_000 > ended.timestamp() for at in registered)
             if not newer and retry_policy.clock() - ended < SOON:
-                return Before("failed", f"{fate.reason}, for the second time")
+                return LastRun("failed", f"{fate.reason}, for the second time")
         asked, repeated = f"{key}@{run.run_id}", True
     return asked
 
@@ -87,13 +87,13 @@ def _ended(record: dg.RunRecord) -> datetime:
     return record.update_timestamp.replace(tzinfo=UTC) + timedelta(seconds=1)
 
 
-def fate_of(last: dg.DagsterRun) -> Before:
+def last_run(last: dg.DagsterRun) -> LastRun:
     """What became of a run."""
     run = f"run {last.run_id[:8]}"
     if not last.is_finished or last.is_complete_and_waiting_to_retry:
-        return Before("under way", run)
+        return LastRun("under way", run)
     if last.status == dg.DagsterRunStatus.CANCELED:
-        return Before("stopped", f"{run} was stopped by a person, who may start it again")
+        return LastRun("stopped", f"{run} was stopped by a person, who may start it again")
     if last.is_success:
-        return Before("succeeded", f"{run} succeeded, but the ledger knows nothing of it")
-    return Before("failed", f"{run} ended and told nothing: its process was lost")
+        return LastRun("succeeded", f"{run} succeeded, but the ledger knows nothing of it")
+    return LastRun("failed", f"{run} ended and told nothing: its process was lost")

@@ -20,13 +20,13 @@ from ..config.settings import Settings
 from ..display.markdown import shown
 from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 from ..jobs.bulk_report import named
-from ..jobs.planner import Findings, Wanted, look, look_at_all
+from ..jobs.planner import PlannedPromotions, Wanted, look, plan_promotions
 from ..jobs.promote_job import JOB, run_config
-from ..jobs.reported import Told
-from .active_runs import under_way
+from ..jobs.reported import ReportedReasons
+from .active_runs import active_runs
 from .declared import leave_to_conditions
 from .lost_runs import end_lost_runs
-from .run_history import Before, LostRunError, key_to_ask
+from .run_history import LastRun, LostRunError, run_key_for
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalIndex
@@ -79,7 +79,7 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     findings = look(settings.taken(found), index, services.atproto.did(), services.store())
     new = findings.new_keys(context.instance, settings)
     if findings.runs:
-        findings.leave_to_runs(under_way(context.instance, settings))
+        findings.leave_to_runs(active_runs(context.instance, settings))
     few = len(findings.runs) <= settings.bulk_from
     marks = leave_to_conditions(findings, context.instance, settings) if settings.automation and few else []
     requests = _unasked(_runs(findings.runs, settings), findings, index, context)
@@ -126,7 +126,7 @@ def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunR
     _end_lost_runs(context)
     services = settings.services(context)
     index = services.redis.index(silence=SILENCE)
-    findings = look_at_all(context, index, settings, services)
+    findings = plan_promotions(context, index, settings, services)
     if not findings.due:
         return dg.SkipReason(findings.summary())
     night = context.scheduled_execution_time.date().isoformat()
@@ -162,7 +162,7 @@ def _bulk(wanted: Sequence[Wanted], settings: Settings) -> dg.RunRequest:
 
 def _unasked(
     requests: Sequence[tuple[dg.RunRequest, Sequence[Wanted]]],
-    findings: Findings,
+    findings: PlannedPromotions,
     index: "LocalIndex",
     context: dg.SensorEvaluationContext,
 ) -> list[dg.RunRequest]:
@@ -173,8 +173,8 @@ def _unasked(
     fresh: list[dg.RunRequest] = []
     for request, wanted in requests:
         registered = [each.entry.registered_at for each in wanted]
-        before = key_to_ask(context.instance, context.sensor_name, str(request.run_key), registered)
-        if not isinstance(before, Before):
+        before = run_key_for(context.instance, context.sensor_name, str(request.run_key), registered)
+        if not isinstance(before, LastRun):
             if before != request.run_key:
                 names = named([each.name for each in wanted], len(wanted))
                 said = f"Promoted again, as the ledger knows nothing of a run that succeeded: {names}"
@@ -198,7 +198,7 @@ def _run(wanted: Wanted, settings: Settings) -> dg.RunRequest:
     )
 
 
-def _cursor(cursor: str | None) -> tuple[Position, Told]:
+def _cursor(cursor: str | None) -> tuple[Position, ReportedReasons]:
     """How far the sensor has looked, and what it has told.
 
     A new look from the beginning where a person edited the cursor, and it says nothing.
@@ -207,7 +207,7 @@ def _cursor(cursor: str | None) -> tuple[Position, Told]:
         said = json.loads(cursor or "{}")
         position = Position(said.get("event", ""), said.get("name", ""))
         position.name.encode()  # JSON holds characters that no text of Redis has
-        told = Told.of(said.get("told"))
+        told = ReportedReasons.of(said.get("told"))
         return (position if not position.event or is_event_id(position.event) else Position()), told
     except (ValueError, AttributeError, TypeError):
-        return Position(), Told()
+        return Position(), ReportedReasons()

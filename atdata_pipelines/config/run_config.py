@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.values import Values
 
 from .automation_conditions import is_declared
@@ -66,9 +66,9 @@ class PromotionConfig(dg.Config):
         description="Publish shards that strangers cannot read in the place of those that they can; else refused.",
     )
 
-    def asked(self, settings: Settings, run: dg.DagsterRun) -> Asked:
+    def asked(self, settings: Settings, run: dg.DagsterRun) -> PromotionOptions:
         """All of it, for a stage of a run, with what the pipeline is configured with."""
-        return Asked(
+        return PromotionOptions(
             self.name,
             Values.of(self.description, self.tags, self.license, self.keep_urls),
             self.version,
@@ -83,7 +83,7 @@ class PromotionConfig(dg.Config):
         )
 
 
-def asked_of(run: dg.DagsterRun, settings: Settings) -> Asked:
+def asked_of(run: dg.DagsterRun, settings: Settings) -> PromotionOptions:
     """What a run says to its last stage, so that an early one can refuse it before anything is written."""
     ops: Any = run.run_config.get("ops", {})
     said = ops.get(settings.named(RECORD), {}).get("config", {})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from atdata_core.promotion.stages.copy_stage import CopiedShards
     from atdata_core.promotion.stages.publish import PublishedRecord
     from atdata_core.promotion.stages.schema_stage import PublishedSchema
-    from atdata_core.promotion.stages.visibility import Seen
+    from atdata_core.promotion.stages.visibility import Visibility
 
     from .previews import Preview
 
@@ -57,7 +57,7 @@ def of_copies(copies: "CopiedShards") -> dict[str, Any]:
 
 
 def of_record(
-    record: "PublishedRecord", schema_uri: str, copies: "CopiedShards", seen: "Seen", service: str
+    record: "PublishedRecord", schema_uri: str, copies: "CopiedShards", seen: "Visibility", service: str
 ) -> dict[str, Any]:
     """Of ``atmosphere_record``; ``service`` is the URL of the PDS."""
     return {

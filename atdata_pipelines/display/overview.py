@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from atdata_core.promotion.records.summary import Summary
     from atdata_core.promotion.stages.copy_stage import CopiedShards
     from atdata_core.promotion.stages.publish import PublishedRecord
-    from atdata_core.promotion.stages.visibility import Seen
+    from atdata_core.promotion.stages.visibility import Visibility
 
 DESCRIPTION = 1_000
 """Characters of a description that are shown."""
 TAGS = 20
 
 
-def overview(record: "PublishedRecord", schema_uri: str, copies: "CopiedShards", seen: "Seen", service: str) -> str:
+def overview(
+    record: "PublishedRecord", schema_uri: str, copies: "CopiedShards", seen: "Visibility", service: str
+) -> str:
     """Of the record as it stands, as Markdown; ``service`` is the URL of the PDS."""
     if record.summary is None:
         return shown(record.note or "There is no record yet.", "markdown")
@@ -38,7 +40,9 @@ def overview(record: "PublishedRecord", schema_uri: str, copies: "CopiedShards",
     )
 
 
-def _rows(record: "PublishedRecord", summary: "Summary", copies: "CopiedShards", seen: "Seen") -> Iterator[str]:
+def _rows(
+    record: "PublishedRecord", summary: "Summary", copies: "CopiedShards", seen: "Visibility"
+) -> Iterator[str]:
     if summary.description:
         yield row(["what", summary.description], length=DESCRIPTION)
     if summary.tags:
@@ -71,7 +75,7 @@ def _links(record: "PublishedRecord", schema_uri: str, service: str) -> Iterator
             yield f"| {what} | {f'[{address}]({viewer(uri)})' if is_public(service) else address} |"
 
 
-def _readers(seen: "Seen") -> str:
+def _readers(seen: "Visibility") -> str:
     return "those who have keys" if seen.unreadable else "strangers"
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError, MetadataError, ServiceError
 from atdata_core.promotion.scheduling.due import may_promote
-from atdata_core.promotion.scheduling.retry_policy import noting_trouble
+from atdata_core.promotion.scheduling.retry_policy import noting_outage
 from atdata_core.state.ledger import ledger_of
 
 from ..assets.stage_context import read_by
@@ -27,7 +27,7 @@ from ..config.settings import DEFAULT, RECORD, Services, Settings, is_like
 from ..display.markdown import shown
 from ..display.previews import Preview, preview_of
 from .bulk_report import NOT_PROMOTED, BulkReport, named
-from .planner import look_at_all
+from .planner import plan_promotions
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
@@ -144,7 +144,7 @@ def _promote(
         for name, (stage, reason) in given_up.items():
             report.fail(name, stage, reason)
         if entries:
-            with noting_trouble(ledger_of(index), services.atproto.did):
+            with noting_outage(ledger_of(index), services.atproto.did):
                 client = services.atproto.client()
             report.service = client.base_url
             many.promote_many(
@@ -222,7 +222,7 @@ def _all_due(
     context: dg.OpExecutionContext, index: "LocalIndex", settings: Settings, services: Services
 ) -> _Wanted:
     """What is missing or changed, or cannot be promoted; what is left alone is told in the log. As ``_wanted``."""
-    findings = look_at_all(context, index, settings, services)
+    findings = plan_promotions(context, index, settings, services)
     if not findings.due:
         context.log.info(findings.summary("log"))
     return _Wanted({each.name: each.entry for each in findings.due}, dict(findings.left.get("refused", {})))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ..assets.inline_checks import evaluations, warnings_of
-from ..assets.materialisation_events import Marks
+from ..assets.materialisation_events import MaterialisationEvents
 from ..assets.step_retries import reason_of
 from ..config.settings import Settings
 from ..display import materialisations
@@ -86,7 +86,7 @@ class BulkReport:
         self._context = context
         self._settings = settings
         self._look = look
-        self._marks = Marks(context, stages, settings.upstream_partitions)
+        self._marks = MaterialisationEvents(context, stages, settings.upstream_partitions)
         self._keys = {stage.key.path[-1]: stage.key for stage in stages}
         self._ways: dict[str, _Way] = {}
         self._total = total

@@ -15,7 +15,7 @@ from atdata_core.state.ledger import ledger_of
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.settings import DEFAULT, Services, Settings
 from ..display.markdown import Place, shown
-from .reported import Told
+from .reported import ReportedReasons
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
 
 
 @dataclass
-class Findings:
+class PlannedPromotions:
     """What is to be done with the datasets that were looked at.
 
     ``keys`` are the names that can be partitions; ``runs`` the entries to promote; ``later`` those that the
@@ -95,7 +95,7 @@ class Findings:
                 self.leave("under way", wanted.name, said)
         self.runs = waiting
 
-    def leave_out(self, told: Told, looked_at: Iterable[str]) -> None:
+    def leave_out(self, told: ReportedReasons, looked_at: Iterable[str]) -> None:
         """Count what was told before instead of naming it again, and remember what is named now.
 
         A time from which on something is tried again is no news by itself.
@@ -143,12 +143,12 @@ class Findings:
 
 def look(
     found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str, store: Any = None
-) -> Findings:
+) -> PlannedPromotions:
     """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone.
 
     ``store`` is where the instance copies shards to, None where it copies none.
     """
-    findings = Findings()
+    findings = PlannedPromotions()
     entries: list[LocalDatasetEntry] = []
     for name, entry in found.items():
         problem = why_no_key(name) or (entry.message if isinstance(entry, MetadataError) else None)
@@ -175,7 +175,7 @@ def look(
     return findings
 
 
-def look_at_all(context: Any, index: "LocalIndex", settings: Settings, services: Services) -> Findings:
+def plan_promotions(context: Any, index: "LocalIndex", settings: Settings, services: Services) -> PlannedPromotions:
     """Look at every dataset that an instance takes, make it a partition, and tell what is left alone in the log.
 
     Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.

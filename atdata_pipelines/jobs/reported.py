@@ -10,7 +10,7 @@ REMEMBERED = 1_000
 _DIGITS = 8
 
 
-class Told:
+class ReportedReasons:
     """What was told of datasets last, as short digests: a part of a sensor's cursor.
 
     Args:

@@ -12,7 +12,7 @@ from dagster._utils.schedules import get_smallest_cron_interval
 from pydantic import Field
 
 from atdata_core.errors import RefusedError
-from atdata_core.promotion.operations.published_state import AllStanding, Standing
+from atdata_core.promotion.operations.published_state import PublishedState, PublishedStates
 from atdata_core.promotion.verify.findings import Verification, of_error, plain
 from atdata_core.promotion.verify.verification import verify_dataset
 from atdata_core.state.ledger import ledger_of
@@ -137,19 +137,19 @@ def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: 
     context.add_output_metadata(seen)
 
 
-def _named(datasets: Iterable[str], services: Services) -> Iterator[tuple[str, list[Standing]]]:
+def _named(datasets: Iterable[str], services: Services) -> Iterator[tuple[str, list[PublishedState]]]:
     """The last promotion of each; raises ``EntryNotFoundError`` where nothing is published of one."""
     for name in datasets:
-        yield name, [Standing(name, name, published_uri(name, services))]
+        yield name, [PublishedState(name, name, published_uri(name, services))]
 
 
-def _everything(partitions: Collection[str], settings: Settings, services: Services) -> AllStanding:
+def _everything(partitions: Collection[str], settings: Settings, services: Services) -> PublishedStates:
     """What is published of the datasets that are partitions, or that the instance takes."""
     ledger = ledger_of(services.redis.index())
-    return AllStanding(services.atproto.stranger(), ledger, services.atproto.did(), partitions, settings.takes)
+    return PublishedStates(services.atproto.stranger(), ledger, services.atproto.did(), partitions, settings.takes)
 
 
-def _looked_at(standing: Standing, services: Services, config: VerifyManyConfig) -> Verification:
+def _looked_at(standing: PublishedState, services: Services, config: VerifyManyConfig) -> Verification:
     try:
         return verify_dataset(standing.uri, client=services.atproto.stranger(), sample=config.sample)
     except RefusedError as error:
@@ -159,7 +159,7 @@ def _looked_at(standing: Standing, services: Services, config: VerifyManyConfig)
 
 
 def _problems(
-    context: dg.OpExecutionContext, standing: Standing, results: Iterable[dg.AssetCheckResult]
+    context: dg.OpExecutionContext, standing: PublishedState, results: Iterable[dg.AssetCheckResult]
 ) -> Iterator[dict[str, str]]:
     """Names in the log each check that failed; those that are no mere warning."""
     for check in results:
@@ -177,7 +177,7 @@ def _mark(context: dg.OpExecutionContext, dataset: str, found: Sequence[Sequence
 
 
 def _tell(
-    context: dg.OpExecutionContext, everything: AllStanding, seen: dict[str, int], settings: Settings
+    context: dg.OpExecutionContext, everything: PublishedStates, seen: dict[str, int], settings: Settings
 ) -> None:
     """Say that somebody looked at everything, unless there was something and nobody did."""
     if everything.passed_over:

@@ -24,7 +24,7 @@ from atdata_core.errors import (
 )
 from atdata_core.protocols import ShardStat
 from atdata_core.stores import http as web
-from atdata_core.stores.anonymous import glance
+from atdata_core.stores.anonymous import probe
 from atdata_core.stores.opening import open_shard, stat_shard
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
@@ -140,7 +140,7 @@ def test_the_url_is_not_looked_into_for_each_piece_of_a_body(site: Site, monkeyp
 def test_an_etag_that_allows_other_bytes_is_told_as_none(site: Site, etag: str):
     url = site.file("/bucket/a.tar", ETag=etag)
     assert stat_shard(url) == ShardStat(size=len(BODY), etag=None)
-    assert glance(url, inside=True).etag is None
+    assert probe(url, inside=True).etag is None
     assert S3Endpoint.anonymous_at(site.url, None).stat("bucket", "a.tar").etag is None
 
 

@@ -16,8 +16,8 @@ from atdata_core.errors import ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import S3DataStore
 from atdata_core.shards.tar_writing import ShardWriter
 from atdata_core.stores.opening import open_shard
-from atdata_core.stores.read_ahead import CHUNK, CHUNKS, ahead
-from atdata_core.stores.resumable_read import Opened, ResumedBody
+from atdata_core.stores.read_ahead import CHUNK, CHUNKS, read_ahead
+from atdata_core.stores.resumable_read import Opened, ResumableRead
 from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Edge, Tally
 
@@ -60,7 +60,7 @@ class Service:
 
     def stream(self):
         opened = Opened(self.read, self.close, self.stop, None, None)
-        return ahead(ResumedBody(opened, lambda at, version: None), None)
+        return read_ahead(ResumableRead(opened, lambda at, version: None), None)
 
 
 def alive():

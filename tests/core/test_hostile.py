@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from atdata_core.atmosphere.client import AtmosphereClient
-from atdata_core.atmosphere.published_shards import RecordedShards
+from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.record_format.parse import read_schema_record
 from atdata_core.atmosphere.record_format.preflight import check
 from atdata_core.atmosphere.record_format.storage import PublishedShard
@@ -193,7 +193,7 @@ def test_addresses_that_cannot_be_are_refused_in_our_words():
         Session("https://[")
     for url in ("https://xn--/a.tar", "https://xn--:80/a.tar"):
         with pytest.raises(StorageError):
-            RecordedShards([PublishedShard(url)]).open_shard(url)
+            PublishedShards([PublishedShard(url)]).open_shard(url)
     with pytest.raises(ServiceRefusedError):
         Session("https://xn--").call("GET", "a.b.c")
     with pytest.raises(LoginError):
@@ -219,7 +219,7 @@ def test_an_s3_endpoint_whose_name_leads_home_the_second_time_is_not_connected_t
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     shard = PublishedShard("s3://bucket/key", endpoint=f"http://turning.example:{port}")
     with pytest.raises(PrivateAddressError):
-        RecordedShards([shard]).open_shard(shard.url)
+        PublishedShards([shard]).open_shard(shard.url)
     with pytest.raises(TimeoutError):
         listener.accept()
 

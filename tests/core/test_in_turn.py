@@ -9,9 +9,9 @@ import pytest
 
 from atdata_core.errors import ShardMissingError
 from atdata_core.stores import prefetch as module
-from atdata_core.stores.prefetch import EARLY, in_turn
-from atdata_core.stores.read_ahead import CHUNK, CHUNKS, ahead
-from atdata_core.stores.resumable_read import Opened, ResumedBody
+from atdata_core.stores.prefetch import EARLY, prefetched
+from atdata_core.stores.read_ahead import CHUNK, CHUNKS, read_ahead
+from atdata_core.stores.resumable_read import Opened, ResumableRead
 
 SIZE = 5 * CHUNK + 17
 
@@ -43,7 +43,7 @@ class Store:
             raise ShardMissingError(f"There is no {url}.", url=url)
         body = self.bodies[url] = Body(random.Random(url).randbytes(self.size))
         opened = Opened(body.read, body.close, lambda: None, self.version, self.size)
-        return ahead(ResumedBody(opened, lambda at, version: None), self.size)
+        return read_ahead(ResumableRead(opened, lambda at, version: None), self.size)
 
     def soon(self, true):
         """Whether something becomes true within a second."""
@@ -74,14 +74,14 @@ def whole(stream):
 @pytest.mark.parametrize("size", [10, SIZE])
 def test_each_shard_comes_whole_and_in_order(size, version):
     store = Store(size, version=version)
-    found = [(url, whole(stream)) for url, stream in in_turn("abc", store=store)]
+    found = [(url, whole(stream)) for url, stream in prefetched("abc", store=store)]
     assert found == [(url, store.bodies[url].data) for url in "abc"]
     assert all(body.closed for body in store.bodies.values())
 
 
 def test_the_next_one_arrives_while_one_is_read():
     store = Store()
-    with closing(in_turn("abc", store=store)) as shards:
+    with closing(prefetched("abc", store=store)) as shards:
         _, stream = next(shards)
         assert list(store.bodies) == ["a"]
         stream.read(1)
@@ -92,7 +92,7 @@ def test_the_next_one_arrives_while_one_is_read():
 def test_it_is_not_opened_before_one_nears_its_end(monkeypatch):
     monkeypatch.setattr(module, "NEXT", 2 * CHUNK)
     store = Store()
-    with closing(in_turn("ab", store=store)) as shards:
+    with closing(prefetched("ab", store=store)) as shards:
         _, stream = next(shards)
         stream.read(3 * CHUNK)
         time.sleep(0.1)
@@ -104,7 +104,7 @@ def test_it_is_not_opened_before_one_nears_its_end(monkeypatch):
 def test_no_more_than_some_chunks_of_it_are_fetched_and_no_more_than_of_any_from_its_turn_on(monkeypatch):
     monkeypatch.setattr(module, "NEXT", 100 * CHUNK)
     store = Store(50 * CHUNK)
-    shards = in_turn("ab", store=store)
+    shards = prefetched("ab", store=store)
     _, stream = next(shards)
     stream.read(1)
     early = EARLY + CHUNKS
@@ -121,7 +121,7 @@ def test_no_more_than_some_chunks_of_it_are_fetched_and_no_more_than_of_any_from
 
 def test_where_a_transfer_cannot_be_taken_up_it_does_not_begin_early():
     store = Store(version=None)
-    with closing(in_turn("ab", store=store)) as shards:
+    with closing(prefetched("ab", store=store)) as shards:
         _, stream = next(shards)
         whole(stream)
         time.sleep(0.1)
@@ -130,7 +130,7 @@ def test_where_a_transfer_cannot_be_taken_up_it_does_not_begin_early():
 
 def test_an_error_comes_when_it_is_that_shards_turn():
     store = Store(missing="b")
-    shards = in_turn("abc", store=store)
+    shards = prefetched("abc", store=store)
     _, stream = next(shards)
     assert whole(stream) == store.bodies["a"].data
     with pytest.raises(ShardMissingError, match="no b"):
@@ -140,7 +140,7 @@ def test_an_error_comes_when_it_is_that_shards_turn():
 
 def test_whoever_stops_early_leaves_nothing_open():
     store = Store(50 * CHUNK)
-    shards = in_turn("ab", store=store)
+    shards = prefetched("ab", store=store)
     _, stream = next(shards)
     stream.read(1)
     assert store.soon(lambda bodies: "b" in bodies)
@@ -155,7 +155,7 @@ def test_the_next_one_waits_for_its_turn_where_its_own_transfer_cannot_be_taken_
             return super().open_shard(url)
 
     store = Mixed(50 * CHUNK)
-    shards = in_turn("ab", store=store)
+    shards = prefetched("ab", store=store)
     _, stream = next(shards)
     stream.read(1)
     assert store.soon(lambda bodies: "b" in bodies and bodies["b"].closed)
@@ -175,7 +175,7 @@ def test_where_no_thread_can_be_started_that_is_said_at_its_turn(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     store = Store()
-    shards = in_turn("ab", store=store)
+    shards = prefetched("ab", store=store)
     whole(next(shards)[1])
     with pytest.raises(RuntimeError, match="can't start"):
         next(shards)

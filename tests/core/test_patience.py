@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from atdata_core.common import retry_after as patience
-from atdata_core.common.retry_after import Patience, patiently, seconds_to_wait, service_of
+from atdata_core.common.retry_after import RetryAfter, seconds_to_wait, service_of, with_retries
 from atdata_core.errors import RateLimitedError, ServiceRefusedError, ServiceUnavailableError
 
 SERVICE = "https://pds.example"
@@ -34,7 +34,7 @@ class Failing:
 
 def test_what_can_pass_is_tried_four_times_with_longer_and_longer_pauses(time_passes):
     act = Failing(down(), down(), down())
-    assert patiently(act) == "answer"
+    assert with_retries(act) == "answer"
     first, second, third = time_passes.slept
     assert 0.125 <= first <= 0.25 <= second <= 0.5 <= third <= 1
 
@@ -42,7 +42,7 @@ def test_what_can_pass_is_tried_four_times_with_longer_and_longer_pauses(time_pa
 def test_a_failure_that_lasts_is_raised_after_the_fourth_attempt():
     act = Failing(*[down() for _ in range(9)])
     with pytest.raises(ServiceUnavailableError):
-        patiently(act)
+        with_retries(act)
     assert act.calls == 4
 
 
@@ -58,12 +58,12 @@ def test_a_failure_that_lasts_is_raised_after_the_fourth_attempt():
 def test_what_does_not_pass_soon_is_raised_at_once(error, time_passes):
     act = Failing(error)
     with pytest.raises(type(error)):
-        patiently(act)
+        with_retries(act)
     assert (act.calls, time_passes.slept) == (1, [])
 
 
 def test_a_closed_gate_is_waited_for_and_only_at_that_service(time_passes):
-    gates = Patience(time_passes.clock, time_passes.sleep)
+    gates = RetryAfter(time_passes.clock, time_passes.sleep)
     gates.hold(SERVICE, 30, 429)
     gates.hold(SERVICE, 5, 503)  # it never gets shorter
     gates.wait("https://other.example")
@@ -75,7 +75,7 @@ def test_a_closed_gate_is_waited_for_and_only_at_that_service(time_passes):
 
 
 def test_a_gate_that_stays_closed_for_long_is_told_at_once(time_passes):
-    gates = Patience(time_passes.clock, time_passes.sleep)
+    gates = RetryAfter(time_passes.clock, time_passes.sleep)
     gates.hold(SERVICE, 300, 429)
     with pytest.raises(RateLimitedError, match=r"pds\.example .* another 300 s") as caught:
         gates.wait(SERVICE)
@@ -86,7 +86,7 @@ def test_a_gate_that_stays_closed_for_long_is_told_at_once(time_passes):
 
 
 def test_every_thread_waits_until_the_gate_opens():
-    gates = Patience()
+    gates = RetryAfter()
     gates.hold(SERVICE, 0.2, 429)
     opens = time.monotonic() + 0.2
     passed = []
@@ -105,7 +105,9 @@ def test_every_thread_waits_until_the_gate_opens():
 
 
 def test_a_gate_that_closes_again_while_it_is_waited_for_is_waited_for_again(time_passes):
-    gates = Patience(time_passes.clock, lambda seconds: (time_passes.sleep(seconds), closings and closings.pop()()))
+    gates = RetryAfter(
+        time_passes.clock, lambda seconds: (time_passes.sleep(seconds), closings and closings.pop()())
+    )
     closings = [lambda: gates.hold(SERVICE, 20, 429)]
     gates.hold(SERVICE, 10, 429)
     gates.wait(SERVICE)
@@ -113,7 +115,7 @@ def test_a_gate_that_closes_again_while_it_is_waited_for_is_waited_for_again(tim
 
 
 def test_a_long_wait_is_logged_once_with_what_how_long_and_why(time_passes, caplog):
-    gates = Patience(time_passes.clock, time_passes.sleep)
+    gates = RetryAfter(time_passes.clock, time_passes.sleep)
     with caplog.at_level(logging.WARNING, "atdata_core"):
         gates.hold(SERVICE, 2, 429)
         gates.wait(SERVICE)

@@ -11,11 +11,11 @@ from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local import LocalIndex
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.reconcile import reconcile
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.promotion.stages.validate import check_all
+from atdata_core.promotion.stages.validate import validate
 from atdata_core.state.ledger import ledger_of
 from faulty.edge import Fault, Rule, Tally
 from faulty.samples import Reading
@@ -32,14 +32,14 @@ def insert_again(lane, entry):
 def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliability):
     first = lane.insert(shards=2)
     store = lane.data_store()
-    index, client, asked = lane.user_index, lane.user, Asked()
+    index, client, asked = lane.user_index, lane.user, PromotionOptions()
     ledger = ledger_of(index)
 
     def stages():
         inventory = take_inventory(first, index, ledger, destination=store)
         yield
         resolved = resolved_for(first, client, ledger, store=store, asked=asked)
-        check_all(first, inventory, resolved, ledger, asked=asked, service=client.base_url)
+        validate(first, inventory, resolved, ledger, asked=asked, service=client.base_url)
         yield
         schema = publish_schema(inventory.schema, client, ledger)
         yield

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from atdata_core.promotion.options import Asked
-from atdata_core.promotion.overrides import Sayings, Standing
+from atdata_core.promotion.options import PromotionOptions
+from atdata_core.promotion.overrides import OverrideLayers, Overrides
 from atdata_core.promotion.publication import Publication
 from atdata_core.promotion.records.published_names import PublishedName
 from atdata_core.promotion.stages.location import choose_location
@@ -49,7 +49,9 @@ def test_the_first_line_that_has_an_answer_counts(row):
         for default in (None, "default"):
             ledger = MemoryLedger()
             entry = SimpleNamespace(name="cells", metadata={} if given is None else {"license": given})
-            sayings = Sayings(entry, PUBLICATION, ledger, Values.of(license=default), Values.of(license=inherited))
+            sayings = Overrides(
+                entry, PUBLICATION, ledger, Values.of(license=default), Values.of(license=inherited)
+            )
             if own is not None:
                 sayings.say(Values.of(license=own), "earlier run")
             standing = sayings.standing()
@@ -91,8 +93,8 @@ def test_shards_lie_where_the_table_says(row):
     said, named, before, expected, source = row
     stores = {"yes or no": [None, Store()], "yes": [Store()], "no": [None]}[named]
     for (now, earlier), store, published in product(keeps(said), stores, befores(before)):
-        asked = Asked(values=Values(keep_urls=now))
-        standing = Standing(Values(keep_urls=earlier), 0)
+        asked = PromotionOptions(values=Values(keep_urls=now))
+        standing = OverrideLayers(Values(keep_urls=earlier), 0)
         found = choose_location(PUBLICATION, store, asked, standing, published)
         lies = {True: "copies in that store", False: "at the index's own URLs"}[found.store is not None]
         assert expected.startswith("those copies stay" if found.stays else lies)

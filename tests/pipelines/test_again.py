@@ -20,11 +20,11 @@ PAUSES = [timedelta(seconds=seconds) for seconds in retry_policy.PAUSES]
 def promoted(run):
     """Carry out what the sensor asked for, as it was asked for."""
 
-    def carry_out(request, *, stages=None):
+    def run_effects(request, *, stages=None):
         said = request.run_config["ops"]["atmosphere_record"]["config"]
         return run(request.partition_key, said=said, stages=stages)
 
-    return carry_out
+    return run_effects
 
 
 ENDS = {

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from atdata_core.promotion.records.summary import Summary
 from atdata_core.promotion.stages.copy_stage import CopiedShards
 from atdata_core.promotion.stages.publish import PublishedRecord
-from atdata_core.promotion.stages.visibility import Seen, Unreadable
+from atdata_core.promotion.stages.visibility import Unreadable, Visibility
 from atdata_core.protocols import ShardFacts
 from atdata_pipelines.display.overview import overview
 
@@ -53,7 +53,7 @@ def panel():
             summary=Summary.of(value, account="did:plc:x", entry="cid"),
         )
         copies = CopiedShards("cid", "claim", "s3.example.org/public/", (shard,), ("read back",))
-        return overview(record, SCHEMA, copies, seen or Seen(1), service)
+        return overview(record, SCHEMA, copies, seen or Visibility(1), service)
 
     return make
 
@@ -83,7 +83,7 @@ def test_the_panel_tells_what_is_published_where_and_to_whom(panel):
 
 
 def test_who_cannot_read_it_and_what_is_not_given_is_said(panel):
-    seen = Seen(1, (Unreadable("s3://b/0.tar", "needs a key"),))
+    seen = Visibility(1, (Unreadable("s3://b/0.tar", "needs a key"),))
     text = panel("http://127.0.0.1:2583", seen, "The label points elsewhere.", size=None)
     for line in (
         "| license | none is given |",
@@ -97,7 +97,7 @@ def test_who_cannot_read_it_and_what_is_not_given_is_said(panel):
     assert "AtmosphereClient('http://127.0.0.1:2583')" in text
     without = PublishedRecord("at://x", None, "superseded", note="Other values were said.")
     copies = SimpleNamespace(shards=())
-    assert overview(without, SCHEMA, copies, Seen(0), "https://h") == "Other values were said."
+    assert overview(without, SCHEMA, copies, Visibility(0), "https://h") == "Other values were said."
 
 
 def test_the_lines_of_python_on_the_panel_read_the_dataset(lab, run, published):

@@ -11,7 +11,7 @@ from atdata_core.local import LocalDatasetEntry
 from atdata_pipelines.config import partitions
 from atdata_pipelines.config.partitions import MOST, PartitionLimitError, add_keys, count_keys, divided
 from atdata_pipelines.config.settings import Settings
-from atdata_pipelines.jobs.planner import Findings, Wanted
+from atdata_pipelines.jobs.planner import PlannedPromotions, Wanted
 
 
 def keys(instance):
@@ -60,7 +60,7 @@ def test_names_said_twice_or_known_take_no_room(empty_instance, room_for_three):
 def test_automation_goes_on_with_what_has_room_and_names_the_rest(empty_instance, room_for_three):
     add_keys(empty_instance, ["a", "b"])
     wanted = {name: Wanted(name, LocalDatasetEntry(name, "", ["s3://b/k"]), name) for name in "acde"}
-    found = Findings(keys=list("acde"), runs=[wanted[name] for name in "acd"], later=[wanted["e"]])
+    found = PlannedPromotions(keys=list("acde"), runs=[wanted[name] for name in "acd"], later=[wanted["e"]])
     assert found.new_keys(empty_instance) == ["c"]
     assert (found.runs, found.later) == ([wanted["a"], wanted["c"]], [])
     assert "d (there are 3 partitions already; `atdata-pipelines prune`" in found.summary()

@@ -9,7 +9,7 @@ import pytest
 from atdata_core.promotion.scheduling.attempts import failed
 from atdata_core.state.ledger import ledger_of
 from atdata_pipelines.jobs import reported
-from atdata_pipelines.jobs.reported import Told
+from atdata_pipelines.jobs.reported import ReportedReasons
 
 TICKS = 8
 """Dagster takes half a second to make the context of one."""
@@ -100,13 +100,13 @@ def test_a_cursor_of_before_tells_everything_once(three, tick):
 
 
 def test_what_is_remembered_is_bounded_and_the_oldest_is_forgotten():
-    remembered = Told()
+    remembered = ReportedReasons()
     for number in range(reported.REMEMBERED + 5):
         remembered.keep(f"{'long' * 50}-{number}", "waiting: " + "why " * 1_000)
     digests = remembered.digests()
     assert len(digests) == reported.REMEMBERED
     assert len(json.dumps(digests)) < 30_000
-    again = Told.of(json.loads(json.dumps(digests)))
+    again = ReportedReasons.of(json.loads(json.dumps(digests)))
     assert not again.has(f"{'long' * 50}-0", "waiting: " + "why " * 1_000)
     assert again.has(f"{'long' * 50}-{reported.REMEMBERED}", "waiting: " + "why " * 1_000)
     again.forget([f"{'long' * 50}-{reported.REMEMBERED}"])

@@ -58,7 +58,7 @@ def asked_for(result):
     return sorted(request.partition_key for request in result.run_requests or [])
 
 
-def carry_out(run, result):
+def run_effects(run, result):
     for request in result.run_requests:
         said = request.run_config["ops"]["atmosphere_record"]["config"]
         yield run(request.partition_key, said=said)
@@ -153,7 +153,7 @@ def test_a_pds_that_is_down_is_found_out_once_for_all_and_costs_no_attempt(lab, 
         found = tick()
         assert asked_for(found) == ["one", "three", "two"]
     assert [failure(lab, name) for name in ("one", "three")] == [None, None]
-    assert all(result.success for result in carry_out(run, found))
+    assert all(result.success for result in run_effects(run, found))
     assert PUBLISHED.format(3) in tick().skip_message
     assert failure(lab, "one") is None
 
@@ -183,7 +183,7 @@ def test_a_revoked_password_is_said_for_all_and_they_go_on_once_it_is_right(
     clock.passes(PAUSES[-1])
     found = tick()
     assert first.run_key not in [request.run_key for request in found.run_requests]
-    assert all(result.success for result in carry_out(run, found))
+    assert all(result.success for result in run_effects(run, found))
     assert PUBLISHED.format(2) in tick().skip_message
 
 
@@ -221,14 +221,14 @@ def test_a_deleted_bucket_is_named_and_found_again_once_it_is_back(lab, tick, cl
     monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", bucket)
     monkeypatch.setenv("ATDATA_PUBLISH_PUBLIC_URL", f"{box.public_url}/{bucket}")
     lab.insert("pictures")
-    [result] = carry_out(run, tick())
+    [result] = run_effects(run, tick())
     assert not result.success
     found = tick()
     assert asked_for(found) == []
     assert bucket in found.skip_message
     client.create_bucket(Bucket=bucket)
     clock.passes(timedelta(seconds=retry_policy.PAUSES[0]))
-    [result] = carry_out(run, tick())
+    [result] = run_effects(run, tick())
     assert result.success
     assert PUBLISHED.format(1) in tick().skip_message
 

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from atdata_core.local import LocalDatasetEntry
-from atdata_pipelines.automation.active_runs import under_way
+from atdata_pipelines.automation.active_runs import active_runs
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.settings import DEFAULT, Settings
 from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
@@ -30,7 +30,7 @@ def bulk(empty_instance):
     yield make
     for run in runs:
         empty_instance.report_run_canceled(run)
-    assert under_way(empty_instance, DEFAULT)(entry("images-1")) is None
+    assert active_runs(empty_instance, DEFAULT)(entry("images-1")) is None
 
 
 def begin(instance, run):
@@ -54,7 +54,7 @@ def test_a_bulk_run_has_what_it_names_and_else_what_there_was_as_it_began(empty_
     run = bulk(**said)
 
     def taken(registered_at=None):
-        promoted_by = under_way(empty_instance, DEFAULT)
+        promoted_by = active_runs(empty_instance, DEFAULT)
         words = {name: promoted_by(entry(name, registered_at)) for name in ("images-1", "images-2", "b")}
         assert set(words.values()) <= {None, f"run {run.run_id[:8]} promotes it, with others"}
         return {name for name, word in words.items() if word}
@@ -85,6 +85,6 @@ def test_only_a_run_of_the_stages_is_one_that_promotes_a_dataset(empty_instance,
         )
     )
     expected = f"run {run.run_id[:8]} promotes it" if promotes else None
-    assert under_way(empty_instance, DEFAULT)(entry("mnist")) == expected
-    assert under_way(empty_instance, Settings(key_prefix=("lab",)))(entry("mnist")) is None
+    assert active_runs(empty_instance, DEFAULT)(entry("mnist")) == expected
+    assert active_runs(empty_instance, Settings(key_prefix=("lab",)))(entry("mnist")) is None
     empty_instance.report_run_canceled(run)

@@ -16,11 +16,11 @@ from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.accept import accept, changes_of
 from atdata_core.promotion.operations.status import status_of
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory, take_inventory
-from atdata_core.promotion.stages.visibility import see_published
+from atdata_core.promotion.stages.visibility import probe_published
 from atdata_core.state.ledger import ledger_of
 from stages import resolved_for
 
@@ -227,13 +227,13 @@ def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, 
         promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert f"atdata-pipelines {typed}" in str(caught.value)
     with pytest.raises(ShardChangedError) as caught:
-        see_published(
+        probe_published(
             entry,
             copies,
             lab.index,
             atmosphere.client.base_url,
             resolved=resolved_for(entry, atmosphere.client, ledger),
-            asked=Asked(),
+            asked=PromotionOptions(),
         )
     assert f"atdata-pipelines {typed}" in str(caught.value)
 

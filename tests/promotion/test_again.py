@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from atdata_core.errors import (
+    BlockedError,
     CredentialsError,
-    HeldError,
     LoginError,
     ServiceUnavailableError,
     ShardForbiddenError,
@@ -17,12 +17,12 @@ from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.promotion.scheduling.attempts import failed
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.scheduling.retry_policy import (
-    begin_anew,
-    end_trouble,
-    note_trouble,
-    noting_trouble,
-    trouble_of,
-    verdict,
+    end_outage,
+    next_attempt,
+    note_outage,
+    noting_outage,
+    outage_of,
+    reset_attempts,
 )
 from atdata_core.state.ledger import MemoryLedger
 
@@ -119,35 +119,35 @@ def test_each_attempt_and_each_new_beginning_is_told_from_the_others(clock, ledg
     keys = [key()]
     failed(ledger, "points", "copied_shards", LASTING, entry=entry())
     keys.append(key())
-    begin_anew(ledger, "points")
+    reset_attempts(ledger, "points")
     keys.append(key())
-    note_trouble(ledger, DID, PASSING)
+    note_outage(ledger, DID, PASSING)
     keys.append(key())
     assert len(set(keys)) == len(keys)
 
 
 def test_who_is_held_back_was_not_attempted(ledger):
-    failed(ledger, "points", "atmosphere_record", HeldError("held", name="points", reason="r"), entry=entry())
+    failed(ledger, "points", "atmosphere_record", BlockedError("held", name="points", reason="r"), entry=entry())
     assert ledger.get("dataset:points", "failure") is None
 
 
 def test_trouble_is_counted_once_for_all_that_find_it_at_the_same_time(clock, ledger):
     for pause in (*retry_policy.PASSING_PAUSES, retry_policy.PASSING_PAUSES[-1]):
         for _ in range(3):
-            note_trouble(ledger, DID, PASSING)
+            note_outage(ledger, DID, PASSING)
         found = due(entry(), INDEX, ledger, DID)
         assert (found.state, found.reason) == ("paused", "down")
         assert due(entry(), INDEX, ledger, "did:plc:another").state == "promote"
         clock.passes(pause)
         assert state(ledger) == "promote"
     assert ledger.get(f"account:{DID}", "trouble")["attempts"] == 4
-    end_trouble(ledger, DID)
-    assert trouble_of(ledger.get(f"account:{DID}", "trouble")).when == "now"
+    end_outage(ledger, DID)
+    assert outage_of(ledger.get(f"account:{DID}", "trouble")).when == "now"
 
 
 def test_only_an_account_that_cannot_be_used_is_trouble_for_all(ledger):
     for error, noted in [(LASTING, False), (LoginError("no", handle="h", service="s"), True)]:
-        with pytest.raises(type(error)), noting_trouble(ledger, lambda: DID):
+        with pytest.raises(type(error)), noting_outage(ledger, lambda: DID):
             raise error
         assert (ledger.get(f"account:{DID}", "trouble") is not None) is noted
 
@@ -155,4 +155,4 @@ def test_only_an_account_that_cannot_be_used_is_trouble_for_all(ledger):
 def test_a_failure_that_was_noted_before_failures_were_told_apart_still_counts(ledger):
     ledger.put("dataset:points", "failure", {"stage": "s", "reason": "r", "transient": False, "attempts": 5})
     assert state(ledger) == "given up"
-    assert verdict({"attempts": 1, "at": "no time"}).when == "now"
+    assert next_attempt({"attempts": 1, "at": "no time"}).when == "now"

@@ -8,7 +8,7 @@ from atdata_core.common.urls import expand
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_many
 from atdata_core.promotion.operations.accept import accept, changes_of
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.records.changes import changed_shards
 from atdata_core.promotion.records.summary import Summary
 from atdata_core.promotion.stages.copy_stage import copy_shards
@@ -38,7 +38,7 @@ def one_by_one(lab, atmosphere):
     def run(*, store=None, ledger=None, said=None, take_over=False):
         entry, ledger = lab.index.get_entry_by_name("points"), ledger or ledger_of(lab.index)
         client = atmosphere.client
-        asked = Asked(values=Values.of(**(said or {})), take_over=take_over)
+        asked = PromotionOptions(values=Values.of(**(said or {})), take_over=take_over)
         inventory = take_inventory(entry, lab.index, ledger, destination=store)
         schema = publish_schema_of(inventory, client, ledger)
         copies = copy_shards(entry, inventory, lab.index, ledger, data_store=store)

@@ -6,7 +6,7 @@ from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.errors import LicenseError, SchemaIncompatibleError
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_changes import Compatibility, compatibility_of
@@ -170,7 +170,7 @@ def test_the_last_stage_alone_asks_for_the_license_too_and_forgets_what_was_refu
     inventory = take_inventory(entry, lab.index, ledger)
     schema = publish_schema(inventory.schema, client, ledger)
     copies = copy_shards(entry, inventory, lab.index, ledger)
-    asked = Asked(values=Values.of("Said", license="mit?"), require_license=True)
+    asked = PromotionOptions(values=Values.of("Said", license="mit?"), require_license=True)
     with pytest.raises(LicenseError, match="'mit\\?' is no SPDX license"):
         publish_last(entry, copies, schema.uri, lab.index, client, ledger, asked=asked)
     assert atmosphere.counts == [1, 0, 0]

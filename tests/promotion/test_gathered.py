@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.state.cached_ledger import GatheredLedger
+from atdata_core.state.cached_ledger import CachedLedger
 from atdata_core.state.ledger import RedisLedger
 
 SCOPE = "dataset:a"
@@ -16,7 +16,7 @@ def ledger(index):
 @pytest.fixture
 def gathered(ledger):
     ledger.put(SCOPE, "old", {"n": 1})
-    made = GatheredLedger(ledger)
+    made = CachedLedger(ledger)
     made.gather([SCOPE])
     return made
 

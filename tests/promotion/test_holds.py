@@ -3,7 +3,7 @@
 import pytest
 
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
-from atdata_core.errors import HeldError, RecordGoneError
+from atdata_core.errors import BlockedError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.state.ledger import ledger_of
@@ -82,7 +82,7 @@ def test_a_retracted_dataset_waits_for_a_person(lab, atmosphere, published, stat
     before = ledger.get_all("dataset:points")
     assert (state().state, state().reason) == ("held", "retracted")
     commit = atmosphere.commit
-    with pytest.raises(HeldError, match="'points' is held back: retracted") as caught:
+    with pytest.raises(BlockedError, match="'points' is held back: retracted") as caught:
         promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False, description="unheard")
     assert (caught.value.name, caught.value.reason) == ("points", "retracted")
     assert atmosphere.commit == commit

@@ -14,7 +14,7 @@ from atdata_core.atmosphere.record_format.build import schema_record
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.atmosphere.record_format.record_keys import schema_rkey
 from atdata_core.errors import (
-    HeldError,
+    BlockedError,
     NotLoggedInError,
     RecordChangedError,
     RecordGoneError,
@@ -198,7 +198,7 @@ def test_what_was_edited_deleted_or_retracted_is_left_and_the_others_are_publish
     client.delete(ENTRY, uris[1].rpartition("/")[2])
     retract(plan_retraction(some[2].name, client, ledger=ledger), client, ledger)
     outcomes = promote_many(some, index, client)
-    assert [type(each.error) for each in outcomes[:3]] == [RecordChangedError, RecordGoneError, HeldError]
+    assert [type(each.error) for each in outcomes[:3]] == [RecordChangedError, RecordGoneError, BlockedError]
     assert [each.change for each in outcomes[3:]] == ["unchanged", "created", "created"]
     assert due(some[1], index, ledger, client.did).state == "held"
     again = promote_many(some[1:3], index, client, restore=True)

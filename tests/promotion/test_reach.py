@@ -19,11 +19,11 @@ from atdata_core.errors import (
 )
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.resolved_values import resolve
-from atdata_core.promotion.stages.visibility import Strangers, see_published
+from atdata_core.promotion.stages.visibility import AnonymousReader, probe_published
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import ledger_of
 
@@ -95,7 +95,7 @@ def stage_by_stage(lab, entry, store=None):
 
 
 def see(lab, entry, copies, pds, store=None, **asked):
-    wanted = Asked(**asked)
+    wanted = PromotionOptions(**asked)
     resolved = resolve(
         entry,
         "did:plc:nobody",
@@ -104,7 +104,7 @@ def see(lab, entry, copies, pds, store=None, **asked):
         asked=wanted,
         find=lambda collection, rkey: None,
     )
-    return see_published(entry, copies, lab.index, pds, resolved=resolved, asked=wanted)
+    return probe_published(entry, copies, lab.index, pds, resolved=resolved, asked=wanted)
 
 
 def test_shards_that_need_a_key_are_published_with_one_warning(lab, atmosphere):
@@ -198,25 +198,25 @@ def test_a_stranger_asks_once_for_the_first_bytes_without_any_key(lab, served, w
 def test_a_private_address_is_out_of_reach_unless_the_pds_is_there_too(lab, served, web, pds, monkeypatch):
     copies = stage_by_stage(lab, served)
     web.asked.clear()
-    (kept, _) = Strangers(PDS_OF_THE_WORLD).unreadable(copies.shards)
+    (kept, _) = AnonymousReader(PDS_OF_THE_WORLD).unreadable(copies.shards)
     assert kept.reason == "private address 127.0.0.1"
-    assert Strangers(PDS_OF_THE_WORLD).out_of_reach(copies.shards) == (
+    assert AnonymousReader(PDS_OF_THE_WORLD).out_of_reach(copies.shards) == (
         (copies.shards[0].url, kept.reason),
         (copies.shards[1].url, kept.reason),
     )
     # A configured endpoint is no exception: strangers have another configuration.
     monkeypatch.setenv("ATDATA_S3_ENDPOINT", web.url)
-    assert len(Strangers(PDS_OF_THE_WORLD).unreadable(copies.shards)) == 2
+    assert len(AnonymousReader(PDS_OF_THE_WORLD).unreadable(copies.shards)) == 2
     assert web.asked == []
     monkeypatch.setenv("ATDATA_ALLOW_PRIVATE", web.url.removeprefix("http://"))
-    assert Strangers(PDS_OF_THE_WORLD).unreadable(copies.shards) == ()
+    assert AnonymousReader(PDS_OF_THE_WORLD).unreadable(copies.shards) == ()
     monkeypatch.delenv("ATDATA_ALLOW_PRIVATE")
-    assert Strangers(pds.url).unreadable(copies.shards) == ()
+    assert AnonymousReader(pds.url).unreadable(copies.shards) == ()
 
 
 def test_a_private_s3_service_is_out_of_reach_for_strangers(lab):
     shard = ShardFacts("s3://b/k.tar", 1, "0" * 64, endpoint="http://10.0.0.7:9000")
-    assert Strangers(PDS_OF_THE_WORLD).unreadable([shard])[0].reason == "private address 10.0.0.7"
+    assert AnonymousReader(PDS_OF_THE_WORLD).unreadable([shard])[0].reason == "private address 10.0.0.7"
 
 
 def test_trouble_that_may_pass_is_no_answer_and_an_error_only_where_public_shards_are_required(
@@ -224,10 +224,10 @@ def test_trouble_that_may_pass_is_no_answer_and_an_error_only_where_public_shard
 ):
     from atdata_core.common import retry_after
 
-    monkeypatch.setattr(retry_after, "ours", retry_after.Patience(sleep=lambda seconds: None))
+    monkeypatch.setattr(retry_after, "ours", retry_after.RetryAfter(sleep=lambda seconds: None))
     copies = stage_by_stage(lab, served)
     web.status = 500
-    assert {found.reason for found in Strangers(pds.url).unreadable(copies.shards)} == {"no answer"}
+    assert {found.reason for found in AnonymousReader(pds.url).unreadable(copies.shards)} == {"no answer"}
     with pytest.raises(ServiceUnavailableError):
         see(lab, served, copies, pds.url, require_public=True)
 

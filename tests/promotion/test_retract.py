@@ -9,7 +9,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.build import label_record
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
-from atdata_core.errors import HeldError, RecordChangedError, RecordNotFoundError, ServiceError, StorageError
+from atdata_core.errors import BlockedError, RecordChangedError, RecordNotFoundError, ServiceError, StorageError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
@@ -53,7 +53,7 @@ def test_what_was_retracted_is_left_to_a_person(lab, atmosphere, publish, take_b
     take_back("points")
     found = due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did)
     assert found.state == "held"
-    with pytest.raises(HeldError, match="retracted"):
+    with pytest.raises(BlockedError, match="retracted"):
         publish(entry, restore=False)
     assert atmosphere.counts == [1, 0, 0]
 
@@ -282,7 +282,7 @@ def test_promoting_under_another_name_leaves_the_retracted_one_alone(lab, atmosp
     entry = lab.insert("points", start=100)
     ledger = ledger_of(lab.index)
     assert due(entry, lab.index, ledger, atmosphere.client.did).state == "held"
-    with pytest.raises(HeldError, match="'points' was retracted"):
+    with pytest.raises(BlockedError, match="'points' was retracted"):
         publish(entry, restore=False)
     publish(entry)
     assert due(entry, lab.index, ledger, atmosphere.client.did).state == "published"

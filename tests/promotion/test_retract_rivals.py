@@ -8,7 +8,7 @@ import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.nsids import ENTRY
-from atdata_core.errors import HeldError, RecordGoneError
+from atdata_core.errors import BlockedError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.copies import usage_leases
 from atdata_core.promotion.copies.usage_leases import in_use
@@ -129,6 +129,6 @@ def test_a_run_that_nobody_asked_for_is_held_back_as_soon_as_a_retraction_begins
     hold = {"kind": "retracted", "reason": "it is retracted", "did": atmosphere.client.did, "name": plan.name}
     client = meanwhile(lambda: ledger.put("dataset:points", "hold", hold), "getRecord")
     commit = atmosphere.commit
-    with pytest.raises(HeldError, match="it is retracted"):
+    with pytest.raises(BlockedError, match="it is retracted"):
         promote_to_atmosphere(entry, lab.index, client, description="other words", restore=False)
     assert atmosphere.commit == commit

@@ -5,7 +5,7 @@ import pytest
 from atdata_core.atmosphere.record_format.build import label_record
 from atdata_core.atmosphere.record_format.nsids import LABEL
 from atdata_core.atmosphere.record_format.record_keys import label_rkey
-from atdata_core.promotion.operations.published_state import AllStanding
+from atdata_core.promotion.operations.published_state import PublishedStates
 from atdata_core.state.ledger import MemoryLedger, ledger_of
 
 CLOCK_KEY = "3lb2aaaaaaa2a"
@@ -14,7 +14,9 @@ CLOCK_KEY = "3lb2aaaaaaa2a"
 @pytest.fixture
 def standing(lab, atmosphere):
     def look(known=(), *, taken=lambda _: True, ledger=None):
-        return AllStanding(atmosphere.client, ledger or ledger_of(lab.index), atmosphere.client.did, known, taken)
+        return PublishedStates(
+            atmosphere.client, ledger or ledger_of(lab.index), atmosphere.client.did, known, taken
+        )
 
     return look
 

@@ -9,8 +9,8 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.errors import PreflightError, RecordChangedError, ServiceUnavailableError
 from atdata_core.local import LocalIndex
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.options import Asked
-from atdata_core.promotion.overrides import KEPT, Sayings
+from atdata_core.promotion.options import PromotionOptions
+from atdata_core.promotion.overrides import KEPT, Overrides
 from atdata_core.promotion.publication import publication_of
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards
@@ -85,13 +85,13 @@ def test_a_superseded_run_says_so_and_leaves_the_label(lab, atmosphere, interrup
     publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
 
     def rival():
-        Sayings(entry, publication, ledger).say(Values.of("second"), "rival")
+        Overrides(entry, publication, ledger).say(Values.of("second"), "rival")
 
     promote_to_atmosphere(entry, lab.index, atmosphere.client, description="old")
     commit = atmosphere.commit
     client = interrupted("getRecord", rival)
     ready = stages(entry, lab.index, atmosphere.client)
-    asked = Asked(values=Values.of("first"))
+    asked = PromotionOptions(values=Values.of("first"))
     result = publish_last(entry, *ready, lab.index, client, ledger, asked=asked)
     assert (result.change, result.label_uri, result.label_change) == ("superseded", None, "unchanged")
     assert result.cid == atmosphere.client.get_record(result.uri).cid
@@ -144,7 +144,7 @@ def test_many_runs_with_different_values_end_with_the_last_that_was_said(lab, at
     (uri,) = set(uris)
     ledger = ledger_of(lab.index)
     publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
-    standing = Sayings(entry, publication, ledger).standing()
+    standing = Overrides(entry, publication, ledger).standing()
     assert standing.order == 6
     assert atmosphere.client.get_record(uri).value["description"] == standing.values.description
     assert atmosphere.counts == [1, 1, 1]
@@ -188,7 +188,7 @@ def sayings(lab):
     """What is said of a publication; in Redis."""
     entry = lab.insert(shards=1)
     publication = publication_of(entry, entry.cid, "did:plc:abc", None)
-    return Sayings(entry, publication, ledger_of(lab.index))
+    return Overrides(entry, publication, ledger_of(lab.index))
 
 
 def test_a_run_that_is_tried_again_keeps_its_place(sayings):
@@ -238,7 +238,7 @@ def test_values_kept_before_they_were_numbered_still_stand():
     publication = publication_of(entry, "bafy", "did:plc:abc", None)
     ledger = MemoryLedger()
     ledger.put("dataset:points", publication.said_fact, {"description": "old", "tags": ["t"]})
-    sayings = Sayings(entry, publication, ledger)
+    sayings = Overrides(entry, publication, ledger)
     assert (sayings.standing().values, sayings.standing().order) == (Values.of("old", ["t"]), 0)
     assert sayings.say(Values.of("new"), None) == 1
     assert sayings.standing().values == Values.of("new", ["t"])

@@ -15,11 +15,11 @@ from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import MetadataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.bulk.batch_executor import Draft, publish_many
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.promotion.stages.copy_stage import CopiedShards
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.promotion.stages.visibility import Seen
+from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import MemoryLedger, ledger_of
@@ -73,7 +73,7 @@ def drafts(index, client, network, point_type):
         entry = index.register(LocalDatasetEntry(name, ref, urls, metadata))
         shards = tuple(ShardFacts(url, 1000, hashlib.sha256(url.encode()).hexdigest(), samples=5) for url in urls)
         copies = CopiedShards(entry.cid, "claim", None, shards, ("read",) * 2)
-        return Draft(entry, copies, schema.uri, resolved_for(entry, client, ledger_of(index)), Seen(2))
+        return Draft(entry, copies, schema.uri, resolved_for(entry, client, ledger_of(index)), Visibility(2))
 
     make.one = draft
     return make
@@ -187,7 +187,7 @@ def test_a_single_promotion_with_other_values_in_the_middle_is_not_undone(
 
     def rival(number, request):
         if number == commit:
-            asked = Asked(values=Values.of("second", ["s"]), run="rival")
+            asked = PromotionOptions(values=Values.of("second", ["s"]), run="rival")
             draft = many[7]
             publish_last(draft.entry, draft.copies, draft.schema_uri, index, alone, ledger_of(index), asked=asked)
 

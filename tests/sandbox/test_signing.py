@@ -11,7 +11,7 @@ import pytest
 from atdata_core.atmosphere import proof
 from atdata_core.errors import ProofError
 from atdata_pipelines.sandbox.pds.repositories import tree
-from atdata_pipelines.sandbox.pds.repositories.repository import Write
+from atdata_pipelines.sandbox.pds.repositories.repository import RepoWrite
 from atdata_pipelines.sandbox.pds.server import Pds
 from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError
 
@@ -72,7 +72,7 @@ def test_a_refused_commit_leaves_the_tree_as_it_was(opened):
     pds = opened()
     did = pds.create_account("a.test", "secret").did
     head, cid = put(pds, did, "r", {"n": 1})
-    writes = [pds.repositories.prepare("create", THING, "s", {}), Write("delete", THING, "nothing")]
+    writes = [pds.repositories.prepare("create", THING, "s", {}), RepoWrite("delete", THING, "nothing")]
     with pytest.raises(XrpcError):
         pds.repositories.commit(did, writes)
     assert pds.repositories.head(did) == head

@@ -51,7 +51,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Visibility:
     """A dataset as everybody sees it; what is not there is None.
 
     Attributes:
@@ -289,16 +289,16 @@ class Lab:
         found = self.s3.list_objects_v2(Bucket=bucket or self.public)
         return [each["Key"] for each in found.get("Contents", [])]
 
-    def seen(self, name: str) -> Seen:
+    def seen(self, name: str) -> Visibility:
         """A dataset as everybody sees it now."""
         uri = self.uri(name)
         known = json.loads(self.command("status", name, "--json").stdout or "{}")
         told = {"status": known.get("state"), "readers": known.get("readers")}
         record = None if uri is None else self.record(uri)
         if uri is None or record is None:
-            return Seen(**told)
+            return Visibility(**told)
         found = self.verified(name)
-        return Seen(
+        return Visibility(
             values=tuple(record.get(field) for field in ("description", "tags", "license")),
             lies=self._lies(record),
             strangers=self.stranger(uri),

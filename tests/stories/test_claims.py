@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from atdata_core.local.shard_claims import claims_key, encoded
-from tests.stories.conftest import Seen
+from tests.stories.conftest import Visibility
 
 NUMBERS = list(range(6))
 
@@ -25,13 +25,13 @@ def test_a_false_digest_is_published_by_nobody_before_or_after_the_first_publica
     for words in (("plan",), ("promote",)):
         assert "does not hold what is recorded of it" in lab.refusal(*words, "cells")
     assert (lab.names_published(), lab.objects()) == ([], [])
-    assert lab.seen("cells") == Seen(status="failed")
+    assert lab.seen("cells") == Visibility(status="failed")
     assert "does not hold what is recorded of it" in lab.status("cells")["reason"]
 
     # What was claimed wrongly is withdrawn: the bytes alone tell.
     lab.index.redis.delete(claims_key(entry.cid))
     assert lab.bulk("cells", settings=team)
-    standing = Seen((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == standing
     named = [shard.get("checksum", shard) for shard in lab.record(lab.uri("cells"))["storage"]["shards"]]
     assert honest.sha256 in str(named[0])

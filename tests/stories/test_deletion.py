@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.stories.conftest import Seen
+from tests.stories.conftest import Visibility
 
 NUMBERS = list(range(6))
 
@@ -12,7 +12,7 @@ def test_what_other_programs_delete_is_promoted_by_nobody_and_what_stands_of_it_
     team = lab.component()
     older = lab.insert("cells")
     assert lab.tick(team) == {"cells": True}
-    standing = Seen((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == standing
     uri = lab.uri("cells")
 
@@ -60,7 +60,7 @@ def test_remove_takes_all_of_a_name_and_nothing_of_others_and_says_what_stays(la
     told = lab.does("remove", "cells", "--yes")
     assert all(uri in told for uri in uris)
     assert list(lab.index.names()) == ["theirs"]
-    assert lab.seen("cells") == Seen((None, None, "MIT"), "public", NUMBERS, "removed", "all", "ok", True)
+    assert lab.seen("cells") == Visibility((None, None, "MIT"), "public", NUMBERS, "removed", "all", "ok", True)
     assert lab.seen("renamed").strangers == NUMBERS
     assert "cells" not in lab.tick()
 

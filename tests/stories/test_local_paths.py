@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.stories.conftest import Cell, Seen
+from tests.stories.conftest import Cell, Visibility
 
 NUMBERS = list(range(6))
 SAMPLES = {f"{number:03d}": Cell(number=number).as_wds for number in NUMBERS}
@@ -20,7 +20,7 @@ def test_a_tar_with_a_private_key_that_a_stranger_named_leaves_this_machine_by_n
     assert not lab.bulk("theirs", settings=team)
     for words in (("plan",), ("promote",)):
         assert "ATDATA_LOCAL_FOLDERS" in lab.refusal(*words, "theirs")
-    assert lab.seen("theirs") == Seen(status="failed")
+    assert lab.seen("theirs") == Visibility(status="failed")
 
     # A folder that is named opens the way for samples, not for what lies beside them.
     monkeypatch.setenv("ATDATA_LOCAL_FOLDERS", str(path.parent))
@@ -37,7 +37,7 @@ def test_a_tar_with_a_private_key_that_a_stranger_named_leaves_this_machine_by_n
     clean = lab.pack(SAMPLES)
     lab.write_as_stranger("theirs", ref, f"file://{clean}")
     assert lab.bulk("theirs", settings=team)
-    assert lab.seen("theirs") == Seen((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
+    assert lab.seen("theirs") == Visibility((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
     # The same, no longer named: what is published stands, and nothing is read here any more.
     monkeypatch.delenv("ATDATA_LOCAL_FOLDERS")
     assert lab.tick(team) == {}
@@ -50,7 +50,7 @@ def test_a_key_that_somebody_puts_into_a_published_shard_is_told_and_an_empty_sh
     lab.insert("cells")
     with lab.publishing_to(lab.public, lab.public_url):
         lab.does("promote", "cells")
-    standing = Seen((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == standing
     copy = lab.objects()[0]
     good = lab.s3.get_object(Bucket=lab.public, Key=copy)["Body"].read()

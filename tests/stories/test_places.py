@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.stories.conftest import Seen
+from tests.stories.conftest import Visibility
 
 NUMBERS = list(range(6))
 PRIVATE = "2 of 2 cannot be read: needs a key"
@@ -16,7 +16,7 @@ def test_a_public_dataset_stays_public_whoever_promotes_it_from_wherever(lab):
 
     # The instance with a destination publishes it.
     assert lab.tick(team) == {"cells": True}
-    public = Seen((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
+    public = Visibility((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == public
 
     # A license from a shell that names no bucket.
@@ -44,7 +44,7 @@ def test_a_public_dataset_stays_public_whoever_promotes_it_from_wherever(lab):
     # A bucket that is closed: refused by all, and said so.
     with lab.publishing_to(lab.closed):
         assert lab.plan("cells")["readers"][1:3] == ("anybody", "known once they are copied")
-        assert "Strangers could not read what would take the place" in lab.refusal("promote", "cells")
+        assert "AnonymousReader could not read what would take the place" in lab.refusal("promote", "cells")
         assert not lab.bulk("cells")
     assert lab.seen("cells") == replace(public, status="failed")
     assert lab.promote("cells") == uri
@@ -70,7 +70,7 @@ def test_what_does_not_lie_where_its_instance_says_is_due_and_new_data_never_lea
     team = lab.component()
     lab.insert("cells")
     lab.does("promote", "cells")
-    private = Seen((None, None, None), "lab", "ShardForbiddenError", "published", PRIVATE, "private", False)
+    private = Visibility((None, None, None), "lab", "ShardForbiddenError", "published", PRIVATE, "private", False)
     assert lab.seen("cells") == private
     with lab.publishing_to(lab.public, lab.public_url):
         assert lab.status("cells")["state"] == "promote"

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere.record_format.nsids import ENTRY
-from tests.stories.conftest import Seen
+from tests.stories.conftest import Visibility
 
 PROOF = "/xrpc/com.atproto.sync.getRecord"
 NUMBERS = list(range(6))
@@ -33,7 +33,7 @@ def test_a_record_is_verified_by_its_signature_and_a_pds_that_lies_is_found_out(
     lab.insert("cells")
     with lab.publishing_to(lab.public, lab.public_url):
         lab.does("promote", "cells", "--license", "CC0-1.0")
-    standing = Seen((None, None, "CC0-1.0"), "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility((None, None, "CC0-1.0"), "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == standing
     uri, signed = lab.uri("cells"), f", readable by anybody, signed by {lab.did}\n"
     assert lab.does("verify", uri).endswith(signed)
@@ -80,7 +80,7 @@ def test_what_only_the_labs_keys_read_is_never_ok_without_a_word(lab):
     assert lab.plan("cells")["readers"][2] == "those who have keys"
     assert lab.tick() == {"cells": True}
     uri = lab.uri("cells")
-    assert lab.seen("cells") == Seen(
+    assert lab.seen("cells") == Visibility(
         (None, None, None),
         "lab",
         "ShardForbiddenError",

@@ -8,7 +8,7 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.errors import SchemaConflictError
-from tests.stories.conftest import Cell, Seen
+from tests.stories.conftest import Cell, Visibility
 
 NUMBERS = list(range(6))
 
@@ -32,7 +32,7 @@ def test_new_fields_are_published_under_the_version_that_has_them(lab):
     team = lab.component()
     lab.insert("cells")
     assert lab.tick(team) == {"cells": True}
-    standing = Seen((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility((None, None, None), "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == standing
     first = lab.uri("cells")
 
@@ -73,7 +73,7 @@ def test_samples_of_another_schema_than_the_entry_names_are_published_by_no_way(
         for command in ("plan", "promote"):
             assert "a field 'number' that Word has not" in lab.refusal(command, name)
         assert "a field 'number' that Word has not" in lab.status(name)["reason"]
-        assert lab.seen(name) == Seen(status="failed")
+        assert lab.seen(name) == Visibility(status="failed")
     assert (lab.names_published(), lab.objects()) == ([], [])
     assert list(lab.client.iter_records(SCHEMA)) == []
 

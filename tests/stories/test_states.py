@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from atdata_core.atmosphere.record_format.nsids import LABEL
-from tests.stories.conftest import Seen
+from tests.stories.conftest import Visibility
 
 NUMBERS = list(range(6))
 
@@ -16,7 +16,7 @@ def test_after_redis_was_lost_states_are_true_and_the_lab_has_its_datasets_again
         lab.does("promote", "cells", "--license", "MIT")
     lab.insert("more", 10)
     assert lab.tick(team)["more"]
-    standing = Seen((None, None, "MIT"), "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility((None, None, "MIT"), "public", NUMBERS, "published", "all", "ok", True)
     more = replace(standing, values=(None, None, None), strangers=list(range(10, 16)))
     assert (lab.seen("cells"), lab.seen("more")) == (standing, more)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.stories.conftest import Seen
+from tests.stories.conftest import Visibility
 
 NUMBERS = list(range(6))
 SAID = ("--license", "CC0-1.0", "--tag", "table", "--description", "first")
@@ -22,7 +22,7 @@ def test_new_data_keep_what_was_said_by_whatever_way_they_are_promoted(lab):
     with lab.publishing_to(lab.public, lab.public_url):
         lab.does("promote", "cells", *SAID)
     first = lab.uri("cells")
-    standing = Seen(FIRST, "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility(FIRST, "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == standing
     assert lab.plan("cells")["license"] == (None, "CC0-1.0", "CC0-1.0", "said before")
 
@@ -77,7 +77,7 @@ def test_a_default_of_an_instance_is_nobodys_word_and_gives_way_to_each(lab):
     team = lab.component(license="CC-BY-4.0", tags=["team"])
     lab.insert("cells")
     assert lab.tick(team) == {"cells": True}
-    standing = Seen((None, ["team"], "CC-BY-4.0"), "public", NUMBERS, "published", "all", "ok", True)
+    standing = Visibility((None, ["team"], "CC-BY-4.0"), "public", NUMBERS, "published", "all", "ok", True)
     assert lab.seen("cells") == standing
     assert lab.status("cells")["values"] == {}
     lab.insert("cells", 10)

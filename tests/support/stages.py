@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from atdata_core.promotion.options import Asked
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.publish import PublishedRecord, publish_record
 from atdata_core.promotion.stages.resolved_values import Resolved, resolve
-from atdata_core.promotion.stages.visibility import Seen
+from atdata_core.promotion.stages.visibility import Visibility
 
 
 def resolved_for(
@@ -16,7 +16,7 @@ def resolved_for(
     ledger: Any,
     *,
     store: Any = None,
-    asked: Asked = Asked(),  # noqa: B008 - frozen
+    asked: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
 ) -> Resolved:
     """What a promotion that asks this would publish."""
     return resolve(entry, client.did, ledger, data_store=store, asked=asked, find=client.find_record)
@@ -31,11 +31,11 @@ def publish_last(
     ledger: Any,
     *,
     store: Any = None,
-    asked: Asked = Asked(),  # noqa: B008 - frozen
+    asked: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
 ) -> PublishedRecord:
     """``publish_record`` for shards that were seen by strangers."""
     resolved = resolved_for(entry, client, ledger, store=store, asked=asked)
-    seen = Seen(len(copies.shards))
+    seen = Visibility(len(copies.shards))
     return publish_record(
         entry, copies, schema_uri, index, client, ledger, asked=asked, resolved=resolved, seen=seen
     )

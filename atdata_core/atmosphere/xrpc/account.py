@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from atdata_core.atmosphere.xrpc.replies import encode_json
 from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport
 from atdata_core.atmosphere.xrpc.session_sharing import SessionFile, Tokens
-from atdata_core.common.retry_after import http_hooks, patiently
+from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
 from atdata_core.secrets import keep_secret
 
@@ -246,7 +246,7 @@ class Account:
                 # `from None`: the request in the cause holds the password.
                 raise self._login_failure(error, handle, password) from None
 
-        patiently(once)
+        with_retries(once)
         return client
 
     def _refresh(self) -> None:
@@ -260,7 +260,7 @@ class Account:
                     raise self.ended() from None
                 raise failure from None
 
-        patiently(once)
+        with_retries(once)
 
     def _login_failure(self, error: Exception, handle: str, password: str) -> Exception:
         failure = self._translated(error, "com.atproto.server.createSession")

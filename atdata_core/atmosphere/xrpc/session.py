@@ -17,7 +17,7 @@ from atdata_core.atmosphere.xrpc.account import Account
 from atdata_core.atmosphere.xrpc.replies import Reply, as_object, encode_json
 from atdata_core.atmosphere.xrpc.service_errors import of_endless_reply, of_reply, of_transport
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
-from atdata_core.common.retry_after import http_hooks, patiently
+from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Session:
         for attempt in (1, 2):
             token = self._account.token() if auth else None
             try:
-                return patiently(once)
+                return with_retries(once)
             except ServiceRefusedError as failure:
                 if token is None or failure.error not in _ENDED:
                     raise

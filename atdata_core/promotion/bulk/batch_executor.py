@@ -1,7 +1,7 @@
 """Stage 4 for many datasets at once: the steps of all of them, with a few requests.
 
 Each dataset goes through the same steps as alone (``publish.py``). What they ask is collected and answered
-together: records are read as ``KnownRecords`` reads them and written up to 200 in a commit, the index and the
+together: records are read as ``RepositoryView`` reads them and written up to 200 in a commit, the index and the
 ledger are asked for many names in a round trip. A label is only drafted when its entry stands.
 """
 
@@ -18,9 +18,9 @@ from ...atmosphere.record_format.difference import changed
 from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...errors import DatasetNameError, EntryNotFoundError, RecordChangedError, RefusedError
 from ...protocols import CurrentEntries
-from ...state.cached_ledger import GatheredLedger, ScopeLedger
+from ...state.cached_ledger import CachedLedger, ScopeLedger
 from ..inventory import cid_of
-from ..options import Asked
+from ..options import PromotionOptions
 from ..publication import publication_of
 from ..records.effects import Current, Find, Steps, current_cid
 from ..scheduling.attempts import failed
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ...state.ledger import Ledger
     from ..stages.copy_stage import CopiedShards
     from ..stages.resolved_values import Resolved
-    from ..stages.visibility import Seen
+    from ..stages.visibility import Visibility
 
 T = TypeVar("T")
 STAGE = "atmosphere_record"
@@ -50,7 +50,7 @@ class Draft:
     copies: CopiedShards
     schema_uri: str
     resolved: Resolved
-    seen: Seen
+    seen: Visibility
     run: str | None = None
 
 
@@ -63,7 +63,7 @@ def publish_many(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: Asked = Asked(),  # noqa: B008 - frozen
+    asked: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
     writer: BatchWriter | None = None,
 ) -> list[Outcome]:
     """Write the records of many datasets, or bring them up to date, or leave them; as ``publish_record`` each.
@@ -85,10 +85,10 @@ def publish_many(
         LoginError, NotLoggedInError: The account cannot be used.
     """
     writer = writer or BatchWriter(client, expected_keys((draft.entry for draft in drafts), client.did, asked))
-    return _Together(drafts, index, client, ledger, asked, writer).carry_out()
+    return _Together(drafts, index, client, ledger, asked, writer).run_effects()
 
 
-def expected_keys(entries: Iterable[IndexEntry], did: str, asked: Asked) -> list[Key]:
+def expected_keys(entries: Iterable[IndexEntry], did: str, asked: PromotionOptions) -> list[Key]:
     """Where the entry records and labels of datasets lie."""
     keys: list[Key] = []
     for entry in entries:
@@ -120,10 +120,10 @@ class _Together:
         index: AbstractIndex,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: Asked,
+        asked: PromotionOptions,
         writer: BatchWriter,
     ) -> None:
-        self._gathered = GatheredLedger(ledger) if isinstance(ledger, ScopeLedger) else None
+        self._gathered = CachedLedger(ledger) if isinstance(ledger, ScopeLedger) else None
         self._ledger: Ledger = self._gathered or ledger
         self._index = index
         self._client = client
@@ -137,7 +137,7 @@ class _Together:
         self._writes: deque[tuple[_Job, Write]] = deque()
         self._sent: tuple[list[tuple[_Job, Write]], Future[list[Answer]]] | None = None
 
-    def carry_out(self) -> list[Outcome]:
+    def run_effects(self) -> list[Outcome]:
         self._writer.refresh()
         with ThreadPoolExecutor(1, "records") as sender:
             try:

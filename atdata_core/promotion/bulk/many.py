@@ -21,15 +21,15 @@ from ...state.ledger import Ledger, ledger_of
 from ...state.redis_connection import address
 from ..copies.usage_leases import end_use
 from ..inventory import Inventory, cid_of
-from ..options import Asked
+from ..options import PromotionOptions
 from ..prepare import Prepared, prepare
 from ..records.published_names import target_of, unknown_names
 from ..scheduling.attempts import attempt
-from ..scheduling.retry_policy import note_trouble
+from ..scheduling.retry_policy import note_outage
 from ..stages.copy_stage import CopiedShards
 from ..stages.publish import PublishedRecord
 from ..stages.schema_stage import PublishedSchema, Schemas
-from ..stages.visibility import Seen
+from ..stages.visibility import Visibility
 from ..values import Values
 from .batch_executor import STAGE, Draft, expected_keys, publish_many
 
@@ -59,7 +59,7 @@ class StageDone:
     stage: str
     result: Inventory | PublishedSchema | CopiedShards | PublishedRecord | None
     error: Exception | None = None
-    seen: Seen | None = None
+    seen: Visibility | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def promote_many(
             continues.
     """
     ledger = ledger_of(index)
-    asked = Asked(
+    asked = PromotionOptions(
         restore=restore,
         require_public=require_public,
         run=uuid4().hex,
@@ -156,7 +156,11 @@ def promote_many(
 
 
 def _known_names(
-    entries: Sequence[IndexEntry], client: AtmosphereClient, ledger: Ledger, asked: Asked, writer: BatchWriter
+    entries: Sequence[IndexEntry],
+    client: AtmosphereClient,
+    ledger: Ledger,
+    asked: PromotionOptions,
+    writer: BatchWriter,
 ) -> Finder:
     """Finds records; those by which names are known that the ledger knows nothing of were read together."""
     labels = [(LABEL, each.label_rkey) for each in unknown_names(entries, client.did, ledger, asked)]
@@ -193,7 +197,7 @@ class _Bulk:
         schemas: Schemas,
         writer: BatchWriter,
         data_store: Any,
-        asked: Asked,
+        asked: PromotionOptions,
         report: Callable[[StageDone], None] | None,
     ) -> None:
         self._entries = entries
@@ -219,19 +223,19 @@ class _Bulk:
         with ThreadPoolExecutor(workers, "promotion") as pool:
             try:
                 self._find = _known_names(self._entries, self._client, self._ledger, self._asked, self._writer)
-                under_way = self._begin(pool, waiting, AHEAD)
-                while under_way or self._ready:
-                    if under_way:
-                        under_way -= self._listen()
-                    if self._is_time(under_way):
+                active_runs = self._begin(pool, waiting, AHEAD)
+                while active_runs or self._ready:
+                    if active_runs:
+                        active_runs -= self._listen()
+                    if self._is_time(active_runs):
                         self._publish()
-                    under_way += self._begin(pool, waiting, AHEAD - under_way - len(self._ready))
+                    active_runs += self._begin(pool, waiting, AHEAD - active_runs - len(self._ready))
             except BaseException as error:
                 pool.shutdown(cancel_futures=True)
                 self._let_go()
                 if isinstance(error, Exception) and self._stops_all(error):
                     with suppress(ServiceError):
-                        note_trouble(self._ledger, self._client.did, error)
+                        note_outage(self._ledger, self._client.did, error)
                 raise
         return [outcome for outcome in self._outcomes if outcome is not None]
 
@@ -245,7 +249,7 @@ class _Bulk:
         """In a thread of the pool."""
         entry, stage = self._entries[number], "local_dataset"
         try:
-            with self._same[cid_of(entry)], attempt(self._ledger, entry.name, stage, entry=entry) as under_way:
+            with self._same[cid_of(entry)], attempt(self._ledger, entry.name, stage, entry=entry) as active_runs:
                 try:
                     prepared = prepare(
                         entry,
@@ -253,14 +257,14 @@ class _Bulk:
                         self._client,
                         self._ledger,
                         publish_schema=self._schemas.publish_of,
-                        under_way=under_way,
+                        active_runs=active_runs,
                         data_store=self._data_store,
                         asked=replace(self._asked, run=self._run_of(number)),
                         done=lambda stage, result: self._heard.put((number, stage, result)),
                         find=self._find,
                     )
                 finally:
-                    stage = under_way.stage
+                    stage = active_runs.stage
         except Exception as error:
             self._heard.put(_Ready(number, stage, error=error))
         else:
@@ -288,8 +292,8 @@ class _Bulk:
             self._ready.append((heard.number, heard.prepared))
         return 1
 
-    def _is_time(self, under_way: int) -> bool:
-        if len(self._ready) >= MAX_WRITES or not under_way:
+    def _is_time(self, active_runs: int) -> bool:
+        if len(self._ready) >= MAX_WRITES or not active_runs:
             return bool(self._ready)
         return bool(self._ready) and time.monotonic() - self._since >= PATIENCE
 

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...protocols import ShardFacts
-from .copier import Copied
+from .copier import CopyResult
 from .layout import claim_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,12 @@ def chunks_of(inventory: Inventory) -> list[Chunk]:
 
 
 def note(
-    inventory: Inventory, chunk: Chunk, destination: str, copies: Sequence[Copied], ledger: Ledger, run: str | None
+    inventory: Inventory,
+    chunk: Chunk,
+    destination: str,
+    copies: Sequence[CopyResult],
+    ledger: Ledger,
+    run: str | None,
 ) -> None:
     """Keep where the copies of a chunk lie, and how that is known."""
     ledger.put(
@@ -62,9 +67,9 @@ def note(
     )
 
 
-def noted(inventory: Inventory, destination: str, ledger: Ledger, run: str | None) -> list[Copied | None]:
+def noted(inventory: Inventory, destination: str, ledger: Ledger, run: str | None) -> list[CopyResult | None]:
     """For each shard its copy as a chunk has left it, with the bytes that this run has written; else None."""
-    found: list[Copied | None] = [None] * len(inventory.shards)
+    found: list[CopyResult | None] = [None] * len(inventory.shards)
     chunks = chunks_of(inventory)
     if not chunks:
         return found
@@ -89,12 +94,12 @@ def _fact(chunk: Chunk, destination: str) -> str:
     return f"chunk:{chunk.start}-{chunk.stop}:{destination}"
 
 
-def _copies_of(fact: dict[str, Any], *, ours: bool) -> list[Copied]:
+def _copies_of(fact: dict[str, Any], *, ours: bool) -> list[CopyResult]:
     """What was kept; nothing where it is damaged, which is as good as lost."""
     try:
         rows = zip(fact["shards"], fact["proofs"], fact["written"], strict=True)
         return [
-            Copied(ShardFacts.from_json(shard), proof, written if ours else 0) for shard, proof, written in rows
+            CopyResult(ShardFacts.from_json(shard), proof, written if ours else 0) for shard, proof, written in rows
         ]
     except (KeyError, TypeError, ValueError, AttributeError):
         return []

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from ...common.urls import displayed, refuse_credentials
 from ...errors import ShardConflictError, ShardMissingError, StorageError
-from ...protocols import Landed, ShardCopier, ShardFacts, ShardFolders, ShardMover, ShardProver, ShardReader
+from ...protocols import ShardCopier, ShardFacts, ShardFolders, ShardMover, ShardProver, ShardReader, WriteProof
 from ...shards.shard_contents import read_facts
 from ...state.lease import POLL, Lease, Leases, Renewing, kept
-from ...state.lease_batch import Held, HeldLease
+from ...state.lease_batch import BatchedLease, LeaseSlot
 from ...stores.opening import open_shard
 from ..inventory import Progress
 from .layout import as_published
@@ -40,7 +40,7 @@ FRESH = 60.0
 _logger = logging.getLogger("atdata_core")
 
 
-class Copied(NamedTuple):
+class CopyResult(NamedTuple):
     """A shard at its destination, how it is known to lie there, and the bytes that were written for it."""
 
     shard: ShardFacts
@@ -63,7 +63,7 @@ class Copying:
         self._store = store
         self._leases = leases
         self._destination = destination
-        self._held = Held(leases, ())
+        self._held = LeaseSlot(leases, ())
         self._empty_until = 0.0
         self._slots = threading.Semaphore(WORKERS)
         self._stopped = threading.Event()
@@ -73,9 +73,9 @@ class Copying:
         self,
         shards: Sequence[ShardFacts],
         names: Sequence[str],
-        known: Sequence[Copied | None],
+        known: Sequence[CopyResult | None],
         progress: Progress | None = None,
-    ) -> list[Copied]:
+    ) -> list[CopyResult]:
         """The copies of some shards, made where they are not there yet; raises as ``copy_shards``.
 
         Args:
@@ -89,7 +89,7 @@ class Copying:
         rows = list(zip(shards, near, names, known, strict=True))
         fresh = [name for name, earlier in zip(names, known, strict=True) if earlier is None]
         with (
-            Held(self._leases, [self._place(name) for name in fresh]) as self._held,
+            LeaseSlot(self._leases, [self._place(name) for name in fresh]) as self._held,
             ThreadPoolExecutor(min(workers, len(shards)), "copy") as pool,
         ):
             # Not before the leases are held: what a rival is bringing now would not be seen.
@@ -124,7 +124,7 @@ class Copying:
         self._failure = self._failure or error
         self._stopped.set()
 
-    def _one(self, shard: ShardFacts, near: ShardFacts | None, name: str, known: Copied | None) -> Copied:
+    def _one(self, shard: ShardFacts, near: ShardFacts | None, name: str, known: CopyResult | None) -> CopyResult:
         try:
             if near is not None:
                 return self._brought(shard, near, name, known)
@@ -148,7 +148,9 @@ class Copying:
         finally:
             self._slots.release()
 
-    def _brought(self, shard: ShardFacts, near: ShardFacts | None, name: str, known: Copied | None) -> Copied:
+    def _brought(
+        self, shard: ShardFacts, near: ShardFacts | None, name: str, known: CopyResult | None
+    ) -> CopyResult:
         if known is not None and (found := find(self._store, shard, name, known)) is not None:
             return found
         place = self._place(name)
@@ -159,7 +161,7 @@ class Copying:
             lease = self._waited_for(place, name)
         try:
             # A rival may have brought it, and whatever else lies there is not to be written over.
-            known_empty = isinstance(lease, HeldLease) and time.monotonic() < self._empty_until
+            known_empty = isinstance(lease, BatchedLease) and time.monotonic() < self._empty_until
             found = None if known_empty else find(self._store, shard, name, None)
             return found or self._put(shard, near, name, lease)
         finally:
@@ -172,17 +174,17 @@ class Copying:
                 raise self._failure
         return lease
 
-    def _put(self, shard: ShardFacts, near: ShardFacts | None, name: str, lease: Lease) -> Copied:
+    def _put(self, shard: ShardFacts, near: ShardFacts | None, name: str, lease: Lease) -> CopyResult:
         if near is None or not isinstance(self._store, ShardMover):
             return self._sent(shard, name, lease)
-        with nullcontext() if isinstance(lease, HeldLease) else kept(lease):
+        with nullcontext() if isinstance(lease, BatchedLease) else kept(lease):
             landed = self._store.copy_shard(name, near)
         if landed is not None:
             return _copied(shard, self._store.shard_url(name), self._store, landed)
         with self._slot(lease):
             return self._sent(shard, name, lease)
 
-    def _sent(self, shard: ShardFacts, name: str, lease: Lease) -> Copied:
+    def _sent(self, shard: ShardFacts, name: str, lease: Lease) -> CopyResult:
         store = self._store
         with self._sources.open_shard(shard.url) as stream:
             renewing = cast("BinaryIO", Renewing(stream, lease))
@@ -214,8 +216,8 @@ def nothing_at(store: Any, names: Sequence[str]) -> bool:
 
 
 def find(
-    store: Any, shard: ShardFacts, name: str, known: Copied | None = None, *, closely: bool = False
-) -> Copied | None:
+    store: Any, shard: ShardFacts, name: str, known: CopyResult | None = None, *, closely: bool = False
+) -> CopyResult | None:
     """The shard where it lies already: where it is known to be, or at the place of its name.
 
     Args:
@@ -236,8 +238,8 @@ def find(
 
 
 def _look(
-    store: ShardProver, url: str, shard: ShardFacts, known: Copied | None, *, closely: bool = False
-) -> Copied | None:
+    store: ShardProver, url: str, shard: ShardFacts, known: CopyResult | None, *, closely: bool = False
+) -> CopyResult | None:
     etag = None if known is None else known.shard.etag
     if isinstance(store, ShardMover) and not closely:
         landed = store.find_shard(url, shard, etag=etag)
@@ -256,17 +258,19 @@ def _look(
         else:
             found = stat.etag
             if known is not None and found and (stat.size, found) == (shard.size, etag):
-                return _copied(shard, url, store, Landed(known.proof, found), written=0)
+                return _copied(shard, url, store, WriteProof(known.proof, found), written=0)
     proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
-    return None if proof is None else _copied(shard, url, store, Landed(proof, found), written=0)
+    return None if proof is None else _copied(shard, url, store, WriteProof(proof, found), written=0)
 
 
-def _copied(shard: ShardFacts, url: str, store: Any, landed: Landed, *, written: int | None = None) -> Copied:
+def _copied(
+    shard: ShardFacts, url: str, store: Any, landed: WriteProof, *, written: int | None = None
+) -> CopyResult:
     size = shard.size if written is None else written
-    return Copied(as_published(shard, url, store, landed.etag), landed.proof, size)
+    return CopyResult(as_published(shard, url, store, landed.etag), landed.proof, size)
 
 
-def _read_back(shard: ShardFacts, url: str, store: Any) -> Landed:
+def _read_back(shard: ShardFacts, url: str, store: Any) -> WriteProof:
     with open_shard(url, store=store) as stream:
         found = read_facts(url, stream)
     if found.sha256 != shard.sha256:
@@ -277,4 +281,4 @@ def _read_back(shard: ShardFacts, url: str, store: Any) -> Landed:
             expected=shard.sha256,
             found=found.sha256,
         )
-    return Landed("read back")
+    return WriteProof("read back")

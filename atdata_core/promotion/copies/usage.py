@@ -24,7 +24,7 @@ WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class StoredCopy:
     """A copy in a data store, as a record names it; ``size`` in bytes, None where nobody looked."""
 
     url: str
@@ -38,7 +38,7 @@ class Copy:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Copy:
+    def from_json(cls, data: Mapping[str, Any]) -> StoredCopy:
         """The inverse of ``to_json``."""
         return cls(**{key: data[key] for key in cls.__slots__ if key in data})
 
@@ -49,9 +49,9 @@ def shards_of(record: Record) -> list[PublishedShard]:
     return read_storage(Fields(record.value, record.uri).object("storage"), lambda cid: f"blob:{cid}")
 
 
-def copies_in(records: Iterable[Record]) -> list[Copy]:
+def copies_in(records: Iterable[Record]) -> list[StoredCopy]:
     """The shards of records that may be copies, each once; those of unreadable records are left out."""
-    found: dict[str, Copy] = {}
+    found: dict[str, StoredCopy] = {}
     for record in records:
         try:
             named = shards_of(record)
@@ -59,27 +59,29 @@ def copies_in(records: Iterable[Record]) -> list[Copy]:
             continue
         for shard in named:
             if shard.sha256 and not shard.pattern and copy_tails(shard.url):
-                found[shard.url] = Copy(shard.url, shard.sha256, shard.endpoint)
+                found[shard.url] = StoredCopy(shard.url, shard.sha256, shard.endpoint)
     return list(found.values())
 
 
-def is_copy(copy: Copy, store: ShardRemover) -> bool:
+def is_copy(copy: StoredCopy, store: ShardRemover) -> bool:
     """Whether it lies where this store puts copies."""
     name = store.shard_name(copy.url, endpoint=copy.endpoint)
     return name is not None and name.startswith(FOLDER)
 
 
-def looked_at(copies: Iterable[Copy], store: ShardRemover, known: Mapping[str, ShardFacts]) -> list[Copy]:
+def looked_at(
+    copies: Iterable[StoredCopy], store: ShardRemover, known: Mapping[str, ShardFacts]
+) -> list[StoredCopy]:
     """The copies that are there, with their sizes, and with what ``known`` adds by URL."""
 
-    def look(copy: Copy) -> Copy | None:
+    def look(copy: StoredCopy) -> StoredCopy | None:
         facts = known.get(copy.url)
         md5 = facts.md5 if facts is not None and facts.sha256 == copy.sha256 else None
         try:
             size = store.stat_shard(copy.url).size
         except ShardMissingError:
             return None
-        return Copy(copy.url, copy.sha256, copy.endpoint, size, md5)
+        return StoredCopy(copy.url, copy.sha256, copy.endpoint, size, md5)
 
     with ThreadPoolExecutor(WORKERS, "copies") as pool:
         return [copy for copy in pool.map(look, copies) if copy is not None]
@@ -100,7 +102,7 @@ class Uses:
         for tail in copy_tails(url):
             self._users.setdefault(tail, user)
 
-    def user_of(self, copy: Copy) -> str | None:
+    def user_of(self, copy: StoredCopy) -> str | None:
         """One that names the copy, in words for people; None where nothing does."""
         return next((self._users[tail] for tail in copy_tails(copy.url) if tail in self._users), None)
 

@@ -55,7 +55,7 @@ def end_use(ledger: Ledger, cid: str, run: str | None) -> None:
     ledger.remove(f"entry:{cid}", _fact(run))
 
 
-class CopiesGoing:
+class CopiesToRemove:
     """The right to remove copies, in a ``with`` block.
 
     Args:
@@ -71,7 +71,7 @@ class CopiesGoing:
         self._held: list[Lease] = []
         self._ends = ExitStack()
 
-    def __enter__(self) -> CopiesGoing:
+    def __enter__(self) -> CopiesToRemove:
         for cid in self._cids:
             lease = _taken(self._leases, cid)
             self._ends.callback(lease.release)

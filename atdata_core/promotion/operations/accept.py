@@ -16,7 +16,7 @@ from ..copies.layout import FIRST_CLAIM, claim_of
 from ..copies.sources import Sources
 from ..inventory import Progress, accept_command, cid_of, read_schema, shard_urls
 from ..scheduling.due import ACCEPTED
-from ..scheduling.retry_policy import begin_anew
+from ..scheduling.retry_policy import reset_attempts
 from ..stages.inventory_stage import WORKERS, read_shard
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     names = sorted({changes.name, *_forget(changes.cid, ledger, claim_of(new))})
     for name in names:
         # What failed did so with the old bytes.
-        begin_anew(ledger, name)
+        reset_attempts(ledger, name)
     return names
 
 

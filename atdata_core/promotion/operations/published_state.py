@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PublishedState:
     """The last publication of a dataset under a name."""
 
     dataset: str
@@ -26,7 +26,7 @@ class Standing:
         return self.dataset if self.name == self.dataset else f"{self.dataset} as {self.name}"
 
 
-class AllStanding:
+class PublishedStates:
     """What stands on the network of the datasets that somebody looks after; iterated, dataset by dataset.
 
     Of each name it is what the ledger has as its last promotion, else what its label points at. A label of a
@@ -80,7 +80,7 @@ class AllStanding:
         self.labels = len(here.keys() & labelled.keys())
         self.passed_over = len(here.keys() & (labelled.keys() - self._labelled.keys() - owned.keys()))
 
-    def __iter__(self) -> Iterator[tuple[str, list[Standing]]]:
+    def __iter__(self) -> Iterator[tuple[str, list[PublishedState]]]:
         """Datasets in order, each with what stands of it, the last promotion first; none of which nothing does.
 
         The ledger is asked as it goes on, for ``TOGETHER`` datasets at a time.
@@ -98,7 +98,7 @@ class AllStanding:
     def _facts(self, dataset: str) -> list[str]:
         return ["record", *(f"result:{self._did}:{name}" for name in sorted(self._names[dataset]))]
 
-    def _standing(self, dataset: str, results: list[Facts | None]) -> list[Standing]:
+    def _standing(self, dataset: str, results: list[Facts | None]) -> list[PublishedState]:
         uris: dict[str, str] = {}
         for result in results:
             if result is not None and result["publication"]["did"] == self._did:
@@ -106,4 +106,4 @@ class AllStanding:
         for name in sorted(self._names[dataset]):
             if name not in uris and name in self._labelled:
                 uris[name] = self._labelled[name]
-        return [Standing(dataset, name, uri) for name, uri in uris.items()]
+        return [PublishedState(dataset, name, uri) for name, uri in uris.items()]

@@ -15,15 +15,15 @@ from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError
 from ..inventory import cid_of
-from ..overrides import Sayings
+from ..overrides import Overrides
 from ..publication import Publication
 from ..records.entry_versions import Versions, is_promoted, versions_of
 from ..records.label import note_version
 from ..records.published_names import name_fact, names_no_copies, note_published, place_of
-from ..records.record_history import Trail
+from ..records.record_history import RecordHistory
 from ..records.summary import SUMMARY, Summary
 from ..scheduling.attempts import succeeded
-from ..scheduling.blocks import held, hold_gone
+from ..scheduling.blocks import block_deleted, held
 from ..scheduling.due import metadata_digest, placed
 from ..stages.publish import PublishedRecord
 
@@ -46,7 +46,7 @@ NOTES: dict[Kind, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Discrepancy:
     """A record that is not as the ledger has it.
 
     ``rebuilt``: the ledger had lost it. ``gone``, ``older``, ``edited``: the record is not what was written
@@ -77,9 +77,9 @@ class Reconciliation:
 
     did: str
     records: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Discrepancy, ...]
 
-    def of(self, *kinds: Kind) -> list[Finding]:
+    def of(self, *kinds: Kind) -> list[Discrepancy]:
         """The findings of some kinds."""
         return [finding for finding in self.findings if finding.kind in kinds]
 
@@ -167,23 +167,23 @@ class _Comparison:
         entry = self._entries[record.uri]
         return not names or record.value.get("name") in names or (entry is not None and entry.name in names)
 
-    def entry(self, record: Record) -> Iterator[Finding]:
+    def entry(self, record: Record) -> Iterator[Discrepancy]:
         """Compare an entry record."""
         name, entry = str(record.value.get("name")), self._entries[record.uri]
         if entry is None:
-            yield Finding("orphaned" if is_promoted(record, self._did) else "foreign", record.uri, name)
+            yield Discrepancy("orphaned" if is_promoted(record, self._did) else "foreign", record.uri, name)
             return
         publication = Publication(self._did, name, cid_of(entry))
-        trail = Trail(self._ledger, f"dataset:{entry.name}", publication.fact)
+        trail = RecordHistory(self._ledger, f"dataset:{entry.name}", publication.fact)
         lost = trail.last() is None
         kind = self._compare(record, trail)
         if lost:
-            Sayings(entry, publication, self._ledger).recover(record.value, keep_urls=names_no_copies(record))
+            Overrides(entry, publication, self._ledger).recover(record.value, keep_urls=names_no_copies(record))
         self._ledger.put_first(f"account:{self._did}", f"published:{name}", {"dataset": entry.name})
         if kind is not None:
-            yield Finding(kind, record.uri, name, entry.name, publication.cid)
+            yield Discrepancy(kind, record.uri, name, entry.name, publication.cid)
 
-    def labels(self, records: Collection[Record]) -> Iterator[Finding]:
+    def labels(self, records: Collection[Record]) -> Iterator[Discrepancy]:
         """Compare the labels that belong to entry records; then note each dataset's last result."""
         named: dict[str, list[tuple[Record, IndexEntry]]] = {}
         for record in records:
@@ -195,7 +195,7 @@ class _Comparison:
             label = self._labels.get(f"at://{self._did}/{LABEL}/{label_rkey(self._did, name)}")
             target = label.value.get("datasetUri") if label else None
             record, entry = next((pair for pair in made if pair[0].uri == target), made[0])
-            trail = Trail(self._ledger, f"dataset:{entry.name}", f"label:{self._did}:{name}")
+            trail = RecordHistory(self._ledger, f"dataset:{entry.name}", f"label:{self._did}:{name}")
             if label is not None and record.uri == target:
                 pointed.setdefault(entry.name, []).append((record, label))
                 yield from self._label(label, name, entry, trail)
@@ -203,13 +203,13 @@ class _Comparison:
                 known = trail.last() is not None
                 yield from self._label(label, name, entry, trail) if known else [self._edited(label, name, entry)]
             elif trail.last() is None:
-                yield Finding("unlabelled", record.uri, name, entry.name, cid_of(entry))
+                yield Discrepancy("unlabelled", record.uri, name, entry.name, cid_of(entry))
             for record, entry in made:
                 yield from self._version_labels(record, name, entry)
         for dataset, pairs in pointed.items():
             self._rebuild_result(dataset, pairs)
 
-    def gone(self, names: Collection[str]) -> Iterator[Finding]:
+    def gone(self, names: Collection[str]) -> Iterator[Discrepancy]:
         """What the ledger has, and the account has no more."""
         for dataset in sorted(self.datasets):
             scope, hold = f"dataset:{dataset}", held(self._ledger, dataset, self._did)
@@ -221,19 +221,19 @@ class _Comparison:
                     continue
                 if names and dataset not in names and finding.name not in names:
                     continue
-                if not self._is_gone(finding.uri, Trail(self._ledger, scope, fact)):
+                if not self._is_gone(finding.uri, RecordHistory(self._ledger, scope, fact)):
                     continue
                 current = self._current.get(dataset)
                 present = fact.startswith("label:") or (finding.cid == current and finding.version is None)
                 if hold is None and current is not None and present:
-                    hold_gone(self._ledger, dataset, Publication(self._did, finding.name, current), finding.uri)
+                    block_deleted(self._ledger, dataset, Publication(self._did, finding.name, current), finding.uri)
                 yield finding
 
     def _entry_of(self, record: Record) -> IndexEntry | None:
         known = self._account.get(f"published:{record.value.get('name')}")
         return self._versions.of(record, known["dataset"] if known else None)
 
-    def _compare(self, record: Record, trail: Trail) -> Kind | None:
+    def _compare(self, record: Record, trail: RecordHistory) -> Kind | None:
         """What a record is by what the ledger knows of it; what it does not know is noted."""
         known = trail.last()
         if known is None:
@@ -252,7 +252,7 @@ class _Comparison:
         trail.note(record)
         return "rebuilt"
 
-    def _settled(self, record: Record, trail: Trail, known: Facts) -> tuple[Record, Facts]:
+    def _settled(self, record: Record, trail: RecordHistory, known: Facts) -> tuple[Record, Facts]:
         """Record and fact, read again until no promotion came between them."""
         at = AtUri.parse(record.uri)
         while True:
@@ -262,13 +262,13 @@ class _Comparison:
                 return record, after
             known = after
 
-    def _label(self, label: Record, name: str, entry: IndexEntry, trail: Trail) -> Iterator[Finding]:
+    def _label(self, label: Record, name: str, entry: IndexEntry, trail: RecordHistory) -> Iterator[Discrepancy]:
         kind = self._compare(label, trail)
         if kind is not None:
-            yield Finding(kind, label.uri, name, entry.name, self._labelled(entry.name, name))
+            yield Discrepancy(kind, label.uri, name, entry.name, self._labelled(entry.name, name))
 
-    def _edited(self, label: Record, name: str, entry: IndexEntry) -> Finding:
-        return Finding("edited", label.uri, name, entry.name, self._labelled(entry.name, name))
+    def _edited(self, label: Record, name: str, entry: IndexEntry) -> Discrepancy:
+        return Discrepancy("edited", label.uri, name, entry.name, self._labelled(entry.name, name))
 
     def _labelled(self, dataset: str, name: str) -> str | None:
         """The entry whose promotion sets the label of a name; None where that would publish a new entry."""
@@ -278,17 +278,17 @@ class _Comparison:
         known = publication.uri in self._records or self._ledger.get(f"dataset:{dataset}", publication.fact)
         return publication.cid if known else None
 
-    def _version_labels(self, record: Record, name: str, entry: IndexEntry) -> Iterator[Finding]:
+    def _version_labels(self, record: Record, name: str, entry: IndexEntry) -> Iterator[Discrepancy]:
         for label in self._of_versions.get(record.uri, ()):
             rkey = label.uri.rpartition("/")[2]
             if rkey == label_rkey(self._did, name, str(label.value["version"])):
                 scope, version = f"dataset:{entry.name}", str(label.value["version"])
-                kind = self._compare(label, Trail(self._ledger, scope, f"version label:{rkey}"))
+                kind = self._compare(label, RecordHistory(self._ledger, scope, f"version label:{rkey}"))
                 publication = Publication(self._did, name, cid_of(entry))
                 if kind == "rebuilt":
                     note_version(self._ledger, scope, rkey, publication, version)
                 if kind is not None:
-                    yield Finding(kind, label.uri, name, entry.name, publication.cid, version)
+                    yield Discrepancy(kind, label.uri, name, entry.name, publication.cid, version)
 
     def _rebuild_result(self, dataset: str, pairs: list[tuple[Record, Record]]) -> None:
         """Note the last result of a dataset, so that it counts as published as far as it is."""
@@ -320,7 +320,7 @@ class _Comparison:
         noted = {
             "publication": asdict(publication),
             "metadata_sha256": metadata_digest(published),
-            "order": Sayings(entry, publication, self._ledger).standing().order,
+            "order": Overrides(entry, publication, self._ledger).standing().order,
             "readers": None,
             **placed(destination, first.url, first.endpoint),
             SUMMARY: Summary.of(record.value, account=self._did, entry=publication.cid).to_json(),
@@ -330,7 +330,7 @@ class _Comparison:
             # What failed before was about what is published after all.
             succeeded(self._ledger, dataset)
 
-    def _known(self, dataset: str, fact: str, value: Facts, facts: Mapping[str, Facts]) -> Finding | None:
+    def _known(self, dataset: str, fact: str, value: Facts, facts: Mapping[str, Facts]) -> Discrepancy | None:
         """The record of a fact, as if it were gone; None for a fact of no record of this account."""
         uri = str(value.get("uri"))
         if not uri.startswith(f"at://{self._did}/"):
@@ -338,19 +338,21 @@ class _Comparison:
         if fact.startswith(start := f"record:{self._did}:"):
             name, _, cid = fact.removeprefix(start).rpartition(":")
             there = self._versions.find(dataset, cid) is not None
-            return Finding("gone", uri, name, dataset, cid if there else None)
+            return Discrepancy("gone", uri, name, dataset, cid if there else None)
         if fact.startswith(start := f"label:{self._did}:"):
             name = fact.removeprefix(start)
-            return Finding("gone", uri, name, dataset, self._labelled(dataset, name))
+            return Discrepancy("gone", uri, name, dataset, self._labelled(dataset, name))
         if fact.startswith(start := "version label:"):
             stood = facts.get(f"version:{fact.removeprefix(start)}")
             if stood is None:
-                return Finding("gone", uri, dataset, dataset)
+                return Discrepancy("gone", uri, dataset, dataset)
             there = self._versions.find(dataset, stood["cid"]) is not None
-            return Finding("gone", uri, stood["name"], dataset, stood["cid"] if there else None, stood["version"])
+            return Discrepancy(
+                "gone", uri, stood["name"], dataset, stood["cid"] if there else None, stood["version"]
+            )
         return None
 
-    def _is_gone(self, uri: str, trail: Trail) -> bool:
+    def _is_gone(self, uri: str, trail: RecordHistory) -> bool:
         """Whether a record is not there, looked at again: one may have been written since the listing."""
         if uri in self._records or uri in self._labels:
             return False

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.published_shards import RecordedShards
+from ...atmosphere.published_shards import PublishedShards
 from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
 from ...atmosphere.record_format.record_keys import entry_rkey, label_rkey
@@ -158,7 +158,7 @@ def _as_given(urls: Sequence[str]) -> Iterator[list[str]]:
 
 def _claims(published: AtmosphereIndexEntry) -> list[ShardFacts]:
     """What the record says of its shards, with the sizes that are found there; of one that is not, nothing."""
-    shards = RecordedShards(published.shards)
+    shards = PublishedShards(published.shards)
     facts: list[ShardFacts] = []
     for shard in published.shards:
         if shard.sha256 is None:

@@ -14,8 +14,8 @@ from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
 from ...protocols import ShardFacts, ShardRemover
 from ...state.lease import leases_of
 from ...state.ledger import Facts, MemoryLedger, tells_published
-from ..copies.usage import Copy, copies_in, is_copy, looked_at, uses
-from ..copies.usage_leases import CopiesGoing
+from ..copies.usage import StoredCopy, copies_in, is_copy, looked_at, uses
+from ..copies.usage_leases import CopiesToRemove
 from ..scheduling.blocks import note_retracted, retracted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
+class RecordsToRemove:
     """A record that goes, as it was when the plan was made. ``about`` tells it from others."""
 
     uri: str
@@ -58,10 +58,10 @@ class Retraction:
     name: str
     dataset: str
     holds: bool
-    labels: tuple[Removal, ...]
-    entries: tuple[Removal, ...]
-    copies: tuple[Copy, ...]
-    left: tuple[Copy, ...]
+    labels: tuple[RecordsToRemove, ...]
+    entries: tuple[RecordsToRemove, ...]
+    copies: tuple[StoredCopy, ...]
+    left: tuple[StoredCopy, ...]
     stays: tuple[str, ...]
 
     @property
@@ -80,7 +80,7 @@ class Retracted:
     """What a retraction removed: at-uris of records, and copies. ``kept`` tells what stayed after all."""
 
     records: tuple[str, ...]
-    copies: tuple[Copy, ...]
+    copies: tuple[StoredCopy, ...]
     kept: tuple[str, ...] = ()
 
     @property
@@ -134,7 +134,7 @@ def plan_retraction(
     labels_going = [label for label in labels if label.uri == own or _target(label, client) in uris]
 
     before = ledger.get(f"account:{did}", f"left:{name}") or {"copies": []}
-    candidates = {copy.url: copy for copy in map(Copy.from_json, before["copies"])}
+    candidates = {copy.url: copy for copy in map(StoredCopy.from_json, before["copies"])}
     candidates |= {copy.url: copy for copy in copies_in(going)}
     if not going and not labels_going and not (shards and candidates):
         if named:
@@ -150,7 +150,7 @@ def plan_retraction(
         )
     dataset = (ledger.get(f"account:{did}", f"published:{name}") or {}).get("dataset", name)
 
-    copies: list[Copy] = []
+    copies: list[StoredCopy] = []
     stays = _records_that_stay(going, named)
     if shards:
         copies, notes = _copies_to_go(list(candidates.values()), client, ledger, index, store, dataset, uris)
@@ -164,8 +164,8 @@ def plan_retraction(
         name,
         dataset,
         name == dataset or ledger.get(f"account:{did}", f"published:{dataset}") is None,
-        tuple(Removal(label.uri, label.cid, _about_label(label)) for label in labels_going),
-        tuple(Removal(record.uri, record.cid, _about_entry(record)) for record in going),
+        tuple(RecordsToRemove(label.uri, label.cid, _about_label(label)) for label in labels_going),
+        tuple(RecordsToRemove(record.uri, record.cid, _about_entry(record)) for record in going),
         tuple(copies),
         tuple(copy for copy in candidates.values() if copy.url not in urls),
         tuple(stays),
@@ -226,14 +226,14 @@ def _remove_copies(
     index: AbstractIndex | None,
     store: Any,
     say: Say,
-) -> tuple[list[Copy], list[str]]:
-    removed: list[Copy] = []
+) -> tuple[list[StoredCopy], list[str]]:
+    removed: list[StoredCopy] = []
     kept: list[str] = []
     if not plan.copies:
         return removed, kept
     # Looked at again: an entry that names a copy may have been published since the plan was made,
     # and while copies are removed.
-    with CopiesGoing(ledger, leases_of(index), [copy.url for copy in plan.copies]) as going:
+    with CopiesToRemove(ledger, leases_of(index), [copy.url for copy in plan.copies]) as going:
         commit = client.latest_commit(client.did)
         using = uses(client, ledger, index)
         for copy in plan.copies:
@@ -297,14 +297,14 @@ def _records_that_stay(going: Sequence[Record], named: Sequence[Record]) -> list
 
 
 def _copies_to_go(
-    candidates: list[Copy],
+    candidates: list[StoredCopy],
     client: AtmosphereClient,
     ledger: Ledger,
     index: AbstractIndex | None,
     store: Any,
     dataset: str,
     going: set[str],
-) -> tuple[list[Copy], list[str]]:
+) -> tuple[list[StoredCopy], list[str]]:
     if not isinstance(store, ShardRemover):
         if not candidates:
             return [], ["The shards: they are no copies, but lie where the lab keeps them."]
@@ -315,7 +315,7 @@ def _copies_to_go(
     if len(ours) < len(candidates) or not candidates:
         notes.append("Shards that do not lie where this data store keeps copies.")
     using = uses(client, ledger, index, without=going)
-    free: list[Copy] = []
+    free: list[StoredCopy] = []
     users: dict[str, int] = {}
     for copy in ours:
         user = using.user_of(copy)

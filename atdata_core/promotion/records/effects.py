@@ -57,7 +57,7 @@ def current(entry: IndexEntry) -> Steps[str]:
     return (yield Current(entry))
 
 
-def carry_out(steps: Steps[R], client: AtmosphereClient, index: AbstractIndex) -> R:
+def run_effects(steps: Steps[R], client: AtmosphereClient, index: AbstractIndex) -> R:
     """Take steps one by one; what comes of them."""
     try:
         step = next(steps)

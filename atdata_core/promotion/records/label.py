@@ -10,14 +10,14 @@ from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.record_keys import label_rkey
 from ...errors import RecordChangedError
 from .effects import Steps, current, find
-from .record_history import Trail
-from .upsert import ROUNDS, OwnRecord
+from .record_history import RecordHistory
+from .upsert import ROUNDS, RecordUpsert
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import IndexEntry
     from ...state.ledger import Ledger
-    from ..options import Asked
+    from ..options import PromotionOptions
     from ..publication import Publication
 
 
@@ -48,22 +48,22 @@ class NameLabel:
         publication: Publication,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: Asked,
+        asked: PromotionOptions,
     ) -> None:
         self._entry = entry
         self._publication = publication
         self._client = client
-        self._trail = Trail(ledger, f"dataset:{entry.name}", f"label:{publication.did}:{publication.name}")
-        self._record = OwnRecord(publication.did, LABEL, publication.label_rkey, self._trail, asked)
+        self._trail = RecordHistory(ledger, f"dataset:{entry.name}", f"label:{publication.did}:{publication.name}")
+        self._record = RecordUpsert(publication.did, LABEL, publication.label_rkey, self._trail, asked)
         self._current = publication
 
     def look(self) -> Steps[None]:
         """Refuse, before anything is written, what ``point`` could not set; raises as ``OwnRecord.look``."""
         yield from self._record.look(self._as_it_will_be)
 
-    def foresee(self) -> Steps[str]:
+    def dry_run(self) -> Steps[str]:
         """What ``point`` would do: ``create``, ``update`` or ``keep``."""
-        return self._record.foresee(self._as_it_will_be)
+        return self._record.dry_run(self._as_it_will_be)
 
     def point(self) -> Steps[Label]:
         """Point the label at the current entry; read the index again afterwards.
@@ -73,7 +73,7 @@ class NameLabel:
         """
         change = "unchanged"
         for _ in range(ROUNDS):
-            written, did = yield from self._record.bring(self._wanted)
+            written, did = yield from self._record.apply(self._wanted)
             if written is None or did is None:
                 return Label(
                     None,
@@ -117,7 +117,7 @@ class VersionLabel:
         version: str,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: Asked,
+        asked: PromotionOptions,
     ) -> None:
         rkey = label_rkey(publication.did, publication.name, version)
         self._publication = publication
@@ -125,8 +125,8 @@ class VersionLabel:
         self._client = client
         self._take_over = asked.take_over
         self._ledger, self._scope, self._rkey = ledger, f"dataset:{entry.name}", rkey
-        self._trail = Trail(ledger, self._scope, f"version label:{rkey}")
-        self._record = OwnRecord(publication.did, LABEL, rkey, self._trail, asked)
+        self._trail = RecordHistory(ledger, self._scope, f"version label:{rkey}")
+        self._record = RecordUpsert(publication.did, LABEL, rkey, self._trail, asked)
 
     def look(self) -> Steps[None]:
         """Refuse, before anything is written, a version that stands for another entry."""
@@ -134,13 +134,13 @@ class VersionLabel:
         if existing is not None:
             yield from self._wanted(existing)
 
-    def foresee(self) -> Steps[str]:
+    def dry_run(self) -> Steps[str]:
         """What ``point`` would do: ``create`` or ``keep``, or ``update`` where it is taken over."""
-        return self._record.foresee(self._wanted)
+        return self._record.dry_run(self._wanted)
 
     def point(self) -> Steps[str]:
         """Make the label, or see that it is there; its at-uri. Raises as ``NameLabel.point``."""
-        written, _ = yield from self._record.bring(self._wanted)
+        written, _ = yield from self._record.apply(self._wanted)
         assert written is not None
         note_version(self._ledger, self._scope, self._rkey, self._publication, self._version)
         return written.uri
@@ -164,7 +164,11 @@ def note_version(ledger: Ledger, scope: str, rkey: str, publication: Publication
 
 
 def _record(
-    publication: Publication, version: str | None, existing: Record | None, trail: Trail, client: AtmosphereClient
+    publication: Publication,
+    version: str | None,
+    existing: Record | None,
+    trail: RecordHistory,
+    client: AtmosphereClient,
 ) -> dict[str, Any]:
     created = existing.value.get("createdAt") if existing else trail.created_at(client.now())
     return label_record(

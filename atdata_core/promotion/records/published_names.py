@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...atmosphere.client import Record
     from ...protocols import IndexEntry
     from ...state.ledger import Facts, Ledger
-    from ..options import Asked
+    from ..options import PromotionOptions
     from ..publication import Publication
 
 
@@ -112,7 +112,9 @@ def published_name(
     return replace(found, said=replace(found.said, keep_urls=True)) if names_no_copies(record) else found
 
 
-def unknown_names(entries: Sequence[IndexEntry], did: str, ledger: Ledger, asked: Asked) -> list[Publication]:
+def unknown_names(
+    entries: Sequence[IndexEntry], did: str, ledger: Ledger, asked: PromotionOptions
+) -> list[Publication]:
     """The publications of entries of whose names the ledger knows nothing: their labels have to be looked at."""
     publications: list[Publication] = []
     wanted: list[tuple[str, str]] = []

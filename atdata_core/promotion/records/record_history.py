@@ -16,7 +16,7 @@ KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class RecordHistory:
     """What the ledger knows of one record.
 
     The fact ``{fact}`` holds ``uri``, ``cid`` and the CIDs ``earlier`` written or adopted; ``created:{fact}`` its

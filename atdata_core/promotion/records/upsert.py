@@ -12,8 +12,8 @@ from .effects import Steps, find, write
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
-    from ..options import Asked
-    from .record_history import Trail
+    from ..options import PromotionOptions
+    from .record_history import RecordHistory
 
 ROUNDS = 8
 """How often a write begins again because a rival was quicker."""
@@ -22,7 +22,7 @@ Wanted = Callable[["Record | None"], Steps["dict[str, Any] | None"]]
 """From the record as it stands (None: there is none) to the one that shall stand; None: leave it."""
 
 
-class OwnRecord:
+class RecordUpsert:
     """A record under a key that comes from identity.
 
     ``look`` reads it and refuses what may not be written over; ``bring`` makes it what is wanted; ``foresee``
@@ -30,7 +30,7 @@ class OwnRecord:
     that is there.
     """
 
-    def __init__(self, did: str, collection: str, rkey: str, trail: Trail, asked: Asked) -> None:
+    def __init__(self, did: str, collection: str, rkey: str, trail: RecordHistory, asked: PromotionOptions) -> None:
         self._did = did
         self._collection = collection
         self._rkey = rkey
@@ -60,7 +60,7 @@ class OwnRecord:
                 self._differing(record, self._seen)
         return self._seen
 
-    def foresee(self, wanted: Wanted) -> Steps[str]:
+    def dry_run(self, wanted: Wanted) -> Steps[str]:
         """What ``bring`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
         existing = yield from self.look(wanted, surely=True)
         record = yield from wanted(existing)
@@ -69,7 +69,7 @@ class OwnRecord:
         self._check(record, existing)
         return "update" if existing else "create"
 
-    def bring(self, wanted: Wanted) -> Steps[tuple[Record | None, str | None]]:
+    def apply(self, wanted: Wanted) -> Steps[tuple[Record | None, str | None]]:
         """Make the record what is wanted.
 
         ``wanted`` is asked directly before each write, and again after a rival's.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...common.timestamps import timestamp
-from ...errors import AtdataError, HeldError
+from ...errors import AtdataError, BlockedError
 from . import retry_policy
 from .due import subject_of
 from .retry_policy import FAILURE
@@ -40,13 +40,13 @@ def attempt(
         entry: What is promoted: failures of another entry, or of other metadata, do not count any more.
         run: Names the run: what it tries several times is one attempt.
     """
-    under_way = Attempt(stage)
+    active_runs = Attempt(stage)
     try:
-        yield under_way
+        yield active_runs
     except Exception as error:
         # Where the ledger itself is what fails, what comes through is the first error.
         with suppress(Exception):
-            failed(ledger, dataset, under_way.stage, error, entry=entry, run=run)
+            failed(ledger, dataset, active_runs.stage, error, entry=entry, run=run)
         raise
 
 
@@ -68,7 +68,7 @@ def failed(
 
     In the fact, ``attempts`` counts failures in a row, ``lasting`` those of them that do not pass.
     """
-    if isinstance(error, HeldError):
+    if isinstance(error, BlockedError):
         return
     ours = isinstance(error, AtdataError)
     passing = retry_policy.passes(error)

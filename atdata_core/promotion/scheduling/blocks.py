@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import HeldError
+from ...errors import BlockedError
 
 if TYPE_CHECKING:
     from ...state.ledger import Facts, Ledger
-    from ..options import Asked
+    from ..options import PromotionOptions
     from ..publication import Publication
 
 HOLD = "hold"
@@ -28,14 +28,14 @@ def concerns(hold: Facts, did: str) -> bool:
     return hold.get("did") == did
 
 
-def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
+def refuse_blocked(ledger: Ledger, dataset: str, did: str, asked: PromotionOptions) -> None:
     """Let a promotion begin: one that a person asked for ends the hold.
 
     Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
     one nor the one that is held leaves the hold as it is.
 
     Raises:
-        HeldError: The dataset is held back, and no person asked.
+        BlockedError: The dataset is held back, and no person asked.
     """
     hold = held(ledger, dataset, did)
     if hold is None:
@@ -46,22 +46,22 @@ def admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
         ledger.remove(f"dataset:{dataset}", HOLD)
 
 
-def still_admit(ledger: Ledger, dataset: str, did: str, asked: Asked) -> None:
+def still_unblocked(ledger: Ledger, dataset: str, did: str, asked: PromotionOptions) -> None:
     """Let a promotion that was admitted write, unless somebody retracted the dataset since; raises as ``admit``."""
     hold = None if asked.restore else held(ledger, dataset, did)
     if hold is not None:
         raise _held_back(dataset, hold)
 
 
-def _held_back(dataset: str, hold: Facts) -> HeldError:
-    return HeldError(
+def _held_back(dataset: str, hold: Facts) -> BlockedError:
+    return BlockedError(
         f"Dataset {dataset!r} is held back: {hold['reason']}. Promote it yourself to publish it again.",
         name=dataset,
         reason=hold["reason"],
     )
 
 
-def hold_gone(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:
+def block_deleted(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:
     """Note that a record was deleted elsewhere, so that sensor and schedules leave it."""
     ledger.put(
         f"dataset:{dataset}",

@@ -16,7 +16,7 @@ from ..inventory import ACCEPTED, cid_of, read_schema
 from ..overrides import order_of, said_of
 from ..publication import Publication
 from .blocks import HOLD, concerns
-from .retry_policy import ANEW, FAILURE, TROUBLE, trouble_of, verdict
+from .retry_policy import ACCOUNT_OUTAGE, FAILURE, RESET, next_attempt, outage_of
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
@@ -124,8 +124,8 @@ def _facts(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> tuple[Fac
     for entry in entries:
         scope = f"dataset:{entry.name}"
         likely = Publication(did, entry.name, cid_of(entry))
-        wanted += [(scope, fact) for fact in (HOLD, "record", FAILURE, ANEW, likely.said_fact)]
-    *answers, trouble = ledger.get_many([*wanted, (f"account:{did}", TROUBLE)])
+        wanted += [(scope, fact) for fact in (HOLD, "record", FAILURE, RESET, likely.said_fact)]
+    *answers, trouble = ledger.get_many([*wanted, (f"account:{did}", ACCOUNT_OUTAGE)])
     found = [_Facts(*answers[number : number + _EACH]) for number in range(0, len(answers), _EACH)]
     # Published under another name, by another account or with an earlier entry: what was said then.
     others: dict[int, tuple[str, str]] = {}
@@ -179,12 +179,12 @@ def _after_failures(due: Due, entry: IndexEntry, facts: _Facts, trouble: Facts |
     if failure is not None:
         why = f"{failure['stage']}: {failure['reason']}"
         due = replace(due, attempts=failure.get("attempts", 0))
-        again = verdict(failure)
+        again = next_attempt(failure)
         if again.when == "never":
             return replace(due, state="given up", reason=f"{due.attempts} attempts failed, the last one at {why}")
         if again.when == "later":
             return replace(due, state="failed", reason=why, again=again.at)
-    for_all = trouble_of(trouble)
+    for_all = outage_of(trouble)
     if trouble is not None and for_all.when == "later":
         return replace(due, state="paused", reason=trouble["reason"], again=for_all.at)
     return due

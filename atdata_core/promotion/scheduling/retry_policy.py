@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 FAILURE = "failure"
 """In the ledger's scope of a dataset: what went wrong last."""
-ANEW = "anew"
+RESET = "anew"
 """In the ledger's scope of a dataset: what failed until then does not count any more."""
-TROUBLE = "trouble"
+ACCOUNT_OUTAGE = "trouble"
 """In the ledger's scope of an account: why nothing can be published at the moment."""
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
@@ -32,7 +32,7 @@ PASSING_PAUSES = (5 * 60, 15 * 60, 30 * 60)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class NextAttempt:
     """What a failure means for the next attempt: ``now``, ``later`` (from ``at`` on) or ``never`` by itself."""
 
     when: Literal["now", "later", "never"]
@@ -54,20 +54,20 @@ def passes(error: Exception) -> bool:
     return isinstance(error, ConnectionError | TimeoutError)
 
 
-def verdict(failure: Facts) -> Verdict:
+def next_attempt(failure: Facts) -> NextAttempt:
     """When the next attempt is due after a failure as the ledger has it."""
     lasting = failure.get("lasting", failure.get("attempts", 1))
     if failure.get("passes", failure.get("transient", False)):
         return _after(failure, PASSING_PAUSES, failure.get("attempts", 1))
-    return Verdict("never") if lasting > len(PAUSES) else _after(failure, PAUSES, lasting)
+    return NextAttempt("never") if lasting > len(PAUSES) else _after(failure, PAUSES, lasting)
 
 
-def trouble_of(trouble: Facts | None) -> Verdict:
+def outage_of(trouble: Facts | None) -> NextAttempt:
     """When the next attempt is due after what failed for everybody."""
-    return Verdict("now") if trouble is None else _after(trouble, PASSING_PAUSES, trouble.get("attempts", 1))
+    return NextAttempt("now") if trouble is None else _after(trouble, PASSING_PAUSES, trouble.get("attempts", 1))
 
 
-def note_trouble(ledger: Ledger, did: str, error: Exception) -> None:
+def note_outage(ledger: Ledger, did: str, error: Exception) -> None:
     """Note that nothing of an account can be published, so that not each of its datasets finds out by itself.
 
     Those that find out at the same time count once.
@@ -75,40 +75,40 @@ def note_trouble(ledger: Ledger, did: str, error: Exception) -> None:
     reason = error.message if isinstance(error, AtdataError) else f"{type(error).__name__}: {error}"
 
     def change(fact: Facts | None) -> Facts:
-        if fact is not None and trouble_of(fact).when == "later":
+        if fact is not None and outage_of(fact).when == "later":
             return {**fact, "reason": reason}
         return {"at": timestamp(clock()), "reason": reason, "attempts": (fact or {}).get("attempts", 0) + 1}
 
-    ledger.update(f"account:{did}", TROUBLE, change)
+    ledger.update(f"account:{did}", ACCOUNT_OUTAGE, change)
 
 
 @contextmanager
-def noting_trouble(ledger: Ledger, did: Callable[[], str]) -> Generator[None]:
+def noting_outage(ledger: Ledger, did: Callable[[], str]) -> Generator[None]:
     """Note it in the ledger where the account cannot be used, on the error's way out."""
     try:
         yield
     except (LoginError, NotLoggedInError) as error:
         # What comes through is the first error.
         with suppress(AtdataError):
-            note_trouble(ledger, did(), error)
+            note_outage(ledger, did(), error)
         raise
 
 
-def end_trouble(ledger: Ledger, did: str) -> None:
+def end_outage(ledger: Ledger, did: str) -> None:
     """Forget what failed for everybody: something was published."""
-    ledger.remove(f"account:{did}", TROUBLE)
+    ledger.remove(f"account:{did}", ACCOUNT_OUTAGE)
 
 
-def begin_anew(ledger: Ledger, dataset: str) -> None:
+def reset_attempts(ledger: Ledger, dataset: str) -> None:
     """Forget what went wrong with a dataset, as something about it has changed that its entry does not show."""
     ledger.remove(f"dataset:{dataset}", FAILURE)
-    ledger.put(f"dataset:{dataset}", ANEW, {"at": timestamp(clock())})
+    ledger.put(f"dataset:{dataset}", RESET, {"at": timestamp(clock())})
 
 
-def _after(fact: Facts, pauses: tuple[int, ...], count: int) -> Verdict:
+def _after(fact: Facts, pauses: tuple[int, ...], count: int) -> NextAttempt:
     pause = pauses[min(max(count, 1), len(pauses)) - 1]
     try:
         at = datetime.fromisoformat(fact["at"]) + timedelta(seconds=pause)
     except (KeyError, TypeError, ValueError):
-        return Verdict("now")
-    return Verdict("now") if at <= clock() else Verdict("later", timestamp(at))
+        return NextAttempt("now")
+    return NextAttempt("now") if at <= clock() else NextAttempt("later", timestamp(at))

@@ -14,7 +14,7 @@ from ...samples.schema import fields_digest
 from ...state.lease import leases_of
 from ..copies import chunks
 from ..copies.chunks import Chunk
-from ..copies.copier import WORKERS, Copied, Copying, find, nothing_at
+from ..copies.copier import WORKERS, Copying, CopyResult, find, nothing_at
 from ..copies.layout import FIRST_CLAIM, claim_of, destination_of, folder_of, names_of
 from ..copies.repack import rewrite, still_there
 from ..copies.sources import Sources
@@ -164,7 +164,7 @@ def _sources(entry: IndexEntry, inventory: Inventory, index: AbstractIndex, data
     return Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
 
 
-def _with_noted(copies: Sequence[Copied], noted: Sequence[Copied | None]) -> list[Copied]:
+def _with_noted(copies: Sequence[CopyResult], noted: Sequence[CopyResult | None]) -> list[CopyResult]:
     """Copies that were found, with what this run has written of them before."""
     return [
         copy if before is None or copy.written else copy._replace(written=before.written)
@@ -314,9 +314,9 @@ def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> lis
     return [None if copy is None else copy.shard for copy in found]
 
 
-def _known(inventory: Inventory, store: Any, ledger: Ledger) -> list[Copied | None]:
+def _known(inventory: Inventory, store: Any, ledger: Ledger) -> list[CopyResult | None]:
     """For each shard the copy that the ledger has of it."""
     earlier = earlier_copies(inventory, store, ledger)
     if earlier is None:
         return [None] * len(inventory.shards)
-    return [Copied(shard, proof, 0) for shard, proof in zip(earlier.shards, earlier.proofs, strict=True)]
+    return [CopyResult(shard, proof, 0) for shard, proof in zip(earlier.shards, earlier.proofs, strict=True)]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ...atmosphere.client import Record
     from ...state.ledger import Ledger
     from ..inventory import Inventory
-    from ..options import Asked
-    from ..overrides import Standing
+    from ..options import PromotionOptions
+    from ..overrides import OverrideLayers
     from ..publication import Publication
     from ..records.published_names import PublishedName
 
@@ -57,7 +57,7 @@ class Location:
             return self.stays.destination
         return None if self.store is None else destination_of(self.store)
 
-    def explain(self, standing: Standing) -> ResolvedValue:
+    def explain(self, standing: OverrideLayers) -> ResolvedValue:
         """The place as a row of a plan."""
         asked = None if not self.asked else HERE
         said = standing.values.over(standing.inherited).keep_urls
@@ -111,7 +111,11 @@ class Location:
 
 
 def choose_location(
-    publication: Publication, store: Any, asked: Asked, standing: Standing, earlier: PublishedName | None
+    publication: Publication,
+    store: Any,
+    asked: PromotionOptions,
+    standing: OverrideLayers,
+    earlier: PublishedName | None,
 ) -> Location:
     """Decide where the shards of a publication will lie.
 

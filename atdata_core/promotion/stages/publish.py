@@ -11,18 +11,18 @@ from ...atmosphere.record_format.nsids import ENTRY
 from ...common.licenses import refuse_unknown
 from ...errors import RecordGoneError, RefusedError
 from ..copies.usage_leases import end_use
-from ..options import Asked
-from ..overrides import Sayings
-from ..records.effects import Steps, carry_out, current
+from ..options import PromotionOptions
+from ..overrides import Overrides
+from ..records.effects import Steps, current, run_effects
 from ..records.label import NameLabel, VersionLabel
 from ..records.published_names import names_no_copies, note_published
-from ..records.record_history import Trail
+from ..records.record_history import RecordHistory
 from ..records.summary import SUMMARY, Summary
-from ..records.upsert import OwnRecord
+from ..records.upsert import RecordUpsert
 from ..scheduling.attempts import succeeded
-from ..scheduling.blocks import admit, forget_retraction, held, hold_gone, still_admit
+from ..scheduling.blocks import block_deleted, forget_retraction, held, refuse_blocked, still_unblocked
 from ..scheduling.due import metadata_digest, placed
-from ..scheduling.retry_policy import end_trouble
+from ..scheduling.retry_policy import end_outage
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..publication import Publication
     from .copy_stage import CopiedShards
     from .resolved_values import Resolved
-    from .visibility import Seen
+    from .visibility import Visibility
 
 CODE_VERSION = "1"
 
@@ -80,9 +80,9 @@ def publish_record(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: Asked,
+    asked: PromotionOptions,
     resolved: Resolved,
-    seen: Seen,
+    seen: Visibility,
 ) -> PublishedRecord:
     """Write the entry record of a publication, or bring it up to date, or leave it; then its labels.
 
@@ -100,12 +100,12 @@ def publish_record(
     Raises:
         EntryNotFoundError: The dataset was deleted from the index. Nothing was written.
         PreflightError, StorageError, MetadataError, DatasetNameError, LicenseError: Nothing was written.
-        HeldError: The dataset was retracted or deleted, and no person asked.
+        BlockedError: The dataset was retracted or deleted, and no person asked.
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
         RecordChangedError: A record was edited elsewhere since it was last written from here.
     """
     steps = publishing(entry, copies, schema_uri, client, ledger, asked=asked, resolved=resolved, seen=seen)
-    return carry_out(steps, client, index)
+    return run_effects(steps, client, index)
 
 
 def publishing(
@@ -115,9 +115,9 @@ def publishing(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: Asked,
+    asked: PromotionOptions,
     resolved: Resolved,
-    seen: Seen,
+    seen: Visibility,
 ) -> Steps[PublishedRecord]:
     """The steps of ``publish_record``; raises what that raises."""
     try:
@@ -133,14 +133,14 @@ def _publishing(
     schema_uri: str,
     client: AtmosphereClient,
     ledger: Ledger,
-    asked: Asked,
+    asked: PromotionOptions,
     resolved: Resolved,
-    seen: Seen,
+    seen: Visibility,
 ) -> Steps[PublishedRecord]:
     # It may have been deleted while its shards were looked at and copied.
     yield from current(entry)
     publication = resolved.publication
-    admit(ledger, entry.name, publication.did, asked)
+    refuse_blocked(ledger, entry.name, publication.did, asked)
     text = _Entry(entry, resolved, copies.shards, schema_uri, client, ledger, asked)
     label = NameLabel(entry, publication, client, ledger, asked)
     fixed = _version_label(entry, publication, client, ledger, asked)
@@ -149,12 +149,12 @@ def _publishing(
         yield from label.look()
         if fixed is not None:
             yield from fixed.look()
-        written, change = yield from text.record.bring(text.wanted)
+        written, change = yield from text.record.apply(text.wanted)
     except RefusedError as error:
         text.take_back()
         # Deleted by hand; a retraction has its own hold.
         if isinstance(error, RecordGoneError) and not asked.restore and not held(ledger, entry.name, client.did):
-            hold_gone(ledger, entry.name, publication, error.uri)
+            block_deleted(ledger, entry.name, publication, error.uri)
         raise
     if written is None or change is None:
         note = "Other values were said since; the run that was asked for them writes the record."
@@ -182,7 +182,7 @@ def _publishing(
     ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
     forget_retraction(ledger, publication.did, publication.name)
     succeeded(ledger, entry.name)
-    end_trouble(ledger, publication.did)
+    end_outage(ledger, publication.did)
     return replace(result, summary=summary, changed=_changes(text.record.before, last, publication, summary))
 
 
@@ -202,7 +202,7 @@ def _changes(
     return (*gone, *summary.changes(Summary.from_json(last.get(SUMMARY))))
 
 
-def foresee_records(
+def dry_run_records(
     entry: IndexEntry,
     shards: Sequence[ShardFacts],
     schema_uri: str,
@@ -210,7 +210,7 @@ def foresee_records(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: Asked,
+    asked: PromotionOptions,
     resolved: Resolved,
 ) -> tuple[str, str, str]:
     """What ``publish_record`` would do to entry record, label and version's label; nothing is written there.
@@ -222,14 +222,14 @@ def foresee_records(
     fixed = _version_label(entry, publication, client, ledger, asked)
     label = NameLabel(entry, publication, client, ledger, asked)
     return (
-        carry_out(text.record.foresee(text.wanted), client, index),
-        carry_out(label.foresee(), client, index),
-        "keep" if fixed is None else carry_out(fixed.foresee(), client, index),
+        run_effects(text.record.dry_run(text.wanted), client, index),
+        run_effects(label.dry_run(), client, index),
+        "keep" if fixed is None else run_effects(fixed.dry_run(), client, index),
     )
 
 
 def _version_label(
-    entry: IndexEntry, publication: Publication, client: AtmosphereClient, ledger: Ledger, asked: Asked
+    entry: IndexEntry, publication: Publication, client: AtmosphereClient, ledger: Ledger, asked: PromotionOptions
 ) -> VersionLabel | None:
     if asked.version is None:
         return None
@@ -247,7 +247,7 @@ class _Entry:
         schema_uri: str,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: Asked,
+        asked: PromotionOptions,
     ) -> None:
         publication = resolved.publication
         self._entry = entry
@@ -257,18 +257,18 @@ class _Entry:
         self._schema_uri = schema_uri
         self._client = client
         self._ledger = ledger
-        self._trail = Trail(ledger, f"dataset:{entry.name}", publication.fact)
-        self._sayings = Sayings(entry, publication, ledger, asked.defaults, resolved.earlier)
+        self._trail = RecordHistory(ledger, f"dataset:{entry.name}", publication.fact)
+        self._sayings = Overrides(entry, publication, ledger, asked.defaults, resolved.earlier)
         self._sayings.inherit()
         self._asked = asked
         self._own_order = self._sayings.say(asked.values, asked.run)
         self.order = 0
-        self.record = OwnRecord(publication.did, ENTRY, publication.rkey, self._trail, asked)
+        self.record = RecordUpsert(publication.did, ENTRY, publication.rkey, self._trail, asked)
 
     def wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
         """The record that shall stand; None where somebody said other values since."""
         yield from ()  # nothing has to be asked for it
-        still_admit(self._ledger, self._entry.name, self._publication.did, self._asked)
+        still_unblocked(self._ledger, self._entry.name, self._publication.did, self._asked)
         if existing is not None and self._trail.last() is None:
             self._location.refuse_unknown(existing, self._shards)
             kept = self._location.store is None and names_no_copies(existing)

@@ -13,8 +13,8 @@ from ...errors import StorageError
 from ...local.entry import LocalDatasetEntry
 from ..copies.usage import shards_of
 from ..inventory import Inventory, cid_of, shard_urls
-from ..options import Asked
-from ..overrides import ResolvedValue, Sayings, said_of
+from ..options import PromotionOptions
+from ..overrides import Overrides, ResolvedValue, said_of
 from ..publication import Publication, publication_of
 from ..records.effects import Find, Steps
 from ..records.published_names import PublishedName, name_fact, names_no_copies, published_name
@@ -69,7 +69,7 @@ class Resolved:
 
 
 def resolve(
-    entry: IndexEntry, did: str, ledger: Ledger, *, data_store: Any, asked: Asked, find: Finder
+    entry: IndexEntry, did: str, ledger: Ledger, *, data_store: Any, asked: PromotionOptions, find: Finder
 ) -> Resolved:
     """Settle what a promotion will publish; nothing is written.
 
@@ -91,7 +91,7 @@ def resolve(
     _refuse_other_data(entry, publication, find)
     name = _found(published_name(entry, publication, ledger, shard_urls(entry), asked.defaults), find)
     earlier = Values() if name is None else name.said
-    sayings = Sayings(entry, publication, ledger, asked.defaults, earlier)
+    sayings = Overrides(entry, publication, ledger, asked.defaults, earlier)
     standing = sayings.standing()
     location = choose_location(publication, data_store, asked, standing, name)
     if location.stays is not None:
@@ -118,7 +118,7 @@ def _refuse_other_data(entry: IndexEntry, publication: Publication, find: Finder
         )
 
 
-def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, asked: Asked) -> bool:
+def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, asked: PromotionOptions) -> bool:
     """Whether the index's own URLs are to be published, as asked now or said before; the ledger alone is asked."""
     if asked.values.keep_urls is not None:
         return asked.values.keep_urls

@@ -17,28 +17,34 @@ from ...protocols import ShardFacts, ShardProver
 from ...samples.schema import full_name
 from ..copies.layout import as_published, names_of
 from ..inventory import Inventory
-from ..overrides import Sayings
+from ..overrides import Overrides
 from ..publication import Publication
-from ..scheduling.blocks import admit, retracted
+from ..scheduling.blocks import refuse_blocked, retracted
 from .copy_stage import earlier_copies, find_copies
-from .visibility import Seen, Strangers
+from .visibility import AnonymousReader, Visibility
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry
     from ...state.ledger import Ledger
-    from ..options import Asked
+    from ..options import PromotionOptions
     from .resolved_values import Resolved
 
 
-def check_all(
-    entry: IndexEntry, inventory: Inventory, resolved: Resolved, ledger: Ledger, *, asked: Asked, service: str
+def validate(
+    entry: IndexEntry,
+    inventory: Inventory,
+    resolved: Resolved,
+    ledger: Ledger,
+    *,
+    asked: PromotionOptions,
+    service: str,
 ) -> None:
     """Check schema, entry and labels as they would be written; nothing has been, so nothing is half done.
 
     Where all is well, what people say now is put behind what they said before.
 
     Raises:
-        HeldError: The dataset was retracted or deleted, and no person asked.
+        BlockedError: The dataset was retracted or deleted, and no person asked.
         DatasetNameError, MetadataError, SchemaError: The entry cannot be published as it is, or another dataset
             is published under that name and nobody asked to take it over.
         StorageError: Its shards cannot be published from where they lie.
@@ -51,7 +57,7 @@ def check_all(
     publication, location = resolved.publication, resolved.location
     did, data_store, settled = publication.did, location.store, resolved.values
     _check_owner(publication, entry.name, ledger, asked)
-    admit(ledger, entry.name, did, asked)
+    refuse_blocked(ledger, entry.name, did, asked)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
     if asked.require_license:
@@ -74,16 +80,16 @@ def check_all(
         )
         check(LABEL, label_rkey(did, publication.name, version), label, did=did)
     if asked.require_public:
-        strangers = Strangers(service)
+        strangers = AnonymousReader(service)
         look = partial(strangers.unreadable, doubtless=True) if data_store is None else strangers.out_of_reach
-        Seen(len(planned), look(planned)).refuse()
+        Visibility(len(planned), look(planned)).refuse()
     if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
         # The bucket is there, and nothing else lies where a copy should go.
         find_copies(inventory, data_store, ledger)
-    Sayings(entry, publication, ledger).say(asked.values, asked.run)
+    Overrides(entry, publication, ledger).say(asked.values, asked.run)
 
 
-def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: Asked) -> None:
+def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: PromotionOptions) -> None:
     """Refuse the name of another dataset: its label would move, and its own next promotion would fail.
 
     A retracted name is free.

@@ -26,7 +26,7 @@ from ...errors import (
 from ...protocols import ShardFacts, ShardStat
 from ...state.lease import leases_of
 from ...state.ledger import ledger_of
-from ...stores.anonymous import Glance, glance
+from ...stores.anonymous import Probe, probe
 from ...stores.opening import open_shard, stat_shard
 from ...stores.private_addresses import check_public, is_private
 from ..copies.sources import Sources
@@ -37,12 +37,12 @@ from .location import WAYS_OUT as PLACES
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry
-    from ..options import Asked
+    from ..options import PromotionOptions
     from .copy_stage import CopiedShards
     from .resolved_values import Resolved
 if TYPE_CHECKING:
     from ...atmosphere.record_format.storage import PublishedShard
-    from ..options import Asked
+    from ..options import PromotionOptions
     from ..records.published_names import PublishedName
 
 WORKERS = 8
@@ -64,7 +64,7 @@ class Unreadable(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Visibility:
     """Every shard was seen where the record will say; some of them strangers cannot read.
 
     Of ``unseen`` shards that is not so: they may not be looked at, and are published on their recorded digests.
@@ -116,7 +116,7 @@ def readers(share: float) -> str:
     )
 
 
-class Strangers:
+class AnonymousReader:
     """People without keys, elsewhere; on our own network where the PDS is there too.
 
     Args:
@@ -126,14 +126,14 @@ class Strangers:
     def __init__(self, service: str) -> None:
         self._inside = is_private(service)
 
-    def look(self, shard: ShardFacts, *, doubtless: bool = False) -> tuple[Glance | None, str | None]:
+    def look(self, shard: ShardFacts, *, doubtless: bool = False) -> tuple[Probe | None, str | None]:
         """What they get of a shard, or why they get nothing; ``doubtless``: trouble that may pass is an error.
 
         Raises ``ShardMissingError`` where a web server has nothing at a shard's address. (S3 also says that of
         what needs a key.)
         """
         try:
-            return glance(shard.url, shard.endpoint, shard.region, inside=self._inside), None
+            return probe(shard.url, shard.endpoint, shard.region, inside=self._inside), None
         except AtdataError as error:
             absent = isinstance(error, ShardMissingError) and scheme(shard.url) != "s3"
             if absent or (doubtless and error.transient):
@@ -168,7 +168,7 @@ class Strangers:
         does not. S3 says neither to who has no key.
         """
         try:
-            glance(shard.url, shard.endpoint, shard.region, inside=self._inside)
+            probe(shard.url, shard.endpoint, shard.region, inside=self._inside)
         except ShardMissingError:
             return scheme(shard.url) == "s3"
         except AtdataError:
@@ -187,15 +187,15 @@ class Strangers:
         return None
 
 
-def see_published(
+def probe_published(
     entry: IndexEntry,
     copies: CopiedShards,
     index: Any,
     service: str,
     *,
     resolved: Resolved,
-    asked: Asked,
-) -> Seen:
+    asked: PromotionOptions,
+) -> Visibility:
     """See every shard where the record will say that it lies, as a stranger and with our own keys.
 
     The look of a stranger proves a shard where it tells size and ETag. Else a shard that strangers get over
@@ -212,7 +212,7 @@ def see_published(
         VisibilityError: They could read what is published now, and nobody asked for that.
         ServiceError: A service failed.
     """
-    strangers = Strangers(service)
+    strangers = AnonymousReader(service)
     sources = Sources(entry, index, None, {shard.url: shard for shard in copies.shards})
     data_store = resolved.location.store
     kept = data_store is None
@@ -252,7 +252,7 @@ def see_published(
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
             looks = list(pool.map(see, copies.shards))
         unreadable = tuple(found for found, _ in looks if found is not None)
-        seen = Seen(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in looks))
+        seen = Visibility(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in looks))
         if asked.require_public:
             seen.refuse()
         refuse_to_hide(seen, copies.shards, resolved, strangers, asked)
@@ -260,7 +260,11 @@ def see_published(
 
 
 def refuse_to_hide(
-    seen: Seen, planned: Sequence[ShardFacts], resolved: Resolved, strangers: Strangers, asked: Asked
+    seen: Visibility,
+    planned: Sequence[ShardFacts],
+    resolved: Resolved,
+    strangers: AnonymousReader,
+    asked: PromotionOptions,
 ) -> None:
     """Raises ``VisibilityError`` where strangers would lose what they can read, and nobody asked for that."""
     if not seen.unreadable or asked.allow_private or not resolved.moves:
@@ -324,7 +328,7 @@ def _reason(error: AtdataError) -> str:
             return "no address that can be asked"
 
 
-def readable_share(shards: Sequence[PublishedShard], strangers: Strangers) -> float:
+def readable_share(shards: Sequence[PublishedShard], strangers: AnonymousReader) -> float:
     """The share of published shards that strangers can read, from 0 to 1; 0 where there are none."""
     there = [
         ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
@@ -334,7 +338,7 @@ def readable_share(shards: Sequence[PublishedShard], strangers: Strangers) -> fl
 
 
 def refuse_hiding(
-    published: PublishedName, planned: Sequence[ShardFacts], seen: Seen, strangers: Strangers
+    published: PublishedName, planned: Sequence[ShardFacts], seen: Visibility, strangers: AnonymousReader
 ) -> None:
     """Refuse to publish shards that strangers cannot read in the place of those that they can.
 

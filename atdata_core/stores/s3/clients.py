@@ -14,7 +14,7 @@ from typing import Any
 
 from ...common.retry_after import ATTEMPTS
 from .connection_guard import guard
-from .request_retries import be_patient
+from .request_retries import send_again
 from .signing import sign_by_named_digest
 
 
@@ -99,7 +99,7 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         verify=endpoint.verify,
         config=config,
     )
-    be_patient(client, attempts)
+    send_again(client, attempts)
     if not endpoint.anonymous:
         sign_by_named_digest(client)
     if endpoint.guarded:

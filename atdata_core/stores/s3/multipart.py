@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from ...common.retry_after import patiently
+from ...common.retry_after import with_retries
 from ...errors import (
     AtdataError,
     ServiceRefusedError,
@@ -104,7 +104,7 @@ class Multipart:
             return answer["ETag"]
 
         try:
-            etag = patiently(once)
+            etag = with_retries(once)
         except ShardMissingError as error:
             raise self._ended(error) from error
         self._sent.append({"PartNumber": number, "ETag": etag})

@@ -21,8 +21,8 @@ from ...errors import AtdataError, CredentialsError, ServiceRefusedError
 from ...protocols import ShardStat
 from ...secrets import keep_secret
 from ..etag import strong_etag
-from ..read_ahead import ahead
-from ..resumable_read import Opened, ResumedBody, changed_while_read
+from ..read_ahead import read_ahead
+from ..resumable_read import Opened, ResumableRead, changed_while_read
 from .clients import ClientOptions, client_of
 from .endpoints import checked_endpoint
 from .s3_errors import translated
@@ -178,7 +178,7 @@ class S3Endpoint(ClientOptions):
             return self._open_rest(bucket, key, at, size, version)
 
         first = self._opened(bucket, key, answer["Body"], etag if strong_etag(etag) else None, size)
-        return ahead(ResumedBody(first, reopen), size)
+        return read_ahead(ResumableRead(first, reopen), size)
 
     def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
         """Turns botocore's errors into ours, naming the object and the endpoint."""

@@ -22,7 +22,7 @@ _PASSES = (429, 500, 502, 503, 504)
 _PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
 
 
-def be_patient(client: Any, most: int) -> None:
+def send_again(client: Any, most: int) -> None:
     """Make a boto3 S3 client wait at the gates, and send a request at most so often."""
 
     def wait(request: Any, **_: Any) -> None:

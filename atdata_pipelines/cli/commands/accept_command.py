@@ -29,7 +29,7 @@ def accept(name: str, yes: bool) -> None:
     damaged them. Reads all shards, shows what changed, and asks. Nothing is published by this: promote NAME
     afterwards. Refused where a shard is missing, damaged, or not of the dataset's schema.
     """
-    from atdata_core.promotion.operations.accept import accept as carry_out
+    from atdata_core.promotion.operations.accept import accept as run_effects
     from atdata_core.promotion.operations.accept import changes_of
 
     with context.said():
@@ -42,7 +42,7 @@ def accept(name: str, yes: bool) -> None:
         if not changes.changed:
             return
         context.confirm(f"Make these bytes the ones that are promoted as {name}?", yes=yes)
-        names = carry_out(changes, index, ledger)
+        names = run_effects(changes, index, ledger)
     click.echo(f"{name}: accepted. Publish it: atdata-pipelines promote {shlex.join(names)}")
 
 

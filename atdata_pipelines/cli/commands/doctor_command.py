@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..doctor import Finding
+    from ..doctor import CheckResult
 
 COLORS = {"ok": "green", "warning": "yellow", "error": "red", "skipped": "cyan"}
 
@@ -30,7 +30,7 @@ def doctor(as_json: bool) -> None:
     from ..doctor import CHECKS, examine
 
     width = max(len(check.name) for check in CHECKS)
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for finding in examine():
         found.append(finding)
         click.echo(_line(finding, width), err=as_json)
@@ -44,7 +44,7 @@ def doctor(as_json: bool) -> None:
         sys.exit(1)
 
 
-def _line(finding: Finding, width: int) -> str:
+def _line(finding: CheckResult, width: int) -> str:
     state = click.style(f"{finding.state:8}", fg=COLORS[finding.state])
     mend = f"\n{'':8} {'':{width}}  -> {finding.mend}" if finding.mend else ""
     return f"{state} {finding.check:{width}}  {finding.found}{mend}"

@@ -17,7 +17,7 @@ from . import context
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalIndex
-    from atdata_core.promotion.operations.reconcile import Finding, Reconciliation
+    from atdata_core.promotion.operations.reconcile import Discrepancy, Reconciliation
     from atdata_core.promotion.operations.recover import Recovered
     from atdata_core.promotion.records.entry_versions import Versions
 
@@ -85,7 +85,7 @@ def _recover(names: tuple[str, ...], index: LocalIndex, client: AtmosphereClient
     return [each for each in found if each.problem]
 
 
-def _promotion(finding: Finding) -> Promotion:
+def _promotion(finding: Discrepancy) -> Promotion:
     return finding.name, finding.cid, finding.version
 
 
@@ -131,7 +131,7 @@ def _restore(
     return restored, failed
 
 
-def _why_not(finding: Finding, versions: Versions) -> str:
+def _why_not(finding: Discrepancy, versions: Versions) -> str:
     """Why no promotion of what was published before brings a record back."""
     if finding.dataset in versions.names and f"/{LABEL}/" in finding.uri and finding.version is None:
         promote = context.promotion_of(finding.dataset, finding.name)

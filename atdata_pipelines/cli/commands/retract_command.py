@@ -29,7 +29,7 @@ def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None,
     An interrupted retraction goes on when it is run again.
     """
     from atdata_core.promotion.operations.retract import plan_retraction
-    from atdata_core.promotion.operations.retract import retract as carry_out
+    from atdata_core.promotion.operations.retract import retract as run_effects
 
     from ..project import settings_here, settings_of
 
@@ -42,7 +42,7 @@ def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None,
         click.echo(f"{name}, published by {client.handle}")
         _show(plan)
         context.confirm("Remove all that?", yes=yes)
-        done = carry_out(
+        done = run_effects(
             plan, client, ledger, store, index=index, say=lambda step: click.echo(f"  {step}", err=True)
         )
     for note in done.kept:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from .check import Finding, Known
+from .check import CheckResult, Known
 from .redis_check import sent_once
 
 HEARD = 2.0
 """Seconds in which workers say what they listen on: nobody knows how many there are."""
 
 
-def look_at_workers(known: Known) -> Iterable[Finding]:
+def look_at_workers(known: Known) -> Iterable[CheckResult]:
     """Whether steps of runs find somebody who does them, where they wait for that."""
     from atdata_core.errors import ServiceError
     from atdata_core.state.redis_connection import address, reaching
@@ -23,7 +23,7 @@ def look_at_workers(known: Known) -> Iterable[Finding]:
     default = os.environ.get(executors.VARIABLE, "").strip() or executors.DEFAULT
     chosen = sorted({each.executor or default for each in settings_here()})
     if "celery" not in chosen:
-        yield Finding("ok", f"none are needed: the executor is {', '.join(chosen)}")
+        yield CheckResult("ok", f"none are needed: the executor is {', '.join(chosen)}")
         return
     with sent_once(broker.broker_url(), known, source=broker.VARIABLE) as client:
         place = address(client)
@@ -31,24 +31,24 @@ def look_at_workers(known: Known) -> Iterable[Finding]:
             with reaching(client):
                 client.ping()
         except ServiceError as error:
-            yield Finding(
+            yield CheckResult(
                 "error",
                 f"Celery's Redis at {place} {'does not answer' if error.transient else 'refused this user'}",
                 f"Start it, or mend {broker.VARIABLE} (not set: the database after that of the index).",
             )
             return
-    yield Finding("ok", f"steps wait for them at {place}")
-    wanted = (executors.COPYING, executors.PUBLISHING)
+    yield CheckResult("ok", f"steps wait for them at {place}")
+    wanted = (executors.COPYING, broker.PUBLISHING)
     app = broker.celery_app()
     with app.connection_for_write() as connection:
         heard = app.control.inspect(timeout=min(HEARD, known.answer), connection=connection).active_queues() or {}
     queues = [queue["name"] for listened in heard.values() for queue in listened]
     idle = [queue for queue in wanted if queue not in queues]
     if idle:
-        yield Finding(
+        yield CheckResult(
             "warning",
             f"no worker listens on {' and '.join(idle)}: runs wait there",
             f"celery -A atdata_pipelines.workers worker -Q {','.join(idle)}",
         )
     else:
-        yield Finding("ok", ", ".join(f"{queues.count(queue)} on {queue}" for queue in wanted))
+        yield CheckResult("ok", ", ".join(f"{queues.count(queue)} on {queue}" for queue in wanted))

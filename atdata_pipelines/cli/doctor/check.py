@@ -17,7 +17,7 @@ ANSWER = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What a check found, for people.
 
     ``ok``; ``warning``: things go on, but not as they should; ``error``: promotions fail, or will; ``skipped``:
@@ -65,6 +65,6 @@ class Check:
     """
 
     name: str
-    look: Callable[[Known], Iterable[Finding]]
+    look: Callable[[Known], Iterable[CheckResult]]
     needs: tuple[str, ...] = ()
     limit: float | None = None

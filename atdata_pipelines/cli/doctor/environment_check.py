@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError
 
-from .check import Finding, Known
+from .check import CheckResult, Known
 
 PREFIX = "ATDATA_"
 
@@ -124,13 +124,13 @@ TOGETHER = (
 BUCKET = "ATDATA_PUBLISH_BUCKET"
 
 
-def look_at_variables(known: Known) -> Iterable[Finding]:
+def look_at_variables(known: Known) -> Iterable[CheckResult]:
     """Which are set, and what is wrong with them."""
     given = {name: os.environ[name].strip() for name in VARIABLES if os.environ.get(name, "").strip()}
     problems = list(_problems(given))
     yield from problems
     if not any(problem.state == "error" for problem in problems):
-        yield Finding("ok", f"{len(given)} set: {', '.join(given)}")
+        yield CheckResult("ok", f"{len(given)} set: {', '.join(given)}")
     file = Path.cwd() / ".env"
     if not file.is_file():
         return
@@ -139,48 +139,48 @@ def look_at_variables(known: Known) -> Iterable[Finding]:
     values = {name: value for name, value in dotenv_values(file).items() if name in VARIABLES and value}
     same = [name for name, value in values.items() if os.environ.get(name) == value]
     if same:
-        yield Finding("ok", f"{len(same)} of them as {file} says: {', '.join(same)}")
+        yield CheckResult("ok", f"{len(same)} of them as {file} says: {', '.join(same)}")
     other = [name for name in values if name not in same]
     if other:
-        yield Finding(
+        yield CheckResult(
             "warning",
             f"{file} says something else for {', '.join(other)} than the environment, which counts more",
             f"Take what is wrong out: `unset {' '.join(other)}`, or out of .env.",
         )
 
 
-def _problems(given: Mapping[str, str]) -> Iterator[Finding]:
+def _problems(given: Mapping[str, str]) -> Iterator[CheckResult]:
     for name in REQUIRED:
         if name not in given:
-            yield Finding(
+            yield CheckResult(
                 "error", f"{name} is not set", "Set it in the environment or in .env; see .env.example for all."
             )
     for name, value in given.items():
         wrong = VARIABLES[name](value)
         if wrong is not None:
-            yield Finding("error", f"{name} {wrong}", f"Mend {name}; .env.example shows what it looks like.")
+            yield CheckResult("error", f"{name} {wrong}", f"Mend {name}; .env.example shows what it looks like.")
     for pair in TOGETHER:
         there = [name for name in pair if name in given]
         if len(there) == 1:
             [missing] = set(pair) - set(there)
-            yield Finding("error", f"{there[0]} is set, but not {missing}", f"Set {missing} too, or neither.")
+            yield CheckResult("error", f"{there[0]} is set, but not {missing}", f"Set {missing} too, or neither.")
     idle = [name for name in given if name.startswith(f"{PREFIX}PUBLISH_") and name != BUCKET]
     if idle and BUCKET not in given:
-        yield Finding(
+        yield CheckResult(
             "warning",
             f"{', '.join(idle)} says where to copy to, but {BUCKET} is not set, so nothing is copied",
             f"Set {BUCKET}, or take the others away.",
         )
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in VARIABLES:
-            yield Finding(
+            yield CheckResult(
                 "warning",
                 f"{name} is no variable that is read.{near(name, VARIABLES)}",
                 f"unset {name}, or mend it.",
             )
 
 
-def look_at_state(known: Known) -> Iterable[Finding]:
+def look_at_state(known: Known) -> Iterable[CheckResult]:
     """Whether sessions and counts can be kept, for nobody else to read."""
     from atdata_core.common.state_file import state_folder
 
@@ -192,18 +192,18 @@ def look_at_state(known: Known) -> Iterable[Finding]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        yield Finding("error", f"the state folder cannot be used: {error.strerror or error}", mend)
+        yield CheckResult("error", f"the state folder cannot be used: {error.strerror or error}", mend)
         return
     open_ones = [path for path in (folder, *folder.rglob("*")) if _is_open(path)] if sys.platform != "win32" else []
     if open_ones:
         more = f" and {len(open_ones) - 1} more" if len(open_ones) > 1 else ""
-        yield Finding(
+        yield CheckResult(
             "warning",
             f"others may look into {open_ones[0]}{more}; a session that others may read is not used",
             f"chmod -R go= {folder}",
         )
     else:
-        yield Finding("ok", f"{folder} is written and read by you alone")
+        yield CheckResult("ok", f"{folder} is written and read by you alone")
 
 
 def _is_open(path: Path) -> bool:

@@ -20,7 +20,7 @@ from . import (
     s3_check,
     versions_check,
 )
-from .check import ANSWER, Check, Finding, Known
+from .check import ANSWER, Check, CheckResult, Known
 
 LIMIT = 5.0
 """Seconds after which a check that is not done is given up, unless it has a limit of its own."""
@@ -48,7 +48,9 @@ CHECKS = (
 )
 
 
-def examine(checks: Sequence[Check] = CHECKS, *, answer: float = ANSWER, limit: float = LIMIT) -> Iterator[Finding]:
+def examine(
+    checks: Sequence[Check] = CHECKS, *, answer: float = ANSWER, limit: float = LIMIT
+) -> Iterator[CheckResult]:
     """Run checks in order; each finding as it is found, without anything secret in it.
 
     Args:
@@ -64,7 +66,7 @@ def examine(checks: Sequence[Check] = CHECKS, *, answer: float = ANSWER, limit: 
     for check in checks:
         lacking = [need for need in check.needs if need in unwell]
         if lacking:
-            found = [Finding("skipped", f"not looked at: see {', '.join(lacking)}")]
+            found = [CheckResult("skipped", f"not looked at: see {', '.join(lacking)}")]
             unwell.add(check.name)
         else:
             found = _done(check, known, check.limit or limit)
@@ -79,24 +81,26 @@ def examine(checks: Sequence[Check] = CHECKS, *, answer: float = ANSWER, limit: 
             )
 
 
-def _done(check: Check, known: Known, limit: float) -> list[Finding]:
+def _done(check: Check, known: Known, limit: float) -> list[CheckResult]:
     """What a check finds within its time; an error of the library says itself how it is mended."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
 
     def work() -> None:
         try:
             for finding in check.look(known):
                 found.append(finding)
         except AtdataError as error:
-            found.append(Finding("error", error.message))
+            found.append(CheckResult("error", error.message))
         except Exception as error:
-            found.append(Finding("error", f"the check failed with {type(error).__name__}: {error}"))
+            found.append(CheckResult("error", f"the check failed with {type(error).__name__}: {error}"))
 
     # A thread that waits for a service cannot be ended, but it does not keep the process alive either.
     thread = threading.Thread(target=work, name=f"check of {check.name}", daemon=True)
     thread.start()
     thread.join(limit)
     if thread.is_alive():
-        slow = Finding("error", f"not done within {limit:g} s", "Look at the network, and how busy the service is.")
+        slow = CheckResult(
+            "error", f"not done within {limit:g} s", "Look at the network, and how busy the service is."
+        )
         return [*found, slow]
     return found

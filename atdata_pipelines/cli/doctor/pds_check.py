@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .check import Finding, Known
+from .check import CheckResult, Known
 from .clock_check import date_of
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _ADDRESS = "ATDATA_PDS_URL is the address of a PDS, such as https://bsky.social."
 
 
-def look_at_service(known: Known) -> Iterable[Finding]:
+def look_at_service(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and is a PDS."""
     import httpx
 
@@ -26,30 +26,32 @@ def look_at_service(known: Known) -> Iterable[Finding]:
     try:
         answer = httpx.get(f"{service}/xrpc/com.atproto.server.describeServer", timeout=known.answer)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        yield Finding("error", f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?")
+        yield CheckResult(
+            "error", f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?"
+        )
         return
     known.heard(service, asked, date_of(answer.headers))
     if answer.status_code >= 500:
-        yield Finding(
+        yield CheckResult(
             "error", f"{service} fails: HTTP {answer.status_code}", "Try again later, or ask who runs it."
         )
     elif answer.status_code != 200 or not _describes_a_pds(answer):
-        yield Finding("error", f"{service} is no PDS: HTTP {answer.status_code}", _ADDRESS)
+        yield CheckResult("error", f"{service} is no PDS: HTTP {answer.status_code}", _ADDRESS)
     else:
-        yield Finding("ok", f"{service} is a PDS")
+        yield CheckResult("ok", f"{service} is a PDS")
 
 
-def look_at_login(known: Known) -> Iterable[Finding]:
+def look_at_login(known: Known) -> Iterable[CheckResult]:
     """Whether the account can log in; the session is the one that all processes of this machine share."""
     from ...config.resources import AtprotoResource
 
     client = AtprotoResource().client()
     client.check_session()
     known.account = client
-    yield Finding("ok", f"{client.handle} ({client.did}) is logged in")
+    yield CheckResult("ok", f"{client.handle} ({client.did}) is logged in")
 
 
-def look_at_identity(known: Known) -> Iterable[Finding]:
+def look_at_identity(known: Known) -> Iterable[CheckResult]:
     """Whether those who look for the account find this PDS."""
     from atdata_core.stores.s3.endpoints import same_service
 
@@ -61,17 +63,19 @@ def look_at_identity(known: Known) -> Iterable[Finding]:
     # A login may lead on to the PDS that holds the account (bsky.social does).
     here = known.account.service_of(did) if known.account is not None else stranger.base_url
     if known.account is not None and known.account.did != did:
-        yield Finding(
+        yield CheckResult(
             "error",
             f"the handle leads to {did}, but the login to {known.account.did}",
             "Check ATDATA_HANDLE, and the handle's DNS entry or /.well-known/atproto-did.",
         )
     elif same_service(home, here):
-        yield Finding("ok", f"{did} is found at {home}")
+        yield CheckResult("ok", f"{did} is found at {home}")
     elif known.account is None:
-        yield Finding("skipped", f"{did} is found at {home}; whether a login leads there is not known: see login")
+        yield CheckResult(
+            "skipped", f"{did} is found at {home}; whether a login leads there is not known: see login"
+        )
     else:
-        yield Finding(
+        yield CheckResult(
             "error",
             f"{did} is found at {home}, but the login leads to {here}: nobody would find what is published there",
             "Set ATDATA_PDS_URL to the account's own PDS, or ATDATA_PLC_URL to the directory that is in use.",

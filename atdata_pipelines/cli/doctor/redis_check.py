@@ -9,13 +9,13 @@ from typing import Any
 
 from atdata_core.errors import ServiceRefusedError
 
-from .check import Finding, Known
+from .check import CheckResult, Known
 
 OLDEST = (6, 0)
 """The first version with ``SCAN ... TYPE``, which finds what other programs wrote."""
 
 
-def look_at_server(known: Known) -> Iterable[Finding]:
+def look_at_server(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and which it is."""
     from atdata_core.local import LocalIndex
     from atdata_core.state.redis_connection import VARIABLE, address, reaching
@@ -32,16 +32,18 @@ def look_at_server(known: Known) -> Iterable[Finding]:
     known.redis, known.index = client, LocalIndex(client)
     about = _info(client, "server")
     if about is None:
-        yield Finding("warning", f"{address(client)} answers, but does not tell its version", _ALLOW)
+        yield CheckResult("warning", f"{address(client)} answers, but does not tell its version", _ALLOW)
         return
     kind = "Valkey" if "valkey_version" in about else "Redis"
     version = str(about.get("valkey_version") or about.get("redis_version", ""))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < OLDEST:
         least = ".".join(map(str, OLDEST))
-        yield Finding("error", f"{address(client)} is {kind} {version}", f"Use Redis {least} or newer, or Valkey.")
+        yield CheckResult(
+            "error", f"{address(client)} is {kind} {version}", f"Use Redis {least} or newer, or Valkey."
+        )
     else:
-        yield Finding("ok", f"{address(client)} is {kind} {version}")
+        yield CheckResult("ok", f"{address(client)} is {kind} {version}")
 
 
 def sent_once(url: str, known: Known, *, source: str) -> Any:
@@ -60,23 +62,23 @@ def sent_once(url: str, known: Known, *, source: str) -> Any:
     )
 
 
-def look_at_memory(known: Known) -> Iterable[Finding]:
+def look_at_memory(known: Known) -> Iterable[CheckResult]:
     """Whether it throws data away when its memory is full."""
     about = _info(known.redis, "memory") or {}
     policy = str(about.get("maxmemory_policy") or _config(known.redis, "maxmemory-policy") or "")
     mend = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf (or the service's parameter group)."
     if not policy:
-        yield Finding("warning", "it does not tell its maxmemory-policy, which must be noeviction", _ALLOW)
+        yield CheckResult("warning", "it does not tell its maxmemory-policy, which must be noeviction", _ALLOW)
     elif policy.startswith("allkeys"):
-        yield Finding("error", f"maxmemory-policy is {policy}: datasets vanish when its memory is full", mend)
+        yield CheckResult("error", f"maxmemory-policy is {policy}: datasets vanish when its memory is full", mend)
     elif policy != "noeviction":
         # Only what is to expire goes: the ledger's leases and marks.
-        yield Finding("warning", f"maxmemory-policy is {policy}: leases may go before their time", mend)
+        yield CheckResult("warning", f"maxmemory-policy is {policy}: leases may go before their time", mend)
     else:
-        yield Finding("ok", "maxmemory-policy is noeviction")
+        yield CheckResult("ok", "maxmemory-policy is noeviction")
 
 
-def look_at_storage(known: Known) -> Iterable[Finding]:
+def look_at_storage(known: Known) -> Iterable[CheckResult]:
     """Whether it writes down what it is given."""
     about = _info(known.redis, "persistence") or {}
     told = about.get("aof_enabled")
@@ -85,15 +87,17 @@ def look_at_storage(known: Known) -> Iterable[Finding]:
         told = None if said is None else int(said == "yes")
     mend = "CONFIG SET appendonly yes, and the same in redis.conf (or the service's parameter group)."
     if told is None:
-        yield Finding("warning", "it does not tell whether it keeps an append-only file", _ALLOW)
+        yield CheckResult("warning", "it does not tell whether it keeps an append-only file", _ALLOW)
     elif told:
-        yield Finding("ok", "it keeps an append-only file")
+        yield CheckResult("ok", "it keeps an append-only file")
     elif _config(known.redis, "save") == "":
-        yield Finding("error", "it keeps neither append-only file nor snapshots: all is lost when it stops", mend)
+        yield CheckResult(
+            "error", "it keeps neither append-only file nor snapshots: all is lost when it stops", mend
+        )
     else:
         # Some services offer no more than snapshots, and do not tell when they make them.
         lost = "what was inserted since its last snapshot is lost when it stops"
-        yield Finding("warning", f"it keeps no append-only file: {lost}", mend)
+        yield CheckResult("warning", f"it keeps no append-only file: {lost}", mend)
 
 
 _ALLOW = "Allow this user INFO or CONFIG GET (ACL SETUSER ... +info +config|get), or look in the service's console."

@@ -18,7 +18,7 @@ from atdata_core.errors import (
 )
 from atdata_core.stores.s3.objects import S3Endpoint
 
-from .check import Finding, Known
+from .check import CheckResult, Known
 from .clock_check import date_of
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ _BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "Exp
 _KEYS = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, AWS_PROFILE)."
 
 
-def look_at_service(known: Known) -> Iterable[Finding]:
+def look_at_service(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and takes the keys."""
     from ...config.resources import ShardS3Resource
 
     endpoint = ShardS3Resource().endpoint()
     if endpoint is None:
-        yield Finding(
+        yield CheckResult(
             "ok", "neither ATDATA_S3_ENDPOINT nor keys are set: shards in S3 are read from AWS as anybody"
         )
         return
@@ -49,10 +49,10 @@ def look_at_service(known: Known) -> Iterable[Finding]:
         with known.reading.errors(""):
             reply = _raw(known.reading)
     except ShardForbiddenError:
-        yield Finding("error", f"{endpoint.name}: there are no keys", _KEYS)
+        yield CheckResult("error", f"{endpoint.name}: there are no keys", _KEYS)
         return
     except ServiceUnavailableError:
-        yield Finding(
+        yield CheckResult(
             "error", f"{endpoint.name} does not answer", "Check ATDATA_S3_ENDPOINT, and that the service runs."
         )
         return
@@ -74,23 +74,23 @@ def _headers(reply: Mapping[str, Any]) -> Mapping[str, str]:
     return reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
 
 
-def _finding_of(endpoint: S3Endpoint, reply: Mapping[str, Any]) -> Finding:
+def _finding_of(endpoint: S3Endpoint, reply: Mapping[str, Any]) -> CheckResult:
     code = str(reply.get("Error", {}).get("Code", ""))
     status = reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _BAD_KEYS:
-        return Finding("error", f"{endpoint.name} does not accept the keys ({code})", _KEYS)
+        return CheckResult("error", f"{endpoint.name} does not accept the keys ({code})", _KEYS)
     if code == "RequestTimeTooSkewed":
-        return Finding("error", f"{endpoint.name} says that the clocks differ too much", "See clock.")
+        return CheckResult("error", f"{endpoint.name} says that the clocks differ too much", "See clock.")
     if status >= 500 or code.isdecimal():
-        return Finding(
+        return CheckResult(
             "error",
             f"{endpoint.name} answered {status}, not as an S3 service does",
             "Check ATDATA_S3_ENDPOINT: it is the address of the S3 API, not that of a console or a website.",
         )
-    return Finding("ok", f"{endpoint.name} answers" + (f" ({code} for a list of all buckets)" if code else ""))
+    return CheckResult("ok", f"{endpoint.name} answers" + (f" ({code} for a list of all buckets)" if code else ""))
 
 
-def look_at_shards(known: Known) -> Iterable[Finding]:
+def look_at_shards(known: Known) -> Iterable[CheckResult]:
     """Whether the first shards of the first datasets can be read."""
     from atdata_core.common.urls import parse_s3
 
@@ -104,7 +104,7 @@ def look_at_shards(known: Known) -> Iterable[Finding]:
         found = [_readable(endpoint, bucket, key) for key in several]
         yield next((finding for finding in found if finding.state == "ok"), found[0])
     if not keys:
-        yield Finding("ok", "no shards in S3 among the first datasets of the index")
+        yield CheckResult("ok", "no shards in S3 among the first datasets of the index")
 
 
 def _first_shards(index: LocalIndex) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _first_shards(index: LocalIndex) -> Iterator[str]:
             yield from [url for url in expand(entry.data_urls)[:1] if url.startswith("s3://")]
 
 
-def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> Finding:
+def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> CheckResult:
     try:
         try:
             endpoint.stat(bucket, key)
@@ -127,23 +127,23 @@ def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> Finding:
                 bucket, key
             )
     except ShardForbiddenError:
-        return Finding(
+        return CheckResult(
             "error", f"s3://{bucket}/{key} may not be read with these keys", f"{_KEYS} Allow s3:GetObject."
         )
     except ShardMissingError as error:
         if error.key is None:
-            return Finding("error", error.message)
-        return Finding("warning", error.message, "The bucket is there; this dataset cannot be promoted.")
-    return Finding("ok", f"the bucket {bucket} can be read (s3://{bucket}/{key})")
+            return CheckResult("error", error.message)
+        return CheckResult("warning", error.message, "The bucket is there; this dataset cannot be promoted.")
+    return CheckResult("ok", f"the bucket {bucket} can be read (s3://{bucket}/{key})")
 
 
-def look_at_destination(known: Known) -> Iterable[Finding]:
+def look_at_destination(known: Known) -> Iterable[CheckResult]:
     """Whether copies can be written, read, removed, and seen by strangers."""
     from ...config.resources import DestinationResource, ShardS3Resource
 
     store = DestinationResource().store(ShardS3Resource().endpoint())
     if store is None:
-        yield Finding(
+        yield CheckResult(
             "ok", "ATDATA_PUBLISH_BUCKET is not set: shards stay where they are, and their URLs are published"
         )
         return
@@ -156,7 +156,7 @@ def look_at_destination(known: Known) -> Iterable[Finding]:
             reply = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
             known.heard(endpoint.name, asked, date_of(_headers(reply)))
     except ShardForbiddenError:
-        yield Finding(
+        yield CheckResult(
             "warning", f"{what} may not be listed: what no record names is not found", "Allow s3:ListBucket."
         )
     with endpoint.errors(bucket, key):
@@ -165,27 +165,29 @@ def look_at_destination(known: Known) -> Iterable[Finding]:
         with endpoint.errors(bucket, key):
             found = client.get_object(Bucket=bucket, Key=key)["Body"].read()
         if found != key.encode():
-            yield Finding("error", f"{what} gives other bytes than were written", "Look at what stands before it.")
+            yield CheckResult(
+                "error", f"{what} gives other bytes than were written", "Look at what stands before it."
+            )
         else:
-            yield Finding("ok", f"{what} can be written and read")
+            yield CheckResult("ok", f"{what} can be written and read")
         yield replace(_as_a_stranger(store, key, known), check="public url")
     finally:
         yield from _removed(store, key, what)
 
 
-def _removed(store: S3DataStore, key: str, what: str) -> Iterator[Finding]:
+def _removed(store: S3DataStore, key: str, what: str) -> Iterator[CheckResult]:
     try:
         with store.endpoint.errors(store.bucket, key):
             store.endpoint.client.delete_object(Bucket=store.bucket, Key=key)
     except AtdataError:
-        yield Finding(
+        yield CheckResult(
             "warning",
             f"{what}: {key} could not be removed, nor could copies that are taken back",
             "Allow s3:DeleteObject, and remove that object.",
         )
 
 
-def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> Finding:
+def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> CheckResult:
     """What becomes of an object for those who have no keys."""
     from atdata_core.stores.private_addresses import check_public
 
@@ -194,16 +196,16 @@ def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> Finding:
     try:
         found = _fetched(store.shard_url(key), known, most=len(key) + 1)
     except AtdataError as error:
-        return Finding("error", error.message, _PUBLIC)
+        return CheckResult("error", error.message, _PUBLIC)
     if found != key.encode():
-        return Finding("error", f"{store.public_url} does not serve what lies in {store.bucket}", _PUBLIC)
+        return CheckResult("error", f"{store.public_url} does not serve what lies in {store.bucket}", _PUBLIC)
     try:
         check_public(store.public_url, environment=False)
     except PrivateAddressError as error:
-        return Finding(
+        return CheckResult(
             "warning", f"{store.public_url} leads to {error.host}, which only this network reaches", _PUBLIC
         )
-    return Finding("ok", f"{store.public_url} serves the bucket to strangers")
+    return CheckResult("ok", f"{store.public_url} serves the bucket to strangers")
 
 
 _PUBLIC = (
@@ -212,18 +214,18 @@ _PUBLIC = (
 )
 
 
-def _without_keys(store: S3DataStore, key: str, known: Known) -> Finding:
+def _without_keys(store: S3DataStore, key: str, known: Known) -> CheckResult:
     place = store.endpoint
     stranger = replace(place, access_key=None, secret_key=None, session_token=None, anonymous=True)
     try:
         stranger.stat(store.bucket, key)
     except (ShardForbiddenError, ShardMissingError):
-        return Finding(
+        return CheckResult(
             "warning",
             f"strangers cannot read {store.bucket} at {place.name}",
             "Let everybody read it (s3:GetObject), or set ATDATA_PUBLISH_PUBLIC_URL to where they can.",
         )
-    return Finding("ok", f"strangers can read {store.bucket} at {place.name}")
+    return CheckResult("ok", f"strangers can read {store.bucket} at {place.name}")
 
 
 def _fetched(url: str, known: Known, *, most: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from .check import Finding, Known
+from .check import CheckResult, Known
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -16,20 +16,20 @@ PACKAGE = "atdata-pipelines"
 SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
 
 
-def look_at_versions(known: Known) -> Iterable[Finding]:
+def look_at_versions(known: Known) -> Iterable[CheckResult]:
     """Compare with the ranges in the metadata of this package and of dagster-aws, which names its dagster."""
     from packaging.specifiers import SpecifierSet
 
     try:
         about = metadata.metadata(PACKAGE)
     except metadata.PackageNotFoundError:
-        yield Finding(
+        yield CheckResult(
             "warning", f"{PACKAGE} is not installed, so its ranges are not known", f"pip install {PACKAGE}"
         )
         return
     python, wanted = platform.python_version(), SpecifierSet(about.get("Requires-Python") or "")
     if not wanted.contains(python, prereleases=True):
-        yield Finding("error", f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
+        yield CheckResult("error", f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
     wrong = False
     extras = about.get_all("Provides-Extra") or []
     for requirement, optional in (*_of(PACKAGE, extras), *_of("dagster-aws", [])):
@@ -39,14 +39,14 @@ def look_at_versions(known: Known) -> Iterable[Finding]:
         if found is not None and requirement.specifier.contains(found, prereleases=True):
             continue
         wrong = True
-        yield Finding(
+        yield CheckResult(
             "error",
             f"{requirement.name} is {found or 'not installed'}, not {requirement.specifier}",
             f"pip install '{requirement.name}{requirement.specifier}'",
         )
     if not wrong:
         versions = ", ".join(f"{name} {_installed(name)}" for name in SHOWN)
-        yield Finding("ok", f"{PACKAGE} {about['Version']}, Python {python}, {versions}")
+        yield CheckResult("ok", f"{PACKAGE} {about['Version']}, Python {python}, {versions}")
 
 
 def _of(package: str, extras: Sequence[str]) -> Iterator[tuple[Requirement, bool]]:

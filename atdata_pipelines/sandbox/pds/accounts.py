@@ -18,7 +18,7 @@ _SCRYPT = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 2**20}
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SandboxAccount:
     """An account of this server."""
 
     did: str
@@ -33,7 +33,7 @@ class Accounts:
         self._keys = keys
         self._service_url = service_url
 
-    def create(self, handle: str, password: str) -> Account:
+    def create(self, handle: str, password: str) -> SandboxAccount:
         """A new account; to be called in a transaction.
 
         Raises:
@@ -46,7 +46,7 @@ class Accounts:
             raise invalid("Password is required")
         if self.find(handle):
             raise invalid(f"Handle already taken: {handle}")
-        account = Account(new_did(), handle)
+        account = SandboxAccount(new_did(), handle)
         self._database.run(
             "insert into account values (?, ?, ?, ?)",
             account.did,
@@ -57,23 +57,23 @@ class Accounts:
         self._keys.make(account.did)
         return account
 
-    def find(self, identifier: str) -> Account | None:
+    def find(self, identifier: str) -> SandboxAccount | None:
         """The account with that handle or DID."""
         column = "did" if is_did(identifier) else "handle"
         row = self._database.one(f"select did, handle from account where {column} = ?", identifier)
-        return Account(row["did"], row["handle"]) if row else None
+        return SandboxAccount(row["did"], row["handle"]) if row else None
 
-    def all(self) -> list[Account]:
+    def all(self) -> list[SandboxAccount]:
         """Every account, oldest first."""
         rows = self._database.all("select did, handle from account order by created_at, did")
-        return [Account(row["did"], row["handle"]) for row in rows]
+        return [SandboxAccount(row["did"], row["handle"]) for row in rows]
 
-    def without_key(self) -> list[Account]:
+    def without_key(self) -> list[SandboxAccount]:
         """The accounts that have no key yet."""
         rows = self._database.all("select did, handle from account where did not in (select did from signing_key)")
-        return [Account(row["did"], row["handle"]) for row in rows]
+        return [SandboxAccount(row["did"], row["handle"]) for row in rows]
 
-    def login(self, identifier: str, password: str) -> Account:
+    def login(self, identifier: str, password: str) -> SandboxAccount:
         """The account, the password being right.
 
         Raises:
@@ -88,7 +88,7 @@ class Accounts:
                 return account
         raise XrpcError("AuthenticationRequired", "Invalid identifier or password", status=401)
 
-    def did_document(self, account: Account) -> dict[str, Any]:
+    def did_document(self, account: SandboxAccount) -> dict[str, Any]:
         """Who the account is, which key signs its repository and which server keeps it."""
         return {
             "@context": ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"],

@@ -22,7 +22,7 @@ GRACE_SECONDS = 2 * 60 * 60
 """How long a refresh token that was used still gives the same successor: the reply may have been lost."""
 
 
-class Tokens:
+class SessionTokens:
     """Makes and checks tokens."""
 
     def __init__(self, database: Database) -> None:

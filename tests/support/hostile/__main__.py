@@ -95,7 +95,7 @@ def main(number: int, count: int) -> dict[str, Any]:
     watch.readable = ("/dev/null", os.devnull, "/etc/ssl", "/usr/lib/ssl", "/proc/self/", "/etc/mime.types", "<")
     # A service that asks for patience gets none here.
     passed = [0.0]
-    retry_after.ours = retry_after.Patience(
+    retry_after.ours = retry_after.RetryAfter(
         lambda: passed[0], lambda seconds: passed.append(passed.pop() + seconds)
     )
     enemy = Enemy(watch)

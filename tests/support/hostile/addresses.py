@@ -11,7 +11,7 @@ from typing import Any
 
 from atdata_core.atmosphere.client import AtmosphereClient
 from atdata_core.atmosphere.identity import Resolver
-from atdata_core.atmosphere.published_shards import RecordedShards
+from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.record_format.at_uri import AtUri
 from atdata_core.atmosphere.record_format.storage import PublishedShard
 from atdata_core.atmosphere.xrpc.session import Session
@@ -176,7 +176,7 @@ def targets(trap: Trap, turn_back: Callable[[], None]) -> tuple[Target, ...]:
 
     def read_shard(given: PublishedShard) -> None:
         turn_back()
-        reader = RecordedShards([given])
+        reader = PublishedShards([given])
         _try(lambda: reader.stat_shard(given.url))
         turn_back()
         _try(lambda: reader.open_shard(given.url).read())

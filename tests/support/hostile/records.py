@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.published_shards import RecordedShards
+from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.record_format.build import entry_record, label_record, schema_record
 from atdata_core.atmosphere.record_format.lexicon import problems
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
@@ -136,7 +136,7 @@ def read_record(value: Any) -> None:
 
 
 def _look(entry: Any) -> None:
-    reader = RecordedShards(entry.shards)
+    reader = PublishedShards(entry.shards)
     for shard in entry.shards[:2]:
         for act in (reader.stat_shard, reader.open_shard):
             try:

@@ -46,7 +46,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class RepoWrite:
     """One change of one record. ``value`` is None for a deletion.
 
     ``checked`` says whether the caller let its lexicon be looked for: none is known here.
@@ -74,7 +74,7 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RepoRecord:
     """One record as it is kept."""
 
     uri: str
@@ -114,7 +114,7 @@ class Repositories:
         *,
         validate: bool | None = None,
         swap: Any = UNSET,
-    ) -> Write:
+    ) -> RepoWrite:
         """Check a record and compute its CID; a key is made where none is given.
 
         Raises:
@@ -131,9 +131,9 @@ class Repositories:
         blobs = tuple(blobs_in(record))
         rkey = rkey or self._clock.next()
         cid = cid_of(encode(record))
-        return Write(action, collection, rkey, record, cid, blobs, swap, checked=validate is None)
+        return RepoWrite(action, collection, rkey, record, cid, blobs, swap, checked=validate is None)
 
-    def commit(self, did: str, writes: Sequence[Write], swap_commit: str | None = None) -> Commit:
+    def commit(self, did: str, writes: Sequence[RepoWrite], swap_commit: str | None = None) -> Commit:
         """Make all writes or none.
 
         Raises:
@@ -189,7 +189,7 @@ class Repositories:
         header = encode({"roots": [Link(root)], "version": 1})
         return _section(header) + b"".join(_section(cid + data) for cid, data in blocks)
 
-    def find(self, did: str, collection: str, rkey: str) -> Record | None:
+    def find(self, did: str, collection: str, rkey: str) -> RepoRecord | None:
         """The record under that key."""
         row = self._database.one(
             "select rkey, cid, value from record where did = ? and collection = ? and rkey = ?",
@@ -199,7 +199,7 @@ class Repositories:
         )
         return _record(did, collection, row) if row else None
 
-    def list(self, did: str, collection: str, *, limit: int, cursor: str | None, reverse: bool) -> list[Record]:
+    def list(self, did: str, collection: str, *, limit: int, cursor: str | None, reverse: bool) -> list[RepoRecord]:
         """A page of records, highest key first; with ``reverse`` lowest first."""
         sign, order = (">", "asc") if reverse else ("<", "desc")
         rows = self._database.all(
@@ -217,7 +217,7 @@ class Repositories:
         rows = self._database.all("select distinct collection from record where did = ? order by collection", did)
         return [row["collection"] for row in rows]
 
-    def _apply(self, did: str, write: Write) -> None:
+    def _apply(self, did: str, write: RepoWrite) -> None:
         key = (did, write.collection, write.rkey)
         current = self.find(*key)
         if write.swap is not UNSET and write.swap != (current.cid if current else None):
@@ -274,6 +274,6 @@ def _section(data: bytes) -> bytes:
     return bytes(length) + bytes([rest]) + data
 
 
-def _record(did: str, collection: str, row: Any) -> Record:
+def _record(did: str, collection: str, row: Any) -> RepoRecord:
     rkey = row["rkey"]
-    return Record(f"at://{did}/{collection}/{rkey}", rkey, row["cid"], from_storage(row["value"]))
+    return RepoRecord(f"at://{did}/{collection}/{rkey}", rkey, row["cid"], from_storage(row["value"]))

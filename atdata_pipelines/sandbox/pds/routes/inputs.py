@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from atdata_pipelines.sandbox.pds.accounts import Account
+from atdata_pipelines.sandbox.pds.accounts import SandboxAccount
 from atdata_pipelines.sandbox.pds.repositories.data_model import is_cid, parse_json
 from atdata_pipelines.sandbox.pds.server import Pds
 from atdata_pipelines.sandbox.pds.syntax import is_did, is_handle
@@ -152,7 +152,7 @@ class Parameters:
         return text == "true"
 
 
-def sender(pds: Pds, request: Request) -> Account:
+def sender(pds: Pds, request: Request) -> SandboxAccount:
     """The account whose access token came with the request.
 
     Raises:
@@ -160,7 +160,7 @@ def sender(pds: Pds, request: Request) -> Account:
     """
     account = pds.accounts.find(pds.tokens.did_of(bearer_token(request)))
     if account is None:
-        raise XrpcError("AuthenticationRequired", "Account not found", status=401)
+        raise XrpcError("AuthenticationRequired", "SandboxAccount not found", status=401)
     return account
 
 

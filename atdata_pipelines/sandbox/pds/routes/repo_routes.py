@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from atdata_pipelines.sandbox.pds.repositories.blob_store import MAX_BLOB_BYTES
-from atdata_pipelines.sandbox.pds.repositories.repository import UNSET, Write, check_key
+from atdata_pipelines.sandbox.pds.repositories.repository import UNSET, RepoWrite, check_key
 from atdata_pipelines.sandbox.pds.routes.inputs import (
     Input,
     Parameters,
@@ -59,7 +59,7 @@ async def delete_record(pds: Pds, request: Request) -> dict[str, Any]:
     """Remove a record; a success where there is none."""
     did, given = await _own_repo(pds, request)
     swap = given.optional_cid("swapRecord") or UNSET
-    write = Write("delete", given.text("collection"), given.text("rkey"), swap=swap)
+    write = RepoWrite("delete", given.text("collection"), given.text("rkey"), swap=swap)
     check_key(write.collection, write.rkey)
     if pds.repositories.find(did, write.collection, write.rkey) is None:
         return {}
@@ -146,13 +146,13 @@ async def _own_repo(pds: Pds, request: Request) -> tuple[str, Input]:
     given = await read_input(request)
     named = pds.accounts.find(given.repo("repo"))
     if named is None:
-        raise XrpcError("AccountNotFound", "Account not found", status=403)
+        raise XrpcError("AccountNotFound", "SandboxAccount not found", status=403)
     if named != account:
         raise XrpcError("AuthenticationRequired", "Authentication Required", status=401)
     return account.did, given
 
 
-def _asked_write(pds: Pds, asked: Any, validate: bool | None) -> Write:
+def _asked_write(pds: Pds, asked: Any, validate: bool | None) -> RepoWrite:
     if not isinstance(asked, dict):
         raise invalid("Expected object value type at input/writes")
     given = Input(asked)
@@ -160,7 +160,7 @@ def _asked_write(pds: Pds, asked: Any, validate: bool | None) -> Write:
     match kind:
         case "com.atproto.repo.applyWrites#delete":
             check_key(collection, given.text("rkey"))
-            return Write("delete", collection, given.text("rkey"))
+            return RepoWrite("delete", collection, given.text("rkey"))
         case "com.atproto.repo.applyWrites#create":
             rkey, value = given.optional_text("rkey"), given.value("value")
             return pds.repositories.prepare("create", collection, rkey, value, validate=validate)

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from atdata_pipelines.sandbox.pds.accounts import Account
+from atdata_pipelines.sandbox.pds.accounts import SandboxAccount
 from atdata_pipelines.sandbox.pds.routes.inputs import Parameters, bearer_token, read_input, sender
 from atdata_pipelines.sandbox.pds.server import Pds
 from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, invalid
@@ -58,7 +58,7 @@ async def resolve_handle(pds: Pds, request: Request) -> dict[str, Any]:
     return {"did": account.did}
 
 
-def _identity(pds: Pds, account: Account) -> dict[str, Any]:
+def _identity(pds: Pds, account: SandboxAccount) -> dict[str, Any]:
     return {
         "did": account.did,
         "handle": account.handle,
