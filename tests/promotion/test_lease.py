@@ -66,9 +66,7 @@ def copying(lab, new_bucket):
         return copy_shards(entry, inventory, index, ledger_of(index), data_store=store)
 
     copy.inventory, copy.source, copy.store = inventory, source, store
-    copy.places = [
-        f"atdata:lease:{store.destination} {name}" for name in names_of(inventory, ledger_of(lab.index))
-    ]
+    copy.places = [f"atdata:lease:{store.destination} {name}" for name in names_of(inventory, ledger_of(lab.index))]
     return copy
 
 
