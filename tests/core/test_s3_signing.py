@@ -9,11 +9,8 @@ from botocore.awsrequest import AWSResponse
 
 from atdata_core.stores.s3.multipart import Multipart
 from atdata_core.stores.s3.objects import S3Endpoint
-from atdata_core.stores.s3.upload import put
-from faulty.edge import Edge, Tally
 
 DATA = bytes(range(256)) * 4096
-SHA256 = hashlib.sha256(DATA)
 
 
 @pytest.fixture
@@ -35,34 +32,6 @@ def digested(monkeypatch):
 
     monkeypatch.setattr(auth, "sha256", Counted)
     return sizes
-
-
-def write(s3, bucket, sha256):
-    endpoint = S3Endpoint.from_credentials(s3)
-    return put(endpoint, {"Bucket": bucket, "Key": "a.tar"}, DATA, sha256, {})
-
-
-def test_bytes_whose_digest_is_given_are_not_digested_again_for_the_signature(s3, bucket, digested):
-    with Edge({"s3": s3["AWS_ENDPOINT"]}, Tally()) as edge:
-        # The server checks the signature.
-        there = {**s3, "AWS_ENDPOINT": edge.urls["s3"]}
-        assert write(there, bucket, SHA256.digest()) == hashlib.md5(DATA).hexdigest()
-        (call,) = edge.rule.at("s3", "PUT")
-    assert call.headers["x-amz-content-sha256"] == SHA256.hexdigest()
-    assert call.body == DATA
-    assert 0 < sum(digested) < 10_000
-
-
-def test_without_such_a_digest_the_bytes_themselves_are_signed(s3, bucket, digested):
-    client = S3Endpoint.from_credentials(s3).client
-    client.put_object(Bucket=bucket, Key="a.tar", Body=DATA)
-    assert sum(digested) > len(DATA)
-
-
-def test_a_signed_address_is_signed_as_ever(s3, bucket):
-    client = S3Endpoint.from_credentials(s3).client
-    url = client.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "a.tar"})
-    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in url
 
 
 def test_a_part_over_tls_is_proven_by_its_md5_and_not_digested_for_the_signature(digested):

@@ -15,7 +15,6 @@ from typing import Any
 from ...common.retry_after import ATTEMPTS
 from .connection_guard import guard
 from .request_retries import send_again
-from .signing import sign_by_named_digest
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,6 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         config=config,
     )
     send_again(client, attempts)
-    if not endpoint.anonymous:
-        sign_by_named_digest(client)
     if endpoint.guarded:
         guard(client)
     return client
