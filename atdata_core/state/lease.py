@@ -206,6 +206,9 @@ class Renewing:
 @contextmanager
 def kept(lease: Lease) -> Generator[None]:
     """Renew a lease while a service does the work, of which nothing can be seen here."""
+    if isinstance(lease, Unshared):
+        yield
+        return
     done = threading.Event()
 
     def renew() -> None:

@@ -3,8 +3,9 @@
 import pytest
 
 from atdata_core.atmosphere import AtmosphereIndex
+from atdata_core.common.urls import expand
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from own_stores import FolderStore
+from own_stores import CopyingStore, DerivedStore, FolderStore, ProvingStore
 
 
 def test_a_store_of_ones_own_gets_the_samples_and_is_read_back(lab, atmosphere, tmp_path):
@@ -70,3 +71,18 @@ def test_what_a_store_of_ones_own_cannot_stand_for_is_not_published(lab, atmosph
             entry, lab.index, atmosphere.client, data_store=kind(tmp_path / "www", "https://data.example.org")
         )
     assert atmosphere.counts == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [CopyingStore, ProvingStore, DerivedStore])
+def test_a_store_of_ones_own_that_takes_copies_gets_the_very_bytes(lab, atmosphere, tmp_path, kind):
+    entry = lab.insert("points")
+    store = kind(tmp_path / "www", "https://data.example.org")
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    urls = AtmosphereIndex(atmosphere.client).get_dataset(uri).data_urls
+    for url, source in zip(expand(urls), expand(entry.data_urls), strict=True):
+        assert url.startswith(f"https://data.example.org/promoted/points/{entry.cid}/")
+        with open(store.read_url(url), "rb") as copy, lab.repo.data_store.open_shard(source) as shard:
+            assert copy.read() == shard.read()
+    commit = atmosphere.commit
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store) == uri
+    assert atmosphere.commit == commit

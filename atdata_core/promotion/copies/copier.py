@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
 from ...protocols import ShardFacts, WriteProof
-from ...state.lease import POLL, Lease, Leases, Renewing, kept
-from ...state.lease_batch import BatchedLease, LeaseSlot
+from ...state.lease import POLL, Lease, Leases, Renewing, Unshared, kept
+from ...state.lease_batch import LeaseBatch
 from ...stores.data_store import DataStore
 from ..inventory import Progress
 from .layout import as_published
@@ -59,7 +59,7 @@ class Copying:
         self._store = store
         self._leases = leases
         self._destination = store.destination
-        self._held = LeaseSlot(leases, ())
+        self._held = LeaseBatch(leases, ())
         self._empty_until = 0.0
         self._slots = threading.Semaphore(WORKERS)
         self._stopped = threading.Event()
@@ -85,7 +85,7 @@ class Copying:
         rows = list(zip(shards, near, names, known, strict=True))
         fresh = [name for name, earlier in zip(names, known, strict=True) if earlier is None]
         with (
-            LeaseSlot(self._leases, [self._place(name) for name in fresh]) as self._held,
+            LeaseBatch(self._leases, [self._place(name) for name in fresh]) as self._held,
             ThreadPoolExecutor(min(workers, len(shards)), "copy") as pool,
         ):
             # Not before the leases are held: what a rival is bringing now would not be seen.
@@ -150,14 +150,15 @@ class Copying:
         if known is not None and (found := find(self._store, shard, name, known)) is not None:
             return found
         place = self._place(name)
-        lease = self._held.lease(place) or self._leases.take(place)
+        held = place in self._held
+        lease = Unshared() if held else self._leases.take(place)
         if lease is None:
             if (found := find(self._store, shard, name, None)) is not None:
                 return found
             lease = self._waited_for(place, name)
         try:
             # A rival may have brought it, and whatever else lies there is not to be written over.
-            known_empty = isinstance(lease, BatchedLease) and time.monotonic() < self._empty_until
+            known_empty = held and time.monotonic() < self._empty_until
             found = None if known_empty else find(self._store, shard, name, None)
             return found or self._put(shard, near, name, lease)
         finally:
@@ -173,7 +174,7 @@ class Copying:
     def _put(self, shard: ShardFacts, near: ShardFacts | None, name: str, lease: Lease) -> CopyResult:
         if near is None:
             return self._sent(shard, name, lease)
-        with nullcontext() if isinstance(lease, BatchedLease) else kept(lease):
+        with kept(lease):
             written = self._store.copy_shard(name, near)
         if written is not None:
             return _copied(shard, self._store, written)
