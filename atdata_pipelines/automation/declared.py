@@ -3,12 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG, PARTITION_NAME_TAG
 
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling import retry_policy
 
+from ..config.dagster_internals import AUTOMATION_CONDITION_TAG, DATA_VERSION_TAG, PARTITION_NAME_TAG
 from ..config.settings import Settings
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe

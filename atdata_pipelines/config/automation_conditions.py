@@ -6,8 +6,8 @@ are to be published, on an asset before the first stage, and the conditions ask 
 
 import dagster as dg
 from dagster import AutomationCondition as When
-from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG
 
+from .dagster_internals import AUTOMATION_CONDITION_TAG
 from .settings import STAGES, Settings
 
 
