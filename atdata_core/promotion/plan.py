@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.record_format.nsids import SCHEMA
 from ..atmosphere.record_format.record_keys import schema_rkey
 from ..atmosphere.schema_records import Listing
-from ..protocols import ShardFacts, ShardProver
+from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.ledger import DryLedger, ledger_of
 from .copies.repack import still_there
@@ -197,12 +197,12 @@ def _copies(
     planned, store = planned_shards(inventory, resolved, ledger), resolved.location.store
     if store is None:
         return planned, [], []
-    if not isinstance(store, ShardProver):
+    if not store.foresees_copies:
         earlier = earlier_copies(inventory, store, ledger)
         if earlier is not None and still_there(earlier.shards, store, inventory):
             return planned, [], []
         warning = (
-            f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "
+            f"{store.kind} does not copy shards byte for byte: their number, names and digests are "
             "its own, and are known once they are written."
         )
         return planned, planned, [warning]

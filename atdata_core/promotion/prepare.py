@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..protocols import ShardCopier
 from .inventory import Inventory
 from .stages.copy_stage import CopiedShards, copy_shards
 from .stages.inventory_stage import take_inventory
@@ -82,7 +81,7 @@ def prepare(
     active_runs.stage = "published_schema"
     validate(entry, inventory, resolved, ledger, asked=asked, service=service)
     copies = None
-    if data_store is not None and not isinstance(data_store, ShardCopier):
+    if data_store is not None and not data_store.takes_copies:
         # What such a store writes is known, and can be refused, only once it is written.
         if asked.require_compatible:
             known_compatibility(inventory.schema, client, ledger).refuse()

@@ -10,7 +10,7 @@ from ...atmosphere.record_format.build import entry_record
 from ...atmosphere.record_format.nsids import ENTRY
 from ...common.licenses import refuse_unknown
 from ...errors import RecordGoneError, RefusedError
-from ..copies.usage_leases import end_use
+from ..copies.usage import end_use
 from ..options import PromotionOptions
 from ..overrides import Overrides
 from ..records.effects import Steps, current, run_effects

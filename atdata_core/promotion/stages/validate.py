@@ -13,7 +13,7 @@ from ...atmosphere.record_format.record_keys import label_rkey, schema_rkey
 from ...common.licenses import refuse_unknown
 from ...common.timestamps import timestamp
 from ...errors import DatasetNameError
-from ...protocols import ShardFacts, ShardProver
+from ...protocols import ShardFacts
 from ...samples.schema import full_name
 from ..copies.layout import as_published, names_of
 from ..inventory import Inventory
@@ -83,7 +83,11 @@ def validate(
         strangers = AnonymousReader(service)
         look = partial(strangers.unreadable, doubtless=True) if data_store is None else strangers.out_of_reach
         Visibility(len(planned), look(planned)).refuse()
-    if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
+    if (
+        data_store is not None
+        and data_store.foresees_copies
+        and earlier_copies(inventory, data_store, ledger) is None
+    ):
         # The bucket is there, and nothing else lies where a copy should go.
         find_copies(inventory, data_store, ledger)
     Overrides(entry, publication, ledger).say(asked.values, asked.run)
@@ -114,9 +118,8 @@ def planned_shards(inventory: Inventory, resolved: Resolved, ledger: Ledger) -> 
         return list(published.shards)
     if data_store is None:
         return list(inventory.shards)
-    names = names_of(inventory, ledger)
-    if isinstance(data_store, ShardProver):
-        pairs = zip(inventory.shards, names, strict=True)
+    if data_store.foresees_copies:
+        pairs = zip(inventory.shards, names_of(inventory, ledger), strict=True)
         return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]
     earlier = earlier_copies(inventory, data_store, ledger)
     if earlier is not None:
