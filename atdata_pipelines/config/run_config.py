@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, create_model
 
 from atdata_core.promotion.options import OPTIONS, PromotionOptions
 
-from .automation_conditions import is_declared
+from .dagster_internals import AUTOMATION_CONDITION_TAG
 from .settings import RECORD, Settings
 
 Model = TypeVar("Model", bound=type[BaseModel])
@@ -44,7 +44,7 @@ class PromotionConfig(dg.Config):
     def options(self, settings: Settings, run: dg.DagsterRun) -> PromotionOptions:
         """All of it, for a stage of a run, with what the pipeline is configured with."""
         options = PromotionOptions.of(run=run.run_id, **settings.keywords(self.model_dump()))
-        return replace(options, restore=options.restore and not is_declared(run))
+        return replace(options, restore=options.restore and AUTOMATION_CONDITION_TAG not in run.tags)
 
 
 def options_of(run: dg.DagsterRun, settings: Settings) -> PromotionOptions:
