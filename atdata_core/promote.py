@@ -44,7 +44,7 @@ def promote_to_atmosphere(
     *,
     data_store: Any = None,
     defaults: Values = Values(),  # noqa: B008 - frozen
-    **options: Unpack[PromotionKeywords],
+    **keywords: Unpack[PromotionKeywords],
 ) -> str:
     """Publish a dataset to the atmosphere, once.
 
@@ -61,7 +61,7 @@ def promote_to_atmosphere(
         data_store: Where shards are copied to; None: they stay where they are published, at first the index's own
             URLs.
         defaults: Where neither anybody nor the entry's metadata say anything.
-        options: As ``PromotionOptions`` has them.
+        keywords: The options below.
 
     Returns:
         The at-uri of the entry record. Where another run was given other values later, that one writes them, and
@@ -75,7 +75,7 @@ def promote_to_atmosphere(
         ServiceError: Redis, S3 or the PDS failed. Calling again continues.
     """
     ledger = ledger_of(index)
-    asked = PromotionOptions.of(run=uuid4().hex, defaults=defaults, **options)
+    options = PromotionOptions.of(run=uuid4().hex, defaults=defaults, **keywords)
 
     def warn(_stage: str, result: Any) -> None:
         if isinstance(result, Inventory):
@@ -89,12 +89,10 @@ def promote_to_atmosphere(
             index,
             client,
             ledger,
-            publish_schema=partial(
-                publish_schema_of, client=client, ledger=ledger, require_compatible=asked.require_compatible
-            ),
+            publish_schema=partial(publish_schema_of, client=client, ledger=ledger, options=options),
             active_runs=active_runs,
             data_store=data_store,
-            asked=asked,
+            asked=options,
             done=warn,
         )
         if ready.seen.warning:
@@ -106,7 +104,7 @@ def promote_to_atmosphere(
             index,
             client,
             ledger,
-            asked=asked,
+            asked=options,
             resolved=ready.resolved,
             seen=ready.seen,
         ).uri

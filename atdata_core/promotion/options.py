@@ -230,9 +230,9 @@ OF_INSTANCE = tuple(name for name, each in OPTIONS.items() if each.instance)
 """What a pipeline can be configured with: defaults of values, and requirements."""
 
 
-def takes_options(keywords: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """For a function with ``**options``: it takes these keywords and no others, and ``help`` shows each of them."""
-    taken = [each for each in OPTIONS.values() if each.name in get_type_hints(keywords)]
+def takes_options(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """For a function with ``**keywords``: it takes these and no others, and ``help`` shows each of them."""
+    taken = [each for each in OPTIONS.values() if each.name in get_type_hints(options)]
     texts = "\n".join(_described(each) for each in taken)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -243,11 +243,11 @@ def takes_options(keywords: type[Any]) -> Callable[[Callable[P, R]], Callable[P,
         known = {each.name for each in own}
 
         @wraps(function)
-        def checked(*arguments: P.args, **options: P.kwargs) -> R:
-            for name in options:
+        def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
+            for name in keywords:
                 if name not in known:
                     raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}")
-            return function(*arguments, **options)
+            return function(*arguments, **keywords)
 
         setattr(checked, "__signature__", signature.replace(parameters=own))  # noqa: B010 - no type has it
         checked.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{texts}\n"

@@ -98,41 +98,41 @@ def plan_promotion(
     *,
     data_store: Any = None,
     defaults: Values = Values(),  # noqa: B008 - frozen
-    **options: Unpack[PromotionKeywords],
+    **keywords: Unpack[PromotionKeywords],
 ) -> Plan:
     """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
 
     Takes the same arguments.
     """
     ledger = DryLedger(ledger_of(index))
-    asked = PromotionOptions.of(defaults=defaults, **options)
+    options = PromotionOptions.of(defaults=defaults, **keywords)
     did = client.did
-    resolved = resolve(entry, did, ledger, data_store=data_store, asked=asked, find=client.find_record)
+    resolved = resolve(entry, did, ledger, data_store=data_store, asked=options, find=client.find_record)
     inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
-    validate(entry, inventory, resolved, ledger, asked=asked, service=client.base_url)
+    validate(entry, inventory, resolved, ledger, asked=options, service=client.base_url)
     planned, missing, warnings = _copies(inventory, resolved, ledger)
     strangers = AnonymousReader(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
     far = strangers.out_of_reach(missing)
-    unreadable = (*strangers.unreadable(there, doubtless=asked.require_public), *far)
+    unreadable = (*strangers.unreadable(there, doubtless=options.require_public), *far)
     seen = Visibility(len(planned), unreadable)
-    if asked.require_public:
+    if options.require_public:
         seen.refuse()
-    refuse_to_hide(seen, planned, resolved, strangers, asked)
+    refuse_to_hide(seen, planned, resolved, strangers, options)
 
     listing = Listing()
     schema = find_schema(inventory.schema, client, ledger, listing)
-    if schema is None or asked.require_compatible:
+    if schema is None or options.require_compatible:
         known = known_compatibility(inventory.schema, client, ledger, listing)
-        if asked.require_compatible:
+        if options.require_compatible:
             known.refuse()
         warnings += [] if known.kept else [str(known)]
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
     record, label, version_label = dry_run_records(
-        entry, planned, schema_uri, index, client, ledger, asked=asked, resolved=resolved
+        entry, planned, schema_uri, index, client, ledger, asked=options, resolved=resolved
     )
     return Plan(
         resolved.publication.uri,

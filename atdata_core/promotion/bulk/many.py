@@ -103,7 +103,7 @@ def promote_many(
     defaults: Values = Values(),  # noqa: B008 - frozen
     workers: int = WORKERS,
     report: Callable[[StageDone], None] | None = None,
-    **options: Unpack[Requirements],
+    **keywords: Unpack[Requirements],
 ) -> list[Outcome]:
     """Publish many datasets to the atmosphere, each once, as ``promote_to_atmosphere`` does.
 
@@ -122,8 +122,7 @@ def promote_many(
         defaults: License and tags of those of which neither a person nor their metadata say any.
         workers: Datasets whose shards are looked at or copied at the same time.
         report: Told of each stage of each dataset, in the thread of the caller.
-        options: What is required of all of them, as ``PromotionOptions`` has it; what is not required and is not so
-            stands in ``warnings`` of the outcome.
+        keywords: The options below. What is not required and is not so stands in ``warnings`` of the outcome.
 
     Returns:
         What became of each dataset, in the order of ``entries``.
@@ -134,8 +133,8 @@ def promote_many(
             continues.
     """
     ledger = ledger_of(index)
-    asked = PromotionOptions.of(restore=restore, run=uuid4().hex, defaults=defaults, **options)
-    schemas = Schemas(client, ledger, require_compatible=asked.require_compatible)
+    asked = PromotionOptions.of(restore=restore, run=uuid4().hex, defaults=defaults, **keywords)
+    schemas = Schemas(client, ledger, asked)
     outcomes: list[Outcome] = []
     left = iter(entries)
     while some := list(islice(left, SLICE)):

@@ -290,9 +290,7 @@ class _Entry:
             name=self._publication.name,
             schema_uri=self._schema_uri,
             shards=self._shards,
-            description=settled.description,
-            tags=settled.tags,
-            license=settled.license,
+            **settled.of_record,
             metadata=self._entry.metadata,
             created_at=created or self._client.now(),
         )

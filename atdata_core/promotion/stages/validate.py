@@ -67,9 +67,7 @@ def validate(
         name=publication.name,
         schema_uri=f"at://{did}/{SCHEMA}/{schema_key}",
         shards=planned,
-        description=settled.description,
-        tags=settled.tags,
-        license=settled.license,
+        **settled.of_record,
         metadata=entry.metadata,
         created_at=timestamp(),
     )
