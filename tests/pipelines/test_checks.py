@@ -5,6 +5,7 @@ import pytest
 
 from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.local import LocalDatasetEntry
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.state.ledger import ledger_of
 from atdata_pipelines.assets.checks import CHECKS
@@ -205,7 +206,7 @@ def test_what_is_required_is_refused_before_anything_is_written(lab, run, run_bu
 def test_what_is_required_is_no_mere_warning_when_it_holds_no_more(lab, instance, run):
     lab.insert("turned-private")
     assert run("turned-private", said={"license": "MIT"}).success
-    settings = Settings(require_public=True)
+    settings = Settings(options=PromotionOptions(require_public=True))
     definitions = promotion_definitions(settings)
     one = definitions.resolve_job_def("verify").execute_in_process(
         partition_key="turned-private", instance=instance
@@ -230,7 +231,9 @@ def test_what_is_required_is_no_mere_warning_when_it_holds_no_more(lab, instance
 def test_a_promotion_tells_what_is_required_as_an_error_and_the_rest_as_a_warning(lab, instance, published):
     lab.insert("pictures", metadata={"license": "MIT"})
     add_keys(instance, ["pictures"])
-    definitions = promotion_definitions(Settings(require_public=True, require_license=True))
+    definitions = promotion_definitions(
+        Settings(options=PromotionOptions(require_public=True, require_license=True))
+    )
     result = definitions.resolve_job_def("promote").execute_in_process(partition_key="pictures", instance=instance)
     found = {each.check_name: (each.passed, each.severity.value) for each in evaluations(result)}
     assert found == dict.fromkeys(SEEN, (True, "ERROR")) | {"schema_compatible": (True, "WARN")}

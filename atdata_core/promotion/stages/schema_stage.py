@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import schema_records
 from ...errors import SchemaError
+from ..options import PromotionOptions
 from ..records.changes import changed_value
 from .schema_changes import Compatibility, fact_of, known_compatibility, recall_compatibility
 
@@ -81,13 +82,11 @@ def publish_schema_of(
     inventory: Inventory,
     client: AtmosphereClient,
     ledger: Ledger,
-    *,
-    run: str | None = None,
-    require_compatible: bool = False,
+    options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
-    result = publish_schema(inventory.schema, client, ledger, require_compatible=require_compatible)
-    return note_schema(inventory, result, client, ledger, run=run)
+    result = publish_schema(inventory.schema, client, ledger, require_compatible=options.require_compatible)
+    return note_schema(inventory, result, client, ledger, run=options.run)
 
 
 def note_schema(
@@ -110,29 +109,24 @@ def note_schema(
 
 
 def schema_of_run(
-    inventory: Inventory,
-    client: AtmosphereClient,
-    ledger: Ledger,
-    *,
-    run: str | None,
-    require_compatible: bool = False,
+    inventory: Inventory, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions
 ) -> PublishedSchema:
     """The schema record that this run has just seen; looked for again where an earlier run did."""
     wanted = (f"dataset:{inventory.name}", "schema"), fact_of(inventory.schema, client.did)
     kept, known = ledger.get_many(wanted)
-    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": run}
-    if run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
+    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": options.run}
+    if options.run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
         return replace(PublishedSchema.from_json(kept), compatible=Compatibility.from_json(known))
-    return publish_schema_of(inventory, client, ledger, run=run, require_compatible=require_compatible)
+    return publish_schema_of(inventory, client, ledger, options)
 
 
 class Schemas:
     """Publishes each distinct schema once, however many datasets have it and threads ask."""
 
-    def __init__(self, client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False) -> None:
+    def __init__(self, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions) -> None:
         self._client = client
         self._ledger = ledger
-        self._require_compatible = require_compatible
+        self._options = options
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._found: dict[str, PublishedSchema | SchemaError] = {}
@@ -154,7 +148,7 @@ class Schemas:
     def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
         try:
             return publish_schema(
-                inventory.schema, self._client, self._ledger, require_compatible=self._require_compatible
+                inventory.schema, self._client, self._ledger, require_compatible=self._options.require_compatible
             )
         except SchemaError as error:
             return error  # as it would be for the next dataset
