@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import dagster as dg
 import numpy as np
 import pytest
-from dagster_memory import in_memory
 from numpy.typing import NDArray
 
 import atdata_core as atdata
@@ -16,6 +15,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.shards.tar_writing import ShardWriter
+from dagster_memory import in_memory
 
 
 @atdata.packable
@@ -157,6 +157,24 @@ def run(instance, defined):
         )
 
     return promote
+
+
+@pytest.fixture
+def promote(lab):
+    """Promote a dataset with the library; what is said has the names of the job's configuration. Its at-uri.
+
+    It leaves on the PDS and in the ledger what a run of the job does, a failure too, for a tenth of the time.
+    """
+    from atdata_core.promote import promote_to_atmosphere
+    from atdata_pipelines.config.settings import DEFAULT, Services
+
+    def call(dataset, /, **said):
+        services = Services(*DEFAULT.resources().values())
+        arguments = DEFAULT.arguments(said)
+        entry, client = lab.index.get_entry_by_name(dataset), services.atproto.client()
+        return promote_to_atmosphere(entry, lab.index, client, data_store=services.store(), **arguments)
+
+    return call
 
 
 @pytest.fixture
