@@ -246,7 +246,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        return CliRunner().invoke(main.main, arguments)
+        return CliRunner().invoke(main, arguments)
 
     return call
 

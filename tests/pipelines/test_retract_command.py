@@ -66,7 +66,7 @@ def test_at_a_terminal_it_asks_and_takes_no_for_the_default(
     with os.fdopen(theirs) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         with contextlib.suppress(SystemExit):
-            main.main(["retract", "pictures"])
+            main(["retract", "pictures"])
     os.close(ours)
     assert "Remove all that? [y/N]" in capsys.readouterr().err
     if remains:
