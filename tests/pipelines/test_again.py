@@ -35,7 +35,7 @@ ENDS = {
 
 
 @pytest.fixture
-def given(empty_instance):
+def given(instance):
     """A run as the daemon makes it of a request, with a status of our own."""
 
     made = []
@@ -50,21 +50,21 @@ def given(empty_instance):
 
     def ends(status):
         run = made[-1]
-        empty_instance.delete_run(run.run_id)
+        instance.delete_run(run.run_id)
         made[-1] = keep(run._replace(status=status))
 
     def keep(run):
         """As the daemon's storage keeps a run: with the fraction of a second in which it ended."""
-        kept = empty_instance.add_run(run)
+        kept = instance.add_run(run)
         if run.status in ENDS:
             event = dg.DagsterEvent(event_type_value=ENDS[run.status], job_name=run.job_name)
-            empty_instance.run_storage.handle_run_event(run.run_id, event)
+            instance.run_storage.handle_run_event(run.run_id, event)
         return kept
 
     make.ends = ends
     yield make
     for run in made:
-        empty_instance.delete_run(run.run_id)
+        instance.delete_run(run.run_id)
 
 
 def requests(result):
@@ -173,7 +173,7 @@ def test_new_metadata_of_the_same_data_are_published_by_the_sensor(lab, tick, pr
         assert request.run_key != first.run_key
 
 
-def test_what_a_run_works_on_is_not_asked_for_again(lab, tick, given, empty_instance):
+def test_what_a_run_works_on_is_not_asked_for_again(lab, tick, given, instance):
     lab.insert("pictures")
     [request] = tick().run_requests
     given(request, dg.DagsterRunStatus.STARTED)

@@ -34,7 +34,7 @@ def write_foreign(redis, name, cid, *, schema_ref, urls):
     redis.hset(f"LocalDatasetEntry:{cid}", mapping=values)
 
 
-def test_the_sensor_adds_the_partition_of_a_new_entry_and_promotes_it(lab, tick, empty_instance):
+def test_the_sensor_adds_the_partition_of_a_new_entry_and_promotes_it(lab, tick, instance):
     first = lab.insert("first")
     [request] = tick().run_requests
     assert (request.partition_key, attempt_of(request)) == ("first", (f"first@{first.cid}", "0"))
@@ -42,11 +42,11 @@ def test_the_sensor_adds_the_partition_of_a_new_entry_and_promotes_it(lab, tick,
     assert request.run_config["ops"]["atmosphere_record"]["config"]["restore"] is False
     second = lab.insert("second", start=6)
     assert f"second@{second.cid}" in [attempt_of(request)[0] for request in tick().run_requests]
-    assert partitions(empty_instance) == {"first", "second"}
+    assert partitions(instance) == {"first", "second"}
 
 
 def test_many_new_partitions_are_there_after_the_tick_and_the_daemon_need_not_add_them(
-    lab, together, empty_instance
+    lab, together, instance
 ):
     entry = lab.insert("first")
     assert [request.partition_keys for request in together().dynamic_partitions_requests] == [["first"]]
@@ -54,7 +54,7 @@ def test_many_new_partitions_are_there_after_the_tick_and_the_daemon_need_not_ad
     for name in names:
         lab.register(name, entry.data_urls)
     assert together().dynamic_partitions_requests == []
-    assert partitions(empty_instance) == {"first", *names}
+    assert partitions(instance) == {"first", *names}
 
 
 def test_a_requested_run_is_one_that_the_job_takes(lab, tick, run):
@@ -66,41 +66,41 @@ def test_a_requested_run_is_one_that_the_job_takes(lab, tick, run):
     assert "1 datasets looked at are published" in found.skip_message
 
 
-def test_the_sensor_finds_what_another_program_wrote(lab, tick, empty_instance):
+def test_the_sensor_finds_what_another_program_wrote(lab, tick, instance):
     entry = lab.insert("ours")
     write_foreign(lab.index.redis, "theirs", "bafyforeign", schema_ref=entry.schema_ref, urls=entry.data_urls)
     found = tick()
     assert "theirs@bafyforeign" in [attempt_of(request)[0] for request in found.run_requests]
-    assert partitions(empty_instance) == {"ours", "theirs"}
+    assert partitions(instance) == {"ours", "theirs"}
 
 
-def test_an_entry_without_a_schema_waits_and_is_promoted_once_it_has_one(lab, tick, empty_instance):
+def test_an_entry_without_a_schema_waits_and_is_promoted_once_it_has_one(lab, tick, instance):
     lab.insert("early", schema=False)
     found = tick()
     assert found.run_requests == []
     assert "waiting: early (waits for its schema" in found.skip_message
-    assert partitions(empty_instance) == {"early"}
+    assert partitions(instance) == {"early"}
     lab.publish_schema()
     assert [request.partition_key for request in tick().run_requests] == ["early"]
 
 
-def test_a_name_that_cannot_be_a_partition_is_named_not_dropped(lab, tick, empty_instance):
+def test_a_name_that_cannot_be_a_partition_is_named_not_dropped(lab, tick, instance):
     write_foreign(lab.index.redis, "a...b", "bafybad", schema_ref="local://schemas/x.Y@1.0.0", urls=["s3://b/k"])
     assert "cannot be promoted: a...b (" in tick().skip_message
     lab.insert("good")
     assert [request.partition_key for request in tick().run_requests] == ["good"]
-    assert partitions(empty_instance) == {"good"}
+    assert partitions(instance) == {"good"}
 
 
 def test_a_dataset_that_there_is_no_room_for_is_named_and_the_others_go_on(
-    lab, tick, run, monkeypatch, empty_instance
+    lab, tick, run, monkeypatch, instance
 ):
     monkeypatch.setattr("atdata_pipelines.config.partitions.MOST", 1)
     lab.insert("first")
     lab.insert("second", start=6)
     [request] = tick().run_requests
-    assert partitions(empty_instance) == {request.partition_key}
-    [beyond] = {"first", "second"} - partitions(empty_instance)
+    assert partitions(instance) == {request.partition_key}
+    [beyond] = {"first", "second"} - partitions(instance)
     [said] = [line for line in tick.state.logged if line.startswith("Cannot")]
     assert said.startswith(
         f"Cannot be promoted: {beyond} (there are 1 partitions already; `atdata-pipelines prune`"
@@ -111,14 +111,14 @@ def test_a_dataset_that_there_is_no_room_for_is_named_and_the_others_go_on(
     assert found.skip_message == ("1 datasets looked at are published and unchanged; as told before: 1 refused")
 
 
-def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, run, empty_instance):
+def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, run, instance):
     lab.insert("pictures")
     assert run("pictures").success
     assert tick().run_requests == []
-    assert partitions(empty_instance) == {"pictures"}
+    assert partitions(instance) == {"pictures"}
 
 
-def test_a_tick_is_bounded_and_the_next_ones_see_the_rest(lab, tick, monkeypatch, empty_instance):
+def test_a_tick_is_bounded_and_the_next_ones_see_the_rest(lab, tick, monkeypatch, instance):
     monkeypatch.setattr(sensor, "NAMES_A_TICK", 2)
     monkeypatch.setattr(sensor, "EVENTS_A_TICK", 1)
     entry = lab.insert("d0")
@@ -128,10 +128,10 @@ def test_a_tick_is_bounded_and_the_next_ones_see_the_rest(lab, tick, monkeypatch
         )
     for _ in range(3):
         assert len(tick().run_requests) <= 3
-    assert partitions(empty_instance) == {f"d{number}" for number in range(5)}
+    assert partitions(instance) == {f"d{number}" for number in range(5)}
 
 
-def test_the_sensor_goes_on_after_redis_lost_its_data(lab, tick, empty_instance):
+def test_the_sensor_goes_on_after_redis_lost_its_data(lab, tick, instance):
     lab.insert("before")
     tick()
     lab.index.redis.flushdb()

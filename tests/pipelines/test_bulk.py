@@ -250,7 +250,7 @@ def test_nothing_named_is_all_that_is_missing_or_changed(lab, some, run, run_bul
 
 
 def test_of_all_that_is_due_what_cannot_be_promoted_is_named_and_fails_the_run(
-    some, lab, run_bulk, empty_instance, changes
+    some, lab, run_bulk, instance, changes
 ):
     [good] = some(1)
     lab.register("undecided", f"s3://{lab.bucket}/a.tar", {"promote": "maybe"})
