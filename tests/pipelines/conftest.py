@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import dagster as dg
 import numpy as np
 import pytest
-from dagster_memory import in_memory
 from numpy.typing import NDArray
 
 import atdata_core as atdata
@@ -16,6 +15,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.shards.tar_writing import ShardWriter
+from dagster_memory import in_memory
 
 
 @atdata.packable

@@ -48,9 +48,7 @@ def test_what_is_gone_is_told_and_restored_on_request(lab, published, command, a
     assert command("reconcile").exit_code == 0
 
 
-def test_older_versions_and_other_names_are_restored_as_they_were(
-    lab, published, promote, command, account_client
-):
+def test_older_versions_and_other_names_are_restored_as_they_were(lab, published, promote, command, account_client):
     other = promote(under="renamed")
     lab.insert("pictures", start=6)
     promote()
