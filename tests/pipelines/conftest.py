@@ -160,6 +160,24 @@ def run(instance, defined):
 
 
 @pytest.fixture
+def promote(lab):
+    """Promote a dataset with the library; what is said has the names of the job's configuration. Its at-uri.
+
+    It leaves on the PDS and in the ledger what a run of the job does, a failure too, for a tenth of the time.
+    """
+    from atdata_core.promote import promote_to_atmosphere
+    from atdata_pipelines.config.settings import DEFAULT, Services
+
+    def call(dataset, /, **said):
+        services = Services(*DEFAULT.resources().values())
+        arguments = DEFAULT.arguments(said)
+        entry, client = lab.index.get_entry_by_name(dataset), services.atproto.client()
+        return promote_to_atmosphere(entry, lab.index, client, data_store=services.store(), **arguments)
+
+    return call
+
+
+@pytest.fixture
 def run_bulk(instance, defined):
     """Promote many datasets with the job; says what a person fills in, or is given a whole configuration."""
     from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config

@@ -21,7 +21,6 @@ from dagster._core.storage.runs import InMemoryRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-
 YAML = """
 telemetry: {enabled: false}
 storage: {custom: {module: %s, class: MemoryStorage, config: {folder: %s}}}
