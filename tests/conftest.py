@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+import certifi
 import httpx
 import pytest
 
@@ -24,6 +26,7 @@ pytest_plugins = ["reliability", "servers", "logins", "crowd"]
 
 _FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
 MOMENT = 0.05
+_FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
 _DATABASES = cycle(range(1, 16))
 
 
@@ -42,6 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    # httpx reads every authority there is for each client, which takes longer than what most tests ask.
+    one = config.stash[_FOLDER] = TemporaryDirectory(prefix="atdata-tests")
+    authority, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")
+    (Path(one.name) / "authority.pem").write_text(f"{authority}{end}\n")
+    os.environ["SSL_CERT_FILE"] = f"{one.name}/authority.pem"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_FOLDER].cleanup()
 
 
 class Time:
