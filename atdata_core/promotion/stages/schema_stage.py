@@ -13,7 +13,7 @@ from ...atmosphere import schema_records
 from ...errors import SchemaError
 from ..options import PromotionOptions
 from ..records.changes import changed_value
-from .schema_changes import Compatibility, fact_of, known_compatibility, recall_compatibility
+from .schema_changes import Compatibility, fact_of, own_compatibility, recall_compatibility
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -70,7 +70,7 @@ def publish_schema(
         ledger.put(f"account:{client.did}", FOREIGN, listing.listed)
     known = recall_compatibility(schema, client.did, ledger)
     if known is None and (found is None or require_compatible):
-        known = known_compatibility(schema, client, ledger, listing)
+        known = own_compatibility(schema, client, listing)
         ledger.put(*fact_of(schema, client.did), known.to_json())
     if require_compatible and known is not None:
         known.refuse()
