@@ -193,7 +193,7 @@ def test_odd_members_in_between_do_not_make_the_others_be_walked_again_and_again
 def test_large_files_are_read_into_what_is_given_out():
     """No byte of theirs is read that is then copied elsewhere."""
 
-    class PromotionOptions(io.BytesIO):
+    class Counted(io.BytesIO):
         sizes: list[int]
 
         def read(self, size=-1):
@@ -201,7 +201,7 @@ def test_large_files_are_read_into_what_is_given_out():
             return super().read(size)
 
     size = 200_000
-    stream = PromotionOptions(archive([(f"{n}.bin", bytes([n]) * size, {}) for n in range(20)]))
+    stream = Counted(archive([(f"{n}.bin", bytes([n]) * size, {}) for n in range(20)]))
     stream.sizes = []
     assert [content[:1] for _, content in read_members(stream, url="x.tar")] == [bytes([n]) for n in range(20)]
     # The first ones came with the first chunk, before their size was known.
