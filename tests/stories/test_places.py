@@ -44,7 +44,7 @@ def test_a_public_dataset_stays_public_whoever_promotes_it_from_wherever(lab):
     # A bucket that is closed: refused by all, and said so.
     with lab.publishing_to(lab.closed):
         assert lab.plan("cells")["readers"][1:3] == ("anybody", "known once they are copied")
-        assert "AnonymousReader could not read what would take the place" in lab.refusal("promote", "cells")
+        assert "Strangers could not read what would take the place" in lab.refusal("promote", "cells")
         assert not lab.bulk("cells")
     assert lab.seen("cells") == replace(public, status="failed")
     assert lab.promote("cells") == uri
