@@ -83,14 +83,14 @@ def promote_to_atmosphere(
                 warnings.warn(warning, stacklevel=5)
 
     client.did  # noqa: B018 - NotLoggedInError, before anything is noted
-    with attempt(ledger, entry.name, "local_dataset", entry=entry) as active_runs:
+    with attempt(ledger, entry.name, "local_dataset", entry=entry) as current_attempt:
         ready = prepare(
             entry,
             index,
             client,
             ledger,
             publish_schema=partial(publish_schema_of, client=client, ledger=ledger, options=options),
-            active_runs=active_runs,
+            current_attempt=current_attempt,
             data_store=data_store,
             asked=options,
             done=warn,

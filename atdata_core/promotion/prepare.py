@@ -45,7 +45,7 @@ def prepare(
     ledger: Ledger,
     *,
     publish_schema: Callable[[Inventory], PublishedSchema],
-    active_runs: Attempt,
+    current_attempt: Attempt,
     data_store: Any,
     asked: PromotionOptions,
     done: Done,
@@ -78,7 +78,7 @@ def prepare(
     data_store = resolved.location.store
     inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
     done("local_dataset", inventory)
-    active_runs.stage = "published_schema"
+    current_attempt.stage = "published_schema"
     validate(entry, inventory, resolved, client, ledger, asked=asked)
     begin_publishing(entry, resolved.publication, ledger, asked)
     copies = None
@@ -86,18 +86,18 @@ def prepare(
         # What such a store writes is known, and can be refused, only once it is written.
         if asked.require_compatible:
             known_compatibility(inventory.schema, client, ledger).refuse()
-        active_runs.stage = "copied_shards"
+        current_attempt.stage = "copied_shards"
         copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
-        active_runs.stage = "published_schema"
+        current_attempt.stage = "published_schema"
     schema = publish_schema(inventory)
     done("published_schema", schema)
     if copies is None:
-        active_runs.stage = "copied_shards"
+        current_attempt.stage = "copied_shards"
         published = resolved.published_copies(inventory, ledger)
         copies = copy_shards(
             entry, inventory, index, ledger, data_store=data_store, published=published, run=asked.run
         )
     done("copied_shards", copies)
-    active_runs.stage = "atmosphere_record"
+    current_attempt.stage = "atmosphere_record"
     seen = probe_published(entry, copies, index, client.base_url, resolved=resolved, asked=asked)
     return Prepared(entry, schema, copies, seen, resolved)

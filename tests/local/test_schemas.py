@@ -81,8 +81,8 @@ def test_two_modules_may_have_a_class_of_the_same_name(index: LocalIndex):
     assert [field["name"] for field in index.get_schema(second)["fields"]] == ["pitch"]
     assert index.get_schema("atdata://local/schema/Picture@1.0.0")["module"] == "lab.vision"
     assert len(index.list_schemas()) == 2
-    index.publish_schema(variant("lab.vision", label=int), description="Visibility")
-    assert index.get_schema("atdata://local/schema/Picture@1.0.0")["description"] == "Visibility"
+    index.publish_schema(variant("lab.vision", label=int), description="Seen")
+    assert index.get_schema("atdata://local/schema/Picture@1.0.0")["description"] == "Seen"
 
 
 def test_a_short_reference_never_gives_another_modules_class(index: LocalIndex):

@@ -212,13 +212,13 @@ class _Bulk:
         with ThreadPoolExecutor(workers, "promotion") as pool:
             try:
                 self._find = _known_names(self._entries, self._client, self._ledger, self._asked, self._writer)
-                active_runs = self._begin(pool, waiting, AHEAD)
-                while active_runs or self._ready:
-                    if active_runs:
-                        active_runs -= self._listen()
-                    if self._is_time(active_runs):
+                current_attempt = self._begin(pool, waiting, AHEAD)
+                while current_attempt or self._ready:
+                    if current_attempt:
+                        current_attempt -= self._listen()
+                    if self._is_time(current_attempt):
                         self._publish()
-                    active_runs += self._begin(pool, waiting, AHEAD - active_runs - len(self._ready))
+                    current_attempt += self._begin(pool, waiting, AHEAD - current_attempt - len(self._ready))
             except BaseException as error:
                 pool.shutdown(cancel_futures=True)
                 self._let_go()
@@ -238,7 +238,10 @@ class _Bulk:
         """In a thread of the pool."""
         entry, stage = self._entries[number], "local_dataset"
         try:
-            with self._same[cid_of(entry)], attempt(self._ledger, entry.name, stage, entry=entry) as active_runs:
+            with (
+                self._same[cid_of(entry)],
+                attempt(self._ledger, entry.name, stage, entry=entry) as current_attempt,
+            ):
                 try:
                     prepared = prepare(
                         entry,
@@ -246,14 +249,14 @@ class _Bulk:
                         self._client,
                         self._ledger,
                         publish_schema=self._schemas.publish_of,
-                        active_runs=active_runs,
+                        current_attempt=current_attempt,
                         data_store=self._data_store,
                         asked=replace(self._asked, run=self._run_of(number)),
                         done=lambda stage, result: self._heard.put((number, stage, result)),
                         find=self._find,
                     )
                 finally:
-                    stage = active_runs.stage
+                    stage = current_attempt.stage
         except Exception as error:
             self._heard.put(_Ready(number, stage, error=error))
         else:
@@ -281,8 +284,8 @@ class _Bulk:
             self._ready.append((heard.number, heard.prepared))
         return 1
 
-    def _is_time(self, active_runs: int) -> bool:
-        if len(self._ready) >= MAX_WRITES or not active_runs:
+    def _is_time(self, current_attempt: int) -> bool:
+        if len(self._ready) >= MAX_WRITES or not current_attempt:
             return bool(self._ready)
         return bool(self._ready) and time.monotonic() - self._since >= PATIENCE
 

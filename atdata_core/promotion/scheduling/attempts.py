@@ -40,13 +40,13 @@ def attempt(
         entry: What is promoted: failures of another entry, or of other metadata, do not count any more.
         run: Names the run: what it tries several times is one attempt.
     """
-    active_runs = Attempt(stage)
+    current_attempt = Attempt(stage)
     try:
-        yield active_runs
+        yield current_attempt
     except Exception as error:
         # Where the ledger itself is what fails, what comes through is the first error.
         with suppress(Exception):
-            failed(ledger, dataset, active_runs.stage, error, entry=entry, run=run)
+            failed(ledger, dataset, current_attempt.stage, error, entry=entry, run=run)
         raise
 
 

@@ -10,7 +10,7 @@ from ...common.urls import displayed
 from ...errors import AtdataError, PrivateAddressError, ServiceError, ShardForbiddenError
 from ..stages.schema_changes import Compatibility
 
-StageContext = Literal["record", "schema", "label", "shards", "samples"]
+Subject = Literal["record", "schema", "label", "shards", "samples"]
 State = Literal["ok", "private", "failed"]
 LONGEST = 400
 """Characters of a text that came from the network."""
@@ -24,7 +24,7 @@ class Finding:
     looked at, so nothing is known of it). ``where`` is an at-uri or the URL of a shard.
     """
 
-    subject: StageContext
+    subject: Subject
     kind: Literal["differs", "unreachable"]
     where: str
     problem: str
@@ -96,7 +96,7 @@ class Verification:
         unread = self.shards_checked - self.strangers
         return f"strangers cannot read {unread} of the shards (this machine's keys do)"
 
-    def of(self, *subjects: StageContext) -> tuple[Finding, ...]:
+    def of(self, *subjects: Subject) -> tuple[Finding, ...]:
         """The findings about some subjects."""
         return tuple(finding for finding in self.findings if finding.subject in subjects)
 
@@ -106,14 +106,14 @@ class Verification:
 
 
 def differs(
-    subject: StageContext, where: str, problem: str, expected: object | None = None, found: object | None = None
+    subject: Subject, where: str, problem: str, expected: object | None = None, found: object | None = None
 ) -> Finding:
     """A finding about what is there."""
     compared = [None if value is None else plain(str(value)) for value in (expected, found)]
     return Finding(subject, "differs", plain(displayed(where)), plain(problem), *compared)
 
 
-def of_error(subject: StageContext, where: str, error: AtdataError) -> Finding:
+def of_error(subject: Subject, where: str, error: AtdataError) -> Finding:
     """The finding of an error: a refusal and a failing service say nothing about what lies there."""
     unknown = isinstance(error, ServiceError | ShardForbiddenError | PrivateAddressError)
     kind = "unreachable" if unknown else "differs"

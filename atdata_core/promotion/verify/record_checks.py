@@ -12,13 +12,13 @@ from ...atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_r
 from ...common.cid import record_cid
 from ...errors import AtdataError, MetadataError, RecordNotFoundError
 from ...samples.schema import decode
-from .findings import Finding, StageContext, differs, of_error, plain
+from .findings import Finding, Subject, differs, of_error, plain
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
 
 
-_SHOWN: dict[StageContext, str] = {"record": "entry"}
+_SHOWN: dict[Subject, str] = {"record": "entry"}
 """What a subject is called in a note, where that is another word."""
 
 
@@ -75,7 +75,7 @@ def read_sample_type(
 
 
 def _proven(
-    client: AtmosphereClient, subject: StageContext, record: Record, before: str | None = None
+    client: AtmosphereClient, subject: Subject, record: Record, before: str | None = None
 ) -> tuple[str | None, list[Finding], list[str]]:
     """The DID of the account that signed a record, None where that is not proven; findings and notes about it.
 
@@ -139,7 +139,7 @@ def _pointed_elsewhere(
     return [], [f"The label {entry.name!r} points at another version: {at}."]
 
 
-def _content_differs(subject: StageContext, record: Record) -> list[Finding]:
+def _content_differs(subject: Subject, record: Record) -> list[Finding]:
     """Whether a record's CID is that of its content."""
     try:
         computed = record_cid(record.value)

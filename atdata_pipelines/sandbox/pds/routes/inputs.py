@@ -160,7 +160,7 @@ def sender(pds: Pds, request: Request) -> SandboxAccount:
     """
     account = pds.accounts.find(pds.tokens.did_of(bearer_token(request)))
     if account is None:
-        raise XrpcError("AuthenticationRequired", "SandboxAccount not found", status=401)
+        raise XrpcError("AuthenticationRequired", "Account not found", status=401)
     return account
 
 

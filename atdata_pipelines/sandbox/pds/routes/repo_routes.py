@@ -146,7 +146,7 @@ async def _own_repo(pds: Pds, request: Request) -> tuple[str, Input]:
     given = await read_input(request)
     named = pds.accounts.find(given.repo("repo"))
     if named is None:
-        raise XrpcError("AccountNotFound", "SandboxAccount not found", status=403)
+        raise XrpcError("AccountNotFound", "Account not found", status=403)
     if named != account:
         raise XrpcError("AuthenticationRequired", "Authentication Required", status=401)
     return account.did, given
