@@ -106,6 +106,7 @@ def test_the_password_of_the_broker_is_masked(monkeypatch):
 
 
 def test_to_choose_an_executor_imports_no_package_of_another_one():
+    # Long: only a new process has imported nothing yet.
     code = (
         "import sys; from atdata_pipelines.config.executors import executor_named; executor_named('in-process');"
         "print({'celery', 'kombu', 'kubernetes', 'redis'} & set(sys.modules))"
