@@ -7,10 +7,10 @@ import sys
 
 import dagster as dg
 import pytest
+import yaml
 
 from atdata_core.atmosphere.xrpc import write_budget
-from atdata_pipelines.components.pipeline import promotion_definitions
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.dagster_home import PROJECT, SETTINGS
 from atdata_pipelines.jobs.promote_job import JOB
 
 
@@ -24,13 +24,14 @@ def passing(monkeypatch):
     return passed
 
 
-def test_a_wait_stands_in_the_log_of_the_run(lab, tmp_path, monkeypatch, passing):
+def test_a_wait_stands_in_the_log_of_the_run(lab, defined, monkeypatch, passing):
     lab.insert("pictures")
     monkeypatch.setenv("ATDATA_WRITE_BUDGET", "4/1000")
-    home = prepare_home(tmp_path / "home")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    # Which loggers write there.
+    settings = yaml.safe_load((PROJECT / SETTINGS).read_text())
+    with dg.DagsterInstance.ephemeral(settings={"python_logs": settings["python_logs"]}) as instance:
         instance.add_dynamic_partitions("dataset", ["pictures"])
-        job = promotion_definitions().resolve_job_def(JOB)
+        job = defined().resolve_job_def(JOB)
         result = job.execute_in_process(partition_key="pictures", instance=instance)
         logs = [entry for entry in instance.all_logs(result.run_id) if entry.dagster_event is None]
     assert result.success
@@ -40,12 +41,21 @@ def test_a_wait_stands_in_the_log_of_the_run(lab, tmp_path, monkeypatch, passing
     assert passing[0] >= 3600
 
 
-def test_a_wait_is_shown_at_the_command_line_and_ends_with_ctrl_c(lab, account_environ, tmp_path):
+def test_a_command_reads_its_settings_from_a_file_keeps_its_run_shows_a_wait_and_ends_with_ctrl_c(
+    lab, account_environ, tmp_path
+):
+    # A process of its own, which takes seconds to import Dagster: `.env` is read and Ctrl-C caught as it begins.
     lab.insert("pictures")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    names = {"ATDATA_HANDLE", "ATDATA_APP_PASSWORD"}
+    (tmp_path / ".env").write_text("".join(f"{name}={account_environ[name]}\n" for name in names))
+    environ = {name: value for name, value in os.environ.items() if name not in names}
     process = subprocess.Popen(
         [sys.executable, "-m", "atdata_pipelines", "promote", "pictures"],
         cwd=tmp_path,
-        env=os.environ | {"ATDATA_WRITE_BUDGET": "4/1000"},
+        env=environ | {"ATDATA_WRITE_BUDGET": "4/1000", "DAGSTER_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -60,3 +70,7 @@ def test_a_wait_is_shown_at_the_command_line_and_ends_with_ctrl_c(lab, account_e
     assert any("has used its 4 write points of an hour; putRecord waits 60 min, until" in line for line in lines)
     assert process.returncode == 1
     assert rest.rstrip().endswith("Aborted!")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        [kept] = instance.get_runs()
+        assert kept.tags["dataset"] == "pictures"
+        assert instance.get_dynamic_partitions("dataset") == ["pictures"]

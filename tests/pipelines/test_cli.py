@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -124,33 +123,8 @@ def test_another_name_is_for_a_single_dataset(command):
     assert "--name is for a single dataset" in result.stderr
 
 
-def test_settings_come_from_a_file_and_runs_go_to_dagster_home(lab, tmp_path, account_environ):
-    lab.insert("pictures")
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    names = {"ATDATA_HANDLE", "ATDATA_APP_PASSWORD"}
-    (tmp_path / ".env").write_text("".join(f"{name}={account_environ[name]}\n" for name in names))
-    variables = {name: value for name, value in os.environ.items() if name not in names}
-    done = subprocess.run(
-        [sys.executable, "-m", "atdata_pipelines", "promote", "pictures"],
-        cwd=tmp_path,
-        env={**variables, "DAGSTER_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("pictures: created at://")
-    import dagster as dg
-
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        [kept] = instance.get_runs()
-        assert kept.tags["dataset"] == "pictures"
-        assert instance.get_dynamic_partitions("dataset") == ["pictures"]
-
-
 def test_the_sandbox_prints_its_variables_until_it_is_stopped(tmp_path):
+    # Long: it starts every service, in processes of its own.
     process = subprocess.Popen(
         [sys.executable, "-m", "atdata_pipelines", "sandbox", "--path", "here", "--bucket", "some-bucket"],
         cwd=tmp_path,

@@ -90,10 +90,8 @@ def test_what_changes_while_it_is_copied_is_left_to_the_last_step(wide, run, mon
     assert copied(result) == 2
 
 
-def test_the_steps_of_copying_wait_in_one_queue_those_of_publishing_in_another():
-    from atdata_pipelines.components.pipeline import promotion_definitions
-
-    job = promotion_definitions().resolve_job_def("promote")
+def test_the_steps_of_copying_wait_in_one_queue_those_of_publishing_in_another(defined):
+    job = defined().resolve_job_def("promote")
     queues = {
         str(node.path): job.get_node(node).definition.tags.get("dagster-celery/queue")
         for node in job.graph.iterate_node_handles()

@@ -34,7 +34,7 @@ def deleted(lab):
 @pytest.fixture
 def published(lab, promote):
     lab.insert("pictures")
-    return promote()
+    return promote("pictures")
 
 
 def test_the_sensor_leaves_what_was_deleted_and_takes_it_up_when_it_is_back(lab, tick, deleted):

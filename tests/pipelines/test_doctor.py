@@ -8,7 +8,6 @@ import threading
 from importlib import metadata
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from atdata_core.errors import EntryNotFoundError
@@ -25,6 +24,7 @@ def no_variable_of_the_tests_own(monkeypatch):
 
 
 def test_all_is_well_in_a_lab_that_is_set_up(lab, published, command, monkeypatch, objects, tmp_path):
+    # Long: every check, with databases of Dagster on disk as they are everywhere.
     lab.insert("pictures")
     home = tmp_path / "home"
     home.mkdir()
@@ -168,23 +168,21 @@ def test_dagster_home_and_the_number_of_partitions_are_told(doctor, environ, tmp
 
 
 @pytest.mark.parametrize(("count", "state"), [(8, "ok"), (9, "warning"), (10, "error")])
-def test_a_limit_that_is_near_is_said_before_it_is_reached(doctor, tmp_path, monkeypatch, count, state):
+def test_a_limit_that_is_near_is_said_before_it_is_reached(doctor, instance, monkeypatch, count, state):
     monkeypatch.setattr(partitions, "MOST", 10)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    with dg.DagsterInstance.get() as instance:
-        partitions.add_keys(instance, [f"d{number}" for number in range(count)])
+    monkeypatch.setenv("DAGSTER_HOME", instance.root_directory)
+    partitions.add_keys(instance, [f"d{number}" for number in range(count)])
     finding = doctor("partitions").only("partitions")
     assert (finding.state, finding.found.partition(":")[0]) == (state, f"{count} of at most 10")
     assert ("prune" in finding.mend) == (state != "ok")
 
 
-def test_the_partitions_of_each_component_are_counted_and_pruned_by_its_prefix(doctor, tmp_path, monkeypatch):
+def test_the_partitions_of_each_component_are_counted_and_pruned_by_its_prefix(doctor, instance, monkeypatch):
     monkeypatch.setattr(partitions, "MOST", 10)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions("somebody_elses_dataset", ["x"])
-        for prefix, count in ((), 2), (("images",), 10), (("lab", "sounds"), 9):
-            partitions.add_keys(instance, [f"d{number}" for number in range(count)], Settings(key_prefix=prefix))
+    monkeypatch.setenv("DAGSTER_HOME", instance.root_directory)
+    instance.add_dynamic_partitions("somebody_elses_dataset", ["x"])
+    for prefix, count in ((), 2), (("images",), 10), (("lab", "sounds"), 9):
+        partitions.add_keys(instance, [f"d{number}" for number in range(count)], Settings(key_prefix=prefix))
     own, images, sounds = doctor("partitions").of("partitions")
     assert (own.state, own.found) == ("ok", "2 of at most 10")
     assert (images.state, sounds.state) == ("error", "warning")

@@ -80,6 +80,7 @@ def test_a_queue_that_no_worker_listens_on_is_a_warning_with_the_command_that_st
 
 
 def test_workers_that_listen_are_counted_for_each_queue(doctor, worker):
+    # Long: a real worker, which takes seconds to import what it works with.
     _, alone = doctor("workers").of("workers")
     assert (alone.state, alone.found) == ("warning", "no worker listens on publishing: runs wait there")
     with broker.celery_app() as app, app.connection_for_write() as connection:

@@ -75,6 +75,7 @@ def begin(home, tmp_path):
 
 
 def test_a_run_whose_process_was_killed_ends_and_one_that_lives_goes_on(home, begin):
+    # Long: one real run in a process that imports Dagster.
     process = begin.real(RUNS["killed"], HERE)
     begin.told(RUNS["lives"], HERE)
     assert end_lost_runs(home) == []

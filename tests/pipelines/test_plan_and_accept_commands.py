@@ -21,7 +21,7 @@ def test_a_plan_is_told_and_nothing_is_published(lab, promote, command, account_
     assert "warning 2 of 2 shards cannot be read by strangers:" in lines
     assert lines[-1] == "Nothing was written."
     uri = next(line.split()[2] for line in lines if line.startswith("entry"))
-    assert promote() == uri
+    assert promote("pictures") == uri
     again = command("plan", "pictures", "--json")
     assert json.loads(again.stdout)["records"] == 0
 
@@ -54,19 +54,19 @@ def overwrite(lab, entry, s3, cut=0):
 
 def test_changed_bytes_are_shown_asked_about_accepted_and_promoted(lab, promote, command, s3):
     entry = lab.insert("pictures")
-    uri = promote()
+    uri = promote("pictures")
     result = command("accept", "pictures")
     assert (result.exit_code, result.stdout) == (0, "pictures: all 2 shards hold what was recorded of them.\n")
     overwrite(lab, entry, s3)
     with pytest.raises(ShardChangedError):
-        promote()
+        promote("pictures")
     result = command("accept", "pictures")
     assert result.exit_code == 1
     assert "1 of 2 shards changed" in result.stdout
     assert "samples  3 -> 3" in result.stdout
     assert "Say --yes" in result.stderr
     with pytest.raises(ShardChangedError):
-        promote()
+        promote("pictures")
     result = command("accept", "pictures", "--yes")
     assert result.stdout.splitlines()[-1] == "pictures: accepted. Publish it: atdata-pipelines promote pictures"
     told = command("status", "pictures").stdout

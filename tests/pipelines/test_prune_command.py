@@ -1,6 +1,5 @@
 """``atdata-pipelines prune``: partitions whose dataset is gone leave Dagster, and nothing else does."""
 
-import dagster as dg
 import pytest
 
 from atdata_core.local.redis_layout import dataset_key
@@ -60,7 +59,7 @@ def test_a_dataset_that_comes_back_while_a_person_thinks_keeps_its_partition(lab
     def answered(question, *, yes):
         lab.register("slow", f"s3://{lab.bucket}/slow.tar")
 
-    monkeypatch.setattr(prune_command.surroundings, "confirm", answered)
+    monkeypatch.setattr(prune_command.context, "confirm", answered)
     assert command("prune").stdout.splitlines()[-1] == "removed 1 partitions, 2 are left"
     assert keys(home) == {"pictures", "slow"}
 
@@ -115,13 +114,9 @@ def test_the_partitions_of_a_component_are_those_of_its_prefix(lab, home, comman
     [("lab/image", "Near it: lab/images."), ("nosuch", "There are: lab/images, sounds.")],
     ids=["near", "far"],
 )
-def test_a_prefix_that_nothing_has_is_refused_with_those_that_there_are(
-    lab, tmp_path, command, monkeypatch, given, said
-):
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    with dg.DagsterInstance.get() as instance:
-        for prefix in ("lab", "images"), ("sounds",), ():
-            add_keys(instance, ["gone"], Settings(key_prefix=prefix))
+def test_a_prefix_that_nothing_has_is_refused_with_those_that_there_are(lab, home, command, given, said):
+    for prefix in ("lab", "images"), ("sounds",), ():
+        add_keys(home, ["gone"], Settings(key_prefix=prefix))
     result = command("prune", "--yes", "--key-prefix", given)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: Dagster has no partitions under the key prefix {given}. {said}\n"

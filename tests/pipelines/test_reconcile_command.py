@@ -18,7 +18,7 @@ def account_client(pds, account):
 @pytest.fixture
 def published(lab, promote):
     lab.insert("pictures")
-    return promote()
+    return promote("pictures")
 
 
 def test_a_lost_ledger_is_rebuilt(lab, published, command):
@@ -49,9 +49,9 @@ def test_what_is_gone_is_told_and_restored_on_request(lab, published, command, a
 
 
 def test_older_versions_and_other_names_are_restored_as_they_were(lab, published, promote, command, account_client):
-    other = promote(under="renamed")
+    other = promote("pictures", name="renamed")
     lab.insert("pictures", start=6)
-    promote()
+    promote("pictures")
     before = [account_client.get_record(uri) for uri in (published, other)]
     for uri in (published, other):
         account_client.delete(*uri.split("/")[3:])
@@ -77,7 +77,7 @@ def test_a_misspelt_name_is_one_line(published, command):
 
 
 def test_the_label_of_a_version_is_restored(published, promote, command, account_client):
-    promote(version="1.0")
+    promote("pictures", version="1.0")
     before = account_client.list_records(LABEL)[0]
     for record in before:
         account_client.delete(*record.uri.split("/")[3:])

@@ -108,7 +108,10 @@ class World:
         self.lab.index.redis.hset(f"LocalDatasetEntry:cid-{name}", mapping=fields)
 
     def promote(self, *arguments):
-        """Run the command; what it printed is looked at with the rest."""
+        """Run the command; what it printed is looked at with the rest.
+
+        In a process of its own, which takes seconds: everything that it writes and prints shall be looked at.
+        """
         command = [sys.executable, "-m", "atdata_pipelines", "promote", "--verbose", *arguments]
         self.done = subprocess.run(
             command, env=self.variables, capture_output=True, text=True, timeout=300, cwd=self.home

@@ -7,7 +7,7 @@ def test_one_line_a_dataset_in_a_hundred_columns(lab, promote, command):
     lab.insert("pictures")
     lab.insert("a-dataset-with-a-name-that-is-longer-than-a-column-has-room-for")
     lab.insert("early")
-    uri = promote()
+    uri = promote("pictures")
     result = command("status")
     assert result.exit_code == 0, result.output
     head, *rows = result.stdout.splitlines()
@@ -22,9 +22,9 @@ def test_one_line_a_dataset_in_a_hundred_columns(lab, promote, command):
 
 def test_one_dataset_is_told_in_full(lab, promote, command):
     lab.insert("pictures")
-    uri = promote(license="MIT")
-    other = promote(under="renamed")
-    promote()
+    uri = promote("pictures", license="MIT")
+    other = promote("pictures", name="renamed")
+    promote("pictures")
     text = command("status", "pictures").stdout
     assert text.startswith("pictures: published\n")
     for said in (f"record             {uri}", 'said license       "MIT"', "2, ", "6 samples", f"{other}  renamed"):
@@ -36,7 +36,7 @@ def test_one_dataset_is_told_in_full(lab, promote, command):
 
 def test_the_ledger_is_told_where_the_account_cannot_be_found(lab, promote, command, monkeypatch):
     lab.insert("pictures")
-    uri = promote()
+    uri = promote("pictures")
     monkeypatch.delenv("ATDATA_HANDLE")
     result = command("status", "pictures")
     assert result.exit_code == 0
@@ -55,7 +55,7 @@ def test_an_empty_index_and_a_misspelt_name_are_said(lab, command):
 
 def test_a_retracted_dataset_says_how_it_is_published_again(lab, promote, command):
     lab.insert("pictures")
-    promote()
+    promote("pictures")
     command("retract", "pictures", "--yes")
     text = command("status", "pictures").stdout
     assert text.startswith("pictures: held\n")
@@ -65,7 +65,7 @@ def test_a_retracted_dataset_says_how_it_is_published_again(lab, promote, comman
 
 def test_the_way_out_can_be_typed_as_it_is_shown(lab, promote, command):
     lab.insert("my pictures")
-    promote("my pictures", under="other name")
+    promote("my pictures", name="other name")
     result = command("retract", "other name", "--yes")
     way_out = "atdata-pipelines promote 'my pictures' --name 'other name'"
     assert way_out in result.stderr

@@ -137,6 +137,7 @@ def test_an_event_without_a_readable_name_is_reported_once_and_holds_nothing_bac
 
 
 def test_a_pds_that_is_down_is_found_out_once_for_all_and_costs_no_attempt(lab, tick, clock, pds_down, run):
+    # Long: more failures than a dataset of its own may have, and three runs.
     entries = [lab.insert(name, start=6 * number) for number, name in enumerate(["one", "two", "three"])]
     client = AtprotoResource().client()
     tick()
@@ -161,6 +162,7 @@ def test_a_pds_that_is_down_is_found_out_once_for_all_and_costs_no_attempt(lab, 
 def test_a_revoked_password_is_said_for_all_and_they_go_on_once_it_is_right(
     lab, tick, clock, run, monkeypatch, account, command
 ):
+    # Long: a run for each failure, more than a dataset of its own may have.
     lab.insert("one")
     [first] = tick().run_requests
     monkeypatch.setenv("ATDATA_APP_PASSWORD", "revoked")

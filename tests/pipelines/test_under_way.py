@@ -5,7 +5,6 @@ import pytest
 
 from atdata_core.local import LocalDatasetEntry
 from atdata_pipelines.automation.active_runs import active_runs
-from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.settings import DEFAULT, Settings
 from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 
@@ -15,9 +14,9 @@ def entry(name, registered_at=None):
 
 
 @pytest.fixture
-def bulk(empty_instance):
+def bulk(empty_instance, defined):
     """A bulk run that has not begun; it is ended at last, and then has nothing before it."""
-    job = promotion_definitions().resolve_job_def(BULK_JOB)
+    job = defined().resolve_job_def(BULK_JOB)
     runs = []
 
     def make(**said):

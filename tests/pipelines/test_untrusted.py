@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import atdata_core as atdata
 from atdata_core.shards.tar_writing import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
-from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.display.markdown import LONGEST, shown
 from atdata_pipelines.display.materialisation_metadata import of_record, safe
@@ -138,10 +137,9 @@ def strangers(lab, s3, instance):
     return names
 
 
-def test_nothing_in_the_event_log_is_more_than_text(strangers, run, run_bulk, instance, published, tick):
+def test_nothing_in_the_event_log_is_more_than_text(strangers, run, run_bulk, instance, defined, published, tick):
     good, bad = strangers
-    definitions = promotion_definitions()
-    verify = definitions.resolve_job_def("verify")
+    verify = defined().resolve_job_def("verify")
     results = [
         run(good),
         run(bad),

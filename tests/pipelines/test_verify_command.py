@@ -9,6 +9,7 @@ from atdata_pipelines.config.resources import AtprotoResource
 
 
 def test_an_outsider_verifies_an_at_uri_with_nothing_but_the_network(publish, account_environ, tmp_path):
+    # Long: a process of its own, that has nothing of this one.
     uri = publish()
     theirs = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
     done = subprocess.run(

@@ -9,7 +9,6 @@ from atdata_core.atmosphere.record_format.build import label_record
 from atdata_core.atmosphere.record_format.nsids import LABEL
 from atdata_core.atmosphere.record_format.record_keys import label_rkey
 from atdata_pipelines.assets.checks import CHECKS
-from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.resources import AtprotoResource
 from atdata_pipelines.config.settings import Settings
@@ -19,17 +18,17 @@ LOOKS = dg.AssetKey("verification")
 
 
 @pytest.fixture
-def verify_many(empty_instance):
+def verify_many(instance, defined):
     def run(partitions=(), *, pattern="*", **config):
-        add_keys(empty_instance, partitions)
-        job = promotion_definitions(Settings(pattern=pattern)).resolve_job_def(VERIFY_JOB)
+        add_keys(instance, partitions)
+        job = defined(Settings(pattern=pattern)).resolve_job_def(VERIFY_JOB)
         result = job.execute_in_process(
-            instance=empty_instance,
+            instance=instance,
             raise_on_error=False,
             run_config={"ops": {"verify_datasets": {"config": config}}} if config else None,
         )
         kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
-        logs = empty_instance.all_logs(result.run_id, of_type=kind)
+        logs = instance.all_logs(result.run_id, of_type=kind)
         found = [each.dagster_event.asset_check_evaluation_data for each in logs]
         failed = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
         return {(each.partition, each.check_name): each.passed for each in found}, failed
@@ -59,9 +58,9 @@ def test_what_is_not_as_published_fails_the_run_and_stands_in_its_table(publish,
     assert all(url in row["problem"] for row in rows)
 
 
-def test_a_warning_does_not_fail_the_run(lab, run, verify_many):
+def test_a_warning_does_not_fail_the_run(lab, promote, verify_many):
     lab.insert("pictures")
-    assert run("pictures").success
+    promote("pictures")
     found, failed = verify_many(["pictures"])
     assert {check for (_, check), passed in found.items() if not passed} == {
         "readable_by_strangers",
@@ -76,12 +75,10 @@ def test_a_dataset_that_is_named_and_not_published_is_an_error(lab, verify_many)
     assert (found, "has published nothing under the name 'fresh'" in failure.description) == ({}, True)
 
 
-def test_the_weekly_look_reads_one_shard_of_each(publish, verify_many, empty_instance):
+def test_the_weekly_look_reads_one_shard_of_each(publish, verify_many, instance, defined):
     publish("first")
-    with dg.build_schedule_context(
-        instance=empty_instance, scheduled_execution_time=datetime(2026, 1, 4, 4)
-    ) as context:
-        weekly = promotion_definitions().get_repository_def().get_schedule_def("weekly_verification")
+    with dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime(2026, 1, 4, 4)) as context:
+        weekly = defined().get_repository_def().get_schedule_def("weekly_verification")
         [request] = weekly.evaluate_tick(context).run_requests
     assert request.run_key == "2026-01-04"
     said = request.run_config["ops"]["verify_datasets"]["config"]
@@ -91,11 +88,11 @@ def test_the_weekly_look_reads_one_shard_of_each(publish, verify_many, empty_ins
 
 
 @pytest.fixture
-def looks(empty_instance):
+def looks(instance):
     """What each look at everything has said of itself, the last one first."""
 
     def told():
-        records = empty_instance.fetch_materializations(LOOKS, limit=1_000).records
+        records = instance.fetch_materializations(LOOKS, limit=1_000).records
         return [record.asset_materialization.metadata["datasets"].value for record in records]
 
     return told
@@ -161,20 +158,20 @@ def test_a_label_that_was_edited_by_hand_costs_no_other_dataset_its_look(publish
     assert {row.data["dataset"] for row in failure.metadata["failed_table"].records} == {"broken"}
 
 
-def test_a_look_at_everything_is_fresh_until_the_next_one_is_late(publish, verify_many, empty_instance):
+def test_a_look_at_everything_is_fresh_until_the_next_one_is_late(publish, verify_many, instance, defined):
     key = LOOKS
     publish("first")
-    before = len(empty_instance.fetch_materializations(key, limit=100).records)
+    before = len(instance.fetch_materializations(key, limit=100).records)
     verify_many(["first"], datasets=["first"])
-    assert len(empty_instance.fetch_materializations(key, limit=100).records) == before
+    assert len(instance.fetch_materializations(key, limit=100).records) == before
     verify_many(["first"])
-    assert len(empty_instance.fetch_materializations(key, limit=100).records) == before + 1
-    shown = empty_instance.get_latest_materialization_event(key).asset_materialization.metadata
+    assert len(instance.fetch_materializations(key, limit=100).records) == before + 1
+    shown = instance.get_latest_materialization_event(key).asset_materialization.metadata
     assert (shown["datasets"].value, shown["failed_checks"].value) == (1, 0)
-    policy = promotion_definitions().get_repository_def().asset_graph.get(key).freshness_policy
+    policy = defined().get_repository_def().asset_graph.get(key).freshness_policy
     windows = policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()
     assert windows == (timedelta(days=7, hours=6), timedelta(days=8))
-    never = promotion_definitions(Settings(verification_cron=None)).get_repository_def().asset_graph.get(key)
+    never = defined(Settings(verification_cron=None)).get_repository_def().asset_graph.get(key)
     assert never.freshness_policy is None
 
 
