@@ -116,8 +116,11 @@ def work(who: int, asked: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    import atproto  # noqa: F401  # once for all of them: it takes a second
+    from atproto import models
 
+    # Once for all of them: it takes a second, and these are loaded when they are asked for.
+    assert models.ComAtprotoServerCreateSession
+    assert models.ComAtprotoServerRefreshSession
     for line in sys.stdin:
         print(together(json.loads(line)), flush=True)
 
