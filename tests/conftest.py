@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from atdata_core.common import retry_after
+from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -169,27 +170,23 @@ def s3(box: Sandbox) -> dict[str, str]:
 @pytest.fixture
 def bucket(box: Sandbox) -> str:
     """A new bucket of the sandbox's S3 server."""
-    import boto3
-
     name = f"bucket-{secrets.token_hex(6)}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=box.s3["AWS_ENDPOINT"],
-        aws_access_key_id=box.s3["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=box.s3["AWS_SECRET_ACCESS_KEY"],
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket=name)
-    client.close()
+    S3Endpoint.from_credentials(box.s3).client.create_bucket(Bucket=name)
     return name
 
 
+@pytest.fixture(scope="session")
+def _accounts_of_pds(pds: PdsAddress) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{pds.url}/xrpc/") as client:
+        yield client
+
+
 @pytest.fixture
-def account(pds: PdsAddress) -> PdsAccount:
+def account(_accounts_of_pds: httpx.Client) -> PdsAccount:
     """A new account, with an empty repository, on the sandbox's PDS."""
     handle, password = f"user-{secrets.token_hex(6)}.test", secrets.token_urlsafe(12)
-    reply = httpx.post(
-        f"{pds.url}/xrpc/com.atproto.server.createAccount",
+    reply = _accounts_of_pds.post(
+        "com.atproto.server.createAccount",
         json={"handle": handle, "password": password, "email": f"{handle}@example.com"},
     )
     return PdsAccount(handle, password, reply.raise_for_status().json()["did"])

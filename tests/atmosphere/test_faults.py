@@ -4,6 +4,7 @@ import base64
 import json
 import pickle
 import time
+from itertools import product
 
 import httpx
 import pytest
@@ -278,15 +279,14 @@ def test_a_session_that_has_ended_asks_for_a_login(reach, answers):
         client.create_once("a.b.c", "d", {})
 
 
-@pytest.mark.parametrize("before", range(285, 305))
-def test_no_error_shows_a_part_of_a_password_where_a_long_message_is_cut(before):
+def test_no_error_shows_a_part_of_a_password_where_a_long_message_is_cut():
     password = "".join(chr(ord("a") + number) for number in range(16))
-    for status in (400, 401, 500):
+    for before, status in product(range(285, 305), (400, 401, 500)):
         network = Network(createSession=[error(status, "E", "x" * before + password)])
         with pytest.raises((LoginError, ServiceRefusedError, ServiceUnavailableError)) as caught:
             AtmosphereClient("https://pds.example", transport=network).login("a.test", password)
-        assert "xxx" in str(caught.value)
-        assert password[:2] not in str(caught.value)
+        assert "xxx" in str(caught.value), before
+        assert password[:2] not in str(caught.value), before
 
 
 def test_no_error_shows_a_password_or_token(reach):

@@ -77,6 +77,8 @@ def test_ranks_and_workers_together_read_every_sample_exactly_once(dataset, monk
     assert sorted(seen) == list(range(50))
 
 
+# New processes that load torch: seconds each.
+@pytest.mark.slow
 def test_a_process_group_tells_the_rank(dataset, tmp_path):
     code = (
         "import sys, torch.distributed as d\n"
@@ -100,6 +102,8 @@ def test_a_process_group_tells_the_rank(dataset, tmp_path):
     assert sorted(seen[0] + seen[1]) == list(range(50))
 
 
+# New processes that load torch: seconds each.
+@pytest.mark.slow
 def test_a_stream_made_before_torch_was_loaded_is_still_taken(dataset):
     code = (
         "import sys\n"

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Dict, List, Optional  # noqa: UP035
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -272,7 +272,6 @@ def test_a_field_that_the_type_does_not_have_is_named():
         WithMethods.from_data({"n": 1, "more": 2})
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_sample_or_refused(data):
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -138,7 +138,6 @@ def test_a_sample_of_every_kind_is_the_same_with_views(large, maybe):
         assert all(array.flags.aligned for array in arrays)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_bytes_are_the_same_sample_with_views_or_refused_for_the_same_reason(data):
     packed = bytearray(mixed(data.draw(st.sampled_from([3, 20_000]))).packed)

@@ -53,6 +53,7 @@ def live(
 
 
 # The steps are what people do with real services: some seconds.
+@pytest.mark.slow
 def test_some_days_in_a_lab_leave_nothing_untrue(live):
     assert [live(seed, 1) for seed in range(3)] == [STEPS] * 3
 

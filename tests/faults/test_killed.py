@@ -52,6 +52,7 @@ def point(children, lane, undisturbed, number, when):
     return None if outcome.signal is None else rule.calls[number - 1]
 
 
+@pytest.mark.slow
 def test_a_run_killed_when_the_entry_record_was_just_written_is_taken_up(lane, children):
     _, undisturbed, asked = prepared(lane, children, shards=2)
     writes = [number for number, what in enumerate(asked, 1) if what.endswith("putRecord")]

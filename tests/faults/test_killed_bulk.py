@@ -54,6 +54,7 @@ def is_batch(call):
     return call.what.endswith("applyWrites")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2], ids=["entries", "labels"])
 def test_a_bulk_killed_when_its_records_were_just_written_is_taken_up(lane, children, number):
     _, undisturbed, _ = prepared(lane, children)

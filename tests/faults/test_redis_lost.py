@@ -158,6 +158,7 @@ def prepared(new_lane, valkey):
     return lane, len(tally.at("redis"))
 
 
+@pytest.mark.slow
 def test_redis_killed_within_a_run_makes_no_second_record(new_lane, valkey):
     lane, commands = prepared(new_lane, valkey)
     assert killed_at(lane, valkey, commands - 4, "after", restart=False)

@@ -28,6 +28,7 @@ FOUND = [
 ]
 
 
+@pytest.mark.slow
 def test_a_quick_version_has_a_figure_in_every_row(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "scaling", "--quick", "--only", "registering-few", "due", "bulk"],

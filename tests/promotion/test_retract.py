@@ -1,6 +1,7 @@
 """A retraction removes what a name published, in an order that may be interrupted, and nothing else."""
 
 import secrets
+from itertools import product
 
 import httpx
 import pytest
@@ -217,24 +218,25 @@ class BrokenLine(httpx.HTTPTransport):
         raise httpx.ReadError("the line is broken", request=request)
 
 
-@pytest.mark.parametrize("answered", [False, True])
-@pytest.mark.parametrize("breaks_at", range(4))
-def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, closing, breaks_at, answered):
+# A promotion and two retractions at each of eight places.
+def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, closing):
     line = closing(BrokenLine())
     client = AtmosphereClient(pds.url, transport=line)
     client.login(account.handle, account.password)
-    promote_to_atmosphere(lab.insert("points"), lab.index, client, data_store=store)
     ledger = ledger_of(lab.index)
     how = {"ledger": ledger, "store": store, "index": lab.index, "shards": True}
-    plan = plan_retraction("points", client, **how)
-    line.breaks_at, line.answered = breaks_at, answered
-    with pytest.raises(ServiceError):
-        retract(plan, client, ledger, store, index=lab.index)
-    line.breaks_at = None
-    assert ledger.get("dataset:points", "hold") is not None
-    retract(plan_retraction("points", client, **how), client, ledger, store, index=lab.index)
-    assert client.list_records(ENTRY)[0] == client.list_records(LABEL)[0] == []
-    assert list_keys(store.bucket) == []
+    for number, (breaks_at, answered) in enumerate(product(range(4), (False, True))):
+        name = f"points-{number}"
+        promote_to_atmosphere(lab.insert(name, start=100 * number), lab.index, client, data_store=store)
+        plan = plan_retraction(name, client, **how)
+        line.breaks_at, line.answered = breaks_at, answered
+        with pytest.raises(ServiceError):
+            retract(plan, client, ledger, store, index=lab.index)
+        line.breaks_at = None
+        assert ledger.get(f"dataset:{name}", "hold") is not None, (breaks_at, answered)
+        retract(plan_retraction(name, client, **how), client, ledger, store, index=lab.index)
+        assert client.list_records(ENTRY)[0] == client.list_records(LABEL)[0] == [], (breaks_at, answered)
+        assert list_keys(store.bucket) == [], (breaks_at, answered)
 
 
 def test_a_retraction_that_is_run_again_takes_nothing_else(lab, atmosphere, publish, take_back):

@@ -2,8 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from atdata_core.local.shard_claims import claims_key, encoded
 from tests.stories.conftest import Visibility
+
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
 
 NUMBERS = list(range(6))
 
@@ -14,7 +19,6 @@ def forge(lab, entry, **false):
     lab.index.redis.hset(claims_key(entry.cid), url, encoded(replace(claim, **false)))
 
 
-# A story with runs of Dagster: some seconds.
 def test_a_false_digest_is_published_by_nobody_before_or_after_the_first_publication(lab):
     team = lab.component()
     entry = lab.insert("cells")
@@ -49,7 +53,6 @@ def test_a_false_digest_is_published_by_nobody_before_or_after_the_first_publica
     assert lab.seen("cells") == replace(standing, values=(None, None, "MIT"))
 
 
-# As above.
 def test_a_false_count_of_samples_and_claims_of_another_machine_are_read_once(lab, tmp_path, monkeypatch):
     entry = lab.insert("cells")
     forge(lab, entry, samples=5_000)

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.stories.conftest import Visibility
+
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
 
 NUMBERS = list(range(6))
 
 
-# A story with runs of Dagster: some seconds.
 def test_what_other_programs_delete_is_promoted_by_nobody_and_what_stands_of_it_is_told(lab):
     team = lab.component()
     older = lab.insert("cells")
@@ -46,7 +50,6 @@ def test_what_other_programs_delete_is_promoted_by_nobody_and_what_stands_of_it_
     assert lab.seen("cells") == standing
 
 
-# As above.
 def test_remove_takes_all_of_a_name_and_nothing_of_others_and_says_what_stays(lab):
     entry = lab.insert("cells")
     lab.write_as_stranger("theirs", entry.schema_ref, "s3://nowhere/a.tar")

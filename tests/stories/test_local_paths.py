@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.stories.conftest import Cell, Visibility
+
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
 
 NUMBERS = list(range(6))
 SAMPLES = {f"{number:03d}": Cell(number=number).as_wds for number in NUMBERS}
 KEY = {"id_rsa": b"-----BEGIN OPENSSH PRIVATE KEY-----"}
 
 
-# A story with runs of Dagster: some seconds.
 def test_a_tar_with_a_private_key_that_a_stranger_named_leaves_this_machine_by_no_way(lab, monkeypatch):
     team = lab.component()
     ref = lab.index.publish_schema(Cell)
@@ -45,7 +49,6 @@ def test_a_tar_with_a_private_key_that_a_stranger_named_leaves_this_machine_by_n
     assert lab.seen("theirs").strangers == NUMBERS
 
 
-# As above.
 def test_a_key_that_somebody_puts_into_a_published_shard_is_told_and_an_empty_shard_is(lab):
     lab.insert("cells")
     with lab.publishing_to(lab.public, lab.public_url):

@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.stories.conftest import Visibility
+
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
 
 NUMBERS = list(range(6))
 PRIVATE = "2 of 2 cannot be read: needs a key"
 
 
-# A story is everything that happens to a lab in a week, with runs of Dagster: some seconds.
 def test_a_public_dataset_stays_public_whoever_promotes_it_from_wherever(lab):
     team = lab.component()
     lab.insert("cells")
@@ -65,7 +69,6 @@ def test_a_public_dataset_stays_public_whoever_promotes_it_from_wherever(lab):
     assert lab.seen("cells") == public
 
 
-# As above.
 def test_what_does_not_lie_where_its_instance_says_is_due_and_new_data_never_leave_copies_without_a_word(lab):
     team = lab.component()
     lab.insert("cells")

@@ -6,6 +6,9 @@ import pytest
 from atdata_core.atmosphere.record_format.nsids import ENTRY
 from tests.stories.conftest import Visibility
 
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
+
 PROOF = "/xrpc/com.atproto.sync.getRecord"
 NUMBERS = list(range(6))
 
@@ -28,7 +31,6 @@ def answers(monkeypatch):
     return changed
 
 
-# A story with runs of Dagster: some seconds.
 def test_a_record_is_verified_by_its_signature_and_a_pds_that_lies_is_found_out(lab, answers):
     lab.insert("cells")
     with lab.publishing_to(lab.public, lab.public_url):
@@ -74,7 +76,6 @@ def test_a_record_is_verified_by_its_signature_and_a_pds_that_lies_is_found_out(
     assert lab.stranger(uri) == NUMBERS
 
 
-# As above.
 def test_what_only_the_labs_keys_read_is_never_ok_without_a_word(lab):
     lab.insert("cells")
     assert lab.plan("cells")["readers"][2] == "those who have keys"

@@ -10,6 +10,9 @@ from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.errors import SchemaConflictError
 from tests.stories.conftest import Cell, Visibility
 
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
+
 NUMBERS = list(range(6))
 
 
@@ -27,7 +30,6 @@ def version(**annotations: Any) -> Any:
     return made
 
 
-# A story with runs of Dagster: some seconds.
 def test_new_fields_are_published_under_the_version_that_has_them(lab):
     team = lab.component()
     lab.insert("cells")
@@ -61,7 +63,6 @@ def test_new_fields_are_published_under_the_version_that_has_them(lab):
     assert len(list(lab.client.iter_records(SCHEMA))) == 2
 
 
-# As above.
 def test_samples_of_another_schema_than_the_entry_names_are_published_by_no_way(lab):
     team = lab.component()
     words = lab.index.publish_schema(Word)

@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
+
 from atdata_core.atmosphere.record_format.nsids import LABEL
 from tests.stories.conftest import Visibility
+
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
 
 NUMBERS = list(range(6))
 
 
-# A story with runs of Dagster: some seconds.
 def test_after_redis_was_lost_states_are_true_and_the_lab_has_its_datasets_again(lab):
     team = lab.component()
     first = lab.insert("cells", metadata={"n": 1})
@@ -47,7 +51,6 @@ def test_after_redis_was_lost_states_are_true_and_the_lab_has_its_datasets_again
     assert lab.seen("cells") == standing
 
 
-# As above.
 def test_a_retraction_with_shards_leaves_no_copies_in_status_and_failures_are_told_once(lab):
     team = lab.component()
     lab.insert("cells")

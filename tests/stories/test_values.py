@@ -2,7 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.stories.conftest import Visibility
+
+# Each story goes through the library, the command and Dagster, on the reference PDS.
+pytestmark = pytest.mark.slow
 
 NUMBERS = list(range(6))
 SAID = ("--license", "CC0-1.0", "--tag", "table", "--description", "first")
@@ -14,7 +19,6 @@ def numbers(start):
     return list(range(start, start + 6))
 
 
-# A story with runs of Dagster: some seconds.
 def test_new_data_keep_what_was_said_by_whatever_way_they_are_promoted(lab):
     team = lab.component()
     lab.insert("cells")
@@ -72,7 +76,6 @@ def test_new_data_keep_what_was_said_by_whatever_way_they_are_promoted(lab):
     assert lab.stranger(first) == NUMBERS
 
 
-# As above.
 def test_a_default_of_an_instance_is_nobodys_word_and_gives_way_to_each(lab):
     team = lab.component(license="CC-BY-4.0", tags=["team"])
     lab.insert("cells")

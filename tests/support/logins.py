@@ -9,8 +9,10 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,38 @@ import pytest
 from atdata_core.atmosphere import AtmosphereClient
 
 
+class Forking:
+    """The program, which imports what it needs once, and forks the processes of each run."""
+
+    def __init__(self, errors: Path) -> None:
+        self._errors = errors
+        with errors.open("wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True
+            )
+
+    def run(self, asked: dict[str, Any]) -> None:
+        """Do what is asked for with the variables of this process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked["environ"] = {name: value for name, value in os.environ.items() if name.startswith("ATDATA_")}
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        failed = self._process.stdout.readline()
+        assert (failed, self._errors.read_text()) == ("0\n", "")
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def _forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forking]:
+    with closing(Forking(tmp_path_factory.mktemp("logins") / "errors")) as running:
+        yield running
+
+
 @pytest.fixture
-def logins(state_folder: Path, tmp_path: Path) -> Callable[..., Counter[str]]:
+def logins(_forking: Forking, state_folder: Path, tmp_path: Path) -> Callable[..., Counter[str]]:
     """Let processes use an account at once; how often each method was asked."""
 
     def run(
@@ -46,14 +78,7 @@ def logins(state_folder: Path, tmp_path: Path) -> Callable[..., Counter[str]]:
             "writes": writes,
             "every": every,
         }
-        done = subprocess.run(
-            [sys.executable, __file__],
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+        _forking.run(asked)
         return Counter(log.read_text().split())
 
     return run
@@ -91,21 +116,36 @@ def work(who: int, asked: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
-    import atproto  # noqa: F401  # once for all of them: it takes a second
+    from atproto import models
 
+    # Once for all of them: it takes a second, and these are loaded when they are asked for.
+    assert models.ComAtprotoServerCreateSession
+    assert models.ComAtprotoServerRefreshSession
+    for line in sys.stdin:
+        print(together(json.loads(line)), flush=True)
+
+
+def together(asked: dict[str, Any]) -> int:
+    """Let processes work at the same time; how many failed."""
     waiting, starting = os.pipe()
     children: list[int] = []
     for who in range(asked["processes"]):
         child = os.fork()
         if child == 0:
             os.close(starting)
+            os.environ.update(asked["environ"])
             os.read(waiting, 1)  # ends for all at once
-            work(who, asked)
+            try:
+                work(who, asked)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
             os._exit(0)
         children.append(child)
     os.close(starting)
-    sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+    failed = sum(os.waitpid(child, 0)[1] != 0 for child in children)
+    os.close(waiting)
+    return failed
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def end(process):
     return told
 
 
+@pytest.mark.slow
 def test_a_sample_of_hostile_inputs_does_no_harm():
     told = end(start(seed=0, count=1_500))
     assert told["inputs"] >= 1_400
