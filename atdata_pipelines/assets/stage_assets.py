@@ -46,7 +46,8 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             found = subject.known_inventory(progress_of(context, "looked at"))
             client, asked = subject.logged_in(), subject.asked
             resolved = subject.resolve()
-            validate(subject.entry, found, resolved, subject.ledger, asked=asked, service=client.base_url)
+            validate(subject.entry, found, resolved, client, subject.ledger, asked=asked)
+            publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, asked)
             published = schema_stage.publish_schema_of(found, client, subject.ledger, asked)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atdata_core.errors import ShardCorruptError
@@ -117,13 +117,11 @@ def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
         return [(info.name, file.extractfile(info).read()) for info in file if info.isreg()]
 
 
-@settings(max_examples=150, deadline=None)
 @given(archives(), st.integers(1, 5000))
 def test_any_archive_is_read_as_tarfile_reads_it(data, most):
     assert outcome(data, most) == outcome(data) == one_by_one(data) == (by_tarfile(data), None)
 
 
-@settings(max_examples=150, deadline=None)
 @given(archives(), st.data())
 def test_what_is_cut_or_damaged_is_refused_at_the_same_place_as_one_by_one(data, choose):
     damaged = bytearray(data)

@@ -19,7 +19,7 @@ from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.ledger import Ledger, ledger_of
 from ...state.redis_connection import address
-from ..copies.usage_leases import end_use
+from ..copies.usage import end_use
 from ..inventory import Inventory, cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
 from ..prepare import Prepared, prepare

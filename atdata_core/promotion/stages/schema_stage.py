@@ -6,13 +6,14 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import schema_records
 from ...errors import SchemaError
 from ..options import PromotionOptions
 from ..records.changes import changed_value
-from .schema_changes import Compatibility, fact_of, known_compatibility, recall_compatibility
+from .schema_changes import Compatibility, fact_of, own_compatibility, recall_compatibility
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -65,10 +66,12 @@ def publish_schema(
     """
     listing = schema_records.Listing()
     found = find_schema(schema, client, ledger, listing)
-    if found is None or require_compatible:
-        known = known_compatibility(schema, client, ledger, listing)
-    else:
-        known = recall_compatibility(schema, client.did, ledger)
+    if listing.listed is not None:
+        ledger.put(f"account:{client.did}", FOREIGN, listing.listed)
+    known = recall_compatibility(schema, client.did, ledger)
+    if known is None and (found is None or require_compatible):
+        known = own_compatibility(schema, client, listing)
+        ledger.put(*fact_of(schema, client.did), known.to_json())
     if require_compatible and known is not None:
         known.refuse()
     record, created = (found, False) if found else schema_records.create_schema(schema, client)
@@ -157,19 +160,9 @@ def find_schema(
     ledger: Ledger,
     listing: schema_records.Listing | None = None,
 ) -> Record | None:
-    """The published record of a local schema, or None; raises ``SchemaConflictError``."""
-    return schema_records.find_schema(schema, client, _Listed(ledger, client.did), listing)
+    """The published record of a local schema, or None; nothing is written. Raises ``SchemaConflictError``.
 
-
-class _Listed:
-    """How far an account's schemas were listed, in the ledger."""
-
-    def __init__(self, ledger: Ledger, did: str) -> None:
-        self._ledger = ledger
-        self._scope = f"account:{did}"
-
-    def recall(self) -> dict[str, Any] | None:
-        return self._ledger.get(self._scope, FOREIGN)
-
-    def keep(self, listed: dict[str, Any]) -> None:
-        self._ledger.put(self._scope, FOREIGN, listed)
+    Only what was added since ``publish_schema`` has listed the account's schemas is listed.
+    """
+    recall = partial(ledger.get, f"account:{client.did}", FOREIGN)
+    return schema_records.find_schema(schema, client, recall, listing)
