@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
-from .values import FIELDS, Values, from_metadata, typed
+from .options import FIELDS, Values, from_metadata, typed
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
@@ -98,9 +98,11 @@ class Overrides:
         self._fact = publication.said_fact
         self._ledger = ledger
 
-    def standing(self) -> OverrideLayers:
-        """What stands now."""
+    def standing(self, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False) -> OverrideLayers:
+        """What stands now; where a record is given, what would stand after ``recover`` with it."""
         fact = self._ledger.get(self._scope, self._fact)
+        if published is not None:
+            fact = self._recovered(fact, published, keep_urls)
         inherited = self._earlier if fact is None or INHERITED not in fact else _inherited(fact)
         return OverrideLayers(Values.from_json(fact or {}), order_of(fact), inherited)
 
@@ -177,18 +179,17 @@ class Overrides:
         What the metadata in the record gives was not said; the entry may have other metadata by now. ``keep_urls``:
         its shards lie at the index's own URLs, so that may have been said.
         """
+        self._earlier = Values()
+        self._ledger.update(self._scope, self._fact, lambda fact: self._recovered(fact, published, keep_urls))
+
+    def _recovered(self, fact: Facts | None, published: Mapping[str, Any], keep_urls: bool) -> Facts | None:
         before = said_in(published, self._defaults, self._metadata)
         before = replace(before, keep_urls=True if keep_urls else None)
-
-        def change(fact: Facts | None) -> Facts | None:
-            base, said = _parts(fact)
-            if Values.from_json(base) != Values():
-                return fact
-            # What it inherited cannot be told from what was said of it, and is as good.
-            return {**_joined({**base, **before.to_json()}, said), INHERITED: {}}
-
-        self._earlier = Values()
-        self._ledger.update(self._scope, self._fact, change)
+        base, said = _parts(fact)
+        if Values.from_json(base) != Values():
+            return fact
+        # What it inherited cannot be told from what was said of it, and is as good.
+        return {**_joined({**base, **before.to_json()}, said), INHERITED: {}}
 
 
 INHERITED = "inherited"

@@ -284,37 +284,6 @@ class RedisLedger:
         return [bool(answer) for answer in answers[: len(swaps)]]
 
 
-class DryLedger(MemoryLedger):
-    """Reads from another ledger and keeps what is written to itself: for looking ahead."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
-        self._ledger = ledger
-
-    def get(self, scope: str, fact: str) -> Facts | None:
-        """One fact, or None."""
-        own = super().get(scope, fact)
-        return self._ledger.get(scope, fact) if own is None else own
-
-    def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Facts | None]:
-        """Several facts by scope and name, None for one that is not there."""
-        own = [MemoryLedger.get(self, scope, fact) for scope, fact in wanted]
-        theirs = self._ledger.get_many(wanted)
-        return [each if mine is None else mine for mine, each in zip(own, theirs, strict=True)]
-
-    def get_all(self, scope: str) -> dict[str, Facts]:
-        """Every fact of a scope."""
-        return {**self._ledger.get_all(scope), **super().get_all(scope)}
-
-    def put_first(self, scope: str, fact: str, value: Facts) -> Facts:
-        """Keep a fact unless there is one; the fact that stands."""
-        return self.get(scope, fact) or super().put_first(scope, fact, value)
-
-    def scopes(self, kind: str) -> list[str]:
-        """The scopes of a kind, sorted."""
-        return sorted({*self._ledger.scopes(kind), *super().scopes(kind)})
-
-
 def ledger_of(index: Any) -> Ledger:
     """The ledger that belongs to an index: its own, else one in its Redis, else one in memory."""
     own = getattr(index, "ledger", None)

@@ -14,11 +14,10 @@ from atdata_core.promotion.scheduling.attempts import attempt
 from atdata_core.promotion.scheduling.retry_policy import noting_outage
 from atdata_core.promotion.stages import copy_stage, inventory_stage
 from atdata_core.promotion.stages.resolved_values import Resolved, keeps_urls, resolve
-from atdata_core.protocols import ShardCopier
 from atdata_core.state.ledger import Ledger, ledger_of
 from atdata_core.stores.s3.objects import S3Endpoint
 
-from ..config.run_config import asked_of
+from ..config.run_config import options_of
 from ..config.settings import Services, Settings
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe
@@ -81,7 +80,7 @@ class StageContext:
 
     def known_copies(self, resolved: Resolved, progress: inventory_stage.Progress) -> copy_stage.CopiedShards:
         """The copies of the stage before, from the ledger; made anew where it has none."""
-        exact = resolved.location.stays is None and (self.store is None or isinstance(self.store, ShardCopier))
+        exact = resolved.location.stays is None and (self.store is None or self.store.takes_copies)
         known = copy_stage.recall_copies(
             self.entry, self.index, self.ledger, resolved.location.destination, exact=exact
         )
@@ -144,7 +143,7 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
         entry = read_by(entry, reading)
         ledger = ledger_of(index)
         with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
-            store, asked = services.destination.store(reading), asked_of(context.run, settings)
+            store, asked = services.destination.store(reading), options_of(context.run, settings)
             if store is not None and keeps_urls(entry, services.atproto.did(), ledger, asked):
                 store = None
             yield StageContext(entry, index, ledger, store, asked, context.run.run_id, services)

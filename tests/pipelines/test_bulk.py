@@ -15,10 +15,11 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.errors import ShardMissingError
 from atdata_core.promotion.bulk import many as library
+from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.attempts import failed
 from atdata_core.state.ledger import ledger_of
 from atdata_pipelines.automation import sensor
-from atdata_pipelines.config.settings import REQUIREMENTS, Settings
+from atdata_pipelines.config.settings import Settings
 from atdata_pipelines.jobs.bulk_job import BULK_JOB
 from atdata_pipelines.jobs.planner import Wanted
 

@@ -5,6 +5,7 @@ import pytest
 
 from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.local import LocalDatasetEntry
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.state.ledger import ledger_of
 from atdata_pipelines.assets.checks import CHECKS
@@ -22,7 +23,7 @@ SEEN = {
 """What a promotion answers itself."""
 
 
-STRICT = Settings(require_public=True, require_license=True)
+STRICT = Settings(options=PromotionOptions(require_public=True, require_license=True))
 
 
 @pytest.fixture

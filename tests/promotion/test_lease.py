@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from atdata_core.local import LocalIndex, S3DataStore
-from atdata_core.promotion.copies.layout import destination_of, names_of
+from atdata_core.promotion.copies.layout import names_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.state.lease import RedisLeases
@@ -66,9 +66,7 @@ def copying(lab, new_bucket):
         return copy_shards(entry, inventory, index, ledger_of(index), data_store=store)
 
     copy.inventory, copy.source, copy.store = inventory, source, store
-    copy.places = [
-        f"atdata:lease:{destination_of(store)} {name}" for name in names_of(inventory, ledger_of(lab.index))
-    ]
+    copy.places = [f"atdata:lease:{store.destination} {name}" for name in names_of(inventory, ledger_of(lab.index))]
     return copy
 
 

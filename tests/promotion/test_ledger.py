@@ -2,18 +2,15 @@
 
 import pytest
 
-from atdata_core.state.ledger import DryLedger, MemoryLedger, RedisLedger
+from atdata_core.state.ledger import MemoryLedger, RedisLedger
 
 WANTED = [("dataset:a", "record"), ("dataset:b", "hold"), ("dataset:a", "nothing"), ("dataset:none", "record")]
 
 
-@pytest.fixture(params=["memory", "redis", "dry"])
+@pytest.fixture(params=["memory", "redis"])
 def ledger(request, index):
     made = MemoryLedger() if request.param == "memory" else RedisLedger(index.redis)
     made.put("dataset:a", "record", {"n": 1})
-    if request.param == "dry":
-        made.put("dataset:b", "hold", {"n": 0})
-        made = DryLedger(made)
     made.put("dataset:b", "hold", {"n": 2})
     return made
 
@@ -25,11 +22,10 @@ def test_several_facts_come_in_the_order_in_which_they_are_asked_for(ledger):
     assert ledger.get_many([]) == []
 
 
-def test_several_facts_of_redis_take_one_round_trip_also_when_looking_ahead(index, round_trips):
+def test_several_facts_of_redis_take_one_round_trip(index, round_trips):
     ledger = RedisLedger(index.redis)
     ledger.put("dataset:a", "record", {"n": 1})
     assert round_trips.of(lambda: ledger.get_many(WANTED)) == 1
-    assert round_trips.of(lambda: DryLedger(ledger).get_many(WANTED)) == 1
 
 
 def test_a_damaged_fact_counts_as_lost_and_hides_no_other(index):

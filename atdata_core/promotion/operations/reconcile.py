@@ -20,8 +20,8 @@ from ..publication import Publication
 from ..records.entry_versions import Versions, is_promoted, versions_of
 from ..records.label import note_version
 from ..records.published_names import name_fact, names_no_copies, note_published, place_of
-from ..records.record_history import RecordHistory
 from ..records.summary import SUMMARY, Summary
+from ..records.upsert import RecordHistory
 from ..scheduling.attempts import succeeded
 from ..scheduling.blocks import block_deleted, held
 from ..scheduling.due import metadata_digest, placed

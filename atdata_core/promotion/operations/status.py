@@ -16,6 +16,7 @@ from ..scheduling.due import ACCEPTED, due, failure_concerns
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.ledger import Facts, Ledger
+    from ...stores.data_store import DataStore
 
 STAGES = {
     "local_dataset": "inventory",
@@ -107,7 +108,7 @@ class Status:
 
 
 def status_of(
-    entry: IndexEntry | str, index: AbstractIndex, ledger: Ledger, did: str | None, store: Any = None
+    entry: IndexEntry | str, index: AbstractIndex, ledger: Ledger, did: str | None, store: DataStore | None = None
 ) -> Status:
     """Say how far a dataset is.
 
@@ -152,7 +153,12 @@ def _known(ledger: Ledger) -> set[str]:
 
 
 def _status(
-    name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: Ledger, did: str | None, store: Any
+    name: str,
+    entry: IndexEntry | None,
+    index: AbstractIndex,
+    ledger: Ledger,
+    did: str | None,
+    store: DataStore | None,
 ) -> Status:
     facts = ledger.get_all(f"dataset:{name}")
     last = facts.get("record")
@@ -196,7 +202,7 @@ def _state(
     index: AbstractIndex,
     ledger: Ledger,
     did: str | None,
-    store: Any,
+    store: DataStore | None,
     hold: Facts | None,
     failure: Facts | None,
     last: Facts | None,

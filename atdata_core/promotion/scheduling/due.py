@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, ServiceError
 from ...samples.metadata import pack
-from ..copies.layout import destination_of, lies_in
+from ..copies.layout import lies_in
 from ..inventory import ACCEPTED, cid_of, read_schema
 from ..overrides import order_of, said_of
 from ..publication import Publication
@@ -21,6 +21,7 @@ from .retry_policy import ACCOUNT_OUTAGE, FAILURE, RESET, next_attempt, outage_o
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.ledger import Facts, Ledger
+    from ...stores.data_store import DataStore
 
 TOGETHER = 500
 """Datasets that one question to the ledger is about."""
@@ -55,7 +56,7 @@ class Due:
     again: str | None = None
 
 
-def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: Any = None) -> Due:
+def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: DataStore | None = None) -> Due:
     """Decide whether the current entry of a dataset is missing or changed on the network.
 
     What counts is the last promotion of the dataset, under whatever name: its account, its entry, the bytes and
@@ -80,7 +81,7 @@ def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store
 
 
 def due_of_all(
-    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str, store: Any = None
+    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str, store: DataStore | None = None
 ) -> list[Due | AtdataError]:
     """Decide as ``due`` does for many datasets, with one question to the ledger for ``TOGETHER`` of them.
 
@@ -147,7 +148,7 @@ def _due(
     trouble: Facts | None,
     index: AbstractIndex,
     did: str,
-    store: Any,
+    store: DataStore | None,
     schemas: dict[str, AtdataError | KeyError | None],
 ) -> Due:
     if facts.hold is not None and concerns(facts.hold, did):
@@ -197,9 +198,9 @@ def failure_concerns(failure: Facts | None, entry: IndexEntry, said: Facts | Non
     return not (said and failure.get("at", "") < said.get("at", ""))
 
 
-def _what(entry: IndexEntry, facts: _Facts, trouble: Facts | None, did: str, store: Any) -> str:
+def _what(entry: IndexEntry, facts: _Facts, trouble: Facts | None, did: str, store: DataStore | None) -> str:
     stands, changed = facts.last or {}, [(fact or {}).get("at") for fact in (facts.last, facts.anew, trouble)]
-    destination = None if store is None else destination_of(store)
+    destination = None if store is None else store.destination
     parts = did, subject_of(entry), order_of(facts.said), stands.get(ACCEPTED), destination, *changed
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -258,11 +259,11 @@ def placed(destination: str | None, url: str, endpoint: str | None) -> Facts:
     return {"destination": destination, "shard": {"url": url, "endpoint": endpoint}}
 
 
-def _where_it_lies(facts: _Facts, store: Any) -> str | None:
+def _where_it_lies(facts: _Facts, store: DataStore | None) -> str | None:
     """Shards that are not published where the pipeline copies them to, unless somebody said so."""
     if facts.last is None or store is None or said_of(facts.said).keep_urls:
         return None
     shard: Facts = facts.last.get("shard") or {"url": "an unknown place"}
     if lies_in(store, shard, facts.last.get("destination")):
         return None
-    return f"its shards are published at {displayed(shard['url'])}, and are to lie at {destination_of(store)}"
+    return f"its shards are published at {displayed(shard['url'])}, and are to lie at {store.destination}"

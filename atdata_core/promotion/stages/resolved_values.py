@@ -13,12 +13,11 @@ from ...errors import StorageError
 from ...local.entry import LocalDatasetEntry
 from ..copies.usage import shards_of
 from ..inventory import Inventory, cid_of, shard_urls
-from ..options import PromotionOptions
+from ..options import PromotionOptions, Values
 from ..overrides import Overrides, ResolvedValue, said_of
 from ..publication import Publication, publication_of
 from ..records.effects import Find, Steps
 from ..records.published_names import PublishedName, name_fact, names_no_copies, published_name
-from ..values import Values
 from .copy_stage import CopiedShards
 from .location import Location, choose_location
 

@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import schema_records
 from ...errors import SchemaError
+from ..options import PromotionOptions
 from ..records.changes import changed_value
-from .schema_changes import Compatibility, fact_of, known_compatibility, recall_compatibility
+from .schema_changes import Compatibility, fact_of, own_compatibility, recall_compatibility
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -64,10 +66,12 @@ def publish_schema(
     """
     listing = schema_records.Listing()
     found = find_schema(schema, client, ledger, listing)
-    if found is None or require_compatible:
-        known = known_compatibility(schema, client, ledger, listing)
-    else:
-        known = recall_compatibility(schema, client.did, ledger)
+    if listing.listed is not None:
+        ledger.put(f"account:{client.did}", FOREIGN, listing.listed)
+    known = recall_compatibility(schema, client.did, ledger)
+    if known is None and (found is None or require_compatible):
+        known = own_compatibility(schema, client, listing)
+        ledger.put(*fact_of(schema, client.did), known.to_json())
     if require_compatible and known is not None:
         known.refuse()
     record, created = (found, False) if found else schema_records.create_schema(schema, client)
@@ -78,13 +82,11 @@ def publish_schema_of(
     inventory: Inventory,
     client: AtmosphereClient,
     ledger: Ledger,
-    *,
-    run: str | None = None,
-    require_compatible: bool = False,
+    options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
-    result = publish_schema(inventory.schema, client, ledger, require_compatible=require_compatible)
-    return note_schema(inventory, result, client, ledger, run=run)
+    result = publish_schema(inventory.schema, client, ledger, require_compatible=options.require_compatible)
+    return note_schema(inventory, result, client, ledger, run=options.run)
 
 
 def note_schema(
@@ -107,29 +109,24 @@ def note_schema(
 
 
 def schema_of_run(
-    inventory: Inventory,
-    client: AtmosphereClient,
-    ledger: Ledger,
-    *,
-    run: str | None,
-    require_compatible: bool = False,
+    inventory: Inventory, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions
 ) -> PublishedSchema:
     """The schema record that this run has just seen; looked for again where an earlier run did."""
     wanted = (f"dataset:{inventory.name}", "schema"), fact_of(inventory.schema, client.did)
     kept, known = ledger.get_many(wanted)
-    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": run}
-    if run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
+    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": options.run}
+    if options.run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
         return replace(PublishedSchema.from_json(kept), compatible=Compatibility.from_json(known))
-    return publish_schema_of(inventory, client, ledger, run=run, require_compatible=require_compatible)
+    return publish_schema_of(inventory, client, ledger, options)
 
 
 class Schemas:
     """Publishes each distinct schema once, however many datasets have it and threads ask."""
 
-    def __init__(self, client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False) -> None:
+    def __init__(self, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions) -> None:
         self._client = client
         self._ledger = ledger
-        self._require_compatible = require_compatible
+        self._options = options
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._found: dict[str, PublishedSchema | SchemaError] = {}
@@ -151,7 +148,7 @@ class Schemas:
     def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
         try:
             return publish_schema(
-                inventory.schema, self._client, self._ledger, require_compatible=self._require_compatible
+                inventory.schema, self._client, self._ledger, require_compatible=self._options.require_compatible
             )
         except SchemaError as error:
             return error  # as it would be for the next dataset
@@ -163,19 +160,9 @@ def find_schema(
     ledger: Ledger,
     listing: schema_records.Listing | None = None,
 ) -> Record | None:
-    """The published record of a local schema, or None; raises ``SchemaConflictError``."""
-    return schema_records.find_schema(schema, client, _Listed(ledger, client.did), listing)
+    """The published record of a local schema, or None; nothing is written. Raises ``SchemaConflictError``.
 
-
-class _Listed:
-    """How far an account's schemas were listed, in the ledger."""
-
-    def __init__(self, ledger: Ledger, did: str) -> None:
-        self._ledger = ledger
-        self._scope = f"account:{did}"
-
-    def recall(self) -> dict[str, Any] | None:
-        return self._ledger.get(self._scope, FOREIGN)
-
-    def keep(self, listed: dict[str, Any]) -> None:
-        self._ledger.put(self._scope, FOREIGN, listed)
+    Only what was added since ``publish_schema`` has listed the account's schemas is listed.
+    """
+    recall = partial(ledger.get, f"account:{client.did}", FOREIGN)
+    return schema_records.find_schema(schema, client, recall, listing)
