@@ -168,11 +168,10 @@ def promote(lab):
     from atdata_core.promote import promote_to_atmosphere
     from atdata_pipelines.config.settings import DEFAULT, Services
 
-    def call(dataset, /, **said):
+    def call(dataset="pictures", /, **said):
         services = Services(*DEFAULT.resources().values())
-        arguments = DEFAULT.arguments(said)
         entry, client = lab.index.get_entry_by_name(dataset), services.atproto.client()
-        return promote_to_atmosphere(entry, lab.index, client, data_store=services.store(), **arguments)
+        return promote_to_atmosphere(entry, lab.index, client, data_store=services.store(), **said)
 
     return call
 
@@ -284,19 +283,6 @@ def command(tmp_path, monkeypatch):
 
     def call(*arguments):
         return CliRunner().invoke(main, arguments)
-
-    return call
-
-
-@pytest.fixture
-def promote(lab):
-    """Promote a dataset of the index where it lies, without Dagster, which takes ten times as long; its at-uri."""
-    from atdata_core.promote import promote_to_atmosphere
-    from atdata_pipelines.config.resources import AtprotoResource
-
-    def call(name="pictures", *, under=None, **more):
-        entry = lab.index.get_entry_by_name(name)
-        return promote_to_atmosphere(entry, lab.index, AtprotoResource().client(), name=under, **more)
 
     return call
 

@@ -49,7 +49,7 @@ def test_what_is_gone_is_told_and_restored_on_request(lab, published, command, a
 
 
 def test_older_versions_and_other_names_are_restored_as_they_were(lab, published, promote, command, account_client):
-    other = promote(under="renamed")
+    other = promote(name="renamed")
     lab.insert("pictures", start=6)
     promote()
     before = [account_client.get_record(uri) for uri in (published, other)]

@@ -37,7 +37,6 @@ def test_yes_takes_it_back_and_promoting_publishes_it_again(published, command, 
 
 
 def test_copies_go_when_they_are_asked_for(lab, promote, command, monkeypatch, s3):
-    from atdata_core.local import S3DataStore
     from atdata_core.stores.s3.objects import S3Endpoint
 
     client = S3Endpoint.from_credentials(s3).client
@@ -45,7 +44,7 @@ def test_copies_go_when_they_are_asked_for(lab, promote, command, monkeypatch, s
     client.create_bucket(Bucket=target)
     monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", target)
     lab.insert("pictures")
-    promote(data_store=S3DataStore(s3, bucket=target))
+    promote()
     assert "Contents" in client.list_objects_v2(Bucket=target)
     result = command("retract", "pictures", "--shards", "--yes")
     assert result.stdout.splitlines()[-1].startswith("pictures: retracted 2 records, 2 copies (")

@@ -23,7 +23,7 @@ def test_one_line_a_dataset_in_a_hundred_columns(lab, promote, command):
 def test_one_dataset_is_told_in_full(lab, promote, command):
     lab.insert("pictures")
     uri = promote(license="MIT")
-    other = promote(under="renamed")
+    other = promote(name="renamed")
     promote()
     text = command("status", "pictures").stdout
     assert text.startswith("pictures: published\n")
@@ -65,7 +65,7 @@ def test_a_retracted_dataset_says_how_it_is_published_again(lab, promote, comman
 
 def test_the_way_out_can_be_typed_as_it_is_shown(lab, promote, command):
     lab.insert("my pictures")
-    promote("my pictures", under="other name")
+    promote("my pictures", name="other name")
     result = command("retract", "other name", "--yes")
     way_out = "atdata-pipelines promote 'my pictures' --name 'other name'"
     assert way_out in result.stderr
