@@ -325,6 +325,7 @@ def test_runs_that_succeed_and_leave_a_dataset_due_end_in_pauses(lab, tick, give
     assert asked == 4
 
 
+# A run of the job: it must not refuse what a person asks for.
 def test_a_dataset_whose_metadata_say_so_is_promoted_by_a_person_only(lab, tick, night, run, command):
     lab.insert("pictures", metadata={"promote": False})
     said = "left alone: pictures (its metadata say promote: false)"

@@ -301,6 +301,7 @@ def losing_the_pds(instance, monkeypatch, pds):
     return run_id
 
 
+# A run that is tried again, as the ones that were done before must not be done twice.
 def test_a_pds_that_is_lost_on_the_way_is_tried_again_and_the_run_goes_on(
     some, run_bulk, instance, losing_the_pds, changes
 ):
@@ -312,6 +313,7 @@ def test_a_pds_that_is_lost_on_the_way_is_tried_again_and_the_run_goes_on(
     assert said(instance, result, logging.INFO)[-1] == "6 of 6 datasets promoted, 0 failed"
 
 
+# As above, with one that fails for itself.
 def test_what_is_given_up_in_a_run_that_is_tried_again_stands_in_its_table(
     lab, some, broken, run_bulk, instance, losing_the_pds, changes
 ):
@@ -330,6 +332,7 @@ def test_what_is_given_up_in_a_run_that_is_tried_again_stands_in_its_table(
     assert {(each.partition, each.metadata["not_promoted"].value) for each in observed} == {(broken, row["reason"])}
 
 
+# A run that is broken off and one that goes on.
 def test_a_person_stops_it_and_what_was_done_stays_marked(some, run_bulk, instance, monkeypatch, changes):
     names = some(4)
     monkeypatch.setattr(library, "MAX_WRITES", 2)

@@ -239,6 +239,7 @@ def test_a_promotion_tells_what_is_required_as_an_error_and_the_rest_as_a_warnin
     assert found == dict.fromkeys(SEEN, (True, "ERROR")) | {"schema_compatible": (True, "WARN")}
 
 
+# A run that is refused, one that warns, and a verification.
 def test_a_schema_that_breaks_with_the_version_before_is_a_warning_or_refused(lab, run, verify, account, stranger):
     from atdata_pipelines.config.resources import AtprotoResource
 

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -18,10 +16,11 @@ from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
 from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 from atdata_pipelines.jobs.promote_job import JOB, run_config
+from dg_process import DgProcess
 
-BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 TYPE = "atdata_pipelines.components.DatasetPromotion"
+MARKED = dg.DagsterEventType.ASSET_MATERIALIZATION
 MATERIALIZE = "__ASSET_JOB"
 """What Dagster runs for the button, for backfills and for automation conditions."""
 
@@ -59,27 +58,24 @@ attributes: {{key_prefix: [lab, tables], pattern: table-*, cron: null, verificat
 """
 
 
+@pytest.fixture(scope="module")
+def dg_process(tmp_path_factory):
+    """One for all: to import dg and the pipeline takes 6 of the 10 seconds of these tests."""
+    process = DgProcess(tmp_path_factory.mktemp("home"))
+    yield process
+    process.close()
+
+
 @pytest.fixture
-def project(tmp_path, team_pyproject):
+def project(tmp_path, team_pyproject, dg_process):
     """A project of a team that has nothing but its own asset and resource; ``call(...)`` runs dg there."""
     (tmp_path / "team" / "defs").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text(team_pyproject)
     (tmp_path / "team" / "__init__.py").touch()
     (tmp_path / "team" / "definitions.py").write_text(DEFINITIONS)
-    # Without services: definitions load where no variable is set.
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{BIN}:/usr/bin:/bin",
-        "VIRTUAL_ENV": str(BIN.parent),
-        "HOME": str(tmp_path),
-        "COLUMNS": "200",
-    }
 
     def call(*arguments):
-        done = subprocess.run(
-            [BIN / "dg", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
-        )
-        return done.returncode, done.stdout + done.stderr
+        return dg_process.dg(tmp_path, *arguments)
 
     def instance(name, yaml):
         folder = tmp_path / "team" / "defs" / name
@@ -89,15 +85,11 @@ def project(tmp_path, team_pyproject):
     def executors(**variables):
         """What the project's jobs, that of "Materialize" among them, are done by."""
         code = (
-            "import json; from team.definitions import defs;"
-            "jobs = defs.load_fn().get_repository_def().get_all_jobs();"
+            "import json; from team.definitions import defs\n"
+            "jobs = defs.load_fn().get_repository_def().get_all_jobs()\n"
             "print(json.dumps({job.name: job.executor_def.name for job in jobs}))"
         )
-        environ = {**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}", **variables}
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(dg_process.python(tmp_path, code, **variables))
 
     call.instance, call.executors, call.folder = instance, executors, tmp_path
     return call
@@ -249,24 +241,28 @@ def test_a_key_of_the_destination_stands_in_no_configuration(monkeypatch):
     assert "hunter2" not in str(shown)
 
 
-@pytest.fixture
-def images(instance):
+@dg.asset
+def rendered() -> dg.MaterializeResult:
+    return dg.MaterializeResult(data_version=dg.DataVersion("one"))
+
+
+@pytest.fixture(scope="module")
+def of_images():
     """An instance for datasets whose name begins with images-, made after an asset of a team."""
-
-    @dg.asset
-    def rendered() -> dg.MaterializeResult:
-        return dg.MaterializeResult(data_version=dg.DataVersion("one"))
-
     settings = Settings(
         key_prefix=("images",),
         pattern="images-*",
         upstream=rendered.key,
         options=settings_of(license="CC-BY-4.0", tags=["microscopy"]).options,
     )
-    both = dg.Definitions.merge(dg.Definitions(assets=[rendered]), promotion_definitions(settings))
+    return settings, dg.Definitions.merge(dg.Definitions(assets=[rendered]), promotion_definitions(settings))
+
+
+@pytest.fixture
+def images(instance, of_images):
+    """What its runs do, and what Dagster calls stale then."""
+    settings, both = of_images
     dg.materialize([rendered], instance=instance)
-    for key in instance.get_dynamic_partitions(settings.partitions_name):
-        instance.delete_dynamic_partition(settings.partitions_name, key)
 
     class Images:
         def __init__(self):
@@ -292,9 +288,6 @@ def images(instance):
             resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
             return [resolver.get_status(key, name).name for key in settings.keys]
 
-        def render_again(self):
-            dg.materialize([rendered], instance=instance)
-
     return Images()
 
 
@@ -303,6 +296,7 @@ def record_of(result):
     return str(shown["at_uri"].value)
 
 
+# A whole run, with the resources and partitions of an instance.
 def test_an_instance_promotes_with_its_defaults_and_knows_its_upstream(lab, images, stranger):
     lab.insert("images-cells")
     result = images.promote("images-cells")
@@ -312,19 +306,22 @@ def test_an_instance_promotes_with_its_defaults_and_knows_its_upstream(lab, imag
     assert images.stale("images-cells") == ["FRESH"] * 4
 
 
-def test_what_a_dataset_says_itself_stands_before_the_defaults(lab, images, stranger):
-    lab.insert("images-own", metadata={"license": "CC0-1.0"})
-    record = stranger.get_record(record_of(images.promote("images-own"))).value
-    assert (record["license"], record["tags"]) == ("CC0-1.0", ["microscopy"])
-
-
-def test_the_bulk_of_an_instance_takes_its_own_and_marks_them_after_their_upstream(lab, images, instance):
+def test_the_bulk_of_an_instance_takes_its_own_and_marks_them_after_their_upstream(lab, images, instance, stranger):
     entry = lab.insert("images-one")
-    lab.register("images-two", entry.data_urls)
+    lab.register("images-two", entry.data_urls, {"license": "CC0-1.0"})
     lab.register("tables-one", entry.data_urls)
-    assert images.bulk().success
+    result = images.bulk()
+    assert result.success
     assert sorted(instance.get_dynamic_partitions("images__dataset")) == ["images-one", "images-two"]
     assert images.stale("images-two") == ["FRESH"] * 4
+    marks = [event.asset_materialization for event in instance.all_logs(result.run_id, of_type=MARKED)]
+    uris = {mark.partition: mark.metadata["at_uri"].value for mark in marks if "at_uri" in mark.metadata}
+    records = {name: stranger.get_record(uri).value for name, uri in uris.items()}
+    # What a dataset says itself stands before the defaults.
+    assert {name: (record["license"], record["tags"]) for name, record in records.items()} == {
+        "images-one": ("CC-BY-4.0", ["microscopy"]),
+        "images-two": ("CC0-1.0", ["microscopy"]),
+    }
 
 
 @pytest.mark.parametrize("how", ["alone", "bulk"])

@@ -91,6 +91,7 @@ def all_stages(*names):
     return {stage: set(names) for stage in STAGES}
 
 
+# A whole run, as the conditions start it.
 def test_conditions_ask_for_one_run_of_a_new_dataset_and_of_a_changed_one_and_the_sensor_for_none(lab, team):
     assert team.requested() == {}
     lab.insert("fresh")
@@ -146,6 +147,7 @@ def test_what_was_there_before_the_first_evaluation_is_promoted_by_the_sensor(la
     assert (request.partition_key, request.run_key.rsplit("@", 2)[0]) == ("backlog", f"backlog@{entry.cid}")
 
 
+# A whole run of many: what it marks must start no other.
 def test_more_than_a_few_go_through_one_run_and_ask_for_no_other(lab, team):
     team.requested()
     entry = lab.insert("many-0")

@@ -31,6 +31,7 @@ def definitions():
     return promotion_definitions()
 
 
+# The commands themselves, each a process that imports all of Dagster: what a person types must work.
 def test_the_commands_of_dagster_and_dg_accept_the_definitions_with_no_variable_set(tmp_path):
     commands = [
         ["dg", "check", "defs"],
@@ -237,6 +238,7 @@ def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key
         DestinationResource().store(reading)
 
 
+# With databases on disk, as a person has them.
 def test_a_prepared_home_keeps_the_settings_of_the_project(tmp_path):
     prepared = dagster_home.prepare_home(tmp_path / "state" / "dagster_home")
     assert prepared.is_absolute()

@@ -25,6 +25,7 @@ def shown(instance):
     return of
 
 
+# Two runs: what the second one marks is shown in the place of what the first one did.
 def test_one_that_failed_is_shown_as_failed_until_it_is_promoted(lab, run_bulk, shown):
     good, broken = (f"{secrets.token_hex(4)}-{what}" for what in ("good", "broken"))
     lab.insert(good)

@@ -100,9 +100,10 @@ def test_who_cannot_read_it_and_what_is_not_given_is_said(panel):
     assert overview(without, SCHEMA, copies, Visibility(0), "https://h") == "Other values were said."
 
 
-def test_the_lines_of_python_on_the_panel_read_the_dataset(lab, run, published):
+def test_the_lines_of_python_on_the_panel_read_the_dataset(lab, run, promote, published):
     lab.insert("pictures")
-    shown = metadata(run("pictures", said={"description": "Ramps", "license": "MIT"}))
+    promote("pictures", description="Ramps", license="MIT")
+    shown = metadata(run("pictures", stages=["atmosphere_record"]))
     assert isinstance(shown["overview"], dg.MarkdownMetadataValue)
     [code] = re.findall("```python\n(.*?)\n```", shown["overview"].value, re.DOTALL)
     assert len(code.splitlines()) == 3

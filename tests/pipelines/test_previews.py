@@ -198,7 +198,7 @@ def test_large_samples_are_counted_up_to_a_size(monkeypatch):
 
 def test_the_labels_of_a_dataset_stand_below_its_pictures(lab, run):
     lab.insert("pictures", start=0, labels=[1, 1, 2, 2, 2, 3])
-    [mark] = run("pictures").asset_materializations_for_node("local_dataset")
+    [mark] = run("pictures", stages=["local_dataset"]).asset_materializations_for_node("local_dataset")
     shown = mark.metadata["preview"].value
     assert shown.index("data:image/png") < shown.index("**label**, counted in 3 of 6 samples")
     assert f"| 1 | 2 | {'█' * 30} |" in shown

@@ -249,7 +249,7 @@ class _Bulk:
                         self._client,
                         self._ledger,
                         publish_schema=self._schemas.publish_of,
-                        current_attempt=in_flight,
+                        current_attempt=current_attempt,
                         data_store=self._data_store,
                         options=replace(self._options, run=self._run_of(number)),
                         done=lambda stage, result: self._heard.put((number, stage, result)),
