@@ -42,7 +42,7 @@ class Publication:
         return f"record:{self.did}:{self.name}:{self.cid}"
 
     @property
-    def said_fact(self) -> str:
+    def overrides_fact(self) -> str:
         """What the ledger keeps explicit values of this publication under."""
         return f"values:{self.fact}"
 

@@ -186,9 +186,11 @@ def test_a_single_promotion_with_other_values_in_the_middle_is_not_undone(
 
     def rival(number, request):
         if number == commit:
-            asked = PromotionOptions(values=Values.of("second", ["s"]), run="rival")
+            options = PromotionOptions(values=Values.of("second", ["s"]), run="rival")
             draft = many[7]
-            publish_last(draft.entry, draft.copies, draft.schema_uri, index, alone, ledger_of(index), asked=asked)
+            publish_last(
+                draft.entry, draft.copies, draft.schema_uri, index, alone, ledger_of(index), options=options
+            )
 
     network.before = rival
     published = publish_many(many, index, client, ledger_of(index))

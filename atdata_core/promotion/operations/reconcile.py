@@ -320,7 +320,7 @@ class _Comparison:
         noted = {
             "publication": asdict(publication),
             "metadata_sha256": metadata_digest(published),
-            "order": Overrides(entry, publication, self._ledger).standing().order,
+            "order": Overrides(entry, publication, self._ledger).layers().order,
             "readers": None,
             **placed(destination, first.url, first.endpoint),
             SUMMARY: Summary.of(record.value, account=self._did, entry=publication.cid).to_json(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...common.names import near
 from ...errors import AtdataError, EntryNotFoundError, ServiceError
 from ..inventory import cid_of
-from ..overrides import said_of
+from ..overrides import overrides_of
 from ..publication import Publication
 from ..scheduling.due import ACCEPTED, due, failure_concerns
 
@@ -186,7 +186,7 @@ def _status(
         shards=len(sizes) or None,
         size=sum(shard["size"] for shard in sizes) if sizes else None,
         samples=sum(count or 0 for count in counts) if counts and None not in counts else None,
-        values=said_of(facts.get(publication.said_fact)).to_json() if publication else None,
+        values=overrides_of(facts.get(publication.overrides_fact)).to_json() if publication else None,
         place=_place(last),
         readers=last.get("readers") if last else None,
         records=tuple(_records(facts, did)),

@@ -13,7 +13,7 @@ from ...errors import AtdataError, MetadataError, ServiceError
 from ...samples.metadata import pack
 from ..copies.layout import lies_in
 from ..inventory import ACCEPTED, cid_of, read_schema
-from ..overrides import order_of, said_of
+from ..overrides import order_of, overrides_of
 from ..publication import Publication
 from .blocks import HOLD, concerns
 from .retry_policy import ACCOUNT_OUTAGE, FAILURE, RESET, next_attempt, outage_of
@@ -125,14 +125,14 @@ def _facts(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> tuple[Fac
     for entry in entries:
         scope = f"dataset:{entry.name}"
         likely = Publication(did, entry.name, cid_of(entry))
-        wanted += [(scope, fact) for fact in (HOLD, "record", FAILURE, RESET, likely.said_fact)]
+        wanted += [(scope, fact) for fact in (HOLD, "record", FAILURE, RESET, likely.overrides_fact)]
     *answers, trouble = ledger.get_many([*wanted, (f"account:{did}", ACCOUNT_OUTAGE)])
     found = [_Facts(*answers[number : number + _EACH]) for number in range(0, len(answers), _EACH)]
     # Published under another name, by another account or with an earlier entry: what was said then.
     others: dict[int, tuple[str, str]] = {}
     for number, facts in enumerate(found):
         scope, likely_fact = wanted[_EACH * number + _EACH - 1]
-        if facts.last and (fact := Publication(**facts.last["publication"]).said_fact) != likely_fact:
+        if facts.last and (fact := Publication(**facts.last["publication"]).overrides_fact) != likely_fact:
             others[number] = scope, fact
     for number, said in zip(others, ledger.get_many([*others.values()]), strict=True):
         found[number] = replace(found[number], said=said)
@@ -261,7 +261,7 @@ def placed(destination: str | None, url: str, endpoint: str | None) -> Facts:
 
 def _where_it_lies(facts: _Facts, store: DataStore | None) -> str | None:
     """Shards that are not published where the pipeline copies them to, unless somebody said so."""
-    if facts.last is None or store is None or said_of(facts.said).keep_urls:
+    if facts.last is None or store is None or overrides_of(facts.said).keep_urls:
         return None
     shard: Facts = facts.last.get("shard") or {"url": "an unknown place"}
     if lies_in(store, shard, facts.last.get("destination")):
