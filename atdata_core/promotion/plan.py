@@ -11,7 +11,8 @@ from ..atmosphere.record_format.record_keys import schema_rkey
 from ..atmosphere.schema_records import Listing
 from ..protocols import ShardFacts, ShardProver
 from ..samples.schema import full_name
-from ..state.ledger import DryLedger, ledger_of
+from ..state.index_state import state_of
+from ..state.ledger import DryLedger
 from .copies.repack import still_there
 from .options import PromotionOptions
 from .overrides import ResolvedValue
@@ -28,8 +29,8 @@ from .values import Values
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
+    from ..state.facts import Inventory
     from ..state.ledger import Ledger
-    from .inventory import Inventory
 
 PUT_POINTS = 2
 """Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
@@ -115,7 +116,7 @@ def plan_promotion(
 
     Takes the same arguments.
     """
-    ledger = DryLedger(ledger_of(index))
+    ledger = DryLedger(state_of(index).ledger)
     asked = PromotionOptions(
         name,
         Values.of(description, tags, license, keep_urls),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..protocols import ShardCopier
-from .inventory import Inventory
-from .stages.copy_stage import CopiedShards, copy_shards
+from ..state.facts import CopiedShards, Inventory
+from .stages.copy_stage import copy_shards
 from .stages.inventory_stage import take_inventory
 from .stages.resolved_values import Finder, Resolved, resolve
 from .stages.schema_changes import known_compatibility

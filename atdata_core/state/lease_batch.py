@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from .lease import LOOK, Lease, Leases, ManyLeases
+from .lease import LOOK, Lease, Leases
 
 AT_ONCE = 1000
 """Leases that are taken in one step. What is beyond them is left to rivals, too, until its turn comes."""
@@ -14,8 +14,7 @@ AT_ONCE = 1000
 class LeaseSlot:
     """Leases on places, in a ``with`` block: those that were free when it began, until each is released.
 
-    A thread renews them, and gives back those that are over, a few times a second. Leases that know no such steps
-    are not held beforehand.
+    A thread renews them, and gives back those that are over, a few times a second.
 
     Args:
         leases: Where they are taken.
@@ -23,7 +22,7 @@ class LeaseSlot:
     """
 
     def __init__(self, leases: Leases, places: Sequence[str]) -> None:
-        self._leases = leases if isinstance(leases, ManyLeases) else None
+        self._leases = leases
         self._places = places[:AT_ONCE]
         self._held: dict[str, Lease] = {}
         self._given: set[str] = set()
@@ -33,7 +32,7 @@ class LeaseSlot:
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
     def __enter__(self) -> LeaseSlot:
-        if self._leases is not None and self._places:
+        if self._places:
             self._held = self._leases.take_all(self._places)
         if self._held:
             self._thread.start()
@@ -43,8 +42,7 @@ class LeaseSlot:
         self._end.set()
         if self._thread.ident is not None:
             self._thread.join()
-        if self._leases is not None:
-            self._leases.release_all([*self._held.values(), *self._over])
+        self._leases.release_all([*self._held.values(), *self._over])
 
     def __contains__(self, place: str) -> bool:
         return place in self._held
@@ -71,16 +69,14 @@ class LeaseSlot:
             self._over.append(self._held.pop(place))
 
     def _keep(self) -> None:
-        leases = self._leases
-        assert leases is not None
         while not self._end.wait(LOOK):
             with self._lock:
                 held, over, self._over = list(self._held.values()), self._over, []
-            leases.renew_all(held)
-            leases.release_all(over)
+            self._leases.renew_all(held)
+            self._leases.release_all(over)
 
 
-class BatchedLease:
+class BatchedLease(Lease):
     """A lease that is held with others until somebody renews it, who has to go on with that then."""
 
     def __init__(self, held: LeaseSlot, place: str) -> None:

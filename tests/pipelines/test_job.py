@@ -12,7 +12,8 @@ from PIL import Image
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.common.urls import expand
 from atdata_core.shards.tar_writing import ShardWriter
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import FAILURE
+from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
@@ -58,14 +59,14 @@ def test_a_dataset_is_published_through_four_assets(lab, run, instance, stranger
 
 def test_a_failed_run_is_noted_for_people_until_one_succeeds(lab, run):
     lab.insert("pictures")
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     for attempts in (1, 2):
         assert not run("pictures", said={"description": "x" * 60_000}).success
-        kept = ledger.get("dataset:pictures", "failure")
-        assert (kept["stage"], kept["attempts"], kept["transient"]) == ("published_schema", attempts, False)
-    assert "description" in kept["reason"]
+        kept = ledger.get(FAILURE("pictures"))
+        assert (kept.stage, kept.attempts, kept.transient) == ("published_schema", attempts, False)
+    assert "description" in kept.reason
     assert run("pictures").success
-    assert ledger.get("dataset:pictures", "failure") is None
+    assert ledger.get(FAILURE("pictures")) is None
 
 
 def test_a_version_is_published_and_shown(lab, run, repository, stranger):

@@ -14,8 +14,8 @@ from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promotion.copies.layout import destination_of, names_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
+from atdata_core.state.index_state import state_of
 from atdata_core.state.lease import RedisLeases
-from atdata_core.state.ledger import ledger_of
 from atdata_core.stores.opening import open_shard, stat_shard
 
 
@@ -54,7 +54,7 @@ class Slow:
 def copying(lab, new_bucket):
     """Where the shards of a dataset are copied, and a function that copies them with another index."""
     entry = lab.insert("points")
-    inventory = take_inventory(entry, lab.index, ledger_of(lab.index))
+    inventory = take_inventory(entry, lab.index, state_of(lab.index).ledger)
     store = S3DataStore(lab.s3, bucket=new_bucket())
     source = SlowSource(lab.repo.data_store, 0.01)
     object.__setattr__(entry, "data_store", source)
@@ -63,11 +63,11 @@ def copying(lab, new_bucket):
         index = LocalIndex()
         if leases is not None:
             index.leases = leases
-        return copy_shards(entry, inventory, index, ledger_of(index), data_store=store)
+        return copy_shards(entry, inventory, index, state_of(index).ledger, data_store=store)
 
     copy.inventory, copy.source, copy.store = inventory, source, store
     copy.places = [
-        f"atdata:lease:{destination_of(store)} {name}" for name in names_of(inventory, ledger_of(lab.index))
+        f"atdata:lease:{destination_of(store)} {name}" for name in names_of(inventory, state_of(lab.index).ledger)
     ]
     return copy
 

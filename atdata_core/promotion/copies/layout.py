@@ -13,16 +13,14 @@ from weakref import WeakKeyDictionary
 
 from ...common.urls import plain_path, scheme
 from ...protocols import ShardFacts, ShardRemover
+from ...state.facts import FIRST_CLAIM
 
 if TYPE_CHECKING:
+    from ...state.facts import Inventory
     from ...state.ledger import Ledger
-    from ..inventory import Inventory
 
 FOLDER = "promoted/"
 """What a copy's name begins with, below the prefix of its store."""
-
-FIRST_CLAIM = "first claim"
-"""The ledger's fact, in an entry's scope, of what its shards held when they were first copied."""
 
 _COPY = re.compile(rf"{FOLDER}(?P<dataset>.+?)/(?P<cid>baf[a-z2-7]{{20,}})(?:-[0-9a-f]{{12}})?/")
 
@@ -79,8 +77,8 @@ def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     folder: what was published of them stays as it was.
     """
     claim = claim_of(inventory.shards)
-    first = (ledger.get(f"entry:{inventory.cid}", FIRST_CLAIM) or {}).get("digest", claim)
-    folder = inventory.cid if first == claim else f"{inventory.cid}-{claim[:12]}"
+    first = ledger.get(FIRST_CLAIM(inventory.cid))
+    folder = inventory.cid if first is None or first.digest == claim else f"{inventory.cid}-{claim[:12]}"
     return plain_path(f"{FOLDER}{inventory.name}/{folder}")
 
 

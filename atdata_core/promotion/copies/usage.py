@@ -122,8 +122,7 @@ def uses(
         StorageError: A record cannot be read, so what it names is unknown.
     """
     found = Uses()
-    others = [scope.removeprefix("account:") for scope in ledger.scopes("account")]
-    for did in dict.fromkeys([client.did, *others]):
+    for did in dict.fromkeys([client.did, *ledger.owners("account")]):
         for record in _entries(client, did):
             if record.uri in without:
                 continue

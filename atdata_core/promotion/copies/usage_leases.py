@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ...errors import ServiceError
+from ...state.facts import COPY_USE, CopyUse, Key
 from ...state.lease import POLL
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 HONOURED = timedelta(days=1)
 """A run that was killed leaves its note. Longer than this no run waits before it writes."""
 
-_USE = "using:"
 _CID = re.compile(r"/promoted/.*?/(baf[a-z2-7]{20,})(?:-[0-9a-f]{12})?/")
 
 
@@ -40,7 +40,7 @@ def in_use(ledger: Ledger, leases: Leases, cid: str, run: str | None) -> Generat
         cid: Of the entry.
         run: Names the run; what it notes more than once is one note.
     """
-    ledger.put(f"entry:{cid}", _fact(run), {})
+    ledger.put(_key(cid, run), CopyUse())
     try:
         _taken(leases, cid).release()
         yield
@@ -52,7 +52,7 @@ def in_use(ledger: Ledger, leases: Leases, cid: str, run: str | None) -> Generat
 
 def end_use(ledger: Ledger, cid: str, run: str | None) -> None:
     """The copies are named, or will not be."""
-    ledger.remove(f"entry:{cid}", _fact(run))
+    ledger.remove(_key(cid, run))
 
 
 class CopiesToRemove:
@@ -86,14 +86,14 @@ class CopiesToRemove:
         for lease in self._held:
             lease.renew()
         cid = _cid_in(url)
-        facts = {} if cid is None else self._ledger.get_all(f"entry:{cid}")
-        noted = [fact["at"] for name, fact in facts.items() if name.startswith(_USE)]
+        uses = () if cid is None else self._ledger.get_all("entry", cid).of(COPY_USE)
+        noted = [use.at for _, use in uses if use.at]
         recent = [at for at in noted if datetime.fromisoformat(at) > datetime.now(UTC) - HONOURED]
         return f"a promotion under way since {max(recent)}" if recent else None
 
 
-def _fact(run: str | None) -> str:
-    return f"{_USE}{run or 'a run'}"
+def _key(cid: str, run: str | None) -> Key[CopyUse]:
+    return COPY_USE(cid, run or "a run")
 
 
 def _taken(leases: Leases, cid: str) -> Lease:

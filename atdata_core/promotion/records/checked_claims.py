@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...protocols import ShardFacts
+from ...state.facts import CHECKED_CLAIMS, CheckedClaims
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
@@ -20,17 +21,13 @@ if TYPE_CHECKING:
 
 def were_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledger) -> bool:
     """Whether the account has checked these very claims on all shards of an entry, in order."""
-    kept = ledger.get(f"entry:{cid}", _fact(did))
-    return kept is not None and kept.get("claims") == _digest(claims)
+    kept = ledger.get(CHECKED_CLAIMS(cid, did))
+    return kept is not None and kept.claims == _digest(claims)
 
 
 def note_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledger) -> None:
     """Keep that the account has checked them."""
-    ledger.put(f"entry:{cid}", _fact(did), {"claims": _digest(claims)})
-
-
-def _fact(did: str) -> str:
-    return f"checked:{did}"
+    ledger.put(CHECKED_CLAIMS(cid, did), CheckedClaims(_digest(claims)))
 
 
 def _digest(claims: Sequence[ShardFacts]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.build import label_record
 from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.record_keys import label_rkey
 from ...errors import RecordChangedError
+from ...state.facts import LABEL_NOTE, VERSION_LABEL_NOTE, VERSION_TARGET, VersionTarget
 from .effects import Steps, current, find
 from .record_history import RecordHistory
 from .upsert import ROUNDS, RecordUpsert
@@ -53,7 +54,7 @@ class NameLabel:
         self._entry = entry
         self._publication = publication
         self._client = client
-        self._trail = RecordHistory(ledger, f"dataset:{entry.name}", f"label:{publication.did}:{publication.name}")
+        self._trail = RecordHistory(ledger, LABEL_NOTE(entry.name, publication.did, publication.name))
         self._record = RecordUpsert(publication.did, LABEL, publication.label_rkey, self._trail, asked)
         self._current = publication
 
@@ -95,7 +96,7 @@ class NameLabel:
         )
 
     def _wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
-        self._current = replace(self._publication, cid=(yield from current(self._entry)))
+        self._current = self._publication._replace(cid=(yield from current(self._entry)))
         if self._current != self._publication and (yield from find(ENTRY, self._current.rkey)) is None:
             return None
         return _record(self._current, None, existing, self._trail, self._client)
@@ -124,8 +125,8 @@ class VersionLabel:
         self._version = version
         self._client = client
         self._take_over = asked.take_over
-        self._ledger, self._scope, self._rkey = ledger, f"dataset:{entry.name}", rkey
-        self._trail = RecordHistory(ledger, self._scope, f"version label:{rkey}")
+        self._ledger, self._dataset, self._rkey = ledger, entry.name, rkey
+        self._trail = RecordHistory(ledger, VERSION_LABEL_NOTE(entry.name, rkey))
         self._record = RecordUpsert(publication.did, LABEL, rkey, self._trail, asked)
 
     def look(self) -> Steps[None]:
@@ -142,7 +143,7 @@ class VersionLabel:
         """Make the label, or see that it is there; its at-uri. Raises as ``NameLabel.point``."""
         written, _ = yield from self._record.apply(self._wanted)
         assert written is not None
-        note_version(self._ledger, self._scope, self._rkey, self._publication, self._version)
+        note_version(self._ledger, self._dataset, self._rkey, self._publication, self._version)
         return written.uri
 
     def _wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
@@ -158,9 +159,9 @@ class VersionLabel:
         return _record(self._publication, self._version, existing, self._trail, self._client)
 
 
-def note_version(ledger: Ledger, scope: str, rkey: str, publication: Publication, version: str) -> None:
+def note_version(ledger: Ledger, dataset: str, rkey: str, publication: Publication, version: str) -> None:
     """Note what the label of a version stands for, so that one that vanished can be made again."""
-    ledger.put(scope, f"version:{rkey}", {"name": publication.name, "cid": publication.cid, "version": version})
+    ledger.put(VERSION_TARGET(dataset, rkey), VersionTarget(publication.name, publication.cid, version))
 
 
 def _record(

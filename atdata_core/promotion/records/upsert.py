@@ -52,7 +52,7 @@ class RecordUpsert:
         known = self._trail.last()
         if known is None and not surely:
             return None
-        self._noted = known.get("cid") if known else None
+        self._noted = known.cid if known else None
         self._seen = yield from self._read()
         if self._seen is not None and self._seen.cid != self._noted:
             record = yield from wanted(self._seen)

@@ -13,11 +13,9 @@ from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.seal import is_sealed, sealed
 from ...shards.shard_contents import read_facts
+from ...state.facts import INVENTORY, Inventory
 from ..copies.sources import WAYS_OUT, Sources
 from ..inventory import (
-    ACCEPTED,
-    CODE_VERSION,
-    Inventory,
     Progress,
     accept_command,
     cid_of,
@@ -29,8 +27,9 @@ from ..records.changes import changed_shards, changed_value, short_cid
 from ..records.checked_claims import note_checked, were_checked
 
 if TYPE_CHECKING:
-    from ...state.ledger import Facts, Ledger
+    from ...state.ledger import Ledger
 
+CODE_VERSION = "1"
 WORKERS = 8
 
 
@@ -122,7 +121,7 @@ def take_inventory(
             _same_bytes(shard, standing.get(shard.url, shard), entry.name)
         if did is not None:
             note_checked(inventory.cid, inventory.shards, did, ledger)
-    before = _kept(ledger.exchange(f"dataset:{entry.name}", "inventory", inventory.to_json()))
+    before = ledger.exchange(INVENTORY(entry.name), inventory)
     return inventory if before is None else replace(inventory, changed=_changes(before, inventory))
 
 
@@ -132,11 +131,8 @@ def recall_inventory(entry: IndexEntry, index: AbstractIndex, ledger: Ledger) ->
     Nor where its samples were not checked against the fields that the index has under the entry's schema now.
     Raises as ``read_schema``.
     """
-    kept = ledger.get(f"dataset:{entry.name}", "inventory")
-    if kept is None or kept.get("cid") != cid_of(entry) or kept.get("code_version") != CODE_VERSION:
-        return None
-    found = None if ACCEPTED in kept else _kept(kept)
-    if found is None:
+    found = ledger.get(INVENTORY(entry.name))
+    if found is None or found.cid != cid_of(entry) or found.code_version != CODE_VERSION or found.accepted:
         return None
     checked_by = fields_digest(read_schema(entry, index))
     return found if all(shard.schema == checked_by for shard in found.shards) else None
@@ -156,14 +152,6 @@ def read_shard(url: str, sources: Sources, sample_type: type, checked_by: str, *
         facts = read_facts(url, stream, sample_type)
     endpoint, region = sources.endpoint(url)
     return replace(facts, etag=etag, endpoint=endpoint, region=region, schema=checked_by)
-
-
-def _kept(fact: Facts | None) -> Inventory | None:
-    """What the ledger kept; None where it is damaged, which is as good as lost."""
-    try:
-        return None if fact is None else Inventory.from_json(fact)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _changes(before: Inventory, now: Inventory) -> tuple[str, ...]:

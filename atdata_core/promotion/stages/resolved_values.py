@@ -11,15 +11,15 @@ from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import StorageError
 from ...local.entry import LocalDatasetEntry
+from ...state.facts import OVERRIDES, CopiedShards, Inventory
 from ..copies.usage import shards_of
-from ..inventory import Inventory, cid_of, shard_urls
+from ..inventory import cid_of, shard_urls
 from ..options import PromotionOptions
 from ..overrides import Overrides, ResolvedValue, said_of
 from ..publication import Publication, publication_of
 from ..records.effects import Find, Steps
-from ..records.published_names import PublishedName, name_fact, names_no_copies, published_name
+from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
 from ..values import Values
-from .copy_stage import CopiedShards
 from .location import Location, choose_location
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, asked: PromotionOpti
     if asked.values.keep_urls is not None:
         return asked.values.keep_urls
     publication = publication_of(entry, cid_of(entry), did, asked.name)
-    scope = f"dataset:{entry.name}"
-    own, last = ledger.get_many([(scope, publication.said_fact), (scope, name_fact(publication))])
-    said = said_of(own)
-    if last is not None and last["cid"] != publication.cid:
-        said = said.over(said_of(ledger.get(scope, replace(publication, cid=last["cid"]).said_fact)))
+    own, state = OVERRIDES(entry.name, *publication), name_state(entry.name, publication)
+    found = ledger.get_many([own, state])
+    said, last = said_of(found[own]), found[state]
+    if last is not None and last.cid != publication.cid:
+        said = said.over(said_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid)))))
     return bool(said.keep_urls)
 
 

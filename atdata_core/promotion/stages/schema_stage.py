@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import schema_records
 from ...errors import SchemaError
+from ...state.facts import FOREIGN_SCHEMAS, SCHEMA_RESULT, SchemaListing, SchemaResult
 from ..records.changes import changed_value
-from .schema_changes import Compatibility, fact_of, known_compatibility, recall_compatibility
+from .schema_changes import Compatibility, as_kept, key_of, known_compatibility, recall_compatibility
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
+    from ...state.facts import Inventory
     from ...state.ledger import Ledger
-    from ..inventory import Inventory
 
 CODE_VERSION = "1"
-FOREIGN = "foreign schemas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +35,6 @@ class PublishedSchema:
     created: bool
     compatible: Compatibility | None = field(default=None, compare=False)
     changed: tuple[str, ...] | None = field(default=None, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as a JSON object."""
-        return {"code_version": CODE_VERSION, "uri": self.uri, "cid": self.cid, "created": self.created}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PublishedSchema:
-        """The inverse of ``to_json``."""
-        return cls(data["uri"], data["cid"], data["created"])
 
 
 def publish_schema(
@@ -100,9 +90,9 @@ def note_schema(
     Returns:
         The same, with what is other than the last time.
     """
-    seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
-    before = ledger.exchange(f"dataset:{inventory.name}", "schema", {**result.to_json(), **seen})
-    changed = None if before is None else changed_value("schema", before.get("uri"), result.uri)
+    seen = SchemaResult(result.uri, result.cid, result.created, inventory.cid, client.did, run)
+    before = ledger.exchange(SCHEMA_RESULT(inventory.name), seen)
+    changed = None if before is None else changed_value("schema", before.uri, result.uri)
     return replace(result, changed=changed)
 
 
@@ -115,11 +105,12 @@ def schema_of_run(
     require_compatible: bool = False,
 ) -> PublishedSchema:
     """The schema record that this run has just seen; looked for again where an earlier run did."""
-    wanted = (f"dataset:{inventory.name}", "schema"), fact_of(inventory.schema, client.did)
-    kept, known = ledger.get_many(wanted)
-    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": run}
-    if run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
-        return replace(PublishedSchema.from_json(kept), compatible=Compatibility.from_json(known))
+    wanted, comparison = SCHEMA_RESULT(inventory.name), key_of(inventory.schema, client.did)
+    found = ledger.get_many([wanted, comparison])
+    kept = found[wanted]
+    seen = inventory.cid, client.did, run, CODE_VERSION
+    if kept is not None and run is not None and (kept.entry_cid, kept.did, kept.run, kept.code_version) == seen:
+        return PublishedSchema(kept.uri, kept.cid, kept.created, as_kept(found[comparison]))
     return publish_schema_of(inventory, client, ledger, run=run, require_compatible=require_compatible)
 
 
@@ -172,10 +163,11 @@ class _Listed:
 
     def __init__(self, ledger: Ledger, did: str) -> None:
         self._ledger = ledger
-        self._scope = f"account:{did}"
+        self._key = FOREIGN_SCHEMAS(did)
 
     def recall(self) -> dict[str, Any] | None:
-        return self._ledger.get(self._scope, FOREIGN)
+        kept = self._ledger.get(self._key)
+        return None if kept is None else kept.listed
 
     def keep(self, listed: dict[str, Any]) -> None:
-        self._ledger.put(self._scope, FOREIGN, listed)
+        self._ledger.put(self._key, SchemaListing(listed))
