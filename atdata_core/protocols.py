@@ -155,107 +155,16 @@ class ShardCopier(Protocol):
         ...
 
 
-@runtime_checkable
-class ShardProver(ShardCopier, Protocol):
-    """A copier that can say what lies at a destination."""
-
-    def shard_url(self, name: str) -> str:
-        """The URL that ``put_shard`` gives for ``name``."""
-        ...
-
-    def prove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> str | None:
-        """How it is known that these bytes lie at ``url``.
-
-        ``"server sha256"``, ``"etag md5"`` or ``"read back"``; None where nothing lies there.
-        Raises ``ShardConflictError`` where something else does.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class WriteProof:
-    """A shard at its destination: the store's ETag (without quotes), and how its bytes are known to lie there."""
+    """A shard at its destination: its URL there, how its bytes are known to lie there, and the store's ETag.
 
+    ``proof`` is ``"server sha256"``, ``"etag md5"`` or ``"read back"``; ``etag`` has no quotes.
+    """
+
+    url: str
     proof: str
     etag: str | None = None
-
-
-@runtime_checkable
-class ShardMover(ShardProver, Protocol):
-    """A prover that says what it found while it wrote, and whose service may copy by itself."""
-
-    def find_shard(self, url: str, shard: ShardFacts, *, etag: str | None = None) -> WriteProof | None:
-        """The bytes of ``shard`` at ``url``, proven as by ``prove_shard``; None where nothing lies there.
-
-        ``etag`` is one by which they were known there before. A missing bucket has nothing either.
-        """
-        ...
-
-    def send_shard(self, name: str, stream: BinaryIO, shard: ShardFacts) -> WriteProof:
-        """Write ``stream``, which has the bytes of ``shard``, as ``name``, without looking first what lies there.
-
-        Raises as ``put_shard``.
-        """
-        ...
-
-    def can_copy(self, shard: ShardFacts) -> bool:
-        """Whether ``shard``, by its URL and endpoint, lies where the store's service may copy it from."""
-        ...
-
-    def copy_shard(self, name: str, shard: ShardFacts) -> WriteProof | None:
-        """Have the service copy such a shard to ``name``, without looking first what lies there.
-
-        None where it does not copy it after all, and nothing was written. Raises as ``find_shard``.
-        """
-        ...
-
-
-@runtime_checkable
-class ShardFolders(Protocol):
-    """A store that can say of many names at once that nothing lies there."""
-
-    def is_empty(self, folder: str) -> bool:
-        """Whether nothing lies below ``folder`` (below the store's prefix); False also where it cannot tell."""
-        ...
-
-
-@runtime_checkable
-class ShardRemover(ShardProver, Protocol):
-    """A prover that can tell its shards from others and remove them."""
-
-    def shard_name(self, url: str, *, endpoint: str | None = None) -> str | None:
-        """The inverse of ``shard_url``; None for a URL of another place.
-
-        ``endpoint`` is the S3 service of an ``s3://`` URL, None for AWS.
-        """
-        ...
-
-    def stat_shard(self, url: str) -> ShardStat:
-        """What the store says of the shard; ``ShardMissingError`` where nothing is there."""
-        ...
-
-    def remove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> bool:
-        """Remove a shard that holds these bytes; False where nothing is there.
-
-        Raises ``ShardConflictError`` where something else lies there, and leaves it.
-        """
-        ...
-
-
-@runtime_checkable
-class ShardReader(Protocol):
-    """A store that opens its shards itself, with its own credentials."""
-
-    def open_shard(self, url: str) -> BinaryIO:
-        """The shard's bytes, as they arrive.
-
-        Raises ``ShardMissingError``, ``ShardForbiddenError`` or ``ServiceUnavailableError``.
-        """
-        ...
-
-    def stat_shard(self, url: str) -> ShardStat:
-        """What the store says of the shard; raises as ``open_shard`` does."""
-        ...
 
 
 @runtime_checkable

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from atdata_core.atmosphere.client import PAGE
 from atdata_core.atmosphere.record_format.build import read_schema_record, schema_record
@@ -18,21 +19,11 @@ if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
 
 
-class Memory(Protocol):
-    """Remembers how far an account's schemas were listed, and what other programs wrote there."""
-
-    def recall(self) -> dict[str, Any] | None:
-        """What was kept, a JSON object."""
-        ...
-
-    def keep(self, listed: dict[str, Any]) -> None:
-        """Keep it for the next time."""
-        ...
+Listed = dict[str, Any]
+"""How far an account's schemas were listed, and what other programs wrote there; a JSON object."""
 
 
-def publish_schema(
-    local: dict[str, Any], client: AtmosphereClient, memory: Memory | None = None
-) -> tuple[Record, bool]:
+def publish_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Record, bool]:
     """Find the schema record of a local schema, or write it.
 
     Where only words differ, a description for instance, the first ones stay.
@@ -44,7 +35,7 @@ def publish_schema(
         SchemaConflictError: The same class and version is published with other fields.
         PreflightError: The network would refuse the record.
     """
-    found = find_schema(local, client, memory)
+    found = find_schema(local, client)
     return create_schema(local, client) if found is None else (found, False)
 
 
@@ -66,25 +57,31 @@ def create_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Reco
 
 @dataclass(slots=True)
 class Listing:
-    """Schema records that were listed on the way. ``whole``: all that have a key of ours are among them."""
+    """Schema records that were listed on the way.
+
+    ``whole``: all that have a key of ours are among them. ``listed`` is worth keeping for the next time, None where
+    nothing had to be listed.
+    """
 
     records: list[Record] = field(default_factory=list["Record"])
     whole: bool = False
+    listed: Listed | None = None
 
 
 def find_schema(
     local: dict[str, Any],
     client: AtmosphereClient,
-    memory: Memory | None = None,
+    recall: Callable[[], Listed | None] = lambda: None,
     listing: Listing | None = None,
 ) -> Record | None:
     """The published record of a local schema, or None; raises ``SchemaConflictError``.
 
     Under its own key it costs one request, however many schemas there are. Else another program's record of
-    the class and version is looked for; ``listing`` takes what is seen then.
+    the class and version is looked for, behind what ``recall`` says was listed before; ``listing`` takes what is
+    seen then.
     """
     rkey = schema_rkey(full_name(local), local["version"])
-    found = client.find_record(SCHEMA, rkey) or _find_foreign(local, client, memory, listing or Listing())
+    found = client.find_record(SCHEMA, rkey) or _find_foreign(local, client, recall(), listing or Listing())
     if found is not None:
         _same_fields(local, found)
     return found
@@ -130,16 +127,16 @@ def _same_fields(local: dict[str, Any], published: Record) -> None:
 
 
 def _find_foreign(
-    local: dict[str, Any], client: AtmosphereClient, memory: Memory | None, listing: Listing
+    local: dict[str, Any], client: AtmosphereClient, kept: Listed | None, listing: Listing
 ) -> Record | None:
     """The oldest record of the class and version under a key that is not ours.
 
-    With a memory the account's schemas are listed once; afterwards only what other programs added since.
+    Where it is kept, the account's schemas are listed once; afterwards only what other programs added since.
     Their keys are TIDs, which begin with a digit for the next decades and grow, so the listing goes on behind
     the last one and stops at the first key that begins with a letter: ours do.
     """
-    kept = (memory.recall() if memory else None) or {"cursor": None, "found": {}}
-    position: str | None = kept["cursor"]
+    found = dict(kept["found"]) if kept else {}
+    position: str | None = kept["cursor"] if kept else None
     last_tid, first = position, position is None
     while True:
         page, position = client.list_records(SCHEMA, cursor=position, reverse=True)
@@ -148,16 +145,15 @@ def _find_foreign(
             rkey = _rkey(record)
             if rkey[0].isdigit():
                 last_tid = rkey
-            _note(kept["found"], record, rkey)
+            _note(found, record, rkey)
         beyond = bool(page) and not _rkey(page[-1])[0].isdigit()
         # A PDS gives a cursor with its last page, too.
         listing.whole = len(page) < PAGE or position is None
         if listing.whole or (beyond and not first):
             break
-    if memory:
-        # Without a TID the next listing starts at the first key again, and ends with its first page.
-        memory.keep({"cursor": last_tid or "0", "found": kept["found"]})
-    rkey = kept["found"].get(f"{local['name']}@{local['version']}")
+    # Without a TID the next listing starts at the first key again, and ends with its first page.
+    listing.listed = {"cursor": last_tid or "0", "found": found}
+    rkey = found.get(f"{local['name']}@{local['version']}")
     return None if rkey is None else client.find_record(SCHEMA, rkey)
 
 

@@ -8,8 +8,8 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 
 from ..errors import LicenseError
 
-_ENDINGS = ("", ".0", "-4.0", "-3.0", "-2.0", "-1.0", "-3-Clause")
-"""What people leave out at the end of an identifier; the newest version first."""
+_ENDINGS = (".0", "-4.0", "-3.0", "-2.0", "-1.0", "-2-Clause", "-3-Clause")
+"""What people leave out at the end of an identifier."""
 
 _ADDRESSES = (
     (r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)(?:/([a-z]{2,3})\b)?", r"CC \1 \2 \3"),
@@ -63,8 +63,10 @@ def license_problem(given: str | None) -> str | None:
     canonical = _canonical(given)
     if canonical == given:
         return None
-    meant = canonical or _meant(given)
-    advice = f"Write {meant}" if meant else "Look it up at https://spdx.org/licenses/"
+    meant = [canonical] if canonical else _meant(given)
+    advice = "Look it up at https://spdx.org/licenses/"
+    if meant:
+        advice = f"Write {meant[0]}" if len(meant) == 1 else f"Write the one that is meant: {', '.join(meant)}"
     return (
         f"{given[:_SHOWN]!r} is no SPDX license identifier. {advice}, or LicenseRef-... for a license of your own."
     )
@@ -84,8 +86,8 @@ def _canonical(given: str) -> str | None:
         return None
 
 
-def _meant(given: str) -> str | None:
-    """The identifier that a loose way of writing may stand for."""
+def _meant(given: str) -> list[str]:
+    """The identifiers that a loose way of writing may stand for; several where it leaves out which one."""
     words = given
     for address, short in _ADDRESSES:
         if place := re.search(address, given, re.IGNORECASE):
@@ -95,4 +97,9 @@ def _meant(given: str) -> str | None:
         words = re.sub(long, short, words, flags=re.IGNORECASE)
     words = re.sub(r"\b(the|licen[cs]e|version)\b|v(?=\d)", " ", words, flags=re.IGNORECASE)
     joined = "-".join(re.findall(r"[A-Za-z0-9.+]+", words))
-    return next((known for ending in _ENDINGS if joined and (known := _canonical(joined + ending))), None)
+    if not joined:
+        return []
+    known = _canonical(joined)
+    if known:
+        return [known]
+    return [known for ending in _ENDINGS if (known := _canonical(joined + ending))]

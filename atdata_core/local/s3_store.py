@@ -21,18 +21,19 @@ from ..protocols import ShardFacts, ShardStat, WriteProof
 from ..shards.dataset import Dataset
 from ..shards.seal import sealed
 from ..stores import opening
+from ..stores.data_store import DataStore
 from ..stores.s3.endpoints import same_service
 from ..stores.s3.objects import S3Endpoint
 from ..stores.s3.resumable_upload import Sent, send
 from ..stores.s3.server_copy import copy_within
-from .shard_writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
-from .write_proof import prove
+from ..stores.s3.write_proof import prove
+from .shard_writing import MAX_COUNT, MAX_SIZE, remove, require_bucket, write_dataset
 
 PRESIGNED_SECONDS = 3600
 """How long a URL of ``read_url`` works."""
 
 
-class S3DataStore:
+class S3DataStore(DataStore):
     """Shards in one S3 bucket.
 
     Attributes:
@@ -72,6 +73,21 @@ class S3DataStore:
         self.bucket = bucket
         self.prefix = prefix.strip("/")
         self.public_url = None if public_url is None else public_url.rstrip("/")
+
+    @property
+    def service(self) -> S3Endpoint:
+        """The service and the credentials."""
+        return self.endpoint
+
+    @property
+    def destination(self) -> str:
+        """A name for the place, the same in every process."""
+        place = f"{self.endpoint.endpoint_url or 'aws'}/{self.bucket}/{self.prefix}"
+        return f"{place} as {self.public_url}" if self.public_url else place
+
+    def serves(self, url: str) -> bool:
+        """Whether a URL is one of its public ones."""
+        return self.public_url is not None and url.startswith(f"{self.public_url}/")
 
     def write_shards(
         self, ds: Dataset[Any], *, prefix: str, maxcount: int = MAX_COUNT, maxsize: int = MAX_SIZE
@@ -191,6 +207,11 @@ class S3DataStore:
         etags = (shard.md5, etag)
         return prove(self.endpoint, place, url, stat, size=shard.size, sha256=shard.sha256, etags=etags)
 
+    def require_place(self) -> None:
+        """Raises ``ShardMissingError`` where there is no such bucket."""
+        if not self.endpoint.has_bucket(self.bucket):
+            require_bucket(self.endpoint, self.bucket)
+
     def is_empty(self, folder: str) -> bool:
         """Whether nothing lies below a folder, by one request; False also where the service will not say."""
         return self.endpoint.is_empty(*self._place(self.shard_url(folder)))
@@ -252,14 +273,8 @@ class S3DataStore:
         written, every object is looked at where it lies.)
         """
         if answered and answered == digest:
-            return WriteProof("etag md5", answered)
-        found = self.find_shard(url, shard, etag=digest)
-        if found is None:
-            raise StorageError(
-                f"{displayed(url)} was written but is not there. Look at the bucket's rules, then run again.",
-                urls=[url],
-            )
-        return found
+            return WriteProof(url, "etag md5", answered)
+        return self._found(url, shard, digest)
 
     def _delete(self, bucket: str, key: str) -> None:
         with self.endpoint.errors(bucket, key):
@@ -292,10 +307,6 @@ class S3DataStore:
                 "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=PRESIGNED_SECONDS
             )
 
-    def supports_streaming(self) -> bool:
-        """True."""
-        return True
-
     def __repr__(self) -> str:
         return f"S3DataStore(bucket={self.bucket!r}, prefix={self.prefix!r}, endpoint={self.endpoint.name!r})"
 
@@ -311,14 +322,11 @@ class S3DataStore:
         return replace(shard, url=self._url(parse_s3(shard.url)[1]))
 
     def _is_ours(self, url: str) -> bool:
-        return url.startswith("s3://") or self._is_public(url)
-
-    def _is_public(self, url: str) -> bool:
-        return self.public_url is not None and url.startswith(f"{self.public_url}/")
+        return url.startswith("s3://") or self.serves(url)
 
     def _place(self, url: str) -> tuple[str, str]:
         """Bucket and key of a URL."""
-        if self.public_url is not None and self._is_public(url):
+        if self.public_url is not None and self.serves(url):
             return self.bucket, unquote(url.removeprefix(f"{self.public_url}/"))
         return parse_s3(url)
 

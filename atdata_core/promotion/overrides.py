@@ -94,9 +94,11 @@ class Overrides:
         self._key = OVERRIDES(entry.name, *publication)
         self._ledger = ledger
 
-    def standing(self) -> OverrideLayers:
-        """What stands now."""
+    def standing(self, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False) -> OverrideLayers:
+        """What stands now; where a record is given, what would stand after ``recover`` with it."""
         log = self._ledger.get(self._key)
+        if published is not None:
+            log = self._recovered(log, published, keep_urls)
         if log is None:
             return OverrideLayers(Values(), 0, self._earlier)
         inherited = self._earlier if log.inherited is None else Values.from_json(log.inherited)
@@ -174,18 +176,19 @@ class Overrides:
         What the metadata in the record gives was not said; the entry may have other metadata by now. ``keep_urls``:
         its shards lie at the index's own URLs, so that may have been said.
         """
+        self._earlier = Values()
+        self._ledger.update(self._key, lambda log: self._recovered(log, published, keep_urls))
+
+    def _recovered(
+        self, log: OverrideLog | None, published: Mapping[str, Any], keep_urls: bool
+    ) -> OverrideLog | None:
         before = said_in(published, self._defaults, self._metadata)
         before = replace(before, keep_urls=True if keep_urls else None)
-
-        def change(log: OverrideLog | None) -> OverrideLog | None:
-            base, said = _parts(log)
-            if Values.from_json(base) != Values():
-                return log
-            # What it inherited cannot be told from what was said of it, and is as good.
-            return _joined({**base, **before.to_json()}, said, {})
-
-        self._earlier = Values()
-        self._ledger.update(self._key, change)
+        base, said = _parts(log)
+        if Values.from_json(base) != Values():
+            return log
+        # What it inherited cannot be told from what was said of it, and is as good.
+        return _joined({**base, **before.to_json()}, said, {})
 
 
 def said_in(

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.record_format.nsids import SCHEMA
 from ..atmosphere.record_format.record_keys import schema_rkey
 from ..atmosphere.schema_records import Listing
-from ..protocols import ShardFacts, ShardProver
+from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.index_state import state_of
-from ..state.ledger import DryLedger
 from .copies.repack import still_there
 from .options import PromotionOptions
 from .overrides import ResolvedValue
+from .records.effects import run_effects
 from .stages.copy_stage import earlier_copies, find_copies
+from .stages.dataset_records import DatasetRecords
 from .stages.inventory_stage import survey
-from .stages.publish import dry_run_records
 from .stages.resolved_values import Resolved, resolve
 from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import find_schema
-from .stages.validate import planned_shards, validate
+from .stages.validate import validate
 from .stages.visibility import AnonymousReader, Unreadable, Visibility, readable_share, readers, refuse_to_hide
 from .values import Values
 
@@ -116,7 +116,7 @@ def plan_promotion(
 
     Takes the same arguments.
     """
-    ledger = DryLedger(state_of(index).ledger)
+    ledger = state_of(index).ledger
     asked = PromotionOptions(
         name,
         Values.of(description, tags, license, keep_urls),
@@ -132,8 +132,8 @@ def plan_promotion(
     did = client.did
     resolved = resolve(entry, did, ledger, data_store=data_store, asked=asked, find=client.find_record)
     inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
-    validate(entry, inventory, resolved, ledger, asked=asked, service=client.base_url)
-    planned, missing, warnings = _copies(inventory, resolved, ledger)
+    planned = validate(entry, inventory, resolved, client, ledger, asked=asked)
+    planned, missing, warnings = _copies(planned, inventory, resolved, ledger)
     strangers = AnonymousReader(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
@@ -154,9 +154,8 @@ def plan_promotion(
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    record, label, version_label = dry_run_records(
-        entry, planned, schema_uri, index, client, ledger, asked=asked, resolved=resolved
-    )
+    records = DatasetRecords(entry, resolved, planned, schema_uri, client, ledger, asked)
+    record, label, version_label = run_effects(records.dry_run(), client, index)
     return Plan(
         resolved.publication.uri,
         "keep" if schema else "create",
@@ -192,18 +191,18 @@ def _readers(
 
 
 def _copies(
-    inventory: Inventory, resolved: Resolved, ledger: Ledger
+    planned: list[ShardFacts], inventory: Inventory, resolved: Resolved, ledger: Ledger
 ) -> tuple[list[ShardFacts], list[ShardFacts], list[str]]:
     """The shards as they would be published, those of them that are to be written, and what is to be said."""
-    planned, store = planned_shards(inventory, resolved, ledger), resolved.location.store
+    store = resolved.location.store
     if store is None:
         return planned, [], []
-    if not isinstance(store, ShardProver):
+    if not store.foresees_copies:
         earlier = earlier_copies(inventory, store, ledger)
         if earlier is not None and still_there(earlier.shards, store, inventory):
             return planned, [], []
         warning = (
-            f"{type(store).__name__} does not copy shards byte for byte: their number, names and digests are "
+            f"{store.kind} does not copy shards byte for byte: their number, names and digests are "
             "its own, and are known once they are written."
         )
         return planned, planned, [warning]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..protocols import ShardCopier
 from ..state.facts import CopiedShards, Inventory
 from .stages.copy_stage import copy_shards
 from .stages.inventory_stage import take_inventory
+from .stages.publish import begin_publishing
 from .stages.resolved_values import Finder, Resolved, resolve
 from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import PublishedSchema
@@ -72,7 +72,6 @@ def prepare(
         NotLoggedInError: The client is not logged in.
         AtdataError: What the stages raise.
     """
-    service = client.base_url
     resolved = resolve(
         entry, client.did, ledger, data_store=data_store, asked=asked, find=find or client.find_record
     )
@@ -80,9 +79,10 @@ def prepare(
     inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
     done("local_dataset", inventory)
     active_runs.stage = "published_schema"
-    validate(entry, inventory, resolved, ledger, asked=asked, service=service)
+    validate(entry, inventory, resolved, client, ledger, asked=asked)
+    begin_publishing(entry, resolved.publication, ledger, asked)
     copies = None
-    if data_store is not None and not isinstance(data_store, ShardCopier):
+    if data_store is not None and not data_store.takes_copies:
         # What such a store writes is known, and can be refused, only once it is written.
         if asked.require_compatible:
             known_compatibility(inventory.schema, client, ledger).refuse()
@@ -99,5 +99,5 @@ def prepare(
         )
     done("copied_shards", copies)
     active_runs.stage = "atmosphere_record"
-    seen = probe_published(entry, copies, index, service, resolved=resolved, asked=asked)
+    seen = probe_published(entry, copies, index, client.base_url, resolved=resolved, asked=asked)
     return Prepared(entry, schema, copies, seen, resolved)

@@ -210,7 +210,7 @@ class RecordNote(Fact):
 
 
 @dataclass(frozen=True)
-class Created(Fact):
+class FirstMade(Fact):
     """When a record was first made: ``at``."""
 
 
@@ -336,19 +336,10 @@ class CopiesLeft(Fact):
 
 @dataclass(frozen=True)
 class SchemaListing(Fact):
-    """How far schema records of other programs were listed, as the listing says."""
+    """How far schema records of other programs were listed, and the keys of those, by class and version."""
 
-    listed: Json
-
-    def to_json(self) -> Json:
-        """The fact as a JSON object."""
-        kept = Fact.to_json(self)
-        return {**kept.pop("listed"), **kept}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        return cls({key: data[key] for key in data if key != "at"}, at=data.get("at"))
+    cursor: str
+    found: Json
 
 
 @dataclass(frozen=True)
@@ -479,7 +470,7 @@ NAME_RESULT = KeyPattern(RecordResult, "dataset", "result:{did}:{name}")
 ENTRY_NOTE = KeyPattern(RecordNote, "dataset", "record:{did}:{name}:{cid}")
 LABEL_NOTE = KeyPattern(RecordNote, "dataset", "label:{did}:{name}")
 VERSION_LABEL_NOTE = KeyPattern(RecordNote, "dataset", "version label:{rkey}")
-CREATED = KeyPattern(Created, "dataset", "created:{record}")
+CREATED = KeyPattern(FirstMade, "dataset", "created:{record}")
 INTENT = KeyPattern(Intent, "dataset", "intent:{record}")
 OVERRIDES = KeyPattern(OverrideLog, "dataset", "values:record:{did}:{name}:{cid}")
 NAME_STATE = KeyPattern(NameState, "dataset", "published:{did}:{name}")
@@ -505,7 +496,7 @@ RESULTS = (LAST_RESULT, NAME_RESULT)
 RECORDS = (ENTRY_NOTE, LABEL_NOTE, VERSION_LABEL_NOTE)
 
 
-def created_key(record: Key[RecordNote]) -> Key[Created]:
+def created_key(record: Key[RecordNote]) -> Key[FirstMade]:
     """Where it is kept when a record was first made."""
     return CREATED(record.owner, record.name)
 

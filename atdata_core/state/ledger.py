@@ -120,36 +120,6 @@ class MemoryLedger(Ledger):
         return sorted({key.owner for key in list(self._facts) if key.pattern.scope == scope})
 
 
-class DryLedger(MemoryLedger):
-    """Reads from another ledger and keeps what is written to itself: for looking ahead."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
-        self._ledger = ledger
-
-    def get(self, key: Key[F]) -> F | None:
-        """One fact, or None."""
-        own = super().get(key)
-        return self._ledger.get(key) if own is None else own
-
-    def get_many(self, keys: Sequence[Key[Any]]) -> Found:
-        """Several facts at once."""
-        own = {key: fact for key in keys if (fact := MemoryLedger.get(self, key)) is not None}
-        return Found({**self._ledger.get_many(keys).facts, **own})
-
-    def get_all(self, scope: Scope, owner: str) -> Found:
-        """Every fact of a dataset, an entry or an account."""
-        return Found({**self._ledger.get_all(scope, owner).facts, **super().get_all(scope, owner).facts})
-
-    def put_first(self, key: Key[F], fact: F) -> F:
-        """Keep a fact unless there is one; the fact that stands."""
-        return self.get(key) or super().put_first(key, fact)
-
-    def owners(self, scope: Scope) -> list[str]:
-        """The datasets, entries or accounts of which there are facts, sorted."""
-        return sorted({*self._ledger.owners(scope), *super().owners(scope)})
-
-
 def published_uris(ledger: Ledger, dataset: str) -> list[str]:
     """At-uris of the records and labels that are known to be published of a dataset, by whatever account."""
     found = ledger.get_all("dataset", dataset)

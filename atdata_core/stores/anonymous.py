@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..common.urls import parse_s3, scheme
-from .etag import strong_etag
+from .digests import strong_etag
 
 FIRST_BYTES = "bytes=0-511"
 

@@ -22,7 +22,7 @@ from ..errors import (
     StorageError,
 )
 from ..protocols import ShardStat
-from .etag import strong_etag
+from .digests import strong_etag
 from .private_addresses import check_public
 from .read_ahead import read_ahead
 from .resumable_read import Opened, ResumableRead, changed_while_read

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from ..common.urls import displayed, local_path, parse_s3, scheme
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError, StorageError
 from ..protocols import ShardStat
+from .derived import implements
 
 if TYPE_CHECKING:
     from .s3.objects import S3Endpoint
@@ -39,7 +40,7 @@ def open_shard(
         PrivateAddressError: Guarded, and the URL leads to a private network.
         ServiceError: The server did not answer as it should; ``transient`` says whether it may later.
     """
-    if store is not None and hasattr(store, "open_shard"):
+    if implements(store, "open_shard"):
         return cast("Any", store).open_shard(url)
     url = _read_url(url, store)
     match scheme(url):
@@ -60,7 +61,7 @@ def stat_shard(
 
     Arguments and errors as for ``open_shard``. A local file has no ETag.
     """
-    if store is not None and hasattr(store, "stat_shard"):
+    if implements(store, "stat_shard"):
         return cast("Any", store).stat_shard(url)
     url = _read_url(url, store)
     match scheme(url):

@@ -7,7 +7,6 @@ import dagster as dg
 from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.stages import copy_stage
 
-from ..config.automation_conditions import condition_of
 from ..config.executors import COPYING, QUEUE
 from ..config.settings import Settings
 from ..display import materialisations
@@ -62,7 +61,6 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
         group_name=settings.group,
         kinds={"s3"},
         code_version=copy_stage.CODE_VERSION,
-        automation_condition=condition_of("copied_shards", settings),
     )
     def copied_shards(before: Any) -> Any:
         """The shards where strangers will read them, each seen there with its digest."""

@@ -5,19 +5,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
+
+from ..config.dagster_internals import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
     DEFAULT_DATA_VERSION,
     NULL_EVENT_POINTER,
     SKIP_PARTITION_DATA_VERSION_DEPENDENCY_THRESHOLD,
+    AssetMaterializationPlannedData,
     extract_data_version_from_entry,
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventType
-
 from ..display.materialisation_metadata import safe
 from .upstream import partitions_read
 
@@ -91,7 +91,7 @@ class MaterialisationEvents:
         Dagster takes that from what a run planned to do and has not done.
         """
         context = self._context
-        planned = DagsterEvent.build_asset_materialization_planned_event(
+        planned = dg.DagsterEvent.build_asset_materialization_planned_event(
             context.job_name,
             context.get_step_execution_context().step.key,
             AssetMaterializationPlannedData(self._assets[stage].key, partition=dataset),
@@ -119,7 +119,7 @@ class MaterialisationEvents:
     def _versions(self, key: dg.AssetKey, partitions: Sequence[str]) -> list[str]:
         """Data versions of those partitions that are materialised, in the order of their keys."""
         found = self._context.instance.event_log_storage.get_latest_tags_by_partition(
-            key, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=partitions
+            key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=partitions
         )
         return [tags[DATA_VERSION_TAG] for _, tags in sorted(found.items())]
 

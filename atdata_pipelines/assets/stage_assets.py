@@ -11,7 +11,6 @@ import dagster as dg
 from atdata_core.promotion.stages import inventory_stage, publish, schema_stage, visibility
 from atdata_core.promotion.stages.validate import validate
 
-from ..config.automation_conditions import condition_of
 from ..config.broker import PUBLISHING
 from ..config.executors import COPYING, QUEUE
 from ..config.run_config import PromotionConfig
@@ -47,7 +46,8 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             found = subject.known_inventory(progress_of(context, "looked at"))
             client, asked = subject.logged_in(), subject.asked
             resolved = subject.resolve()
-            validate(subject.entry, found, resolved, subject.ledger, asked=asked, service=client.base_url)
+            validate(subject.entry, found, resolved, client, subject.ledger, asked=asked)
+            publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, asked)
             published = schema_stage.publish_schema_of(
                 found,
                 client,
@@ -114,7 +114,6 @@ def _stage(
             code_version=code_version,
             pool=settings.copying_pool if queue == COPYING else settings.publishing_pool,
             op_tags={QUEUE: queue},
-            automation_condition=condition_of(compute.__name__, settings),
             required_resource_keys=settings.resource_keys,
             retry_policy=POLICY,
         )(compute)

@@ -14,7 +14,6 @@ from atdata_core.promotion.scheduling.attempts import attempt
 from atdata_core.promotion.scheduling.retry_policy import noting_outage
 from atdata_core.promotion.stages import copy_stage, inventory_stage
 from atdata_core.promotion.stages.resolved_values import Resolved, keeps_urls, resolve
-from atdata_core.protocols import ShardCopier
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import Ledger
 from atdata_core.stores.s3.objects import S3Endpoint
@@ -82,7 +81,7 @@ class StageContext:
 
     def known_copies(self, resolved: Resolved, progress: inventory_stage.Progress) -> copy_stage.CopiedShards:
         """The copies of the stage before, from the ledger; made anew where it has none."""
-        exact = resolved.location.stays is None and (self.store is None or isinstance(self.store, ShardCopier))
+        exact = resolved.location.stays is None and (self.store is None or self.store.takes_copies)
         known = copy_stage.recall_copies(
             self.entry, self.index, self.ledger, resolved.location.destination, exact=exact
         )

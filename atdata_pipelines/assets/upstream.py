@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import dagster as dg
-from dagster._core.definitions.partitions.context import partition_loading_context
-from dagster._core.definitions.partitions.utils import infer_partition_mapping
-from dagster._core.errors import DagsterInvalidDefinitionError
 from dagster.components.core.decl import ComponentDecl
 from dagster.components.core.defs_module import ComponentLoc
 
+from ..config.dagster_internals import infer_partition_mapping, partition_loading_context
 from ..config.settings import Settings
 
 _SEARCHING: ContextVar[frozenset[ComponentLoc]] = ContextVar("instances that search", default=frozenset())
@@ -69,7 +67,7 @@ def _is_mapped(ours: dg.PartitionsDefinition | None, theirs: dg.PartitionsDefini
     """Whether Dagster maps partitions of ours to theirs by itself."""
     try:
         infer_partition_mapping(None, ours, theirs).validate_partition_mapping(theirs, ours)
-    except DagsterInvalidDefinitionError:
+    except dg.DagsterInvalidDefinitionError:
         return False
     return True
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher import DefaultRunLauncher
-from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from ..config.dagster_internals import GRPC_INFO_TAG
 
 _SLACK = 5.0
 """Seconds that clocks of one machine may differ by: Linux counts the beginning of a process in ticks."""
@@ -23,7 +23,7 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
 
     A sensor or schedule of the code location asks, which runs in the process that starts the runs.
     """
-    if os.name != "posix" or not isinstance(instance.run_launcher, DefaultRunLauncher):
+    if os.name != "posix" or not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []
     begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     lost: list[str] = []

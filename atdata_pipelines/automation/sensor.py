@@ -24,7 +24,7 @@ from ..jobs.planner import PlannedPromotions, Wanted, look, plan_promotions
 from ..jobs.promote_job import JOB, run_config
 from ..jobs.reported import ReportedReasons
 from .active_runs import active_runs
-from .declared import leave_to_conditions
+from .automation_conditions import leave_to_conditions
 from .lost_runs import end_lost_runs
 from .run_history import LastRun, LostRunError, run_key_for
 

@@ -7,7 +7,6 @@ from inspect import Signature
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import dagster as dg
-from dagster._utils.schedules import is_valid_cron_string
 from pydantic import Field, field_validator
 
 from atdata_core.common.licenses import license_problem
@@ -15,6 +14,7 @@ from atdata_core.errors import RefusedError
 from atdata_core.promotion.values import Values
 
 from ..assets.upstream import partitions_found
+from ..config.dagster_internals import is_valid_cron_string
 from ..config.resources import DestinationResource
 from ..config.settings import DEFAULT, Settings, key_parts
 from .pipeline import promotion_definitions

@@ -4,8 +4,8 @@ import dagster as dg
 
 from ..assets.checks import published_true
 from ..assets.stage_assets import stages
+from ..automation.automation_conditions import entries, with_conditions
 from ..automation.sensor import new_datasets, nightly_promotion
-from ..config.automation_conditions import entries
 from ..config.settings import DEFAULT, Settings
 from ..jobs.bulk_job import promote_many
 from ..jobs.promote_job import promote, verify
@@ -14,7 +14,7 @@ from ..jobs.verify_job import verification, verify_many, weekly_verification
 
 def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
     """Assets, checks, jobs, sensor and schedules, with resources that read the environment."""
-    assets = stages(settings)
+    assets = with_conditions(stages(settings), settings)
     one, many, look = promote(settings), promote_many(settings, assets), verify_many(settings)
     schedules = []
     if settings.cron is not None:

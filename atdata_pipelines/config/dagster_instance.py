@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.errors import DagsterInvalidConfigError
 from sqlalchemy.exc import DBAPIError
 
 from atdata_core.errors import AtdataError, RefusedError, ServiceError
@@ -47,7 +46,7 @@ def _opened(home: Path) -> dg.DagsterInstance:
     logging.getLogger().addFilter(quiet)
     try:
         return dg.DagsterInstance.get()
-    except DagsterInvalidConfigError as error:
+    except dg.DagsterInvalidConfigError as error:
         raise RefusedError(_misconfigured(home, error)) from error
     except Exception as error:
         if _of_database(error) is not None:
@@ -71,7 +70,7 @@ class _WithoutRetries(logging.Filter):
         return not record.getMessage().startswith("Retrying failed database connection")
 
 
-def _misconfigured(home: Path, error: DagsterInvalidConfigError) -> str:
+def _misconfigured(home: Path, error: dg.DagsterInvalidConfigError) -> str:
     messages = [each.message for each in error.errors] or [str(error)]
     unset = dict.fromkeys(name for message in messages for name in _UNSET.findall(message))
     if unset:

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.storage.event_log import DynamicPartitionsTable, SqlEventLogStorage
 from sqlalchemy import func, select
 
 from atdata_core.common.names import check_dataset_name
 from atdata_core.errors import DatasetNameError, RefusedError
 
-from .event_log import kept_open
+from .dagster_internals import DynamicPartitionsTable, SqlEventLogStorage
 from .settings import DEFAULT, Settings
 
 if TYPE_CHECKING:
@@ -102,11 +101,10 @@ def remove_keys(
     instance: dg.DagsterInstance, keys: Iterable[str], done: Callable[[int], None], settings: Settings = DEFAULT
 ) -> None:
     """Remove partitions; what Dagster keeps of their runs stays. ``done`` is told how many are."""
-    with kept_open(instance):
-        # Dagster has no call for several.
-        for number, key in enumerate(keys, 1):
-            instance.delete_dynamic_partition(settings.partitions_name, key)
-            done(number)
+    # Dagster has no call for several.
+    for number, key in enumerate(keys, 1):
+        instance.delete_dynamic_partition(settings.partitions_name, key)
+        done(number)
 
 
 def way_out(settings: Settings = DEFAULT) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.values import Values
 
-from .automation_conditions import is_declared
+from .dagster_internals import AUTOMATION_CONDITION_TAG
 from .settings import RECORD, Settings
 
 
@@ -73,7 +73,7 @@ class PromotionConfig(dg.Config):
             Values.of(self.description, self.tags, self.license, self.keep_urls),
             self.version,
             self.take_over,
-            self.restore and not is_declared(run),
+            self.restore and AUTOMATION_CONDITION_TAG not in run.tags,
             self.require_public or settings.require_public,
             run.run_id,
             settings.defaults,

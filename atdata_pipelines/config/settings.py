@@ -61,7 +61,7 @@ class Settings:
         cron: When the nightly promotion begins; None: there is none.
         verification_cron: When the weekly verification begins; None: there is none.
         sensor: Whether the sensor runs from the beginning, without a person who turns it on.
-        automation: Whether automation conditions start the runs of single datasets (``declared.py``).
+        automation: Whether automation conditions start the runs of single datasets (``automation_conditions.py``).
         bulk_from: More datasets than this in one tick of the sensor are promoted together.
         batch_size: Datasets that the sensor gives to one run at most.
         copying_pool: Of the stages that read and copy shards.

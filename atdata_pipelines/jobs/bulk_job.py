@@ -21,7 +21,6 @@ from atdata_core.state.index_state import state_of
 
 from ..assets.stage_context import read_by
 from ..assets.step_retries import POLICY, dagster_failures
-from ..config.event_log import kept_open
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.settings import DEFAULT, RECORD, Services, Settings, is_like
 from ..display.markdown import shown
@@ -133,7 +132,7 @@ def _promote(
     total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
     context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})
     store = services.destination.store(reading)
-    with ThreadPoolExecutor(PREVIEWS, "preview") as threads, kept_open(context.instance, context.run.run_id):
+    with ThreadPoolExecutor(PREVIEWS, "preview") as threads:
 
         def look(name: str, found: "Inventory") -> Future[Preview]:
             return threads.submit(preview_of, entries[name], index, found, store)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import dagster as dg
-from dagster._utils.schedules import get_smallest_cron_interval
 from pydantic import Field
 
 from atdata_core.errors import RefusedError
@@ -19,6 +18,7 @@ from atdata_core.state.index_state import state_of
 
 from ..assets.checks import FINDINGS_SHOWN, SAMPLE, VerifyConfig, evaluation_of, published_uri, results_of
 from ..assets.step_retries import POLICY, dagster_failures
+from ..config.dagster_internals import get_smallest_cron_interval
 from ..config.settings import DEFAULT, RECORD, Services, Settings
 from ..display.markdown import shown
 from ..display.materialisation_metadata import table

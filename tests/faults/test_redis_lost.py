@@ -14,6 +14,7 @@ from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
+from atdata_core.promotion.stages.publish import begin_publishing
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.validate import validate
 from atdata_core.state.index_state import state_of
@@ -39,7 +40,8 @@ def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliabili
         inventory = take_inventory(first, index, ledger, destination=store)
         yield
         resolved = resolved_for(first, client, ledger, store=store, asked=asked)
-        validate(first, inventory, resolved, ledger, asked=asked, service=client.base_url)
+        validate(first, inventory, resolved, client, ledger, asked=asked)
+        begin_publishing(first, resolved.publication, ledger, asked)
         yield
         schema = publish_schema(inventory.schema, client, ledger)
         yield

@@ -8,7 +8,7 @@ import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.nsids import ENTRY
-from atdata_pipelines.automation.declared import PATIENCE
+from atdata_pipelines.automation.automation_conditions import PATIENCE
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings

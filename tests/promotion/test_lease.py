@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from atdata_core.local import LocalIndex, S3DataStore
-from atdata_core.promotion.copies.layout import destination_of, names_of
+from atdata_core.promotion.copies.layout import names_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.state.index_state import state_of
@@ -67,7 +67,7 @@ def copying(lab, new_bucket):
 
     copy.inventory, copy.source, copy.store = inventory, source, store
     copy.places = [
-        f"atdata:lease:{destination_of(store)} {name}" for name in names_of(inventory, state_of(lab.index).ledger)
+        f"atdata:lease:{store.destination} {name}" for name in names_of(inventory, state_of(lab.index).ledger)
     ]
     return copy
 

@@ -16,7 +16,7 @@ from atdata_core.state.facts import (
     PublicationId,
     read_key,
 )
-from atdata_core.state.ledger import DryLedger, MemoryLedger
+from atdata_core.state.ledger import MemoryLedger
 from atdata_core.state.redis_ledger import RedisLedger
 
 DID = "did:plc:abc"
@@ -27,13 +27,10 @@ def block(name):
     return Block("gone", "deleted", DID, name)
 
 
-@pytest.fixture(params=["memory", "redis", "dry"])
+@pytest.fixture(params=["memory", "redis"])
 def ledger(request, index):
     made = MemoryLedger() if request.param == "memory" else RedisLedger(index.redis)
     made.put(OUTAGE(DID), Outage("down", 1))
-    if request.param == "dry":
-        made.put(BLOCK("b"), block("first"))
-        made = DryLedger(made)
     made.put(BLOCK("b"), block("second"))
     return made
 
@@ -52,11 +49,10 @@ def test_all_facts_of_a_dataset_are_found_and_no_others(ledger):
     assert (ledger.owners("dataset"), ledger.owners("account"), ledger.owners("entry")) == (["b"], [DID], [])
 
 
-def test_several_facts_of_redis_take_one_round_trip_also_when_looking_ahead(index, round_trips):
+def test_several_facts_of_redis_take_one_round_trip(index, round_trips):
     ledger = RedisLedger(index.redis)
     ledger.put(OUTAGE(DID), Outage("down", 1))
     assert round_trips.of(lambda: ledger.get_many(WANTED)) == 1
-    assert round_trips.of(lambda: DryLedger(ledger).get_many(WANTED)) == 1
 
 
 def test_a_damaged_fact_counts_as_lost_and_hides_no_other(index):

@@ -4,33 +4,7 @@ import pytest
 
 from atdata_core.atmosphere import AtmosphereIndex
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-
-
-class FolderStore:
-    """Somebody's own data store: samples in a folder, in shards of four."""
-
-    def __init__(self, folder, url):
-        self.folder, self.url = folder, url
-
-    def write_shards(self, ds, *, prefix, **_):
-        from atdata_core.shards.tar_writing import ShardWriter
-
-        samples = list(ds.ordered())
-        urls = []
-        for start in range(0, len(samples), 4):
-            path = self.folder / prefix / f"{start}.tar"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file, ShardWriter(file) as shard:
-                for number, sample in enumerate(samples[start : start + 4], start):
-                    shard.write({**sample.as_wds, "__key__": f"{number}"})
-            urls.append(f"{self.url}/{prefix}/{start}.tar")
-        return urls
-
-    def read_url(self, url):
-        return str(self.folder) + url.removeprefix(self.url)
-
-    def supports_streaming(self):
-        return True
+from own_stores import FolderStore
 
 
 def test_a_store_of_ones_own_gets_the_samples_and_is_read_back(lab, atmosphere, tmp_path):

@@ -113,9 +113,9 @@ def test_copies_are_byte_identical_keep_their_names_and_are_made_once(lab, atmos
 
 
 def destination(store):
-    from atdata_core.promotion.copies.layout import destination_of
+    from atdata_core.stores.data_store import as_data_store
 
-    return destination_of(store)
+    return as_data_store(store).destination
 
 
 def test_two_names_share_their_copies(lab, atmosphere, new_bucket, list_keys):

@@ -10,8 +10,8 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.errors import BlockedError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.copies import usage_leases
-from atdata_core.promotion.copies.usage_leases import in_use
+from atdata_core.promotion.copies import usage
+from atdata_core.promotion.copies.usage import in_use
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.verify.verification import verify_dataset
 from atdata_core.state.facts import BLOCK, Block
@@ -115,7 +115,7 @@ def test_a_run_that_was_killed_keeps_copies_for_a_day(lab, publish, store, take_
     with in_use(ledger, Leases(), entry.cid, "a killed run"):
         pass
     assert len(take_back("points", store=store, shards=True)[1].kept) == 3
-    monkeypatch.setattr(usage_leases, "HONOURED", timedelta(0))
+    monkeypatch.setattr(usage, "HONOURED", timedelta(0))
     assert take_back("points", store=store, shards=True)[1].kept == ()
     assert list_keys(store.bucket) == []
 

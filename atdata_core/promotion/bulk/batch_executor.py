@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
 from ...atmosphere.record_format.difference import changed
 from ...atmosphere.record_format.nsids import ENTRY, LABEL
-from ...errors import DatasetNameError, EntryNotFoundError, RecordChangedError, RefusedError
-from ...protocols import CurrentEntries
+from ...errors import AtdataError, DatasetNameError, RecordChangedError
 from ...state.cached_ledger import cached
 from ..inventory import cid_of
 from ..options import PromotionOptions
 from ..publication import publication_of
-from ..records.effects import Current, Find, Steps, current_cid
+from ..records.effects import Current, Find, Steps, current_cids
 from ..scheduling.attempts import failed
 from ..stages.publish import PublishedRecord, publishing
 
@@ -189,14 +188,10 @@ class _Together:
 
     def _ask_index(self) -> bool:
         asked, self._currents = self._currents, []
-        known: list[str | None] = [None] * len(asked)
-        if asked and isinstance(self._index, CurrentEntries):
-            known = self._index.current_cids([step.entry.name for _, step in asked])
-        for (job, step), cid in zip(asked, known, strict=True):
-            try:
-                answer = cid if cid == cid_of(step.entry) else current_cid(step.entry, self._index)
-            except (RefusedError, EntryNotFoundError) as error:
-                self._advance(job, error=error)
+        answers = current_cids([step.entry for _, step in asked], self._index)
+        for (job, _), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, AtdataError):
+                self._advance(job, error=answer)
             else:
                 self._advance(job, answer)
         return bool(asked)

@@ -19,7 +19,7 @@ from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
 from ...state.index_state import state_of
-from ..copies.usage_leases import end_use
+from ..copies.usage import end_use
 from ..inventory import cid_of
 from ..options import PromotionOptions
 from ..prepare import Prepared, prepare

@@ -15,15 +15,12 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
-from ...common.urls import displayed, refuse_credentials
-from ...errors import ShardConflictError, ShardMissingError, StorageError
-from ...protocols import ShardCopier, ShardFacts, ShardFolders, ShardMover, ShardProver, ShardReader, WriteProof
-from ...shards.shard_contents import read_facts
+from ...protocols import ShardFacts, WriteProof
 from ...state.lease import POLL, Lease, Leases, Renewing, kept
 from ...state.lease_batch import BatchedLease, LeaseSlot
-from ...stores.opening import open_shard
+from ...stores.data_store import DataStore
 from ..inventory import Progress
 from .layout import as_published
 from .sources import Sources
@@ -55,14 +52,13 @@ class Copying:
         sources: Where their bytes are read.
         store: Where they go.
         leases: Who copies what.
-        destination: A name for where the store puts things.
     """
 
-    def __init__(self, sources: Sources, store: ShardCopier, leases: Leases, destination: str) -> None:
+    def __init__(self, sources: Sources, store: DataStore, leases: Leases) -> None:
         self._sources = sources
         self._store = store
         self._leases = leases
-        self._destination = destination
+        self._destination = store.destination
         self._held = LeaseSlot(leases, ())
         self._empty_until = 0.0
         self._slots = threading.Semaphore(WORKERS)
@@ -115,7 +111,7 @@ class Copying:
 
     def _near(self, shard: ShardFacts) -> ShardFacts | None:
         """The shard as the store's service can copy it by itself, perhaps; None where it cannot."""
-        if not isinstance(self._store, ShardMover) or (service := self._sources.s3(shard.url)) is None:
+        if (service := self._sources.s3(shard.url)) is None:
             return None
         there = replace(shard, endpoint=service.endpoint_url)
         return there if self._store.can_copy(there) else None
@@ -175,36 +171,22 @@ class Copying:
         return lease
 
     def _put(self, shard: ShardFacts, near: ShardFacts | None, name: str, lease: Lease) -> CopyResult:
-        if near is None or not isinstance(self._store, ShardMover):
+        if near is None:
             return self._sent(shard, name, lease)
         with nullcontext() if isinstance(lease, BatchedLease) else kept(lease):
-            landed = self._store.copy_shard(name, near)
-        if landed is not None:
-            return _copied(shard, self._store.shard_url(name), self._store, landed)
+            written = self._store.copy_shard(name, near)
+        if written is not None:
+            return _copied(shard, self._store, written)
         with self._slot(lease):
             return self._sent(shard, name, lease)
 
     def _sent(self, shard: ShardFacts, name: str, lease: Lease) -> CopyResult:
-        store = self._store
         with self._sources.open_shard(shard.url) as stream:
-            renewing = cast("BinaryIO", Renewing(stream, lease))
-            if isinstance(store, ShardMover):
-                landed = store.send_shard(name, renewing, shard)
-                return _copied(shard, store.shard_url(name), store, landed)
-            url = store.put_shard(name, renewing, size=shard.size, sha256=shard.sha256)
-        refuse_credentials(url)
-        if not isinstance(store, ShardProver):
-            return _copied(shard, url, store, _read_back(shard, url, store))
-        found = _look(store, url, shard, None)
-        if found is None:
-            raise StorageError(
-                f"{displayed(url)} was written but is not there. Look at the bucket's rules, then run again.",
-                urls=[url],
-            )
-        return found._replace(written=shard.size)
+            written = self._store.send_shard(name, cast("BinaryIO", Renewing(stream, lease)), shard)
+        return _copied(shard, self._store, written)
 
 
-def nothing_at(store: Any, names: Sequence[str]) -> bool:
+def nothing_at(store: DataStore, names: Sequence[str]) -> bool:
     """Whether nothing lies at several places of a store, by one look at their folder; False where it cannot tell.
 
     Args:
@@ -212,73 +194,33 @@ def nothing_at(store: Any, names: Sequence[str]) -> bool:
         names: Of the copies, below the store's prefix.
     """
     folder = posixpath.commonpath([posixpath.dirname(name) for name in names])
-    return bool(folder) and isinstance(store, ShardFolders) and store.is_empty(folder)
+    return bool(folder) and store.is_empty(folder)
 
 
-def find(
-    store: Any, shard: ShardFacts, name: str, known: CopyResult | None = None, *, closely: bool = False
-) -> CopyResult | None:
+def find(store: DataStore, shard: ShardFacts, name: str, known: CopyResult | None = None) -> CopyResult | None:
     """The shard where it lies already: where it is known to be, or at the place of its name.
 
     Args:
-        store: Any that takes copies; one that proves nothing has nothing.
+        store: Any that takes copies; one that does not tell where they will lie has nothing.
         shard: As the inventory has it.
         name: Of the copy.
         known: The copy as it was seen before.
-        closely: Tell a missing bucket from one where nothing lies, which costs a request.
 
     Raises:
         ShardConflictError: Something else lies there.
-        ShardMissingError: There is no such bucket.
     """
-    if not isinstance(store, ShardProver):
+    if not store.foresees_copies:
         return None
-    found = _look(store, known.shard.url, shard, known) if known is not None else None
-    return found or _look(store, store.shard_url(name), shard, None, closely=closely)
+    if known is not None:
+        etag = known.shard.etag
+        found = store.find_shard(known.shard.url, shard, etag=etag)
+        if found is not None:
+            same = found.etag and found.etag == etag
+            return _copied(shard, store, replace(found, proof=known.proof) if same else found, written=0)
+    found = store.find_shard(store.shard_url(name), shard)
+    return None if found is None else _copied(shard, store, found, written=0)
 
 
-def _look(
-    store: ShardProver, url: str, shard: ShardFacts, known: CopyResult | None, *, closely: bool = False
-) -> CopyResult | None:
-    etag = None if known is None else known.shard.etag
-    if isinstance(store, ShardMover) and not closely:
-        landed = store.find_shard(url, shard, etag=etag)
-        if landed is None:
-            return None
-        if known is not None and landed.etag and landed.etag == etag:
-            landed = replace(landed, proof=known.proof)
-        return _copied(shard, url, store, landed, written=0)
-    found = None
-    if isinstance(store, ShardReader):
-        try:
-            stat = store.stat_shard(url)
-        except ShardMissingError as error:
-            if error.facts.get("key"):
-                return None
-        else:
-            found = stat.etag
-            if known is not None and found and (stat.size, found) == (shard.size, etag):
-                return _copied(shard, url, store, WriteProof(known.proof, found), written=0)
-    proof = store.prove_shard(url, size=shard.size, sha256=shard.sha256, md5=shard.md5)
-    return None if proof is None else _copied(shard, url, store, WriteProof(proof, found), written=0)
-
-
-def _copied(
-    shard: ShardFacts, url: str, store: Any, landed: WriteProof, *, written: int | None = None
-) -> CopyResult:
+def _copied(shard: ShardFacts, store: DataStore, found: WriteProof, *, written: int | None = None) -> CopyResult:
     size = shard.size if written is None else written
-    return CopyResult(as_published(shard, url, store, landed.etag), landed.proof, size)
-
-
-def _read_back(shard: ShardFacts, url: str, store: Any) -> WriteProof:
-    with open_shard(url, store=store) as stream:
-        found = read_facts(url, stream)
-    if found.sha256 != shard.sha256:
-        raise ShardConflictError(
-            f"{displayed(url)} does not hold what was sent: SHA-256 should be {shard.sha256}, is {found.sha256}. "
-            "Look at what else writes to that store, then run again.",
-            url=url,
-            expected=shard.sha256,
-            found=found.sha256,
-        )
-    return WriteProof("read back")
+    return CopyResult(as_published(shard, found.url, store, found.etag), found.proof, size)

@@ -1,4 +1,4 @@
-"""Where copies of shards go, and what they are called there."""
+"""Where copies of shards lie and what they are called there: the one place that spells it."""
 
 from __future__ import annotations
 
@@ -6,46 +6,24 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from ...common.urls import plain_path, scheme
-from ...protocols import ShardFacts, ShardRemover
+from ...protocols import ShardFacts
 from ...state.facts import FIRST_CLAIM
+from ...stores.data_store import DataStore
 
 if TYPE_CHECKING:
     from ...state.facts import Inventory
     from ...state.ledger import Ledger
 
-FOLDER = "promoted/"
-"""What a copy's name begins with, below the prefix of its store."""
+FOLDER = "promoted/{dataset}/{entry}"
+"""Where copies lie, below the prefix of their store: of a dataset of this name, and an entry of this CID.
 
-_COPY = re.compile(rf"{FOLDER}(?P<dataset>.+?)/(?P<cid>baf[a-z2-7]{{20,}})(?:-[0-9a-f]{{12}})?/")
-
-_objects: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-
-
-def destination_of(store: Any) -> str:
-    """A name for where a store puts things.
-
-    The same in every process for stores of S3, and for others that have an attribute ``destination`` (a
-    string) or a ``repr`` of their own.
-    """
-    endpoint = getattr(store, "endpoint", None)
-    if endpoint is not None and hasattr(store, "bucket"):
-        place = f"{endpoint.endpoint_url or 'aws'}/{store.bucket}/{store.prefix}"
-        return f"{place} as {store.public_url}" if store.public_url else place
-    said = getattr(store, "destination", None)
-    kind = f"{type(store).__module__}.{type(store).__qualname__}"
-    if isinstance(said, str):
-        return f"{kind} {said}"
-    if type(store).__repr__ is object.__repr__:
-        # Another object of the class may write elsewhere, so copies are known again by this one alone.
-        return f"{kind} {_objects.setdefault(store, uuid4().hex)}"
-    # Hashed, because somebody's repr may hold a secret.
-    return f"{kind} {hashlib.sha256(repr(store).encode()).hexdigest()[:32]}"
+Copying, the protection of copies that a run is about to name, and retraction all ask this module.
+"""
 
 
 def tails(urls: Sequence[str]) -> list[str]:
@@ -78,8 +56,8 @@ def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     """
     claim = claim_of(inventory.shards)
     first = ledger.get(FIRST_CLAIM(inventory.cid))
-    folder = inventory.cid if first is None or first.digest == claim else f"{inventory.cid}-{claim[:12]}"
-    return plain_path(f"{FOLDER}{inventory.name}/{folder}")
+    entry = inventory.cid if first is None or first.digest == claim else f"{inventory.cid}-{claim[:12]}"
+    return plain_path(FOLDER.format(dataset=inventory.name, entry=entry))
 
 
 def names_of(inventory: Inventory, ledger: Ledger) -> list[str]:
@@ -88,14 +66,20 @@ def names_of(inventory: Inventory, ledger: Ledger) -> list[str]:
     return [f"{folder}/{plain_path(tail)}" for tail in tails([shard.url for shard in inventory.shards])]
 
 
+def is_copy(store: DataStore, url: str, endpoint: str | None) -> bool:
+    """Whether a shard lies where a store puts copies; ``endpoint`` is the S3 service of an ``s3://`` URL."""
+    name = store.shard_name(url, endpoint=endpoint)
+    return name is not None and name.startswith(_root())
+
+
 def copy_tails(url: str) -> set[str]:
-    """The parts of a URL's path that begin with ``promoted/``, as written and with ``%xx`` resolved."""
+    """The parts of a URL's path that begin where copies lie, as written and with ``%xx`` resolved."""
     found: set[str] = set()
     for path in {url, unquote(url)}:
-        start = path.find(f"/{FOLDER}")
+        start = path.find(f"/{_root()}")
         while start >= 0:
             found.add(path[start + 1 :])
-            start = path.find(f"/{FOLDER}", start + 1)
+            start = path.find(f"/{_root()}", start + 1)
     return found
 
 
@@ -105,33 +89,48 @@ def copied_as(url: str) -> tuple[str, str] | None:
     The dataset is "" where its name may be written in another way there.
     """
     for tail in sorted(copy_tails(url)):
-        found = _COPY.match(tail)
+        found = _pattern(FOLDER).match(tail)
         if found is not None:
             return "" if "%" in found["dataset"] else found["dataset"], found["cid"]
     return None
 
 
-def lies_in(store: Any, shard: Mapping[str, Any], destination: str | None) -> bool:
+def lies_in(store: DataStore, shard: Mapping[str, Any], destination: str | None) -> bool:
     """Whether a published shard lies where a store puts copies, and is named as it names them.
 
     Args:
-        store: Any data store.
+        store: Where copies go.
         shard: ``url`` and ``endpoint`` of the shard, as published.
         destination: What the copies were sent to, for a store that cannot tell its URLs from others.
     """
-    if not isinstance(store, ShardRemover):
-        return destination == destination_of(store)
-    name = store.shard_name(shard["url"], endpoint=shard.get("endpoint"))
-    return name is not None and name.startswith(FOLDER) and store.shard_url(name) == shard["url"]
+    if not store.removes_copies:
+        return destination == store.destination
+    url, endpoint = shard["url"], shard.get("endpoint")
+    name = store.shard_name(url, endpoint=endpoint)
+    return name is not None and is_copy(store, url, endpoint) and store.shard_url(name) == url
 
 
-def as_published(shard: ShardFacts, url: str, store: Any, etag: str | None = None) -> ShardFacts:
+def as_published(shard: ShardFacts, url: str, store: DataStore, etag: str | None = None) -> ShardFacts:
     """A shard's facts at its new place; ``etag`` is what the store gives there."""
-    endpoint = getattr(store, "endpoint", None) if scheme(url) == "s3" else None
+    endpoint = store.service if scheme(url) == "s3" else None
     return replace(
         shard,
         url=url,
         etag=etag,
-        endpoint=getattr(endpoint, "endpoint_url", None),
-        region=getattr(endpoint, "region", None),
+        endpoint=None if endpoint is None else endpoint.endpoint_url,
+        region=None if endpoint is None else endpoint.region,
+    )
+
+
+def _root() -> str:
+    """What the name of every copy begins with."""
+    return FOLDER.partition("{")[0]
+
+
+@cache
+def _pattern(folder: str) -> re.Pattern[str]:
+    """What tells dataset and entry from the name of a copy in such a folder."""
+    entry = r"(?P<cid>baf[a-z2-7]{20,})(?:-[0-9a-f]{12})?"
+    return re.compile(
+        re.escape(folder).replace(r"\{dataset\}", "(?P<dataset>.+?)").replace(r"\{entry\}", entry) + "/"
     )

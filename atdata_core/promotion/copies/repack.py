@@ -9,17 +9,17 @@ from typing import Any
 from ...atmosphere.record_format.build import storage_of
 from ...common.urls import displayed, refuse_credentials
 from ...errors import SampleError, ShardChangedError, StorageError
-from ...protocols import AbstractDataStore, ShardFacts
+from ...protocols import ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.dataset import Dataset
 from ...shards.shard_contents import read_facts
 from ...state.facts import Inventory
-from ...stores.opening import open_shard
+from ...stores.data_store import DataStore
 from .layout import as_published
 from .sources import Sources
 
 
-def rewrite(inventory: Inventory, sources: Sources, store: AbstractDataStore, prefix: str) -> list[ShardFacts]:
+def rewrite(inventory: Inventory, sources: Sources, store: DataStore, prefix: str) -> list[ShardFacts]:
     """Have a store write the samples of an entry below ``prefix``; what it wrote.
 
     Raises:
@@ -33,13 +33,13 @@ def rewrite(inventory: Inventory, sources: Sources, store: AbstractDataStore, pr
     written: list[ShardFacts] = []
     for url in store.write_shards(dataset, prefix=prefix):
         refuse_credentials(url)
-        with open_shard(url, store=store) as stream:
+        with store.open_shard(url) as stream:
             found = read_facts(url, stream, sample_type)
         written.append(as_published(replace(found, schema=fields_digest(inventory.schema)), url, store))
     samples = sum(shard.samples or 0 for shard in written)
     if not written or (inventory.samples is not None and samples != inventory.samples):
         raise StorageError(
-            f"{type(store).__name__}.write_shards wrote {samples} samples in {len(written)} shards below {prefix}, "
+            f"{store.kind}.write_shards wrote {samples} samples in {len(written)} shards below {prefix}, "
             f"but dataset {inventory.name!r} holds {inventory.samples}. Nothing was published. (ordered() gives a "
             "process its part where RANK and WORLD_SIZE are set.)",
             urls=[shard.url for shard in written],
@@ -48,12 +48,12 @@ def rewrite(inventory: Inventory, sources: Sources, store: AbstractDataStore, pr
     return written
 
 
-def still_there(shards: Iterable[ShardFacts], store: AbstractDataStore, inventory: Inventory) -> bool:
+def still_there(shards: Iterable[ShardFacts], store: DataStore, inventory: Inventory) -> bool:
     """Whether shards that a plain store wrote are still what they were, and samples of the inventory's schema."""
     sample_type = decode(inventory.schema)
     try:
         for shard in shards:
-            with open_shard(shard.url, store=store) as stream:
+            with store.open_shard(shard.url) as stream:
                 found = read_facts(shard.url, stream, sample_type)
             if (found.sha256, found.samples) != (shard.sha256, shard.samples):
                 return False

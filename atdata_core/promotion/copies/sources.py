@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from ...common.urls import displayed, local_path, parse_s3, scheme
 from ...errors import CredentialsError, ShardForbiddenError, ShardMissingError
 from ...protocols import ShardFacts, ShardStat
+from ...stores.data_store import DataStore, as_data_store
 from ...stores.local_files import permitted_file
 from ...stores.opening import open_shard, stat_shard
 from ...stores.s3.endpoints import same_service
@@ -28,15 +29,26 @@ WAYS_OUT = (
 )
 
 
+class _Candidate(NamedTuple):
+    """Who may have a shard: an S3 service, or a store that opens it in its own way."""
+
+    endpoint: S3Endpoint | None
+    store: DataStore | None = None
+
+
 class Sources:
     """Reads shards of one entry. ``claims`` tell at which endpoint each shard was first seen."""
 
     def __init__(
-        self, entry: Any, index: Any, destination: Any = None, claims: Mapping[str, ShardFacts] | None = None
+        self,
+        entry: Any,
+        index: Any,
+        destination: DataStore | None = None,
+        claims: Mapping[str, ShardFacts] | None = None,
     ) -> None:
         self.dataset: str = entry.name
         own = (getattr(entry, "data_store", None), getattr(index, "data_store", None))
-        self._stores = [store for store in own if store is not None]
+        self._stores = [as_data_store(store) for store in own if store is not None]
         self._destination = destination
         self._claims = claims or {}
         self._answered: dict[str, S3Endpoint] = {}
@@ -75,10 +87,7 @@ class Sources:
 
     def s3(self, url: str) -> S3Endpoint | None:
         """The S3 service that is asked first for a shard; None where it is a store of somebody's own, or no S3."""
-        from ...stores.s3.objects import S3Endpoint
-
-        asked = next(self._candidates(url, parse_s3(url)[0])) if scheme(url) == "s3" else None
-        return asked if isinstance(asked, S3Endpoint) else None
+        return next(self._candidates(url, parse_s3(url)[0])).endpoint if scheme(url) == "s3" else None
 
     def _permitted(self, url: str, path: Path) -> Path:
         return permitted_file(url, path, self.dataset)
@@ -87,26 +96,23 @@ class Sources:
         self,
         url: str,
         of_endpoint: Callable[[S3Endpoint, str, str], T],
-        of_store: Callable[[Any], T],
+        of_store: Callable[[DataStore | None], T],
     ) -> T:
-        from ...stores.s3.objects import S3Endpoint
-
         if scheme(url) != "s3":
             # Also where a store opens it by itself.
             self.permit([url])
-            serving = [store for store in self._stores if _serves(store, url)]
-            return of_store(serving[0] if serving else None)
+            return of_store(next((store for store in self._stores if store.serves(url)), None))
         bucket, key = parse_s3(url)
         missing: ShardMissingError | None = None
         forbidden: ShardForbiddenError | None = None
-        for asked in self._candidates(url, bucket):
+        for endpoint, store in self._candidates(url, bucket):
             try:
-                if not isinstance(asked, S3Endpoint):
-                    return of_store(asked)
-                if asked.anonymous and missing is not None:
+                if endpoint is None:
+                    return of_store(store)
+                if endpoint.anonymous and missing is not None:
                     break  # a configured store knows better than an anonymous look
-                answer = of_endpoint(asked, bucket, key)
-                self._answered[bucket] = asked
+                answer = of_endpoint(endpoint, bucket, key)
+                self._answered[bucket] = endpoint
                 return answer
             except ShardMissingError as error:
                 missing = missing or error
@@ -116,32 +122,31 @@ class Sources:
             raise missing
         raise forbidden or ShardForbiddenError(f"No credentials are known for {displayed(url)}.", url=url)
 
-    def _candidates(self, url: str, bucket: str) -> Iterator[Any]:
-        """Whom to ask: S3 endpoints, and stores that are not ours."""
+    def _candidates(self, url: str, bucket: str) -> Iterator[_Candidate]:
+        """Whom to ask: S3 services, and stores that are on none."""
         from ...stores.s3.objects import S3Endpoint
 
         if bucket in self._answered:
-            yield self._answered[bucket]
+            yield _Candidate(self._answered[bucket])
             return
         claim = self._claims.get(url)
         asked: list[S3Endpoint] = []
-        for store in [*self._stores, self._destination, _environment()]:
-            endpoint = store if isinstance(store, S3Endpoint) else getattr(store, "endpoint", None)
-            if not isinstance(endpoint, S3Endpoint):
-                if store is not None and store is not self._destination and _serves(store, url):
-                    yield store
-                continue
-            # Where a shard lies that has no claim is not known: the destination is no good guess.
-            if claim is None:
-                home = store is not self._destination
-            else:
-                home = same_service(endpoint.endpoint_url, claim.endpoint)
-            if home and endpoint not in asked:
+        known: list[tuple[S3Endpoint | None, DataStore | None]] = [(s.service, s) for s in self._stores]
+        # Where a shard lies that has no claim is not known: the destination is no good guess.
+        if claim is not None and self._destination is not None and self._destination.service is not None:
+            known.append((self._destination.service, None))
+        if (environment := _environment()) is not None:
+            known.append((environment, None))
+        for endpoint, store in known:
+            if endpoint is None:
+                if store is not None and store.serves(url):
+                    yield _Candidate(None, store)
+            elif endpoint not in asked and (claim is None or same_service(endpoint.endpoint_url, claim.endpoint)):
                 asked.append(endpoint)
-                yield endpoint
+                yield _Candidate(endpoint)
         places = [(claim.endpoint, claim.region)] if claim else [(e.endpoint_url, e.region) for e in asked]
         for place in dict.fromkeys(places or [(None, None)]):
-            yield S3Endpoint.anonymous_at(*place)
+            yield _Candidate(S3Endpoint.anonymous_at(*place))
 
 
 def _environment() -> S3Endpoint | None:
@@ -151,11 +156,3 @@ def _environment() -> S3Endpoint | None:
         return S3Endpoint.from_environment()
     except CredentialsError:
         return None
-
-
-def _serves(store: Any, url: str) -> bool:
-    """Whether a store that is not ours, or a public URL of ours, answers for this URL."""
-    public = getattr(store, "public_url", None)
-    if isinstance(public, str):
-        return url.startswith(public.rstrip("/") + "/")
-    return not hasattr(store, "endpoint") and hasattr(store, "read_url")

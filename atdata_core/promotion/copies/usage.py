@@ -1,26 +1,41 @@
-"""Copies of shards, and who still names them: what nothing names may go."""
+"""Copies of shards and who names them, or is about to: what nothing names may go.
+
+A run that is about to name copies in a record, and a retraction that is about to remove some, each say so before
+they look at what the other one says, so that no record names a copy that has just gone. A run notes its use and
+then waits for a removal to end; a removal has a lease and then looks for uses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+import time
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.json_fields import Fields
 from ...atmosphere.record_format.nsids import ENTRY, OLD_ENTRY
 from ...atmosphere.record_format.storage import PublishedShard, read_storage
 from ...common.urls import expand
-from ...errors import AtdataError, RecordNotFoundError, RefusedError, ShardMissingError, StorageError
-from ...protocols import ShardFacts, ShardRemover
-from .layout import FOLDER, copy_tails
+from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
+from ...protocols import ShardFacts
+from ...state.facts import COPY_USE, CopyUse, Key
+from ...state.lease import POLL
+from ...stores.data_store import DataStore
+from .layout import copied_as, copy_tails
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
+    from ...state.lease import Lease, Leases
     from ...state.ledger import Ledger
 
 WORKERS = 8
+
+HONOURED = timedelta(days=1)
+"""A run that was killed leaves its note. Longer than this no run waits before it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +78,7 @@ def copies_in(records: Iterable[Record]) -> list[StoredCopy]:
     return list(found.values())
 
 
-def is_copy(copy: StoredCopy, store: ShardRemover) -> bool:
-    """Whether it lies where this store puts copies."""
-    name = store.shard_name(copy.url, endpoint=copy.endpoint)
-    return name is not None and name.startswith(FOLDER)
-
-
-def looked_at(
-    copies: Iterable[StoredCopy], store: ShardRemover, known: Mapping[str, ShardFacts]
-) -> list[StoredCopy]:
+def looked_at(copies: Iterable[StoredCopy], store: DataStore, known: Mapping[str, ShardFacts]) -> list[StoredCopy]:
     """The copies that are there, with their sizes, and with what ``known`` adds by URL."""
 
     def look(copy: StoredCopy) -> StoredCopy | None:
@@ -88,7 +95,7 @@ def looked_at(
 
 
 class Uses:
-    """Who names which copy, by the part of its path from ``promoted/`` on.
+    """Who names which copy, by the part of its path that begins where copies lie.
 
     That part holds dataset and entry CID, and is the same under whatever address a bucket is read, so a copy
     that a record names by an older address is found, too.
@@ -155,3 +162,78 @@ def _entries(client: AtmosphereClient, did: str) -> Iterator[Record]:
                 "Retract without the shards, or try again.",
                 urls=[],
             ) from error
+
+
+@contextmanager
+def in_use(ledger: Ledger, leases: Leases, cid: str, run: str | None) -> Generator[None]:
+    """Look at the copies of an entry, or make them, so that they stay until ``end_use``, or until an error.
+
+    Where a retraction removes them just now, that is waited for.
+
+    Args:
+        ledger: Of the index.
+        leases: Of the index.
+        cid: Of the entry.
+        run: Names the run; what it notes more than once is one note.
+    """
+    ledger.put(_use(cid, run), CopyUse())
+    try:
+        _taken(leases, cid).release()
+        yield
+    except BaseException:
+        with suppress(ServiceError):
+            end_use(ledger, cid, run)
+        raise
+
+
+def end_use(ledger: Ledger, cid: str, run: str | None) -> None:
+    """The copies are named, or will not be."""
+    ledger.remove(_use(cid, run))
+
+
+class CopiesToRemove:
+    """The right to remove copies, in a ``with`` block.
+
+    Args:
+        ledger: Of the index.
+        leases: Of the index.
+        urls: Of the copies.
+    """
+
+    def __init__(self, ledger: Ledger, leases: Leases, urls: Iterable[str]) -> None:
+        self._ledger = ledger
+        self._leases = leases
+        self._cids = sorted({copied[1] for copied in map(copied_as, urls) if copied is not None})
+        self._held: list[Lease] = []
+        self._ends = ExitStack()
+
+    def __enter__(self) -> CopiesToRemove:
+        for cid in self._cids:
+            lease = _taken(self._leases, cid)
+            self._ends.callback(lease.release)
+            self._held.append(lease)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def user_of(self, url: str) -> str | None:
+        """A run that is about to name a copy, in words for people; None where there is none."""
+        for lease in self._held:
+            lease.renew()
+        copied = copied_as(url)
+        uses = () if copied is None else self._ledger.get_all("entry", copied[1]).of(COPY_USE)
+        noted = [use.at for _, use in uses if use.at]
+        recent = [at for at in noted if datetime.fromisoformat(at) > datetime.now(UTC) - HONOURED]
+        return f"a promotion under way since {max(recent)}" if recent else None
+
+
+def _use(cid: str, run: str | None) -> Key[CopyUse]:
+    return COPY_USE(cid, run or "a run")
+
+
+def _taken(leases: Leases, cid: str) -> Lease:
+    """The lease on a removal, once nobody else has it."""
+    while (lease := leases.take(f"removal of {cid}")) is None:
+        time.sleep(POLL)
+    return lease

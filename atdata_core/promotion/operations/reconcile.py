@@ -35,8 +35,8 @@ from ..publication import Publication
 from ..records.entry_versions import Versions, is_promoted, versions_of
 from ..records.label import note_version
 from ..records.published_names import name_state, names_no_copies, place_of
-from ..records.record_history import RecordHistory
 from ..records.summary import Summary
+from ..records.upsert import RecordHistory
 from ..scheduling.attempts import succeeded
 from ..scheduling.blocks import block_deleted, held
 from ..scheduling.due import metadata_digest

@@ -11,7 +11,7 @@ from ...atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from ...atmosphere.record_format.record_keys import label_rkey
 from ...common.names import near
 from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
-from ...protocols import ShardFacts, ShardRemover
+from ...protocols import ShardFacts
 from ...state.facts import (
     BLOCK,
     COPIES,
@@ -30,14 +30,15 @@ from ...state.facts import (
 )
 from ...state.index_state import state_of
 from ...state.ledger import MemoryLedger
-from ..copies.usage import StoredCopy, copies_in, is_copy, looked_at, uses
-from ..copies.usage_leases import CopiesToRemove
+from ..copies.layout import is_copy
+from ..copies.usage import CopiesToRemove, StoredCopy, copies_in, looked_at, uses
 from ..scheduling.blocks import note_retracted, retracted
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
     from ...state.ledger import Ledger
+    from ...stores.data_store import DataStore
 
 DELETE_POINTS = 1
 """Write points of one deleteRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
@@ -110,7 +111,7 @@ def plan_retraction(
     client: AtmosphereClient,
     *,
     ledger: Ledger | None = None,
-    store: Any = None,
+    store: DataStore | None = None,
     index: AbstractIndex | None = None,
     all_versions: bool = False,
     shards: bool = False,
@@ -193,7 +194,7 @@ def retract(
     plan: Retraction,
     client: AtmosphereClient,
     ledger: Ledger,
-    store: Any = None,
+    store: DataStore | None = None,
     *,
     index: AbstractIndex | None = None,
     say: Say = lambda _: None,
@@ -242,12 +243,12 @@ def _remove_copies(
     client: AtmosphereClient,
     ledger: Ledger,
     index: AbstractIndex | None,
-    store: Any,
+    store: DataStore | None,
     say: Say,
 ) -> tuple[list[StoredCopy], list[str]]:
     removed: list[StoredCopy] = []
     kept: list[str] = []
-    if not plan.copies:
+    if store is None or not plan.copies:
         return removed, kept
     # Looked at again: an entry that names a copy may have been published since the plan was made,
     # and while copies are removed.
@@ -319,17 +320,17 @@ def _copies_to_go(
     client: AtmosphereClient,
     ledger: Ledger,
     index: AbstractIndex | None,
-    store: Any,
+    store: DataStore | None,
     dataset: str,
     going: set[str],
 ) -> tuple[list[StoredCopy], list[str]]:
-    if not isinstance(store, ShardRemover):
+    if store is None or not store.removes_copies:
         if not candidates:
             return [], ["The shards: they are no copies, but lie where the lab keeps them."]
-        what = "no data store is configured" if store is None else f"{type(store).__name__} cannot remove shards"
+        what = "no data store is configured" if store is None else f"{store.kind} cannot remove shards"
         return [], [f"{_count(len(candidates), 'copy', 'copies')}: {what}."]
     notes: list[str] = []
-    ours = [copy for copy in candidates if is_copy(copy, store)]
+    ours = [copy for copy in candidates if is_copy(store, copy.url, copy.endpoint)]
     if len(ours) < len(candidates) or not candidates:
         notes.append("Shards that do not lie where this data store keeps copies.")
     using = uses(client, ledger, index, without=going)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import Block, Fact, Failure, Found, RecordResult
     from ...state.ledger import Ledger
+    from ...stores.data_store import DataStore
 
 STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
 """The stages in order."""
@@ -114,7 +115,7 @@ class Status:
 
 
 def status_of(
-    entry: IndexEntry | str, index: AbstractIndex, ledger: Ledger, did: str | None, store: Any = None
+    entry: IndexEntry | str, index: AbstractIndex, ledger: Ledger, did: str | None, store: DataStore | None = None
 ) -> Status:
     """Say how far a dataset is.
 
@@ -156,7 +157,12 @@ def all_statuses(
 
 
 def _status(
-    name: str, entry: IndexEntry | None, index: AbstractIndex, ledger: Ledger, did: str | None, store: Any
+    name: str,
+    entry: IndexEntry | None,
+    index: AbstractIndex,
+    ledger: Ledger,
+    did: str | None,
+    store: DataStore | None,
 ) -> Status:
     facts = ledger.get_all("dataset", name)
     last = facts[LAST_RESULT(name)]
@@ -197,7 +203,7 @@ def _state(
     index: AbstractIndex,
     ledger: Ledger,
     did: str | None,
-    store: Any,
+    store: DataStore | None,
     hold: Block | None,
     failure: Failure | None,
     last: RecordResult | None,

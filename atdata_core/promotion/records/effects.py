@@ -1,17 +1,18 @@
 """What a stage asks of the outside, apart from how it is asked.
 
 A stage that writes records is a generator: it yields what it wants to know or to have written, and is sent the
-answer. So the same code publishes one dataset (``carry_out``: a request for each step) and many at once
-(``together.py``: the steps of all of them, a few requests).
+answer. So the same code publishes one dataset (``run_effects``: a request for each step) and many at once
+(``batch_executor.py``: the steps of all of them, a few requests).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ...atmosphere.record_batches import Write
-from ...errors import AtdataError
+from ...errors import AtdataError, EntryNotFoundError, RefusedError
+from ...protocols import CurrentEntries
 from ..inventory import cid_of, refuse_deleted
 
 if TYPE_CHECKING:
@@ -72,21 +73,42 @@ def run_effects(steps: Steps[R], client: AtmosphereClient, index: AbstractIndex)
         return end.value
 
 
-def current_cid(entry: IndexEntry, index: AbstractIndex) -> str:
-    """The answer to ``Current``; raises ``EntryNotFoundError`` where the entry was deleted from the index."""
+def current_cids(entries: Sequence[IndexEntry], index: AbstractIndex) -> list[str | AtdataError]:
+    """The answers to ``Current`` for some entries; an error for one that was deleted from the index, for instance.
+
+    This decides which entry of a name is its newest, for one dataset and for many. An index that can is asked for
+    all names at once.
+    """
+    known: list[str | None] = [None] * len(entries)
+    if entries and isinstance(index, CurrentEntries):
+        known = index.current_cids([entry.name for entry in entries])
+    return [_current_cid(entry, cid, index) for entry, cid in zip(entries, known, strict=True)]
+
+
+def _current_cid(entry: IndexEntry, known: str | None, index: AbstractIndex) -> str | AtdataError:
     own = cid_of(entry)
+    if known == own:
+        return own
     try:
-        found = cid_of(index.get_dataset(entry.name))
+        found = known or cid_of(index.get_dataset(entry.name))
     except KeyError:
         found = None
+    except RefusedError as error:
+        return error
     if found != own:
-        refuse_deleted(entry, index)
+        try:
+            refuse_deleted(entry, index)
+        except EntryNotFoundError as error:
+            return error
     return found or own
 
 
 def _answer(step: Step, client: AtmosphereClient, index: AbstractIndex) -> Any:
     if isinstance(step, Current):
-        return current_cid(step.entry, index)
+        [cid] = current_cids([step.entry], index)
+        if isinstance(cid, AtdataError):
+            raise cid
+        return cid
     if isinstance(step, Find):
         return client.find_record(step.collection, step.rkey)
     if step.swap is None:

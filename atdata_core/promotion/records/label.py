@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ...atmosphere.record_format.build import label_record
 from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.record_keys import label_rkey
+from ...common.timestamps import timestamp
 from ...errors import RecordChangedError
 from ...state.facts import LABEL_NOTE, VERSION_LABEL_NOTE, VERSION_TARGET, VersionTarget
 from .effects import Steps, current, find
-from .record_history import RecordHistory
-from .upsert import ROUNDS, RecordUpsert
+from .upsert import ROUNDS, Created, RecordHistory, RecordUpsert
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -53,13 +53,16 @@ class NameLabel:
     ) -> None:
         self._entry = entry
         self._publication = publication
-        self._client = client
-        self._trail = RecordHistory(ledger, LABEL_NOTE(entry.name, publication.did, publication.name))
-        self._record = RecordUpsert(publication.did, LABEL, publication.label_rkey, self._trail, asked)
+        history = RecordHistory(ledger, LABEL_NOTE(entry.name, publication.did, publication.name))
+        self._record = RecordUpsert(publication.did, LABEL, publication.label_rkey, history, asked, client.now)
         self._current = publication
 
+    def check(self) -> None:
+        """Refuse what the network would refuse, whatever stands there; raises ``PreflightError``."""
+        self._record.check(_record(self._publication, None, timestamp))
+
     def look(self) -> Steps[None]:
-        """Refuse, before anything is written, what ``point`` could not set; raises as ``OwnRecord.look``."""
+        """Refuse, before anything is written, what ``point`` could not set; raises as ``RecordUpsert.look``."""
         yield from self._record.look(self._as_it_will_be)
 
     def dry_run(self) -> Steps[str]:
@@ -95,17 +98,17 @@ class NameLabel:
             fields=["datasetUri"],
         )
 
-    def _wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
+    def _wanted(self, existing: Record | None, created: Created) -> Steps[dict[str, Any] | None]:
         self._current = self._publication._replace(cid=(yield from current(self._entry)))
         if self._current != self._publication and (yield from find(ENTRY, self._current.rkey)) is None:
             return None
-        return _record(self._current, None, existing, self._trail, self._client)
+        return _record(self._current, None, created)
 
-    def _as_it_will_be(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
+    def _as_it_will_be(self, existing: Record | None, created: Created) -> Steps[dict[str, Any] | None]:
         """The label once this publication's entry is written."""
         if (yield from current(self._entry)) != self._publication.cid:
-            return (yield from self._wanted(existing))
-        return _record(self._publication, None, existing, self._trail, self._client)
+            return (yield from self._wanted(existing, created))
+        return _record(self._publication, None, created)
 
 
 class VersionLabel:
@@ -123,17 +126,20 @@ class VersionLabel:
         rkey = label_rkey(publication.did, publication.name, version)
         self._publication = publication
         self._version = version
-        self._client = client
         self._take_over = asked.take_over
         self._ledger, self._dataset, self._rkey = ledger, entry.name, rkey
-        self._trail = RecordHistory(ledger, VERSION_LABEL_NOTE(entry.name, rkey))
-        self._record = RecordUpsert(publication.did, LABEL, rkey, self._trail, asked)
+        history = RecordHistory(ledger, VERSION_LABEL_NOTE(entry.name, rkey))
+        self._record = RecordUpsert(publication.did, LABEL, rkey, history, asked, client.now)
+
+    def check(self) -> None:
+        """Refuse what the network would refuse, whatever stands there; raises ``PreflightError``."""
+        self._record.check(_record(self._publication, self._version, timestamp))
 
     def look(self) -> Steps[None]:
         """Refuse, before anything is written, a version that stands for another entry."""
         existing = yield from self._record.look(self._wanted, surely=True)
         if existing is not None:
-            yield from self._wanted(existing)
+            yield from self._wanted(existing, timestamp)
 
     def dry_run(self) -> Steps[str]:
         """What ``point`` would do: ``create`` or ``keep``, or ``update`` where it is taken over."""
@@ -146,7 +152,7 @@ class VersionLabel:
         note_version(self._ledger, self._dataset, self._rkey, self._publication, self._version)
         return written.uri
 
-    def _wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
+    def _wanted(self, existing: Record | None, created: Created) -> Steps[dict[str, Any] | None]:
         yield from ()  # nothing has to be asked for it
         elsewhere = existing.value.get("datasetUri") if existing else None
         if elsewhere is not None and elsewhere != self._publication.uri and not self._take_over:
@@ -156,7 +162,7 @@ class VersionLabel:
                 uri=self._record.uri,
                 fields=["datasetUri"],
             )
-        return _record(self._publication, self._version, existing, self._trail, self._client)
+        return _record(self._publication, self._version, created)
 
 
 def note_version(ledger: Ledger, dataset: str, rkey: str, publication: Publication, version: str) -> None:
@@ -164,14 +170,5 @@ def note_version(ledger: Ledger, dataset: str, rkey: str, publication: Publicati
     ledger.put(VERSION_TARGET(dataset, rkey), VersionTarget(publication.name, publication.cid, version))
 
 
-def _record(
-    publication: Publication,
-    version: str | None,
-    existing: Record | None,
-    trail: RecordHistory,
-    client: AtmosphereClient,
-) -> dict[str, Any]:
-    created = existing.value.get("createdAt") if existing else trail.created_at(client.now())
-    return label_record(
-        name=publication.name, dataset_uri=publication.uri, version=version, created_at=created or client.now()
-    )
+def _record(publication: Publication, version: str | None, created: Created) -> dict[str, Any]:
+    return label_record(name=publication.name, dataset_uri=publication.uri, version=version, created_at=created())

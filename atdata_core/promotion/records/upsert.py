@@ -3,44 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.difference import differing_fields
 from ...atmosphere.record_format.preflight import check
+from ...common.cid import record_cid
 from ...errors import RecordChangedError, RecordGoneError
+from ...state.facts import FirstMade, Intent, RecordNote, created_key, intent_key
 from .effects import Steps, find, write
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
+    from ...state.facts import Key
+    from ...state.ledger import Ledger
     from ..options import PromotionOptions
-    from .record_history import RecordHistory
 
 ROUNDS = 8
 """How often a write begins again because a rival was quicker."""
 
-Wanted = Callable[["Record | None"], Steps["dict[str, Any] | None"]]
+KEPT = 20
+"""CIDs that are remembered of a record."""
+
+Created = Callable[[], str]
+"""Tells when a record was first made."""
+
+Wanted = Callable[["Record | None", Created], Steps["dict[str, Any] | None"]]
 """From the record as it stands (None: there is none) to the one that shall stand; None: leave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHistory:
+    """What the ledger knows of one record: the CIDs written or adopted, and its ``createdAt``.
+
+    It also has the CIDs that were about to be written: a process that is killed between the commit and its note
+    leaves a record that is known all the same.
+    """
+
+    ledger: Ledger
+    key: Key[RecordNote]
+
+    def last(self) -> RecordNote | None:
+        """The record as it was last noted; None where it is not known to be published."""
+        return self.ledger.get(self.key)
+
+    def created_at(self, now: str) -> str:
+        """The time at which the record was first made; ``now`` where it is made now."""
+        return self.ledger.put_first(created_key(self.key), FirstMade(at=now)).at or now
+
+    def intend(self, record: dict[str, Any]) -> None:
+        """Note what is about to be written."""
+        cid = record_cid(record)
+
+        def change(intent: Intent | None) -> Intent:
+            return Intent(_first(cid, () if intent is None else intent.cids))
+
+        self.ledger.update(intent_key(self.key), change)
+
+    def note(self, record: Record) -> None:
+        """Note what was written, or found and taken over."""
+        created = record.value.get("createdAt")
+        if isinstance(created, str) and self.last() is None:
+            self.ledger.put(created_key(self.key), FirstMade(at=created))
+
+        def change(last: RecordNote | None) -> RecordNote:
+            return RecordNote(record.uri, record.cid, _first(record.cid, _cids(last))[1:])
+
+        self.ledger.update(self.key, change)
+
+    def leads_to(self, cid: str) -> bool:
+        """Whether this content comes from here; so it does where the ledger knows nothing of the record."""
+        known = _cids(self.last())
+        if not known or cid in known:
+            return True
+        intent = self.ledger.get(intent_key(self.key))
+        return intent is not None and cid in intent.cids
 
 
 class RecordUpsert:
     """A record under a key that comes from identity.
 
-    ``look`` reads it and refuses what may not be written over; ``bring`` makes it what is wanted; ``foresee``
-    says what that would be. Where the ledger knows no such record, creating it is one request, and tells of one
-    that is there.
+    ``look`` reads it and refuses what may not be written over, ``dry_run`` says what ``apply`` would do; both
+    write nothing. ``apply`` makes it what is wanted. Where the ledger knows no such record, creating it is one
+    request, and tells of one that is there.
+
+    Args:
+        did: The account.
+        collection: Of the record.
+        rkey: Its key.
+        history: What the ledger knows of it.
+        asked: What is asked of the promotion.
+        now: The time, as a new record carries it.
     """
 
-    def __init__(self, did: str, collection: str, rkey: str, trail: RecordHistory, asked: PromotionOptions) -> None:
+    def __init__(
+        self,
+        did: str,
+        collection: str,
+        rkey: str,
+        history: RecordHistory,
+        asked: PromotionOptions,
+        now: Callable[[], str],
+    ) -> None:
         self._did = did
         self._collection = collection
         self._rkey = rkey
-        self._trail = trail
+        self._history = history
         self._asked = asked
+        self._now = now
         self._seen: Record | None = None
         self._noted: str | None = None
         self.before: Record | None = None
-        """What stood where ``bring`` has written, or what it has left as it was."""
+        """What stood where ``apply`` has written, or what it has left as it was."""
         self.uri = f"at://{did}/{collection}/{rkey}"
+
+    def check(self, record: dict[str, Any], existing: Record | None = None) -> None:
+        """Refuse what the network would refuse; raises ``PreflightError``."""
+        check(self._collection, self._rkey, record, did=self._did, swap=existing.cid if existing else None)
 
     def look(self, wanted: Wanted, *, surely: bool = False) -> Steps[Record | None]:
         """Read the record, where it is expected or ``surely``; nothing is written.
@@ -49,24 +128,24 @@ class RecordUpsert:
             RecordGoneError: It was published and is there no more, and nobody asked to restore it.
             RecordChangedError: It was edited elsewhere, and nobody asked to take it over.
         """
-        known = self._trail.last()
+        known = self._history.last()
         if known is None and not surely:
             return None
         self._noted = known.cid if known else None
         self._seen = yield from self._read()
         if self._seen is not None and self._seen.cid != self._noted:
-            record = yield from wanted(self._seen)
+            record = yield from wanted(self._seen, lambda: self._created(self._seen))
             if record is not None:
                 self._differing(record, self._seen)
         return self._seen
 
     def dry_run(self, wanted: Wanted) -> Steps[str]:
-        """What ``bring`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
+        """What ``apply`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
         existing = yield from self.look(wanted, surely=True)
-        record = yield from wanted(existing)
+        record = yield from wanted(existing, lambda: self._created(existing))
         if record is None or (existing is not None and not self._differing(record, existing)):
             return "keep"
-        self._check(record, existing)
+        self.check(record, existing)
         return "update" if existing else "create"
 
     def apply(self, wanted: Wanted) -> Steps[tuple[Record | None, str | None]]:
@@ -82,15 +161,15 @@ class RecordUpsert:
         """
         for _ in range(ROUNDS):
             existing = self._seen
-            record = yield from wanted(existing)
+            record = yield from wanted(existing, lambda: self._first_created(self._seen))
             if record is None:
                 return existing, None
             self.before = existing
             if existing is not None and not self._differing(record, existing):
                 self._note(existing)
                 return existing, "unchanged"
-            self._check(record, existing)
-            self._trail.intend(record)
+            self.check(record, existing)
+            self._history.intend(record)
             swap = existing.cid if existing else None
             try:
                 written, made = yield from write(self._collection, self._rkey, record, swap=swap)
@@ -112,13 +191,17 @@ class RecordUpsert:
             fields=[],
         )
 
-    def _check(self, record: dict[str, Any], existing: Record | None) -> None:
-        swap = existing.cid if existing else None
-        check(self._collection, self._rkey, record, did=self._did, swap=swap)
+    def _created(self, existing: Record | None) -> str:
+        """When a record was made, as it says itself; where there is none, it is made now."""
+        return (existing.value.get("createdAt") if existing else None) or self._now()
+
+    def _first_created(self, existing: Record | None) -> str:
+        """The same for a record that is written next: one that was gone has the time of the first one."""
+        return self._created(existing) if existing else self._history.created_at(self._now())
 
     def _read(self) -> Steps[Record | None]:
         found = yield from find(self._collection, self._rkey)
-        if found is None and not self._asked.restore and self._trail.last() is not None:
+        if found is None and not self._asked.restore and self._history.last() is not None:
             raise RecordGoneError(
                 f"{self.uri} was published from here and is there no more. Promote the dataset yourself to publish "
                 "it again, or leave it.",
@@ -129,7 +212,7 @@ class RecordUpsert:
     def _differing(self, record: dict[str, Any], existing: Record) -> list[str]:
         """In which fields the record is not what is wanted; refuses those that somebody else wrote."""
         fields = differing_fields(record, existing.value)
-        if fields and not self._asked.take_over and not self._trail.leads_to(existing.cid):
+        if fields and not self._asked.take_over and not self._history.leads_to(existing.cid):
             raise RecordChangedError(
                 f"{self.uri} was edited elsewhere since it was published from here; it differs in "
                 f"{', '.join(fields)}. Undo that edit, promote with the values it has now, or take it over: "
@@ -141,5 +224,14 @@ class RecordUpsert:
 
     def _note(self, record: Record) -> None:
         if record.cid != self._noted:
-            self._trail.note(record)
+            self._history.note(record)
             self._noted = record.cid
+
+
+def _cids(note: RecordNote | None) -> tuple[str, ...]:
+    """The CIDs that a note names, the last one first."""
+    return () if note is None else (note.cid, *note.earlier)
+
+
+def _first(cid: str, others: tuple[str, ...]) -> tuple[str, ...]:
+    return (cid, *(other for other in others if other != cid))[:KEPT]

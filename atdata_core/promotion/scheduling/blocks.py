@@ -23,36 +23,25 @@ def held(ledger: Ledger, dataset: str, did: str) -> Block | None:
 
 
 def refuse_blocked(ledger: Ledger, dataset: str, did: str, asked: PromotionOptions) -> None:
-    """Let a promotion begin: one that a person asked for ends the hold.
+    """Raises ``BlockedError`` where a dataset is held back, and no person asked."""
+    hold = None if asked.restore else held(ledger, dataset, did)
+    if hold is not None:
+        raise BlockedError(
+            f"Dataset {dataset!r} is held back: {hold.reason}. Promote it yourself to publish it again.",
+            name=dataset,
+            reason=hold.reason,
+        )
+
+
+def end_block(ledger: Ledger, dataset: str, did: str, asked: PromotionOptions) -> None:
+    """A promotion that a person asked for begins, so the dataset is held back no more.
 
     Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
     one nor the one that is held leaves the hold as it is.
-
-    Raises:
-        BlockedError: The dataset is held back, and no person asked.
     """
-    hold = held(ledger, dataset, did)
-    if hold is None:
-        return
-    if not asked.restore:
-        raise _held_back(dataset, hold)
-    if (asked.name or dataset) in (dataset, hold.name):
+    hold = held(ledger, dataset, did) if asked.restore else None
+    if hold is not None and (asked.name or dataset) in (dataset, hold.name):
         ledger.remove(BLOCK(dataset))
-
-
-def still_unblocked(ledger: Ledger, dataset: str, did: str, asked: PromotionOptions) -> None:
-    """Let a promotion that was admitted write, unless somebody retracted the dataset since; raises as ``admit``."""
-    hold = None if asked.restore else held(ledger, dataset, did)
-    if hold is not None:
-        raise _held_back(dataset, hold)
-
-
-def _held_back(dataset: str, hold: Block) -> BlockedError:
-    return BlockedError(
-        f"Dataset {dataset!r} is held back: {hold.reason}. Promote it yourself to publish it again.",
-        name=dataset,
-        reason=hold.reason,
-    )
 
 
 def block_deleted(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:

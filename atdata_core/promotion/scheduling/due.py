@@ -13,7 +13,7 @@ from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, ServiceError
 from ...samples.metadata import pack
 from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET
-from ..copies.layout import destination_of, lies_in
+from ..copies.layout import lies_in
 from ..inventory import cid_of, read_schema
 from ..overrides import order_of, said_of
 from .retry_policy import next_attempt, outage_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import AttemptsReset, Block, Fact, Failure, Outage, OverrideLog, RecordResult
     from ...state.ledger import Ledger
+    from ...stores.data_store import DataStore
 
 TOGETHER = 500
 """Datasets that one question to the ledger is about."""
@@ -56,7 +57,7 @@ class Due:
     again: str | None = None
 
 
-def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: Any = None) -> Due:
+def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: DataStore | None = None) -> Due:
     """Decide whether the current entry of a dataset is missing or changed on the network.
 
     What counts is the last promotion of the dataset, under whatever name: its account, its entry, the bytes and
@@ -81,7 +82,7 @@ def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store
 
 
 def due_of_all(
-    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str, store: Any = None
+    entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str, store: DataStore | None = None
 ) -> list[Due | AtdataError]:
     """Decide as ``due`` does for many datasets, with one question to the ledger for ``TOGETHER`` of them.
 
@@ -142,7 +143,7 @@ def _due(
     outage: Outage | None,
     index: AbstractIndex,
     did: str,
-    store: Any,
+    store: DataStore | None,
     schemas: dict[str, AtdataError | KeyError | None],
 ) -> Due:
     if facts.hold is not None and facts.hold.did == did:
@@ -192,10 +193,10 @@ def failure_concerns(failure: Failure | None, entry: IndexEntry, said: Fact | No
     return said is None or (failure.at or "") >= (said.at or "")
 
 
-def _what(entry: IndexEntry, facts: _Known, outage: Outage | None, did: str, store: Any) -> str:
+def _what(entry: IndexEntry, facts: _Known, outage: Outage | None, did: str, store: DataStore | None) -> str:
     changed = [None if fact is None else fact.at for fact in (facts.last, facts.reset, outage)]
     accepted = None if facts.last is None else facts.last.accepted
-    destination = None if store is None else destination_of(store)
+    destination = None if store is None else store.destination
     parts = did, subject_of(entry), order_of(facts.said), accepted, destination, *changed
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -247,11 +248,11 @@ def _what_was_said(facts: _Known) -> str | None:
     return "has values that are not published yet" if order_of(facts.said) > facts.last.order else None
 
 
-def _where_it_lies(facts: _Known, store: Any) -> str | None:
+def _where_it_lies(facts: _Known, store: DataStore | None) -> str | None:
     """Shards that are not published where the pipeline copies them to, unless somebody said so."""
     if facts.last is None or store is None or said_of(facts.said).keep_urls:
         return None
     if lies_in(store, facts.last.shard, facts.last.destination):
         return None
     there = displayed(facts.last.shard["url"])
-    return f"its shards are published at {there}, and are to lie at {destination_of(store)}"
+    return f"its shards are published at {there}, and are to lie at {store.destination}"

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...errors import StorageError
-from ...protocols import AbstractDataStore, ClaimKeeper, ShardCopier, ShardFacts, ShardProver
+from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import fields_digest
 from ...state.facts import COPIES, COPIES_AT, FIRST_CLAIM, CopiedShards, FirstClaim, Inventory
 from ...state.index_state import state_of
+from ...stores.data_store import DataStore
 from ..copies import chunks
 from ..copies.chunks import Chunk
 from ..copies.copier import WORKERS, Copying, CopyResult, find, nothing_at
-from ..copies.layout import claim_of, destination_of, folder_of, names_of
+from ..copies.layout import claim_of, folder_of, names_of
 from ..copies.repack import rewrite, still_there
 from ..copies.sources import Sources
-from ..copies.usage_leases import in_use
+from ..copies.usage import in_use
 from ..inventory import Progress, cid_of
 from ..records.changes import changed_shards, changed_value, short_cid
 from .inventory_stage import recall_inventory
@@ -39,7 +40,7 @@ def copy_shards(
     index: AbstractIndex,
     ledger: Ledger,
     *,
-    data_store: Any = None,
+    data_store: DataStore | None = None,
     published: CopiedShards | None = None,
     progress: Progress | None = None,
     run: str | None = None,
@@ -58,22 +59,28 @@ def copy_shards(
         ShardConflictError: Something else lies at the destination; it is left alone.
         StorageError, SampleError: What a plain store wrote is not what the entry holds, or cannot be published.
     """
-    if data_store is None and published is None:
-        result = CopiedShards(inventory.cid, claim_of(inventory.shards), None, inventory.shards, inventory.looks)
-    else:
-        with in_use(ledger, state_of(index).leases, inventory.cid, run):
-            result = published or _copied(entry, inventory, index, ledger, data_store, progress, run)
+    stay = data_store is None and published is None
+    with nullcontext() if stay else in_use(ledger, state_of(index).leases, inventory.cid, run):
+        if published is not None:
+            result = published
+        elif data_store is not None:
+            result = _copied(entry, inventory, index, ledger, data_store, progress, run)
+        else:
+            claim = claim_of(inventory.shards)
+            result = CopiedShards(inventory.cid, claim, None, inventory.shards, inventory.looks)
     before = ledger.exchange(COPIES(inventory.name), result)
     return result if before is None else replace(result, changed=_changes(before, result))
 
 
-def chunks_to_copy(inventory: Inventory, ledger: Ledger, data_store: Any) -> list[Chunk]:
+def chunks_to_copy(inventory: Inventory, ledger: Ledger, data_store: DataStore | None) -> list[Chunk]:
     """Parts that several workers should copy before ``copy_shards`` sees all; none where it does all by itself.
 
     That is so for a dataset that is not large, for one whose copies are known, and for shards that stay or are
     written anew.
     """
-    if not isinstance(data_store, ShardCopier) or earlier_copies(inventory, data_store, ledger) is not None:
+    if data_store is None or not data_store.takes_copies:
+        return []
+    if earlier_copies(inventory, data_store, ledger) is not None:
         return []
     return chunks.chunks_of(inventory)
 
@@ -85,7 +92,7 @@ def copy_chunk(
     ledger: Ledger,
     chunk: Chunk,
     *,
-    data_store: ShardCopier,
+    data_store: DataStore,
     progress: Progress | None = None,
     run: str | None = None,
 ) -> int:
@@ -96,7 +103,7 @@ def copy_chunk(
     part = slice(chunk.start, chunk.stop)
     with in_use(ledger, state_of(index).leases, inventory.cid, run):
         copying = _copying(entry, inventory, index, ledger, data_store)
-        destination = destination_of(data_store)
+        destination = data_store.destination
         known = chunks.noted(inventory, destination, ledger, run)[part]
         names = names_of(inventory, ledger)[part]
         copies = _with_noted(copying.all(inventory.shards[part], names, known, progress), known)
@@ -105,14 +112,14 @@ def copy_chunk(
 
 
 def _copying(
-    entry: IndexEntry, inventory: Inventory, index: AbstractIndex, ledger: Ledger, data_store: ShardCopier
+    entry: IndexEntry, inventory: Inventory, index: AbstractIndex, ledger: Ledger, data_store: DataStore
 ) -> Copying:
     ledger.put_first(FIRST_CLAIM(inventory.cid), FirstClaim(claim_of(inventory.shards)))
     sources = _sources(entry, inventory, index, data_store)
-    return Copying(sources, data_store, state_of(index).leases, destination_of(data_store))
+    return Copying(sources, data_store, state_of(index).leases)
 
 
-def _sources(entry: IndexEntry, inventory: Inventory, index: AbstractIndex, data_store: Any) -> Sources:
+def _sources(entry: IndexEntry, inventory: Inventory, index: AbstractIndex, data_store: DataStore) -> Sources:
     claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
     return Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
 
@@ -130,12 +137,12 @@ def _copied(
     inventory: Inventory,
     index: AbstractIndex,
     ledger: Ledger,
-    data_store: Any,
+    data_store: DataStore,
     progress: Progress | None,
     run: str | None,
 ) -> CopiedShards:
-    claim, destination = claim_of(inventory.shards), destination_of(data_store)
-    if isinstance(data_store, ShardCopier):
+    claim, destination = claim_of(inventory.shards), data_store.destination
+    if data_store.takes_copies:
         copying = _copying(entry, inventory, index, ledger, data_store)
         noted = chunks.noted(inventory, destination, ledger, run)
         earlier = _known(inventory, data_store, ledger)
@@ -151,7 +158,7 @@ def _copied(
             copied=sum(1 for copy in copies if copy.written),
             bytes_written=sum(copy.written for copy in copies),
         )
-    elif isinstance(data_store, AbstractDataStore):
+    else:
         ledger.put_first(FIRST_CLAIM(inventory.cid), FirstClaim(claim))
         earlier = earlier_copies(inventory, data_store, ledger)
         if earlier is not None and still_there(earlier.shards, data_store, inventory):
@@ -162,12 +169,6 @@ def _copied(
             written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
             proofs, size = ("read back",) * len(written), sum(shard.size for shard in written)
             result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
-    else:
-        raise StorageError(
-            f"{type(data_store).__name__} cannot take shards: a data store has write_shards, read_url and "
-            "supports_streaming (atdata.protocols.AbstractDataStore), or put_shard for exact copies.",
-            urls=[],
-        )
     ledger.put(COPIES_AT(inventory.cid, destination), result)
     chunks.forget(inventory, destination, ledger)
     return result
@@ -197,11 +198,9 @@ def recall_copies(
     return copies if all(shard.schema == checked_by for shard in copies.shards) else None
 
 
-def earlier_copies(inventory: Inventory, data_store: Any, ledger: Ledger) -> CopiedShards | None:
+def earlier_copies(inventory: Inventory, data_store: DataStore, ledger: Ledger) -> CopiedShards | None:
     """Copies of the same entry at the same place, made under whatever name, as the ledger knows them."""
-    return earlier_copies_at(
-        destination_of(data_store), inventory, ledger, exact=isinstance(data_store, ShardCopier)
-    )
+    return earlier_copies_at(data_store.destination, inventory, ledger, exact=data_store.takes_copies)
 
 
 def earlier_copies_at(
@@ -231,7 +230,7 @@ def _changes(before: CopiedShards, now: CopiedShards) -> tuple[str, ...]:
     )
 
 
-def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> list[ShardFacts | None]:
+def find_copies(inventory: Inventory, store: DataStore, ledger: Ledger) -> list[ShardFacts | None]:
     """For each shard of an entry its copy in a store, as it would be published; None where there is none.
 
     Raises:
@@ -239,8 +238,9 @@ def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> lis
         ShardMissingError: There is no such bucket.
     """
     shards, names, known = inventory.shards, names_of(inventory, ledger), _known(inventory, store, ledger)
-    # Only a closer look tells a missing bucket from an empty one, and one of them is enough.
-    first = find(store, shards[0], names[0], known[0], closely=True)
+    first = find(store, shards[0], names[0], known[0])
+    if first is None:
+        store.require_place()
     if first is None and len(names) > 2 and not any(known) and nothing_at(store, names):
         return [None] * len(names)
     with ThreadPoolExecutor(min(WORKERS, len(names)), "copies") as pool:
@@ -248,7 +248,7 @@ def find_copies(inventory: Inventory, store: ShardProver, ledger: Ledger) -> lis
     return [None if copy is None else copy.shard for copy in found]
 
 
-def _known(inventory: Inventory, store: Any, ledger: Ledger) -> list[CopyResult | None]:
+def _known(inventory: Inventory, store: DataStore, ledger: Ledger) -> list[CopyResult | None]:
     """For each shard the copy that the ledger has of it."""
     earlier = earlier_copies(inventory, store, ledger)
     if earlier is None:

@@ -10,7 +10,8 @@ from ...common.urls import displayed
 from ...errors import DestinationError, RefusedError
 from ...protocols import ShardFacts
 from ...state.facts import CopiedShards
-from ..copies.layout import claim_of, destination_of
+from ...stores.data_store import DataStore, as_data_store
+from ..copies.layout import claim_of
 from ..copies.usage import shards_of
 from ..overrides import ASKED, BEFORE, EARLIER, ResolvedValue
 from .copy_stage import HERE, earlier_copies_at
@@ -45,7 +46,7 @@ class Location:
         asked: Whether this promotion says that the index's own URLs are to be published.
     """
 
-    store: Any = None
+    store: DataStore | None = None
     stays: PublishedName | None = None
     source: str = OWN
     earlier: PublishedName | None = None
@@ -56,7 +57,7 @@ class Location:
         """A name for where copies lie; None where the shards stay at the index's own URLs."""
         if self.stays is not None:
             return self.stays.destination
-        return None if self.store is None else destination_of(self.store)
+        return None if self.store is None else self.store.destination
 
     def explain(self, standing: OverrideLayers) -> ResolvedValue:
         """The place as a row of a plan."""
@@ -128,7 +129,7 @@ def choose_location(
         source = ASKED if asked.values.keep_urls else BEFORE if standing.values.keep_urls is not None else EARLIER
         return Location(source=source, earlier=earlier, asked=bool(asked.values.keep_urls))
     if store is not None:
-        return Location(store, source=CONFIGURED, earlier=earlier)
+        return Location(as_data_store(store), source=CONFIGURED, earlier=earlier)
     if earlier is None or earlier.destination is None or earlier.cid != publication.cid:
         # New data that strangers cannot read are refused once they are seen, where strangers can read the earlier.
         return Location(earlier=earlier)

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...atmosphere.record_format.build import entry_record
-from ...atmosphere.record_format.nsids import ENTRY
-from ...common.licenses import refuse_unknown
 from ...errors import RecordGoneError, RefusedError
-from ...state.facts import (
-    ENTRY_NOTE,
-    LAST_RESULT,
-    NAME_OWNER,
-    NAME_RESULT,
-    NameOwner,
-    NameState,
-    RecordResult,
-)
-from ..copies.usage_leases import end_use
+from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT, NameOwner, NameState, RecordResult
+from ..copies.usage import end_use
 from ..options import PromotionOptions
 from ..overrides import Overrides
 from ..records.effects import Steps, current, run_effects
-from ..records.label import NameLabel, VersionLabel
-from ..records.published_names import name_state, names_no_copies
-from ..records.record_history import RecordHistory
+from ..records.published_names import name_state
 from ..records.summary import Summary
-from ..records.upsert import RecordUpsert
 from ..scheduling.attempts import succeeded
-from ..scheduling.blocks import block_deleted, forget_retraction, held, refuse_blocked, still_unblocked
+from ..scheduling.blocks import block_deleted, end_block, forget_retraction, held, refuse_blocked
 from ..scheduling.due import metadata_digest
 from ..scheduling.retry_policy import end_outage
+from .dataset_records import DatasetRecords
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
-    from ...protocols import AbstractIndex, IndexEntry, ShardFacts
+    from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import CopiedShards
     from ...state.ledger import Ledger
     from ..publication import Publication
@@ -73,6 +59,16 @@ class PublishedRecord:
         """What is kept, in order."""
         label = self.label_uri, self.label_cid, self.label_change
         return self.uri, self.cid, self.change, *label, self.note, self.version_label_uri
+
+
+def begin_publishing(entry: IndexEntry, publication: Publication, ledger: Ledger, asked: PromotionOptions) -> None:
+    """Take up what people ask for, once ``validate`` has found nothing against it.
+
+    A block ends where a person asks, and what people say now is put behind what they said before: a run that is
+    stopped later, or whose services fail, has said it all the same.
+    """
+    end_block(ledger, entry.name, publication.did, asked)
+    Overrides(entry, publication, ledger).say(asked.values, asked.run)
 
 
 def publish_record(
@@ -144,17 +140,14 @@ def _publishing(
     yield from current(entry)
     publication = resolved.publication
     refuse_blocked(ledger, entry.name, publication.did, asked)
-    text = _Entry(entry, resolved, copies.shards, schema_uri, client, ledger, asked)
-    label = NameLabel(entry, publication, client, ledger, asked)
-    fixed = _version_label(entry, publication, client, ledger, asked)
+    end_block(ledger, entry.name, publication.did, asked)
+    records = DatasetRecords(entry, resolved, copies.shards, schema_uri, client, ledger, asked)
+    records.entry.say()
     try:
-        yield from text.record.look(text.wanted)
-        yield from label.look()
-        if fixed is not None:
-            yield from fixed.look()
-        written, change = yield from text.record.apply(text.wanted)
+        yield from records.look()
+        written, change = yield from records.entry.apply()
     except RefusedError as error:
-        text.take_back()
+        records.entry.take_back()
         # Deleted by hand; a retraction has its own hold.
         if isinstance(error, RecordGoneError) and not asked.restore and not held(ledger, entry.name, client.did):
             block_deleted(ledger, entry.name, publication, error.uri)
@@ -164,8 +157,8 @@ def _publishing(
         result = PublishedRecord(publication.uri, written.cid if written else None, "superseded", note=note)
         return result if written is None else replace(result, summary=_summary(publication, written), changed=())
 
-    pointed = yield from label.point()
-    version_label = None if fixed is None else (yield from fixed.point())
+    pointed = yield from records.label.point()
+    version_label = None if records.version is None else (yield from records.version.point())
     result = PublishedRecord(
         written.uri, written.cid, change, pointed.uri, pointed.cid, pointed.change, pointed.note, version_label
     )
@@ -174,7 +167,7 @@ def _publishing(
         *result.parts,
         publication,
         metadata_digest(entry),
-        text.order,
+        records.entry.order,
         seen.summary,
         copies.destination,
         {"url": first.url, "endpoint": first.endpoint},
@@ -187,7 +180,7 @@ def _publishing(
     forget_retraction(ledger, publication.did, publication.name)
     succeeded(ledger, entry.name)
     end_outage(ledger, publication.did)
-    return replace(result, summary=summary, changed=_changes(text.record.before, last, publication, summary))
+    return replace(result, summary=summary, changed=_changes(records.entry.before, last, publication, summary))
 
 
 def _summary(publication: Publication, record: Record) -> Summary:
@@ -204,107 +197,6 @@ def _changes(
         return None
     gone = ("the record was gone, and is written again",) if last.publication == publication else ()
     return (*gone, *summary.changes(Summary.from_json(last.summary)))
-
-
-def dry_run_records(
-    entry: IndexEntry,
-    shards: Sequence[ShardFacts],
-    schema_uri: str,
-    index: AbstractIndex,
-    client: AtmosphereClient,
-    ledger: Ledger,
-    *,
-    asked: PromotionOptions,
-    resolved: Resolved,
-) -> tuple[str, str, str]:
-    """What ``publish_record`` would do to entry record, label and version's label; nothing is written there.
-
-    Each is ``create``, ``update`` or ``keep``. Raises what it would raise. Give a ``DryLedger``.
-    """
-    publication = resolved.publication
-    text = _Entry(entry, resolved, shards, schema_uri, client, ledger, asked)
-    fixed = _version_label(entry, publication, client, ledger, asked)
-    label = NameLabel(entry, publication, client, ledger, asked)
-    return (
-        run_effects(text.record.dry_run(text.wanted), client, index),
-        run_effects(label.dry_run(), client, index),
-        "keep" if fixed is None else run_effects(fixed.dry_run(), client, index),
-    )
-
-
-def _version_label(
-    entry: IndexEntry, publication: Publication, client: AtmosphereClient, ledger: Ledger, asked: PromotionOptions
-) -> VersionLabel | None:
-    if asked.version is None:
-        return None
-    return VersionLabel(entry, publication, asked.version, client, ledger, asked)
-
-
-class _Entry:
-    """The entry record as it shall be, with what people said of it so far."""
-
-    def __init__(
-        self,
-        entry: IndexEntry,
-        resolved: Resolved,
-        shards: Sequence[ShardFacts],
-        schema_uri: str,
-        client: AtmosphereClient,
-        ledger: Ledger,
-        asked: PromotionOptions,
-    ) -> None:
-        publication = resolved.publication
-        self._entry = entry
-        self._publication = publication
-        self._location = resolved.location
-        self._shards = shards
-        self._schema_uri = schema_uri
-        self._client = client
-        self._ledger = ledger
-        self._trail = RecordHistory(ledger, ENTRY_NOTE(entry.name, *publication))
-        self._sayings = Overrides(entry, publication, ledger, asked.defaults, resolved.earlier)
-        self._sayings.inherit()
-        self._asked = asked
-        self._own_order = self._sayings.say(asked.values, asked.run)
-        self.order = 0
-        self.record = RecordUpsert(publication.did, ENTRY, publication.rkey, self._trail, asked)
-
-    def wanted(self, existing: Record | None) -> Steps[dict[str, Any] | None]:
-        """The record that shall stand; None where somebody said other values since."""
-        yield from ()  # nothing has to be asked for it
-        still_unblocked(self._ledger, self._entry.name, self._publication.did, self._asked)
-        if existing is not None and self._trail.last() is None:
-            self._location.refuse_unknown(existing, self._shards)
-            kept = self._location.store is None and names_no_copies(existing)
-            self._sayings.recover(existing.value, keep_urls=kept)
-        standing = self._sayings.standing()
-        if self._own_order is not None:
-            if standing.order > self._own_order:
-                return None
-            if standing.order < self._own_order:
-                # The ledger was lost on the way.
-                self._own_order = self._sayings.say(self._asked.values, self._asked.run)
-                standing = self._sayings.standing()
-        self.order = standing.order
-        settled = self._sayings.resolve(standing)
-        if self._asked.require_license:
-            refuse_unknown(settled.license)
-        created = existing.value.get("createdAt") if existing else self._trail.created_at(self._client.now())
-        return entry_record(
-            name=self._publication.name,
-            schema_uri=self._schema_uri,
-            shards=self._shards,
-            description=settled.description,
-            tags=settled.tags,
-            license=settled.license,
-            metadata=self._entry.metadata,
-            created_at=created or self._client.now(),
-        )
-
-    def take_back(self) -> None:
-        """What was refused was not said."""
-        if self._own_order is not None:
-            self._sayings.take_back(self._own_order)
 
 
 def _keep(

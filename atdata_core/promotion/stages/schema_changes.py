@@ -99,19 +99,16 @@ def compared(schema: dict[str, Any], records: Iterable[Record]) -> Compatibility
 def known_compatibility(
     schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, listing: Listing | None = None
 ) -> Compatibility:
-    """As ``compatibility_of`` for the own account; the ledger keeps it, and tells it the next time.
+    """As ``recall_compatibility``; else as ``compatibility_of`` for the own account, and nothing is kept.
 
     Nothing is asked where a ``listing`` has it all.
     """
     known = recall_compatibility(schema, client.did, ledger)
-    if known is None:
-        if listing is not None and listing.whole:
-            known = compared(schema, listing.records)
-        else:
-            known = compatibility_of(schema, client, client.did)
-        kept = SchemaComparison(known.type_name, known.version, known.previous, known.problems)
-        ledger.put(key_of(schema, client.did), kept)
-    return known
+    if known is not None:
+        return known
+    if listing is not None and listing.whole:
+        return compared(schema, listing.records)
+    return compatibility_of(schema, client, client.did)
 
 
 def recall_compatibility(schema: dict[str, Any], did: str, ledger: Ledger) -> Compatibility | None:

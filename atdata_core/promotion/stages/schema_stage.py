@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import schema_records
 from ...errors import SchemaError
-from ...state.facts import FOREIGN_SCHEMAS, SCHEMA_RESULT, SchemaListing, SchemaResult
+from ...state.facts import FOREIGN_SCHEMAS, SCHEMA_RESULT, SchemaComparison, SchemaListing, SchemaResult
 from ..records.changes import changed_value
 from .schema_changes import Compatibility, as_kept, key_of, known_compatibility, recall_compatibility
 
@@ -54,10 +54,13 @@ def publish_schema(
     """
     listing = schema_records.Listing()
     found = find_schema(schema, client, ledger, listing)
-    if found is None or require_compatible:
+    if listing.listed is not None:
+        ledger.put(FOREIGN_SCHEMAS(client.did), SchemaListing(**listing.listed))
+    known = recall_compatibility(schema, client.did, ledger)
+    if known is None and (found is None or require_compatible):
         known = known_compatibility(schema, client, ledger, listing)
-    else:
-        known = recall_compatibility(schema, client.did, ledger)
+        kept = SchemaComparison(known.type_name, known.version, known.previous, known.problems)
+        ledger.put(key_of(schema, client.did), kept)
     if require_compatible and known is not None:
         known.refuse()
     record, created = (found, False) if found else schema_records.create_schema(schema, client)
@@ -154,20 +157,13 @@ def find_schema(
     ledger: Ledger,
     listing: schema_records.Listing | None = None,
 ) -> Record | None:
-    """The published record of a local schema, or None; raises ``SchemaConflictError``."""
-    return schema_records.find_schema(schema, client, _Listed(ledger, client.did), listing)
+    """The published record of a local schema, or None; nothing is written. Raises ``SchemaConflictError``.
 
+    Only what was added since ``publish_schema`` has listed the account's schemas is listed.
+    """
 
-class _Listed:
-    """How far an account's schemas were listed, in the ledger."""
+    def recall() -> schema_records.Listed | None:
+        kept = ledger.get(FOREIGN_SCHEMAS(client.did))
+        return None if kept is None else {"cursor": kept.cursor, "found": kept.found}
 
-    def __init__(self, ledger: Ledger, did: str) -> None:
-        self._ledger = ledger
-        self._key = FOREIGN_SCHEMAS(did)
-
-    def recall(self) -> dict[str, Any] | None:
-        kept = self._ledger.get(self._key)
-        return None if kept is None else kept.listed
-
-    def keep(self, listed: dict[str, Any]) -> None:
-        self._ledger.put(self._key, SchemaListing(listed))
+    return schema_records.find_schema(schema, client, recall, listing)

@@ -6,24 +6,24 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...atmosphere.record_format.build import entry_record, label_record, schema_record
-from ...atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from ...atmosphere.record_format.build import schema_record
+from ...atmosphere.record_format.nsids import SCHEMA
 from ...atmosphere.record_format.preflight import check
-from ...atmosphere.record_format.record_keys import label_rkey, schema_rkey
-from ...common.licenses import refuse_unknown
+from ...atmosphere.record_format.record_keys import schema_rkey
 from ...common.timestamps import timestamp
 from ...errors import DatasetNameError
-from ...protocols import ShardFacts, ShardProver
+from ...protocols import ShardFacts
 from ...samples.schema import full_name
 from ...state.facts import NAME_OWNER, Inventory
 from ..copies.layout import as_published, names_of
-from ..overrides import Overrides
 from ..publication import Publication
 from ..scheduling.blocks import refuse_blocked, retracted
 from .copy_stage import earlier_copies, find_copies
+from .dataset_records import DatasetRecords
 from .visibility import AnonymousReader, Visibility
 
 if TYPE_CHECKING:
+    from ...atmosphere.client import AtmosphereClient
     from ...protocols import IndexEntry
     from ...state.ledger import Ledger
     from ..options import PromotionOptions
@@ -34,14 +34,15 @@ def validate(
     entry: IndexEntry,
     inventory: Inventory,
     resolved: Resolved,
+    client: AtmosphereClient,
     ledger: Ledger,
     *,
     asked: PromotionOptions,
-    service: str,
-) -> None:
-    """Check schema, entry and labels as they would be written; nothing has been, so nothing is half done.
+) -> list[ShardFacts]:
+    """Check schema, entry and labels as they would be written; nothing is, so nothing is half done.
 
-    Where all is well, what people say now is put behind what they said before.
+    Returns:
+        The shards as they will be published, as far as that is known beforehand.
 
     Raises:
         BlockedError: The dataset was retracted or deleted, and no person asked.
@@ -54,39 +55,27 @@ def validate(
         ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
             a copy should go.
     """
-    publication, location = resolved.publication, resolved.location
-    did, data_store, settled = publication.did, location.store, resolved.values
+    publication, data_store = resolved.publication, resolved.location.store
+    did = publication.did
     _check_owner(publication, entry.name, ledger, asked)
     refuse_blocked(ledger, entry.name, did, asked)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
-    if asked.require_license:
-        refuse_unknown(settled.license)
-    planned = planned_shards(inventory, resolved, ledger)
-    record = entry_record(
-        name=publication.name,
-        schema_uri=f"at://{did}/{SCHEMA}/{schema_key}",
-        shards=planned,
-        description=settled.description,
-        tags=settled.tags,
-        license=settled.license,
-        metadata=entry.metadata,
-        created_at=timestamp(),
-    )
-    check(ENTRY, publication.rkey, record, did=did)
-    for version in dict.fromkeys([None, asked.version]):
-        label = label_record(
-            name=publication.name, dataset_uri=publication.uri, version=version, created_at=timestamp()
-        )
-        check(LABEL, label_rkey(did, publication.name, version), label, did=did)
+    planned = _planned_shards(inventory, resolved, ledger)
+    schema_uri = f"at://{did}/{SCHEMA}/{schema_key}"
+    DatasetRecords(entry, resolved, planned, schema_uri, client, ledger, asked).check()
     if asked.require_public:
-        strangers = AnonymousReader(service)
+        strangers = AnonymousReader(client.base_url)
         look = partial(strangers.unreadable, doubtless=True) if data_store is None else strangers.out_of_reach
         Visibility(len(planned), look(planned)).refuse()
-    if isinstance(data_store, ShardProver) and earlier_copies(inventory, data_store, ledger) is None:
+    if (
+        data_store is not None
+        and data_store.foresees_copies
+        and earlier_copies(inventory, data_store, ledger) is None
+    ):
         # The bucket is there, and nothing else lies where a copy should go.
         find_copies(inventory, data_store, ledger)
-    Overrides(entry, publication, ledger).say(asked.values, asked.run)
+    return planned
 
 
 def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: PromotionOptions) -> None:
@@ -105,8 +94,8 @@ def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: 
         )
 
 
-def planned_shards(inventory: Inventory, resolved: Resolved, ledger: Ledger) -> list[ShardFacts]:
-    """The shards as they will be published, as far as that is known beforehand.
+def _planned_shards(inventory: Inventory, resolved: Resolved, ledger: Ledger) -> list[ShardFacts]:
+    """As ``validate`` returns them.
 
     A store that does not tell its URLs gets stand-ins of the usual length: only sizes are checked then.
     """
@@ -115,9 +104,8 @@ def planned_shards(inventory: Inventory, resolved: Resolved, ledger: Ledger) -> 
         return list(published.shards)
     if data_store is None:
         return list(inventory.shards)
-    names = names_of(inventory, ledger)
-    if isinstance(data_store, ShardProver):
-        pairs = zip(inventory.shards, names, strict=True)
+    if data_store.foresees_copies:
+        pairs = zip(inventory.shards, names_of(inventory, ledger), strict=True)
         return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]
     earlier = earlier_copies(inventory, data_store, ledger)
     if earlier is not None:

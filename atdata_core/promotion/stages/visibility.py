@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...common.urls import displayed, scheme
@@ -27,10 +26,11 @@ from ...protocols import ShardFacts, ShardStat
 from ...state.facts import CopiedShards
 from ...state.index_state import state_of
 from ...stores.anonymous import Probe, probe
-from ...stores.opening import open_shard, stat_shard
+from ...stores.digests import sha256_of
+from ...stores.opening import open_shard
 from ...stores.private_addresses import check_public, is_private
 from ..copies.sources import Sources
-from ..copies.usage_leases import in_use
+from ..copies.usage import in_use
 from ..inventory import accept_command
 from .location import WAYS_OUT as PLACES
 
@@ -227,15 +227,15 @@ def probe_published(
             return None, True
         if found is not None and scheme(shard.url) != "s3":
             with open_shard(shard.url) as stream:
-                _hold(entry.name, shard, "SHA-256", shard.sha256, _digest(stream))
+                _hold(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
         else:
-            stat = sources.stat if kept else partial(stat_shard, store=data_store)
-            read = sources.open_shard if kept else partial(open_shard, store=data_store)
+            stat = sources.stat if data_store is None else data_store.stat_shard
+            read = sources.open_shard if data_store is None else data_store.open_shard
             try:
                 own: ShardStat = stat(shard.url)
                 if not _proven(entry.name, shard, own.size, own.etag, own.sha256):
                     with read(shard.url) as stream:
-                        _hold(entry.name, shard, "SHA-256", shard.sha256, _digest(stream))
+                        _hold(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
             except ShardForbiddenError:
                 if not kept:
                     raise
@@ -299,13 +299,6 @@ def _hold(dataset: str, shard: ShardFacts, what: str, expected: object, found: o
             expected=expected,
             found=found,
         )
-
-
-def _digest(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := stream.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _reason(error: AtdataError) -> str:

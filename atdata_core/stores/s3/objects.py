@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from ...errors import AtdataError, CredentialsError, ServiceRefusedError
 from ...protocols import ShardStat
 from ...secrets import keep_secret
-from ..etag import strong_etag
+from ..digests import strong_etag
 from ..read_ahead import read_ahead
 from ..resumable_read import Opened, ResumableRead, changed_while_read
 from .clients import ClientOptions, client_of

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
-from ..errors import ShardConflictError
-from ..protocols import ShardStat, WriteProof
-from ..stores.s3.objects import S3Endpoint
-
-_CHUNK = 1 << 20
+from ...errors import ShardConflictError
+from ...protocols import ShardStat, WriteProof
+from ..digests import sha256_of
+from .objects import S3Endpoint
 
 
 def prove(
@@ -44,16 +42,14 @@ def prove(
     if stat.sha256 is not None:
         if stat.sha256 != sha256:
             raise _conflict(url, sha256, stat.sha256)
-        return WriteProof("server sha256", stat.etag)
+        return WriteProof(url, "server sha256", stat.etag)
     if stat.etag is not None and stat.etag in etags:
-        return WriteProof("etag md5", stat.etag)
-    found = hashlib.sha256()
+        return WriteProof(url, "etag md5", stat.etag)
     with endpoint.open(*place) as body:
-        while chunk := body.read(_CHUNK):
-            found.update(chunk)
-    if found.hexdigest() != sha256:
-        raise _conflict(url, sha256, found.hexdigest())
-    return WriteProof("read back", stat.etag)
+        found = sha256_of(body)
+    if found != sha256:
+        raise _conflict(url, sha256, found)
+    return WriteProof(url, "read back", stat.etag)
 
 
 def _conflict(url: str, expected: str, found: str) -> ShardConflictError:

@@ -1,15 +1,13 @@
-"""What every data store has to do; a store of anybody's passes by being added to ``store``."""
+"""What the store in S3 does beyond what every data store has to do (tests/contract/test_stores.py)."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-import pickle
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,13 +21,11 @@ from atdata_core.errors import (
     ServiceUnavailableError,
     ShardChangedError,
     ShardConflictError,
-    ShardCorruptError,
     ShardForbiddenError,
     ShardMissingError,
     StorageError,
 )
 from atdata_core.local import S3DataStore
-from atdata_core.protocols import AbstractDataStore, ShardProver, ShardReader, ShardStat
 from atdata_core.shards.tar_writing import ShardWriter
 
 
@@ -39,68 +35,6 @@ class Vector:
 
     values: NDArray[np.float32]
     number: int
-
-
-class Folder:
-    """A store in a folder: as small as one can be."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def write_shards(self, ds: Any, *, prefix: str, maxcount: int = 1000, **_: Any) -> list[str]:
-        folder = self.root / prefix
-        folder.mkdir(parents=True)
-        samples = list(ds.ordered())
-        if not samples:
-            folder.rmdir()
-            raise NoDataUrlsError(f"{ds!r} has no samples.")
-        urls: list[str] = []
-        for start in range(0, len(samples), maxcount):
-            path = folder / f"{start // maxcount:06d}.tar"
-            with path.open("wb") as stream, ShardWriter(stream) as writer:
-                for sample in samples[start : start + maxcount]:
-                    writer.write(sample.as_wds)
-            urls.append(str(path))
-        return urls
-
-    def read_url(self, url: str) -> str:
-        return url
-
-    def supports_streaming(self) -> bool:
-        return True
-
-    def shard_url(self, name: str) -> str:
-        return str(self.root / name)
-
-    def put_shard(self, name: str, stream: BinaryIO, *, size: int, sha256: str) -> str:
-        url = self.shard_url(name)
-        if self.prove_shard(url, size=size, sha256=sha256) is None:
-            data = b""
-            while len(data) <= size and (chunk := stream.read(size + 1)):
-                data += chunk
-            if (len(data), hashlib.sha256(data).hexdigest()) != (size, sha256):
-                raise ShardChangedError(f"{url}: other bytes", url=url)
-            Path(url).parent.mkdir(parents=True, exist_ok=True)
-            Path(url).write_bytes(data)
-        return url
-
-    def prove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> str | None:
-        path = Path(url)
-        if not path.exists():
-            return None
-        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            raise ShardConflictError(f"{url}: another file", url=url)
-        return "read back"
-
-    def open_shard(self, url: str) -> BinaryIO:
-        try:
-            return open(url, "rb")
-        except FileNotFoundError:
-            raise ShardMissingError(f"{url} is not there", url=url) from None
-
-    def stat_shard(self, url: str) -> ShardStat:
-        with self.open_shard(url) as stream:
-            return ShardStat(size=os.fstat(stream.fileno()).st_size)
 
 
 @pytest.fixture
@@ -113,11 +47,6 @@ def moto_bucket(moto_s3: dict[str, str]) -> str:
 def in_s3(service: str, request: pytest.FixtureRequest) -> S3DataStore:
     credentials, bucket = {"rclone": ("s3", "bucket"), "moto": ("moto_s3", "moto_bucket")}[service]
     return S3DataStore(request.getfixturevalue(credentials), bucket=request.getfixturevalue(bucket), prefix="lab")
-
-
-@pytest.fixture(params=["rclone", "moto", "folder"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return Folder(tmp_path / "store") if request.param == "folder" else in_s3(request.param, request)
 
 
 @pytest.fixture(params=["rclone", "moto"])
@@ -159,107 +88,16 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_it_has_the_shape_of_a_store(store: Any):
-    assert isinstance(store, AbstractDataStore)
-    assert isinstance(store, ShardProver)
-    assert isinstance(store, ShardReader)
-    assert store.supports_streaming() is True
-
-
-def test_written_shards_hold_the_samples_in_order(store: Any, make_dataset: MakeDataset):
-    urls = store.write_shards(make_dataset(5), prefix="vectors", maxcount=2)
+def test_written_shards_hold_the_samples_in_order(s3_store: S3DataStore, make_dataset: MakeDataset):
+    urls = s3_store.write_shards(make_dataset(5), prefix="vectors", maxcount=2)
 
     assert len(urls) == len(set(urls)) == 3
-    assert [sample.number for sample in Dataset[Vector](urls, data_store=store).ordered()] == [0, 1, 2, 3, 4]
+    assert [sample.number for sample in Dataset[Vector](urls, data_store=s3_store).ordered()] == [0, 1, 2, 3, 4]
 
 
-def test_a_dataset_without_samples_leaves_nothing(store: Any, make_dataset: MakeDataset):
+def test_a_dataset_without_samples_leaves_nothing(s3_store: S3DataStore, make_dataset: MakeDataset):
     with pytest.raises(NoDataUrlsError):
-        store.write_shards(make_dataset(0), prefix="vectors")
-
-
-def test_a_copy_is_byte_for_byte_the_same(store: Any):
-    data = os.urandom(100_000)
-    url = put(store, "promoted/n/a.tar", data)
-
-    assert url == store.shard_url("promoted/n/a.tar")
-    with store.open_shard(url) as stream:
-        assert stream.read() == data
-    assert store.stat_shard(url).size == len(data)
-
-
-def test_what_lies_there_can_be_proved(store: Any):
-    data = b"shard" * 1000
-    url = put(store, "a.tar", data)
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-    for known in (md5, None):
-        assert store.prove_shard(url, size=len(data), sha256=digest(data), md5=known) in (
-            "server sha256",
-            "etag md5",
-            "read back",
-        )
-    assert store.prove_shard(store.shard_url("other.tar"), size=1, sha256=digest(b"x")) is None
-
-
-def test_other_bytes_in_its_place_are_a_conflict_and_stay(store: Any):
-    url = put(store, "a.tar", b"first")
-    for other in (b"other", b"longer than that"):
-        with pytest.raises(ShardConflictError, match=r"a\.tar"):
-            put(store, "a.tar", other)
-        with pytest.raises(ShardConflictError):
-            store.prove_shard(url, size=len(other), sha256=digest(other))
-    with store.open_shard(url) as stream:
-        assert stream.read() == b"first"
-
-
-def test_the_same_copy_once_more_is_no_write(store: Any):
-    first = put(store, "a.tar", b"first")
-
-    class Unread(io.RawIOBase):
-        def read(self, size: int = -1, /) -> bytes:
-            raise AssertionError("the bytes are there already")
-
-    assert store.put_shard("a.tar", Unread(), size=5, sha256=digest(b"first")) == first
-
-
-@pytest.mark.parametrize(
-    ("size", "sha256"), [(None, "0" * 64), (3, None), (3, digest(b"dat")), (100, None), (0, digest(b""))]
-)
-def test_bytes_that_are_not_the_recorded_ones_are_never_written(store: Any, size: int | None, sha256: str | None):
-    with pytest.raises(ShardChangedError, match=r"a\.tar"):
-        put(store, "a.tar", b"data", size=size, sha256=sha256)
-    with pytest.raises(ShardMissingError):
-        store.stat_shard(store.shard_url("a.tar"))
-
-
-def test_a_source_that_breaks_off_leaves_nothing(store: Any):
-    class Broken(io.RawIOBase):
-        def __init__(self) -> None:
-            self.chunks = iter([b"x" * 1000])
-
-        def read(self, size: int = -1, /) -> bytes:
-            try:
-                return next(self.chunks)
-            except StopIteration:
-                raise ShardCorruptError("cut short", url="source") from None
-
-    with pytest.raises(ShardCorruptError):
-        store.put_shard("a.tar", Broken(), size=2000, sha256="0" * 64)
-    assert store.prove_shard(store.shard_url("a.tar"), size=2000, sha256="0" * 64) is None
-
-
-def test_a_shard_that_is_missing_is_named(store: Any):
-    url = store.shard_url("nothing.tar")
-    for look in (store.open_shard, store.stat_shard):
-        with pytest.raises(ShardMissingError, match=r"nothing\.tar"):
-            look(url)
-
-
-def test_a_store_goes_to_another_process(store: Any):
-    url = put(store, "a.tar", b"data")
-    with pickle.loads(pickle.dumps(store)).open_shard(url) as stream:
-        assert stream.read() == b"data"
+        s3_store.write_shards(make_dataset(0), prefix="vectors")
 
 
 def put_large(store: S3DataStore, data: bytes, sha256: str) -> str:
@@ -324,6 +162,7 @@ def test_a_missing_bucket_is_named_with_a_way_to_make_it(s3_store: S3DataStore, 
         lambda: s3_store.write_shards(make_dataset(), prefix="v"),
         lambda: put(s3_store, "a.tar", b"data"),
         lambda: s3_store.prove_shard(url, size=1, sha256="0" * 64),
+        s3_store.require_place,
         lambda: s3_store.open_shard(url),
         lambda: s3_store.stat_shard(url),
     ):

@@ -1,0 +1,42 @@
+"""Pages that state facts of the code state those that it has."""
+
+import re
+from pathlib import Path
+
+from atdata_core.common import retry_after
+from atdata_core.promotion.scheduling import retry_policy
+from atdata_pipelines.assets import step_retries
+
+ROOT = Path(__file__).resolve().parents[2]
+RETRIES = (ROOT / "docs" / "retries.md").read_text()
+
+
+def _span(seconds):
+    minutes = seconds // 60
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h"
+
+
+def test_the_glossary_has_each_word_once():
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    words = [row for row in rows if row != "word"]
+    assert len(words) == len(set(words)) <= 25
+
+
+def test_the_page_on_retries_has_the_pauses_of_the_code():
+    rows = dict(re.findall(r"^\| ([^|]+) \| (.+) \|$", RETRIES, re.MULTILINE))
+    assert rows["request"].startswith(f"{retry_after.ATTEMPTS} times | 0.25 s")
+    assert f"up to {retry_after.LONGEST_WAIT:.0f} s" in rows["request"]
+    assert rows["step"].startswith(f"{step_retries.MAX_RETRIES} retries | {step_retries.POLICY.delay} s")
+    assert f"up to {_span(step_retries.LONGEST_WAIT)}" in rows["step"]
+    own = ", ".join(_span(pause) for pause in retry_policy.PAUSES)
+    assert rows["dataset, a failure of its own"].startswith(f"{len(retry_policy.PAUSES)} times | {own} |")
+    assert (
+        ", ".join(_span(pause) for pause in retry_policy.PASSING_PAUSES) in rows["dataset, a failure that passes"]
+    )
+
+
+def test_every_file_that_the_page_on_retries_names_is_there():
+    named = re.findall(r"\b[a-z_0-9]+(?:/[a-z_0-9]+)+\.py\b", RETRIES)
+    assert len(named) == 6
+    for name in named:
+        assert any((ROOT / package / name).is_file() for package in ("atdata_core", "atdata_pipelines")), name

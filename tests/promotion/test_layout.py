@@ -1,0 +1,30 @@
+"""Where copies lie is spelled in one place, and all that rests on it follows."""
+
+from atdata_core.atmosphere import AtmosphereIndex
+from atdata_core.promotion.copies import layout
+from atdata_core.promotion.copies.usage import end_use, in_use
+from atdata_core.state.index_state import state_of
+from atdata_core.state.lease import Unshared
+
+
+def test_copying_protection_and_retraction_follow_where_copies_lie(
+    lab, atmosphere, publish, store, take_back, list_keys, monkeypatch
+):
+    monkeypatch.setattr(layout, "FOLDER", "shared/by-entry/{entry}/of/{dataset}")
+    entry = lab.insert("points")
+    uri = publish(entry, data_store=store)
+    folder = f"shared/by-entry/{entry.cid}/of/points/"
+    assert len(list_keys(store.bucket)) == 3
+    assert all(key.removeprefix(f"{store.prefix}/").startswith(folder) for key in list_keys(store.bucket))
+    for url in AtmosphereIndex(atmosphere.client).get_dataset(uri).data_urls:
+        assert layout.copied_as(url) == ("points", entry.cid)
+
+    ledger = state_of(lab.index).ledger
+    with in_use(ledger, Unshared(), entry.cid, "a run"):
+        kept = take_back("points", store=store, shards=True)[1].kept
+    assert [("a promotion under way since 20" in reason) for reason in kept] == [True] * 3
+    assert len(list_keys(store.bucket)) == 3
+
+    end_use(ledger, entry.cid, "a run")
+    assert take_back("points", store=store, shards=True)[1].kept == ()
+    assert list_keys(store.bucket) == []
