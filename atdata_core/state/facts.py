@@ -1,7 +1,6 @@
 """Every fact that is remembered: its shape, and the key that it is kept under.
 
-A fact belongs to a dataset, to an entry of the index or to an account; the table at the end of this file has them
-all. Keys are made and read back here alone.
+A fact belongs to a dataset, an entry or an account; the table at the end has them all. No key is spelled elsewhere.
 """
 
 from __future__ import annotations
@@ -43,17 +42,16 @@ def _kept(kind: type[Fact]) -> tuple[Field[Any], ...]:
 
 def _given(kind: type[Fact], data: Mapping[str, Any]) -> Json:
     """What there is for the fields of a fact, lists as tuples."""
-    found = {each.name: data[each.name] for each in _kept(kind) if each.name in data}
+    found: Json = {}
     for each in _kept(kind):
-        if str(each.type).startswith("tuple") and each.name in found:
-            found[each.name] = tuple(_a_list(found[each.name]))
+        if each.name in data:
+            value = data[each.name]
+            if str(each.type).startswith("tuple"):
+                if not isinstance(value, list):
+                    raise TypeError(each.name)
+                value = tuple(cast("list[Any]", value))
+            found[each.name] = value
     return found
-
-
-def _a_list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(type(value).__name__)
-    return cast("list[Any]", value)
 
 
 # -- of a dataset: the last result of each stage ------------------------------------------------------
@@ -302,9 +300,6 @@ class Block(Fact):
     name: str
 
 
-# -- of an account ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Outage(Fact):
     """Why nothing can be published at the moment."""
@@ -350,9 +345,6 @@ class SchemaComparison(Fact):
     version: str
     previous: str | None
     problems: tuple[str, ...]
-
-
-# -- of an entry --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -225,11 +225,11 @@ def test_a_small_dataset_costs_no_round_trip_to_the_ledger(wide, monkeypatch):
     asked = []
 
     class Counting:
-        def get_many(self, wanted):
-            asked.append(wanted)
+        def get_many(self, keys):
+            asked.append(keys)
 
-        def remove(self, scope, fact):
-            asked.append(fact)
+        def remove(self, key):
+            asked.append(key)
 
     assert chunks.noted(wide.inventory, "there", Counting(), None) == [None] * SHARDS
     chunks.forget(wide.inventory, "there", Counting())
