@@ -1,6 +1,7 @@
 # make demo    a real dataset from local storage to a published record, on this machine
 # make ui      the same sandbox with the Dagster UI
-# make test    every test; needs no service installed beforehand
+# make test    what a change is tried with, in minutes; needs no service installed beforehand
+# make test-all the same and what takes longer: whole processes killed, each story through the reference PDS
 # make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/reliability.md
 #              (some of them: make faults ONLY=tests/faults/test_killed.py)
 # make bench   how fast it is, beside its peers, in ten minutes; writes docs/performance.md
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo ui test faults bench bench-quick scale scale-quick browser check clean constraints install
+.PHONY: demo ui test test-all faults bench bench-quick scale scale-quick browser check clean constraints install
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -37,7 +38,10 @@ ui: $(READY)
 	@$(BIN)/python -m atdata_pipelines.demo ui
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-all: $(READY)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not browser"
 
 faults: $(READY)
 	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)

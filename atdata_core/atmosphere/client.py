@@ -11,8 +11,7 @@ from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.at_uri import AtUri
 from atdata_core.atmosphere.record_format.difference import changed, differing_fields
 from atdata_core.atmosphere.xrpc import blobs
-from atdata_core.atmosphere.xrpc.replies import apply_request, put_request
-from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED
+from atdata_core.atmosphere.xrpc.replies import NOT_IMPLEMENTED, apply_request, put_request
 from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.common.retry_after import ATTEMPTS
 from atdata_core.common.timestamps import timestamp
@@ -40,6 +39,12 @@ class Record(NamedTuple):
     uri: str
     cid: str
     value: dict[str, Any]
+
+
+_NOBODY = (
+    "Nobody is logged in. Call login(handle, app_password) on the client first "
+    "(ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline)."
+)
 
 
 class AtmosphereClient:
@@ -84,12 +89,18 @@ class AtmosphereClient:
     @property
     def did(self) -> str:
         """DID of the account; raises ``NotLoggedInError`` where there is none."""
-        return self._logged_in(self._session.did)
+        did = self._session.did
+        if did is None:
+            raise NotLoggedInError(_NOBODY)
+        return did
 
     @property
     def handle(self) -> str:
         """Handle of the account; raises ``NotLoggedInError`` where there is none."""
-        return self._logged_in(self._session.handle)
+        handle = self._session.handle
+        if handle is None:
+            raise NotLoggedInError(_NOBODY)
+        return handle
 
     def login(self, handle: str, password: str, *, shared: bool = False) -> None:
         """Log in with an app password.
@@ -435,14 +446,6 @@ class AtmosphereClient:
             if not _is_absence(error):
                 raise
             return None
-
-    def _logged_in(self, value: str | None) -> str:
-        if value is None:
-            raise NotLoggedInError(
-                "Nobody is logged in. Call login(handle, app_password) on the client first "
-                "(ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline)."
-            )
-        return value
 
 
 def _is_absence(error: ServiceRefusedError) -> bool:

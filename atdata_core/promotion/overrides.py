@@ -16,7 +16,7 @@ from uuid import uuid4
 from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
 from ..state.facts import OVERRIDES, Json, OverrideLog
-from .values import FIELDS, Values, from_metadata, typed
+from .options import FIELDS, Values, from_metadata, typed
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..atmosphere.record_format.nsids import SCHEMA
 from ..atmosphere.record_format.record_keys import schema_rkey
@@ -13,7 +13,7 @@ from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.index_state import state_of
 from .copies.repack import still_there
-from .options import PromotionOptions
+from .options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .overrides import ResolvedValue
 from .records.effects import run_effects
 from .stages.copy_stage import earlier_copies, find_copies
@@ -24,7 +24,6 @@ from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import find_schema
 from .stages.validate import validate
 from .stages.visibility import AnonymousReader, Unreadable, Visibility, readable_share, readers, refuse_to_hide
-from .values import Values
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
@@ -92,69 +91,48 @@ class Plan:
         }
 
 
+@takes_options(PromotionKeywords)
 def plan_promotion(
     entry: IndexEntry,
     index: AbstractIndex,
     client: AtmosphereClient,
     *,
     data_store: Any = None,
-    name: str | None = None,
-    description: str | None = None,
-    tags: Sequence[str] | None = None,
-    license: str | None = None,
-    keep_urls: bool | None = None,
-    version: str | None = None,
-    take_over: bool = False,
-    restore: bool = True,
-    require_public: bool = False,
-    require_license: bool = False,
-    require_compatible: bool = False,
-    allow_private: bool = False,
     defaults: Values = Values(),  # noqa: B008 - frozen
+    **keywords: Unpack[PromotionKeywords],
 ) -> Plan:
     """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
 
     Takes the same arguments.
     """
     ledger = state_of(index).ledger
-    asked = PromotionOptions(
-        name,
-        Values.of(description, tags, license, keep_urls),
-        version,
-        take_over,
-        restore,
-        require_public,
-        defaults=defaults,
-        require_license=require_license,
-        require_compatible=require_compatible,
-        allow_private=allow_private,
-    )
+    options = PromotionOptions.of(defaults=defaults, **keywords)
     did = client.did
-    resolved = resolve(entry, did, ledger, data_store=data_store, asked=asked, find=client.find_record)
+    resolved = resolve(entry, did, ledger, data_store=data_store, asked=options, find=client.find_record)
     inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
-    planned = validate(entry, inventory, resolved, client, ledger, asked=asked)
+    planned = validate(entry, inventory, resolved, client, ledger, asked=options)
     planned, missing, warnings = _copies(planned, inventory, resolved, ledger)
     strangers = AnonymousReader(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
     far = strangers.out_of_reach(missing)
-    unreadable = (*strangers.unreadable(there, doubtless=require_public), *far)
+    unreadable = (*strangers.unreadable(there, doubtless=options.require_public), *far)
     seen = Visibility(len(planned), unreadable)
-    if require_public:
+    if options.require_public:
         seen.refuse()
-    refuse_to_hide(seen, planned, resolved, strangers, asked)
+    refuse_to_hide(seen, planned, resolved, strangers, options)
 
     listing = Listing()
     schema = find_schema(inventory.schema, client, ledger, listing)
-    if schema is None or require_compatible:
+    if schema is None or options.require_compatible:
         known = known_compatibility(inventory.schema, client, ledger, listing)
-        if require_compatible:
+        if options.require_compatible:
             known.refuse()
         warnings += [] if known.kept else [str(known)]
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    records = DatasetRecords(entry, resolved, planned, schema_uri, client, ledger, asked)
+    records = DatasetRecords(entry, resolved, planned, schema_uri, client, ledger, options)
     record, label, version_label = run_effects(records.dry_run(), client, index)
     return Plan(
         resolved.publication.uri,

@@ -26,9 +26,9 @@ READABLE, COMPATIBLE, LICENSE = "readable_by_strangers", "schema_compatible", "l
 def severity_of(check: str, settings: Settings) -> dg.AssetCheckSeverity:
     """What it means where a check does not pass: what a pipeline does not require is a warning."""
     required = {
-        READABLE: settings.require_public,
-        COMPATIBLE: settings.require_compatible,
-        LICENSE: settings.require_license,
+        READABLE: settings.options.require_public,
+        COMPATIBLE: settings.options.require_compatible,
+        LICENSE: settings.options.require_license,
     }
     return dg.AssetCheckSeverity.ERROR if required.get(check, True) else dg.AssetCheckSeverity.WARN
 

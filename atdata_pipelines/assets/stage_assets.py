@@ -48,13 +48,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             resolved = subject.resolve()
             validate(subject.entry, found, resolved, client, subject.ledger, asked=asked)
             publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, asked)
-            published = schema_stage.publish_schema_of(
-                found,
-                client,
-                subject.ledger,
-                run=context.run.run_id,
-                require_compatible=asked.require_compatible,
-            )
+            published = schema_stage.publish_schema_of(found, client, subject.ledger, asked)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
 
@@ -67,9 +61,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             resolved, asked = subject.resolve(), subject.asked
             copies = subject.known_copies(resolved, progress)
             found = subject.known_inventory(progress)
-            kept_schema = schema_stage.schema_of_run(
-                found, client, subject.ledger, run=asked.run, require_compatible=asked.require_compatible
-            )
+            kept_schema = schema_stage.schema_of_run(found, client, subject.ledger, asked)
             seen = visibility.probe_published(
                 subject.entry, copies, subject.index, client.base_url, resolved=resolved, asked=asked
             )

@@ -18,7 +18,7 @@ from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import Ledger
 from atdata_core.stores.s3.objects import S3Endpoint
 
-from ..config.run_config import asked_of
+from ..config.run_config import options_of
 from ..config.settings import Services, Settings
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe
@@ -144,7 +144,7 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
         entry = read_by(entry, reading)
         ledger = state_of(index).ledger
         with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
-            store, asked = services.destination.store(reading), asked_of(context.run, settings)
+            store, asked = services.destination.store(reading), options_of(context.run, settings)
             if store is not None and keeps_urls(entry, services.atproto.did(), ledger, asked):
                 store = None
             yield StageContext(entry, index, ledger, store, asked, context.run.run_id, services)

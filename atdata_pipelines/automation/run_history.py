@@ -58,8 +58,8 @@ def run_key_for(
         key: The run key of what is due.
         registered: When the entries were registered, in milliseconds since 1970, as far as that is known.
     """
-    asked, repeated = key, False
-    while (last := _last(instance, sensor, asked)) is not None:
+    wanted, repeated = key, False
+    while (last := _last(instance, sensor, wanted)) is not None:
         run = last.dagster_run
         if run.status == dg.DagsterRunStatus.NOT_STARTED:
             break
@@ -71,8 +71,8 @@ def run_key_for(
             newer = any(at is not None and at / 1_000 > ended.timestamp() for at in registered)
             if not newer and retry_policy.clock() - ended < SOON:
                 return LastRun("failed", f"{fate.reason}, for the second time")
-        asked, repeated = f"{key}@{run.run_id}", True
-    return asked
+        wanted, repeated = f"{key}@{run.run_id}", True
+    return wanted
 
 
 def _last(instance: dg.DagsterInstance, sensor: str, key: str) -> dg.RunRecord | None:

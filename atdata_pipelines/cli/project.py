@@ -1,11 +1,12 @@
 """The instances of the pipeline in a Dagster project, found where a command is started."""
 
+import importlib
 import sys
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from pydantic import ValidationError
@@ -15,9 +16,6 @@ from atdata_core.common.names import near
 from ..components.dataset_promotion import InstanceError, instances_in, prefix_of
 from ..config.dagster_home import PROJECT
 from ..config.settings import DEFAULT, Settings, key_parts
-
-if TYPE_CHECKING:
-    pass
 
 
 def settings_here(key_prefix: str | None = None) -> list[Settings]:
@@ -87,7 +85,8 @@ def _instances(folder: Path, said: Mapping[str, Any]) -> list[Settings]:
         with warnings.catch_warnings():
             # Dagster reads YAML through a function that pydantic calls deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
-            tree = dg.ComponentTree.for_project(folder)
+            # Not `for_project`, which reads the project's file twice more, for a third of a second.
+            tree = dg.ComponentTree.from_module(importlib.import_module(module), folder)
             found = instances_in(tree)
     except InstanceError:
         raise

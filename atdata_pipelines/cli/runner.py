@@ -12,6 +12,7 @@ import dagster as dg
 
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.samples.metadata import refuse_secrets
 
 from ..components.pipeline import promotion_definitions
@@ -19,7 +20,7 @@ from ..config.dagster_instance import open_instance
 from ..config.partitions import add_keys
 from ..config.resources import AtprotoResource, RedisResource
 from ..config.run_config import PromotionConfig
-from ..config.settings import DEFAULT, RECORD, REQUIREMENTS, STAGES, Settings
+from ..config.settings import DEFAULT, RECORD, STAGES, Settings
 from ..display.markdown import in_terminal
 from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 from ..jobs.bulk_report import FAILED, not_promoted
@@ -36,21 +37,21 @@ _SETTINGS = {
 
 def promote_all(
     names: Sequence[str],
-    said: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     instances: Sequence[Settings] = (DEFAULT,),
     verbose: bool = False,
 ) -> list[str]:
     """Promote datasets, each through the instance of the pipeline that takes it; those that failed.
 
-    Several of an instance are promoted in one run, unless something is said of them: that is of one run each.
+    Several of an instance are promoted in one run, unless more is asked of them than requirements: then one by one.
     Progress goes to stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
 
     Raises:
         AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
     """
     # Dagster keeps what a run is told.
-    refuse_secrets(said)
+    refuse_secrets(options)
     shares, failed = _shared_out(dict.fromkeys(names), instances)
     for settings, _ in shares:
         # Of a variable that is not set Dagster would tell in a stack trace.
@@ -58,13 +59,13 @@ def promote_all(
     index = RedisResource().index()
     _log_in()
     with _instance() as instance:
-        # That can be said of several datasets that are promoted in one run.
-        required = {name: bool(said.get(name)) for name in REQUIREMENTS}
+        # That can be asked of several datasets that are promoted in one run.
+        required = {name: options[name] for name in REQUIREMENTS if name in options}
         for settings, share in shares:
-            if len(share) > 1 and PromotionConfig(**said) == PromotionConfig(**required):
+            if len(share) > 1 and PromotionConfig(**options) == PromotionConfig(**required):
                 failed += _promote_together(instance, share, required, settings, verbose)
             else:
-                failed += _promote_each(instance, share, said, index, settings, verbose)
+                failed += _promote_each(instance, share, options, index, settings, verbose)
     return failed
 
 
@@ -93,11 +94,11 @@ def _promote_together(
     verbose: bool,
 ) -> list[str]:
     """All of them in one run; those that failed."""
-    asked = BulkConfig(datasets=list(names), restore=True, **required)
     job = promotion_definitions(settings).resolve_job_def(settings.named(BULK_JOB))
     run_id, records = str(uuid.uuid4()), _Records()
     instance.add_event_listener(run_id, records)
-    config = _quiet(bulk_config(asked, settings), verbose)
+    chosen = BulkConfig(datasets=list(names), restore=True, **required)
+    config = _quiet(bulk_config(chosen, settings), verbose)
     result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, run_id=run_id)
     if not result.success:
         if _was_interrupted(result):
@@ -110,14 +111,14 @@ def _promote_together(
 def _promote_each(
     instance: dg.DagsterInstance,
     names: Sequence[str],
-    said: Mapping[str, Any],
+    options: Mapping[str, Any],
     index: Any,
     settings: Settings,
     verbose: bool,
 ) -> list[str]:
     """One run after the other; those that failed."""
     job = promotion_definitions(settings).resolve_job_def(settings.named(JOB))
-    config = _quiet(run_config(PromotionConfig(**said), settings), verbose)
+    config = _quiet(run_config(PromotionConfig(**options), settings), verbose)
     failed: list[str] = []
     for name in names:
         click.echo(name, err=True)

@@ -11,11 +11,12 @@ from pydantic import Field, field_validator
 
 from atdata_core.common.licenses import license_problem
 from atdata_core.errors import RefusedError
-from atdata_core.promotion.values import Values
+from atdata_core.promotion.options import OF_INSTANCE, PromotionOptions
 
 from ..assets.upstream import partitions_found
 from ..config.dagster_internals import is_valid_cron_string
 from ..config.resources import DestinationResource
+from ..config.run_config import with_options
 from ..config.settings import DEFAULT, Settings, key_parts
 from .pipeline import promotion_definitions
 
@@ -62,6 +63,7 @@ class _Scaffolder(dg.Scaffolder[dg.ScaffoldRequest]):
 
 
 @dg.scaffold_with(_Scaffolder)
+@with_options(OF_INSTANCE, "instance")
 class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     """Promotes local WebDataset datasets to the AT Protocol network.
 
@@ -87,18 +89,6 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
         Destination | None,
         Field(description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay."),
     ] = None
-    license: Annotated[
-        str | None, Field(description="Where neither a person nor the metadata give one, such as CC-BY-4.0.")
-    ] = None
-    tags: Annotated[list[str] | None, Field(description="Where neither a person nor the metadata give any.")] = None
-    require_public: Annotated[bool, Field(description="Refuse shards that a stranger cannot read, always.")] = False
-    require_license: Annotated[
-        bool, Field(description="Refuse datasets without a license that SPDX knows, always.")
-    ] = False
-    require_compatible: Annotated[
-        bool,
-        Field(description="Refuse schemas that break with the version before without a new major version, always."),
-    ] = False
     sensor: Annotated[
         bool, Field(description="Whether the sensor is on from the beginning; else a person turns it on.")
     ] = False
@@ -146,7 +136,7 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             raise ValueError("'' fits no dataset. Leave it out, or write *, for all of them.")
         return pattern
 
-    @field_validator("license")
+    @field_validator("license", check_fields=False)
     @classmethod
     def _known(cls, given: str | None) -> str | None:
         problem = None if given is None else license_problem(given)
@@ -189,10 +179,7 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             key_prefix=key_parts(self.key_prefix),
             group=self.group,
             pattern=self.pattern,
-            defaults=Values.of(tags=self.tags, license=self.license),
-            require_public=self.require_public,
-            require_license=self.require_license,
-            require_compatible=self.require_compatible,
+            options=PromotionOptions.of_instance(**{name: getattr(self, name) for name in OF_INSTANCE}),
             cron=self.cron,
             verification_cron=self.verification_cron,
             sensor=self.sensor,

@@ -186,11 +186,15 @@ class DestinationResource(dg.ConfigurableResource):
     )
 
     def outside_of_runs(self) -> "DestinationResource":
-        """With the keys that its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
-        for key in (self.access_key_id, self.secret_access_key):
-            if isinstance(key, dg.EnvVar):
-                _required(None, key.env_var_name, f"needed to copy shards into the bucket {self.bucket}")
-        return self.process_config_and_initialize()
+        """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
+        given = {name: getattr(self, name) for name in DestinationResource.model_fields}
+        for name, value in given.items():
+            # Dagster's own way opens an instance for it, which takes longer than most commands.
+            if isinstance(value, dg.EnvVar):
+                given[name] = _required(
+                    None, value.env_var_name, f"the {name} of the bucket that shards are copied to"
+                )
+        return DestinationResource(**given)
 
     def store(self, reading: S3Endpoint | None) -> "S3DataStore | None":
         """The store that copies go to, or None.

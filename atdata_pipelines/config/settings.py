@@ -10,7 +10,7 @@ import dagster as dg
 from atdata_core.errors import MetadataError
 from atdata_core.local.entry import ENTRY_KEY
 from atdata_core.local.redis_layout import EVENTS
-from atdata_core.promotion.values import Values
+from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
 
 from .executors import default_executor, executor_named
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
@@ -25,8 +25,6 @@ _NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
 
 STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
 RECORD = STAGES[-1]
-REQUIREMENTS = ("require_public", "require_license", "require_compatible")
-"""What an instance can ask of all that it promotes, and a person of one promotion."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,8 @@ class Settings:
         key_prefix: Of its assets; its jobs, sensors, schedules, resources and partitions have it in their names.
         group: Of its assets.
         pattern: Names of the datasets that it takes; ``*`` and ``?`` stand for anything.
-        defaults: License and tags of a dataset of which neither a person nor its metadata says any.
-        require_public: Whether shards that a stranger cannot read are always refused.
-        require_license: Whether a dataset without a license that SPDX knows is always refused.
-        require_compatible: Whether a schema that breaks with the version before it is always refused.
+        options: What holds for all that it promotes: the values of a dataset of which neither a person nor its
+            metadata says any (``defaults``), and what is always required.
         cron: When the nightly promotion begins; None: there is none.
         verification_cron: When the weekly verification begins; None: there is none.
         sensor: Whether the sensor runs from the beginning, without a person who turns it on.
@@ -75,10 +71,7 @@ class Settings:
     key_prefix: tuple[str, ...] = ()
     group: str = "promotion"
     pattern: str = "*"
-    defaults: Values = Values()  # noqa: RUF009 - frozen
-    require_public: bool = False
-    require_license: bool = False
-    require_compatible: bool = False
+    options: PromotionOptions = PromotionOptions()  # noqa: RUF009 - frozen
     cron: str | None = "0 3 * * *"
     verification_cron: str | None = "0 4 * * 0"
     sensor: bool = False
@@ -143,11 +136,10 @@ class Settings:
             return None
         return f"{name!r} is not one of the datasets that are promoted here: their names are like {self.pattern}"
 
-    def arguments(self, said: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Those of a promotion without Dagster: what is said of it, and what holds for all of this instance."""
-        said = said or {}
-        required = {name: bool(said.get(name)) or getattr(self, name) for name in REQUIREMENTS}
-        return {**said, **required, "defaults": self.defaults}
+    def keywords(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Those of a promotion: what is asked of it, and what holds for all of this instance."""
+        required = {name: True for name in REQUIREMENTS if getattr(self.options, name)}
+        return {**(given or {}), **required, "defaults": self.options.defaults}
 
     def executor_def(self) -> dg.ExecutorDefinition:
         """What does the steps of its jobs; raises ``RefusedError`` as ``executor_named``."""

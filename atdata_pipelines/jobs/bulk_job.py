@@ -15,6 +15,7 @@ from pydantic import Field
 
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError, MetadataError, ServiceError
+from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.due import may_promote
 from atdata_core.promotion.scheduling.retry_policy import noting_outage
 from atdata_core.state.index_state import state_of
@@ -22,6 +23,7 @@ from atdata_core.state.index_state import state_of
 from ..assets.stage_context import read_by
 from ..assets.step_retries import POLICY, dagster_failures
 from ..config.partitions import add_keys, divided, why_no_key
+from ..config.run_config import with_options
 from ..config.settings import DEFAULT, RECORD, Services, Settings, is_like
 from ..display.markdown import shown
 from ..display.previews import Preview, preview_of
@@ -39,6 +41,7 @@ PREVIEWS = 4
 """Datasets whose samples are looked at at the same time, beside those that are promoted."""
 
 
+@with_options(REQUIREMENTS)
 class BulkConfig(dg.Config):
     """Which datasets are promoted. Nothing said: all that is missing on the network or has changed since."""
 
@@ -55,17 +58,6 @@ class BulkConfig(dg.Config):
         default=False,
         description="Of datasets that are named here: write again what was deleted on the network or retracted.",
     )
-    require_public: bool = Field(
-        default=False, description="Refuse shards that a stranger cannot read; else that is a warning."
-    )
-    require_license: bool = Field(
-        default=False, description="Refuse to publish without a license that SPDX knows; else that is a warning."
-    )
-    require_compatible: bool = Field(
-        default=False,
-        description="Refuse a schema that breaks with the version before it, unless its own version says so; else "
-        "that is a warning.",
-    )
 
     @property
     def names_some(self) -> bool:
@@ -73,13 +65,13 @@ class BulkConfig(dg.Config):
         return bool(self.datasets or self.pattern)
 
 
-def bulk_config(said: BulkConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
+def bulk_config(config: BulkConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
     """The run configuration of a bulk."""
-    return {"ops": {settings.named(_OP): {"config": (said or BulkConfig()).model_dump()}}}
+    return {"ops": {settings.named(_OP): {"config": (config or BulkConfig()).model_dump()}}}
 
 
 def config_of(run: dg.DagsterRun, settings: Settings = DEFAULT) -> Mapping[str, Any]:
-    """What was said to a bulk run."""
+    """The configuration of a bulk run."""
     return run.run_config.get("ops", {}).get(settings.named(_OP), {}).get("config", {})
 
 
@@ -152,10 +144,7 @@ def _promote(
                 client,
                 data_store=store,
                 restore=config.restore,
-                require_public=config.require_public or settings.require_public,
-                require_license=config.require_license or settings.require_license,
-                require_compatible=config.require_compatible or settings.require_compatible,
-                defaults=settings.defaults,
+                **settings.keywords(config.model_dump(include=set(REQUIREMENTS))),
                 report=report.hear,
             )
         report.end()

@@ -12,9 +12,9 @@ JOB = "promote"
 VERIFY = "verify"
 
 
-def run_config(said: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
-    """The run configuration of one promotion; nothing said leaves every value as it is."""
-    return {"ops": {settings.named(RECORD): {"config": (said or PromotionConfig()).model_dump()}}}
+def run_config(config: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
+    """The run configuration of one promotion; without any, every value stays as it is."""
+    return {"ops": {settings.named(RECORD): {"config": (config or PromotionConfig()).model_dump()}}}
 
 
 def promote(settings: Settings) -> Any:

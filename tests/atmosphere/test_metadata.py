@@ -23,7 +23,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=20) | st.dictionaries(scalars, inner, max_size=20),
     max_leaves=10,
 )
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(suppress_health_check=[HealthCheck.too_slow])
 sized_keys = st.text(min_size=1, max_size=40) | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=300)
 
 
@@ -81,7 +81,6 @@ def test_metadata_of_another_form_is_refused_clearly(field):
         unpack_metadata(field)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_bytes_of_any_kind_are_metadata_or_refused(packed):
     field = {"$bytes": base64.b64encode(packed).decode()}

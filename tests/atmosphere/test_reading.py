@@ -172,7 +172,7 @@ def paths(value, path=()):
         yield from paths(inner, (*path, key))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_record_makes_a_reader_stumble(bodies, data):
     record = json.loads(json.dumps(data.draw(st.sampled_from([record for _, _, record in bodies]))))

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atdata_core.atmosphere.record_format.at_uri import is_record_key
@@ -23,7 +23,6 @@ def number_of(tid):
     return number
 
 
-@settings(deadline=None)
 @given(st.lists(texts, max_size=5))
 def test_an_identity_has_one_tid_and_its_time_lies_before_2006(parts):
     tid = identity_tid(*parts)

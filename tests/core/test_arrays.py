@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -40,7 +40,6 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-@settings(max_examples=150, deadline=None)
 @given(ARRAYS)
 def test_an_array_is_written_as_numpy_writes_it_and_comes_back_exactly(array):
     data = encode_array(array)
@@ -60,13 +59,11 @@ def test_later_versions_of_npy_are_read_but_not_written(dtype):
         encode_array(array)
 
 
-@settings(max_examples=80, deadline=None)
 @given(ARRAYS.filter(lambda array: array.dtype.names is None and array.dtype.itemsize))
 def test_the_compact_form_is_read(array):
     assert same(decode_array(compact(array)), array)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.binary(max_size=200).map(lambda rest: b"\x93NUMPY\x01\0" + rest))
 def test_any_bytes_are_an_array_or_refused(data):
     with contextlib.suppress(SampleError):

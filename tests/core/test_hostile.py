@@ -30,7 +30,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import schema_registry, shard_claims
-from atdata_core.promotion.values import Values
+from atdata_core.promotion.options import Values
 from atdata_core.samples.arrays import decode_array
 from atdata_core.samples.schema import decode, from_field_list
 from atdata_core.shards.tar import read_members

@@ -29,7 +29,7 @@ BODY = random.Random(7).randbytes(3_000_000)
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
 
-class PromotionOptions(NamedTuple):
+class Request(NamedTuple):
     """A request as the front saw it."""
 
     method: str
@@ -57,9 +57,9 @@ class Front:
 
     def __init__(self, backend: str) -> None:
         self.faults: list[Fault | None] = []
-        self.applies: Callable[[PromotionOptions], bool] = lambda asked: True
+        self.applies: Callable[[Request], bool] = lambda asked: True
         self.before: Callable[[], object] = lambda: None
-        self.asked: list[PromotionOptions] = []
+        self.asked: list[Request] = []
         self._answers: list[Answer] = []
         self._backend = urlsplit(backend)
         front = self
@@ -85,7 +85,7 @@ class Front:
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         request.close_connection = True
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        asked = PromotionOptions(request.command, request.path, request.headers.get("Range"))
+        asked = Request(request.command, request.path, request.headers.get("Range"))
         self.asked.append(asked)
         fault = (self.faults.pop(0) if self.faults and self.applies(asked) else None) or Fault()
         if fault.status is not None:

@@ -4,7 +4,7 @@ import io
 import tarfile
 from itertools import chain
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
 
@@ -61,14 +61,12 @@ def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
         return [(info.name, archive.extractfile(info).read()) for info in archive if info.isreg()]
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(MEMBERS, max_size=6), FORMATS)
 def test_the_reader_agrees_with_tarfile(entries, form):
     data = written(entries, form)
     assert list(read_members(io.BytesIO(data), url="x.tar")) == by_tarfile(data)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(MEMBERS, max_size=5), FORMATS, st.data())
 def test_a_damaged_archive_is_read_as_tarfile_reads_it_or_refused(entries, form, data):
     archive = bytearray(written(entries, form))
@@ -81,7 +79,6 @@ def test_a_damaged_archive_is_read_as_tarfile_reads_it_or_refused(entries, form,
     assert found == by_tarfile(bytes(archive))
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=5)), max_size=8))
 def test_samples_are_grouped_as_webdataset_groups_them(files):
     data = written([(name, content, tarfile.REGTYPE, 0, {}) for name, content in files], tarfile.PAX_FORMAT)
@@ -128,7 +125,6 @@ OTHERS = st.sampled_from(
 NAMES_IN_RUNS = st.lists(st.lists(PACKED, max_size=4) | st.lists(OTHERS, max_size=1), max_size=8)
 
 
-@settings(max_examples=500, deadline=None)
 @given(NAMES_IN_RUNS.map(lambda runs: list(chain.from_iterable(runs))))
 def test_samples_of_one_file_each_are_the_same_when_they_are_not_taken_apart(names):
     entries = [(name, b"%d" % place, tarfile.REGTYPE, 0, {}) for place, name in enumerate(names)]
@@ -140,7 +136,6 @@ def test_samples_of_one_file_each_are_the_same_when_they_are_not_taken_apart(nam
         assert together[2] == len(names) - 2
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=600)), max_size=6, unique_by=lambda each: each[0]))
 def test_what_is_written_is_read_by_everybody(files):
     stream = io.BytesIO()
@@ -178,7 +173,6 @@ SAMPLES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(SAMPLES)
 def test_samples_are_written_byte_for_byte_as_the_format_says_and_read_back_by_webdataset(entries):
     stream = io.BytesIO()

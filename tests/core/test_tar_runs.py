@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atdata_core.errors import ShardCorruptError
@@ -117,13 +117,11 @@ def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
         return [(info.name, file.extractfile(info).read()) for info in file if info.isreg()]
 
 
-@settings(max_examples=150, deadline=None)
 @given(archives(), st.integers(1, 5000))
 def test_any_archive_is_read_as_tarfile_reads_it(data, most):
     assert outcome(data, most) == outcome(data) == one_by_one(data) == (by_tarfile(data), None)
 
 
-@settings(max_examples=150, deadline=None)
 @given(archives(), st.data())
 def test_what_is_cut_or_damaged_is_refused_at_the_same_place_as_one_by_one(data, choose):
     damaged = bytearray(data)
@@ -195,7 +193,7 @@ def test_odd_members_in_between_do_not_make_the_others_be_walked_again_and_again
 def test_large_files_are_read_into_what_is_given_out():
     """No byte of theirs is read that is then copied elsewhere."""
 
-    class PromotionOptions(io.BytesIO):
+    class Counted(io.BytesIO):
         sizes: list[int]
 
         def read(self, size=-1):
@@ -203,7 +201,7 @@ def test_large_files_are_read_into_what_is_given_out():
             return super().read(size)
 
     size = 200_000
-    stream = PromotionOptions(archive([(f"{n}.bin", bytes([n]) * size, {}) for n in range(20)]))
+    stream = Counted(archive([(f"{n}.bin", bytes([n]) * size, {}) for n in range(20)]))
     stream.sizes = []
     assert [content[:1] for _, content in read_members(stream, url="x.tar")] == [bytes([n]) for n in range(20)]
     # The first ones came with the first chunk, before their size was known.

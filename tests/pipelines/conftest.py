@@ -15,6 +15,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.shards.tar_writing import ShardWriter
+from dagster_memory import in_memory
 
 
 @atdata.packable
@@ -93,19 +94,41 @@ def lab(account_environ, s3, bucket, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def instance(tmp_path_factory):
-    """A Dagster instance with databases on disk; making them takes longer than most tests."""
-    folder = str(tmp_path_factory.mktemp("dagster_home"))
-    with dg.DagsterInstance.local_temp(folder, {"telemetry": {"enabled": False}}) as made:
+def dagster_home(tmp_path_factory):
+    """The instance of this process; to open one takes longer than most tests."""
+    with dg.DagsterInstance.from_config(str(in_memory(tmp_path_factory.mktemp("dagster_home")))) as made:
         yield made
 
 
 @pytest.fixture
+def instance(dagster_home):
+    """A Dagster instance with no runs, events and partitions. Its databases lie in memory (``dagster_memory``)."""
+    dagster_home.wipe()
+    return dagster_home
+
+
+@pytest.fixture
 def empty_instance(instance):
-    """The same instance without partitions."""
-    for key in instance.get_dynamic_partitions("dataset"):
-        instance.delete_dynamic_partition("dataset", key)
+    """The same, for tests that say so."""
     return instance
+
+
+@pytest.fixture(scope="session")
+def defined():
+    """``defined(settings)`` are the definitions of a pipeline, made and resolved once."""
+    from atdata_pipelines.components.pipeline import promotion_definitions
+    from atdata_pipelines.config.settings import DEFAULT
+
+    made = []
+
+    def of(settings=DEFAULT):
+        for known, definitions in made:
+            if known == settings:
+                return definitions
+        made.append((settings, promotion_definitions(settings)))
+        return made[-1][1]
+
+    return of
 
 
 @pytest.fixture
@@ -115,13 +138,12 @@ def stranger(pds):
 
 
 @pytest.fixture
-def run(instance):
+def run(instance, defined):
     """Promote a dataset with the job; ``stages`` runs only those."""
-    from atdata_pipelines.components.pipeline import promotion_definitions
     from atdata_pipelines.config.partitions import add_keys
     from atdata_pipelines.jobs.promote_job import JOB
 
-    job = promotion_definitions().resolve_job_def(JOB)
+    job = defined().resolve_job_def(JOB)
 
     def promote(name, *, stages=None, said=None, run_id=None):
         add_keys(instance, [name])
@@ -138,12 +160,32 @@ def run(instance):
 
 
 @pytest.fixture
-def run_bulk(instance):
+def promote(lab):
+    """Promote a dataset with the library; what is said has the names of the job's configuration. Its at-uri.
+
+    It leaves on the PDS and in the ledger what a run of the job does, a failure too, for a tenth of the time.
+    """
+    from atdata_core.promote import promote_to_atmosphere
+    from atdata_pipelines.config.settings import DEFAULT, Services
+
+    def call(dataset="pictures", /, *, under=None, **said):
+        services = Services(*DEFAULT.resources().values())
+        keywords = {"data_store": services.store(), **DEFAULT.keywords(said)}
+        if under is not None:
+            keywords["name"] = under
+        return promote_to_atmosphere(
+            lab.index.get_entry_by_name(dataset), lab.index, services.atproto.client(), **keywords
+        )
+
+    return call
+
+
+@pytest.fixture
+def run_bulk(instance, defined):
     """Promote many datasets with the job; says what a person fills in, or is given a whole configuration."""
-    from atdata_pipelines.components.pipeline import promotion_definitions
     from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 
-    job = promotion_definitions().resolve_job_def(BULK_JOB)
+    job = defined().resolve_job_def(BULK_JOB)
 
     def promote(run_config=None, *, run_id=None, **said):
         return job.execute_in_process(
@@ -157,21 +199,20 @@ def run_bulk(instance):
 
 
 @pytest.fixture
-def sensor_of(empty_instance):
+def sensor_of(instance, defined):
     """``sensor_of(settings)()`` evaluates a sensor as the daemon does; the cursor goes from tick to tick.
 
     Its ``state.logged`` are the messages of the last tick.
     """
-    from atdata_pipelines.components.pipeline import promotion_definitions
 
     def make(settings):
         state = SimpleNamespace(cursor=None, logged=[])
-        repository = promotion_definitions(settings).get_repository_def()
+        repository = defined(settings).get_repository_def()
         sensor = repository.get_sensor_def(settings.named("new_datasets"))
 
         def evaluate():
             context = dg.build_sensor_context(
-                instance_ref=empty_instance.get_ref(),
+                instance_ref=instance.get_ref(),
                 cursor=state.cursor,
                 repository_def=repository,
                 resources=settings.resources(),
@@ -186,10 +227,10 @@ def sensor_of(empty_instance):
                 context.log.removeHandler(heard)
             state.cursor = found.cursor
             for event in found.asset_events:
-                empty_instance.report_runless_asset_event(event)
+                instance.report_runless_asset_event(event)
             for request in found.dynamic_partitions_requests or []:
                 assert len(request.partition_keys) <= 1_000
-                empty_instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+                instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
             return found
 
         evaluate.state = state
@@ -215,12 +256,11 @@ def together(sensor_of):
 
 
 @pytest.fixture
-def night(instance):
+def night(instance, defined):
     """Evaluate the schedule."""
-    from atdata_pipelines.components.pipeline import promotion_definitions
     from atdata_pipelines.config.settings import DEFAULT
 
-    repository = promotion_definitions().get_repository_def()
+    repository = defined().get_repository_def()
     nightly_promotion = repository.get_schedule_def("nightly_promotion")
 
     def evaluate():
@@ -246,7 +286,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        return CliRunner().invoke(main.main, arguments)
+        return CliRunner().invoke(main, arguments)
 
     return call
 

@@ -15,11 +15,11 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.errors import ShardMissingError
 from atdata_core.promotion.bulk import many as library
+from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.attempts import failed
 from atdata_core.state.index_state import state_of
 from atdata_pipelines.automation import sensor
-from atdata_pipelines.components.pipeline import promotion_definitions
-from atdata_pipelines.config.settings import REQUIREMENTS, Settings
+from atdata_pipelines.config.settings import Settings
 from atdata_pipelines.jobs.bulk_job import BULK_JOB
 from atdata_pipelines.jobs.planner import Wanted
 
@@ -51,9 +51,9 @@ def broken(lab):
 
 
 @pytest.fixture
-def status(instance):
+def status(instance, defined):
     """How Dagster's UI sees the stages of a dataset."""
-    graph = promotion_definitions().get_repository_def().asset_graph
+    graph = defined().get_repository_def().asset_graph
 
     def of(name):
         resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
@@ -105,7 +105,10 @@ def said(instance, result, level):
     return [event.user_message for event in logged if event.level == level and not event.is_dagster_event]
 
 
-def test_every_stage_of_every_dataset_is_marked_as_its_asset_marks_it(lab, some, run, run_bulk, instance, marks):
+# Runs of the assets beside runs of many: what is compared is what Dagster has of both.
+def test_every_stage_of_every_dataset_is_marked_as_its_asset_marks_it_and_as_fresh(
+    lab, some, run, run_bulk, instance, marks, status
+):
     names = some(3)
     assert run(names[0]).success
     result = run_bulk(datasets=names[1:])
@@ -130,12 +133,7 @@ def test_every_stage_of_every_dataset_is_marked_as_its_asset_marks_it(lab, some,
             assert {key for key in mark.tags if mark.tags[key] != alone.tags[key]} <= {
                 f"dagster/input_event_pointer/{before}" for before in STAGES
             }
-
-
-def test_what_a_bulk_has_done_is_as_fresh_as_what_its_assets_have_done(lab, some, run, run_bulk, status):
-    alone, bulk = some(2)
-    assert run(alone).success
-    assert run_bulk(datasets=[bulk]).success
+    alone, bulk = names[:2]
     assert status(alone) == status(bulk) == [StaleStatus.FRESH.name] * 4
     # A stage that is done again and finds nothing new makes nothing stale; one that finds something does.
     for name in (alone, bulk):
@@ -174,97 +172,97 @@ def test_one_that_fails_fails_alone_and_one_table_says_why(lab, some, broken, ru
     ]
 
 
-def test_what_strangers_cannot_read_is_named_in_the_log_or_refused(some, run_bulk, instance):
+def test_what_strangers_cannot_read_is_refused_where_that_is_required(some, run_bulk):
     names = some(2)
     result = run_bulk(datasets=names, require_public=True)
     assert {row["dataset"]: row["stage"] for row in rows(result)} == dict.fromkeys(names, "published_schema")
-    result = run_bulk(datasets=names)
-    assert result.success
-    [line] = [line for line in said(instance, result, logging.WARNING) if "cannot be read by strangers" in line]
+
+
+# Three runs, as each is compared with what Dagster has of the one before.
+def test_a_bulk_tells_its_progress_who_cannot_read_and_what_changed_since_the_last_time(
+    some, lab, run_bulk, instance, monkeypatch, stranger, account, changes, marked
+):
+    monkeypatch.setattr("atdata_pipelines.display.progress.EVERY", 0)
+    names = some(2)
+
+    def changed(result):
+        marks = marked(result)
+        return {(each.partition, each.asset_key.path[-1]): each.metadata["changed"].value for each in marks}
+
+    first = run_bulk(datasets=names)
+    assert first.success
+    assert changes(first) == dict.fromkeys(names, "created")
+    assert set(changed(first).values()) == {"first time"}
+    lines = said(instance, first, logging.INFO)
+    assert lines[0] == "0 of 2 datasets promoted, 0 ready for their records, 0 failed"
+    assert "0 of 2 datasets promoted, 2 ready for their records, 0 failed" in lines
+    assert lines[-1] == "2 of 2 datasets promoted, 0 failed"
+    [line] = [line for line in said(instance, first, logging.WARNING) if "cannot be read by strangers" in line]
     told, _, why = line.partition(". ")
     assert told.startswith("readable_by_strangers fails for ")
     assert all(name in told for name in names)
     assert why.partition(": ")[0] in names
 
-
-def test_done_again_it_changes_nothing_and_says_so(some, run_bulk, stranger, account, changes):
-    names = some(3)
-    assert set(changes(run_bulk(datasets=names)).values()) == {"created"}
     commit = stranger.latest_commit(account.did)
     again = run_bulk(datasets=names)
     assert changes(again) == dict.fromkeys(names, "unchanged")
     [output] = [event for event in again.all_events if event.event_type == dg.DagsterEventType.STEP_OUTPUT]
     shown = output.step_output_data.metadata
-    assert {name: value.value for name, value in shown.items()} == {"datasets": 3, "unchanged": 3}
+    assert {name: value.value for name, value in shown.items()} == {"datasets": 2, "unchanged": 2}
     assert stranger.latest_commit(account.did) == commit
 
-
-def test_each_stage_of_each_dataset_tells_what_changed_since_the_last_time(some, lab, run_bulk, marked):
-    names = some(2)
-
-    def changed():
-        marks = marked(run_bulk(datasets=names))
-        return {(each.partition, each.asset_key.path[-1]): each.metadata["changed"].value for each in marks}
-
-    assert set(changed().values()) == {"first time"}
     lab.insert(names[1], start=6)
-    found = changed()
+    found = changed(run_bulk(datasets=names))
     assert {found[names[0], stage] for stage in STAGES} == {"nothing"}
     assert [found[names[1], stage].partition(" ")[0] for stage in STAGES] == ["entry", "nothing", "entry", "entry"]
 
 
-def test_a_pattern_takes_the_names_that_are_like_it(lab, some, run_bulk, changes):
-    names = some(3)
-    assert changes(run_bulk(pattern=f"{names[0][:-1]}?")) == dict.fromkeys(names, "created")
+def test_a_pattern_takes_the_names_like_it_but_for_those_that_say_otherwise_and_a_name_takes_all(
+    lab, some, run_bulk, instance, changes
+):
+    names = some(4)
+    urls = lab.index.get_entry_by_name(names[0]).data_urls
+    lab.register(names[2], urls, metadata={"promote": False})
+    lab.register(names[3], urls, metadata={"promote": "perhaps"})
+    result = run_bulk(pattern=f"{names[0][:-1]}?")
+    assert changes(result) == dict.fromkeys(names[:2], "created")
+    [row] = rows(result)
+    assert (row["dataset"], "neither true nor false" in row["reason"]) == (names[3], True)
+    assert f"Left alone, as their metadata say so: {names[2]}" in said(instance, result, logging.INFO)
     # A name may hold brackets, so they stand for themselves.
     bracketed = f"{names[0][:-1]}[01]"
-    lab.register(bracketed, lab.index.get_entry_by_name(names[0]).data_urls)
+    lab.register(bracketed, urls)
     assert changes(run_bulk(pattern=bracketed)) == {bracketed: "created"}
-    [row] = rows(run_bulk(pattern="no-such-*"))
-    assert (row["dataset"], row["reason"]) == ("no-such-*", "No dataset has a name like this.")
-
-
-def test_a_pattern_leaves_alone_what_says_so_of_itself_and_a_name_does_not(some, lab, run_bulk, instance, changes):
-    names = some(3)
-    urls = lab.index.get_entry_by_name(names[0]).data_urls
-    lab.register(names[1], urls, metadata={"promote": False})
-    lab.register(names[2], urls, metadata={"promote": "perhaps"})
-    result = run_bulk(pattern=f"{names[0][:-1]}*")
-    assert changes(result) == {names[0]: "created"}
+    result = run_bulk(pattern="no-such-*", datasets=[names[2]])
     [row] = rows(result)
-    assert (row["dataset"], "neither true nor false" in row["reason"]) == (names[2], True)
-    assert f"Left alone, as their metadata say so: {names[1]}" in said(instance, result, logging.INFO)
-    assert changes(run_bulk(datasets=[names[1]])) == {names[1]: "created"}
+    assert (row["dataset"], row["reason"]) == ("no-such-*", "No dataset has a name like this.")
+    assert changes(result) == {names[2]: "created"}
 
 
-def test_nothing_named_is_all_that_is_missing_or_changed(lab, some, run, run_bulk, instance, marks, changes):
+def test_nothing_named_is_all_that_is_missing_or_changed_and_what_cannot_be_promoted_fails_the_run(
+    lab, some, promote, run_bulk, instance, marks, changes
+):
     names = some(3)
-    assert run(names[0]).success
+    promote(names[0])
     assert changes(run_bulk()) == dict.fromkeys(names[1:], "created")
     nothing = run_bulk()
     assert nothing.success
     assert marks(nothing) == []
     assert "3 datasets looked at are published and unchanged" in said(instance, nothing, logging.INFO)[0]
     lab.insert(names[1], start=6)
-    assert changes(run_bulk()) == {names[1]: "created"}
-
-
-def test_of_all_that_is_due_what_cannot_be_promoted_is_named_and_fails_the_run(
-    some, lab, run_bulk, empty_instance, changes
-):
-    [good] = some(1)
     lab.register("undecided", f"s3://{lab.bucket}/a.tar", {"promote": "maybe"})
     result = run_bulk()
     assert not result.success
-    assert changes(result) == {good: "created"}
-    reasons = {row.data["dataset"]: row.data["reason"] for row in failure(result).metadata["failed_table"].records}
-    assert set(reasons) == {"undecided"}
-    assert "maybe" in reasons["undecided"]
+    assert changes(result) == {names[1]: "created"}
+    [row] = rows(result)
+    assert (row["dataset"], "maybe" in row["reason"]) == ("undecided", True)
 
 
-def test_what_was_deleted_is_restored_only_where_a_person_names_it(some, run_bulk, account, marks, changes):
+def test_what_was_deleted_is_restored_only_where_a_person_names_it(
+    some, promote, run_bulk, account, marks, changes
+):
     [name] = some(1)
-    assert run_bulk(datasets=[name]).success
+    promote(name)
     client = AtmosphereClient()
     client.login(account.handle, account.password)
     [record], _ = client.list_records(ENTRY)
@@ -350,17 +348,8 @@ def test_a_person_stops_it_and_what_was_done_stays_marked(some, run_bulk, instan
     assert len(changes(run_bulk(datasets=names))) == 4
 
 
-def test_progress_stands_in_the_log(some, run_bulk, instance, monkeypatch):
-    monkeypatch.setattr("atdata_pipelines.display.progress.EVERY", 0)
-    result = run_bulk(datasets=some(2))
-    lines = said(instance, result, logging.INFO)
-    assert lines[0] == "0 of 2 datasets promoted, 0 ready for their records, 0 failed"
-    assert "0 of 2 datasets promoted, 2 ready for their records, 0 failed" in lines
-    assert lines[-1] == "2 of 2 datasets promoted, 0 failed"
-
-
-def test_the_launch_dialog_offers_a_list_a_pattern_and_what_else_a_person_can_say():
-    job = promotion_definitions().resolve_job_def(BULK_JOB)
+def test_the_launch_dialog_offers_a_list_a_pattern_and_what_else_a_person_can_say(defined):
+    job = defined().resolve_job_def(BULK_JOB)
     nothing = {"datasets": [], "pattern": None, "restore": False} | dict.fromkeys(REQUIREMENTS, False)
     assert job.run_config == {"ops": {OP: {"config": nothing}}}
 

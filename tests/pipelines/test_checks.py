@@ -5,10 +5,10 @@ import pytest
 
 from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.local import LocalDatasetEntry
+from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.state.index_state import state_of
 from atdata_pipelines.assets.checks import CHECKS
-from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
 from atdata_pipelines.jobs.verify_job import VerifyManyConfig, verify_config
@@ -23,9 +23,12 @@ SEEN = {
 """What a promotion answers itself."""
 
 
-@pytest.fixture(scope="module")
-def definitions():
-    return promotion_definitions()
+STRICT = Settings(options=PromotionOptions(require_public=True, require_license=True))
+
+
+@pytest.fixture
+def definitions(defined):
+    return defined()
 
 
 @pytest.fixture
@@ -92,23 +95,23 @@ def test_a_check_that_fails_shows_what_differs(publish, verify, spoil, stranger)
     assert len(row.data["expected"]) == len(row.data["found"]) == 64
 
 
-def test_shards_that_strangers_cannot_read_are_a_warning(lab, verify, run):
+def test_shards_that_strangers_cannot_read_are_a_warning(lab, verify, promote):
     lab.insert("pictures")
-    assert run("pictures", said={"license": "MIT"}).success
+    promote("pictures", license="MIT")
     found = verify("pictures")
     assert {name for name, each in found.items() if not each.passed} == {"readable_by_strangers"}
     assert found["readable_by_strangers"].severity == dg.AssetCheckSeverity.WARN
     assert found["readable_by_strangers"].description == "0 of 2 shards can be read without a key."
 
 
-def test_a_license_that_spdx_does_not_know_is_a_warning_that_says_what_may_be_meant(lab, verify, run):
+def test_a_license_that_spdx_does_not_know_is_a_warning_that_says_what_may_be_meant(lab, verify, promote):
     lab.insert("pictures")
     for given, said in (("CC BY 4.0", "Write CC-BY-4.0, or"), ("", "No license is given")):
-        assert run("pictures", said={"license": given}).success
+        promote("pictures", license=given)
         found = verify("pictures")["license_known"]
         assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
         assert said in found.description
-    assert run("pictures", said={"license": "CC-BY-4.0"}).success
+    promote("pictures", license="CC-BY-4.0")
     assert verify("pictures")["license_known"].passed
 
 
@@ -121,23 +124,18 @@ def test_a_lost_ledger_is_no_obstacle_and_an_unpublished_dataset_is_named(publis
     assert "has published nothing under the name 'fresh'" in verify("fresh")
 
 
-def test_a_promotion_answers_the_checks_that_it_has_seen_and_reads_nothing_again(
-    lab, definitions, run, instance, published
-):
-    lab.insert("pictures")
-    first, key = evaluations(run("pictures", said={"license": "MIT"})), dg.AssetKey("atmosphere_record")
-    assert {each.check_name: each.passed for each in first} == dict.fromkeys(SEEN, True)
-    assert {(each.partition, each.asset_key) for each in first} == {("pictures", key)}
-
-
-def test_a_run_that_has_the_checks_answers_each_once_by_looking_at_a_part(
+# A whole run, a verification and "Materialize": each answers in its own way.
+def test_a_promotion_answers_the_checks_that_it_has_seen_and_a_run_that_has_them_all_by_looking_at_a_part(
     lab, definitions, run, verify, instance, published
 ):
     entry = lab.insert("verified")
     for name in ("verified", "pictures"):
         lab.register(name, entry.data_urls, {"license": "MIT"})
         add_keys(instance, [name])
-    assert run("verified").success
+    seen = evaluations(run("verified"))
+    assert {each.check_name: each.passed for each in seen} == dict.fromkeys(SEEN, True)
+    key = dg.AssetKey("atmosphere_record")
+    assert {(each.partition, each.asset_key) for each in seen} == {("verified", key)}
     assert len(verify("verified")) == len(CHECKS)
     # What "Materialize" starts: the stages, and by Dagster's rule their checks.
     job = definitions.get_repository_def().get_implicit_global_asset_job_def()
@@ -168,9 +166,9 @@ def test_what_a_promotion_warns_of_stands_on_the_checks_and_in_the_log(lab, run,
     assert [line for line in warned if "Write CC-BY-4.0" in line]
 
 
-def test_shards_that_nobody_could_look_at_are_not_called_seen(lab, run, monkeypatch):
+def test_shards_that_nobody_could_look_at_are_not_called_seen(lab, run, promote, monkeypatch):
     lab.insert("pictures")
-    assert run("pictures").success
+    promote("pictures")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-key-of-this-service")
     result = run("pictures")
     assert result.success
@@ -198,21 +196,23 @@ def test_what_is_required_is_refused_before_anything_is_written(lab, run, run_bu
     assert "Write MIT" in failed.step_failure_data.user_failure_data.description
     assert not run_bulk(datasets=["pictures"], require_license=True).success
     assert stranger.list_records(SCHEMA, repo=account.did)[0] == []
-    assert run("pictures", said={"require_license": True, "license": "MIT", "require_compatible": True}).success
+    said = {"require_license": True, "license": "MIT", "require_compatible": True}
+    assert run("pictures", stages=["local_dataset", "published_schema"], said=said).success
     assert run_bulk(datasets=["pictures"], require_license=True, require_compatible=True).success
 
 
-def test_what_is_required_is_no_mere_warning_when_it_holds_no_more(lab, instance, run):
+def test_what_is_required_is_no_mere_warning_when_it_holds_no_more(lab, instance, promote, defined):
     lab.insert("turned-private")
-    assert run("turned-private", said={"license": "MIT"}).success
-    settings = Settings(require_public=True)
-    definitions = promotion_definitions(settings)
+    promote("turned-private", license="MIT")
+    settings, definitions = STRICT, defined(STRICT)
+    add_keys(instance, ["turned-private"])
     one = definitions.resolve_job_def("verify").execute_in_process(
         partition_key="turned-private", instance=instance
     )
     found = {each.check_name: (each.passed, each.severity.value) for each in evaluations(one)}
     assert found["readable_by_strangers"] == (False, "ERROR")
-    assert found["license_known"] == (True, "WARN")
+    assert found["license_known"] == (True, "ERROR")
+    assert found["schema_compatible"] == (True, "WARN")
     many = definitions.resolve_job_def("verify_many").execute_in_process(
         instance=instance,
         raise_on_error=False,
@@ -227,11 +227,14 @@ def test_what_is_required_is_no_mere_warning_when_it_holds_no_more(lab, instance
     assert not seen.success
 
 
-def test_a_promotion_tells_what_is_required_as_an_error_and_the_rest_as_a_warning(lab, instance, published):
+def test_a_promotion_tells_what_is_required_as_an_error_and_the_rest_as_a_warning(
+    lab, instance, defined, published
+):
     lab.insert("pictures", metadata={"license": "MIT"})
     add_keys(instance, ["pictures"])
-    definitions = promotion_definitions(Settings(require_public=True, require_license=True))
-    result = definitions.resolve_job_def("promote").execute_in_process(partition_key="pictures", instance=instance)
+    result = (
+        defined(STRICT).resolve_job_def("promote").execute_in_process(partition_key="pictures", instance=instance)
+    )
     found = {each.check_name: (each.passed, each.severity.value) for each in evaluations(result)}
     assert found == dict.fromkeys(SEEN, (True, "ERROR")) | {"schema_compatible": (True, "WARN")}
 

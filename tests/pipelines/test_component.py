@@ -181,7 +181,7 @@ def test_an_attribute_that_cannot_work_is_refused_with_a_way_out(attributes, sai
 
 def test_times_that_dagster_takes_are_taken():
     settings = settings_of(cron="@daily", verification_cron=None, license="LicenseRef-Lab")
-    assert (settings.cron, settings.verification_cron, settings.defaults.license) == (
+    assert (settings.cron, settings.verification_cron, settings.options.defaults.license) == (
         "@daily",
         None,
         "LicenseRef-Lab",
@@ -261,7 +261,7 @@ def images(instance):
         key_prefix=("images",),
         pattern="images-*",
         upstream=rendered.key,
-        defaults=settings_of(license="CC-BY-4.0", tags=["microscopy"]).defaults,
+        options=settings_of(license="CC-BY-4.0", tags=["microscopy"]).options,
     )
     both = dg.Definitions.merge(dg.Definitions(assets=[rendered]), promotion_definitions(settings))
     dg.materialize([rendered], instance=instance)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -29,6 +30,7 @@ def job():
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     job.execute_in_process(instance=instance, run_id=sys.argv[2], tags={".dagster/grpc_info": sys.argv[3]})
 """
+HERE = {"host": "localhost", "socket": "/tmp/a-socket"}
 RUNS = {"killed": "11111111-1111-4111-8111-111111111111", "lives": "22222222-2222-4222-8222-222222222222"}
 
 
@@ -41,30 +43,40 @@ def home(tmp_path):
 
 
 @pytest.fixture
-def start(home, tmp_path):
-    """Start a run in a process, by a code server of this machine or in another way; it is in its op then."""
+def begin(home, tmp_path):
+    """Begin a run, in a process of its own by a code server of this machine or in another way.
+
+    It is in its op then. Not every one is Dagster's, which takes seconds to be imported: of the others only what
+    Dagster keeps of a run is told.
+    """
     processes = []
 
-    def begin(run_id, how):
-        arguments = [str(tmp_path), run_id, json.dumps(how)]
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+    def real(run_id, how):
+        arguments = [sys.executable, "-c", PROGRAM, str(tmp_path), run_id, json.dumps(how)]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         processes.append(process)
         assert process.stdout.readline() == b"waits\n"
+        process.stdout.close()
         return process
 
-    yield begin
+    def told(run_id, how):
+        process = subprocess.Popen(["sleep", "60"])
+        processes.append(process)
+        tags = {GRPC_INFO_TAG: json.dumps(how)}
+        home.add_run(dg.DagsterRun("job", run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTING))
+        begun = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "job", pid=process.pid)
+        home.report_dagster_event(begun, run_id)
+        return process
+
+    yield SimpleNamespace(real=real, told=told)
     for process in processes:
         process.kill()
         process.wait()
-        process.stdout.close()
 
 
-def test_a_run_whose_process_was_killed_ends_and_one_that_lives_goes_on(home, start):
-    here = {"host": "localhost", "socket": "/tmp/a-socket"}
-    process = start(RUNS["killed"], here)
-    start(RUNS["lives"], here)
+def test_a_run_whose_process_was_killed_ends_and_one_that_lives_goes_on(home, begin):
+    process = begin.real(RUNS["killed"], HERE)
+    begin.told(RUNS["lives"], HERE)
     assert end_lost_runs(home) == []
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -77,10 +89,8 @@ def test_a_run_whose_process_was_killed_ends_and_one_that_lives_goes_on(home, st
     assert end_lost_runs(home) == []
 
 
-def test_the_number_of_a_process_that_was_used_again_is_not_taken_for_it(home, start, monkeypatch):
-    process = start(RUNS["killed"], {"host": "localhost", "socket": "/tmp/a-socket"})
-    process.kill()
-    process.wait()
+def test_the_number_of_a_process_that_was_used_again_is_not_taken_for_it(home, begin, monkeypatch):
+    begin.told(RUNS["killed"], HERE)
     # This test's process is there, and is not the run.
     [begun] = home.all_logs(RUNS["killed"], of_type=dg.DagsterEventType.RUN_START)
     later = begun._replace(dagster_event=begun.dagster_event._replace(pid=os.getpid()), timestamp=1_000.0)
@@ -88,8 +98,8 @@ def test_the_number_of_a_process_that_was_used_again_is_not_taken_for_it(home, s
     assert end_lost_runs(home) == [RUNS["killed"]]
 
 
-def test_a_run_that_another_machine_may_have_started_is_left_alone(home, start):
-    process = start(RUNS["killed"], {"host": "code-server", "port": 4000})
+def test_a_run_that_another_machine_may_have_started_is_left_alone(home, begin):
+    process = begin.told(RUNS["killed"], {"host": "code-server", "port": 4000})
     process.kill()
     process.wait()
     assert end_lost_runs(home) == []

@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
+from atdata_core.errors import ShardChangedError
 from atdata_core.stores.s3.objects import S3Endpoint
 
 
-def test_a_plan_is_told_and_nothing_is_published(lab, command, stranger, account_environ):
+def test_a_plan_is_told_and_nothing_is_published(lab, promote, command, account_environ):
     lab.insert("pictures")
     result = command("plan", "pictures", "--tag", "a", "--version", "1.0.0")
     assert result.exit_code == 0, result.output
@@ -18,7 +21,7 @@ def test_a_plan_is_told_and_nothing_is_published(lab, command, stranger, account
     assert "warning 2 of 2 shards cannot be read by strangers:" in lines
     assert lines[-1] == "Nothing was written."
     uri = next(line.split()[2] for line in lines if line.startswith("entry"))
-    assert command("promote", "pictures").stdout == f"pictures: created {uri}\n"
+    assert promote() == uri
     again = command("plan", "pictures", "--json")
     assert json.loads(again.stdout)["records"] == 0
 
@@ -49,25 +52,28 @@ def overwrite(lab, entry, s3, cut=0):
     client.put_object(Bucket=lab.bucket, Key=first["Key"], Body=data[: len(data) - cut])
 
 
-def test_changed_bytes_are_shown_asked_about_accepted_and_promoted(lab, command, s3):
+def test_changed_bytes_are_shown_asked_about_accepted_and_promoted(lab, promote, command, s3):
     entry = lab.insert("pictures")
-    uri = command("promote", "pictures").stdout.split()[-1]
+    uri = promote()
     result = command("accept", "pictures")
     assert (result.exit_code, result.stdout) == (0, "pictures: all 2 shards hold what was recorded of them.\n")
     overwrite(lab, entry, s3)
-    assert command("promote", "pictures").exit_code == 1
+    with pytest.raises(ShardChangedError):
+        promote()
     result = command("accept", "pictures")
     assert result.exit_code == 1
     assert "1 of 2 shards changed" in result.stdout
     assert "samples  3 -> 3" in result.stdout
     assert "Say --yes" in result.stderr
-    assert command("promote", "pictures").exit_code == 1
+    with pytest.raises(ShardChangedError):
+        promote()
     result = command("accept", "pictures", "--yes")
     assert result.stdout.splitlines()[-1] == "pictures: accepted. Publish it: atdata-pipelines promote pictures"
     told = command("status", "pictures").stdout
     assert "accepted bytes are not published yet\n  atdata-pipelines promote pictures\n" in told
     assert "missing            local_dataset, copied_shards, atmosphere_record\n" in told
     assert f"{uri}  (of earlier bytes)\n" in told
+    # As it was told to: a run.
     assert command("promote", "pictures").stdout == f"pictures: updated {uri}\n"
     assert command("status", "pictures").stdout.startswith("pictures: published\n")
 

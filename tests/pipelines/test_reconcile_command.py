@@ -16,9 +16,9 @@ def account_client(pds, account):
 
 
 @pytest.fixture
-def published(lab, command):
+def published(lab, promote):
     lab.insert("pictures")
-    return command("promote", "pictures").stdout.split()[-1]
+    return promote()
 
 
 def test_a_lost_ledger_is_rebuilt(lab, published, command):
@@ -48,10 +48,10 @@ def test_what_is_gone_is_told_and_restored_on_request(lab, published, command, a
     assert command("reconcile").exit_code == 0
 
 
-def test_older_versions_and_other_names_are_restored_as_they_were(lab, published, command, account_client):
-    other = command("promote", "pictures", "--name", "renamed").stdout.split()[-1]
+def test_older_versions_and_other_names_are_restored_as_they_were(lab, published, promote, command, account_client):
+    other = promote(under="renamed")
     lab.insert("pictures", start=6)
-    command("promote", "pictures")
+    promote()
     before = [account_client.get_record(uri) for uri in (published, other)]
     for uri in (published, other):
         account_client.delete(*uri.split("/")[3:])
@@ -76,8 +76,8 @@ def test_a_misspelt_name_is_one_line(published, command):
     assert line.endswith("Near it: pictures.")
 
 
-def test_the_label_of_a_version_is_restored(lab, published, command, account_client):
-    command("promote", "pictures", "--version", "1.0")
+def test_the_label_of_a_version_is_restored(published, promote, command, account_client):
+    promote(version="1.0")
     before = account_client.list_records(LABEL)[0]
     for record in before:
         account_client.delete(*record.uri.split("/")[3:])

@@ -12,9 +12,9 @@ from atdata_pipelines.cli import main
 
 
 @pytest.fixture
-def published(lab, command):
+def published(lab, promote):
     lab.insert("pictures")
-    return command("promote", "pictures").stdout.split()[-1]
+    return promote()
 
 
 def test_the_plan_is_shown_and_nothing_goes_where_nobody_can_be_asked(published, command, stranger):
@@ -36,7 +36,8 @@ def test_yes_takes_it_back_and_promoting_publishes_it_again(published, command, 
     assert command("promote", "pictures").stdout == f"pictures: created {published}\n"
 
 
-def test_copies_go_when_they_are_asked_for(lab, command, monkeypatch, s3):
+def test_copies_go_when_they_are_asked_for(lab, promote, command, monkeypatch, s3):
+    from atdata_core.local import S3DataStore
     from atdata_core.stores.s3.objects import S3Endpoint
 
     client = S3Endpoint.from_credentials(s3).client
@@ -44,7 +45,8 @@ def test_copies_go_when_they_are_asked_for(lab, command, monkeypatch, s3):
     client.create_bucket(Bucket=target)
     monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", target)
     lab.insert("pictures")
-    assert command("promote", "pictures").exit_code == 0
+    promote(data_store=S3DataStore(s3, bucket=target))
+    assert "Contents" in client.list_objects_v2(Bucket=target)
     result = command("retract", "pictures", "--shards", "--yes")
     assert result.stdout.splitlines()[-1].startswith("pictures: retracted 2 records, 2 copies (")
     assert "Contents" not in client.list_objects_v2(Bucket=target)
@@ -66,7 +68,7 @@ def test_at_a_terminal_it_asks_and_takes_no_for_the_default(
     with os.fdopen(theirs) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         with contextlib.suppress(SystemExit):
-            main.main(["retract", "pictures"])
+            main(["retract", "pictures"])
     os.close(ours)
     assert "Remove all that? [y/N]" in capsys.readouterr().err
     if remains:

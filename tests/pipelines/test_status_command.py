@@ -3,11 +3,11 @@
 import json
 
 
-def test_one_line_a_dataset_in_a_hundred_columns(lab, command):
+def test_one_line_a_dataset_in_a_hundred_columns(lab, promote, command):
     lab.insert("pictures")
     lab.insert("a-dataset-with-a-name-that-is-longer-than-a-column-has-room-for")
     lab.insert("early")
-    uri = command("promote", "pictures").stdout.split()[-1]
+    uri = promote()
     result = command("status")
     assert result.exit_code == 0, result.output
     head, *rows = result.stdout.splitlines()
@@ -20,11 +20,11 @@ def test_one_line_a_dataset_in_a_hundred_columns(lab, command):
     assert len({row.index(row.split()[1]) for row in rows}) == 1
 
 
-def test_one_dataset_is_told_in_full(lab, command):
+def test_one_dataset_is_told_in_full(lab, promote, command):
     lab.insert("pictures")
-    uri = command("promote", "pictures", "--license", "MIT").stdout.split()[-1]
-    other = command("promote", "pictures", "--name", "renamed").stdout.split()[-1]
-    command("promote", "pictures")
+    uri = promote(license="MIT")
+    other = promote(under="renamed")
+    promote()
     text = command("status", "pictures").stdout
     assert text.startswith("pictures: published\n")
     for said in (f"record             {uri}", 'said license       "MIT"', "2, ", "6 samples", f"{other}  renamed"):
@@ -34,9 +34,9 @@ def test_one_dataset_is_told_in_full(lab, command):
     assert [each["name"] for each in json.loads(command("status", "--json").stdout)] == ["pictures"]
 
 
-def test_the_ledger_is_told_where_the_account_cannot_be_found(lab, command, monkeypatch):
+def test_the_ledger_is_told_where_the_account_cannot_be_found(lab, promote, command, monkeypatch):
     lab.insert("pictures")
-    uri = command("promote", "pictures").stdout.split()[-1]
+    uri = promote()
     monkeypatch.delenv("ATDATA_HANDLE")
     result = command("status", "pictures")
     assert result.exit_code == 0
@@ -53,9 +53,9 @@ def test_an_empty_index_and_a_misspelt_name_are_said(lab, command):
     assert line.endswith("Near it: pictures.")
 
 
-def test_a_retracted_dataset_says_how_it_is_published_again(lab, command):
+def test_a_retracted_dataset_says_how_it_is_published_again(lab, promote, command):
     lab.insert("pictures")
-    command("promote", "pictures")
+    promote()
     command("retract", "pictures", "--yes")
     text = command("status", "pictures").stdout
     assert text.startswith("pictures: held\n")
@@ -63,9 +63,9 @@ def test_a_retracted_dataset_says_how_it_is_published_again(lab, command):
     assert "held since" in text
 
 
-def test_the_way_out_can_be_typed_as_it_is_shown(lab, command):
+def test_the_way_out_can_be_typed_as_it_is_shown(lab, promote, command):
     lab.insert("my pictures")
-    command("promote", "my pictures", "--name", "other name")
+    promote("my pictures", under="other name")
     result = command("retract", "other name", "--yes")
     way_out = "atdata-pipelines promote 'my pictures' --name 'other name'"
     assert way_out in result.stderr

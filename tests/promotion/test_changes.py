@@ -10,13 +10,12 @@ from atdata_core.common.urls import expand
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_many
 from atdata_core.promotion.operations.accept import accept, changes_of
-from atdata_core.promotion.options import PromotionOptions
+from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.records.changes import changed_shards
 from atdata_core.promotion.records.summary import Summary
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema_of
-from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.facts import FIRST_CLAIM, LAST_RESULT, FirstClaim
 from atdata_core.state.index_state import state_of

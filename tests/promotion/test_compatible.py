@@ -164,7 +164,7 @@ def test_a_promotion_asked_for_a_license_writes_nothing_without_a_known_one(lab,
 
 
 def test_the_last_stage_alone_asks_for_the_license_too_and_forgets_what_was_refused(lab, atmosphere):
-    from atdata_core.promotion.values import Values
+    from atdata_core.promotion.options import Values
 
     entry, ledger, client = lab.insert(), state_of(lab.index).ledger, atmosphere.client
     inventory = take_inventory(entry, lab.index, ledger)

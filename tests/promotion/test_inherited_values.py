@@ -5,7 +5,7 @@ import pytest
 from atdata_core.atmosphere.record_format.nsids import LABEL
 from atdata_core.promote import promote_many
 from atdata_core.promotion.operations.status import status_of
-from atdata_core.promotion.values import Values
+from atdata_core.promotion.options import Values
 from atdata_core.state.index_state import state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")

@@ -6,12 +6,11 @@ import pytest
 
 from atdata_core.local.redis_layout import SCAN, SCAN_PAUSE, SCANNED
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from atdata_core.promotion.options import PromotionOptions
+from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.scheduling.blocks import held
 from atdata_core.promotion.stages.dataset_records import DatasetRecords
 from atdata_core.promotion.stages.inventory_stage import survey
 from atdata_core.promotion.stages.validate import validate
-from atdata_core.promotion.values import Values
 from atdata_core.state.index_state import state_of
 from stages import resolved_for
 

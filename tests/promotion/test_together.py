@@ -15,11 +15,10 @@ from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import MetadataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.bulk.batch_executor import Draft, publish_many
-from atdata_core.promotion.options import PromotionOptions
+from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.visibility import Visibility
-from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.facts import ENTRY_NOTE, FAILURE, CopiedShards, created_key
 from atdata_core.state.index_state import state_of

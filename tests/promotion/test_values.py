@@ -1,7 +1,7 @@
 """Explicit values win over earlier ones, those over the entry's metadata; empty ones clear."""
 
 from atdata_core.promotion.copies.layout import tails
-from atdata_core.promotion.values import Values, from_metadata, typed
+from atdata_core.promotion.options import Values, from_metadata, typed
 
 
 def test_what_is_said_now_wins_and_what_is_not_said_stays():

@@ -161,7 +161,7 @@ class Lab:
 
     def command(self, *arguments: str) -> Result:
         """``atdata-pipelines``, in an empty folder."""
-        return CliRunner().invoke(main.main, arguments)
+        return CliRunner().invoke(main, arguments)
 
     def refusal(self, *arguments: str) -> str:
         """What a command says that ends with 1."""

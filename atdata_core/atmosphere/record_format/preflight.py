@@ -47,7 +47,8 @@ def check(collection: str, rkey: str, record: dict[str, Any], *, did: str, swap:
         model = list(_model_problems(record, "", collection))
         found += model
         if not model:
-            found += _size_problems(put_request(did, collection, rkey, record, swap=swap))
+            size = len(encode_json(put_request(did, collection, rkey, record, swap=swap)))
+            found += _size_problems(size, record)
     except RecursionError:
         found = ["record: it is nested too deeply"]
     if found:
@@ -118,11 +119,10 @@ def _is_json_schema_name(key: str, path: str, collection: str) -> bool:
     return collection == SCHEMA and key in _JSON_SCHEMA_NAMES and _IN_SCHEMA.match(path) is not None
 
 
-def _size_problems(request: dict[str, Any]) -> Iterator[str]:
-    size = len(encode_json(request))
+def _size_problems(size: int, record: dict[str, Any]) -> Iterator[str]:
     if size > MAX_REQUEST:
         advice = ""
-        storage: Any = request["record"].get("storage")
+        storage: Any = record.get("storage")
         if isinstance(storage, dict):
             shards: Any = cast("dict[str, Any]", storage).get("shards")
             count = len(cast("list[Any]", shards)) if isinstance(shards, list) else 0

@@ -6,8 +6,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere.xrpc.replies import encode_json
-from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport
+from atdata_core.atmosphere.xrpc.replies import encode_json, of_reply, of_transport
 from atdata_core.atmosphere.xrpc.session_sharing import SessionFile, Tokens
 from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
@@ -33,6 +32,8 @@ class Account:
         self._timeout = timeout
         self._transport = transport
         self._renewing = threading.Lock()
+        self.did: str | None = None
+        """DID of the account; None without a login."""
         self._atproto: Any = None
         self._file: SessionFile | None = None
         self._last_resort: str | None = None
@@ -47,11 +48,6 @@ class Account:
         if self._session is None:
             return self._base_url
         return cast(str, self._atproto._base_url).removesuffix("/xrpc").rstrip("/")
-
-    @property
-    def did(self) -> str | None:
-        """DID of the account; None without a login."""
-        return None if self._session is None else cast(str, self._session.did)
 
     @property
     def handle(self) -> str | None:
@@ -83,7 +79,7 @@ class Account:
             )
         keep_secret(password)
         if not shared:
-            self._atproto, self._file = self._logged_in(handle, password), None
+            self._use(self._logged_in(handle, password), None)
             return
         file = SessionFile(self._base_url, handle, password)
         found = file.of_password()
@@ -94,9 +90,9 @@ class Account:
                 if found is None:
                     client = self._logged_in(handle, password)
                     file.keep(_tokens_of(client))
-                    self._atproto, self._file = client, file
+                    self._use(client, file)
                     return
-        self._atproto, self._file = self._importing(":::".join(found)), file
+        self._use(self._importing(":::".join(found)), file)
 
     def resume(self, exported: str) -> None:
         """Take up an exported session; asks nobody whether it still stands.
@@ -112,7 +108,10 @@ class Account:
                 handle=None,
                 service=self._base_url,
             ) from None
-        self._atproto, self._file = client, None
+        self._use(client, None)
+
+    def _use(self, client: Any, file: SessionFile | None) -> None:
+        self._atproto, self._file, self.did = client, file, client._session.did
 
     def export(self) -> str:
         """The session as a string for ``resume``. It is a secret."""

@@ -1,4 +1,4 @@
-"""What goes over the wire: JSON as it is sent, and answers as they came."""
+"""What goes over the wire: JSON as it is sent, answers as they came, and what went wrong as one of our errors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urlsplit
 
-from atdata_core.errors import ServiceRefusedError
+from atdata_core.common.retry_after import seconds_to_wait
+from atdata_core.errors import AtdataError, RateLimitedError, ServiceRefusedError, ServiceUnavailableError
+from atdata_core.secrets import masked
+
+MAX_WORDS = 300
+"""Characters that are shown of what a service says."""
+NOT_IMPLEMENTED = "MethodNotImplemented"
+"""What a PDS says of a method that it does not have: https://atproto.com/specs/xrpc."""
+_READ = 64 * MAX_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +62,110 @@ def as_object(reply: Reply, url: str) -> dict[str, Any]:
             error=None,
         )
     return cast("dict[str, Any]", value)
+
+
+# -- what went wrong -------------------------------------------------------------------------------
+
+
+def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> AtdataError:
+    """The error of an answer that is no success.
+
+    Args:
+        url: What was asked; its query is not shown.
+        status: HTTP status, 300 or above.
+        headers: Of the answer, lower-case names.
+        body: XRPC's ``{"error": ..., "message": ...}``, or anything.
+    """
+    service, method = _place(url)
+    error, message = _words(body)
+    said = ": ".join(part for part in (error, message) if part) or "no reason given"
+    wait = seconds_to_wait(headers)
+    if status == 429:
+        when = "later" if wait is None else f"in {wait:.0f} s"
+        return RateLimitedError(
+            f"{service} takes no more requests from this account or address for now ({method}). Try again {when}.",
+            service=service,
+            status=status,
+            retry_after=wait,
+        )
+    # 501: a PDS that has no such method will not have it soon.
+    if status >= 500 and error != NOT_IMPLEMENTED:
+        return ServiceUnavailableError(
+            f"{service} failed at {method}: {status} {said}. Try again later.",
+            service=service,
+            status=status,
+            retry_after=wait,
+        )
+    if status < 400:
+        target = urlsplit(headers.get("location", "")).netloc or "another address"
+        return ServiceRefusedError(
+            f"{service} redirects {method} to {target}. Use the final address.",
+            service=service,
+            status=status,
+            error=None,
+        )
+    # A PDS names its reason; what gives none, a page for instance, is hardly one.
+    unlike = error is None and "/xrpc/" in url
+    hint = " Is this the address of a PDS? Check ATDATA_PDS_URL or base_url." if unlike else ""
+    return ServiceRefusedError(
+        f"{service} refused {method}. It answered {status} {said}.{hint}",
+        service=service,
+        status=status,
+        error=error,
+    )
+
+
+def of_transport(url: str, error: BaseException) -> AtdataError:
+    """The error of a request that got no answer."""
+    import httpx
+
+    service, method = _place(url)
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | UnicodeError):
+        return ServiceRefusedError(
+            f"{service} is no usable address of a service.", service=service, status=None, error=None
+        )
+    reason = "it took too long" if isinstance(error, httpx.TimeoutException) else str(error)
+    return ServiceUnavailableError(
+        f"{service} cannot be reached ({method}: {reason or type(error).__name__}). "
+        "Check the address and that the service runs, then try again.",
+        service=service,
+        status=None,
+    )
+
+
+def of_endless_reply(url: str, limit: int) -> AtdataError:
+    """The error of an answer that is longer than any that makes sense."""
+    service, method = _place(url)
+    return ServiceRefusedError(
+        f"{service} answered {method} with more than {limit:,} bytes. Is this the right address?",
+        service=service,
+        status=200,
+        error=None,
+    )
+
+
+def _place(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    # A URL from a record may carry a user and password.
+    service = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return service, parts.path.removeprefix("/xrpc/").strip("/") or "/"
+
+
+def _words(body: bytes) -> tuple[str | None, str | None]:
+    try:
+        value: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(value, dict):
+        return None, None
+    fields = cast("dict[str, Any]", value)
+    error, message = fields.get("error"), fields.get("message")
+    return (
+        _shown(error) if isinstance(error, str) and error else None,
+        _shown(message) if isinstance(message, str) else None,
+    )
+
+
+def _shown(text: str) -> str:
+    # Masked before it is cut: nobody knows the first half of a password for what it is.
+    return masked(text[:_READ])[:MAX_WORDS]

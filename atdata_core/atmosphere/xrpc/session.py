@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from atdata_core.atmosphere.xrpc.account import Account
-from atdata_core.atmosphere.xrpc.replies import Reply, as_object, encode_json
-from atdata_core.atmosphere.xrpc.service_errors import of_endless_reply, of_reply, of_transport
+from atdata_core.atmosphere.xrpc.replies import (
+    Reply,
+    as_object,
+    encode_json,
+    of_endless_reply,
+    of_reply,
+    of_transport,
+)
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
 from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import RateLimitedError, ServiceRefusedError

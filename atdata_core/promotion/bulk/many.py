@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
@@ -21,7 +21,7 @@ from ...state.facts import CopiedShards, Inventory
 from ...state.index_state import state_of
 from ..copies.usage import end_use
 from ..inventory import cid_of
-from ..options import PromotionOptions
+from ..options import PromotionOptions, Requirements, Values, takes_options
 from ..prepare import Prepared, prepare
 from ..records.published_names import target_of, unknown_names
 from ..scheduling.attempts import attempt
@@ -29,7 +29,6 @@ from ..scheduling.retry_policy import note_outage
 from ..stages.publish import PublishedRecord
 from ..stages.schema_stage import PublishedSchema, Schemas
 from ..stages.visibility import Visibility
-from ..values import Values
 from .batch_executor import STAGE, Draft, expected_keys, publish_many
 
 if TYPE_CHECKING:
@@ -93,6 +92,7 @@ class Outcome:
         return self.record.change if self.record else None
 
 
+@takes_options(Requirements)
 def promote_many(
     entries: Iterable[IndexEntry],
     index: AbstractIndex,
@@ -100,12 +100,10 @@ def promote_many(
     *,
     data_store: Any = None,
     restore: bool = False,
-    require_public: bool = False,
-    require_license: bool = False,
-    require_compatible: bool = False,
     defaults: Values = Values(),  # noqa: B008 - frozen
     workers: int = WORKERS,
     report: Callable[[StageDone], None] | None = None,
+    **keywords: Unpack[Requirements],
 ) -> list[Outcome]:
     """Publish many datasets to the atmosphere, each once, as ``promote_to_atmosphere`` does.
 
@@ -121,12 +119,10 @@ def promote_many(
         data_store: Where shards are copied to; None: they stay where they are published, or in the index.
         restore: Also write again what was deleted on the network or retracted. Without it such datasets are
             refused.
-        require_public: Refuse shards that a stranger cannot read; else ``warnings`` of the outcome says so.
-        require_license: Refuse datasets without a license that SPDX knows.
-        require_compatible: Refuse a schema that breaks with the version before it, unless its version says so.
         defaults: License and tags of those of which neither a person nor their metadata say any.
         workers: Datasets whose shards are looked at or copied at the same time.
         report: Told of each stage of each dataset, in the thread of the caller.
+        keywords: The options below. What is not required and is not so stands in ``warnings`` of the outcome.
 
     Returns:
         What became of each dataset, in the order of ``entries``.
@@ -137,15 +133,8 @@ def promote_many(
             continues.
     """
     ledger = state_of(index).ledger
-    asked = PromotionOptions(
-        restore=restore,
-        require_public=require_public,
-        run=uuid4().hex,
-        defaults=defaults,
-        require_license=require_license,
-        require_compatible=require_compatible,
-    )
-    schemas = Schemas(client, ledger, require_compatible=require_compatible)
+    asked = PromotionOptions.of(restore=restore, run=uuid4().hex, defaults=defaults, **keywords)
+    schemas = Schemas(client, ledger, asked)
     outcomes: list[Outcome] = []
     left = iter(entries)
     while some := list(islice(left, SLICE)):

@@ -20,9 +20,9 @@ from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
 from ..inventory import cid_of
+from ..options import Values
 from ..overrides import said_in, said_of
 from ..publication import publication_of
-from ..values import Values
 from .effects import Steps, find
 from .summary import Summary
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 from ...common.urls import displayed
-from ..values import Values
+from ..options import Values
 from .changes import changed_number, changed_value, short_cid
 
 TEXT = 300

@@ -65,6 +65,10 @@ class RecordHistory:
         created = record.value.get("createdAt")
         if isinstance(created, str) and self.last() is None:
             self.ledger.put(created_key(self.key), FirstMade(at=created))
+        self.note_created(record)
+
+    def note_created(self, record: Record) -> None:
+        """Note what was written where there was nothing: when that was, ``created_at`` has kept."""
 
         def change(last: RecordNote | None) -> RecordNote:
             return RecordNote(record.uri, record.cid, _first(record.cid, _cids(last))[1:])
@@ -166,7 +170,9 @@ class RecordUpsert:
                 return existing, None
             self.before = existing
             if existing is not None and not self._differing(record, existing):
-                self._note(existing)
+                if existing.cid != self._noted:
+                    self._history.note(existing)
+                    self._noted = existing.cid
                 return existing, "unchanged"
             self.check(record, existing)
             self._history.intend(record)
@@ -182,8 +188,11 @@ class RecordUpsert:
                         uri=self.uri,
                     ) from None
             else:
-                self._seen = written
-                self._note(written)
+                self._seen, self._noted = written, written.cid
+                if existing is None and made:
+                    self._history.note_created(written)
+                else:
+                    self._history.note(written)
                 return written, "updated" if existing else "created" if made else "unchanged"
         raise RecordChangedError(
             f"{self.uri} kept changing while it was written. See what else writes it, then run again.",
@@ -221,11 +230,6 @@ class RecordUpsert:
                 fields=fields,
             )
         return fields
-
-    def _note(self, record: Record) -> None:
-        if record.cid != self._noted:
-            self._history.note(record)
-            self._noted = record.cid
 
 
 def _cids(note: RecordNote | None) -> tuple[str, ...]:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import IndexEntry, ShardFacts
     from ...state.ledger import Ledger
-    from ..options import PromotionOptions
-    from ..values import Values
+    from ..options import PromotionOptions, Values
     from .resolved_values import Resolved
 
 
@@ -187,9 +186,7 @@ class EntryUpsert:
             name=self._publication.name,
             schema_uri=self._schema_uri,
             shards=self._shards,
-            description=values.description,
-            tags=values.tags,
-            license=values.license,
+            **values.of_record,
             metadata=self._entry.metadata,
             created_at=created(),
         )

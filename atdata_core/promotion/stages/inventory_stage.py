@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,7 +15,7 @@ from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.seal import is_sealed, sealed
 from ...shards.shard_contents import read_facts
-from ...state.facts import INVENTORY, Inventory
+from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
 from ..copies.sources import WAYS_OUT, Sources
 from ..inventory import (
     Progress,
@@ -24,7 +26,6 @@ from ..inventory import (
     shard_urls,
 )
 from ..records.changes import changed_shards, changed_value, short_cid
-from ..records.checked_claims import note_checked, were_checked
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
@@ -120,7 +121,7 @@ def take_inventory(
         for shard in inventory.shards:
             _same_bytes(shard, standing.get(shard.url, shard), entry.name)
         if did is not None:
-            note_checked(inventory.cid, inventory.shards, did, ledger)
+            _note_checked(inventory.cid, inventory.shards, did, ledger)
     before = ledger.exchange(INVENTORY(entry.name), inventory)
     return inventory if before is None else replace(inventory, changed=_changes(before, inventory))
 
@@ -178,8 +179,29 @@ def _trusted(
     ]
     ours = {claim.url for claim in fitting if is_sealed(claim)}
     if len(ours) < len(fitting) == len(urls) and did is not None and ledger is not None:
-        return set(urls) if were_checked(cid, fitting, did, ledger) else ours
+        return set(urls) if _were_checked(cid, fitting, did, ledger) else ours
     return ours
+
+
+def _were_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledger) -> bool:
+    """Whether the account has checked these very claims on all shards of an entry, in order.
+
+    What stands in the ledger counts as the account's own word, so that machines without a common state folder read
+    a shard once between them. Who may write the ledger's keys can vouch for a claim: docs/deployment.md tells how
+    Redis keeps that to those who promote.
+    """
+    kept = ledger.get(CHECKED_CLAIMS(cid, did))
+    return kept is not None and kept.claims == _claims_digest(claims)
+
+
+def _note_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledger) -> None:
+    """Keep that the account has checked them."""
+    ledger.put(CHECKED_CLAIMS(cid, did), CheckedClaims(_claims_digest(claims)))
+
+
+def _claims_digest(claims: Sequence[ShardFacts]) -> str:
+    rows = [[each.url, each.sha256, each.size, each.etag, each.samples, each.schema] for each in claims]
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 
 
 def _look(

@@ -14,12 +14,11 @@ from ...local.entry import LocalDatasetEntry
 from ...state.facts import OVERRIDES, CopiedShards, Inventory
 from ..copies.usage import shards_of
 from ..inventory import cid_of, shard_urls
-from ..options import PromotionOptions
+from ..options import PromotionOptions, Values
 from ..overrides import Overrides, ResolvedValue, said_of
 from ..publication import Publication, publication_of
 from ..records.effects import Find, Steps
 from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
-from ..values import Values
 from .location import Location, choose_location
 
 if TYPE_CHECKING:

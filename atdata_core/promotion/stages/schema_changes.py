@@ -99,13 +99,14 @@ def compared(schema: dict[str, Any], records: Iterable[Record]) -> Compatibility
 def known_compatibility(
     schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, listing: Listing | None = None
 ) -> Compatibility:
-    """As ``recall_compatibility``; else as ``compatibility_of`` for the own account, and nothing is kept.
+    """As ``recall_compatibility``, else as ``own_compatibility``; nothing is kept."""
+    return recall_compatibility(schema, client.did, ledger) or own_compatibility(schema, client, listing)
 
-    Nothing is asked where a ``listing`` has it all.
-    """
-    known = recall_compatibility(schema, client.did, ledger)
-    if known is not None:
-        return known
+
+def own_compatibility(
+    schema: dict[str, Any], client: AtmosphereClient, listing: Listing | None = None
+) -> Compatibility:
+    """As ``compatibility_of`` for the own account; nothing is asked where a ``listing`` has it all."""
     if listing is not None and listing.whole:
         return compared(schema, listing.records)
     return compatibility_of(schema, client, client.did)

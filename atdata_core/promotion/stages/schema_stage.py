@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ...atmosphere import schema_records
 from ...errors import SchemaError
 from ...state.facts import FOREIGN_SCHEMAS, SCHEMA_RESULT, SchemaComparison, SchemaListing, SchemaResult
+from ..options import PromotionOptions
 from ..records.changes import changed_value
-from .schema_changes import Compatibility, as_kept, key_of, known_compatibility, recall_compatibility
+from .schema_changes import Compatibility, as_kept, key_of, own_compatibility, recall_compatibility
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -58,7 +59,7 @@ def publish_schema(
         ledger.put(FOREIGN_SCHEMAS(client.did), SchemaListing(**listing.listed))
     known = recall_compatibility(schema, client.did, ledger)
     if known is None and (found is None or require_compatible):
-        known = known_compatibility(schema, client, ledger, listing)
+        known = own_compatibility(schema, client, listing)
         kept = SchemaComparison(known.type_name, known.version, known.previous, known.problems)
         ledger.put(key_of(schema, client.did), kept)
     if require_compatible and known is not None:
@@ -71,13 +72,11 @@ def publish_schema_of(
     inventory: Inventory,
     client: AtmosphereClient,
     ledger: Ledger,
-    *,
-    run: str | None = None,
-    require_compatible: bool = False,
+    options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
-    result = publish_schema(inventory.schema, client, ledger, require_compatible=require_compatible)
-    return note_schema(inventory, result, client, ledger, run=run)
+    result = publish_schema(inventory.schema, client, ledger, require_compatible=options.require_compatible)
+    return note_schema(inventory, result, client, ledger, run=options.run)
 
 
 def note_schema(
@@ -100,30 +99,29 @@ def note_schema(
 
 
 def schema_of_run(
-    inventory: Inventory,
-    client: AtmosphereClient,
-    ledger: Ledger,
-    *,
-    run: str | None,
-    require_compatible: bool = False,
+    inventory: Inventory, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions
 ) -> PublishedSchema:
     """The schema record that this run has just seen; looked for again where an earlier run did."""
     wanted, comparison = SCHEMA_RESULT(inventory.name), key_of(inventory.schema, client.did)
     found = ledger.get_many([wanted, comparison])
     kept = found[wanted]
-    seen = inventory.cid, client.did, run, CODE_VERSION
-    if kept is not None and run is not None and (kept.entry_cid, kept.did, kept.run, kept.code_version) == seen:
+    seen = inventory.cid, client.did, options.run, CODE_VERSION
+    if (
+        kept is not None
+        and options.run is not None
+        and (kept.entry_cid, kept.did, kept.run, kept.code_version) == seen
+    ):
         return PublishedSchema(kept.uri, kept.cid, kept.created, as_kept(found[comparison]))
-    return publish_schema_of(inventory, client, ledger, run=run, require_compatible=require_compatible)
+    return publish_schema_of(inventory, client, ledger, options)
 
 
 class Schemas:
     """Publishes each distinct schema once, however many datasets have it and threads ask."""
 
-    def __init__(self, client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False) -> None:
+    def __init__(self, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions) -> None:
         self._client = client
         self._ledger = ledger
-        self._require_compatible = require_compatible
+        self._options = options
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._found: dict[str, PublishedSchema | SchemaError] = {}
@@ -145,7 +143,7 @@ class Schemas:
     def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
         try:
             return publish_schema(
-                inventory.schema, self._client, self._ledger, require_compatible=self._require_compatible
+                inventory.schema, self._client, self._ledger, require_compatible=self._options.require_compatible
             )
         except SchemaError as error:
             return error  # as it would be for the next dataset

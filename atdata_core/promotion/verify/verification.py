@@ -61,14 +61,14 @@ def verify_dataset(
     """
     if sample is not None and sample < 1:
         raise RefusedError(f"sample is {sample}. Give how many shards to read, 1 or more.", name="sample")
-    asked = AtUri.parse(at_uri)
+    address = AtUri.parse(at_uri)
     if client is None:
         from ...atmosphere.client import AtmosphereClient
 
         client = AtmosphereClient()
-    record, signed_by, findings, notes = read_record(client, asked)
+    record, signed_by, findings, notes = read_record(client, address)
     if record is None:
-        return Verification(str(asked), findings=tuple(findings))
+        return Verification(str(address), findings=tuple(findings))
     entry, found = read_entry(client, record)
     findings += found
     if entry is None:

@@ -28,7 +28,7 @@ WIDTH = 40
 @value_options
 @prefix_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def plan(dataset: str, key_prefix: str | None, as_json: bool, **said: Any) -> None:
+def plan(dataset: str, key_prefix: str | None, as_json: bool, **options: Any) -> None:
     """Say what a promotion of the dataset NAME would write and copy; nothing is written.
 
     Takes the options of promote, looks at every shard as that does, and refuses what that would refuse.
@@ -45,7 +45,7 @@ def plan(dataset: str, key_prefix: str | None, as_json: bool, **said: Any) -> No
         index = context.index()
         client, store = context.client(), context.store(settings)
         entry = context.entry(dataset, index)
-        found = plan_promotion(entry, index, client, data_store=store, **settings.arguments(said))
+        found = plan_promotion(entry, index, client, data_store=store, **settings.keywords(options))
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
         return

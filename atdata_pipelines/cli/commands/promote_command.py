@@ -14,7 +14,7 @@ from .value_options import prefix_option, value_options
 @value_options
 @prefix_option
 @click.option("--verbose", "-v", is_flag=True, help="Show everything that Dagster logs.")
-def promote(names: tuple[str, ...], key_prefix: str | None, verbose: bool, **said: Any) -> None:
+def promote(names: tuple[str, ...], key_prefix: str | None, verbose: bool, **options: Any) -> None:
     """Promote the datasets NAME... through Dagster.
 
     Several are promoted in one run; in one run each where a description, tags or another value is given.
@@ -28,13 +28,13 @@ def promote(names: tuple[str, ...], key_prefix: str | None, verbose: bool, **sai
 
     Runs are kept in DAGSTER_HOME, where the UI shows them; without it they are forgotten.
     """
-    if said["name"] is not None and len(names) > 1:
+    if options["name"] is not None and len(names) > 1:
         raise click.UsageError("--name is for a single dataset; promote them one by one.")
     from ..project import settings_here
     from ..runner import promote_all
 
     with context.said():
-        failed = promote_all(names, said, instances=settings_here(key_prefix), verbose=verbose)
+        failed = promote_all(names, options, instances=settings_here(key_prefix), verbose=verbose)
     if failed:
         count = len(set(names))
         if count > 1:

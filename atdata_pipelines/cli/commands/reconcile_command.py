@@ -117,7 +117,7 @@ def _restore(
                         data_store=context.store(settings),
                         name=finding.name,
                         version=finding.version,
-                        **settings.arguments(),
+                        **settings.keywords(),
                     )
             except AtdataError as error:
                 failed[finding.uri] = error.message

@@ -47,12 +47,12 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
     failed = private = count = 0
     with context.said():
         client = AtmosphereClient()
-        for asked in _every(client) if every else datasets:
-            result = _verified(asked, client, sample)
+        for named in _every(client) if every else datasets:
+            result = _verified(named, client, sample)
             count += 1
             failed += result.state == "failed"
             private += result.state == "private"
-            click.echo(json.dumps(result.to_json()) if as_json else "\n".join(_lines(asked, result)))
+            click.echo(json.dumps(result.to_json()) if as_json else "\n".join(_lines(named, result)))
     if not count:
         click.echo("This account has published no datasets.", err=True)
     if failed:
@@ -72,33 +72,33 @@ def _every(client: AtmosphereClient) -> Iterator[str]:
             yield record.uri
 
 
-def _verified(asked: str, client: AtmosphereClient, sample: int | None) -> Verification:
+def _verified(named: str, client: AtmosphereClient, sample: int | None) -> Verification:
     """The verification of one dataset; one that is not found fails like one that differs."""
     from atdata_core.promotion.verify.findings import Verification, of_error
     from atdata_core.promotion.verify.verification import verify_dataset
 
-    progress = reporting(partial(click.echo, err=True), f"shards of {asked}")
+    progress = reporting(partial(click.echo, err=True), f"shards of {named}")
     try:
-        return verify_dataset(_uri(asked, client), client=client, sample=sample, progress=progress)
+        return verify_dataset(_uri(named, client), client=client, sample=sample, progress=progress)
     except AtdataError as error:
-        return Verification(asked, findings=(of_error("record", asked, error),))
+        return Verification(named, findings=(of_error("record", named, error),))
 
 
-def _uri(asked: str, client: AtmosphereClient) -> str:
+def _uri(named: str, client: AtmosphereClient) -> str:
     from atdata_core.atmosphere.label_lookup import find_published
     from atdata_core.atmosphere.record_format.at_uri import is_did, is_handle
 
-    if asked.startswith("at://"):
-        return asked
-    account, slash, name = asked.partition("/")
+    if named.startswith("at://"):
+        return named
+    account, slash, name = named.partition("/")
     if slash and name and (is_did(account) or is_handle(account)):
         return find_published(client, account, name)
-    return find_published(client, context.account(), asked)
+    return find_published(client, context.account(), named)
 
 
-def _lines(asked: str, result: Verification) -> Iterator[str]:
+def _lines(named: str, result: Verification) -> Iterator[str]:
     """One line where all is well; else one for each finding."""
-    name = f"{result.name} {result.uri}" if result.name else asked
+    name = f"{result.name} {result.uri}" if result.name else named
     if result.ok:
         signed = f", signed by {result.signed_by}" if result.signed_by else ""
         yield (

@@ -51,10 +51,10 @@ class Known:
     account: AtmosphereClient | None = None
     ahead: dict[str, float] = field(default_factory=dict)
 
-    def heard(self, service: str, asked: float, its_time: float | None) -> None:
-        """Note what a service said its time was, in seconds since 1970, when it was asked at ``asked``."""
+    def heard(self, service: str, sent: float, its_time: float | None) -> None:
+        """Note what a service said its time was, in seconds since 1970, when it was asked at ``sent``."""
         if its_time is not None:
-            self.ahead[service] = its_time - (asked + time.time()) / 2
+            self.ahead[service] = its_time - (sent + time.time()) / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
     from ...config.resources import AtprotoResource
 
     service = AtprotoResource().stranger().base_url
-    asked = time.time()
+    sent = time.time()
     try:
         answer = httpx.get(f"{service}/xrpc/com.atproto.server.describeServer", timeout=known.answer)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -30,7 +30,7 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
             "error", f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?"
         )
         return
-    known.heard(service, asked, date_of(answer.headers))
+    known.heard(service, sent, date_of(answer.headers))
     if answer.status_code >= 500:
         yield CheckResult(
             "error", f"{service} fails: HTTP {answer.status_code}", "Try again later, or ask who runs it."

@@ -26,9 +26,9 @@ def look_at_server(known: Known) -> Iterable[CheckResult]:
     client = sent_once(os.environ[VARIABLE].strip(), known, source=VARIABLE)
     with reaching(client):
         client.ping()
-        asked = time.time()
+        sent = time.time()
         seconds, micros = client.time()
-    known.heard("Redis", asked, seconds + micros / 1e6)
+    known.heard("Redis", sent, seconds + micros / 1e6)
     known.redis, known.index = client, LocalIndex(client)
     about = _info(client, "server")
     if about is None:

@@ -44,7 +44,7 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
         )
         return
     known.reading = _brief(endpoint, known)
-    asked = time.time()
+    sent = time.time()
     try:
         with known.reading.errors(""):
             reply = _raw(known.reading)
@@ -56,7 +56,7 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
             "error", f"{endpoint.name} does not answer", "Check ATDATA_S3_ENDPOINT, and that the service runs."
         )
         return
-    known.heard(endpoint.name, asked, date_of(_headers(reply)))
+    known.heard(endpoint.name, sent, date_of(_headers(reply)))
     yield _finding_of(endpoint, reply)
 
 
@@ -150,11 +150,11 @@ def look_at_destination(known: Known) -> Iterable[CheckResult]:
     store.endpoint = endpoint = _brief(store.endpoint, known)
     client, bucket, key = endpoint.client, store.bucket, f"{FOLDER}/{uuid4().hex}.txt"
     what = f"{bucket} at {endpoint.name}"
-    asked = time.time()
+    sent = time.time()
     try:
         with endpoint.errors(bucket):
             reply = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
-            known.heard(endpoint.name, asked, date_of(_headers(reply)))
+            known.heard(endpoint.name, sent, date_of(_headers(reply)))
     except ShardForbiddenError:
         yield CheckResult(
             "warning", f"{what} may not be listed: what no record names is not found", "Allow s3:ListBucket."

@@ -17,10 +17,10 @@ from atdata_core.atmosphere.record_format.parse import read_entry_record, read_s
 from atdata_core.atmosphere.record_format.preflight import check
 from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry, shard_claims
+from atdata_core.promotion.options import Values
 from atdata_core.promotion.stages.copy_stage import recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory
 from atdata_core.promotion.stages.publish import PublishedRecord
-from atdata_core.promotion.values import Values
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.schema import check_names, compare, decode, from_json_schema, schema_of
 from atdata_core.state.facts import LAST_RESULT, CopiedShards, Inventory, KeyPattern, PublicationId, RecordResult

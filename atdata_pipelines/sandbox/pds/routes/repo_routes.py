@@ -69,11 +69,11 @@ async def delete_record(pds: Pds, request: Request) -> dict[str, Any]:
 async def apply_writes(pds: Pds, request: Request) -> dict[str, Any]:
     """Up to 200 writes in one commit."""
     did, given = await _own_repo(pds, request)
-    asked = given.value("writes")
-    if not isinstance(asked, list):
+    listed = given.value("writes")
+    if not isinstance(listed, list):
         raise invalid("Expected array value type at input/writes")
     validate = given.optional_bool("validate")
-    writes = [_asked_write(pds, each, validate) for each in asked]
+    writes = [_write_of(pds, each, validate) for each in listed]
     commit = pds.repositories.commit(did, writes, given.optional_cid("swapCommit"))
     results = [
         {"$type": f"{_APPLY}#{write.action}Result"} | ({} if write.action == "delete" else write.to_json(did))
@@ -84,9 +84,9 @@ async def apply_writes(pds: Pds, request: Request) -> dict[str, Any]:
 
 async def get_record(pds: Pds, request: Request) -> dict[str, Any]:
     """One record, to anybody."""
-    asked = Parameters(request)
-    repo, collection, rkey = asked.repo("repo"), asked.text("collection"), asked.text("rkey")
-    cid = asked.optional_cid("cid")
+    parameters = Parameters(request)
+    repo, collection, rkey = parameters.repo("repo"), parameters.text("collection"), parameters.text("rkey")
+    cid = parameters.optional_cid("cid")
     check_key(collection, rkey)
     account = pds.accounts.find(repo)
     if account is None:
@@ -100,8 +100,8 @@ async def get_record(pds: Pds, request: Request) -> dict[str, Any]:
 
 async def list_records(pds: Pds, request: Request) -> dict[str, Any]:
     """A page of a collection, to anybody. The cursor comes with the last page too."""
-    asked = Parameters(request)
-    repo, collection = asked.repo("repo"), asked.text("collection")
+    parameters = Parameters(request)
+    repo, collection = parameters.repo("repo"), parameters.text("collection")
     check_key(collection, None)
     account = pds.accounts.find(repo)
     if account is None:
@@ -109,9 +109,9 @@ async def list_records(pds: Pds, request: Request) -> dict[str, Any]:
     records = pds.repositories.list(
         account.did,
         collection,
-        limit=asked.number("limit", default=50, largest=100),
-        cursor=asked.optional_text("cursor"),
-        reverse=asked.flag("reverse"),
+        limit=parameters.number("limit", default=50, largest=100),
+        cursor=parameters.optional_text("cursor"),
+        reverse=parameters.flag("reverse"),
     )
     page: dict[str, Any] = {"records": [record.to_json() for record in records]}
     return page | {"cursor": records[-1].rkey} if records else page
@@ -152,10 +152,10 @@ async def _own_repo(pds: Pds, request: Request) -> tuple[str, Input]:
     return account.did, given
 
 
-def _asked_write(pds: Pds, asked: Any, validate: bool | None) -> RepoWrite:
-    if not isinstance(asked, dict):
+def _write_of(pds: Pds, write: Any, validate: bool | None) -> RepoWrite:
+    if not isinstance(write, dict):
         raise invalid("Expected object value type at input/writes")
-    given = Input(asked)
+    given = Input(write)
     kind, collection = given.text("$type"), given.text("collection")
     match kind:
         case "com.atproto.repo.applyWrites#delete":

@@ -14,8 +14,8 @@ from atdata_pipelines.sandbox.pds.server import Pds
 
 async def get_blob(pds: Pds, request: Request) -> Response:
     """A blob's bytes, to anybody, never as something that a browser would run."""
-    asked = Parameters(request)
-    did, cid = asked.did("did"), asked.cid("cid")
+    parameters = Parameters(request)
+    did, cid = parameters.did("did"), parameters.cid("cid")
     if pds.accounts.find(did) is None:
         raise repo_not_found(did)
     data, mime = pds.blobs.read(did, cid)
@@ -40,8 +40,8 @@ async def get_latest_commit(pds: Pds, request: Request) -> dict[str, Any]:
 
 async def get_record(pds: Pds, request: Request) -> Response:
     """The proof of what is, or is not, under a key: the signed commit, the way down its tree, the record."""
-    asked = Parameters(request)
-    did, collection, rkey = asked.did("did"), asked.text("collection"), asked.text("rkey")
+    parameters = Parameters(request)
+    did, collection, rkey = parameters.did("did"), parameters.text("collection"), parameters.text("rkey")
     check_key(collection, rkey)
     if pds.accounts.find(did) is None:
         raise repo_not_found(did)
