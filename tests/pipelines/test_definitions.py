@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from atdata_core.promotion.options import OPTIONS
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config import dagster_home
 
@@ -88,12 +89,13 @@ def test_sensor_and_schedule_are_off_until_a_person_turns_them_on(definitions):
 def test_the_launch_dialog_offers_everything_that_a_person_can_say(definitions):
     job = definitions.resolve_job_def("promote")
     offered = job.get_run_config_for_partition_key("any")
-    nothing = dict.fromkeys(["name", "description", "tags", "license", "keep_urls", "version"])
-    required = dict.fromkeys(["require_public", "require_license", "require_compatible"], False)
-    said = {**nothing, "take_over": False, "restore": True, **required, "allow_private": False}
-    assert offered == {"ops": {"atmosphere_record": {"config": said}}}
+    # Their names and defaults stand in the snapshots, word for word.
+    everything = {name: option.default for name, option in OPTIONS.items()}
+    assert offered == {"ops": {"atmosphere_record": {"config": everything}}}
     fields = job.get_node_named("atmosphere_record").definition.config_schema.config_type.fields
-    assert all(fields[name].description for name in ("name", "description", "tags", "license"))
+    assert {name: each.description for name, each in fields.items()} == {
+        name: option.help for name, option in OPTIONS.items()
+    }
 
 
 def test_no_secret_stands_in_the_configuration_of_a_resource(environ):
