@@ -92,7 +92,7 @@ def promote_to_atmosphere(
             publish_schema=partial(publish_schema_of, client=client, ledger=ledger, options=options),
             active_runs=active_runs,
             data_store=data_store,
-            asked=options,
+            options=options,
             done=warn,
         )
         if ready.seen.warning:
@@ -104,7 +104,7 @@ def promote_to_atmosphere(
             index,
             client,
             ledger,
-            asked=options,
+            options=options,
             resolved=ready.resolved,
             seen=ready.seen,
         ).uri

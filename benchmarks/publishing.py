@@ -229,7 +229,7 @@ def _entry(number: int) -> LocalDatasetEntry:
 def _resolved(entry: Any, did: str, ledger: Ledger) -> Resolved:
     """What a promotion publishes of which nothing is said."""
     return resolve(
-        entry, did, ledger, data_store=None, asked=PromotionOptions(), find=lambda collection, rkey: None
+        entry, did, ledger, data_store=None, options=PromotionOptions(), find=lambda collection, rkey: None
     )
 
 

@@ -274,7 +274,7 @@ def _read(name: str, value: Any) -> Any:
     return tuple(cast("list[str]", value)) if listed else None
 
 
-def typed(published: Values, given: Values) -> Values:
+def explicit_values(published: Values, given: Values) -> Values:
     """What a person must have given for ``published`` to stand in a record whose entry gives ``given``."""
 
     def explicit(name: str) -> Any:

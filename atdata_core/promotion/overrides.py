@@ -1,8 +1,8 @@
-"""What people said of a publication, in the order in which they said it.
+"""The overrides of a publication: values that people gave it, in the order in which they gave them.
 
-Each run that says something is given the next number. A run that finds a higher number than its own was
-followed by somebody who knew better, and writes nothing. What was said of a name holds for the entries that follow
-under it: a new publication inherits it, and its entry's own metadata count more.
+Each run that gives values gets the next number. A run that finds a higher number than its own was
+followed by somebody who knew better, and writes nothing. The overrides of a name hold for the entries that
+follow under it: a new publication inherits them, and its entry's own metadata count more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import uuid4
 from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
 from ..state.facts import OVERRIDES, Json, OverrideLog
-from .options import FIELDS, Values, from_metadata, typed
+from .options import FIELDS, Values, explicit_values, from_metadata
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from .publication import Publication
 
 KEPT = 20
-"""Sayings that are kept one by one, so that one that is refused can be taken back."""
+"""Overrides that are kept one by one, so that one that is refused can be removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverrideLayers:
-    """What stands after everything that was said; ``order`` is the number of the last saying, 0 for none.
+    """All overrides, layer by layer; ``order`` is the number of the last one, 0 for none.
 
-    ``values`` were said of this publication, ``inherited`` of its name while an earlier entry was published.
+    ``values`` were given to this publication, ``inherited`` to its name while an earlier entry was published.
     """
 
     values: Values
@@ -45,9 +45,9 @@ class ResolvedValue:
 
     Attributes:
         name: ``description``, ``tags``, ``license``, ``shards`` or ``readers``.
-        asked: What this promotion asks for; None where it says nothing.
-        before: What was said before, of this entry or of an earlier one of the name; None where nothing was.
-        value: What stands afterwards; None where there is none.
+        asked: What this promotion is given; None where that is nothing.
+        before: The override of before, of this entry or of an earlier one of the name; None where there is none.
+        value: As it is published; None where there is none.
         source: Where that comes from.
     """
 
@@ -58,7 +58,7 @@ class ResolvedValue:
     source: str
 
 
-ASKED, BEFORE, METADATA, EARLIER, DEFAULT, NOBODY = (
+NOW, BEFORE, METADATA, EARLIER, DEFAULT, NOBODY = (
     "asked now",
     "said before",
     "the entry's metadata",
@@ -77,7 +77,7 @@ class Overrides:
         publication: Of the entry.
         ledger: Of its index.
         defaults: What holds where neither a person nor the metadata say anything.
-        earlier: What was said of the name for an earlier entry; used until something is inherited.
+        earlier: Overrides of the name for an earlier entry; used until something is inherited.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Overrides:
         self._key = OVERRIDES(entry.name, *publication)
         self._ledger = ledger
 
-    def standing(self, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False) -> OverrideLayers:
+    def layers(self, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False) -> OverrideLayers:
         """What stands now; where a record is given, what would stand after ``recover`` with it."""
         log = self._ledger.get(self._key)
         if published is not None:
@@ -104,18 +104,18 @@ class Overrides:
         inherited = self._earlier if log.inherited is None else Values.from_json(log.inherited)
         return OverrideLayers(Values.from_json(log.values), log.order, inherited)
 
-    def resolve(self, standing: OverrideLayers, asked: Values = Values()) -> Values:  # noqa: B008 - frozen
-        """The values of the record, where ``asked`` is said now."""
-        said = asked.over(standing.values)
-        return said.over(self._metadata).over(standing.inherited).over(self._defaults)
+    def resolve(self, layers: OverrideLayers, given: Values = Values()) -> Values:  # noqa: B008 - frozen
+        """The values of the record, where ``given`` is given now."""
+        said = given.over(layers.values)
+        return said.over(self._metadata).over(layers.inherited).over(self._defaults)
 
-    def explain(self, standing: OverrideLayers, asked: Values) -> list[ResolvedValue]:
+    def explain(self, layers: OverrideLayers, given: Values) -> list[ResolvedValue]:
         """Each value of the record as ``resolve`` gives it, with who decided it."""
         sources = (
-            (ASKED, asked),
-            (BEFORE, standing.values),
+            (NOW, given),
+            (BEFORE, layers.values),
             (METADATA, self._metadata),
-            (EARLIER, standing.inherited),
+            (EARLIER, layers.inherited),
             (DEFAULT, self._defaults),
         )
         found: list[ResolvedValue] = []
@@ -124,12 +124,12 @@ class Overrides:
                 ((source, value) for source, of in sources if (value := getattr(of, name)) is not None),
                 (NOBODY, None),
             )
-            before = getattr(standing.values.over(standing.inherited), name)
-            found.append(ResolvedValue(name, getattr(asked, name), before, value, source))
+            before = getattr(layers.values.over(layers.inherited), name)
+            found.append(ResolvedValue(name, getattr(given, name), before, value, source))
         return found
 
     def inherit(self) -> None:
-        """Keep what was said of the name for earlier entries: later words about those do not concern this one."""
+        """Keep the overrides of the name for earlier entries: later ones of those do not concern this one."""
         if self._earlier == Values():
             return
 
@@ -140,8 +140,8 @@ class Overrides:
 
         self._ledger.update(self._key, change)
 
-    def say(self, values: Values, run: str | None) -> int | None:
-        """Put what a run says behind everything said before; its number, or None where it says nothing.
+    def add(self, values: Values, run: str | None) -> int | None:
+        """Put the values that a run gives behind all earlier ones; their number, or None where it gives none.
 
         ``run`` names the run: one that is tried again keeps its number.
         """
@@ -161,8 +161,8 @@ class Overrides:
         log = self._ledger.update(self._key, change)
         return next(one["order"] for one in _parts(log)[1] if one["run"] == run)
 
-    def take_back(self, order: int) -> None:
-        """Forget a saying: what was refused was not said."""
+    def remove(self, order: int) -> None:
+        """Remove an override: what was refused was not given."""
 
         def change(log: OverrideLog | None) -> OverrideLog:
             base, said = _parts(log)
@@ -171,10 +171,10 @@ class Overrides:
         self._ledger.update(self._key, change)
 
     def recover(self, published: Mapping[str, Any], *, keep_urls: bool = False) -> None:
-        """Learn what was said before the ledger was lost, from the record: it is the best witness.
+        """Learn the overrides of before the ledger was lost, from the record: it is the best witness.
 
-        What the metadata in the record gives was not said; the entry may have other metadata by now. ``keep_urls``:
-        its shards lie at the index's own URLs, so that may have been said.
+        What the metadata in the record gives is none; the entry may have other metadata by now. ``keep_urls``:
+        its shards lie at the index's own URLs, so that may be one.
         """
         self._earlier = Values()
         self._ledger.update(self._key, lambda log: self._recovered(log, published, keep_urls))
@@ -182,27 +182,27 @@ class Overrides:
     def _recovered(
         self, log: OverrideLog | None, published: Mapping[str, Any], keep_urls: bool
     ) -> OverrideLog | None:
-        before = said_in(published, self._defaults, self._metadata)
+        before = overrides_in(published, self._defaults, self._metadata)
         before = replace(before, keep_urls=True if keep_urls else None)
         base, said = _parts(log)
         if Values.from_json(base) != Values():
             return log
-        # What it inherited cannot be told from what was said of it, and is as good.
+        # What it inherited cannot be told from its own overrides, and is as good.
         return _joined({**base, **before.to_json()}, said, {})
 
 
-def said_in(
+def overrides_in(
     record: Mapping[str, Any],
     defaults: Values,
     metadata: Values = Values(),  # noqa: B008 - frozen
 ) -> Values:
-    """What people must have said for an entry record to be as it is; ``metadata`` where its own cannot be read."""
+    """The overrides by which an entry record is as it is; ``metadata`` where its own cannot be read."""
     with suppress(MetadataError):
         metadata = from_metadata(unpack_metadata(record.get("metadata")))
-    return typed(replace(Values.from_json(record), keep_urls=None), metadata.over(defaults))
+    return explicit_values(replace(Values.from_json(record), keep_urls=None), metadata.over(defaults))
 
 
-def said_of(log: OverrideLog | None) -> Values:
+def overrides_of(log: OverrideLog | None) -> Values:
     """What was said of a publication and of its name before, as the ledger holds it."""
     return Values() if log is None else _over(log.values, log.inherited or {})
 
@@ -213,7 +213,7 @@ def order_of(log: OverrideLog | None) -> int:
 
 
 def _parts(log: OverrideLog | None) -> tuple[Json, list[Json]]:
-    """What was said long ago as one, and the sayings since."""
+    """The overrides of long ago as one, and those since."""
     return ({"order": 0}, []) if log is None else (log.base, list(log.said))
 
 

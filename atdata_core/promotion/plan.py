@@ -47,7 +47,7 @@ class Plan:
     ``copies`` are the shards that would be written, as they would be published; ``bytes_to_copy`` is their size.
     ``unreadable`` are URL and reason of the shards that strangers cannot read; of a copy that is not made yet
     no more is known than whether they reach its address. ``values`` are description, tags, license, the place of
-    the shards and who can read them: what is asked, what was said before, what stands, and where that comes from.
+    the shards and who can read them: what is given now and was before, what is published, and why.
     """
 
     uri: str
@@ -108,9 +108,9 @@ def plan_promotion(
     ledger = state_of(index).ledger
     options = PromotionOptions.of(defaults=defaults, **keywords)
     did = client.did
-    resolved = resolve(entry, did, ledger, data_store=data_store, asked=options, find=client.find_record)
+    resolved = resolve(entry, did, ledger, data_store=data_store, options=options, find=client.find_record)
     inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
-    planned = validate(entry, inventory, resolved, client, ledger, asked=options)
+    planned = validate(entry, inventory, resolved, client, ledger, options=options)
     planned, missing, warnings = _copies(planned, inventory, resolved, ledger)
     strangers = AnonymousReader(client.base_url)
     to_be_written = {shard.url for shard in missing}

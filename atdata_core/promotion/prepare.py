@@ -47,7 +47,7 @@ def prepare(
     publish_schema: Callable[[Inventory], PublishedSchema],
     active_runs: Attempt,
     data_store: Any,
-    asked: PromotionOptions,
+    options: PromotionOptions,
     done: Done,
     find: Finder | None = None,
 ) -> Prepared:
@@ -64,7 +64,7 @@ def prepare(
         publish_schema: Stage 2, as ``publish_schema_of``.
         under_way: Where the promotion stands.
         data_store: Where shards are copied to; None keeps their URLs.
-        asked: What is asked of the promotion.
+        options: What is asked of the promotion.
         done: Told of each stage.
         find: Reads a record of the account; the client by default.
 
@@ -73,21 +73,21 @@ def prepare(
         AtdataError: What the stages raise.
     """
     resolved = resolve(
-        entry, client.did, ledger, data_store=data_store, asked=asked, find=find or client.find_record
+        entry, client.did, ledger, data_store=data_store, options=options, find=find or client.find_record
     )
     data_store = resolved.location.store
     inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
     done("local_dataset", inventory)
     active_runs.stage = "published_schema"
-    validate(entry, inventory, resolved, client, ledger, asked=asked)
-    begin_publishing(entry, resolved.publication, ledger, asked)
+    validate(entry, inventory, resolved, client, ledger, options=options)
+    begin_publishing(entry, resolved.publication, ledger, options)
     copies = None
     if data_store is not None and not data_store.takes_copies:
         # What such a store writes is known, and can be refused, only once it is written.
-        if asked.require_compatible:
+        if options.require_compatible:
             known_compatibility(inventory.schema, client, ledger).refuse()
         active_runs.stage = "copied_shards"
-        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=asked.run)
+        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=options.run)
         active_runs.stage = "published_schema"
     schema = publish_schema(inventory)
     done("published_schema", schema)
@@ -95,9 +95,9 @@ def prepare(
         active_runs.stage = "copied_shards"
         published = resolved.published_copies(inventory, ledger)
         copies = copy_shards(
-            entry, inventory, index, ledger, data_store=data_store, published=published, run=asked.run
+            entry, inventory, index, ledger, data_store=data_store, published=published, run=options.run
         )
     done("copied_shards", copies)
     active_runs.stage = "atmosphere_record"
-    seen = probe_published(entry, copies, index, client.base_url, resolved=resolved, asked=asked)
+    seen = probe_published(entry, copies, index, client.base_url, resolved=resolved, options=options)
     return Prepared(entry, schema, copies, seen, resolved)

@@ -44,11 +44,11 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
         """The schema record of the dataset's samples, found or written once all records are known to be good."""
         with stage_context_of(context, settings) as subject:
             found = subject.known_inventory(progress_of(context, "looked at"))
-            client, asked = subject.logged_in(), subject.asked
+            client, options = subject.logged_in(), subject.options
             resolved = subject.resolve()
-            validate(subject.entry, found, resolved, client, subject.ledger, asked=asked)
-            publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, asked)
-            published = schema_stage.publish_schema_of(found, client, subject.ledger, asked)
+            validate(subject.entry, found, resolved, client, subject.ledger, options=options)
+            publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, options)
+            published = schema_stage.publish_schema_of(found, client, subject.ledger, options)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
 
@@ -58,12 +58,12 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
         with stage_context_of(context, settings) as subject:
             progress = progress_of(context, "at their destination")
             client = subject.logged_in()
-            resolved, asked = subject.resolve(), subject.asked
+            resolved, options = subject.resolve(), subject.options
             copies = subject.known_copies(resolved, progress)
             found = subject.known_inventory(progress)
-            kept_schema = schema_stage.schema_of_run(found, client, subject.ledger, asked)
+            kept_schema = schema_stage.schema_of_run(found, client, subject.ledger, options)
             seen = visibility.probe_published(
-                subject.entry, copies, subject.index, client.base_url, resolved=resolved, asked=asked
+                subject.entry, copies, subject.index, client.base_url, resolved=resolved, options=options
             )
             record = publish.publish_record(
                 subject.entry,
@@ -72,7 +72,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
                 subject.index,
                 client,
                 subject.ledger,
-                asked=asked,
+                options=options,
                 resolved=resolved,
                 seen=seen,
             )

@@ -39,7 +39,7 @@ class StageContext:
     index: "LocalIndex"
     ledger: Ledger
     store: Any
-    asked: PromotionOptions
+    options: PromotionOptions
     run: str
     services: Services
 
@@ -58,7 +58,7 @@ class StageContext:
             except RecordNotFoundError:
                 return None
 
-        return resolve(self.entry, did, self.ledger, data_store=self.store, asked=self.asked, find=find)
+        return resolve(self.entry, did, self.ledger, data_store=self.store, options=self.options, find=find)
 
     def take_inventory(self, progress: inventory_stage.Progress) -> inventory_stage.Inventory:
         """Look at every shard."""
@@ -144,10 +144,10 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
         entry = read_by(entry, reading)
         ledger = state_of(index).ledger
         with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
-            store, asked = services.destination.store(reading), options_of(context.run, settings)
-            if store is not None and keeps_urls(entry, services.atproto.did(), ledger, asked):
+            store, options = services.destination.store(reading), options_of(context.run, settings)
+            if store is not None and keeps_urls(entry, services.atproto.did(), ledger, options):
                 store = None
-            yield StageContext(entry, index, ledger, store, asked, context.run.run_id, services)
+            yield StageContext(entry, index, ledger, store, options, context.run.run_id, services)
 
 
 def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":

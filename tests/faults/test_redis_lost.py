@@ -33,21 +33,21 @@ def insert_again(lane, entry):
 def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliability):
     first = lane.insert(shards=2)
     store = lane.data_store()
-    index, client, asked = lane.user_index, lane.user, PromotionOptions()
+    index, client, options = lane.user_index, lane.user, PromotionOptions()
     ledger = state_of(index).ledger
 
     def stages():
         inventory = take_inventory(first, index, ledger, destination=store)
         yield
-        resolved = resolved_for(first, client, ledger, store=store, asked=asked)
-        validate(first, inventory, resolved, client, ledger, asked=asked)
-        begin_publishing(first, resolved.publication, ledger, asked)
+        resolved = resolved_for(first, client, ledger, store=store, options=options)
+        validate(first, inventory, resolved, client, ledger, options=options)
+        begin_publishing(first, resolved.publication, ledger, options)
         yield
         schema = publish_schema(inventory.schema, client, ledger)
         yield
         copies = copy_shards(first, inventory, index, ledger, data_store=store)
         yield
-        yield publish_last(first, copies, schema.uri, index, client, ledger, store=store, asked=asked).uri
+        yield publish_last(first, copies, schema.uri, index, client, ledger, store=store, options=options).uri
 
     def emptied():
         said = []

@@ -48,15 +48,15 @@ def test_the_first_line_that_has_an_answer_counts(row):
         for default in (None, "default"):
             ledger = MemoryLedger()
             entry = SimpleNamespace(name="cells", metadata={} if given is None else {"license": given})
-            sayings = Overrides(
+            overrides = Overrides(
                 entry, PUBLICATION, ledger, Values.of(license=default), Values.of(license=inherited)
             )
             if own is not None:
-                sayings.say(Values.of(license=own), "earlier run")
-            standing = sayings.standing()
-            found = {each.name: each for each in sayings.explain(standing, Values.of(license=now))}["license"]
+                overrides.add(Values.of(license=own), "earlier run")
+            layers = overrides.layers()
+            found = {each.name: each for each in overrides.explain(layers, Values.of(license=now))}["license"]
             expected = next((each for each in (now, own, given, inherited, default) if each is not None), None)
-            assert found.value == sayings.resolve(standing, Values.of(license=now)).license == expected
+            assert found.value == overrides.resolve(layers, Values.of(license=now)).license == expected
             assert f"`{found.source}`" in sources
 
 
@@ -92,9 +92,9 @@ def test_shards_lie_where_the_table_says(row):
     said, named, before, expected, source = row
     stores = {"yes or no": [None, Store()], "yes": [Store()], "no": [None]}[named]
     for (now, earlier), store, published in product(keeps(said), stores, befores(before)):
-        asked = PromotionOptions(values=Values(keep_urls=now))
-        standing = OverrideLayers(Values(keep_urls=earlier), 0)
-        found = choose_location(PUBLICATION, store, asked, standing, published)
+        options = PromotionOptions(values=Values(keep_urls=now))
+        layers = OverrideLayers(Values(keep_urls=earlier), 0)
+        found = choose_location(PUBLICATION, store, options, layers, published)
         lies = {True: "copies in that store", False: "at the index's own URLs"}[found.store is not None]
         assert expected.startswith("those copies stay" if found.stays else lies)
         assert f"`{found.source}`" in source

@@ -234,7 +234,7 @@ def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, 
             lab.index,
             atmosphere.client.base_url,
             resolved=resolved_for(entry, atmosphere.client, ledger),
-            asked=PromotionOptions(),
+            options=PromotionOptions(),
         )
     assert f"atdata-pipelines {typed}" in str(caught.value)
 

@@ -42,11 +42,11 @@ def one_by_one(lab, atmosphere):
     def run(*, store=None, ledger=None, said=None, take_over=False):
         entry, ledger = lab.index.get_entry_by_name("points"), ledger or state_of(lab.index).ledger
         client = atmosphere.client
-        asked = PromotionOptions(values=Values.of(**(said or {})), take_over=take_over)
+        options = PromotionOptions(values=Values.of(**(said or {})), take_over=take_over)
         inventory = take_inventory(entry, lab.index, ledger, destination=store)
         schema = publish_schema_of(inventory, client, ledger)
         copies = copy_shards(entry, inventory, lab.index, ledger, data_store=store)
-        record = publish_last(entry, copies, schema.uri, lab.index, client, ledger, store=store, asked=asked)
+        record = publish_last(entry, copies, schema.uri, lab.index, client, ledger, store=store, options=options)
         return dict(zip(STAGES, (each.changed for each in (inventory, schema, copies, record)), strict=True))
 
     return run

@@ -170,9 +170,9 @@ def test_the_last_stage_alone_asks_for_the_license_too_and_forgets_what_was_refu
     inventory = take_inventory(entry, lab.index, ledger)
     schema = publish_schema(inventory.schema, client, ledger)
     copies = copy_shards(entry, inventory, lab.index, ledger)
-    asked = PromotionOptions(values=Values.of("Said", license="mit?"), require_license=True)
+    options = PromotionOptions(values=Values.of("Said", license="mit?"), require_license=True)
     with pytest.raises(LicenseError, match="'mit\\?' is no SPDX license"):
-        publish_last(entry, copies, schema.uri, lab.index, client, ledger, asked=asked)
+        publish_last(entry, copies, schema.uri, lab.index, client, ledger, options=options)
     assert atmosphere.counts == [1, 0, 0]
     record = publish_last(entry, copies, schema.uri, lab.index, client, ledger)
     assert (record.summary.description, record.summary.license) == (None, None)

@@ -74,7 +74,7 @@ def test_an_edit_made_elsewhere_is_refused_by_its_fields_and_nothing_is_written(
             assert caught.value.uri == uri
     assert plan_promotion(entry, lab.index, atmosphere.client, take_over=True).entry == "update"
     assert atmosphere.commit == commit
-    # What was refused was not said.
+    # What was refused is no override.
     promote_to_atmosphere(entry, lab.index, atmosphere.client, take_over=True)
     record = atmosphere.client.get_record(uri).value
     assert (record["description"], record["tags"]) == ("ours", ["a"])

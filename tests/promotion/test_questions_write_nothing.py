@@ -53,11 +53,11 @@ def questions(lab, atmosphere):
     def ask(entry, *, store=None, **said):
         client, ledger = atmosphere.client, state_of(lab.index).ledger
         plan_promotion(entry, lab.index, client, data_store=store, version="1.0.0", **said)
-        asked = PromotionOptions(values=Values.of(**said), version="1.0.0", run="run")
-        resolved = resolved_for(entry, client, ledger, store=store, asked=asked)
+        options = PromotionOptions(values=Values.of(**said), version="1.0.0", run="run")
+        resolved = resolved_for(entry, client, ledger, store=store, options=options)
         inventory = survey(entry, lab.index, destination=resolved.location.store, ledger=ledger, did=client.did)
-        validate(entry, inventory, resolved, client, ledger, asked=asked)
-        DatasetRecords(entry, resolved, inventory.shards, f"at://{client.did}/x/y", client, ledger, asked)
+        validate(entry, inventory, resolved, client, ledger, options=options)
+        DatasetRecords(entry, resolved, inventory.shards, f"at://{client.did}/x/y", client, ledger, options)
 
     return ask
 
@@ -94,11 +94,11 @@ def test_questions_about_a_published_dataset_write_nothing(
 
 
 def test_questions_about_a_blocked_dataset_leave_the_block_and_a_promotion_ends_it(
-    lab, atmosphere, publish, take_back, writes_of, questions
+    lab, atmosphere, publish, remove, writes_of, questions
 ):
     entry = lab.insert()
     publish(entry)
-    take_back("points")
+    remove("points")
     ledger, did = state_of(lab.index).ledger, atmosphere.client.did
     blocked = held(ledger, "points", did)
     assert blocked is not None

@@ -101,10 +101,10 @@ def see(lab, entry, copies, pds, store=None, **asked):
         "did:plc:nobody",
         state_of(lab.index).ledger,
         data_store=store,
-        asked=wanted,
+        options=wanted,
         find=lambda collection, rkey: None,
     )
-    return probe_published(entry, copies, lab.index, pds, resolved=resolved, asked=wanted)
+    return probe_published(entry, copies, lab.index, pds, resolved=resolved, options=wanted)
 
 
 def test_shards_that_need_a_key_are_published_with_one_warning(lab, atmosphere):

@@ -84,14 +84,14 @@ def test_a_superseded_run_says_so_and_leaves_the_label(lab, atmosphere, interrup
     publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
 
     def rival():
-        Overrides(entry, publication, ledger).say(Values.of("second"), "rival")
+        Overrides(entry, publication, ledger).add(Values.of("second"), "rival")
 
     promote_to_atmosphere(entry, lab.index, atmosphere.client, description="old")
     commit = atmosphere.commit
     client = interrupted("getRecord", rival)
     ready = stages(entry, lab.index, atmosphere.client)
-    asked = PromotionOptions(values=Values.of("first"))
-    result = publish_last(entry, *ready, lab.index, client, ledger, asked=asked)
+    options = PromotionOptions(values=Values.of("first"))
+    result = publish_last(entry, *ready, lab.index, client, ledger, options=options)
     assert (result.change, result.label_uri, result.label_change) == ("superseded", None, "unchanged")
     assert result.cid == atmosphere.client.get_record(result.uri).cid
     assert "run that was asked for them" in result.note
@@ -143,9 +143,9 @@ def test_many_runs_with_different_values_end_with_the_last_that_was_said(lab, at
     (uri,) = set(uris)
     ledger = state_of(lab.index).ledger
     publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
-    standing = Overrides(entry, publication, ledger).standing()
-    assert standing.order == 6
-    assert atmosphere.client.get_record(uri).value["description"] == standing.values.description
+    layers = Overrides(entry, publication, ledger).layers()
+    assert layers.order == 6
+    assert atmosphere.client.get_record(uri).value["description"] == layers.values.description
     assert atmosphere.counts == [1, 1, 1]
     assert due(entry, lab.index, ledger, atmosphere.client.did).state == "published"
 
@@ -183,46 +183,46 @@ def test_values_that_were_refused_were_not_said(lab, atmosphere):
 
 
 @pytest.fixture
-def sayings(lab):
+def overrides(lab):
     """What is said of a publication; in Redis."""
     entry = lab.insert(shards=1)
     publication = publication_of(entry, entry.cid, "did:plc:abc", None)
     return Overrides(entry, publication, state_of(lab.index).ledger)
 
 
-def test_a_run_that_is_tried_again_keeps_its_place(sayings):
-    assert sayings.say(Values(), "silent") is None
-    assert sayings.say(Values.of("a"), "one") == 1
-    assert sayings.say(Values.of("b"), "two") == 2
-    assert sayings.say(Values.of("a"), "one") == 1
-    assert sayings.standing().values.description == "b"
+def test_a_run_that_is_tried_again_keeps_its_place(overrides):
+    assert overrides.add(Values(), "silent") is None
+    assert overrides.add(Values.of("a"), "one") == 1
+    assert overrides.add(Values.of("b"), "two") == 2
+    assert overrides.add(Values.of("a"), "one") == 1
+    assert overrides.layers().values.description == "b"
 
 
 @pytest.mark.parametrize("refused", [(1, 2), (2, 1)])
-def test_sayings_are_taken_back_in_any_order(sayings, refused):
-    sayings.recover({"license": "MIT"})
-    sayings.say(Values.of("a", ["t"]), "one")
-    sayings.say(Values.of("b"), "two")
-    sayings.take_back(refused[0])
+def test_overrides_are_removed_in_any_order(overrides, refused):
+    overrides.recover({"license": "MIT"})
+    overrides.add(Values.of("a", ["t"]), "one")
+    overrides.add(Values.of("b"), "two")
+    overrides.remove(refused[0])
     assert (
-        sayings.standing().values == {1: Values.of("b", None, "MIT"), 2: Values.of("a", ["t"], "MIT")}[refused[0]]
+        overrides.layers().values == {1: Values.of("b", None, "MIT"), 2: Values.of("a", ["t"], "MIT")}[refused[0]]
     )
-    sayings.take_back(refused[1])
-    assert (sayings.standing().values, sayings.standing().order) == (Values.of(license="MIT"), 0)
+    overrides.remove(refused[1])
+    assert (overrides.layers().values, overrides.layers().order) == (Values.of(license="MIT"), 0)
 
 
-def test_old_sayings_become_one(sayings):
-    sayings.say(Values.of(license="MIT"), "first")
+def test_old_overrides_become_one(overrides):
+    overrides.add(Values.of(license="MIT"), "first")
     for number in range(1, KEPT + 5):
-        assert sayings.say(Values.of(str(number)), str(number)) == number + 1
-    standing = sayings.standing()
-    assert (standing.values, standing.order) == (Values.of(str(KEPT + 4), None, "MIT"), KEPT + 5)
+        assert overrides.add(Values.of(str(number)), str(number)) == number + 1
+    layers = overrides.layers()
+    assert (layers.values, layers.order) == (Values.of(str(KEPT + 4), None, "MIT"), KEPT + 5)
 
 
-def test_everybody_gets_another_number(sayings):
+def test_everybody_gets_another_number(overrides):
     numbers = []
     threads = [
-        threading.Thread(target=lambda run=str(run): numbers.append(sayings.say(Values.of(run), run)))
+        threading.Thread(target=lambda run=str(run): numbers.append(overrides.add(Values.of(run), run)))
         for run in range(12)
     ]
     for thread in threads:

@@ -187,10 +187,10 @@ def test_a_single_promotion_with_other_values_in_the_middle_is_not_undone(
 
     def rival(number, request):
         if number == commit:
-            asked = PromotionOptions(values=Values.of("second", ["s"]), run="rival")
+            options = PromotionOptions(values=Values.of("second", ["s"]), run="rival")
             draft = many[7]
             publish_last(
-                draft.entry, draft.copies, draft.schema_uri, index, alone, state_of(index).ledger, asked=asked
+                draft.entry, draft.copies, draft.schema_uri, index, alone, state_of(index).ledger, options=options
             )
 
     network.before = rival

@@ -1,7 +1,7 @@
 """Explicit values win over earlier ones, those over the entry's metadata; empty ones clear."""
 
 from atdata_core.promotion.copies.layout import tails
-from atdata_core.promotion.options import Values, from_metadata, typed
+from atdata_core.promotion.options import Values, explicit_values, from_metadata
 
 
 def test_what_is_said_now_wins_and_what_is_not_said_stays():
@@ -36,6 +36,6 @@ def test_copies_keep_their_file_names_and_grow_only_where_they_clash():
 
 def test_a_record_tells_what_a_person_must_have_typed():
     given = Values.of("from metadata", ["m"], "MIT")
-    assert typed(given, given) == Values()
-    assert typed(Values.of("typed", [], None), given) == Values("typed", (), "")
-    assert typed(Values(), Values()) == Values()
+    assert explicit_values(given, given) == Values()
+    assert explicit_values(Values.of("typed", [], None), given) == Values("typed", (), "")
+    assert explicit_values(Values(), Values()) == Values()

@@ -16,10 +16,10 @@ def resolved_for(
     ledger: Any,
     *,
     store: Any = None,
-    asked: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
+    options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
 ) -> Resolved:
     """What a promotion that asks this would publish."""
-    return resolve(entry, client.did, ledger, data_store=store, asked=asked, find=client.find_record)
+    return resolve(entry, client.did, ledger, data_store=store, options=options, find=client.find_record)
 
 
 def publish_last(
@@ -31,11 +31,11 @@ def publish_last(
     ledger: Any,
     *,
     store: Any = None,
-    asked: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
+    options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
 ) -> PublishedRecord:
     """``publish_record`` for shards that were seen by strangers."""
-    resolved = resolved_for(entry, client, ledger, store=store, asked=asked)
+    resolved = resolved_for(entry, client, ledger, store=store, options=options)
     seen = Visibility(len(copies.shards))
     return publish_record(
-        entry, copies, schema_uri, index, client, ledger, asked=asked, resolved=resolved, seen=seen
+        entry, copies, schema_uri, index, client, ledger, options=options, resolved=resolved, seen=seen
     )

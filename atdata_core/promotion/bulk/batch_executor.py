@@ -62,7 +62,7 @@ def publish_many(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
+    options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
     writer: BatchWriter | None = None,
 ) -> list[Outcome]:
     """Write the records of many datasets, or bring them up to date, or leave them; as ``publish_record`` each.
@@ -72,7 +72,7 @@ def publish_many(
         index: The index of the entries.
         client: A client that is logged in.
         ledger: The ledger of the index.
-        asked: What is asked of each of them.
+        options: What is asked of each of them.
         writer: One that was used before, and knows what it has read; a new one by default.
 
     Returns:
@@ -83,16 +83,16 @@ def publish_many(
             from what was about to be written; the same call again goes on.
         LoginError, NotLoggedInError: The account cannot be used.
     """
-    writer = writer or BatchWriter(client, expected_keys((draft.entry for draft in drafts), client.did, asked))
-    return _Together(drafts, index, client, ledger, asked, writer).run_effects()
+    writer = writer or BatchWriter(client, expected_keys((draft.entry for draft in drafts), client.did, options))
+    return _Together(drafts, index, client, ledger, options, writer).run_effects()
 
 
-def expected_keys(entries: Iterable[IndexEntry], did: str, asked: PromotionOptions) -> list[Key]:
+def expected_keys(entries: Iterable[IndexEntry], did: str, options: PromotionOptions) -> list[Key]:
     """Where the entry records and labels of datasets lie."""
     keys: list[Key] = []
     for entry in entries:
         try:
-            publication = publication_of(entry, cid_of(entry), did, asked.name)
+            publication = publication_of(entry, cid_of(entry), did, options.name)
         except DatasetNameError:
             continue
         keys += [(ENTRY, publication.rkey), (LABEL, publication.label_rkey)]
@@ -115,14 +115,14 @@ class _Together:
         index: AbstractIndex,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: PromotionOptions,
+        options: PromotionOptions,
         writer: BatchWriter,
     ) -> None:
         self._cached = cached(ledger)
         self._ledger = self._cached or ledger
         self._index = index
         self._client = client
-        self._asked = asked
+        self._options = options
         self._writer = writer
         self._outcomes: list[Outcome | None] = [None] * len(drafts)
         self._jobs = [_Job(number, draft.entry, self._steps(draft)) for number, draft in enumerate(drafts)]
@@ -146,14 +146,14 @@ class _Together:
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def _steps(self, draft: Draft) -> Steps[PublishedRecord]:
-        asked = replace(self._asked, run=draft.run or self._asked.run)
+        options = replace(self._options, run=draft.run or self._options.run)
         return publishing(
             draft.entry,
             draft.copies,
             draft.schema_uri,
             self._client,
             self._ledger,
-            asked=asked,
+            options=options,
             resolved=draft.resolved,
             seen=draft.seen,
         )
@@ -187,23 +187,23 @@ class _Together:
                     self._writes.append((job, step))
 
     def _ask_index(self) -> bool:
-        asked, self._currents = self._currents, []
-        answers = current_cids([step.entry for _, step in asked], self._index)
-        for (job, _), answer in zip(asked, answers, strict=True):
+        steps, self._currents = self._currents, []
+        answers = current_cids([step.entry for _, step in steps], self._index)
+        for (job, _), answer in zip(steps, answers, strict=True):
             if isinstance(answer, AtdataError):
                 self._advance(job, error=answer)
             else:
                 self._advance(job, answer)
-        return bool(asked)
+        return bool(steps)
 
     def _read(self) -> bool:
         if not self._finds:
             return False
         self._take_in(*self._awaited())
-        asked, self._finds = self._finds, []
-        self._writer.read(step for _, step in asked)
-        answers = [self._writer.find(step) for _, step in asked]
-        for (job, _), answer in zip(asked, answers, strict=True):
+        steps, self._finds = self._finds, []
+        self._writer.read(step for _, step in steps)
+        answers = [self._writer.find(step) for _, step in steps]
+        for (job, _), answer in zip(steps, answers, strict=True):
             self._advance(job, answer)
         return True
 
@@ -227,11 +227,11 @@ class _Together:
         """What was sent last, and the answers to it."""
         if self._sent is None:
             return [], []
-        (asked, future), self._sent = self._sent, None
-        return asked, future.result()
+        (steps, future), self._sent = self._sent, None
+        return steps, future.result()
 
-    def _take_in(self, asked: list[tuple[_Job, Write]], answers: list[Answer]) -> None:
-        pairs = list(zip(asked, answers, strict=True))
+    def _take_in(self, steps: list[tuple[_Job, Write]], answers: list[Answer]) -> None:
+        pairs = list(zip(steps, answers, strict=True))
         # A rival who wrote a record has told the ledger so.
         self._prefetch([job for (job, _), answer in pairs if isinstance(answer, RecordChangedError)])
         for (job, _), answer in pairs:
@@ -240,12 +240,12 @@ class _Together:
             else:
                 self._advance(job, answer)
 
-    def _without_overtaken(self, asked: list[tuple[_Job, Write]], datasets: set[str]) -> list[tuple[_Job, Write]]:
+    def _without_overtaken(self, steps: list[tuple[_Job, Write]], datasets: set[str]) -> list[tuple[_Job, Write]]:
         """Let those drafts be made again that hold what another one has settled first."""
         if not datasets:
-            return asked
-        drafted = [*asked, *self._writes]
-        count = sum(1 for job, _ in asked if job.entry.name not in datasets)
+            return steps
+        drafted = [*steps, *self._writes]
+        count = sum(1 for job, _ in steps if job.entry.name not in datasets)
         kept = [(job, step) for job, step in drafted if job.entry.name not in datasets]
         self._writes = deque(kept[count:])
         for job, step in drafted:

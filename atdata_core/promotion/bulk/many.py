@@ -133,13 +133,13 @@ def promote_many(
             continues.
     """
     ledger = state_of(index).ledger
-    asked = PromotionOptions.of(restore=restore, run=uuid4().hex, defaults=defaults, **keywords)
-    schemas = Schemas(client, ledger, asked)
+    options = PromotionOptions.of(restore=restore, run=uuid4().hex, defaults=defaults, **keywords)
+    schemas = Schemas(client, ledger, options)
     outcomes: list[Outcome] = []
     left = iter(entries)
     while some := list(islice(left, SLICE)):
-        writer = BatchWriter(client, expected_keys(some, client.did, asked))
-        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, asked, report)
+        writer = BatchWriter(client, expected_keys(some, client.did, options))
+        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, options, report)
         outcomes += bulk.promote(workers)
     return outcomes
 
@@ -148,11 +148,11 @@ def _known_names(
     entries: Sequence[IndexEntry],
     client: AtmosphereClient,
     ledger: Ledger,
-    asked: PromotionOptions,
+    options: PromotionOptions,
     writer: BatchWriter,
 ) -> Finder:
     """Finds records; those by which names are known that the ledger knows nothing of were read together."""
-    labels = [(LABEL, each.label_rkey) for each in unknown_names(entries, client.did, ledger, asked)]
+    labels = [(LABEL, each.label_rkey) for each in unknown_names(entries, client.did, ledger, options)]
     writer.read(labels)
     found = {key: writer.find(key) for key in labels}
     targets = [(ENTRY, rkey) for label in found.values() if (rkey := target_of(label, client.did)) is not None]
@@ -186,7 +186,7 @@ class _Bulk:
         schemas: Schemas,
         writer: BatchWriter,
         data_store: Any,
-        asked: PromotionOptions,
+        options: PromotionOptions,
         report: Callable[[StageDone], None] | None,
     ) -> None:
         self._entries = entries
@@ -196,7 +196,7 @@ class _Bulk:
         self._schemas = schemas
         self._writer = writer
         self._data_store = data_store
-        self._asked = asked
+        self._options = options
         self._report = report
         self._find: Finder = client.find_record
         self._outcomes: list[Outcome | None] = [None] * len(entries)
@@ -211,7 +211,7 @@ class _Bulk:
         waiting = iter(range(len(self._entries)))
         with ThreadPoolExecutor(workers, "promotion") as pool:
             try:
-                self._find = _known_names(self._entries, self._client, self._ledger, self._asked, self._writer)
+                self._find = _known_names(self._entries, self._client, self._ledger, self._options, self._writer)
                 active_runs = self._begin(pool, waiting, AHEAD)
                 while active_runs or self._ready:
                     if active_runs:
@@ -248,7 +248,7 @@ class _Bulk:
                         publish_schema=self._schemas.publish_of,
                         active_runs=active_runs,
                         data_store=self._data_store,
-                        asked=replace(self._asked, run=self._run_of(number)),
+                        options=replace(self._options, run=self._run_of(number)),
                         done=lambda stage, result: self._heard.put((number, stage, result)),
                         find=self._find,
                     )
@@ -293,7 +293,7 @@ class _Bulk:
             for number, each in ready
         ]
         results = publish_many(
-            drafts, self._index, self._client, self._ledger, asked=self._asked, writer=self._writer
+            drafts, self._index, self._client, self._ledger, options=self._options, writer=self._writer
         )
         for (number, prepared), result in zip(ready, results, strict=True):
             if isinstance(result, Exception):
@@ -306,7 +306,7 @@ class _Bulk:
 
     def _run_of(self, number: int) -> str:
         """Each dataset is a run of its own: two of them may have the same copies, which both must stay for."""
-        return f"{self._asked.run}-{number}"
+        return f"{self._options.run}-{number}"
 
     def _let_go(self) -> None:
         """Copies that were prepared, and that no record of this call will name, may be removed again."""

@@ -130,7 +130,7 @@ class Sources:
             yield _Candidate(self._answered[bucket])
             return
         claim = self._claims.get(url)
-        asked: list[S3Endpoint] = []
+        candidates: list[S3Endpoint] = []
         known: list[tuple[S3Endpoint | None, DataStore | None]] = [(s.service, s) for s in self._stores]
         # Where a shard lies that has no claim is not known: the destination is no good guess.
         if claim is not None and self._destination is not None and self._destination.service is not None:
@@ -141,10 +141,12 @@ class Sources:
             if endpoint is None:
                 if store is not None and store.serves(url):
                     yield _Candidate(None, store)
-            elif endpoint not in asked and (claim is None or same_service(endpoint.endpoint_url, claim.endpoint)):
-                asked.append(endpoint)
+            elif endpoint not in candidates and (
+                claim is None or same_service(endpoint.endpoint_url, claim.endpoint)
+            ):
+                candidates.append(endpoint)
                 yield _Candidate(endpoint)
-        places = [(claim.endpoint, claim.region)] if claim else [(e.endpoint_url, e.region) for e in asked]
+        places = [(claim.endpoint, claim.region)] if claim else [(e.endpoint_url, e.region) for e in candidates]
         for place in dict.fromkeys(places or [(None, None)]):
             yield _Candidate(S3Endpoint.anonymous_at(*place))
 

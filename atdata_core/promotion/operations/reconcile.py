@@ -335,7 +335,7 @@ class _Comparison:
             *result.parts,
             publication,
             metadata_digest(published),
-            Overrides(entry, publication, self._ledger).standing().order,
+            Overrides(entry, publication, self._ledger).layers().order,
             None,
             destination,
             {"url": first.url, "endpoint": first.endpoint},

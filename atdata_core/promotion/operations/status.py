@@ -21,7 +21,7 @@ from ...state.facts import (
     VERSION_LABEL_NOTE,
 )
 from ..inventory import cid_of
-from ..overrides import said_of
+from ..overrides import overrides_of
 from ..scheduling.due import due, failure_concerns
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _status(
         shards=len(seen.shards) if seen else None,
         size=seen.size if seen else None,
         samples=seen.samples if seen else None,
-        values=said_of(facts[OVERRIDES(name, *last.publication)]).to_json() if last else None,
+        values=overrides_of(facts[OVERRIDES(name, *last.publication)]).to_json() if last else None,
         place=last.shard["url"] if last else None,
         readers=last.readers if last else None,
         records=tuple(_records(facts, did)),

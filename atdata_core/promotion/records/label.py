@@ -49,12 +49,12 @@ class NameLabel:
         publication: Publication,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: PromotionOptions,
+        options: PromotionOptions,
     ) -> None:
         self._entry = entry
         self._publication = publication
         history = RecordHistory(ledger, LABEL_NOTE(entry.name, publication.did, publication.name))
-        self._record = RecordUpsert(publication.did, LABEL, publication.label_rkey, history, asked, client.now)
+        self._record = RecordUpsert(publication.did, LABEL, publication.label_rkey, history, options, client.now)
         self._current = publication
 
     def check(self) -> None:
@@ -121,15 +121,15 @@ class VersionLabel:
         version: str,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: PromotionOptions,
+        options: PromotionOptions,
     ) -> None:
         rkey = label_rkey(publication.did, publication.name, version)
         self._publication = publication
         self._version = version
-        self._take_over = asked.take_over
+        self._take_over = options.take_over
         self._ledger, self._dataset, self._rkey = ledger, entry.name, rkey
         history = RecordHistory(ledger, VERSION_LABEL_NOTE(entry.name, rkey))
-        self._record = RecordUpsert(publication.did, LABEL, rkey, history, asked, client.now)
+        self._record = RecordUpsert(publication.did, LABEL, rkey, history, options, client.now)
 
     def check(self) -> None:
         """Refuse what the network would refuse, whatever stands there; raises ``PreflightError``."""

@@ -21,7 +21,7 @@ from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
 from ..inventory import cid_of
 from ..options import Values
-from ..overrides import said_in, said_of
+from ..overrides import overrides_in, overrides_of
 from ..publication import publication_of
 from .effects import Steps, find
 from .summary import Summary
@@ -97,7 +97,7 @@ def published_name(
         record = yield from find(ENTRY, publication.rkey)
         return None if record is None else _read(record, publication, own_urls, defaults)
     if last is not None:
-        said = said_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid))))
+        said = overrides_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid))))
         return PublishedName(last.uri, last.cid, said, last.destination, last.readable)
     label = yield from find(LABEL, publication.label_rkey)
     rkey = target_of(label, publication.did)
@@ -110,13 +110,13 @@ def published_name(
 
 
 def unknown_names(
-    entries: Sequence[IndexEntry], did: str, ledger: Ledger, asked: PromotionOptions
+    entries: Sequence[IndexEntry], did: str, ledger: Ledger, options: PromotionOptions
 ) -> list[Publication]:
     """The publications of entries of whose names the ledger knows nothing: their labels have to be looked at."""
     wanted: list[tuple[Publication, Key[NameState], Key[RecordNote]]] = []
     for entry in entries:
         with suppress(DatasetNameError):
-            publication = publication_of(entry, cid_of(entry), did, asked.name)
+            publication = publication_of(entry, cid_of(entry), did, options.name)
             state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
             wanted.append((publication, state, note))
     found = ledger.get_many([key for _, *keys in wanted for key in keys])
@@ -152,7 +152,7 @@ def names_no_copies(record: Record) -> bool:
 
 def _read(record: Record, publication: Publication, own_urls: Sequence[str], defaults: Values) -> PublishedName:
     own = record.uri.rpartition("/")[2] == entry_rkey(publication.did, publication.name, publication.cid)
-    said = Values() if own else said_in(record.value, defaults)
+    said = Values() if own else overrides_in(record.value, defaults)
     place = place_of(record, own_urls if own else None)
     return PublishedName(record.uri, publication.cid if own else None, said, place, record=record)
 

@@ -96,7 +96,7 @@ class RecordUpsert:
         collection: Of the record.
         rkey: Its key.
         history: What the ledger knows of it.
-        asked: What is asked of the promotion.
+        options: What is asked of the promotion.
         now: The time, as a new record carries it.
     """
 
@@ -106,14 +106,14 @@ class RecordUpsert:
         collection: str,
         rkey: str,
         history: RecordHistory,
-        asked: PromotionOptions,
+        options: PromotionOptions,
         now: Callable[[], str],
     ) -> None:
         self._did = did
         self._collection = collection
         self._rkey = rkey
         self._history = history
-        self._asked = asked
+        self._options = options
         self._now = now
         self._seen: Record | None = None
         self._noted: str | None = None
@@ -210,7 +210,7 @@ class RecordUpsert:
 
     def _read(self) -> Steps[Record | None]:
         found = yield from find(self._collection, self._rkey)
-        if found is None and not self._asked.restore and self._history.last() is not None:
+        if found is None and not self._options.restore and self._history.last() is not None:
             raise RecordGoneError(
                 f"{self.uri} was published from here and is there no more. Promote the dataset yourself to publish "
                 "it again, or leave it.",
@@ -221,7 +221,7 @@ class RecordUpsert:
     def _differing(self, record: dict[str, Any], existing: Record) -> list[str]:
         """In which fields the record is not what is wanted; refuses those that somebody else wrote."""
         fields = differing_fields(record, existing.value)
-        if fields and not self._asked.take_over and not self._history.leads_to(existing.cid):
+        if fields and not self._options.take_over and not self._history.leads_to(existing.cid):
             raise RecordChangedError(
                 f"{self.uri} was edited elsewhere since it was published from here; it differs in "
                 f"{', '.join(fields)}. Undo that edit, promote with the values it has now, or take it over: "

@@ -22,9 +22,9 @@ def held(ledger: Ledger, dataset: str, did: str) -> Block | None:
     return hold if hold is not None and hold.did == did else None
 
 
-def refuse_blocked(ledger: Ledger, dataset: str, did: str, asked: PromotionOptions) -> None:
+def refuse_blocked(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
     """Raises ``BlockedError`` where a dataset is held back, and no person asked."""
-    hold = None if asked.restore else held(ledger, dataset, did)
+    hold = None if options.restore else held(ledger, dataset, did)
     if hold is not None:
         raise BlockedError(
             f"Dataset {dataset!r} is held back: {hold.reason}. Promote it yourself to publish it again.",
@@ -33,14 +33,14 @@ def refuse_blocked(ledger: Ledger, dataset: str, did: str, asked: PromotionOptio
         )
 
 
-def end_block(ledger: Ledger, dataset: str, did: str, asked: PromotionOptions) -> None:
+def end_block(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
     """A promotion that a person asked for begins, so the dataset is held back no more.
 
     Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
     one nor the one that is held leaves the hold as it is.
     """
-    hold = held(ledger, dataset, did) if asked.restore else None
-    if hold is not None and (asked.name or dataset) in (dataset, hold.name):
+    hold = held(ledger, dataset, did) if options.restore else None
+    if hold is not None and (options.name or dataset) in (dataset, hold.name):
         ledger.remove(BLOCK(dataset))
 
 

@@ -15,7 +15,7 @@ from ...samples.metadata import pack
 from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET
 from ..copies.layout import lies_in
 from ..inventory import cid_of, read_schema
-from ..overrides import order_of, said_of
+from ..overrides import order_of, overrides_of
 from .retry_policy import next_attempt, outage_of
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def _what_was_said(facts: _Known) -> str | None:
 
 def _where_it_lies(facts: _Known, store: DataStore | None) -> str | None:
     """Shards that are not published where the pipeline copies them to, unless somebody said so."""
-    if facts.last is None or store is None or said_of(facts.said).keep_urls:
+    if facts.last is None or store is None or overrides_of(facts.said).keep_urls:
         return None
     if lies_in(store, facts.last.shard, facts.last.destination):
         return None

@@ -38,7 +38,7 @@ class DatasetRecords:
         schema_uri: At-uri of its schema record.
         client: A client that is logged in.
         ledger: The ledger of the index.
-        asked: What is asked of the promotion.
+        options: What is asked of the promotion.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class DatasetRecords:
         schema_uri: str,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: PromotionOptions,
+        options: PromotionOptions,
     ) -> None:
-        publication, version = resolved.publication, asked.version
-        self.entry = EntryUpsert(entry, resolved, shards, schema_uri, client, ledger, asked)
-        self.label = NameLabel(entry, publication, client, ledger, asked)
-        self.version = None if version is None else VersionLabel(entry, publication, version, client, ledger, asked)
+        publication, version = resolved.publication, options.version
+        self.entry = EntryUpsert(entry, resolved, shards, schema_uri, client, ledger, options)
+        self.label = NameLabel(entry, publication, client, ledger, options)
+        self.version = (
+            None if version is None else VersionLabel(entry, publication, version, client, ledger, options)
+        )
 
     def check(self) -> None:
         """Refuse what the network would refuse, whatever stands there; raises ``PreflightError``."""
@@ -92,15 +94,15 @@ class EntryUpsert:
         schema_uri: str,
         client: AtmosphereClient,
         ledger: Ledger,
-        asked: PromotionOptions,
+        options: PromotionOptions,
     ) -> None:
         publication = resolved.publication
         self._entry, self._resolved, self._publication = entry, resolved, publication
         self._shards, self._schema_uri = shards, schema_uri
-        self._ledger, self._asked = ledger, asked
+        self._ledger, self._options = ledger, options
         self._history = RecordHistory(ledger, ENTRY_NOTE(entry.name, *publication))
-        self._overrides = Overrides(entry, publication, ledger, asked.defaults, resolved.earlier)
-        self._record = RecordUpsert(publication.did, ENTRY, publication.rkey, self._history, asked, client.now)
+        self._overrides = Overrides(entry, publication, ledger, options.defaults, resolved.earlier)
+        self._record = RecordUpsert(publication.did, ENTRY, publication.rkey, self._history, options, client.now)
         self._own_order: int | None = None
         self.order = 0
 
@@ -126,44 +128,44 @@ class EntryUpsert:
     def _as_it_will_be(self, existing: Record | None, created: Created) -> Steps[dict[str, Any] | None]:
         """The record once people have said what they say now."""
         yield from ()  # nothing has to be asked for it
-        refuse_blocked(self._ledger, self._entry.name, self._publication.did, self._asked)
+        refuse_blocked(self._ledger, self._entry.name, self._publication.did, self._options)
         witness = self._witness(existing)
-        standing = self._overrides.standing(witness and witness.value, keep_urls=self._keeps_urls(witness))
-        return self._built(self._overrides.resolve(standing, self._asked.values), created)
+        layers = self._overrides.layers(witness and witness.value, keep_urls=self._keeps_urls(witness))
+        return self._built(self._overrides.resolve(layers, self._options.values), created)
 
     # -- commands ---------------------------------------------------------------------------------
 
-    def say(self) -> None:
+    def keep_overrides(self) -> None:
         """Keep what people say now behind what they said before, and what they said of the name before that."""
         self._overrides.inherit()
-        self._own_order = self._overrides.say(self._asked.values, self._asked.run)
+        self._own_order = self._overrides.add(self._options.values, self._options.run)
 
-    def take_back(self) -> None:
-        """What was refused was not said."""
+    def drop_overrides(self) -> None:
+        """What was refused is no override."""
         if self._own_order is not None:
-            self._overrides.take_back(self._own_order)
+            self._overrides.remove(self._own_order)
 
     def apply(self) -> Steps[tuple[Record | None, str | None]]:
         """As ``RecordUpsert.apply``; the record is left alone where somebody said other values since ``say``."""
         return self._record.apply(self._as_it_was_said)
 
     def _as_it_was_said(self, existing: Record | None, created: Created) -> Steps[dict[str, Any] | None]:
-        """The record that shall stand; None where somebody said other values since."""
+        """The record that shall stand; None where somebody gave other values since."""
         yield from ()  # nothing has to be asked for it
-        refuse_blocked(self._ledger, self._entry.name, self._publication.did, self._asked)
+        refuse_blocked(self._ledger, self._entry.name, self._publication.did, self._options)
         witness = self._witness(existing)
         if witness is not None:
             self._overrides.recover(witness.value, keep_urls=self._keeps_urls(witness))
-        standing = self._overrides.standing()
+        layers = self._overrides.layers()
         if self._own_order is not None:
-            if standing.order > self._own_order:
+            if layers.order > self._own_order:
                 return None
-            if standing.order < self._own_order:
+            if layers.order < self._own_order:
                 # The ledger was lost on the way.
-                self._own_order = self._overrides.say(self._asked.values, self._asked.run)
-                standing = self._overrides.standing()
-        self.order = standing.order
-        return self._built(self._overrides.resolve(standing), created)
+                self._own_order = self._overrides.add(self._options.values, self._options.run)
+                layers = self._overrides.layers()
+        self.order = layers.order
+        return self._built(self._overrides.resolve(layers), created)
 
     def _witness(self, existing: Record | None) -> Record | None:
         """The record, where the ledger does not know it: then it tells what people said before.
@@ -180,7 +182,7 @@ class EntryUpsert:
 
     def _built(self, values: Values, created: Created) -> dict[str, Any]:
         """The one place where an entry record is put together."""
-        if self._asked.require_license:
+        if self._options.require_license:
             refuse_unknown(values.license)
         return entry_record(
             name=self._publication.name,

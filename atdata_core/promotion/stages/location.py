@@ -13,7 +13,7 @@ from ...state.facts import CopiedShards
 from ...stores.data_store import DataStore, as_data_store
 from ..copies.layout import claim_of
 from ..copies.usage import shards_of
-from ..overrides import ASKED, BEFORE, EARLIER, ResolvedValue
+from ..overrides import BEFORE, EARLIER, NOW, ResolvedValue
 from .copy_stage import HERE, earlier_copies_at
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ class Location:
         stays: Where nobody names a store: the publication whose copies stay as they are.
         source: Who decided it, in words for people.
         earlier: What is published under the name already.
-        asked: Whether this promotion says that the index's own URLs are to be published.
+        explicit: Whether this promotion says that the index's own URLs are to be published.
     """
 
     store: DataStore | None = None
     stays: PublishedName | None = None
     source: str = OWN
     earlier: PublishedName | None = None
-    asked: bool = False
+    explicit: bool = False
 
     @property
     def destination(self) -> str | None:
@@ -59,12 +59,12 @@ class Location:
             return self.stays.destination
         return None if self.store is None else self.store.destination
 
-    def explain(self, standing: OverrideLayers) -> ResolvedValue:
+    def explain(self, layers: OverrideLayers) -> ResolvedValue:
         """The place as a row of a plan."""
-        asked = None if not self.asked else HERE
-        said = standing.values.over(standing.inherited).keep_urls
+        now = HERE if self.explicit else None
+        said = layers.values.over(layers.inherited).keep_urls
         before = HERE if said else None if self.earlier is None else self.earlier.destination or HERE
-        return ResolvedValue("shards", asked, before, self.destination or HERE, self.source)
+        return ResolvedValue("shards", now, before, self.destination or HERE, self.source)
 
     def refuse_unknown(self, existing: Record, planned: Sequence[ShardFacts]) -> None:
         """Refuse to move the shards of a record that nobody knew of, where nobody says where they go.
@@ -72,7 +72,7 @@ class Location:
         Raises:
             DestinationError: It names other shards than are planned.
         """
-        if self.store is not None or self.stays is not None or self.asked or self.earlier is not None:
+        if self.store is not None or self.stays is not None or self.explicit or self.earlier is not None:
             return
         try:
             named = [shard.url for shard in shards_of(existing)]
@@ -115,19 +115,19 @@ class Location:
 def choose_location(
     publication: Publication,
     store: Any,
-    asked: PromotionOptions,
-    standing: OverrideLayers,
+    options: PromotionOptions,
+    layers: OverrideLayers,
     earlier: PublishedName | None,
 ) -> Location:
     """Decide where the shards of a publication will lie.
 
-    In this order: what is asked now and what was said of the name (``keep_urls``); the data store that is named or
+    In this order: the option and the override of the name (``keep_urls``); the data store that is named or
     configured; where the same data were copied to before; the index's own URLs.
     """
-    said = standing.values.over(standing.inherited).keep_urls
-    if asked.values.keep_urls or (asked.values.keep_urls is None and said):
-        source = ASKED if asked.values.keep_urls else BEFORE if standing.values.keep_urls is not None else EARLIER
-        return Location(source=source, earlier=earlier, asked=bool(asked.values.keep_urls))
+    said = layers.values.over(layers.inherited).keep_urls
+    if options.values.keep_urls or (options.values.keep_urls is None and said):
+        source = NOW if options.values.keep_urls else BEFORE if layers.values.keep_urls is not None else EARLIER
+        return Location(source=source, earlier=earlier, explicit=bool(options.values.keep_urls))
     if store is not None:
         return Location(as_data_store(store), source=CONFIGURED, earlier=earlier)
     if earlier is None or earlier.destination is None or earlier.cid != publication.cid:

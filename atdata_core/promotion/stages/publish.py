@@ -61,14 +61,16 @@ class PublishedRecord:
         return self.uri, self.cid, self.change, *label, self.note, self.version_label_uri
 
 
-def begin_publishing(entry: IndexEntry, publication: Publication, ledger: Ledger, asked: PromotionOptions) -> None:
+def begin_publishing(
+    entry: IndexEntry, publication: Publication, ledger: Ledger, options: PromotionOptions
+) -> None:
     """Take up what people ask for, once ``validate`` has found nothing against it.
 
     A block ends where a person asks, and what people say now is put behind what they said before: a run that is
     stopped later, or whose services fail, has said it all the same.
     """
-    end_block(ledger, entry.name, publication.did, asked)
-    Overrides(entry, publication, ledger).say(asked.values, asked.run)
+    end_block(ledger, entry.name, publication.did, options)
+    Overrides(entry, publication, ledger).add(options.values, options.run)
 
 
 def publish_record(
@@ -79,7 +81,7 @@ def publish_record(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: PromotionOptions,
+    options: PromotionOptions,
     resolved: Resolved,
     seen: Visibility,
 ) -> PublishedRecord:
@@ -92,7 +94,7 @@ def publish_record(
         index: The index.
         client: A client that is logged in.
         ledger: The ledger of the index.
-        asked: What is asked of the promotion.
+        options: What is asked of the promotion.
         resolved: What comes of that.
         seen: Who can read the shards; the ledger keeps it.
 
@@ -103,7 +105,7 @@ def publish_record(
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now holds the dataset.
         RecordChangedError: A record was edited elsewhere since it was last written from here.
     """
-    steps = publishing(entry, copies, schema_uri, client, ledger, asked=asked, resolved=resolved, seen=seen)
+    steps = publishing(entry, copies, schema_uri, client, ledger, options=options, resolved=resolved, seen=seen)
     return run_effects(steps, client, index)
 
 
@@ -114,16 +116,16 @@ def publishing(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: PromotionOptions,
+    options: PromotionOptions,
     resolved: Resolved,
     seen: Visibility,
 ) -> Steps[PublishedRecord]:
     """The steps of ``publish_record``; raises what that raises."""
     try:
-        return (yield from _publishing(entry, copies, schema_uri, client, ledger, asked, resolved, seen))
+        return (yield from _publishing(entry, copies, schema_uri, client, ledger, options, resolved, seen))
     finally:
         if copies.destination is not None:
-            end_use(ledger, copies.cid, asked.run)
+            end_use(ledger, copies.cid, options.run)
 
 
 def _publishing(
@@ -132,24 +134,24 @@ def _publishing(
     schema_uri: str,
     client: AtmosphereClient,
     ledger: Ledger,
-    asked: PromotionOptions,
+    options: PromotionOptions,
     resolved: Resolved,
     seen: Visibility,
 ) -> Steps[PublishedRecord]:
     # It may have been deleted while its shards were looked at and copied.
     yield from current(entry)
     publication = resolved.publication
-    refuse_blocked(ledger, entry.name, publication.did, asked)
-    end_block(ledger, entry.name, publication.did, asked)
-    records = DatasetRecords(entry, resolved, copies.shards, schema_uri, client, ledger, asked)
-    records.entry.say()
+    refuse_blocked(ledger, entry.name, publication.did, options)
+    end_block(ledger, entry.name, publication.did, options)
+    records = DatasetRecords(entry, resolved, copies.shards, schema_uri, client, ledger, options)
+    records.entry.keep_overrides()
     try:
         yield from records.look()
         written, change = yield from records.entry.apply()
     except RefusedError as error:
-        records.entry.take_back()
+        records.entry.drop_overrides()
         # Deleted by hand; a retraction has its own hold.
-        if isinstance(error, RecordGoneError) and not asked.restore and not held(ledger, entry.name, client.did):
+        if isinstance(error, RecordGoneError) and not options.restore and not held(ledger, entry.name, client.did):
             block_deleted(ledger, entry.name, publication, error.uri)
         raise
     if written is None or change is None:

@@ -1,4 +1,4 @@
-"""What a promotion will publish and where, from what is asked now, what was said before and what is published."""
+"""What a promotion will publish and where, from options, overrides and what is published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...state.facts import OVERRIDES, CopiedShards, Inventory
 from ..copies.usage import shards_of
 from ..inventory import cid_of, shard_urls
 from ..options import PromotionOptions, Values
-from ..overrides import Overrides, ResolvedValue, said_of
+from ..overrides import Overrides, ResolvedValue, overrides_of
 from ..publication import Publication, publication_of
 from ..records.effects import Find, Steps
 from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
@@ -39,7 +39,7 @@ class Resolved:
         values: Of the record.
         rows: The same for people: each value, and the place of the shards, with who decided it.
         location: Where the shards will lie.
-        earlier: What was said of the name before, for an earlier entry.
+        earlier: The overrides of the name, for an earlier entry.
         find: Reads a record of the account.
     """
 
@@ -59,7 +59,7 @@ class Resolved:
         """Whether the name's shards will lie elsewhere than now, without a word of this promotion for that."""
         now, location = self.location.earlier, self.location
         same = now is None or (now.cid == self.publication.cid and now.destination == location.destination)
-        return not same and not location.asked
+        return not same and not location.explicit
 
     def published_now(self) -> PublishedName | None:
         """What is published under the name, with its record; None where nothing is."""
@@ -68,7 +68,7 @@ class Resolved:
 
 
 def resolve(
-    entry: IndexEntry, did: str, ledger: Ledger, *, data_store: Any, asked: PromotionOptions, find: Finder
+    entry: IndexEntry, did: str, ledger: Ledger, *, data_store: Any, options: PromotionOptions, find: Finder
 ) -> Resolved:
     """Settle what a promotion will publish; nothing is written.
 
@@ -79,24 +79,24 @@ def resolve(
         did: The account.
         ledger: The ledger of the index.
         data_store: That is named or configured; None: none is.
-        asked: What is asked of the promotion.
+        options: What is asked of the promotion.
         find: Reads a record of the account.
 
     Raises:
         DatasetNameError, NoDataUrlsError, StorageError: The entry cannot be published as it is.
         ServiceError: The ledger or the PDS does not answer.
     """
-    publication = publication_of(entry, cid_of(entry), did, asked.name)
+    publication = publication_of(entry, cid_of(entry), did, options.name)
     _refuse_other_data(entry, publication, find)
-    name = _found(published_name(entry, publication, ledger, shard_urls(entry), asked.defaults), find)
+    name = _found(published_name(entry, publication, ledger, shard_urls(entry), options.defaults), find)
     earlier = Values() if name is None else name.said
-    sayings = Overrides(entry, publication, ledger, asked.defaults, earlier)
-    standing = sayings.standing()
-    location = choose_location(publication, data_store, asked, standing, name)
+    overrides = Overrides(entry, publication, ledger, options.defaults, earlier)
+    layers = overrides.layers()
+    location = choose_location(publication, data_store, options, layers, name)
     if location.stays is not None:
         location = replace(location, stays=_found(location.stays.read(), find))
-    rows = (*sayings.explain(standing, asked.values), location.explain(standing))
-    return Resolved(publication, sayings.resolve(standing, asked.values), rows, location, earlier, find)
+    rows = (*overrides.explain(layers, options.values), location.explain(layers))
+    return Resolved(publication, overrides.resolve(layers, options.values), rows, location, earlier, find)
 
 
 def _refuse_other_data(entry: IndexEntry, publication: Publication, find: Finder) -> None:
@@ -117,16 +117,16 @@ def _refuse_other_data(entry: IndexEntry, publication: Publication, find: Finder
         )
 
 
-def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, asked: PromotionOptions) -> bool:
-    """Whether the index's own URLs are to be published, as asked now or said before; the ledger alone is asked."""
-    if asked.values.keep_urls is not None:
-        return asked.values.keep_urls
-    publication = publication_of(entry, cid_of(entry), did, asked.name)
+def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, options: PromotionOptions) -> bool:
+    """Whether the index's own URLs are to be published, by an option or an override; the ledger alone is asked."""
+    if options.values.keep_urls is not None:
+        return options.values.keep_urls
+    publication = publication_of(entry, cid_of(entry), did, options.name)
     own, state = OVERRIDES(entry.name, *publication), name_state(entry.name, publication)
     found = ledger.get_many([own, state])
-    said, last = said_of(found[own]), found[state]
+    said, last = overrides_of(found[own]), found[state]
     if last is not None and last.cid != publication.cid:
-        said = said.over(said_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid)))))
+        said = said.over(overrides_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid)))))
     return bool(said.keep_urls)
 
 

@@ -37,7 +37,7 @@ def validate(
     client: AtmosphereClient,
     ledger: Ledger,
     *,
-    asked: PromotionOptions,
+    options: PromotionOptions,
 ) -> list[ShardFacts]:
     """Check schema, entry and labels as they would be written; nothing is, so nothing is half done.
 
@@ -57,14 +57,14 @@ def validate(
     """
     publication, data_store = resolved.publication, resolved.location.store
     did = publication.did
-    _check_owner(publication, entry.name, ledger, asked)
-    refuse_blocked(ledger, entry.name, did, asked)
+    _check_owner(publication, entry.name, ledger, options)
+    refuse_blocked(ledger, entry.name, did, options)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
     planned = _planned_shards(inventory, resolved, ledger)
     schema_uri = f"at://{did}/{SCHEMA}/{schema_key}"
-    DatasetRecords(entry, resolved, planned, schema_uri, client, ledger, asked).check()
-    if asked.require_public:
+    DatasetRecords(entry, resolved, planned, schema_uri, client, ledger, options).check()
+    if options.require_public:
         strangers = AnonymousReader(client.base_url)
         look = partial(strangers.unreadable, doubtless=True) if data_store is None else strangers.out_of_reach
         Visibility(len(planned), look(planned)).refuse()
@@ -78,7 +78,7 @@ def validate(
     return planned
 
 
-def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: PromotionOptions) -> None:
+def _check_owner(publication: Publication, dataset: str, ledger: Ledger, options: PromotionOptions) -> None:
     """Refuse the name of another dataset: its label would move, and its own next promotion would fail.
 
     A retracted name is free.
@@ -86,7 +86,7 @@ def _check_owner(publication: Publication, dataset: str, ledger: Ledger, asked: 
     did, name = publication.did, publication.name
     known = ledger.get(NAME_OWNER(did, name))
     owner = dataset if known is None else known.dataset
-    if owner != dataset and not asked.take_over and retracted(ledger, did, name) is None:
+    if owner != dataset and not options.take_over and retracted(ledger, did, name) is None:
         raise DatasetNameError(
             f"The name {name!r} is the published name of the dataset {owner!r}. Give {dataset!r} another one: "
             "name=, or --name. Or take it over from that dataset: take_over=True, or --take-over.",

@@ -193,7 +193,7 @@ def probe_published(
     service: str,
     *,
     resolved: Resolved,
-    asked: PromotionOptions,
+    options: PromotionOptions,
 ) -> Visibility:
     """See every shard where the record will say that it lies, as a stranger and with our own keys.
 
@@ -207,7 +207,7 @@ def probe_published(
         ShardMissingError, ShardChangedError: A shard is not what is to be published.
         ShardForbiddenError: A copy may not be looked at. (Shards that stay where they are, are published on
             their recorded digests then.)
-        NotPublicError: Strangers cannot read it, and ``asked`` requires that.
+        NotPublicError: Strangers cannot read it, and ``options`` requires that.
         VisibilityError: They could read what is published now, and nobody asked for that.
         ServiceError: A service failed.
     """
@@ -220,7 +220,7 @@ def probe_published(
         """Who cannot read it, and whether it was seen."""
         was_seen = True
         try:
-            found, reason = strangers.look(shard, doubtless=asked.require_public)
+            found, reason = strangers.look(shard, doubtless=options.require_public)
         except ShardMissingError as error:
             raise error if kept else _not_served(shard) from error
         if found is not None and _proven(entry.name, shard, found.size, found.etag):
@@ -244,15 +244,15 @@ def probe_published(
 
     state = state_of(index)
     kept_copies = copies.destination is not None
-    using = in_use(state.ledger, state.leases, copies.cid, asked.run) if kept_copies else nullcontext()
+    using = in_use(state.ledger, state.leases, copies.cid, options.run) if kept_copies else nullcontext()
     with using:
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
             looks = list(pool.map(see, copies.shards))
         unreadable = tuple(found for found, _ in looks if found is not None)
         seen = Visibility(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in looks))
-        if asked.require_public:
+        if options.require_public:
             seen.refuse()
-        refuse_to_hide(seen, copies.shards, resolved, strangers, asked)
+        refuse_to_hide(seen, copies.shards, resolved, strangers, options)
     return seen
 
 
@@ -261,10 +261,10 @@ def refuse_to_hide(
     planned: Sequence[ShardFacts],
     resolved: Resolved,
     strangers: AnonymousReader,
-    asked: PromotionOptions,
+    options: PromotionOptions,
 ) -> None:
     """Raises ``VisibilityError`` where strangers would lose what they can read, and nobody asked for that."""
-    if not seen.unreadable or asked.allow_private or not resolved.moves:
+    if not seen.unreadable or options.allow_private or not resolved.moves:
         return
     published = resolved.published_now()
     if published is not None:
