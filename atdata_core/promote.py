@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from .errors import NotPublicWarning
 from .promotion.bulk.many import Outcome, StageDone, promote_many
-from .promotion.inventory import Inventory
 from .promotion.options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .promotion.plan import Plan, plan_promotion
 from .promotion.prepare import prepare
@@ -17,7 +16,8 @@ from .promotion.scheduling.attempts import attempt
 from .promotion.stages.publish import publish_record
 from .promotion.stages.schema_stage import publish_schema_of
 from .promotion.verify.verification import Finding, Verification, verify_dataset
-from .state.ledger import ledger_of
+from .state.facts import Inventory
+from .state.index_state import state_of
 
 if TYPE_CHECKING:
     from .atmosphere.client import AtmosphereClient
@@ -74,7 +74,7 @@ def promote_to_atmosphere(
         NotLoggedInError: The client is not logged in.
         ServiceError: Redis, S3 or the PDS failed. Calling again continues.
     """
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
     options = PromotionOptions.of(run=uuid4().hex, defaults=defaults, **keywords)
 
     def warn(_stage: str, result: Any) -> None:

@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 
 from atdata_core.local import LocalIndex
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 from benchmarks.apart import Died, apart, peak_over_idle
 from benchmarks.copying import lab_of
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row
@@ -69,7 +70,7 @@ def _copy(lab: Lab, s3: dict[str, str], bucket: str, prefix: str, log: Path, las
     store = store_in(s3, bucket)
     store.prefix = prefix
     with redis.Redis.from_url(lab.redis_url) as client:
-        lab.copied_into(store, ledger_of(LocalIndex(client)))
+        lab.copied_into(store, state_of(LocalIndex(client)).ledger)
 
 
 def _lines(log: Path) -> list[str]:

@@ -26,7 +26,8 @@ from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.protocols import ShardFacts
 from atdata_core.shards.tar_writing import ShardWriter
-from atdata_core.state.ledger import Ledger, MemoryLedger, ledger_of
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import Ledger, MemoryLedger
 from benchmarks.counting import CountingTransport
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row
 from benchmarks.samples import Vector
@@ -188,11 +189,11 @@ def in_bulk(bench: Bench) -> Measured:
         uri = publish_schema(schema, client, MemoryLedger()).uri
         entries = [index.register(_entry(number)) for number in range(size)]
         drafts = [
-            Draft(entry, _copies(entry), uri, _resolved(entry, client.did, ledger_of(index)), Visibility(1))
+            Draft(entry, _copies(entry), uri, _resolved(entry, client.did, state_of(index).ledger), Visibility(1))
             for entry in entries
         ]
         start = time.perf_counter()
-        published = publish_many(drafts, index, client, ledger_of(index))
+        published = publish_many(drafts, index, client, state_of(index).ledger)
         taken = time.perf_counter() - start
         expect([each for each in published if isinstance(each, Exception)], [], "refused")
         if not written:

@@ -6,14 +6,14 @@ import hashlib
 import io
 from collections.abc import Iterable
 from contextlib import redirect_stderr
-from dataclasses import asdict
 from typing import Any, Protocol
 
 import dagster as dg
 
 from atdata_core.local import LocalIndex
 from atdata_core.promotion.publication import Publication
-from atdata_core.state.ledger import RedisLedger
+from atdata_core.state.facts import LAST_RESULT, PublicationId, RecordResult
+from atdata_core.state.redis_ledger import RedisLedger
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.resources import AtprotoResource, RedisResource
 from atdata_pipelines.config.settings import DEFAULT
@@ -84,8 +84,23 @@ def note_published(index: LocalIndex, did: str, entries: Iterable[Named]) -> Non
     ledger = RedisLedger(pipe)
     for number, each in enumerate(entries, 1):
         publication = Publication(did, each.name, each.cid)
-        record = {"uri": publication.uri, "publication": asdict(publication), "metadata_sha256": _NOTHING}
-        ledger.put(f"dataset:{each.name}", "record", record)
+        result = RecordResult(
+            uri=publication.uri,
+            cid=None,
+            change="created",
+            label_uri=None,
+            label_cid=None,
+            label_change="created",
+            note=None,
+            version_label_uri=None,
+            publication=PublicationId(did, each.name, each.cid),
+            metadata_sha256=_NOTHING,
+            order=0,
+            readers=None,
+            destination=None,
+            shard={},
+        )
+        ledger.put(LAST_RESULT(each.name), result)
         if number % _PIPELINE == 0:
             pipe.execute()
     pipe.execute()

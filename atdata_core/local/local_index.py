@@ -372,9 +372,10 @@ class LocalIndex:
 
     def _removal(self, name: str, entries_of: Callable[[Any, str], tuple[str, ...]]) -> Removal:
         # The ledger stands above the index, and only it knows what is published.
-        from ..state.ledger import ledger_of, published_uris
+        from ..state.index_state import state_of
+        from ..state.ledger import published_uris
 
-        published = tuple(published_uris(ledger_of(self), name))
+        published = tuple(published_uris(state_of(self).ledger, name))
         with self._reaching():
             # Else an older entry of the name that another program wrote would come up with the next look.
             self._registry.foreign.plan_promotions()

@@ -1,86 +1,18 @@
-"""What an entry of the index names: its shards, its schema, and the inventory of what they hold."""
+"""What an entry of the index names: its shards and its schema."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ..common.cid import entry_cid
 from ..common.urls import displayed, expand, refuse_credentials
 from ..errors import EntryNotFoundError, NoDataUrlsError, SchemaNotFoundError, StorageError
-from ..protocols import AbstractIndex, DeletionKeeper, IndexEntry, ShardFacts
-
-if TYPE_CHECKING:
-    pass
-
-CODE_VERSION = "1"
-
-
-ACCEPTED = "accepted"
-"""In what the ledger keeps of a stage: a digest of other bytes, which a person accepted since."""
-
+from ..protocols import AbstractIndex, DeletionKeeper, IndexEntry
 
 Progress = Callable[[int, int], None]
 """Called after each shard with how many are done and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """The shards of an entry, in order, patterns expanded.
-
-    ``looks`` says of each shard how its digest is known: ``read`` (all bytes were read now), ``etag``
-    (ETag and size are those of the claim) or ``claim`` (it could not be looked at: not re-checked).
-    ``changed`` says for people what is other than in the last inventory of the dataset, None where this is the
-    first one; it is not kept.
-    """
-
-    name: str
-    cid: str
-    schema_ref: str
-    schema: dict[str, Any]
-    shards: tuple[ShardFacts, ...]
-    looks: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
-    changed: tuple[str, ...] | None = field(default=None, compare=False)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all shards."""
-        return sum(shard.size for shard in self.shards)
-
-    @property
-    def samples(self) -> int | None:
-        """Samples of all shards; None where one shard's number is not known."""
-        counts = [shard.samples for shard in self.shards]
-        return None if None in counts else sum(count for count in counts if count is not None)
-
-    def to_json(self) -> dict[str, Any]:
-        """The inventory as a JSON object."""
-        return {
-            "code_version": CODE_VERSION,
-            "name": self.name,
-            "cid": self.cid,
-            "schema_ref": self.schema_ref,
-            "schema": self.schema,
-            "shards": [shard.to_json() for shard in self.shards],
-            "looks": list(self.looks),
-            "warnings": list(self.warnings),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Inventory:
-        """The inverse of ``to_json``."""
-        return cls(
-            data["name"],
-            data["cid"],
-            data["schema_ref"],
-            data["schema"],
-            tuple(ShardFacts.from_json(shard) for shard in data["shards"]),
-            tuple(data["looks"]),
-            tuple(data["warnings"]),
-        )
 
 
 def cid_of(entry: IndexEntry) -> str:

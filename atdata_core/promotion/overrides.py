@@ -15,11 +15,12 @@ from uuid import uuid4
 
 from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
+from ..state.facts import OVERRIDES, Json, OverrideLog
 from .options import FIELDS, Values, explicit_values, from_metadata
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
-    from ..state.ledger import Facts, Ledger
+    from ..state.ledger import Ledger
     from .publication import Publication
 
 KEPT = 20
@@ -69,11 +70,7 @@ NOW, BEFORE, METADATA, EARLIER, DEFAULT, NOBODY = (
 
 
 class Overrides:
-    """The overrides of one publication.
-
-    The fact in the ledger holds what they come to (``description``, ``tags``, ``license``, ``keep_urls``), the
-    number of the last one (``order``), and what that is made of: ``base``, and ``said`` one after the other; and
-    beside that what is ``inherited``.
+    """What was said of one publication.
 
     Args:
         entry: The entry that is published.
@@ -94,17 +91,18 @@ class Overrides:
         self._earlier = earlier
         self._metadata = from_metadata(entry.metadata)
         self._defaults = defaults
-        self._scope = f"dataset:{entry.name}"
-        self._fact = publication.overrides_fact
+        self._key = OVERRIDES(entry.name, *publication)
         self._ledger = ledger
 
     def layers(self, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False) -> OverrideLayers:
         """What stands now; where a record is given, what would stand after ``recover`` with it."""
-        fact = self._ledger.get(self._scope, self._fact)
+        log = self._ledger.get(self._key)
         if published is not None:
-            fact = self._recovered(fact, published, keep_urls)
-        inherited = self._earlier if fact is None or INHERITED not in fact else _inherited(fact)
-        return OverrideLayers(Values.from_json(fact or {}), order_of(fact), inherited)
+            log = self._recovered(log, published, keep_urls)
+        if log is None:
+            return OverrideLayers(Values(), 0, self._earlier)
+        inherited = self._earlier if log.inherited is None else Values.from_json(log.inherited)
+        return OverrideLayers(Values.from_json(log.values), log.order, inherited)
 
     def resolve(self, layers: OverrideLayers, given: Values = Values()) -> Values:  # noqa: B008 - frozen
         """The values of the record, where ``given`` is given now."""
@@ -135,13 +133,12 @@ class Overrides:
         if self._earlier == Values():
             return
 
-        def change(fact: Facts | None) -> Facts | None:
-            if fact is not None and INHERITED in fact:
-                return fact
-            base, said = _parts(fact)
-            return {**_joined(base, said), INHERITED: self._earlier.to_json()}
+        def change(log: OverrideLog | None) -> OverrideLog:
+            if log is not None and log.inherited is not None:
+                return log
+            return _joined(*_parts(log), self._earlier.to_json())
 
-        self._ledger.update(self._scope, self._fact, change)
+        self._ledger.update(self._key, change)
 
     def add(self, values: Values, run: str | None) -> int | None:
         """Put the values that a run gives behind all earlier ones; their number, or None where it gives none.
@@ -152,26 +149,26 @@ class Overrides:
             return None
         run = run or uuid4().hex
 
-        def change(fact: Facts | None) -> Facts | None:
-            base, said = _parts(fact)
+        def change(log: OverrideLog | None) -> OverrideLog | None:
+            base, said = _parts(log)
             if any(one["run"] == run for one in said):
-                return fact
+                return log
             said.append({"order": _order(base, said) + 1, "run": run, **values.to_json()})
             while len(said) > KEPT:
                 base = {**_over(said[0], base).to_json(), "order": said.pop(0)["order"]}
-            return _kept(fact, _joined(base, said))
+            return _joined(base, said, log and log.inherited)
 
-        fact = self._ledger.update(self._scope, self._fact, change)
-        return next(one["order"] for one in _parts(fact)[1] if one["run"] == run)
+        log = self._ledger.update(self._key, change)
+        return next(one["order"] for one in _parts(log)[1] if one["run"] == run)
 
     def remove(self, order: int) -> None:
         """Remove an override: what was refused was not given."""
 
-        def change(fact: Facts | None) -> Facts | None:
-            base, said = _parts(fact)
-            return _kept(fact, _joined(base, [one for one in said if one["order"] != order]))
+        def change(log: OverrideLog | None) -> OverrideLog:
+            base, said = _parts(log)
+            return _joined(base, [one for one in said if one["order"] != order], log and log.inherited)
 
-        self._ledger.update(self._scope, self._fact, change)
+        self._ledger.update(self._key, change)
 
     def recover(self, published: Mapping[str, Any], *, keep_urls: bool = False) -> None:
         """Learn the overrides of before the ledger was lost, from the record: it is the best witness.
@@ -180,19 +177,18 @@ class Overrides:
         its shards lie at the index's own URLs, so that may be one.
         """
         self._earlier = Values()
-        self._ledger.update(self._scope, self._fact, lambda fact: self._recovered(fact, published, keep_urls))
+        self._ledger.update(self._key, lambda log: self._recovered(log, published, keep_urls))
 
-    def _recovered(self, fact: Facts | None, published: Mapping[str, Any], keep_urls: bool) -> Facts | None:
+    def _recovered(
+        self, log: OverrideLog | None, published: Mapping[str, Any], keep_urls: bool
+    ) -> OverrideLog | None:
         before = overrides_in(published, self._defaults, self._metadata)
         before = replace(before, keep_urls=True if keep_urls else None)
-        base, said = _parts(fact)
+        base, said = _parts(log)
         if Values.from_json(base) != Values():
-            return fact
+            return log
         # What it inherited cannot be told from its own overrides, and is as good.
-        return {**_joined({**base, **before.to_json()}, said), INHERITED: {}}
-
-
-INHERITED = "inherited"
+        return _joined({**base, **before.to_json()}, said, {})
 
 
 def overrides_in(
@@ -206,44 +202,31 @@ def overrides_in(
     return explicit_values(replace(Values.from_json(record), keep_urls=None), metadata.over(defaults))
 
 
-def overrides_of(fact: Facts | None) -> Values:
-    """The overrides of a publication and of its name before, as the fact of the ledger holds them."""
-    return Values.from_json(fact or {}).over(_inherited(fact))
+def overrides_of(log: OverrideLog | None) -> Values:
+    """What was said of a publication and of its name before, as the ledger holds it."""
+    return Values() if log is None else _over(log.values, log.inherited or {})
 
 
-def _inherited(fact: Facts | None) -> Values:
-    return Values.from_json((fact or {}).get(INHERITED) or {})
+def order_of(log: OverrideLog | None) -> int:
+    """The number of the last saying that the ledger holds, 0 for none."""
+    return 0 if log is None else log.order
 
 
-def _kept(before: Facts | None, after: Facts) -> Facts:
-    """A changed fact, with what it inherited."""
-    return {**after, INHERITED: before[INHERITED]} if before and INHERITED in before else after
-
-
-def order_of(fact: Facts | None) -> int:
-    """The number of the last override that a fact holds, 0 for none."""
-    return (fact or {}).get("order", 0)
-
-
-def _parts(fact: Facts | None) -> tuple[Facts, list[Facts]]:
+def _parts(log: OverrideLog | None) -> tuple[Json, list[Json]]:
     """The overrides of long ago as one, and those since."""
-    fact = fact or {}
-    base = fact.get("base")
-    if base is None:
-        base = {**Values.from_json(fact).to_json(), "order": fact.get("order", 0)}
-    return base, list(fact.get("said", ()))
+    return ({"order": 0}, []) if log is None else (log.base, list(log.said))
 
 
-def _order(base: Facts, said: list[Facts]) -> int:
+def _order(base: Json, said: list[Json]) -> int:
     return (said[-1] if said else base)["order"]
 
 
-def _over(later: Facts, earlier: Facts) -> Values:
+def _over(later: Json, earlier: Json) -> Values:
     return Values.from_json(later).over(Values.from_json(earlier))
 
 
-def _joined(base: Facts, said: list[Facts]) -> Facts:
+def _joined(base: Json, said: list[Json], inherited: Json | None) -> OverrideLog:
     values = Values.from_json(base)
     for one in said:
         values = Values.from_json(one).over(values)
-    return {**values.to_json(), "order": _order(base, said), "base": base, "said": said}
+    return OverrideLog(values.to_json(), _order(base, said), base, tuple(said), inherited=inherited)

@@ -11,7 +11,7 @@ from ..atmosphere.record_format.record_keys import schema_rkey
 from ..atmosphere.schema_records import Listing
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
-from ..state.ledger import ledger_of
+from ..state.index_state import state_of
 from .copies.repack import still_there
 from .options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .overrides import ResolvedValue
@@ -28,8 +28,8 @@ from .stages.visibility import AnonymousReader, Unreadable, Visibility, readable
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
+    from ..state.facts import Inventory
     from ..state.ledger import Ledger
-    from .inventory import Inventory
 
 PUT_POINTS = 2
 """Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
@@ -105,7 +105,7 @@ def plan_promotion(
 
     Takes the same arguments.
     """
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
     options = PromotionOptions.of(defaults=defaults, **keywords)
     did = client.did
     resolved = resolve(entry, did, ledger, data_store=data_store, options=options, find=client.find_record)

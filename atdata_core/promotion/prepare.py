@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .inventory import Inventory
-from .stages.copy_stage import CopiedShards, copy_shards
+from ..state.facts import CopiedShards, Inventory
+from .stages.copy_stage import copy_shards
 from .stages.inventory_stage import take_inventory
 from .stages.publish import begin_publishing
 from .stages.resolved_values import Finder, Resolved, resolve

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..atmosphere.record_format.nsids import ENTRY
 from ..atmosphere.record_format.record_keys import entry_rkey, label_rkey
 from ..common.names import check_dataset_name
+from ..state.facts import PublicationId
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(PublicationId):
     """Account, published name and entry CID: the same three, the same records."""
 
-    did: str
-    name: str
-    cid: str
+    __slots__ = ()
 
     @property
     def rkey(self) -> str:
@@ -35,16 +32,6 @@ class Publication:
     def label_rkey(self) -> str:
         """Record key of the label; the versions of a name share it."""
         return label_rkey(self.did, self.name)
-
-    @property
-    def fact(self) -> str:
-        """What the ledger keeps this publication under, in its dataset's scope."""
-        return f"record:{self.did}:{self.name}:{self.cid}"
-
-    @property
-    def overrides_fact(self) -> str:
-        """What the ledger keeps explicit values of this publication under."""
-        return f"values:{self.fact}"
 
 
 def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from ..errors import ServiceError
@@ -42,59 +42,35 @@ return 0
 _logger = logging.getLogger("atdata_core")
 
 
-class Lease(Protocol):
-    """The right to copy one shard, for as long as it is renewed."""
+class Lease:
+    """The right to copy one shard, for as long as it is renewed; this one has no effect."""
 
     def renew(self) -> None:
         """Hold it for longer; may be called as often as one likes."""
-        ...
 
     def release(self) -> None:
         """Let others have it."""
-        ...
 
 
-@runtime_checkable
-class Leases(Protocol):
-    """Who copies what."""
+class Leases:
+    """Who copies what. Here nobody else can know of them, so every one is free."""
 
     def take(self, place: str) -> Lease | None:
         """The lease on a place; None where a rival holds it."""
-        ...
-
-
-@runtime_checkable
-class ManyLeases(Leases, Protocol):
-    """Leases of which many are taken, renewed and released in one step."""
+        return Lease()
 
     def take_all(self, places: Iterable[str]) -> dict[str, Lease]:
         """The leases on those of some places that are free; none where leases cannot be reached."""
-        ...
+        return {}
 
     def renew_all(self, leases: Iterable[Lease]) -> None:
         """Hold them for longer; may be called as often as one likes."""
-        ...
 
     def release_all(self, leases: Iterable[Lease]) -> None:
         """Let others have them."""
-        ...
 
 
-class Unshared:
-    """Leases where nobody else can know of them: every one is free."""
-
-    def take(self, place: str) -> Lease:
-        """A lease without effect."""
-        return self
-
-    def renew(self) -> None:
-        """Nothing."""
-
-    def release(self) -> None:
-        """Nothing."""
-
-
-class RedisLeases:
+class RedisLeases(Leases):
     """Leases as keys ``atdata:lease:{place}`` that expire, on Redis's own clock.
 
     Args:
@@ -110,7 +86,7 @@ class RedisLeases:
     def take(self, place: str) -> Lease | None:
         """The lease on a place; None where a rival holds it that may still be alive."""
         if not self._reachable:
-            return Unshared()
+            return Lease()
         key, token = _PREFIX + place, _token()
         try:
             with reaching(self._redis):
@@ -121,7 +97,7 @@ class RedisLeases:
                     self._redis.eval(_RELEASE, 1, key, holder)
         except ServiceError as error:
             self._give_up(error)
-            return Unshared()
+            return Lease()
         return None
 
     def take_all(self, places: Iterable[str]) -> dict[str, Lease]:
@@ -162,7 +138,7 @@ class RedisLeases:
         self._reachable = False
 
 
-class _RedisLease:
+class _RedisLease(Lease):
     def __init__(self, redis: Any, key: str, token: str, seconds: float) -> None:
         self.key = key
         self.token = token
@@ -206,7 +182,7 @@ class Renewing:
 @contextmanager
 def kept(lease: Lease) -> Generator[None]:
     """Renew a lease while a service does the work, of which nothing can be seen here."""
-    if isinstance(lease, Unshared):
+    if type(lease) is Lease:
         yield
         return
     done = threading.Event()
@@ -222,15 +198,6 @@ def kept(lease: Lease) -> Generator[None]:
     finally:
         done.set()
         renewing.join()
-
-
-def leases_of(index: Any) -> Leases:
-    """The leases that belong to an index: its own, else in its Redis, else none that others know."""
-    own = getattr(index, "leases", None)
-    if isinstance(own, Leases):
-        return own
-    redis = getattr(index, "redis", None)
-    return Unshared() if redis is None else RedisLeases(redis)
 
 
 def _token() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from .lease import LOOK, Lease, Leases, ManyLeases
+from .lease import LOOK, Lease, Leases
 
 AT_ONCE = 1000
 """Leases that are taken in one step. What is beyond them is left to rivals, too, until its turn comes."""
@@ -14,7 +14,7 @@ AT_ONCE = 1000
 class LeaseBatch:
     """Leases on places, in a ``with`` block: those that were free when it began, until it ends.
 
-    A thread renews them. Leases that know no such steps are not held beforehand.
+    A thread renews them.
 
     Args:
         leases: Where they are taken.
@@ -22,14 +22,14 @@ class LeaseBatch:
     """
 
     def __init__(self, leases: Leases, places: Sequence[str]) -> None:
-        self._leases = leases if isinstance(leases, ManyLeases) else None
+        self._leases = leases
         self._places = places[:AT_ONCE]
         self._held: dict[str, Lease] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
 
     def __enter__(self) -> LeaseBatch:
-        if self._leases is not None and self._places:
+        if self._places:
             self._held = self._leases.take_all(self._places)
         if self._held:
             self._thread.start()
@@ -39,8 +39,7 @@ class LeaseBatch:
         self._end.set()
         if self._thread.ident is not None:
             self._thread.join()
-        if self._leases is not None:
-            self._leases.release_all(self._held.values())
+        self._leases.release_all(self._held.values())
 
     def __contains__(self, place: str) -> bool:
         return place in self._held
@@ -49,7 +48,5 @@ class LeaseBatch:
         return len(self._held)
 
     def _keep(self) -> None:
-        leases = self._leases
-        assert leases is not None
         while not self._end.wait(LOOK):
-            leases.renew_all(self._held.values())
+            self._leases.renew_all(self._held.values())

@@ -15,7 +15,8 @@ from atdata_core.atmosphere.label_lookup import find_published
 from atdata_core.common.licenses import license_problem
 from atdata_core.promotion.verify.findings import Finding, Verification
 from atdata_core.promotion.verify.verification import verify_dataset
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import LAST_RESULT
+from atdata_core.state.index_state import state_of
 
 from ..config.settings import RECORD, Services, Settings
 from ..display.markdown import shown
@@ -220,9 +221,9 @@ def published_uri(name: str, services: Services) -> str:
     Raises ``EntryNotFoundError`` where nothing is published of it.
     """
     did = services.atproto.did()
-    last = ledger_of(services.redis.index()).get(f"dataset:{name}", "record")
-    if last is not None and last["publication"]["did"] == did:
-        return str(last["uri"])
+    last = state_of(services.redis.index()).ledger.get(LAST_RESULT(name))
+    if last is not None and last.publication.did == did:
+        return last.uri
     return find_published(services.atproto.stranger(), did, name)
 
 

@@ -14,7 +14,8 @@ from atdata_core.promotion.scheduling.attempts import attempt
 from atdata_core.promotion.scheduling.retry_policy import noting_outage
 from atdata_core.promotion.stages import copy_stage, inventory_stage
 from atdata_core.promotion.stages.resolved_values import Resolved, keeps_urls, resolve
-from atdata_core.state.ledger import Ledger, ledger_of
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import Ledger
 from atdata_core.stores.s3.objects import S3Endpoint
 
 from ..config.run_config import options_of
@@ -141,7 +142,7 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
         entry = index.get_entry_by_name(name)
         reading = services.s3.endpoint()
         entry = read_by(entry, reading)
-        ledger = ledger_of(index)
+        ledger = state_of(index).ledger
         with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
             store, options = services.destination.store(reading), options_of(context.run, settings)
             if store is not None and keeps_urls(entry, services.atproto.did(), ledger, options):

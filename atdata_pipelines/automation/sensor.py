@@ -11,7 +11,7 @@ import dagster as dg
 from atdata_core.local.registry import Position, is_event_id
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.attempts import failed
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 from ..assets.step_retries import said_without_secrets
 from ..config.partitions import add_keys
@@ -184,7 +184,7 @@ def _unasked(
         for each in wanted:
             findings.leave(before.kind, each.name, before.reason)
             if before.kind == "failed":
-                failed(ledger_of(index), each.name, "run", LostRunError(before.reason), entry=each.entry)
+                failed(state_of(index).ledger, each.name, "run", LostRunError(before.reason), entry=each.entry)
     return fresh
 
 

@@ -11,11 +11,10 @@ from . import materialisation_metadata
 from .overview import overview
 
 if TYPE_CHECKING:
-    from atdata_core.promotion.inventory import Inventory
-    from atdata_core.promotion.stages.copy_stage import CopiedShards
     from atdata_core.promotion.stages.publish import PublishedRecord
     from atdata_core.promotion.stages.schema_stage import PublishedSchema
     from atdata_core.promotion.stages.visibility import Visibility
+    from atdata_core.state.facts import CopiedShards, Inventory
 
     from .previews import Preview
 

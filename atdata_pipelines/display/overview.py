@@ -10,9 +10,9 @@ from .materialisation_metadata import is_public, viewer
 
 if TYPE_CHECKING:
     from atdata_core.promotion.records.summary import Summary
-    from atdata_core.promotion.stages.copy_stage import CopiedShards
     from atdata_core.promotion.stages.publish import PublishedRecord
     from atdata_core.promotion.stages.visibility import Visibility
+    from atdata_core.state.facts import CopiedShards
 
 DESCRIPTION = 1_000
 """Characters of a description that are shown."""

@@ -22,7 +22,7 @@ from .markdown import TEXT, row, shown
 from .pictures import picture
 
 if TYPE_CHECKING:
-    from atdata_core.promotion.inventory import Inventory
+    from atdata_core.state.facts import Inventory
 
 SAMPLES = 8
 BYTES_READ = 16 << 20

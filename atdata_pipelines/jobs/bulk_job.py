@@ -18,7 +18,7 @@ from atdata_core.errors import AtdataError, EntryNotFoundError, MetadataError, S
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.due import may_promote
 from atdata_core.promotion.scheduling.retry_policy import noting_outage
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 from ..assets.stage_context import read_by
 from ..assets.step_retries import POLICY, dagster_failures
@@ -32,7 +32,7 @@ from .planner import plan_promotions
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
-    from atdata_core.promotion.inventory import Inventory
+    from atdata_core.state.facts import Inventory
 
 BULK_JOB = "promote_many"
 _OP = "promote_datasets"
@@ -135,7 +135,7 @@ def _promote(
         for name, (stage, reason) in given_up.items():
             report.fail(name, stage, reason)
         if entries:
-            with noting_outage(ledger_of(index), services.atproto.did):
+            with noting_outage(state_of(index).ledger, services.atproto.did):
                 client = services.atproto.client()
             report.service = client.base_url
             many.promote_many(

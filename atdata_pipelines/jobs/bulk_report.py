@@ -20,7 +20,7 @@ from ..display.progress import now_and_then
 
 if TYPE_CHECKING:
     from atdata_core.promotion.bulk.many import StageDone
-    from atdata_core.promotion.inventory import Inventory
+    from atdata_core.state.facts import Inventory
 
 FAILED_SHOWN = 500
 """Rows of the table of what failed; the log names all."""

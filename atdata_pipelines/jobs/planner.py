@@ -10,7 +10,7 @@ import dagster as dg
 from atdata_core.errors import AtdataError, MetadataError
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.due import due_of_all
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.settings import DEFAULT, Services, Settings
@@ -156,7 +156,7 @@ def look(
             findings.leave("refused", name, problem)
         elif not isinstance(entry, MetadataError):
             entries.append(entry)
-    for entry, due in zip(entries, due_of_all(entries, index, ledger_of(index), did, store), strict=True):
+    for entry, due in zip(entries, due_of_all(entries, index, state_of(index).ledger, did, store), strict=True):
         name = entry.name
         if isinstance(due, AtdataError):
             findings.leave("refused", name, due.message)

@@ -14,7 +14,7 @@ from atdata_core.errors import RefusedError
 from atdata_core.promotion.operations.published_state import PublishedState, PublishedStates
 from atdata_core.promotion.verify.findings import Verification, of_error, plain
 from atdata_core.promotion.verify.verification import verify_dataset
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 from ..assets.checks import FINDINGS_SHOWN, SAMPLE, VerifyConfig, evaluation_of, published_uri, results_of
 from ..assets.step_retries import POLICY, dagster_failures
@@ -145,7 +145,7 @@ def _named(datasets: Iterable[str], services: Services) -> Iterator[tuple[str, l
 
 def _everything(partitions: Collection[str], settings: Settings, services: Services) -> PublishedStates:
     """What is published of the datasets that are partitions, or that the instance takes."""
-    ledger = ledger_of(services.redis.index())
+    ledger = state_of(services.redis.index()).ledger
     return PublishedStates(services.atproto.stranger(), ledger, services.atproto.did(), partitions, settings.takes)
 
 

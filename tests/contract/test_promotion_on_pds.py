@@ -25,7 +25,8 @@ from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosph
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import ENTRY_NOTE, LABEL_NOTE, RECORDS, intent_key
+from atdata_core.state.index_state import state_of
 
 KEY = label_rkey("did:web:a.test", "n")
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
@@ -119,11 +120,11 @@ def test_many_promoted_together_are_made_once_updated_and_left(stored, client):
     again = promote_many([entries[0], newer, *entries[2:]], index, client)
     assert [each.change for each in again] == ["unchanged", "updated", "unchanged", "unchanged"]
     assert client.get_record(first[0].uri).value["tags"] == ["a"]
-    facts = ledger_of(index).get_all("dataset:twin-0")
-    noted = {name: fact for name, fact in facts.items() if name.startswith(("record:", "label:"))}
-    for name, fact in noted.items():
-        assert facts[f"intent:{name}"]["cids"] == [fact["cid"], *fact["earlier"]]
-        assert client.get_record(fact["uri"]).cid == fact["cid"]
+    facts = state_of(index).ledger.get_all("dataset", "twin-0")
+    noted = [*facts.of(ENTRY_NOTE, LABEL_NOTE)]
+    for key, note in noted:
+        assert facts[intent_key(key)].cids == (note.cid, *note.earlier)
+        assert client.get_record(note.uri).cid == note.cid
 
 
 def test_two_names_and_a_renamed_one_are_publications_of_their_own(stored, client):
@@ -216,12 +217,12 @@ def test_the_content_of_every_record_is_known_before_it_is_written(stored, clien
     index, entry = stored
     promote_to_atmosphere(entry, index, client, description="d", tags=["a"], version="1.0.0")
     promote_to_atmosphere(entry, index, client, description="e")
-    facts = ledger_of(index).get_all("dataset:readings")
-    noted = {name: fact for name, fact in facts.items() if name.startswith(("record:", "label:", "version label:"))}
+    facts = state_of(index).ledger.get_all("dataset", "readings")
+    noted = [*facts.of(*RECORDS)]
     assert len(noted) == 3
-    for name, fact in noted.items():
-        assert facts[f"intent:{name}"]["cids"] == [fact["cid"], *fact["earlier"]]
-        assert client.get_record(fact["uri"]).cid == fact["cid"]
+    for key, note in noted:
+        assert facts[intent_key(key)].cids == (note.cid, *note.earlier)
+        assert client.get_record(note.uri).cid == note.cid
 
 
 def test_edits_elsewhere_backups_and_deletions_are_told_apart(stored, client):
@@ -257,7 +258,7 @@ def test_a_wrong_password_is_refused_with_the_way_out(server, repo):
 
 def test_a_retraction_takes_back_what_its_plan_shows_and_nothing_newer(stored, client):
     index, entry = stored
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
     uri = promote_to_atmosphere(entry, index, client)
     before = records(client)
     outdated = plan_retraction("readings", client, ledger=ledger)
@@ -280,7 +281,7 @@ def test_the_ledger_learns_from_the_records_and_tells_what_is_gone(stored, clien
     uri = promote_to_atmosphere(entry, index, client, tags=["a"])
     for key in index.redis.scan_iter("atdata:ledger:*"):
         index.redis.delete(key)
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
     assert reconcile(index, client, ledger).counts == {"rebuilt": 2}
     assert due(entry, index, ledger, client.did).state == "published"
     commit = client.latest_commit(client.did)

@@ -34,7 +34,8 @@ from atdata_core.promotion.options import Values
 from atdata_core.samples.arrays import decode_array
 from atdata_core.samples.schema import decode, from_field_list
 from atdata_core.shards.tar import read_members
-from atdata_core.state.ledger import RedisLedger
+from atdata_core.state.facts import LAST_RESULT, RESULTS
+from atdata_core.state.redis_ledger import RedisLedger
 from atdata_core.stores.s3.objects import S3Endpoint
 
 
@@ -176,8 +177,8 @@ def test_what_is_damaged_in_redis_is_refused_or_as_good_as_lost(value, caplog):
         schema_registry.get(redis, "local://schemas/a.B@1.0.0")
     ledger = RedisLedger(redis)
     if not value.startswith(b'{"'):
-        assert ledger.get("dataset:a", "record") is None
-        assert ledger.get_all("dataset:a") == {}
+        assert ledger.get(LAST_RESULT("a")) is None
+        assert list(ledger.get_all("dataset", "a").of(*RESULTS)) == []
         assert "damaged" in caplog.text
 
 

@@ -17,7 +17,7 @@ from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.publish import begin_publishing
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.validate import validate
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from faulty.edge import Fault, Rule, Tally
 from faulty.samples import Reading
 from stages import publish_last, resolved_for
@@ -34,7 +34,7 @@ def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliabili
     first = lane.insert(shards=2)
     store = lane.data_store()
     index, client, options = lane.user_index, lane.user, PromotionOptions()
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
 
     def stages():
         inventory = take_inventory(first, index, ledger, destination=store)

@@ -11,7 +11,8 @@ from atdata_core.common.urls import expand
 from atdata_core.errors import AtdataError
 from atdata_core.promotion.operations.accept import accept, changes_of
 from atdata_core.promotion.scheduling import retry_policy
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import FAILURE
+from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
 
 PAUSES = [timedelta(seconds=seconds) for seconds in retry_policy.PAUSES]
@@ -146,7 +147,7 @@ def test_accepted_bytes_begin_anew(lab, tick, promoted, clock, s3):
     first = tick().run_requests[0]
     assert not promoted(first)
     assert requests(tick()) == []
-    accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
+    accept(changes_of(entry, lab.index), lab.index, state_of(lab.index).ledger)
     [second] = tick().run_requests
     assert second.run_key != first.run_key
     assert promoted(second)
@@ -192,7 +193,7 @@ def test_what_a_person_stopped_is_no_failed_attempt_and_is_left_to_that_person(l
     given(request, dg.DagsterRunStatus.CANCELED)
     clock.passes(timedelta(days=2))
     assert "stopped: pictures (run " in tick().skip_message
-    assert ledger_of(lab.index).get("dataset:pictures", "failure") is None
+    assert state_of(lab.index).ledger.get(FAILURE("pictures")) is None
 
 
 def test_a_run_whose_process_was_lost_is_tried_again_after_a_pause(lab, tick, given, clock):
@@ -200,8 +201,8 @@ def test_a_run_whose_process_was_lost_is_tried_again_after_a_pause(lab, tick, gi
     [request] = tick().run_requests
     given(request, dg.DagsterRunStatus.FAILURE)
     assert "failed, tried again later: pictures (run " in tick().skip_message
-    kept = ledger_of(lab.index).get("dataset:pictures", "failure")
-    assert (kept["stage"], kept["attempts"]) == ("run", 1)
+    kept = state_of(lab.index).ledger.get(FAILURE("pictures"))
+    assert (kept.stage, kept.attempts) == ("run", 1)
     clock.passes(PAUSES[0])
     [second] = tick().run_requests
     assert second.run_key.endswith("@1")
@@ -227,7 +228,7 @@ def test_a_lost_run_that_dagster_repeats_is_left_to_dagster(lab, tick, given):
     [request] = tick().run_requests
     given(request, dg.DagsterRunStatus.FAILURE, **{"dagster/will_retry": "true"})
     assert "under way: pictures (run " in tick().skip_message
-    assert ledger_of(lab.index).get("dataset:pictures", "failure") is None
+    assert state_of(lab.index).ledger.get(FAILURE("pictures")) is None
 
 
 def test_what_the_ledger_lost_is_published_again_though_a_run_of_it_succeeded(lab, tick, given, clock, promoted):
@@ -319,8 +320,8 @@ def test_runs_that_succeed_and_leave_a_dataset_due_end_in_pauses(lab, tick, give
             asked += 1
             given(request, dg.DagsterRunStatus.SUCCESS)
         assert requests(tick()) == []
-        failure = ledger_of(lab.index).get("dataset:pictures", "failure")
-        assert "succeeded, but the ledger knows nothing of it, for the second time" in failure["reason"]
+        failure = state_of(lab.index).ledger.get(FAILURE("pictures"))
+        assert "succeeded, but the ledger knows nothing of it, for the second time" in failure.reason
         clock.passes(pause)
     assert asked == 4
 

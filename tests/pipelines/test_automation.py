@@ -12,7 +12,7 @@ from atdata_core.local import LocalIndex
 from atdata_core.local.redis_layout import EVENTS
 from atdata_core.local.registry import Position
 from atdata_core.promotion.operations.accept import accept, changes_of
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.automation.sensor import look
@@ -209,7 +209,7 @@ def test_the_schedule_publishes_accepted_bytes(lab, night, promote, s3):
     other = client.get_object(Bucket=lab.bucket, Key=second)["Body"].read()
     client.put_object(Bucket=lab.bucket, Key=first, Body=other)
     assert night().run_requests == []
-    accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
+    accept(changes_of(entry, lab.index), lab.index, state_of(lab.index).ledger)
     assert [request.tags["datasets"] for request in night().run_requests] == ["1"]
     promote("accepted")
     assert night().run_requests == []

@@ -17,7 +17,7 @@ from atdata_core.errors import ShardMissingError
 from atdata_core.promotion.bulk import many as library
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.attempts import failed
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.config.settings import Settings
 from atdata_pipelines.jobs.bulk_job import BULK_JOB
@@ -318,7 +318,7 @@ def test_what_is_given_up_in_a_run_that_is_tried_again_stands_in_its_table(
     lab, some, broken, run_bulk, instance, losing_the_pds, changes
 ):
     names = some(6)
-    entry, ledger = lab.index.get_entry_by_name(broken), ledger_of(lab.index)
+    entry, ledger = lab.index.get_entry_by_name(broken), state_of(lab.index).ledger
     for _ in range(4):
         failed(ledger, broken, "local_dataset", ShardMissingError("gone", url="s3://x/y"), entry=entry)
     result = run_bulk(run_id=losing_the_pds)

@@ -7,7 +7,7 @@ from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from atdata_pipelines.assets.checks import CHECKS
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
@@ -246,7 +246,7 @@ def test_a_schema_that_breaks_with_the_version_before_is_a_warning_or_refused(la
     entry = lab.insert("pictures")
     local = lab.index.get_schema(entry.schema_ref)
     earlier = {**local, "fields": [field for field in local["fields"] if field["name"] != "label"]}
-    publish_schema(earlier, AtprotoResource().client(), ledger_of(lab.index))
+    publish_schema(earlier, AtprotoResource().client(), state_of(lab.index).ledger)
     lab.index.publish_schema(lab.index.decode_schema(entry.schema_ref), version="1.1.0")
     ref = entry.schema_ref.replace("@1.0.0", "@1.1.0")
     lab.index.register(LocalDatasetEntry("pictures", ref, entry.data_urls, None))

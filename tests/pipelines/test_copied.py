@@ -5,7 +5,7 @@ import pytest
 
 from atdata_core.promotion.copies import chunks
 from atdata_core.promotion.stages.inventory_stage import recall_inventory
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 CHUNKS = ["copied_shards.copy_chunk[shards_1_to_1]", "copied_shards.copy_chunk[shards_2_to_2]"]
 
@@ -55,7 +55,7 @@ def test_a_chunk_that_fails_names_the_shard_and_only_it_is_done_again(wide, run,
 
     entry = wide.index.get_entry_by_name("pictures")
     assert run("pictures", stages=["local_dataset", "published_schema"]).success
-    found = recall_inventory(entry, wide.index, ledger_of(wide.index))
+    found = recall_inventory(entry, wide.index, state_of(wide.index).ledger)
     client = S3Endpoint.from_credentials(s3).client
     bucket, _, key = found.shards[1].url.removeprefix("s3://").partition("/")
     kept = client.get_object(Bucket=bucket, Key=key)["Body"].read()

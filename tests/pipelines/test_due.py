@@ -5,6 +5,8 @@ import pytest
 
 from atdata_core.errors import SchemaError
 from atdata_core.promotion.scheduling.due import due, due_of_all, metadata_digest
+from atdata_core.promotion.stages.publish import PublishedRecord
+from atdata_core.state.facts import LAST_RESULT, OVERRIDES, OverrideLog, PublicationId, RecordResult
 from atdata_core.state.ledger import MemoryLedger
 
 DID = "did:plc:abc"
@@ -30,12 +32,10 @@ def published():
 
     def ledger(entry, *, did=DID, name="points"):
         made = MemoryLedger()
-        fact = {
-            "uri": "at://x",
-            "publication": {"did": did, "name": name, "cid": entry.cid},
-            "metadata_sha256": metadata_digest(entry),
-        }
-        made.put("dataset:points", "record", fact)
+        record = PublishedRecord("at://x", "bafyrecord", "created")
+        named, shard = PublicationId(did, name, entry.cid), {"url": "s3://lab/0.tar", "endpoint": None}
+        fact = RecordResult(*record.parts, named, metadata_digest(entry), 0, "all", None, shard)
+        made.put(LAST_RESULT("points"), fact)
         return made
 
     return ledger
@@ -75,7 +75,7 @@ def test_a_dataset_without_a_schema_waits(published):
 
 def test_what_was_said_under_the_published_name_counts_whatever_that_name_is(index, published):
     ledger = published(Entry(), name="other")
-    ledger.put("dataset:points", f"values:record:{DID}:other:bafyone", {"order": 1})
+    ledger.put(OVERRIDES("points", DID, "other", "bafyone"), OverrideLog({}, 1, {"order": 1}, ()))
     found = due(Entry(), index, ledger, DID)
     assert (found.state, found.reason) == ("promote", "has values that are not published yet")
 

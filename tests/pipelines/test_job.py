@@ -12,7 +12,8 @@ from PIL import Image
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.common.urls import expand
 from atdata_core.shards.tar_writing import ShardWriter
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import FAILURE
+from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.config.resources import AtprotoResource
 
@@ -102,17 +103,17 @@ def test_a_refused_record_leaves_nothing_half_written_and_is_noted_for_people_un
     lab, run, promote, repository
 ):
     lab.insert("pictures")
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     for attempts in (1, 2):
         stage, data = failure(run("pictures", said={"description": "x" * 60_000}))
         error = data.user_failure_data.metadata["error_class"].value
         assert (stage, error) == ("published_schema", "PreflightError")
-        kept = ledger.get("dataset:pictures", "failure")
-        assert (kept["stage"], kept["attempts"], kept["transient"]) == ("published_schema", attempts, False)
-    assert "description" in kept["reason"]
+        kept = ledger.get(FAILURE("pictures"))
+        assert (kept.stage, kept.attempts, kept.transient) == ("published_schema", attempts, False)
+    assert "description" in kept.reason
     assert repository() == [0, 0, 0]
     promote("pictures")
-    assert ledger.get("dataset:pictures", "failure") is None
+    assert ledger.get(FAILURE("pictures")) is None
 
 
 def test_an_unchanged_run_says_so_asks_the_pds_three_times_and_makes_no_commit(

@@ -10,10 +10,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from atdata_core.promotion.records.summary import Summary
-from atdata_core.promotion.stages.copy_stage import CopiedShards
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.stages.visibility import Unreadable, Visibility
 from atdata_core.protocols import ShardFacts
+from atdata_core.state.facts import CopiedShards
 from atdata_pipelines.display.overview import overview
 
 SCHEMA = "at://did:plc:x/science.alt.dataset.schema/lab.Point:1.0.0"

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from atdata_core.promotion.scheduling.attempts import failed
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from atdata_pipelines.jobs import reported
 from atdata_pipelines.jobs.reported import ReportedReasons
 
@@ -42,7 +42,7 @@ def test_a_reason_that_changed_is_told_at_once_and_a_time_alone_is_no_change(lab
     entry = lab.insert("pictures")
 
     def fails(why):
-        failed(ledger_of(lab.index), "pictures", "local_dataset", OSError(why), entry=entry)
+        failed(state_of(lab.index).ledger, "pictures", "local_dataset", OSError(why), entry=entry)
         return tick().skip_message
 
     assert "failed, tried again later: pictures (not before " in fails("disk")
@@ -54,11 +54,11 @@ def test_a_reason_that_changed_is_told_at_once_and_a_time_alone_is_no_change(lab
 
 def test_what_was_mended_and_fails_again_is_told_again(lab, tick, clock):
     entry = lab.insert("pictures")
-    failed(ledger_of(lab.index), "pictures", "local_dataset", OSError("disk"), entry=entry)
+    failed(state_of(lab.index).ledger, "pictures", "local_dataset", OSError("disk"), entry=entry)
     assert "OSError: disk" in tick().skip_message
     clock.passes(timedelta(minutes=5))
     assert len(tick().run_requests) == 1
-    failed(ledger_of(lab.index), "pictures", "local_dataset", OSError("disk"), entry=entry)
+    failed(state_of(lab.index).ledger, "pictures", "local_dataset", OSError("disk"), entry=entry)
     assert "OSError: disk" in tick().skip_message
 
 

@@ -12,7 +12,8 @@ from atdata_core.errors import ServiceUnavailableError
 from atdata_core.local.redis_layout import EVENTS
 from atdata_core.promotion.bulk.many import promote_many
 from atdata_core.promotion.scheduling import retry_policy
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import FAILURE
+from atdata_core.state.index_state import state_of
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.config import resources
 from atdata_pipelines.config.resources import AtprotoResource
@@ -65,7 +66,7 @@ def run_effects(run, result):
 
 
 def failure(lab, name):
-    return ledger_of(lab.index).get(f"dataset:{name}", "failure")
+    return state_of(lab.index).ledger.get(FAILURE(name))
 
 
 @pytest.mark.parametrize("answers", [0, 1, 2])

@@ -11,10 +11,10 @@ import atdata_core as atdata
 from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.common.cid import entry_cid
 from atdata_core.local.shard_claims import claims_key, encoded
-from atdata_core.promotion.inventory import Inventory, read_schema
-from atdata_core.promotion.scheduling.attempts import FAILURE
+from atdata_core.promotion.inventory import read_schema
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import FAILURE, Inventory
+from atdata_core.state.index_state import state_of
 from atdata_pipelines.display.previews import preview_of
 from tests.pipelines.conftest import Picture, picture
 
@@ -60,9 +60,9 @@ def refused(lab, run, run_bulk, stranger, account, published, objects, command):
     def attempt(name, words):
         before = objects(published)
         assert not run(name).success
-        failure = ledger_of(lab.index).get(f"dataset:{name}", FAILURE)
-        assert (failure["stage"], failure["passes"]) == ("local_dataset", False)
-        assert words in failure["reason"]
+        failure = state_of(lab.index).ledger.get(FAILURE(name))
+        assert (failure.stage, failure.passes) == ("local_dataset", False)
+        assert words in failure.reason
         assert not run_bulk(datasets=[name]).success
         assert stranger.list_records(ENTRY, repo=account.did)[0] == []
         assert objects(published) == before
@@ -126,5 +126,5 @@ def test_what_the_pipeline_has_read_no_other_machine_of_the_account_reads(lab, r
     monkeypatch.setenv("ATDATA_STATE_DIR", str(tmp_path / "one"))
     assert run("pictures", stages=["local_dataset"]).success
     monkeypatch.setenv("ATDATA_STATE_DIR", str(tmp_path / "two"))
-    found = take_inventory(entry, lab.index, ledger_of(lab.index), did=AtprotoResource().did())
+    found = take_inventory(entry, lab.index, state_of(lab.index).ledger, did=AtprotoResource().did())
     assert found.looks == ("etag", "etag")

@@ -16,7 +16,7 @@ from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.shards.tar_writing import ShardWriter
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 
 @atdata.packable
@@ -166,7 +166,7 @@ def take_back(lab, atmosphere):
     """Plan and carry out, as the command does."""
 
     def both(name, *, store=None, **how):
-        ledger = ledger_of(lab.index)
+        ledger = state_of(lab.index).ledger
         plan = plan_retraction(name, atmosphere.client, ledger=ledger, store=store, index=lab.index, **how)
         return plan, retract(plan, atmosphere.client, ledger, store, index=lab.index)
 

@@ -21,7 +21,8 @@ from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory, take_inventory
 from atdata_core.promotion.stages.visibility import probe_published
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import LAST_RESULT
+from atdata_core.state.index_state import state_of
 from stages import resolved_for
 
 
@@ -71,7 +72,7 @@ def test_accepted_bytes_bring_the_same_record_up_to_date(lab, atmosphere, overwr
     overwrite(entry)
     with pytest.raises(ShardChangedError, match="atdata-pipelines accept"):
         promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index)) == ["points"]
+    assert accept(changes_of(entry, lab.index), lab.index, state_of(lab.index).ledger) == ["points"]
     assert lab.index.get_entry_by_name("points").cid == entry.cid
     assert promote_to_atmosphere(entry, lab.index, atmosphere.client) == uri
     after = digests(atmosphere)
@@ -94,7 +95,7 @@ def test_copies_of_accepted_bytes_go_to_a_folder_of_their_own_and_older_copies_s
         lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name="points")
         entry = lab.index.get_entry_by_name("points")
     else:
-        accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
+        accept(changes_of(entry, lab.index), lab.index, state_of(lab.index).ledger)
     assert promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store) == uri
     (record,) = atmosphere.records(ENTRY)
     keys = [shard["key"] for shard in record.value["storage"]["shards"]]
@@ -120,12 +121,12 @@ def test_results_of_stages_that_saw_the_old_bytes_are_forgotten_under_every_name
     for name in ("points", "twin"):
         promote_to_atmosphere(lab.index.get_entry_by_name(name), lab.index, atmosphere.client)
     overwrite(entry)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     assert accept(changes_of(entry, lab.index), lab.index, ledger) == ["points", "twin"]
     twin = lab.index.get_entry_by_name("twin")
     assert recall_inventory(twin, lab.index, ledger) is None
     assert recall_copies(twin, lab.index, ledger) is None
-    assert ledger.get("dataset:twin", "record") is not None
+    assert ledger.get(LAST_RESULT("twin")) is not None
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,14 @@ def test_a_shard_that_cannot_be_promoted_is_not_accepted(lab, overwrite, tmp_pat
     changes = changes_of(entry, lab.index)
     assert [shard.url for shard in changes.problems] == [url]
     with pytest.raises(error):
-        accept(changes, lab.index, ledger_of(lab.index))
+        accept(changes, lab.index, state_of(lab.index).ledger)
     assert lab.index.shard_claims(entry.cid) == claims
 
 
 def test_accepted_bytes_are_due_until_they_are_published(lab, atmosphere, overwrite, point_type):
     entry = lab.insert("points")
     lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name="twin")
-    ledger, did = ledger_of(lab.index), atmosphere.client.did
+    ledger, did = state_of(lab.index).ledger, atmosphere.client.did
 
     def states():
         every = [due(lab.index.get_dataset(name), lab.index, ledger, did) for name in ("points", "twin")]
@@ -182,7 +183,7 @@ def test_accepted_bytes_are_due_until_they_are_published(lab, atmosphere, overwr
 def test_bytes_accepted_there_and_back_are_due_once(lab, atmosphere, overwrite, read_all):
     entry = lab.insert("points")
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    ledger, did = ledger_of(lab.index), atmosphere.client.did
+    ledger, did = state_of(lab.index).ledger, atmosphere.client.did
     before = read_all(expand(entry.data_urls)[1], lab.repo.data_store)
     for data in (None, before):
         overwrite(entry, data=data)
@@ -196,20 +197,20 @@ def test_bytes_accepted_there_and_back_are_due_once(lab, atmosphere, overwrite, 
 
 def test_accepting_what_was_never_published_marks_nothing(lab, overwrite):
     entry = lab.insert("points")
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     overwrite(entry)
     accept(changes_of(entry, lab.index), lab.index, ledger)
-    assert ledger.get("dataset:points", "record") is None
+    assert ledger.get(LAST_RESULT("points")) is None
 
 
 def test_only_what_was_shown_is_accepted(lab, overwrite):
     entry = lab.insert("points")
     overwrite(entry)
     seen, seen_by_a_rival = changes_of(entry, lab.index), changes_of(entry, lab.index)
-    accept(seen_by_a_rival, lab.index, ledger_of(lab.index))
+    accept(seen_by_a_rival, lab.index, state_of(lab.index).ledger)
     claims = lab.index.shard_claims(entry.cid)
     with pytest.raises(RefusedError, match="was changed since"):
-        accept(seen, lab.index, ledger_of(lab.index))
+        accept(seen, lab.index, state_of(lab.index).ledger)
     assert lab.index.shard_claims(entry.cid) == claims
 
 
@@ -220,7 +221,7 @@ def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, 
     entry = lab.insert("points")
     lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name=name)
     entry = lab.index.get_entry_by_name(name)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     copies = copy_shards(entry, take_inventory(entry, lab.index, ledger), lab.index, ledger)
     overwrite(entry)
     with pytest.raises(ShardChangedError) as caught:
@@ -243,7 +244,7 @@ def test_bytes_that_change_again_after_they_were_shown_are_not_published(lab, at
     overwrite(entry)
     changes = changes_of(entry, lab.index)
     overwrite(entry, start=900)
-    accept(changes, lab.index, ledger_of(lab.index))
+    accept(changes, lab.index, state_of(lab.index).ledger)
     with pytest.raises(ShardChangedError):
         promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert atmosphere.counts == [0, 0, 0]

@@ -24,6 +24,7 @@ from atdata_core.promotion.scheduling.retry_policy import (
     outage_of,
     reset_attempts,
 )
+from atdata_core.state.facts import FAILURE, OUTAGE, Failure
 from atdata_core.state.ledger import MemoryLedger
 
 DID = "did:plc:abc"
@@ -96,10 +97,10 @@ def test_what_passes_or_is_mended_for_all_is_never_given_up(clock, ledger, error
 def test_what_a_run_tries_several_times_is_one_attempt_and_the_worst_of_it_counts(ledger):
     for error, counts in [(PASSING, (1, 0)), (LASTING, (1, 1)), (PASSING, (1, 1))]:
         failed(ledger, "points", "copied_shards", error, entry=entry(), run="a")
-        kept = ledger.get("dataset:points", "failure")
-        assert (kept["attempts"], kept["lasting"]) == counts
+        kept = ledger.get(FAILURE("points"))
+        assert (kept.attempts, kept.lasting) == counts
     failed(ledger, "points", "copied_shards", LASTING, entry=entry(), run="b")
-    assert ledger.get("dataset:points", "failure")["lasting"] == 2
+    assert ledger.get(FAILURE("points")).lasting == 2
 
 
 def test_another_entry_and_other_metadata_have_failures_of_their_own(ledger):
@@ -108,7 +109,7 @@ def test_another_entry_and_other_metadata_have_failures_of_their_own(ledger):
     assert state(ledger) == "failed"
     assert state(ledger, cid="bafytwo") == state(ledger, metadata={"license": "MIT"}) == "promote"
     failed(ledger, "points", "copied_shards", LASTING, entry=entry(cid="bafytwo"))
-    assert ledger.get("dataset:points", "failure")["attempts"] == 1
+    assert ledger.get(FAILURE("points")).attempts == 1
 
 
 def test_each_attempt_and_each_new_beginning_is_told_from_the_others(clock, ledger):
@@ -128,7 +129,7 @@ def test_each_attempt_and_each_new_beginning_is_told_from_the_others(clock, ledg
 
 def test_who_is_held_back_was_not_attempted(ledger):
     failed(ledger, "points", "atmosphere_record", BlockedError("held", name="points", reason="r"), entry=entry())
-    assert ledger.get("dataset:points", "failure") is None
+    assert ledger.get(FAILURE("points")) is None
 
 
 def test_trouble_is_counted_once_for_all_that_find_it_at_the_same_time(clock, ledger):
@@ -140,19 +141,17 @@ def test_trouble_is_counted_once_for_all_that_find_it_at_the_same_time(clock, le
         assert due(entry(), INDEX, ledger, "did:plc:another").state == "promote"
         clock.passes(pause)
         assert state(ledger) == "promote"
-    assert ledger.get(f"account:{DID}", "trouble")["attempts"] == 4
+    assert ledger.get(OUTAGE(DID)).attempts == 4
     end_outage(ledger, DID)
-    assert outage_of(ledger.get(f"account:{DID}", "trouble")).when == "now"
+    assert outage_of(ledger.get(OUTAGE(DID))).when == "now"
 
 
 def test_only_an_account_that_cannot_be_used_is_trouble_for_all(ledger):
     for error, noted in [(LASTING, False), (LoginError("no", handle="h", service="s"), True)]:
         with pytest.raises(type(error)), noting_outage(ledger, lambda: DID):
             raise error
-        assert (ledger.get(f"account:{DID}", "trouble") is not None) is noted
+        assert (ledger.get(OUTAGE(DID)) is not None) is noted
 
 
-def test_a_failure_that_was_noted_before_failures_were_told_apart_still_counts(ledger):
-    ledger.put("dataset:points", "failure", {"stage": "s", "reason": "r", "transient": False, "attempts": 5})
-    assert state(ledger) == "given up"
-    assert next_attempt({"attempts": 1, "at": "no time"}).when == "now"
+def test_a_failure_without_a_time_that_can_be_read_is_tried_at_once():
+    assert next_attempt(Failure("s", "r", False, False, None, None, 1, 1, at="no time")).when == "now"

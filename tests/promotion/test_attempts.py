@@ -5,15 +5,17 @@ import pytest
 from atdata_core.errors import ServiceUnavailableError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.scheduling.attempts import attempt
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.facts import FAILURE, NAME_OWNER
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 
 
 @pytest.fixture
 def failure(lab):
     def read():
-        kept = ledger_of(lab.index).get("dataset:points", "failure")
+        kept = state_of(lab.index).ledger.get(FAILURE("points"))
         told = ("stage", "reason", "transient", "attempts")
-        return None if kept is None else {key: kept[key] for key in told}
+        return None if kept is None else {key: getattr(kept, key) for key in told}
 
     return read
 
@@ -34,7 +36,7 @@ def test_a_failure_is_noted_with_its_stage_and_forgotten_once_published(lab, atm
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert failure() is None
     did = atmosphere.client.did
-    assert ledger_of(lab.index).get(f"account:{did}", "published:points")["dataset"] == "points"
+    assert state_of(lab.index).ledger.get(NAME_OWNER(did, "points")).dataset == "points"
 
 
 def test_a_failure_that_can_pass_is_told_from_one_that_cannot():
@@ -47,8 +49,8 @@ def test_a_failure_that_can_pass_is_told_from_one_that_cannot():
     ]:
         with pytest.raises(type(error)), attempt(ledger, "points", "copied_shards"):
             raise error
-        assert ledger.get("dataset:points", "failure")["transient"] is transient
-    assert ledger.get("dataset:points", "failure")["reason"] == "RuntimeError: odd"
+        assert ledger.get(FAILURE("points")).transient is transient
+    assert ledger.get(FAILURE("points")).reason == "RuntimeError: odd"
 
 
 def test_where_the_ledger_fails_too_the_first_error_comes_through():
@@ -64,4 +66,4 @@ def test_an_interruption_is_no_failure():
     ledger = MemoryLedger()
     with pytest.raises(KeyboardInterrupt), attempt(ledger, "points", "copied_shards"):
         raise KeyboardInterrupt
-    assert ledger.get("dataset:points", "failure") is None
+    assert ledger.get(FAILURE("points")) is None

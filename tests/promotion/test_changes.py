@@ -1,5 +1,7 @@
 """What each stage says of what is other than the last time."""
 
+from dataclasses import replace
+
 import pytest
 
 import atdata_core as atdata
@@ -15,7 +17,10 @@ from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema_of
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.ledger import MemoryLedger, RedisLedger, ledger_of
+from atdata_core.state.facts import FIRST_CLAIM, LAST_RESULT, FirstClaim
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
+from atdata_core.state.redis_ledger import RedisLedger
 from stages import publish_last
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
@@ -35,7 +40,7 @@ def one_by_one(lab, atmosphere):
     """Do the stages one after the other; what each of them says has changed, and the results."""
 
     def run(*, store=None, ledger=None, said=None, take_over=False):
-        entry, ledger = lab.index.get_entry_by_name("points"), ledger or ledger_of(lab.index)
+        entry, ledger = lab.index.get_entry_by_name("points"), ledger or state_of(lab.index).ledger
         client = atmosphere.client
         options = PromotionOptions(values=Values.of(**(said or {})), take_over=take_over)
         inventory = take_inventory(entry, lab.index, ledger, destination=store)
@@ -135,7 +140,7 @@ def test_bytes_that_were_accepted_are_other_bytes(lab, one_by_one, tmp_path, wri
     bucket, key = url.removeprefix("s3://").split("/", 1)
     path = write_tar(tmp_path / "other.tar", start=900)
     lab.repo.data_store.endpoint.client.upload_file(path, bucket, key)
-    accept(changes_of(entry, lab.index), lab.index, ledger_of(lab.index))
+    accept(changes_of(entry, lab.index), lab.index, state_of(lab.index).ledger)
     found = one_by_one()
     assert found["local_dataset"] == found["copied_shards"] == (f"1 shard with other bytes: {url}",)
     assert found["atmosphere_record"] == ("other bytes",)
@@ -164,10 +169,10 @@ def test_an_edit_that_is_taken_over_is_told(lab, atmosphere, one_by_one):
 def test_where_no_summary_was_kept_or_it_is_damaged_that_is_said(lab, one_by_one):
     lab.insert()
     one_by_one()
-    ledger = ledger_of(lab.index)
-    kept = ledger.get("dataset:points", "record")
+    ledger = state_of(lab.index).ledger
+    kept = ledger.get(LAST_RESULT("points"))
     for start, summary in ((50, {"name": "x"}), (60, None)):
-        ledger.put("dataset:points", "record", {**kept, "summary": summary})
+        ledger.put(LAST_RESULT("points"), replace(kept, summary=summary))
         lab.insert(start=start)
         assert one_by_one()["atmosphere_record"] == ("what it was before was not kept",)
 
@@ -205,10 +210,10 @@ def test_many_shards_are_counted_and_a_secret_in_a_url_is_not_shown():
 
 def test_to_know_what_stood_before_costs_redis_no_round_trip_more(index, round_trips):
     ledger = RedisLedger(index.redis)
-    ledger.get("dataset:a", "copy")
-    assert round_trips.of(lambda: ledger.put("dataset:a", "copy", {"n": 1})) == 1
+    ledger.get(FIRST_CLAIM("a"))
+    assert round_trips.of(lambda: ledger.put(FIRST_CLAIM("a"), FirstClaim("1"))) == 1
     before = []
-    assert round_trips.of(lambda: before.append(ledger.exchange("dataset:a", "copy", {"n": 2}))) == 1
-    assert before[0]["n"] == 1
-    assert ledger.get("dataset:a", "copy")["n"] == 2
-    assert ledger.exchange("dataset:a", "other", {"n": 3}) is None
+    assert round_trips.of(lambda: before.append(ledger.exchange(FIRST_CLAIM("a"), FirstClaim("2")))) == 1
+    assert before[0].digest == "1"
+    assert ledger.get(FIRST_CLAIM("a")).digest == "2"
+    assert ledger.exchange(FIRST_CLAIM("other"), FirstClaim("3")) is None

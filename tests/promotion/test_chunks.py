@@ -1,6 +1,7 @@
 """A large dataset is copied in parts, by whoever has the time, and the stage that follows sees all of it."""
 
 import hashlib
+import json
 import random
 import secrets
 from types import SimpleNamespace
@@ -11,10 +12,10 @@ from atdata_core.errors import ShardConflictError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promotion.copies import chunks
 from atdata_core.promotion.copies.chunks import Chunk, chunks_of
-from atdata_core.promotion.inventory import Inventory
 from atdata_core.promotion.stages.copy_stage import chunks_to_copy, copy_chunk, copy_shards
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import CHUNK, Inventory
+from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Edge, Rule, Tally
 
@@ -86,7 +87,7 @@ def wide(environ, s3, monkeypatch):
             data_store=S3DataStore(lab, bucket=bucket),
         )
         index = LocalIndex()
-        ledger = ledger_of(index)
+        ledger = state_of(index).ledger
 
         def asked(method):
             # Whether the service knows digests of its own is found out once, by those who begin.
@@ -121,7 +122,7 @@ def copies_of(wide):
 
 
 def chunk_facts(wide):
-    return [fact for fact in wide.ledger.get_all("entry:cid") if fact.startswith("chunk:")]
+    return [key for key, _ in wide.ledger.get_all("entry", "cid").of(CHUNK)]
 
 
 def test_chunks_send_each_shard_once_and_the_stage_looks_once_at_each(wide):
@@ -212,7 +213,8 @@ def test_a_copy_that_was_overwritten_after_its_chunk_is_refused(wide):
 def test_what_a_chunk_left_that_is_damaged_or_of_other_bytes_is_not_believed(wide, spoil):
     wide.chunk(Chunk(3, 7))
     [fact] = chunk_facts(wide)
-    wide.ledger.put("entry:cid", fact, {**wide.ledger.get("entry:cid", fact), **spoil})
+    redis, kept = LocalIndex().redis, f"atdata:ledger:{fact.scope}"
+    redis.hset(kept, fact.name, json.dumps({**json.loads(redis.hget(kept, fact.name)), **spoil}))
     wide.forget()
     assert wide.all().copied == SHARDS - 4
     assert wide.asked("PUT") == SHARDS - 4
@@ -223,11 +225,11 @@ def test_a_small_dataset_costs_no_round_trip_to_the_ledger(wide, monkeypatch):
     asked = []
 
     class Counting:
-        def get_many(self, wanted):
-            asked.append(wanted)
+        def get_many(self, keys):
+            asked.append(keys)
 
-        def remove(self, scope, fact):
-            asked.append(fact)
+        def remove(self, key):
+            asked.append(key)
 
     assert chunks.noted(wide.inventory, "there", Counting(), None) == [None] * SHARDS
     chunks.forget(wide.inventory, "there", Counting())

@@ -15,7 +15,9 @@ from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosph
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory, survey, take_inventory
 from atdata_core.samples.schema import fields_digest
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.facts import COPIES
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 from faulty.edge import Answer, Edge, Rule, Tally
 
 DID = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
@@ -29,8 +31,7 @@ class Word:
 
 
 def falsified(copies):
-    shards = [{**shard, "sha256": "f" * 64} for shard in copies["shards"]]
-    return {**copies, "shards": shards}
+    return replace(copies, shards=tuple(replace(shard, sha256="f" * 64) for shard in copies.shards))
 
 
 def forge(index, entry, number=0, **false):
@@ -61,7 +62,7 @@ def looks(lab):
     """How a new look at an entry knows each of its shards."""
 
     def look(entry, did=DID):
-        return take_inventory(entry, lab.index, ledger_of(lab.index), did=did).looks
+        return take_inventory(entry, lab.index, state_of(lab.index).ledger, did=did).looks
 
     return look
 
@@ -87,7 +88,7 @@ def test_what_this_user_has_inserted_is_not_read_again(counted, index, point_typ
     entry, _ = counted.repo.insert(dataset, name="own", maxcount=5)
     index.publish_schema(point_type)
     counted.asked()
-    assert take_inventory(entry, index, ledger_of(index)).looks == ("etag", "etag")
+    assert take_inventory(entry, index, state_of(index).ledger).looks == ("etag", "etag")
     assert counted.asked() == {"HEAD": 2}
 
 
@@ -207,7 +208,7 @@ def test_a_shard_that_may_not_be_looked_at_is_published_only_on_a_claim_of_this_
     dataset = atdata.Dataset[point_type](write_tar(tmp_path / "a.tar"))
     entry, _ = counted.repo.insert(dataset, name="closed")
     index.publish_schema(point_type)
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
     counted.edge.rule = Closed()
     found = take_inventory(entry, index, ledger, did=DID)
     assert (found.looks, len(found.warnings)) == (("claim",), 1)
@@ -249,7 +250,7 @@ def test_a_type_that_packs_in_its_own_way_makes_no_claim_on_its_schema(lab, look
 
 
 def test_stages_that_run_alone_do_not_go_by_an_inventory_of_other_fields(lab, point_type):
-    entry, ledger = lab.insert(), ledger_of(lab.index)
+    entry, ledger = lab.insert(), state_of(lab.index).ledger
     inventory = take_inventory(entry, lab.index, ledger)
     copies = copy_shards(entry, inventory, lab.index, ledger)
     assert recall_inventory(entry, lab.index, ledger) == inventory
@@ -264,10 +265,10 @@ def test_stages_that_run_alone_do_not_go_by_an_inventory_of_other_fields(lab, po
 
 
 def test_copies_of_other_bytes_than_the_inventory_found_are_not_recalled(lab, store):
-    entry, ledger = lab.insert(), ledger_of(lab.index)
+    entry, ledger = lab.insert(), state_of(lab.index).ledger
     inventory = take_inventory(entry, lab.index, ledger, destination=store)
     copy_shards(entry, inventory, lab.index, ledger, data_store=store)
-    ledger.update("dataset:points", "copy", falsified)
+    ledger.update(COPIES("points"), falsified)
     assert recall_copies(entry, lab.index, ledger, store) is None
 
 

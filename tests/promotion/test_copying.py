@@ -13,10 +13,10 @@ import atdata_core as atdata
 from atdata_core.errors import ShardChangedError, ShardConflictError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.inventory import Inventory
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import Inventory
+from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3 import server_copy
 from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Answer, Edge, Rule, Tally
@@ -64,7 +64,7 @@ class Place:
 
     def copy(self):
         index = LocalIndex()
-        return copy_shards(self.entry, self.inventory, index, ledger_of(index), data_store=self.store)
+        return copy_shards(self.entry, self.inventory, index, state_of(index).ledger, data_store=self.store)
 
     def forget_md5(self):
         unknown = [replace(shard, md5=None) for shard in self.inventory.shards]

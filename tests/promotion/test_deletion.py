@@ -8,7 +8,7 @@ from atdata_core.local import S3DataStore
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.operations.status import status_of
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 
 @pytest.fixture(params=["DEL", "remove"])
@@ -84,7 +84,7 @@ def test_what_is_deleted_while_its_shards_are_copied_is_not_published(lab, atmos
 
 def test_a_removal_tells_what_stays_published_and_a_retraction_takes_it_back(lab, atmosphere):
     entry = lab.insert("points")
-    client, ledger = atmosphere.client, ledger_of(lab.index)
+    client, ledger = atmosphere.client, state_of(lab.index).ledger
     promote_to_atmosphere(entry, lab.index, client, version="1.0.0")
     promote_to_atmosphere(entry, lab.index, client, name="renamed")
     standing = sorted(record.uri for kind in (ENTRY, LABEL) for record in atmosphere.records(kind))

@@ -7,7 +7,9 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
 from atdata_core.errors import RecordChangedError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.facts import ENTRY_NOTE
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 
 
 def rkey_of(uri):
@@ -170,8 +172,8 @@ def test_the_ledger_remembers_a_bounded_number_of_contents(lab, atmosphere):
     first = atmosphere.client.get_record(uri).cid
     for number in range(1, 24):
         promote_to_atmosphere(entry, lab.index, atmosphere.client, description=str(number))
-    facts = ledger_of(lab.index).get_all("dataset:points")
-    (fact,) = (facts[name] for name in facts if name.startswith("record:"))
-    assert fact["cid"] == atmosphere.client.get_record(uri).cid
-    assert len(fact["earlier"]) == 19
-    assert first not in fact["earlier"]
+    facts = state_of(lab.index).ledger.get_all("dataset", "points")
+    ((_, fact),) = facts.of(ENTRY_NOTE)
+    assert fact.cid == atmosphere.client.get_record(uri).cid
+    assert len(fact.earlier) == 19
+    assert first not in fact.earlier

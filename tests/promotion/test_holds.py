@@ -6,7 +6,8 @@ from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import BlockedError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.scheduling.due import due
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import BLOCK, INVENTORY, Block
+from atdata_core.state.index_state import state_of
 
 
 @pytest.fixture
@@ -14,7 +15,9 @@ def state(lab, atmosphere):
     """What the ledger says is to be done with the dataset ``points``."""
 
     def look():
-        return due(lab.index.get_entry_by_name("points"), lab.index, ledger_of(lab.index), atmosphere.client.did)
+        return due(
+            lab.index.get_entry_by_name("points"), lab.index, state_of(lab.index).ledger, atmosphere.client.did
+        )
 
     return look
 
@@ -76,18 +79,17 @@ def test_a_retracted_dataset_waits_for_a_person(lab, atmosphere, published, stat
     entry, records = published
     for collection in (LABEL, ENTRY):
         delete(atmosphere, records[collection])
-    ledger = ledger_of(lab.index)
-    hold = {"kind": "retracted", "reason": "retracted", "did": atmosphere.client.did, "name": "points"}
-    ledger.put("dataset:points", "hold", hold)
-    before = ledger.get_all("dataset:points")
+    ledger = state_of(lab.index).ledger
+    ledger.put(BLOCK("points"), Block("retracted", "retracted", atmosphere.client.did, "points"))
+    before = ledger.get_all("dataset", "points").facts
     assert (state().state, state().reason) == ("held", "retracted")
     commit = atmosphere.commit
     with pytest.raises(BlockedError, match="'points' is held back: retracted") as caught:
         promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False, description="unheard")
     assert (caught.value.name, caught.value.reason) == ("points", "retracted")
     assert atmosphere.commit == commit
-    after = ledger.get_all("dataset:points")
-    assert {name for name in after if after[name] != before[name]} <= {"inventory"}
+    after = ledger.get_all("dataset", "points").facts
+    assert {key for key in after if after[key] != before[key]} <= {INVENTORY("points")}
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert {name: atmosphere.records(name)[0] for name in records} == records
     assert state().state == "published"
@@ -95,9 +97,8 @@ def test_a_retracted_dataset_waits_for_a_person(lab, atmosphere, published, stat
 
 def test_another_accounts_hold_is_its_own(lab, atmosphere):
     entry = lab.insert("points")
-    ledger = ledger_of(lab.index)
-    hold = {"kind": "retracted", "reason": "retracted", "did": "did:plc:other", "name": "points"}
-    ledger.put("dataset:points", "hold", hold)
+    ledger = state_of(lab.index).ledger
+    ledger.put(BLOCK("points"), Block("retracted", "retracted", "did:plc:other", "points"))
     promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False)
     assert atmosphere.counts == [1, 1, 1]
-    assert ledger.get("dataset:points", "hold")["did"] == "did:plc:other"
+    assert ledger.get(BLOCK("points")).did == "did:plc:other"

@@ -6,7 +6,7 @@ from atdata_core.atmosphere.record_format.nsids import LABEL
 from atdata_core.promote import promote_many
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.options import Values
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
 
@@ -38,7 +38,7 @@ def test_new_data_keep_what_was_said(lab, publish, values, atmosphere):
     third = lab.insert("cells", start=90)
     (outcome,) = promote_many([third], lab.index, atmosphere.client)
     assert values(outcome.uri) == ALL
-    found = status_of("cells", lab.index, ledger_of(lab.index), atmosphere.client.did)
+    found = status_of("cells", lab.index, state_of(lab.index).ledger, atmosphere.client.did)
     assert found.values == SAID
 
 

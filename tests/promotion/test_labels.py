@@ -12,7 +12,7 @@ from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from stages import publish_last
 
 
@@ -29,7 +29,7 @@ def labels(atmosphere):
 @pytest.fixture
 def ready(lab, atmosphere):
     """Walk the first three stages; the last one is called later."""
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
 
     def prepare(entry):
         inventory = take_inventory(entry, lab.index, ledger)
@@ -53,7 +53,7 @@ def test_two_versions_that_finish_in_reverse_order_leave_the_label_at_the_newer(
     assert "newer entry" in old.note
     assert labels() == {None: new.uri}
     # The older result does not hide that the current entry is published.
-    assert due(newer, lab.index, ledger_of(lab.index), atmosphere.client.did).state == "published"
+    assert due(newer, lab.index, state_of(lab.index).ledger, atmosphere.client.did).state == "published"
 
 
 def test_an_older_version_alone_sets_no_label_and_the_newer_one_does(lab, ready, labels):
@@ -140,7 +140,7 @@ def test_the_published_name_of_another_dataset_is_not_taken_unless_it_is_asked_f
 
 def test_a_retracted_name_is_free_for_another_dataset(lab, atmosphere, labels):
     owner, other = lab.insert("points"), lab.insert("dots", start=50)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     promote_to_atmosphere(owner, lab.index, atmosphere.client)
     plan = plan_retraction("points", atmosphere.client, ledger=ledger, index=lab.index)
     retract(plan, atmosphere.client, ledger, index=lab.index)

@@ -3,8 +3,8 @@
 from atdata_core.atmosphere import AtmosphereIndex
 from atdata_core.promotion.copies import layout
 from atdata_core.promotion.copies.usage import end_use, in_use
-from atdata_core.state.lease import Unshared
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
+from atdata_core.state.lease import Leases
 
 
 def test_copying_protection_and_retraction_follow_where_copies_lie(
@@ -19,8 +19,8 @@ def test_copying_protection_and_retraction_follow_where_copies_lie(
     for url in AtmosphereIndex(atmosphere.client).get_dataset(uri).data_urls:
         assert layout.copied_as(url) == ("points", entry.cid)
 
-    ledger = ledger_of(lab.index)
-    with in_use(ledger, Unshared(), entry.cid, "a run"):
+    ledger = state_of(lab.index).ledger
+    with in_use(ledger, Leases(), entry.cid, "a run"):
         kept = take_back("points", store=store, shards=True)[1].kept
     assert [("a promotion under way since 20" in reason) for reason in kept] == [True] * 3
     assert len(list_keys(store.bucket)) == 3

@@ -15,8 +15,8 @@ from atdata_core.promotion.copies.layout import names_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.state import lease_batch
+from atdata_core.state.index_state import state_of
 from atdata_core.state.lease import RedisLeases
-from atdata_core.state.ledger import ledger_of
 from atdata_core.stores.opening import open_shard, stat_shard
 
 
@@ -55,7 +55,7 @@ class Slow:
 def copying(lab, new_bucket):
     """Where the shards of a dataset are copied, and a function that copies them with another index."""
     entry = lab.insert("points")
-    inventory = take_inventory(entry, lab.index, ledger_of(lab.index))
+    inventory = take_inventory(entry, lab.index, state_of(lab.index).ledger)
     store = S3DataStore(lab.s3, bucket=new_bucket())
     source = SlowSource(lab.repo.data_store, 0.01)
     object.__setattr__(entry, "data_store", source)
@@ -64,10 +64,12 @@ def copying(lab, new_bucket):
         index = LocalIndex()
         if leases is not None:
             index.leases = leases
-        return copy_shards(entry, inventory, index, ledger_of(index), data_store=store)
+        return copy_shards(entry, inventory, index, state_of(index).ledger, data_store=store)
 
     copy.inventory, copy.source, copy.store = inventory, source, store
-    copy.places = [f"atdata:lease:{store.destination} {name}" for name in names_of(inventory, ledger_of(lab.index))]
+    copy.places = [
+        f"atdata:lease:{store.destination} {name}" for name in names_of(inventory, state_of(lab.index).ledger)
+    ]
     return copy
 
 

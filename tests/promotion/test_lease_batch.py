@@ -7,7 +7,7 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from atdata_core.state.lease import LOOK, RedisLeases, Unshared
+from atdata_core.state.lease import LOOK, Leases, RedisLeases
 from atdata_core.state.lease_batch import AT_ONCE, LeaseBatch
 
 PLACES = [f"place {number}" for number in range(64)]
@@ -93,6 +93,6 @@ def test_no_more_are_held_than_one_step_takes(redis):
 
 def test_nothing_is_held_where_leases_cannot_be_reached():
     nowhere = redis_py.Redis(port=9, retry=Retry(NoBackoff(), 0))
-    for leases in (RedisLeases(nowhere), Unshared()):
+    for leases in (RedisLeases(nowhere), Leases()):
         with LeaseBatch(leases, PLACES) as held:
             assert len(held) == 0

@@ -13,12 +13,13 @@ from atdata_core.atmosphere.record_format.nsids import ENTRY
 from atdata_core.common.cid import entry_cid
 from atdata_core.errors import LocalFileError, SampleError, ShardMissingError, StorageError, StrayFilesError
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
-from atdata_core.promotion.inventory import Inventory, read_schema
+from atdata_core.promotion.inventory import read_schema
 from atdata_core.promotion.operations.accept import changes_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import Inventory
+from atdata_core.state.index_state import state_of
 
 FOLDERS = "ATDATA_LOCAL_FOLDERS"
 
@@ -121,7 +122,7 @@ def test_no_other_stage_reads_such_a_file(lab, by_stranger, store, list_keys, pa
     facts = (ShardFacts(entry.data_urls[0], 1, "0" * 64),)
     inventory = Inventory(entry.name, entry.cid, entry.schema_ref, schema, facts, ("read",))
     with pytest.raises(LocalFileError):
-        copy_shards(entry, inventory, lab.index, ledger_of(lab.index), data_store=store)
+        copy_shards(entry, inventory, lab.index, state_of(lab.index).ledger, data_store=store)
     assert list_keys(store.bucket) == []
 
 
@@ -149,7 +150,7 @@ def test_a_link_into_the_named_folder_is_as_good_as_the_file(
     link = tmp_path_factory.mktemp("links") / "data"
     link.symlink_to(tmp_path)
     monkeypatch.setenv(FOLDERS, str(link))
-    found = take_inventory(by_stranger(str(link / "a.tar")), lab.index, ledger_of(lab.index))
+    found = take_inventory(by_stranger(str(link / "a.tar")), lab.index, state_of(lab.index).ledger)
     assert found.samples == 3
 
 
@@ -218,7 +219,7 @@ def test_a_url_that_a_store_takes_for_a_file_is_a_file(lab, by_stranger, refused
     refused(entry, LocalFileError)
     if url.startswith("https"):
         monkeypatch.setenv(FOLDERS, str(tmp_path))
-        assert take_inventory(entry, lab.index, ledger_of(lab.index)).samples == 3
+        assert take_inventory(entry, lab.index, state_of(lab.index).ledger).samples == 3
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_an_empty_shard_is_told_and_no_reason_to_refuse(lab, pack, s3_put, point
     urls = [s3_put(pack("full.tar")), s3_put(pack("empty.tar", points=0))]
     entry = lab.index.add_entry(atdata.Dataset[point_type](urls), name="half")
     for looks in (("read", "read"), ("etag", "etag")):
-        found = take_inventory(entry, lab.index, ledger_of(lab.index))
+        found = take_inventory(entry, lab.index, state_of(lab.index).ledger)
         assert found.warnings == (f"{urls[1]} holds no samples.",)
         assert found.looks == looks
 

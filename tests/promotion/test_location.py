@@ -13,7 +13,7 @@ from atdata_core.promote import plan_promotion, promote_many
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.scheduling.due import due
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
 
@@ -47,10 +47,10 @@ def look(lab, atmosphere):
 
     def state(name="points", store=None):
         entry = lab.index.get_dataset(name)
-        return due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did, store)
+        return due(entry, lab.index, state_of(lab.index).ledger, atmosphere.client.did, store)
 
     def status(name="points", store=None):
-        return status_of(name, lab.index, ledger_of(lab.index), atmosphere.client.did, store)
+        return status_of(name, lab.index, state_of(lab.index).ledger, atmosphere.client.did, store)
 
     return SimpleNamespace(record=record, due=state, status=status)
 
@@ -219,7 +219,7 @@ def test_a_lost_ledger_leaves_shards_where_they_lie_so_that_nothing_private_is_c
     uri = publish(kept, keep_urls=True)
     forget(lab.index)
     if rebuilt:
-        reconcile(lab.index, atmosphere.client, ledger_of(lab.index))
+        reconcile(lab.index, atmosphere.client, state_of(lab.index).ledger)
         assert [look.due(name, public).state for name in ("points", "kept")] == ["published", "published"]
     before = list_keys(public.bucket)
 

@@ -27,7 +27,8 @@ from atdata_core.promote import promote_many, promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.samples.schema import full_name, schema_ref
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import COPY_USE, FAILURE, FOREIGN_SCHEMAS, INTENT, OVERRIDES
+from atdata_core.state.index_state import state_of
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 
@@ -56,28 +57,23 @@ def test_each_dataset_gets_its_records_and_the_schema_is_written_once(lab, atmos
     for outcome, entry in zip(outcomes, some, strict=True):
         assert entries[outcome.uri]["name"] == entry.name
         assert labels[entry.name] == outcome.uri
-        assert due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did).state == "published"
+        assert due(entry, lab.index, state_of(lab.index).ledger, atmosphere.client.did).state == "published"
 
 
 def test_what_is_published_in_bulk_is_what_is_published_alone(lab, atmosphere, some):
     """The same records, and the same facts in the ledger, times aside."""
 
     def facts(index):
-        scopes = [f"dataset:{some[0].name}", f"account:{atmosphere.client.did}", f"entry:{some[0].cid}"]
-        found = {scope: ledger_of(index).get_all(scope) for scope in scopes}
-        for scope in found.values():
-            scope.pop("foreign schemas", None)
+        ledger, owners = state_of(index).ledger, (some[0].name, atmosphere.client.did, some[0].cid)
+        found = [ledger.get_all(*each).facts for each in zip(("dataset", "account", "entry"), owners, strict=True)]
+        ours = ("at", "change", "label_change", "created", "looks", "proofs")
+        return {
+            key: {name: value for name, value in fact.to_json().items() if name not in ours}
+            for facts in found
+            for key, fact in facts.items()
             # What was said is learnt from the record, where the ledger was lost.
-            for fact in [fact for fact in scope if fact.startswith("values:")]:
-                scope.pop(fact)
-            for fact in scope.values():
-                fact.pop("at", None)
-                fact.pop("change", None)
-                fact.pop("label_change", None)
-                fact.pop("created", None)
-                fact.pop("looks", None)
-                fact.pop("proofs", None)
-        return found
+            if key.pattern not in (FOREIGN_SCHEMAS, OVERRIDES)
+        }
 
     (bulk,) = promote_many(some[:1], lab.index, atmosphere.client)
     of_bulk = facts(lab.index)
@@ -88,14 +84,11 @@ def test_what_is_published_in_bulk_is_what_is_published_alone(lab, atmosphere, s
     assert promote_to_atmosphere(some[0], other, atmosphere.client) == bulk.uri
     assert atmosphere.commit == commit
     alone = facts(other)
-    assert of_bulk.keys() == alone.keys()
-    for scope, found in alone.items():
-        missing = {fact for fact in found if fact not in of_bulk[scope]}
-        assert not missing
-        intents = {fact for fact in of_bulk[scope] if fact.startswith("intent:")}
-        assert {fact: of_bulk[scope][fact] for fact in found if fact not in intents} == {
-            fact: value for fact, value in found.items() if fact not in intents
-        }
+    assert {key.scope for key in of_bulk} == {key.scope for key in alone}
+    assert alone.keys() <= of_bulk.keys()
+    for key, fact in alone.items():
+        if key.pattern is not INTENT:
+            assert of_bulk[key] == fact
 
 
 def test_each_stage_of_each_dataset_is_reported_in_order(lab, atmosphere, some):
@@ -167,7 +160,7 @@ def test_datasets_that_cannot_be_published_fail_alone_each_with_its_stage_and_re
     assert atmosphere.counts == [1, 1, 1]
     told = [(each.dataset[:10], each.stage) for each in done if each.error is not None]
     assert sorted(told) == sorted((name, stage) for name, (stage, _) in failed.items())
-    assert ledger_of(index).get("dataset:points-0", "failure")["stage"] == "local_dataset"
+    assert state_of(index).ledger.get(FAILURE("points-0")).stage == "local_dataset"
 
 
 def test_a_schema_that_is_published_with_other_fields_is_refused_for_its_datasets_alone(
@@ -191,7 +184,7 @@ def test_a_schema_that_is_published_with_other_fields_is_refused_for_its_dataset
 
 
 def test_what_was_edited_deleted_or_retracted_is_left_and_the_others_are_published(lab, atmosphere, some):
-    index, client, ledger = lab.index, atmosphere.client, ledger_of(lab.index)
+    index, client, ledger = lab.index, atmosphere.client, state_of(lab.index).ledger
     uris = [each.uri for each in promote_many(some[:4], index, client)]
     edited = client.get_record(uris[0])
     client.replace(ENTRY, uris[0].rpartition("/")[2], {**edited.value, "description": "theirs"}, swap=edited.cid)
@@ -218,7 +211,7 @@ def test_the_label_goes_to_the_newest_entry_whatever_order_they_come_in(lab, atm
 def test_without_a_login_nothing_is_begun(lab, atmosphere, some):
     with pytest.raises(NotLoggedInError):
         promote_many(some, lab.index, AtmosphereClient(atmosphere.client.base_url))
-    assert ledger_of(lab.index).scopes("dataset") == []
+    assert state_of(lab.index).ledger.owners("dataset") == []
 
 
 class Failing(httpx.HTTPTransport):
@@ -259,12 +252,10 @@ def test_a_bulk_that_was_stopped_holds_no_copies_back_from_a_retraction(
     failing = AtmosphereClient(atmosphere.client.base_url, transport=closing(Failing("applyWrites", 1)))
     failing.login(account.handle, account.password)
     store = S3DataStore(lab.s3, bucket=new_bucket())
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
 
     def in_use():
-        return [
-            fact for entry in entries for fact in ledger.get_all(f"entry:{entry.cid}") if fact.startswith("using:")
-        ]
+        return [use for entry in entries for use in ledger.get_all("entry", entry.cid).of(COPY_USE)]
 
     with pytest.raises(ServiceUnavailableError):
         promote_many(entries, lab.index, failing, data_store=store)

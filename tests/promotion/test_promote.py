@@ -12,7 +12,7 @@ from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 
 def test_a_promotion_publishes_schema_entry_and_label(lab, atmosphere):
@@ -280,7 +280,7 @@ def test_other_programs_schemas_are_listed_once_and_then_only_what_is_new(lab, a
     before = atmosphere.requests.total
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
     first = atmosphere.requests.total - before
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     newer = {**lab.index.get_schema(entry.schema_ref), "version": "2.0.0"}
     before = atmosphere.requests.total
     assert publish_schema(newer, atmosphere.client, ledger).created

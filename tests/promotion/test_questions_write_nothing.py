@@ -11,7 +11,7 @@ from atdata_core.promotion.scheduling.blocks import held
 from atdata_core.promotion.stages.dataset_records import DatasetRecords
 from atdata_core.promotion.stages.inventory_stage import survey
 from atdata_core.promotion.stages.validate import validate
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from stages import resolved_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
@@ -51,7 +51,7 @@ def questions(lab, atmosphere):
     """Everything that can be asked about the promotion of an entry, with a store and without one."""
 
     def ask(entry, *, store=None, **said):
-        client, ledger = atmosphere.client, ledger_of(lab.index)
+        client, ledger = atmosphere.client, state_of(lab.index).ledger
         plan_promotion(entry, lab.index, client, data_store=store, version="1.0.0", **said)
         options = PromotionOptions(values=Values.of(**said), version="1.0.0", run="run")
         resolved = resolved_for(entry, client, ledger, store=store, options=options)
@@ -99,7 +99,7 @@ def test_questions_about_a_blocked_dataset_leave_the_block_and_a_promotion_ends_
     entry = lab.insert()
     publish(entry)
     remove("points")
-    ledger, did = ledger_of(lab.index), atmosphere.client.did
+    ledger, did = state_of(lab.index).ledger, atmosphere.client.did
     blocked = held(ledger, "points", did)
     assert blocked is not None
     assert writes_of(lambda: questions(entry, **WORDS)) == []

@@ -25,7 +25,7 @@ from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.resolved_values import resolve
 from atdata_core.promotion.stages.visibility import AnonymousReader, probe_published
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 PDS_OF_THE_WORLD = "https://93.184.215.14"
 
@@ -89,7 +89,7 @@ def served(web, lab, write_tar, tmp_path, point_type):
 
 def stage_by_stage(lab, entry, store=None):
     """What the stages before the record give."""
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     inventory = take_inventory(entry, lab.index, ledger, destination=store)
     return copy_shards(entry, inventory, lab.index, ledger, data_store=store)
 
@@ -99,7 +99,7 @@ def see(lab, entry, copies, pds, store=None, **asked):
     resolved = resolve(
         entry,
         "did:plc:nobody",
-        ledger_of(lab.index),
+        state_of(lab.index).ledger,
         data_store=store,
         options=wanted,
         find=lambda collection, rkey: None,
@@ -262,7 +262,7 @@ def test_a_weak_etag_proves_nothing_so_replaced_bytes_are_not_published(
     lab, served, web, atmosphere, write_tar, tmp_path, etag
 ):
     web.etag = etag
-    take_inventory(served, lab.index, ledger_of(lab.index))
+    take_inventory(served, lab.index, state_of(lab.index).ledger)
     replace_by_as_many_other_bytes(web, write_tar, tmp_path)
     with pytest.raises(ShardChangedError, match="does not hold what is recorded of it"):
         promote_to_atmosphere(served, lab.index, atmosphere.client)

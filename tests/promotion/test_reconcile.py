@@ -1,5 +1,7 @@
 """What the ledger lost is learnt from the account's records; what is gone or edited is told."""
 
+from dataclasses import replace
+
 import pytest
 
 import atdata_core as atdata
@@ -8,12 +10,13 @@ from atdata_core.errors import EntryNotFoundError
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import BLOCK, CREATED, LAST_RESULT, NAME_OWNER, RECORDS
+from atdata_core.state.index_state import state_of
 
 
 @pytest.fixture
 def ledger(lab):
-    return ledger_of(lab.index)
+    return state_of(lab.index).ledger
 
 
 @pytest.fixture
@@ -89,16 +92,17 @@ def test_a_lost_ledger_is_rebuilt_so_that_nothing_is_promoted_needlessly(
 ):
     entry = lab.insert("points", metadata={"license": "MIT", "x": 1.5})
     uri = publish(entry, tags=["a"], version="1")
-    facts = ledger.get_all("dataset:points")
+    facts = ledger.get_all("dataset", "points")
     forget()
     assert state(entry) == "promote"
     assert {kind for kind, _ in compare()} == {"rebuilt"}
     assert state(entry) == "published"
-    after = ledger.get_all("dataset:points")
-    for name in facts.keys() & after.keys():
-        if name.startswith(("record:", "label:", "version label:", "created:")):
-            assert {**after[name], "at": None} == {**facts[name], "at": None}
-    assert {name for name in facts if name.startswith(("record", "label", "version label"))} <= set(after)
+    after = ledger.get_all("dataset", "points")
+    for key, created in after.of(CREATED):
+        assert facts[key] == created
+    for key, note in facts.of(*RECORDS):
+        assert replace(after[key], at=None) == replace(note, at=None)
+    assert after[LAST_RESULT("points")] is not None
     commit = atmosphere.commit
     assert publish(entry) == uri
     assert atmosphere.commit == commit
@@ -136,9 +140,8 @@ def test_other_names_of_a_dataset_are_known_again(lab, publish, compare, forget,
     other = publish(entry, name="dots")
     forget()
     assert ("rebuilt", other) in compare()
-    account = f"account:{atmosphere.client.did}"
-    assert ledger.get(account, "published:dots")["dataset"] == "points"
-    assert ledger.get("dataset:points", "record")["publication"]["name"] == "points"
+    assert ledger.get(NAME_OWNER(atmosphere.client.did, "dots")).dataset == "points"
+    assert ledger.get(LAST_RESULT("points")).publication.name == "points"
 
 
 def test_records_of_others_are_left_alone(lab, atmosphere, publish, compare):
@@ -158,7 +161,7 @@ def test_a_deleted_record_holds_its_dataset_until_a_person_promotes_it(
     remove(uri)
     assert compare() == [("gone", uri)]
     assert state(entry) == "held"
-    assert ledger.get("dataset:points", "hold")["kind"] == "gone"
+    assert ledger.get(BLOCK("points")).kind == "gone"
     assert publish(entry) == uri
     assert atmosphere.client.get_record(uri) == before
     assert (compare(), state(entry)) == ([], "published")
@@ -187,7 +190,7 @@ def test_a_retraction_is_not_taken_for_a_loss(lab, atmosphere, publish, compare,
     publish(entry)
     retract(plan_retraction("points", atmosphere.client, ledger=ledger), atmosphere.client, ledger)
     assert compare() == []
-    assert ledger.get("dataset:points", "hold")["kind"] == "retracted"
+    assert ledger.get(BLOCK("points")).kind == "retracted"
     publish(entry)
     assert compare() == []
 
@@ -230,7 +233,7 @@ def test_only_what_is_named_is_looked_at(lab, publish, compare, forget, ledger):
     found = compare("one")
     assert ("rebuilt", one) in found
     assert all(uri != two for _, uri in found)
-    assert ledger.get("dataset:two", "record") is None
+    assert ledger.get(LAST_RESULT("two")) is None
     with pytest.raises(EntryNotFoundError, match="Near it: two"):
         compare("tow")
 

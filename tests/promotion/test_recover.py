@@ -11,7 +11,7 @@ from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.recover import recover
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.scheduling.due import due
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
 
@@ -30,7 +30,7 @@ def lost(lab, atmosphere):
     def lose(names=()):
         lab.index.redis.flushdb()
         found = recover(lab.index, atmosphere.client, names)
-        reconcile(lab.index, atmosphere.client, ledger_of(lab.index))
+        reconcile(lab.index, atmosphere.client, state_of(lab.index).ledger)
         return {each.uri: each.problem for each in found}
 
     return lose
@@ -41,7 +41,7 @@ def state(lab, atmosphere):
     """What is to be done with a dataset, by name."""
 
     def read(name):
-        return due(lab.index.get_dataset(name), lab.index, ledger_of(lab.index), atmosphere.client.did).state
+        return due(lab.index.get_dataset(name), lab.index, state_of(lab.index).ledger, atmosphere.client.did).state
 
     return read
 
@@ -62,7 +62,7 @@ def test_what_was_published_is_there_again_under_its_own_cid_and_published_once(
     assert (again.cid, again.metadata) == (entry.cid, entry.metadata)
     assert (again.schema_ref, copied or again.data_urls == entry.data_urls) == (entry.schema_ref, True)
     assert state("points") == "published"
-    found = status_of("points", lab.index, ledger_of(lab.index), atmosphere.client.did)
+    found = status_of("points", lab.index, state_of(lab.index).ledger, atmosphere.client.did)
     # Whether somebody said that the shards stay is not known any more.
     assert (found.values, found.failure) == (said | ({} if copied else {"keep_urls": True}), None)
     # Nothing is written by the next promotion, which reads each shard once: who recorded its digest is not known.
@@ -115,7 +115,9 @@ def test_records_that_no_entry_made_are_left_and_what_cannot_be_told_is_said(
 
     assert written.uri not in found
     assert "does not tell which entry it was made from" in found[odd]
-    kinds = {each.uri: each.kind for each in reconcile(lab.index, atmosphere.client, ledger_of(lab.index)).findings}
+    kinds = {
+        each.uri: each.kind for each in reconcile(lab.index, atmosphere.client, state_of(lab.index).ledger).findings
+    }
     assert (kinds[written.uri], kinds[odd]) == ("foreign", "orphaned")
 
 

@@ -7,7 +7,8 @@ from atdata_core.atmosphere.record_format.build import schema_record
 from atdata_core.atmosphere.record_format.nsids import SCHEMA
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.stages.schema_stage import find_schema, publish_schema
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 
 TOGETHER = 200
 
@@ -48,7 +49,7 @@ def test_a_schema_is_found_with_one_request_among_any_number(lab, atmosphere, ad
     add_schemas(local, others)
 
     # Also where nothing is remembered: on another machine, or after the ledger was lost.
-    for ledger in (MemoryLedger(), ledger_of(lab.index)):
+    for ledger in (MemoryLedger(), state_of(lab.index).ledger):
         found = []
         assert (
             requests_of(

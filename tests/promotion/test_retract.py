@@ -15,7 +15,8 @@ from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import BLOCK, ENTRY_NOTE, LAST_RESULT
+from atdata_core.state.index_state import state_of
 
 
 def forget_all(index):
@@ -26,16 +27,16 @@ def forget_all(index):
 def test_label_and_entry_go_the_schema_stays_and_the_dataset_is_held(lab, atmosphere, publish, take_back):
     uri = publish(lab.insert("points"))
     commit = atmosphere.commit
-    plan = plan_retraction("points", atmosphere.client, ledger=ledger_of(lab.index))
+    plan = plan_retraction("points", atmosphere.client, ledger=state_of(lab.index).ledger)
     assert atmosphere.commit == commit
     assert [removal.uri for removal in plan.entries] == [uri]
     assert plan.write_points == 2
     _, done = take_back("points")
     assert atmosphere.counts == [1, 0, 0]
     assert done.records[-1] == uri
-    hold = ledger_of(lab.index).get("dataset:points", "hold")
+    hold = state_of(lab.index).ledger.get(BLOCK("points"))
     assert hold is not None
-    assert (hold["kind"], hold["did"], hold["name"]) == ("retracted", atmosphere.client.did, "points")
+    assert (hold.kind, hold.did, hold.name) == ("retracted", atmosphere.client.did, "points")
 
 
 def test_what_a_person_promotes_again_has_the_same_keys_and_first_time(lab, atmosphere, publish, take_back):
@@ -52,7 +53,7 @@ def test_what_was_retracted_is_left_to_a_person(lab, atmosphere, publish, take_b
     entry = lab.insert("points")
     publish(entry)
     take_back("points")
-    found = due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did)
+    found = due(entry, lab.index, state_of(lab.index).ledger, atmosphere.client.did)
     assert found.state == "held"
     with pytest.raises(BlockedError, match="retracted"):
         publish(entry, restore=False)
@@ -89,7 +90,7 @@ def test_other_names_stay_and_so_does_what_they_point_at(lab, atmosphere, publis
     take_back("points", all_versions=True)
     assert [record.uri for record in atmosphere.records(ENTRY)] == [other]
     assert [record.value["name"] for record in atmosphere.records(LABEL)] == ["dots"]
-    assert ledger_of(lab.index).get(f"dataset:{entry.name}", f"record:{atmosphere.client.did}:dots:{entry.cid}")
+    assert state_of(lab.index).ledger.get(ENTRY_NOTE(entry.name, atmosphere.client.did, "dots", entry.cid))
 
 
 def test_retracting_another_name_does_not_hold_a_dataset_that_is_published_under_its_own(lab, publish, take_back):
@@ -98,10 +99,10 @@ def test_retracting_another_name_does_not_hold_a_dataset_that_is_published_under
     publish(entry, name="dots")
     plan, _ = take_back("dots")
     assert not plan.holds
-    assert ledger_of(lab.index).get("dataset:points", "hold") is None
+    assert state_of(lab.index).ledger.get(BLOCK("points")) is None
     plan, _ = take_back("points")
     assert plan.holds
-    assert ledger_of(lab.index).get("dataset:points", "hold") is not None
+    assert state_of(lab.index).ledger.get(BLOCK("points")) is not None
 
 
 def test_without_a_ledger_and_a_label_the_newest_entry_is_the_current_one(lab, atmosphere, publish, take_back):
@@ -118,7 +119,7 @@ def test_without_a_ledger_and_a_label_the_newest_entry_is_the_current_one(lab, a
 def test_a_record_that_changed_since_the_plan_stays(lab, atmosphere, publish):
     entry = lab.insert("points")
     uri = publish(entry)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     plan = plan_retraction("points", atmosphere.client, ledger=ledger)
     publish(entry, tags=["new"])
     with pytest.raises(RecordChangedError):
@@ -223,7 +224,7 @@ def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, 
     line = closing(BrokenLine())
     client = AtmosphereClient(pds.url, transport=line)
     client.login(account.handle, account.password)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     how = {"ledger": ledger, "store": store, "index": lab.index, "shards": True}
     for number, (breaks_at, answered) in enumerate(product(range(4), (False, True))):
         name = f"points-{number}"
@@ -233,7 +234,7 @@ def test_an_interrupted_retraction_goes_on(lab, pds, account, store, list_keys, 
         with pytest.raises(ServiceError):
             retract(plan, client, ledger, store, index=lab.index)
         line.breaks_at = None
-        assert ledger.get(f"dataset:{name}", "hold") is not None, (breaks_at, answered)
+        assert ledger.get(BLOCK(name)) is not None, (breaks_at, answered)
         retract(plan_retraction(name, client, **how), client, ledger, store, index=lab.index)
         assert client.list_records(ENTRY)[0] == client.list_records(LABEL)[0] == [], (breaks_at, answered)
         assert list_keys(store.bucket) == [], (breaks_at, answered)
@@ -269,7 +270,7 @@ def test_an_interrupted_retraction_takes_the_entry_that_its_label_named(
 
     plan = plan_retraction("points", atmosphere.client)
     with pytest.raises(KeyboardInterrupt):
-        retract(plan, atmosphere.client, ledger_of(lab.index), say=die)
+        retract(plan, atmosphere.client, state_of(lab.index).ledger, say=die)
     assert atmosphere.counts == [1, 2, 0]
     _, done = take_back("points")
     assert done.records == (labelled,)
@@ -282,7 +283,7 @@ def test_promoting_under_another_name_leaves_the_retracted_one_alone(lab, atmosp
     take_back("points")
     publish(entry, name="renamed")
     entry = lab.insert("points", start=100)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     assert due(entry, lab.index, ledger, atmosphere.client.did).state == "held"
     with pytest.raises(BlockedError, match="'points' was retracted"):
         publish(entry, restore=False)
@@ -295,7 +296,7 @@ def test_what_stays_under_another_name_still_counts_as_published(lab, atmosphere
     uri = publish(entry)
     publish(entry, name="renamed")
     take_back("renamed")
-    found = due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did)
+    found = due(entry, lab.index, state_of(lab.index).ledger, atmosphere.client.did)
     assert (found.state, found.reason) == ("published", f"published as {uri}")
     take_back("points")
-    assert ledger_of(lab.index).get("dataset:points", "record") is None
+    assert state_of(lab.index).ledger.get(LAST_RESULT("points")) is None

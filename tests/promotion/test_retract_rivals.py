@@ -14,8 +14,9 @@ from atdata_core.promotion.copies import usage
 from atdata_core.promotion.copies.usage import in_use
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.verify.verification import verify_dataset
-from atdata_core.state.lease import Unshared
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.facts import BLOCK, Block
+from atdata_core.state.index_state import state_of
+from atdata_core.state.lease import Leases
 
 
 def test_a_promotion_that_comes_while_copies_are_removed_makes_them_again(
@@ -23,7 +24,7 @@ def test_a_promotion_that_comes_while_copies_are_removed_makes_them_again(
 ):
     entry = lab.insert("points")
     publish(entry, data_store=store)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     client = atmosphere.client
     plan = plan_retraction("points", client, ledger=ledger, store=store, index=lab.index, shards=True)
     with ThreadPoolExecutor(1) as pool:
@@ -103,15 +104,15 @@ def test_a_run_does_not_write_what_is_retracted_while_it_runs(
             entry, lab.index, client, data_store=store, description="other words", restore=restore
         )
     assert atmosphere.counts == [1, 0, 0]
-    assert ledger_of(lab.index).get("dataset:points", "hold")["kind"] == "retracted"
+    assert state_of(lab.index).ledger.get(BLOCK("points")).kind == "retracted"
     verified(publish(entry, data_store=store))
 
 
 def test_a_run_that_was_killed_keeps_copies_for_a_day(lab, publish, store, take_back, list_keys, monkeypatch):
     entry = lab.insert("points")
     publish(entry, data_store=store)
-    ledger = ledger_of(lab.index)
-    with in_use(ledger, Unshared(), entry.cid, "a killed run"):
+    ledger = state_of(lab.index).ledger
+    with in_use(ledger, Leases(), entry.cid, "a killed run"):
         pass
     assert len(take_back("points", store=store, shards=True)[1].kept) == 3
     monkeypatch.setattr(usage, "HONOURED", timedelta(0))
@@ -124,10 +125,10 @@ def test_a_run_that_nobody_asked_for_is_held_back_as_soon_as_a_retraction_begins
 ):
     entry = lab.insert("points")
     publish(entry)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     plan = plan_retraction("points", atmosphere.client, ledger=ledger)
-    hold = {"kind": "retracted", "reason": "it is retracted", "did": atmosphere.client.did, "name": plan.name}
-    client = meanwhile(lambda: ledger.put("dataset:points", "hold", hold), "getRecord")
+    hold = Block("retracted", "it is retracted", atmosphere.client.did, plan.name)
+    client = meanwhile(lambda: ledger.put(BLOCK("points"), hold), "getRecord")
     commit = atmosphere.commit
     with pytest.raises(BlockedError, match="it is retracted"):
         promote_to_atmosphere(entry, lab.index, client, description="other words", restore=False)

@@ -6,7 +6,8 @@ from atdata_core.atmosphere.record_format.build import label_record
 from atdata_core.atmosphere.record_format.nsids import LABEL
 from atdata_core.atmosphere.record_format.record_keys import label_rkey
 from atdata_core.promotion.operations.published_state import PublishedStates
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 
 CLOCK_KEY = "3lb2aaaaaaa2a"
 
@@ -15,7 +16,7 @@ CLOCK_KEY = "3lb2aaaaaaa2a"
 def standing(lab, atmosphere):
     def look(known=(), *, taken=lambda _: True, ledger=None):
         return PublishedStates(
-            atmosphere.client, ledger or ledger_of(lab.index), atmosphere.client.did, known, taken
+            atmosphere.client, ledger or state_of(lab.index).ledger, atmosphere.client.did, known, taken
         )
 
     return look

@@ -9,14 +9,14 @@ from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.operations.status import STAGES, all_statuses, status_of
 from atdata_core.promotion.stages.inventory_stage import take_inventory
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 
 @pytest.fixture
 def status(lab, atmosphere):
     def of(name, did=None):
         before = atmosphere.requests.total
-        found = status_of(name, lab.index, ledger_of(lab.index), did or atmosphere.client.did)
+        found = status_of(name, lab.index, state_of(lab.index).ledger, did or atmosphere.client.did)
         assert atmosphere.requests.total == before
         return found
 
@@ -43,7 +43,7 @@ def test_a_new_entry_is_to_be_promoted_and_the_stages_of_the_old_one_do_not_coun
     found = status("points")
     assert (found.state, found.reason, found.stage) == ("promote", "has a new entry", None)
     assert not any(step.current for step in found.steps)
-    take_inventory(new, lab.index, ledger_of(lab.index))
+    take_inventory(new, lab.index, state_of(lab.index).ledger)
     found = status("points")
     assert found.stage == "local_dataset"
     assert "atmosphere_record" in found.missing
@@ -78,7 +78,7 @@ def test_a_failed_attempt_is_told_until_one_succeeds(lab, atmosphere, status, po
 
 def test_a_retracted_dataset_is_held_with_its_reason(lab, atmosphere, status):
     promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     retract(plan_retraction("points", atmosphere.client, ledger=ledger), atmosphere.client, ledger)
     found = status("points")
     assert (found.state, found.uri, found.records, found.labels) == ("held", None, (), ())
@@ -97,7 +97,7 @@ def test_a_dataset_that_left_the_index_is_known_by_the_ledger(lab, atmosphere, s
 def test_without_an_account_the_ledger_is_told_all_the_same(lab, atmosphere):
     uri = promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
     lab.insert("more")
-    found = {each.name: each for each in all_statuses(lab.index, ledger_of(lab.index), None)}
+    found = {each.name: each for each in all_statuses(lab.index, state_of(lab.index).ledger, None)}
     assert list(found) == ["more", "points"]
     assert (found["points"].state, found["points"].uri) == ("published", uri)
     assert found["more"].state == "unknown"

@@ -16,7 +16,7 @@ from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.index_state import state_of
 from stages import publish_last
 
 
@@ -72,7 +72,7 @@ def test_the_run_that_spoke_first_writes_nothing(lab, atmosphere, interrupted, p
 
 def stages(entry, index, client):
     """The results that the last stage needs."""
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
     inventory = take_inventory(entry, index, ledger)
     schema = publish_schema(inventory.schema, client, ledger)
     return copy_shards(entry, inventory, index, ledger), schema.uri
@@ -80,7 +80,7 @@ def stages(entry, index, client):
 
 def test_a_superseded_run_says_so_and_leaves_the_label(lab, atmosphere, interrupted):
     entry = lab.insert()
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
 
     def rival():
@@ -117,7 +117,7 @@ def test_what_the_newer_run_could_not_write_is_written_by_the_next(lab, atmosphe
 
     uri = promote_to_atmosphere(entry, lab.index, interrupted("getRecord", rival), description="first")
     assert atmosphere.client.get_record(uri).value["description"] == "old"
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     found = due(entry, lab.index, ledger, atmosphere.client.did)
     # That run noted its failure: what runs by itself tries again after a pause.
     assert (found.state, found.again is None) == ("failed", False)
@@ -141,7 +141,7 @@ def test_many_runs_with_different_values_end_with_the_last_that_was_said(lab, at
         thread.join()
     assert len(uris) == 6
     (uri,) = set(uris)
-    ledger = ledger_of(lab.index)
+    ledger = state_of(lab.index).ledger
     publication = publication_of(entry, entry.cid, atmosphere.client.did, None)
     layers = Overrides(entry, publication, ledger).layers()
     assert layers.order == 6
@@ -176,7 +176,7 @@ def test_values_that_were_refused_were_not_said(lab, atmosphere):
     )
     with pytest.raises(RecordChangedError):
         promote_to_atmosphere(entry, lab.index, atmosphere.client, tags=["refused"])
-    assert due(entry, lab.index, ledger_of(lab.index), atmosphere.client.did).state == "published"
+    assert due(entry, lab.index, state_of(lab.index).ledger, atmosphere.client.did).state == "published"
     promote_to_atmosphere(entry, lab.index, atmosphere.client, license="MIT")
     value = atmosphere.client.get_record(uri).value
     assert (value["description"], value.get("tags")) == ("good", None)
@@ -187,7 +187,7 @@ def overrides(lab):
     """What is said of a publication; in Redis."""
     entry = lab.insert(shards=1)
     publication = publication_of(entry, entry.cid, "did:plc:abc", None)
-    return Overrides(entry, publication, ledger_of(lab.index))
+    return Overrides(entry, publication, state_of(lab.index).ledger)
 
 
 def test_a_run_that_is_tried_again_keeps_its_place(overrides):
@@ -230,14 +230,3 @@ def test_everybody_gets_another_number(overrides):
     for thread in threads:
         thread.join()
     assert sorted(numbers) == list(range(1, 13))
-
-
-def test_values_kept_before_they_were_numbered_still_stand():
-    entry = type("Entry", (), {"name": "points", "metadata": None})()
-    publication = publication_of(entry, "bafy", "did:plc:abc", None)
-    ledger = MemoryLedger()
-    ledger.put("dataset:points", publication.overrides_fact, {"description": "old", "tags": ["t"]})
-    overrides = Overrides(entry, publication, ledger)
-    assert (overrides.layers().values, overrides.layers().order) == (Values.of("old", ["t"]), 0)
-    assert overrides.add(Values.of("new"), None) == 1
-    assert overrides.layers().values == Values.of("new", ["t"])

@@ -17,11 +17,12 @@ from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.bulk.batch_executor import Draft, publish_many
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.scheduling.due import due_of_all
-from atdata_core.promotion.stages.copy_stage import CopiedShards
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.ledger import MemoryLedger, ledger_of
+from atdata_core.state.facts import ENTRY_NOTE, FAILURE, CopiedShards, created_key
+from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 from stages import publish_last, resolved_for
 
 PAGE, BATCH = 100, 200
@@ -61,7 +62,7 @@ def client(network, environ, pds, account):
 def drafts(index, client, network, point_type):
     """Make drafts of datasets whose shards are said to lie on the web."""
     ref = index.publish_schema(point_type, version="1.0.0")
-    schema = publish_schema(index.get_schema(ref), client, ledger_of(index))
+    schema = publish_schema(index.get_schema(ref), client, state_of(index).ledger)
     network.sent.clear()
 
     def make(count, *, start=0, metadata=None):
@@ -72,7 +73,7 @@ def drafts(index, client, network, point_type):
         entry = index.register(LocalDatasetEntry(name, ref, urls, metadata))
         shards = tuple(ShardFacts(url, 1000, hashlib.sha256(url.encode()).hexdigest(), samples=5) for url in urls)
         copies = CopiedShards(entry.cid, "claim", None, shards, ("read",) * 2)
-        return Draft(entry, copies, schema.uri, resolved_for(entry, client, ledger_of(index)), Visibility(2))
+        return Draft(entry, copies, schema.uri, resolved_for(entry, client, state_of(index).ledger), Visibility(2))
 
     make.one = draft
     return make
@@ -115,7 +116,7 @@ def test_four_hundred_and_fifty_datasets_are_five_commits_and_a_few_round_trips(
     many = drafts(450)
     network.sent.clear()
     round_trips.clear()
-    published = publish_many(many, index, client, ledger_of(index))
+    published = publish_many(many, index, client, state_of(index).ledger)
     asked = len(round_trips)
     assert [(each.change, each.label_change) for each in published] == [("created", "created")] * 450
     assert look.counts() == [1, 450, 450]
@@ -125,16 +126,16 @@ def test_four_hundred_and_fifty_datasets_are_five_commits_and_a_few_round_trips(
     assert len(network.sent) == 3 + -(-900 // BATCH)
     # Of two hundred datasets: their facts, what is about to be written, the index before and after; each twice.
     assert asked <= 8 * -(-900 // BATCH)
-    found = due_of_all([draft.entry for draft in many], index, ledger_of(index), client.did)
+    found = due_of_all([draft.entry for draft in many], index, state_of(index).ledger, client.did)
     assert {each.state for each in found} == {"published"}
 
 
 def test_again_is_no_commit_and_a_page_for_a_hundred_records(drafts, index, client, network, look):
     many = drafts(450)
-    first = publish_many(many, index, client, ledger_of(index))
+    first = publish_many(many, index, client, state_of(index).ledger)
     commit = look.commit()
     network.sent.clear()
-    again = publish_many(many, index, client, ledger_of(index))
+    again = publish_many(many, index, client, state_of(index).ledger)
     assert [(each.uri, each.cid, each.change) for each in again] == [(e.uri, e.cid, "unchanged") for e in first]
     assert look.commit() == commit
     assert len(network.sent) == 1 + 2 * -(-450 // PAGE)
@@ -142,11 +143,11 @@ def test_again_is_no_commit_and_a_page_for_a_hundred_records(drafts, index, clie
 
 def test_a_lost_ledger_costs_no_commit(drafts, index, client, look):
     many = drafts(30)
-    first = publish_many(many, index, client, ledger_of(index))
+    first = publish_many(many, index, client, state_of(index).ledger)
     commit = look.commit()
     for key in index.redis.scan_iter("atdata:ledger:*"):
         index.redis.delete(key)
-    again = publish_many(many, index, client, ledger_of(index))
+    again = publish_many(many, index, client, state_of(index).ledger)
     assert [(each.uri, each.change, each.label_change) for each in again] == [
         (each.uri, "unchanged", "unchanged") for each in first
     ]
@@ -163,17 +164,17 @@ def test_one_that_cannot_be_written_fails_alone_with_its_reason(drafts, index, c
         return None
 
     network.before = refuse
-    published = publish_many(many, index, client, ledger_of(index))
+    published = publish_many(many, index, client, state_of(index).ledger)
     failed = {number: each for number, each in enumerate(published) if isinstance(each, Exception)}
     assert failed.keys() == {17, 31}
     assert isinstance(failed[17], MetadataError)
     assert isinstance(failed[31], ServiceRefusedError)
     assert "not this one" in str(failed[31])
     assert look.counts() == [1, 58, 58]
-    assert "not this one" in ledger_of(index).get("dataset:set-0031", "failure")["reason"]
+    assert "not this one" in state_of(index).ledger.get(FAILURE("set-0031")).reason
     network.before = lambda number, request: None
-    assert [each.change for each in publish_many(many[31:32], index, client, ledger_of(index))] == ["created"]
-    assert ledger_of(index).get("dataset:set-0031", "failure") is None
+    assert [each.change for each in publish_many(many[31:32], index, client, state_of(index).ledger)] == ["created"]
+    assert state_of(index).ledger.get(FAILURE("set-0031")) is None
 
 
 @pytest.mark.parametrize("commit", [1, 2])
@@ -189,18 +190,18 @@ def test_a_single_promotion_with_other_values_in_the_middle_is_not_undone(
             options = PromotionOptions(values=Values.of("second", ["s"]), run="rival")
             draft = many[7]
             publish_last(
-                draft.entry, draft.copies, draft.schema_uri, index, alone, ledger_of(index), options=options
+                draft.entry, draft.copies, draft.schema_uri, index, alone, state_of(index).ledger, options=options
             )
 
     network.before = rival
-    published = publish_many(many, index, client, ledger_of(index))
+    published = publish_many(many, index, client, state_of(index).ledger)
     assert not [each for each in published if isinstance(each, Exception)]
     record = look.record(published[7].uri)
     assert (record.value["description"], record.value["tags"]) == ("second", ["s"])
     assert look.counts() == [1, 20, 20]
-    found = due_of_all([draft.entry for draft in many], index, ledger_of(index), client.did)
+    found = due_of_all([draft.entry for draft in many], index, state_of(index).ledger, client.did)
     assert {each.state for each in found} == {"published"}
-    later = publish_many(many, index, client, ledger_of(index))
+    later = publish_many(many, index, client, state_of(index).ledger)
     assert {each.change for each in later} == {"unchanged"}
 
 
@@ -212,7 +213,7 @@ def test_several_bulks_at_once_publish_each_dataset_once(drafts, index, look, ac
         client = AtmosphereClient(pds.url)
         client.login(account.handle, account.password)
         try:
-            outcomes.append(publish_many(many, LocalIndex(), client, ledger_of(LocalIndex())))
+            outcomes.append(publish_many(many, LocalIndex(), client, state_of(LocalIndex()).ledger))
         except Exception as error:
             failures.append(error)
 
@@ -228,7 +229,7 @@ def test_several_bulks_at_once_publish_each_dataset_once(drafts, index, look, ac
     commit = look.commit()
     client = AtmosphereClient(pds.url)
     client.login(account.handle, account.password)
-    assert {each.change for each in publish_many(many, index, client, ledger_of(index))} == {"unchanged"}
+    assert {each.change for each in publish_many(many, index, client, state_of(index).ledger)} == {"unchanged"}
     assert look.commit() == commit
 
 
@@ -236,11 +237,11 @@ def test_an_edit_made_elsewhere_in_the_middle_is_refused_for_its_dataset(
     drafts, index, client, network, look, pds, account
 ):
     many = drafts(10)
-    publish_many(many, index, client, ledger_of(index))
+    publish_many(many, index, client, state_of(index).ledger)
     changed = [drafts.one(draft.entry.name, number, {"n": 1}) for number, draft in enumerate(many)]
     theirs = AtmosphereClient(pds.url)
     theirs.login(account.handle, account.password)
-    uri = publish_many(many[3:4], index, client, ledger_of(index))[0].uri
+    uri = publish_many(many[3:4], index, client, state_of(index).ledger)[0].uri
 
     def edit(number, request):
         if number == 1:
@@ -250,7 +251,7 @@ def test_an_edit_made_elsewhere_in_the_middle_is_refused_for_its_dataset(
 
     network.sent.clear()
     network.before = edit
-    published = publish_many(changed, index, client, ledger_of(index))
+    published = publish_many(changed, index, client, state_of(index).ledger)
     assert [type(each) for each in published].count(RecordChangedError) == 1
     assert isinstance(published[3], RecordChangedError)
     assert [each.change for number, each in enumerate(published) if number != 3] == ["updated"] * 9
@@ -267,7 +268,7 @@ def test_a_label_is_never_written_before_its_entry_and_not_for_an_older_one(draf
             drafts.one("set-0002", 99)
 
     network.before = newer
-    published = publish_many(many, index, client, ledger_of(index))
+    published = publish_many(many, index, client, state_of(index).ledger)
     assert order == [True, False]
     assert published[2].label_uri is None
     assert "newer entry" in published[2].note
@@ -280,17 +281,15 @@ def test_a_service_that_goes_away_in_between_keeps_what_is_done_and_the_next_cal
     many = drafts(250)
     network.before = lambda number, request: httpx.Response(503) if number > 1 else None
     with pytest.raises(ServiceUnavailableError):
-        publish_many(many, index, client, ledger_of(index))
+        publish_many(many, index, client, state_of(index).ledger)
     assert look.counts() == [1, 200, 0]
     network.before = lambda number, request: None
-    published = publish_many(many, index, client, ledger_of(index))
+    published = publish_many(many, index, client, state_of(index).ledger)
     assert [each.change for each in published] == ["unchanged"] * 200 + ["created"] * 50
     assert look.counts() == [1, 250, 250]
     times = {look.record(each.uri).value["createdAt"] for each in published}
     kept = {
-        ledger_of(index).get(
-            f"dataset:{d.entry.name}", f"created:record:{client.did}:{d.entry.name}:{d.entry.cid}"
-        )["at"]
+        state_of(index).ledger.get(created_key(ENTRY_NOTE(d.entry.name, client.did, d.entry.name, d.entry.cid))).at
         for d in many
     }
     assert times == kept

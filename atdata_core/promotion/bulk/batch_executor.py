@@ -17,7 +17,7 @@ from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
 from ...atmosphere.record_format.difference import changed
 from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...errors import AtdataError, DatasetNameError, RecordChangedError
-from ...state.cached_ledger import CachedLedger, ScopeLedger
+from ...state.cached_ledger import cached
 from ..inventory import cid_of
 from ..options import PromotionOptions
 from ..publication import publication_of
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
     from ...atmosphere.record_batches import Answer, Key
     from ...protocols import AbstractIndex, IndexEntry
+    from ...state.facts import CopiedShards
     from ...state.ledger import Ledger
-    from ..stages.copy_stage import CopiedShards
     from ..stages.resolved_values import Resolved
     from ..stages.visibility import Visibility
 
@@ -107,10 +107,6 @@ class _Job:
     entry: IndexEntry
     steps: Steps[PublishedRecord]
 
-    @property
-    def scope(self) -> str:
-        return f"dataset:{self.entry.name}"
-
 
 class _Together:
     def __init__(
@@ -122,8 +118,8 @@ class _Together:
         options: PromotionOptions,
         writer: BatchWriter,
     ) -> None:
-        self._gathered = CachedLedger(ledger) if isinstance(ledger, ScopeLedger) else None
-        self._ledger: Ledger = self._gathered or ledger
+        self._cached = cached(ledger)
+        self._ledger = self._cached or ledger
         self._index = index
         self._client = client
         self._options = options
@@ -167,7 +163,7 @@ class _Together:
         if len(self._writes) >= MAX_WRITES or not self._waiting:
             return False
         jobs = _taken(self._waiting)
-        self._gather(jobs)
+        self._prefetch(jobs)
         for job in jobs:
             self._advance(job)
         return True
@@ -237,32 +233,32 @@ class _Together:
     def _take_in(self, steps: list[tuple[_Job, Write]], answers: list[Answer]) -> None:
         pairs = list(zip(steps, answers, strict=True))
         # A rival who wrote a record has told the ledger so.
-        self._gather([job for (job, _), answer in pairs if isinstance(answer, RecordChangedError)])
+        self._prefetch([job for (job, _), answer in pairs if isinstance(answer, RecordChangedError)])
         for (job, _), answer in pairs:
             if isinstance(answer, Exception):
                 self._advance(job, error=answer)
             else:
                 self._advance(job, answer)
 
-    def _without_overtaken(self, steps: list[tuple[_Job, Write]], scopes: set[str]) -> list[tuple[_Job, Write]]:
+    def _without_overtaken(self, steps: list[tuple[_Job, Write]], datasets: set[str]) -> list[tuple[_Job, Write]]:
         """Let those drafts be made again that hold what another one has settled first."""
-        if not scopes:
+        if not datasets:
             return steps
         drafted = [*steps, *self._writes]
-        count = sum(1 for job, _ in steps if job.scope not in scopes)
-        kept = [(job, step) for job, step in drafted if job.scope not in scopes]
+        count = sum(1 for job, _ in steps if job.entry.name not in datasets)
+        kept = [(job, step) for job, step in drafted if job.entry.name not in datasets]
         self._writes = deque(kept[count:])
         for job, step in drafted:
-            if job.scope in scopes:
+            if job.entry.name in datasets:
                 self._advance(job, error=changed(self._client.did, step.collection, step.rkey, []))
         return kept[:count]
 
-    def _gather(self, jobs: Sequence[_Job]) -> None:
-        if self._gathered is not None:
-            self._gathered.gather(job.scope for job in jobs)
+    def _prefetch(self, jobs: Sequence[_Job]) -> None:
+        if self._cached is not None:
+            self._cached.prefetch(job.entry.name for job in jobs)
 
     def _flush(self) -> set[str]:
-        return set() if self._gathered is None else self._gathered.flush()
+        return set() if self._cached is None else self._cached.flush()
 
 
 def _taken(queue: deque[T]) -> list[T]:

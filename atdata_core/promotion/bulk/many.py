@@ -17,16 +17,15 @@ from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
 from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
-from ...state.ledger import Ledger, ledger_of
-from ...state.redis_connection import address
+from ...state.facts import CopiedShards, Inventory
+from ...state.index_state import state_of
 from ..copies.usage import end_use
-from ..inventory import Inventory, cid_of
+from ..inventory import cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
 from ..prepare import Prepared, prepare
 from ..records.published_names import target_of, unknown_names
 from ..scheduling.attempts import attempt
 from ..scheduling.retry_policy import note_outage
-from ..stages.copy_stage import CopiedShards
 from ..stages.publish import PublishedRecord
 from ..stages.schema_stage import PublishedSchema, Schemas
 from ..stages.visibility import Visibility
@@ -35,6 +34,7 @@ from .batch_executor import STAGE, Draft, expected_keys, publish_many
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry
+    from ...state.ledger import Ledger
     from ..stages.resolved_values import Finder
 
 WORKERS = 8
@@ -132,7 +132,7 @@ def promote_many(
         ServiceError: The PDS or the index's Redis does not answer. What was published stays, and calling again
             continues.
     """
-    ledger = ledger_of(index)
+    ledger = state_of(index).ledger
     options = PromotionOptions.of(restore=restore, run=uuid4().hex, defaults=defaults, **keywords)
     schemas = Schemas(client, ledger, options)
     outcomes: list[Outcome] = []
@@ -336,8 +336,7 @@ class _Bulk:
         if not isinstance(error, ServiceError):
             return False
         service = error.facts.get("service") or ""
-        redis = getattr(self._index, "redis", None)
-        if redis is not None and service == address(redis):
+        if service and service == state_of(self._index).service:
             return True
         pds = self._client.service_of(self._client.did)
         of_one_record = isinstance(error, ServiceRefusedError) and error.facts.get("status") in (400, 413)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ...protocols import ShardFacts
+from ...state.facts import CHUNK, ChunkResult, Key
 from .copier import CopyResult
 from .layout import claim_of
 
 if TYPE_CHECKING:
+    from ...state.facts import Inventory
     from ...state.ledger import Ledger
-    from ..inventory import Inventory
 
 SHARDS = 64
 BYTES = 8 << 30
@@ -54,17 +54,14 @@ def note(
     run: str | None,
 ) -> None:
     """Keep where the copies of a chunk lie, and how that is known."""
-    ledger.put(
-        f"entry:{inventory.cid}",
-        _fact(chunk, destination),
-        {
-            "run": run,
-            "claim": claim_of(inventory.shards),
-            "shards": [copy.shard.to_json() for copy in copies],
-            "proofs": [copy.proof for copy in copies],
-            "written": [copy.written for copy in copies],
-        },
+    result = ChunkResult(
+        tuple(copy.shard for copy in copies),
+        tuple(copy.proof for copy in copies),
+        tuple(copy.written for copy in copies),
+        run,
+        claim_of(inventory.shards),
     )
+    ledger.put(_key(inventory, chunk, destination), result)
 
 
 def noted(inventory: Inventory, destination: str, ledger: Ledger, run: str | None) -> list[CopyResult | None]:
@@ -73,13 +70,16 @@ def noted(inventory: Inventory, destination: str, ledger: Ledger, run: str | Non
     chunks = chunks_of(inventory)
     if not chunks:
         return found
-    claim, scope = claim_of(inventory.shards), f"entry:{inventory.cid}"
-    kept = ledger.get_many([(scope, _fact(chunk, destination)) for chunk in chunks])
-    for chunk, fact in zip(chunks, kept, strict=True):
-        if fact is None or fact.get("claim") != claim:
+    claim, keys = claim_of(inventory.shards), [_key(inventory, chunk, destination) for chunk in chunks]
+    kept = ledger.get_many(keys)
+    for chunk, key in zip(chunks, keys, strict=True):
+        result = kept[key]
+        if result is None or result.claim != claim:
             continue
-        copies = _copies_of(fact, ours=fact.get("run") == run)
-        if len(copies) == chunk.stop - chunk.start:
+        rows = list(zip(result.shards, result.proofs, result.written, strict=False))
+        if len(rows) == chunk.stop - chunk.start:
+            ours = result.run == run
+            copies = [CopyResult(shard, proof, written if ours else 0) for shard, proof, written in rows]
             found[chunk.start : chunk.stop] = copies
     return found
 
@@ -87,19 +87,8 @@ def noted(inventory: Inventory, destination: str, ledger: Ledger, run: str | Non
 def forget(inventory: Inventory, destination: str, ledger: Ledger) -> None:
     """Remove what chunks have left: the copies of all stand in the result of the stage."""
     for chunk in chunks_of(inventory):
-        ledger.remove(f"entry:{inventory.cid}", _fact(chunk, destination))
+        ledger.remove(_key(inventory, chunk, destination))
 
 
-def _fact(chunk: Chunk, destination: str) -> str:
-    return f"chunk:{chunk.start}-{chunk.stop}:{destination}"
-
-
-def _copies_of(fact: dict[str, Any], *, ours: bool) -> list[CopyResult]:
-    """What was kept; nothing where it is damaged, which is as good as lost."""
-    try:
-        rows = zip(fact["shards"], fact["proofs"], fact["written"], strict=True)
-        return [
-            CopyResult(ShardFacts.from_json(shard), proof, written if ours else 0) for shard, proof, written in rows
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return []
+def _key(inventory: Inventory, chunk: Chunk, destination: str) -> Key[ChunkResult]:
+    return CHUNK(inventory.cid, str(chunk.start), str(chunk.stop), destination)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
 from ...protocols import ShardFacts, WriteProof
-from ...state.lease import POLL, Lease, Leases, Renewing, Unshared, kept
+from ...state.lease import POLL, Lease, Leases, Renewing, kept
 from ...state.lease_batch import LeaseBatch
 from ...stores.data_store import DataStore
 from ..inventory import Progress
@@ -151,7 +151,7 @@ class Copying:
             return found
         place = self._place(name)
         held = place in self._held
-        lease = Unshared() if held else self._leases.take(place)
+        lease = Lease() if held else self._leases.take(place)
         if lease is None:
             if (found := find(self._store, shard, name, None)) is not None:
                 return found

@@ -12,20 +12,18 @@ from urllib.parse import unquote
 
 from ...common.urls import plain_path, scheme
 from ...protocols import ShardFacts
+from ...state.facts import FIRST_CLAIM
 from ...stores.data_store import DataStore
 
 if TYPE_CHECKING:
+    from ...state.facts import Inventory
     from ...state.ledger import Ledger
-    from ..inventory import Inventory
 
 FOLDER = "promoted/{dataset}/{entry}"
 """Where copies lie, below the prefix of their store: of a dataset of this name, and an entry of this CID.
 
 Copying, the protection of copies that a run is about to name, and retraction all ask this module.
 """
-
-FIRST_CLAIM = "first claim"
-"""The ledger's fact, in an entry's scope, of what its shards held when they were first copied."""
 
 
 def tails(urls: Sequence[str]) -> list[str]:
@@ -57,8 +55,8 @@ def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     folder: what was published of them stays as it was.
     """
     claim = claim_of(inventory.shards)
-    first = (ledger.get(f"entry:{inventory.cid}", FIRST_CLAIM) or {}).get("digest", claim)
-    entry = inventory.cid if first == claim else f"{inventory.cid}-{claim[:12]}"
+    first = ledger.get(FIRST_CLAIM(inventory.cid))
+    entry = inventory.cid if first is None or first.digest == claim else f"{inventory.cid}-{claim[:12]}"
     return plain_path(FOLDER.format(dataset=inventory.name, entry=entry))
 
 

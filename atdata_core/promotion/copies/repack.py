@@ -13,8 +13,8 @@ from ...protocols import ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.dataset import Dataset
 from ...shards.shard_contents import read_facts
+from ...state.facts import Inventory
 from ...stores.data_store import DataStore
-from ..inventory import Inventory
 from .layout import as_published
 from .sources import Sources
 

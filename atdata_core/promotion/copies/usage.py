@@ -21,6 +21,7 @@ from ...atmosphere.record_format.storage import PublishedShard, read_storage
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
 from ...protocols import ShardFacts
+from ...state.facts import COPY_USE, CopyUse, Key
 from ...state.lease import POLL
 from ...stores.data_store import DataStore
 from .layout import copied_as, copy_tails
@@ -35,8 +36,6 @@ WORKERS = 8
 
 HONOURED = timedelta(days=1)
 """A run that was killed leaves its note. Longer than this no run waits before it writes."""
-
-_USE = "using:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +129,7 @@ def uses(
         StorageError: A record cannot be read, so what it names is unknown.
     """
     found = Uses()
-    others = [scope.removeprefix("account:") for scope in ledger.scopes("account")]
-    for did in dict.fromkeys([client.did, *others]):
+    for did in dict.fromkeys([client.did, *ledger.owners("account")]):
         for record in _entries(client, did):
             if record.uri in without:
                 continue
@@ -178,7 +176,7 @@ def in_use(ledger: Ledger, leases: Leases, cid: str, run: str | None) -> Generat
         cid: Of the entry.
         run: Names the run; what it notes more than once is one note.
     """
-    ledger.put(f"entry:{cid}", _use(run), {})
+    ledger.put(_use(cid, run), CopyUse())
     try:
         _taken(leases, cid).release()
         yield
@@ -190,7 +188,7 @@ def in_use(ledger: Ledger, leases: Leases, cid: str, run: str | None) -> Generat
 
 def end_use(ledger: Ledger, cid: str, run: str | None) -> None:
     """The copies are named, or will not be."""
-    ledger.remove(f"entry:{cid}", _use(run))
+    ledger.remove(_use(cid, run))
 
 
 class CopiesToRemove:
@@ -224,14 +222,14 @@ class CopiesToRemove:
         for lease in self._held:
             lease.renew()
         copied = copied_as(url)
-        facts = {} if copied is None else self._ledger.get_all(f"entry:{copied[1]}")
-        noted = [fact["at"] for name, fact in facts.items() if name.startswith(_USE)]
+        uses = () if copied is None else self._ledger.get_all("entry", copied[1]).of(COPY_USE)
+        noted = [use.at for _, use in uses if use.at]
         recent = [at for at in noted if datetime.fromisoformat(at) > datetime.now(UTC) - HONOURED]
         return f"a promotion under way since {max(recent)}" if recent else None
 
 
-def _use(run: str | None) -> str:
-    return f"{_USE}{run or 'a run'}"
+def _use(cid: str, run: str | None) -> Key[CopyUse]:
+    return COPY_USE(cid, run or "a run")
 
 
 def _taken(leases: Leases, cid: str) -> Lease:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import RefusedError, SampleError, ShardError
 from ...protocols import ClaimChanger, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.seal import sealed
-from ..copies.layout import FIRST_CLAIM, claim_of
+from ...state.facts import (
+    COPIES,
+    FIRST_CLAIM,
+    INVENTORY,
+    RESULTS,
+    CopiedShards,
+    FirstClaim,
+    Inventory,
+    RecordResult,
+)
+from ..copies.layout import claim_of
 from ..copies.sources import Sources
 from ..inventory import Progress, accept_command, cid_of, read_schema, shard_urls
-from ..scheduling.due import ACCEPTED
 from ..scheduling.retry_policy import reset_attempts
 from ..stages.inventory_stage import WORKERS, read_shard
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.facts import Key
+    from ...state.ledger import Ledger
+
+R = TypeVar("R", Inventory, CopiedShards, RecordResult)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +125,7 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     if all(old):
         # Copies of what was claimed until now may be published: those of the new claim go elsewhere.
         first = claim_of(shard for shard in old if shard is not None)
-        ledger.put_first(f"entry:{changes.cid}", FIRST_CLAIM, {"digest": first})
+        ledger.put_first(FIRST_CLAIM(changes.cid), FirstClaim(first))
     if not _keeper(index).replace_claims(changes.cid, new, standing=changes.standing):
         raise RefusedError(
             f"What is recorded of {changes.name!r} was changed since it was looked at. Look again: "
@@ -142,24 +153,28 @@ def _forget(cid: str, ledger: Ledger, claim: str) -> list[str]:
     The next time they take the mark for no result, and write over it.
     """
     names: list[str] = []
-    for scope in ledger.scopes("dataset"):
-        facts = ledger.get_all(scope)
-        found = [fact for fact, kept in facts.items() if _is_result(fact) and _entry_of(kept) == cid]
-        for fact in found:
-            ledger.update(scope, fact, partial(_marked, cid, claim))
-        if found:
-            names.append(scope.partition(":")[2])
+    for name in ledger.owners("dataset"):
+        found = ledger.get_all("dataset", name)
+        marked = [_mark(key, result, cid, claim, ledger) for key, result in found.of(INVENTORY)]
+        marked += [_mark(key, result, cid, claim, ledger) for key, result in found.of(COPIES)]
+        marked += [_mark(key, result, cid, claim, ledger) for key, result in found.of(*RESULTS)]
+        if any(marked):
+            names.append(name)
     return names
 
 
-def _is_result(fact: str) -> bool:
-    return fact in ("inventory", "copy", "record") or fact.startswith("result:")
+def _mark(key: Key[R], result: R, cid: str, claim: str, ledger: Ledger) -> bool:
+    """Mark the result of a stage where it is of the entry; whether it is."""
+    if _entry_of(result) != cid:
+        return False
+
+    def change(stands: R | None) -> R | None:
+        return replace(stands, accepted=claim) if stands is not None and _entry_of(stands) == cid else stands
+
+    ledger.update(key, change)
+    return True
 
 
-def _entry_of(result: Facts) -> str | None:
+def _entry_of(result: Inventory | CopiedShards | RecordResult) -> str:
     """The CID of the entry that the result of a stage is of."""
-    return result.get("publication", result).get("cid")
-
-
-def _marked(cid: str, claim: str, result: Facts | None) -> Facts | None:
-    return {**result, ACCEPTED: claim} if result is not None and _entry_of(result) == cid else result
+    return result.publication.cid if isinstance(result, RecordResult) else result.cid

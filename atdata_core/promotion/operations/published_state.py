@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...atmosphere.label_lookup import all_labelled
+from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT
 from ..scheduling.due import TOGETHER
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
-    from ...state.ledger import Facts, Ledger
+    from ...state.facts import Found, Key, RecordResult
+    from ...state.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,8 @@ class PublishedStates:
         # Labels of other programs: those of names that nobody here knows.
         self._labelled = {name: each.uri for name, each in labelled.items() if each.ours or name in known}
         self._did, self._ledger = did, ledger
-        owned = {
-            fact.removeprefix("published:"): str(value["dataset"])
-            for fact, value in ledger.get_all(f"account:{did}").items()
-            if fact.startswith("published:")
-        }
+        owners = ledger.get_all("account", did).of(NAME_OWNER)
+        owned = {key.parts[0]: owner.dataset for key, owner in owners}
         here = {
             name: dataset
             for name, dataset in {**{name: name for name in labelled}, **owned}.items()
@@ -88,21 +87,21 @@ class PublishedStates:
         datasets = sorted(self._names)
         for start in range(0, len(datasets), TOGETHER):
             page = datasets[start : start + TOGETHER]
-            wanted = [(f"dataset:{each}", fact) for each in page for fact in self._facts(each)]
-            found = iter(self._ledger.get_many(wanted))
+            found = self._ledger.get_many([key for each in page for key in self._keys(each)])
             for dataset in page:
-                results = [next(found) for _ in self._facts(dataset)]
-                if standing := self._standing(dataset, results):
+                if standing := self._standing(dataset, found):
                     yield dataset, standing
 
-    def _facts(self, dataset: str) -> list[str]:
-        return ["record", *(f"result:{self._did}:{name}" for name in sorted(self._names[dataset]))]
+    def _keys(self, dataset: str) -> list[Key[RecordResult]]:
+        names = sorted(self._names[dataset])
+        return [LAST_RESULT(dataset), *(NAME_RESULT(dataset, self._did, name) for name in names)]
 
-    def _standing(self, dataset: str, results: list[Facts | None]) -> list[PublishedState]:
+    def _standing(self, dataset: str, found: Found) -> list[PublishedState]:
         uris: dict[str, str] = {}
-        for result in results:
-            if result is not None and result["publication"]["did"] == self._did:
-                uris.setdefault(result["publication"]["name"], str(result["uri"]))
+        for key in self._keys(dataset):
+            result = found[key]
+            if result is not None and result.publication.did == self._did:
+                uris.setdefault(result.publication.name, result.uri)
         for name in sorted(self._names[dataset]):
             if name not in uris and name in self._labelled:
                 uris[name] = self._labelled[name]

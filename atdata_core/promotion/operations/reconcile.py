@@ -14,23 +14,38 @@ from ...atmosphere.record_format.record_keys import label_rkey
 from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError
+from ...state.facts import (
+    ENTRY_NOTE,
+    LABEL_NOTE,
+    LAST_RESULT,
+    NAME_OWNER,
+    RECORDS,
+    VERSION_LABEL_NOTE,
+    VERSION_TARGET,
+    Found,
+    Key,
+    NameOwner,
+    NameState,
+    RecordNote,
+    RecordResult,
+)
 from ..inventory import cid_of
 from ..overrides import Overrides
 from ..publication import Publication
 from ..records.entry_versions import Versions, is_promoted, versions_of
 from ..records.label import note_version
-from ..records.published_names import name_fact, names_no_copies, note_published, place_of
-from ..records.summary import SUMMARY, Summary
+from ..records.published_names import name_state, names_no_copies, place_of
+from ..records.summary import Summary
 from ..records.upsert import RecordHistory
 from ..scheduling.attempts import succeeded
 from ..scheduling.blocks import block_deleted, held
-from ..scheduling.due import metadata_digest, placed
+from ..scheduling.due import metadata_digest
 from ..stages.publish import PublishedRecord
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.ledger import Ledger
 
 Kind = Literal["rebuilt", "gone", "older", "edited", "unlabelled", "orphaned", "foreign"]
 
@@ -157,10 +172,9 @@ class _Comparison:
                 self._of_versions.setdefault(str(label.value.get("datasetUri")), []).append(label)
         self._versions = Versions(versions_of(index), self._did)
         self._current = {entry.name: cid_of(entry) for entry in index.list_datasets()}
-        self._account = ledger.get_all(f"account:{self._did}")
+        self._account = ledger.get_all("account", self._did)
         self._entries = {uri: self._entry_of(record) for uri, record in records.items()}
-        scopes = {scope.removeprefix("dataset:") for scope in ledger.scopes("dataset")}
-        self.datasets = self._versions.names | scopes
+        self.datasets = self._versions.names | {*ledger.owners("dataset")}
 
     def concerns(self, record: Record, names: Collection[str]) -> bool:
         """Whether a record has one of the names, or belongs to a dataset that has."""
@@ -174,12 +188,12 @@ class _Comparison:
             yield Discrepancy("orphaned" if is_promoted(record, self._did) else "foreign", record.uri, name)
             return
         publication = Publication(self._did, name, cid_of(entry))
-        trail = RecordHistory(self._ledger, f"dataset:{entry.name}", publication.fact)
+        trail = RecordHistory(self._ledger, ENTRY_NOTE(entry.name, *publication))
         lost = trail.last() is None
         kind = self._compare(record, trail)
         if lost:
             Overrides(entry, publication, self._ledger).recover(record.value, keep_urls=names_no_copies(record))
-        self._ledger.put_first(f"account:{self._did}", f"published:{name}", {"dataset": entry.name})
+        self._ledger.put_first(NAME_OWNER(self._did, name), NameOwner(entry.name))
         if kind is not None:
             yield Discrepancy(kind, record.uri, name, entry.name, publication.cid)
 
@@ -195,7 +209,7 @@ class _Comparison:
             label = self._labels.get(f"at://{self._did}/{LABEL}/{label_rkey(self._did, name)}")
             target = label.value.get("datasetUri") if label else None
             record, entry = next((pair for pair in made if pair[0].uri == target), made[0])
-            trail = RecordHistory(self._ledger, f"dataset:{entry.name}", f"label:{self._did}:{name}")
+            trail = RecordHistory(self._ledger, LABEL_NOTE(entry.name, self._did, name))
             if label is not None and record.uri == target:
                 pointed.setdefault(entry.name, []).append((record, label))
                 yield from self._label(label, name, entry, trail)
@@ -212,26 +226,27 @@ class _Comparison:
     def gone(self, names: Collection[str]) -> Iterator[Discrepancy]:
         """What the ledger has, and the account has no more."""
         for dataset in sorted(self.datasets):
-            scope, hold = f"dataset:{dataset}", held(self._ledger, dataset, self._did)
-            retracted = hold["name"] if hold is not None and hold["kind"] == "retracted" else None
-            facts = self._ledger.get_all(scope)
-            for fact, value in facts.items():
-                finding = self._known(dataset, fact, value, facts)
+            hold = held(self._ledger, dataset, self._did)
+            retracted = hold.name if hold is not None and hold.kind == "retracted" else None
+            facts = self._ledger.get_all("dataset", dataset)
+            for key, note in facts.of(*RECORDS):
+                finding = self._known(key, note, facts)
                 if finding is None or finding.name == retracted:
                     continue
                 if names and dataset not in names and finding.name not in names:
                     continue
-                if not self._is_gone(finding.uri, RecordHistory(self._ledger, scope, fact)):
+                if not self._is_gone(finding.uri, RecordHistory(self._ledger, key)):
                     continue
                 current = self._current.get(dataset)
-                present = fact.startswith("label:") or (finding.cid == current and finding.version is None)
+                of_name = finding.cid == current and finding.version is None
+                present = key.pattern is LABEL_NOTE or of_name
                 if hold is None and current is not None and present:
                     block_deleted(self._ledger, dataset, Publication(self._did, finding.name, current), finding.uri)
                 yield finding
 
     def _entry_of(self, record: Record) -> IndexEntry | None:
-        known = self._account.get(f"published:{record.value.get('name')}")
-        return self._versions.of(record, known["dataset"] if known else None)
+        known = self._account[NAME_OWNER(self._did, str(record.value.get("name")))]
+        return self._versions.of(record, known.dataset if known else None)
 
     def _compare(self, record: Record, trail: RecordHistory) -> Kind | None:
         """What a record is by what the ledger knows of it; what it does not know is noted."""
@@ -239,12 +254,12 @@ class _Comparison:
         if known is None:
             trail.note(record)
             return "rebuilt"
-        if known["cid"] == record.cid:
+        if known.cid == record.cid:
             return None
         record, known = self._settled(record, trail, known)
-        if known["cid"] == record.cid:
+        if known.cid == record.cid:
             return None
-        if record.cid in known.get("earlier", ()):
+        if record.cid in known.earlier:
             return "older"
         if not trail.leads_to(record.cid):
             return "edited"
@@ -252,13 +267,13 @@ class _Comparison:
         trail.note(record)
         return "rebuilt"
 
-    def _settled(self, record: Record, trail: RecordHistory, known: Facts) -> tuple[Record, Facts]:
+    def _settled(self, record: Record, trail: RecordHistory, known: RecordNote) -> tuple[Record, RecordNote]:
         """Record and fact, read again until no promotion came between them."""
         at = AtUri.parse(record.uri)
         while True:
             record = self._client.find_record(at.collection, at.rkey) or record
             after = trail.last() or known
-            if after["cid"] == known["cid"]:
+            if after.cid == known.cid:
                 return record, after
             known = after
 
@@ -275,33 +290,32 @@ class _Comparison:
         if dataset not in self._current:
             return None
         publication = Publication(self._did, name, self._current[dataset])
-        known = publication.uri in self._records or self._ledger.get(f"dataset:{dataset}", publication.fact)
+        known = publication.uri in self._records or self._ledger.get(ENTRY_NOTE(dataset, *publication))
         return publication.cid if known else None
 
     def _version_labels(self, record: Record, name: str, entry: IndexEntry) -> Iterator[Discrepancy]:
         for label in self._of_versions.get(record.uri, ()):
             rkey = label.uri.rpartition("/")[2]
             if rkey == label_rkey(self._did, name, str(label.value["version"])):
-                scope, version = f"dataset:{entry.name}", str(label.value["version"])
-                kind = self._compare(label, RecordHistory(self._ledger, scope, f"version label:{rkey}"))
+                version = str(label.value["version"])
+                kind = self._compare(label, RecordHistory(self._ledger, VERSION_LABEL_NOTE(entry.name, rkey)))
                 publication = Publication(self._did, name, cid_of(entry))
                 if kind == "rebuilt":
-                    note_version(self._ledger, scope, rkey, publication, version)
+                    note_version(self._ledger, entry.name, rkey, publication, version)
                 if kind is not None:
                     yield Discrepancy(kind, label.uri, name, entry.name, publication.cid, version)
 
     def _rebuild_result(self, dataset: str, pairs: list[tuple[Record, Record]]) -> None:
         """Note the last result of a dataset, so that it counts as published as far as it is."""
-        scope = f"dataset:{dataset}"
         for record, _ in pairs:
             entry = self._entries[record.uri]
             assert entry is not None
             publication = Publication(self._did, str(record.value.get("name")), cid_of(entry))
-            if self._ledger.get(scope, name_fact(publication)) is None:
+            key = name_state(dataset, publication)
+            if self._ledger.get(key) is None:
                 place = place_of(record, expand(entry.data_urls))
-                stands = {"uri": record.uri, "destination": place, "readable": place is not None}
-                note_published(self._ledger, dataset, publication, stands)
-        if self._ledger.get(scope, "record") is not None:
+                self._ledger.put(key, NameState(publication.cid, record.uri, place, place is not None))
+        if self._ledger.get(LAST_RESULT(dataset)) is not None:
             return
         record, label = max(
             pairs, key=lambda pair: (pair[0].value.get("name") == dataset, str(pair[0].value.get("createdAt")))
@@ -317,40 +331,38 @@ class _Comparison:
             return
         result = PublishedRecord(record.uri, record.cid, "unchanged", label.uri, label.cid)
         destination, first = place_of(record, expand(entry.data_urls)), published.shards[0]
-        noted = {
-            "publication": asdict(publication),
-            "metadata_sha256": metadata_digest(published),
-            "order": Overrides(entry, publication, self._ledger).layers().order,
-            "readers": None,
-            **placed(destination, first.url, first.endpoint),
-            SUMMARY: Summary.of(record.value, account=self._did, entry=publication.cid).to_json(),
-        }
-        self._ledger.put_first(scope, "record", {**result.to_json(), **noted})
+        kept = RecordResult(
+            *result.parts,
+            publication,
+            metadata_digest(published),
+            Overrides(entry, publication, self._ledger).layers().order,
+            None,
+            destination,
+            {"url": first.url, "endpoint": first.endpoint},
+            summary=Summary.of(record.value, account=self._did, entry=publication.cid).to_json(),
+        )
+        self._ledger.put_first(LAST_RESULT(dataset), kept)
         if publication.cid == self._current.get(dataset):
             # What failed before was about what is published after all.
             succeeded(self._ledger, dataset)
 
-    def _known(self, dataset: str, fact: str, value: Facts, facts: Mapping[str, Facts]) -> Discrepancy | None:
-        """The record of a fact, as if it were gone; None for a fact of no record of this account."""
-        uri = str(value.get("uri"))
+    def _known(self, key: Key[RecordNote], note: RecordNote, facts: Found) -> Discrepancy | None:
+        """The record of a fact, as if it were gone; None for one of another account."""
+        uri, dataset = note.uri, key.owner
         if not uri.startswith(f"at://{self._did}/"):
             return None
-        if fact.startswith(start := f"record:{self._did}:"):
-            name, _, cid = fact.removeprefix(start).rpartition(":")
+        if key.pattern is ENTRY_NOTE:
+            _, name, cid = key.parts
             there = self._versions.find(dataset, cid) is not None
             return Discrepancy("gone", uri, name, dataset, cid if there else None)
-        if fact.startswith(start := f"label:{self._did}:"):
-            name = fact.removeprefix(start)
+        if key.pattern is LABEL_NOTE:
+            name = key.parts[1]
             return Discrepancy("gone", uri, name, dataset, self._labelled(dataset, name))
-        if fact.startswith(start := "version label:"):
-            stood = facts.get(f"version:{fact.removeprefix(start)}")
-            if stood is None:
-                return Discrepancy("gone", uri, dataset, dataset)
-            there = self._versions.find(dataset, stood["cid"]) is not None
-            return Discrepancy(
-                "gone", uri, stood["name"], dataset, stood["cid"] if there else None, stood["version"]
-            )
-        return None
+        stood = facts[VERSION_TARGET(dataset, *key.parts)]
+        if stood is None:
+            return Discrepancy("gone", uri, dataset, dataset)
+        there = self._versions.find(dataset, stood.cid) is not None
+        return Discrepancy("gone", uri, stood.name, dataset, stood.cid if there else None, stood.version)
 
     def _is_gone(self, uri: str, trail: RecordHistory) -> bool:
         """Whether a record is not there, looked at again: one may have been written since the listing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.at_uri import AtUri
 from ...atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
@@ -12,8 +12,24 @@ from ...atmosphere.record_format.record_keys import label_rkey
 from ...common.names import near
 from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
 from ...protocols import ShardFacts
-from ...state.lease import leases_of
-from ...state.ledger import Facts, MemoryLedger, tells_published
+from ...state.facts import (
+    BLOCK,
+    COPIES,
+    COPIES_AT,
+    COPIES_LEFT,
+    LAST_RESULT,
+    NAME_OWNER,
+    RECORDS,
+    RESULTS,
+    Block,
+    CopiesLeft,
+    Key,
+    RecordNote,
+    RecordResult,
+    entries_of,
+)
+from ...state.index_state import state_of
+from ...state.ledger import MemoryLedger
 from ..copies.layout import is_copy
 from ..copies.usage import CopiesToRemove, StoredCopy, copies_in, looked_at, uses
 from ..scheduling.blocks import note_retracted, retracted
@@ -134,8 +150,8 @@ def plan_retraction(
     uris = {record.uri for record in going}
     labels_going = [label for label in labels if label.uri == own or _target(label, client) in uris]
 
-    before = ledger.get(f"account:{did}", f"left:{name}") or {"copies": []}
-    candidates = {copy.url: copy for copy in map(StoredCopy.from_json, before["copies"])}
+    before = ledger.get(COPIES_LEFT(did, name))
+    candidates = {copy.url: copy for copy in map(StoredCopy.from_json, before.copies if before else ())}
     candidates |= {copy.url: copy for copy in copies_in(going)}
     if not going and not labels_going and not (shards and candidates):
         if named:
@@ -149,7 +165,8 @@ def plan_retraction(
             f"{client.handle} has published nothing as {name!r}.{near(name, published)}",
             uri=f"at://{did}/{ENTRY}",
         )
-    dataset = (ledger.get(f"account:{did}", f"published:{name}") or {}).get("dataset", name)
+    owner = ledger.get(NAME_OWNER(did, name))
+    dataset = name if owner is None else owner.dataset
 
     copies: list[StoredCopy] = []
     stays = _records_that_stay(going, named)
@@ -164,7 +181,7 @@ def plan_retraction(
     return Retraction(
         name,
         dataset,
-        name == dataset or ledger.get(f"account:{did}", f"published:{dataset}") is None,
+        name == dataset or ledger.get(NAME_OWNER(did, dataset)) is None,
         tuple(RecordsToRemove(label.uri, label.cid, _about_label(label)) for label in labels_going),
         tuple(RecordsToRemove(record.uri, record.cid, _about_entry(record)) for record in going),
         tuple(copies),
@@ -193,20 +210,21 @@ def retract(
         ServiceError: Run again to go on.
     """
     did = client.did
-    scope, account, left = f"dataset:{plan.dataset}", f"account:{did}", f"left:{plan.name}"
+    left = COPIES_LEFT(did, plan.name)
     reason = f"{plan.name!r} was retracted; it stays so until somebody promotes it"
     if plan.holds:
-        ledger.put(scope, "hold", {"kind": "retracted", "reason": reason, "did": did, "name": plan.name})
+        ledger.put(BLOCK(plan.dataset), Block("retracted", reason, did, plan.name))
     if plan.entries:
         note_retracted(ledger, did, plan.name, plan.entries[0].uri)
     if plan.copies or plan.left:
         # Once their entry is gone, nothing else tells where its copies lie.
-        ledger.put(account, left, {"copies": [copy.to_json() for copy in (*plan.copies, *plan.left)]})
-    facts = ledger.get_all(scope)
+        ledger.put(left, CopiesLeft(tuple(copy.to_json() for copy in (*plan.copies, *plan.left))))
+    known = ledger.get_all("dataset", plan.dataset)
+    facts = {**dict(known.of(*RECORDS)), **dict(known.of(*RESULTS))}
     for record in (*plan.labels, *plan.entries):
         at = AtUri.parse(record.uri)
         client.delete(at.collection, at.rkey, swap=record.cid)
-        _forget(record.uri, facts, scope, ledger)
+        _forget(record.uri, facts, plan.dataset, ledger)
         say(f"removed {record.uri}")
 
     removed, kept = _remove_copies(plan, client, ledger, index, store, say)
@@ -214,9 +232,9 @@ def retract(
     _forget_copies(plan.dataset, ledger, gone)
     remaining = [copy for copy in (*plan.copies, *plan.left) if copy.url not in gone]
     if remaining:
-        ledger.put(account, left, {"copies": [copy.to_json() for copy in remaining]})
+        ledger.put(left, CopiesLeft(tuple(copy.to_json() for copy in remaining)))
     else:
-        ledger.remove(account, left)
+        ledger.remove(left)
     return Retracted(tuple(record.uri for record in (*plan.labels, *plan.entries)), tuple(removed), tuple(kept))
 
 
@@ -234,7 +252,7 @@ def _remove_copies(
         return removed, kept
     # Looked at again: an entry that names a copy may have been published since the plan was made,
     # and while copies are removed.
-    with CopiesToRemove(ledger, leases_of(index), [copy.url for copy in plan.copies]) as going:
+    with CopiesToRemove(ledger, state_of(index).leases, [copy.url for copy in plan.copies]) as going:
         commit = client.latest_commit(client.did)
         using = uses(client, ledger, index)
         for copy in plan.copies:
@@ -328,51 +346,44 @@ def _copies_to_go(
     return looked_at(free, store, _known(dataset, ledger)), notes
 
 
-def _cids(dataset: str, ledger: Ledger) -> set[str]:
-    """The entries of a dataset that were published, as far as the ledger knows, also those that are retracted."""
-    facts = ledger.get_all(f"dataset:{dataset}")
-    return {fact.rpartition(":")[2] for fact in facts if fact.startswith(("record:", "created:record:"))}
-
-
 def _known(dataset: str, ledger: Ledger) -> dict[str, ShardFacts]:
     """What the ledger knows of copies of a dataset, by URL: their MD5 saves reading them back."""
     found: dict[str, ShardFacts] = {}
-    for cid in _cids(dataset, ledger):
-        for fact, value in ledger.get_all(f"entry:{cid}").items():
-            if fact.startswith("copy:"):
-                shards = [ShardFacts.from_json(shard) for shard in cast("list[dict[str, Any]]", value["shards"])]
-                found |= {shard.url: shard for shard in shards}
+    for cid in entries_of(ledger.get_all("dataset", dataset)):
+        for _, copies in ledger.get_all("entry", cid).of(COPIES_AT):
+            found |= {shard.url: shard for shard in copies.shards}
     return found
 
 
 def _forget_copies(dataset: str, ledger: Ledger, gone: set[str]) -> None:
     """Take out of the ledger what it says of copies of a dataset of which some are no more."""
-    scopes = [f"dataset:{dataset}", *(f"entry:{cid}" for cid in _cids(dataset, ledger))]
-    for scope in scopes if gone else ():
-        for fact, value in ledger.get_all(scope).items():
-            if fact != "copy" and not fact.startswith("copy:"):
-                continue
-            shards = cast("list[dict[str, Any]]", value.get("shards") or [])
-            if any(shard.get("url") in gone for shard in shards):
-                ledger.remove(scope, fact)
+    if not gone:
+        return
+    known = ledger.get_all("dataset", dataset)
+    kept = [*known.of(COPIES)]
+    for cid in entries_of(known):
+        kept += ledger.get_all("entry", cid).of(COPIES_AT)
+    for key, copies in kept:
+        if any(shard.url in gone for shard in copies.shards):
+            ledger.remove(key)
 
 
-def _forget(uri: str, facts: dict[str, Facts], scope: str, ledger: Ledger) -> None:
+def _forget(uri: str, facts: dict[Key[Any], RecordNote | RecordResult], dataset: str, ledger: Ledger) -> None:
     """Take out of the ledger, and out of ``facts``, what it says of a record that is no more.
 
     When it was first made is kept. What the dataset is published as under another name is its result then.
     """
-    gone = {fact: value for fact, value in facts.items() if value.get("uri") == uri}
-    for fact in gone:
-        if tells_published(fact):
-            ledger.remove(scope, fact)
-            del facts[fact]
-    if "record" in gone:
-        start = f"result:{gone['record']['publication']['did']}:"
-        others = [value for fact, value in facts.items() if fact.startswith(start)]
+    gone = {key: fact for key, fact in facts.items() if fact.uri == uri}
+    for key in gone:
+        ledger.remove(key)
+        del facts[key]
+    last = gone.get(LAST_RESULT(dataset))
+    if isinstance(last, RecordResult):
+        results = [fact for fact in facts.values() if isinstance(fact, RecordResult)]
+        others = [result for result in results if result.publication.did == last.publication.did]
         if others:
-            facts["record"] = max(others, key=lambda value: value["at"])
-            ledger.put(scope, "record", facts["record"])
+            newest = facts[LAST_RESULT(dataset)] = max(others, key=lambda result: result.at or "")
+            ledger.put(LAST_RESULT(dataset), newest)
 
 
 def _about_entry(record: Record) -> str:

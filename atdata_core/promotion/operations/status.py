@@ -8,23 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from ...common.names import near
 from ...errors import AtdataError, EntryNotFoundError, ServiceError
+from ...state.facts import (
+    BLOCK,
+    COPIES,
+    ENTRY_NOTE,
+    FAILURE,
+    INVENTORY,
+    LABEL_NOTE,
+    LAST_RESULT,
+    OVERRIDES,
+    SCHEMA_RESULT,
+    VERSION_LABEL_NOTE,
+)
 from ..inventory import cid_of
 from ..overrides import overrides_of
-from ..publication import Publication
-from ..scheduling.due import ACCEPTED, due, failure_concerns
+from ..scheduling.due import due, failure_concerns
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.facts import Block, Fact, Failure, Found, RecordResult
+    from ...state.ledger import Ledger
     from ...stores.data_store import DataStore
 
-STAGES = {
-    "local_dataset": "inventory",
-    "published_schema": "schema",
-    "copied_shards": "copy",
-    "atmosphere_record": "record",
-}
-"""The stages in order, each with the fact in the ledger that holds its last result."""
+STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
+"""The stages in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +135,10 @@ def status_of(
     try:
         return _status(entry, index.get_dataset(entry), index, ledger, did, store)
     except KeyError:
-        if f"dataset:{entry}" in ledger.scopes("dataset"):
+        known = ledger.owners("dataset")
+        if entry in known:
             return _status(entry, None, index, ledger, did, store)
-        names = {known.name for known in index.list_datasets()} | _known(ledger)
+        names = {each.name for each in index.list_datasets()} | {*known}
         raise EntryNotFoundError(
             f"Neither the index nor the ledger knows a dataset {entry!r}.{near(entry, sorted(names))}", ref=entry
         ) from None
@@ -144,12 +152,8 @@ def all_statuses(
     ``store_of`` gives where the shards of a dataset are copied to, by its name.
     """
     entries = {entry.name: entry for entry in index.list_datasets()}
-    for name in sorted(entries.keys() | _known(ledger)):
+    for name in sorted({*entries, *ledger.owners("dataset")}):
         yield _status(name, entries.get(name), index, ledger, did, store_of(name))
-
-
-def _known(ledger: Ledger) -> set[str]:
-    return {scope.removeprefix("dataset:") for scope in ledger.scopes("dataset")}
 
 
 def _status(
@@ -160,39 +164,36 @@ def _status(
     did: str | None,
     store: DataStore | None,
 ) -> Status:
-    facts = ledger.get_all(f"dataset:{name}")
-    last = facts.get("record")
-    publication = Publication(**last["publication"]) if last else None
-    did = did or (publication.did if publication else None)
-    if publication is not None and publication.did != did:
-        last, publication = None, None
-    hold = facts.get("hold")
-    hold = hold if hold is not None and hold.get("did") == did else None
-    failure = facts.get("failure")
+    facts = ledger.get_all("dataset", name)
+    last = facts[LAST_RESULT(name)]
+    did = did or (last.publication.did if last else None)
+    if last is not None and last.publication.did != did:
+        last = None
+    hold, failure, inventory = facts[BLOCK(name)], facts[FAILURE(name)], facts[INVENTORY(name)]
+    hold = hold if hold is not None and hold.did == did else None
     state, reason, again = _state(entry, index, ledger, did, store, hold, failure, last)
-    cid = cid_of(entry) if entry is not None else publication.cid if publication else None
-    steps = tuple(_steps(facts, last, cid))
+    cid = cid_of(entry) if entry is not None else last.publication.cid if last else None
+    steps = tuple(_steps(name, facts, last, cid))
     done = {step.stage for step in steps if step.current}
-    sizes: list[Facts] = facts.get("inventory", {}).get("shards", [])
-    counts = [shard.get("samples") for shard in sizes]
+    seen = inventory if inventory is not None and inventory.shards else None
     return Status(
         name,
         state,
         reason,
-        uri=last["uri"] if last else None,
+        uri=last.uri if last else None,
         steps=steps,
         missing=() if "atmosphere_record" in done else tuple(stage for stage in STAGES if stage not in done),
-        attempts=(failure or {}).get("attempts", 0),
-        shards=len(sizes) or None,
-        size=sum(shard["size"] for shard in sizes) if sizes else None,
-        samples=sum(count or 0 for count in counts) if counts and None not in counts else None,
-        values=overrides_of(facts.get(publication.overrides_fact)).to_json() if publication else None,
-        place=_place(last),
-        readers=last.get("readers") if last else None,
+        attempts=failure.attempts if failure else 0,
+        shards=len(seen.shards) if seen else None,
+        size=seen.size if seen else None,
+        samples=seen.samples if seen else None,
+        values=overrides_of(facts[OVERRIDES(name, *last.publication)]).to_json() if last else None,
+        place=last.shard["url"] if last else None,
+        readers=last.readers if last else None,
         records=tuple(_records(facts, did)),
         labels=tuple(_labels(facts, did)),
-        hold=hold,
-        failure=failure,
+        hold=hold.to_json() if hold else None,
+        failure=failure.to_json() if failure else None,
         again=again,
     )
 
@@ -203,14 +204,14 @@ def _state(
     ledger: Ledger,
     did: str | None,
     store: DataStore | None,
-    hold: Facts | None,
-    failure: Facts | None,
-    last: Facts | None,
+    hold: Block | None,
+    failure: Failure | None,
+    last: RecordResult | None,
 ) -> tuple[str, str, str | None]:
     if entry is None:
         return "removed", "is not in the index any more; what was published of it stays", None
     if hold is not None:
-        return "held", hold["reason"], None
+        return "held", hold.reason, None
     if did is None:
         return "unknown", "the account is not known", None
     try:
@@ -222,57 +223,44 @@ def _state(
     # What failed before the last promotion is over, and so is what failed of other data.
     lately = failure_concerns(failure, entry, last)
     if failure is not None and lately and found.state in ("promote", "published"):
-        return "failed", f"{failure['stage']}: {failure['reason']}", None
+        return "failed", f"{failure.stage}: {failure.reason}", None
     return found.state, found.reason, found.again
 
 
-def _place(last: Facts | None) -> str | None:
-    shard: Facts = (last or {}).get("shard") or {}
-    return shard.get("url")
+def _steps(name: str, facts: Found, last: RecordResult | None, cid: str | None) -> Iterator[Step]:
+    inventory, schema, copies = facts[INVENTORY(name)], facts[SCHEMA_RESULT(name)], facts[COPIES(name)]
+    if inventory is not None:
+        size = f"{len(inventory.shards)} shards, {inventory.size:,} bytes"
+        yield _step("local_dataset", inventory, size, _behind(inventory.cid, cid, inventory.accepted))
+    if schema is not None:
+        yield _step("published_schema", schema, schema.uri, _behind(schema.entry_cid, cid))
+    if copies is not None:
+        there = f"{len(copies.shards)} shards at {copies.destination}"
+        there = "shards stay where they are" if copies.destination is None else there
+        yield _step("copied_shards", copies, there, _behind(copies.cid, cid, copies.accepted))
+    if last is not None:
+        behind = _behind(last.publication.cid, cid, last.accepted)
+        yield _step("atmosphere_record", last, f"{last.change} {last.uri}", behind)
 
 
-def _steps(facts: Mapping[str, Facts], last: Facts | None, cid: str | None) -> Iterator[Step]:
-    for stage, name in STAGES.items():
-        fact = last if name == "record" else facts.get(name)
-        if fact is None:
-            continue
-        behind = "of an earlier entry" if _entry_cid(name, fact) != cid else ""
-        if not behind and ACCEPTED in fact:
-            behind = "of earlier bytes"
-        yield Step(stage, fact.get("at"), _result(name, fact), not behind, behind)
+def _behind(of: str, cid: str | None, accepted: str | None = None) -> str:
+    return "of an earlier entry" if of != cid else "of earlier bytes" if accepted else ""
 
 
-def _entry_cid(name: str, fact: Facts) -> str:
-    """The entry that a stage's result was made for."""
-    if name == "record":
-        return fact["publication"]["cid"]
-    return fact["entry_cid" if name == "schema" else "cid"]
+def _step(stage: str, fact: Fact, result: str, behind: str) -> Step:
+    return Step(stage, fact.at, result, not behind, behind)
 
 
-def _result(name: str, fact: Facts) -> str:
-    if name == "inventory":
-        return f"{len(fact['shards'])} shards, {sum(shard['size'] for shard in fact['shards']):,} bytes"
-    if name == "schema":
-        return str(fact["uri"])
-    if name == "copy":
-        if fact["destination"] is None:
-            return "shards stay where they are"
-        return f"{len(fact['shards'])} shards at {fact['destination']}"
-    return f"{fact['change']} {fact['uri']}"
-
-
-def _records(facts: Mapping[str, Facts], did: str | None) -> Iterator[tuple[str, str, str]]:
+def _records(facts: Found, did: str | None) -> Iterator[tuple[str, str, str]]:
     """Published name, entry CID and at-uri of each record of the account."""
-    start = f"record:{did}:"
-    for key in sorted(facts):
-        if did is not None and key.startswith(start):
-            name, _, cid = key.removeprefix(start).rpartition(":")
-            yield name, cid, facts[key]["uri"]
+    for key, note in sorted(facts.of(ENTRY_NOTE), key=lambda row: row[0].name):
+        account, name, cid = key.parts
+        if account == did:
+            yield name, cid, note.uri
 
 
-def _labels(facts: Mapping[str, Facts], did: str | None) -> Iterator[tuple[str, str]]:
+def _labels(facts: Found, did: str | None) -> Iterator[tuple[str, str]]:
     """Published name and at-uri of each label of the account; no name for those of versions."""
-    for key in sorted(facts):
-        uri = facts[key].get("uri", "")
-        if did is not None and key.startswith(("label:", "version label:")) and uri.startswith(f"at://{did}/"):
-            yield key.removeprefix(f"label:{did}:") if key.startswith("label:") else "", uri
+    for key, note in sorted(facts.of(LABEL_NOTE, VERSION_LABEL_NOTE), key=lambda row: row[0].name):
+        if did is not None and note.uri.startswith(f"at://{did}/"):
+            yield key.parts[1] if key.pattern is LABEL_NOTE else "", note.uri

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.build import label_record
@@ -10,6 +10,7 @@ from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.record_keys import label_rkey
 from ...common.timestamps import timestamp
 from ...errors import RecordChangedError
+from ...state.facts import LABEL_NOTE, VERSION_LABEL_NOTE, VERSION_TARGET, VersionTarget
 from .effects import Steps, current, find
 from .upsert import ROUNDS, Created, RecordHistory, RecordUpsert
 
@@ -52,7 +53,7 @@ class NameLabel:
     ) -> None:
         self._entry = entry
         self._publication = publication
-        history = RecordHistory(ledger, f"dataset:{entry.name}", f"label:{publication.did}:{publication.name}")
+        history = RecordHistory(ledger, LABEL_NOTE(entry.name, publication.did, publication.name))
         self._record = RecordUpsert(publication.did, LABEL, publication.label_rkey, history, options, client.now)
         self._current = publication
 
@@ -98,7 +99,7 @@ class NameLabel:
         )
 
     def _wanted(self, existing: Record | None, created: Created) -> Steps[dict[str, Any] | None]:
-        self._current = replace(self._publication, cid=(yield from current(self._entry)))
+        self._current = self._publication._replace(cid=(yield from current(self._entry)))
         if self._current != self._publication and (yield from find(ENTRY, self._current.rkey)) is None:
             return None
         return _record(self._current, None, created)
@@ -126,8 +127,8 @@ class VersionLabel:
         self._publication = publication
         self._version = version
         self._take_over = options.take_over
-        self._ledger, self._scope, self._rkey = ledger, f"dataset:{entry.name}", rkey
-        history = RecordHistory(ledger, self._scope, f"version label:{rkey}")
+        self._ledger, self._dataset, self._rkey = ledger, entry.name, rkey
+        history = RecordHistory(ledger, VERSION_LABEL_NOTE(entry.name, rkey))
         self._record = RecordUpsert(publication.did, LABEL, rkey, history, options, client.now)
 
     def check(self) -> None:
@@ -148,7 +149,7 @@ class VersionLabel:
         """Make the label, or see that it is there; its at-uri. Raises as ``NameLabel.point``."""
         written, _ = yield from self._record.apply(self._wanted)
         assert written is not None
-        note_version(self._ledger, self._scope, self._rkey, self._publication, self._version)
+        note_version(self._ledger, self._dataset, self._rkey, self._publication, self._version)
         return written.uri
 
     def _wanted(self, existing: Record | None, created: Created) -> Steps[dict[str, Any] | None]:
@@ -164,9 +165,9 @@ class VersionLabel:
         return _record(self._publication, self._version, created)
 
 
-def note_version(ledger: Ledger, scope: str, rkey: str, publication: Publication, version: str) -> None:
+def note_version(ledger: Ledger, dataset: str, rkey: str, publication: Publication, version: str) -> None:
     """Note what the label of a version stands for, so that one that vanished can be made again."""
-    ledger.put(scope, f"version:{rkey}", {"name": publication.name, "cid": publication.cid, "version": version})
+    ledger.put(VERSION_TARGET(dataset, rkey), VersionTarget(publication.name, publication.cid, version))
 
 
 def _record(publication: Publication, version: str | None, created: Created) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.record_keys import entry_rkey
 from ...atmosphere.record_format.storage import PublishedShard
 from ...errors import DatasetNameError, RefusedError
+from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
 from ..inventory import cid_of
@@ -28,7 +29,8 @@ from .summary import Summary
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
     from ...protocols import IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.facts import Key, NameState, RecordNote
+    from ...state.ledger import Ledger
     from ..options import PromotionOptions
     from ..publication import Publication
 
@@ -69,11 +71,6 @@ class PublishedName:
             return []
 
 
-def name_fact(publication: Publication) -> str:
-    """What the ledger keeps the last publication of a name under, in its dataset's scope, also when retracted."""
-    return f"published:{publication.did}:{publication.name}"
-
-
 def published_name(
     entry: IndexEntry,
     publication: Publication,
@@ -90,18 +87,18 @@ def published_name(
         own_urls: Of the entry's shards, patterns expanded.
         defaults: Of the pipeline: they were not said.
     """
-    scope = f"dataset:{entry.name}"
-    wanted = [name_fact(publication), publication.fact]
-    last, own = ledger.get_many([(scope, fact) for fact in wanted])
-    if last is not None and last["cid"] == publication.cid:
-        return PublishedName(last["uri"], publication.cid, Values(), last["destination"], last["readable"])
-    if own is not None:
+    state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
+    known = ledger.get_many([state, note])
+    last = known[state]
+    if last is not None and last.cid == publication.cid:
+        return PublishedName(last.uri, publication.cid, Values(), last.destination, last.readable)
+    if known[note] is not None:
         # An older entry: what was said of the name since, and where its shards lie, is not of this one.
         record = yield from find(ENTRY, publication.rkey)
         return None if record is None else _read(record, publication, own_urls, defaults)
     if last is not None:
-        said = overrides_of(ledger.get(scope, replace(publication, cid=last["cid"]).overrides_fact))
-        return PublishedName(last["uri"], last["cid"], said, last["destination"], last["readable"])
+        said = overrides_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid))))
+        return PublishedName(last.uri, last.cid, said, last.destination, last.readable)
     label = yield from find(LABEL, publication.label_rkey)
     rkey = target_of(label, publication.did)
     record = None if rkey is None else (yield from find(ENTRY, rkey))
@@ -116,22 +113,19 @@ def unknown_names(
     entries: Sequence[IndexEntry], did: str, ledger: Ledger, options: PromotionOptions
 ) -> list[Publication]:
     """The publications of entries of whose names the ledger knows nothing: their labels have to be looked at."""
-    publications: list[Publication] = []
-    wanted: list[tuple[str, str]] = []
+    wanted: list[tuple[Publication, Key[NameState], Key[RecordNote]]] = []
     for entry in entries:
         with suppress(DatasetNameError):
             publication = publication_of(entry, cid_of(entry), did, options.name)
-            publications.append(publication)
-            wanted += [(f"dataset:{entry.name}", fact) for fact in (name_fact(publication), publication.fact)]
-    found = iter(ledger.get_many(wanted))
-    return [
-        each for each, last, own in zip(publications, found, found, strict=True) if last is None and own is None
-    ]
+            state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
+            wanted.append((publication, state, note))
+    found = ledger.get_many([key for _, *keys in wanted for key in keys])
+    return [each for each, state, note in wanted if found[state] is None and found[note] is None]
 
 
-def note_published(ledger: Ledger, dataset: str, publication: Publication, fact: Facts) -> None:
-    """Keep what was published last under a name: ``uri``, ``destination`` and whether it is ``readable``."""
-    ledger.put(f"dataset:{dataset}", name_fact(publication), {"cid": publication.cid, **fact})
+def name_state(dataset: str, publication: Publication) -> Key[NameState]:
+    """Where the last publication of a name is kept."""
+    return NAME_STATE(dataset, publication.did, publication.name)
 
 
 def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:

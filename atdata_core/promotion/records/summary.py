@@ -12,9 +12,6 @@ from ...common.urls import displayed
 from ..options import Values
 from .changes import changed_number, changed_value, short_cid
 
-SUMMARY = "summary"
-"""Where the ledger keeps it, in the last result of a dataset."""
-
 TEXT = 300
 """Characters of a text that the ledger keeps, to compare it."""
 SHOWN = 60

@@ -10,11 +10,13 @@ from ...atmosphere.record_format.difference import differing_fields
 from ...atmosphere.record_format.preflight import check
 from ...common.cid import record_cid
 from ...errors import RecordChangedError, RecordGoneError
+from ...state.facts import FirstMade, Intent, RecordNote, created_key, intent_key
 from .effects import Steps, find, write
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
-    from ...state.ledger import Facts, Ledger
+    from ...state.facts import Key
+    from ...state.ledger import Ledger
     from ..options import PromotionOptions
 
 ROUNDS = 8
@@ -32,56 +34,54 @@ Wanted = Callable[["Record | None", Created], Steps["dict[str, Any] | None"]]
 
 @dataclass(frozen=True, slots=True)
 class RecordHistory:
-    """What the ledger knows of one record.
+    """What the ledger knows of one record: the CIDs written or adopted, and its ``createdAt``.
 
-    The fact ``{fact}`` holds ``uri``, ``cid`` and the CIDs ``earlier`` written or adopted; ``created:{fact}`` its
-    ``createdAt``. ``intent:{fact}`` holds the CIDs that were about to be written: a process that is killed
-    between the commit and its note leaves a record that is known all the same.
+    It also has the CIDs that were about to be written: a process that is killed between the commit and its note
+    leaves a record that is known all the same.
     """
 
     ledger: Ledger
-    scope: str
-    fact: str
+    key: Key[RecordNote]
 
-    def last(self) -> Facts | None:
+    def last(self) -> RecordNote | None:
         """The record as it was last noted; None where it is not known to be published."""
-        return self.ledger.get(self.scope, self.fact)
+        return self.ledger.get(self.key)
 
     def created_at(self, now: str) -> str:
         """The time at which the record was first made; ``now`` where it is made now."""
-        return self.ledger.put_first(self.scope, f"created:{self.fact}", {"at": now})["at"]
+        return self.ledger.put_first(created_key(self.key), FirstMade(at=now)).at or now
 
     def intend(self, record: dict[str, Any]) -> None:
         """Note what is about to be written."""
         cid = record_cid(record)
 
-        def change(fact: Facts | None) -> Facts:
-            return {"cids": _first(cid, (fact or {}).get("cids", []))}
+        def change(intent: Intent | None) -> Intent:
+            return Intent(_first(cid, () if intent is None else intent.cids))
 
-        self.ledger.update(self.scope, f"intent:{self.fact}", change)
+        self.ledger.update(intent_key(self.key), change)
 
     def note(self, record: Record) -> None:
         """Note what was written, or found and taken over."""
         created = record.value.get("createdAt")
         if isinstance(created, str) and self.last() is None:
-            self.ledger.put(self.scope, f"created:{self.fact}", {"at": created})
+            self.ledger.put(created_key(self.key), FirstMade(at=created))
         self.note_created(record)
 
     def note_created(self, record: Record) -> None:
         """Note what was written where there was nothing: when that was, ``created_at`` has kept."""
 
-        def change(fact: Facts | None) -> Facts:
-            return {"uri": record.uri, "cid": record.cid, "earlier": _first(record.cid, _cids(fact))[1:]}
+        def change(last: RecordNote | None) -> RecordNote:
+            return RecordNote(record.uri, record.cid, _first(record.cid, _cids(last))[1:])
 
-        self.ledger.update(self.scope, self.fact, change)
+        self.ledger.update(self.key, change)
 
     def leads_to(self, cid: str) -> bool:
         """Whether this content comes from here; so it does where the ledger knows nothing of the record."""
         known = _cids(self.last())
         if not known or cid in known:
             return True
-        intent = self.ledger.get(self.scope, f"intent:{self.fact}")
-        return intent is not None and cid in intent["cids"]
+        intent = self.ledger.get(intent_key(self.key))
+        return intent is not None and cid in intent.cids
 
 
 class RecordUpsert:
@@ -135,7 +135,7 @@ class RecordUpsert:
         known = self._history.last()
         if known is None and not surely:
             return None
-        self._noted = known.get("cid") if known else None
+        self._noted = known.cid if known else None
         self._seen = yield from self._read()
         if self._seen is not None and self._seen.cid != self._noted:
             record = yield from wanted(self._seen, lambda: self._created(self._seen))
@@ -232,10 +232,10 @@ class RecordUpsert:
         return fields
 
 
-def _cids(fact: Facts | None) -> list[str]:
-    """The CIDs that a fact names, the last one first."""
-    return [fact["cid"], *fact.get("earlier", [])] if fact and "cid" in fact else []
+def _cids(note: RecordNote | None) -> tuple[str, ...]:
+    """The CIDs that a note names, the last one first."""
+    return () if note is None else (note.cid, *note.earlier)
 
 
-def _first(cid: str, others: list[str]) -> list[str]:
-    return [cid, *(other for other in others if other != cid)][:KEPT]
+def _first(cid: str, others: tuple[str, ...]) -> tuple[str, ...]:
+    return (cid, *(other for other in others if other != cid))[:KEPT]

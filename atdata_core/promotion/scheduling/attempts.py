@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...common.timestamps import timestamp
 from ...errors import AtdataError, BlockedError
+from ...state.facts import FAILURE, Failure
 from . import retry_policy
 from .due import subject_of
-from .retry_policy import FAILURE
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.ledger import Ledger
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ def attempt(
 
 def succeeded(ledger: Ledger, dataset: str) -> None:
     """Forget what went wrong before."""
-    ledger.remove(f"dataset:{dataset}", FAILURE)
+    ledger.remove(FAILURE(dataset))
 
 
 def failed(
@@ -64,34 +64,28 @@ def failed(
     entry: IndexEntry | None = None,
     run: str | None = None,
 ) -> None:
-    """Note an error, as ``attempt`` does; one that says that the dataset is held back is none.
-
-    In the fact, ``attempts`` counts failures in a row, ``lasting`` those of them that do not pass.
-    """
+    """Note an error, as ``attempt`` does; one that says that the dataset is held back is none."""
     if isinstance(error, BlockedError):
         return
     ours = isinstance(error, AtdataError)
     passing = retry_policy.passes(error)
-    failure: Facts = {
-        "at": timestamp(retry_policy.clock()),
-        "stage": stage,
-        "reason": error.message if ours else f"{type(error).__name__}: {error}",
-        "transient": error.transient if ours else isinstance(error, ConnectionError | TimeoutError),
-        "passes": passing,
-        "of": None if entry is None else subject_of(entry),
-        "run": run,
-    }
+    failure = Failure(
+        stage,
+        error.message if ours else f"{type(error).__name__}: {error}",
+        error.transient if ours else isinstance(error, ConnectionError | TimeoutError),
+        passing,
+        None if entry is None else subject_of(entry),
+        run,
+        at=timestamp(retry_policy.clock()),
+    )
 
-    def change(fact: Facts | None) -> Facts:
-        fact = fact or {}
-        if fact.get("of") != failure["of"]:
-            fact = {}
-        if run is not None and fact.get("run") == run:
+    def change(before: Failure | None) -> Failure:
+        if before is None or before.of != failure.of:
+            return replace(failure, attempts=1, lasting=int(not passing))
+        if run is not None and before.run == run:
             # The same run once more: the worst that it met counts.
-            lasting = fact["lasting"] + int(fact["passes"] and not passing)
-            return {**failure, "attempts": fact["attempts"], "lasting": lasting}
-        # Failures that were noted before these were told apart count as lasting.
-        lasting = fact.get("lasting", fact.get("attempts", 0)) + int(not passing)
-        return {**failure, "attempts": fact.get("attempts", 0) + 1, "lasting": lasting}
+            lasting = before.lasting + int(before.passes and not passing)
+            return replace(failure, attempts=before.attempts, lasting=lasting)
+        return replace(failure, attempts=before.attempts + 1, lasting=before.lasting + int(not passing))
 
-    ledger.update(f"dataset:{dataset}", FAILURE, change)
+    ledger.update(FAILURE(dataset), change)

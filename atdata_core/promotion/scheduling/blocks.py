@@ -8,24 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import BlockedError
+from ...state.facts import BLOCK, RETRACTED, Block, RetractedEntry
 
 if TYPE_CHECKING:
-    from ...state.ledger import Facts, Ledger
+    from ...state.ledger import Ledger
     from ..options import PromotionOptions
     from ..publication import Publication
 
-HOLD = "hold"
 
-
-def held(ledger: Ledger, dataset: str, did: str) -> Facts | None:
-    """Why a dataset is held back for an account (``kind``, ``reason``, ``name``), or None."""
-    hold = ledger.get(f"dataset:{dataset}", HOLD)
-    return hold if hold is not None and concerns(hold, did) else None
-
-
-def concerns(hold: Facts, did: str) -> bool:
-    """Whether a dataset that is held back is held back for this account."""
-    return hold.get("did") == did
+def held(ledger: Ledger, dataset: str, did: str) -> Block | None:
+    """Why a dataset is held back for an account, or None."""
+    hold = ledger.get(BLOCK(dataset))
+    return hold if hold is not None and hold.did == did else None
 
 
 def refuse_blocked(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
@@ -33,9 +27,9 @@ def refuse_blocked(ledger: Ledger, dataset: str, did: str, options: PromotionOpt
     hold = None if options.restore else held(ledger, dataset, did)
     if hold is not None:
         raise BlockedError(
-            f"Dataset {dataset!r} is held back: {hold['reason']}. Promote it yourself to publish it again.",
+            f"Dataset {dataset!r} is held back: {hold.reason}. Promote it yourself to publish it again.",
             name=dataset,
-            reason=hold["reason"],
+            reason=hold.reason,
         )
 
 
@@ -46,35 +40,27 @@ def end_block(ledger: Ledger, dataset: str, did: str, options: PromotionOptions)
     one nor the one that is held leaves the hold as it is.
     """
     hold = held(ledger, dataset, did) if options.restore else None
-    if hold is not None and (options.name or dataset) in (dataset, hold["name"]):
-        ledger.remove(f"dataset:{dataset}", HOLD)
+    if hold is not None and (options.name or dataset) in (dataset, hold.name):
+        ledger.remove(BLOCK(dataset))
 
 
 def block_deleted(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:
     """Note that a record was deleted elsewhere, so that sensor and schedules leave it."""
-    ledger.put(
-        f"dataset:{dataset}",
-        HOLD,
-        {
-            "kind": "gone",
-            "reason": f"{uri} was deleted elsewhere",
-            "did": publication.did,
-            "name": publication.name,
-        },
-    )
+    block = Block("gone", f"{uri} was deleted elsewhere", publication.did, publication.name)
+    ledger.put(BLOCK(dataset), block)
 
 
 def retracted(ledger: Ledger, did: str, name: str) -> str | None:
     """At-uri of the entry that the last retraction of a name takes or took; None once it is published again."""
-    fact = ledger.get(f"account:{did}", f"retracted:{name}")
-    return fact["entry"] if fact is not None else None
+    fact = ledger.get(RETRACTED(did, name))
+    return fact.entry if fact is not None else None
 
 
 def forget_retraction(ledger: Ledger, did: str, name: str) -> None:
     """Note that a name is published again."""
-    ledger.remove(f"account:{did}", f"retracted:{name}")
+    ledger.remove(RETRACTED(did, name))
 
 
 def note_retracted(ledger: Ledger, did: str, name: str, entry: str) -> None:
     """Note which entry a retraction takes."""
-    ledger.put(f"account:{did}", f"retracted:{name}", {"entry": entry})
+    ledger.put(RETRACTED(did, name), RetractedEntry(entry))

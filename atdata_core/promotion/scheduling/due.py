@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, ServiceError
 from ...samples.metadata import pack
+from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET
 from ..copies.layout import lies_in
-from ..inventory import ACCEPTED, cid_of, read_schema
+from ..inventory import cid_of, read_schema
 from ..overrides import order_of, overrides_of
-from ..publication import Publication
-from .blocks import HOLD, concerns
-from .retry_policy import ACCOUNT_OUTAGE, FAILURE, RESET, next_attempt, outage_of
+from .retry_policy import next_attempt, outage_of
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.facts import AttemptsReset, Block, Fact, Failure, Outage, OverrideLog, RecordResult
+    from ...state.ledger import Ledger
     from ...stores.data_store import DataStore
 
 TOGETHER = 500
@@ -97,10 +98,10 @@ def due_of_all(
     found: list[Due | AtdataError] = []
     for start in range(0, len(entries), TOGETHER):
         page = entries[start : start + TOGETHER]
-        trouble, known = _facts(page, ledger, did)
+        outage, known = _known(page, ledger, did)
         for entry, facts in zip(page, known, strict=True):
             try:
-                found.append(_due(entry, facts, trouble, index, did, store, schemas))
+                found.append(_due(entry, facts, outage, index, did, store, schemas))
             except ServiceError:
                 raise
             except AtdataError as error:
@@ -109,53 +110,47 @@ def due_of_all(
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _Known:
     """What the ledger knows of a dataset: why it is held, its last promotion, what failed, and what was said."""
 
-    hold: Facts | None
-    last: Facts | None
-    failure: Facts | None
-    anew: Facts | None
-    said: Facts | None
+    hold: Block | None
+    last: RecordResult | None
+    failure: Failure | None
+    reset: AttemptsReset | None
+    said: OverrideLog | None
 
 
-def _facts(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> tuple[Facts | None, list[_Facts]]:
+def _known(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> tuple[Outage | None, list[_Known]]:
     """Why nothing of the account can be published, and the facts of each dataset."""
-    wanted: list[tuple[str, str]] = []
-    for entry in entries:
-        scope = f"dataset:{entry.name}"
-        likely = Publication(did, entry.name, cid_of(entry))
-        wanted += [(scope, fact) for fact in (HOLD, "record", FAILURE, RESET, likely.overrides_fact)]
-    *answers, trouble = ledger.get_many([*wanted, (f"account:{did}", ACCOUNT_OUTAGE)])
-    found = [_Facts(*answers[number : number + _EACH]) for number in range(0, len(answers), _EACH)]
+    keys = [(BLOCK(e.name), LAST_RESULT(e.name), FAILURE(e.name), RESET(e.name)) for e in entries]
+    likely = [OVERRIDES(entry.name, did, entry.name, cid_of(entry)) for entry in entries]
+    found = ledger.get_many([*chain.from_iterable(keys), *likely, OUTAGE(did)])
+    said = [
+        log if (result := found[last]) is None else OVERRIDES(log.owner, *result.publication)
+        for (_, last, _, _), log in zip(keys, likely, strict=True)
+    ]
     # Published under another name, by another account or with an earlier entry: what was said then.
-    others: dict[int, tuple[str, str]] = {}
-    for number, facts in enumerate(found):
-        scope, likely_fact = wanted[_EACH * number + _EACH - 1]
-        if facts.last and (fact := Publication(**facts.last["publication"]).overrides_fact) != likely_fact:
-            others[number] = scope, fact
-    for number, said in zip(others, ledger.get_many([*others.values()]), strict=True):
-        found[number] = replace(found[number], said=said)
-    return trouble, found
-
-
-_EACH = len(fields(_Facts))
+    others = ledger.get_many([key for key, was in zip(said, likely, strict=True) if key != was])
+    return found[OUTAGE(did)], [
+        _Known(found[hold], found[last], found[failure], found[reset], found[log] or others[log])
+        for (hold, last, failure, reset), log in zip(keys, said, strict=True)
+    ]
 
 
 def _due(
     entry: IndexEntry,
-    facts: _Facts,
-    trouble: Facts | None,
+    facts: _Known,
+    outage: Outage | None,
     index: AbstractIndex,
     did: str,
     store: DataStore | None,
     schemas: dict[str, AtdataError | KeyError | None],
 ) -> Due:
-    if facts.hold is not None and concerns(facts.hold, did):
-        return Due("held", facts.hold["reason"])
+    if facts.hold is not None and facts.hold.did == did:
+        return Due("held", facts.hold.reason)
     reason = _what_changed(entry, facts.last, did) or _what_was_said(facts) or _where_it_lies(facts, store)
     if reason is None:
-        return Due("published", f"published as {facts.last['uri']}" if facts.last else "published")
+        return Due("published", f"published as {facts.last.uri}" if facts.last else "published")
     if not may_promote(entry):
         return Due("left alone", f"its metadata say {POLICY}: false")
     ref = entry.schema_ref
@@ -170,38 +165,39 @@ def _due(
         return Due("waiting", f"waits for its schema {ref}")
     if problem is not None:
         raise problem
-    what = _what(entry, facts, trouble, did, store)
-    return _after_failures(Due("promote", reason, what), entry, facts, trouble)
+    what = _what(entry, facts, outage, did, store)
+    return _after_failures(Due("promote", reason, what), entry, facts, outage)
 
 
-def _after_failures(due: Due, entry: IndexEntry, facts: _Facts, trouble: Facts | None) -> Due:
+def _after_failures(due: Due, entry: IndexEntry, facts: _Known, outage: Outage | None) -> Due:
     """What is to be promoted, unless an attempt at it failed a short time ago, or too often."""
     failure = facts.failure if failure_concerns(facts.failure, entry, facts.said) else None
     if failure is not None:
-        why = f"{failure['stage']}: {failure['reason']}"
-        due = replace(due, attempts=failure.get("attempts", 0))
+        why = f"{failure.stage}: {failure.reason}"
+        due = replace(due, attempts=failure.attempts)
         again = next_attempt(failure)
         if again.when == "never":
             return replace(due, state="given up", reason=f"{due.attempts} attempts failed, the last one at {why}")
         if again.when == "later":
             return replace(due, state="failed", reason=why, again=again.at)
-    for_all = outage_of(trouble)
-    if trouble is not None and for_all.when == "later":
-        return replace(due, state="paused", reason=trouble["reason"], again=for_all.at)
+    for_all = outage_of(outage)
+    if outage is not None and for_all.when == "later":
+        return replace(due, state="paused", reason=outage.reason, again=for_all.at)
     return due
 
 
-def failure_concerns(failure: Facts | None, entry: IndexEntry, said: Facts | None) -> bool:
+def failure_concerns(failure: Failure | None, entry: IndexEntry, said: Fact | None) -> bool:
     """Whether a failure is one of what is to be promoted now: this entry and metadata, and nothing said since."""
-    if failure is None or failure.get("of") not in (None, subject_of(entry)):
+    if failure is None or failure.of not in (None, subject_of(entry)):
         return False
-    return not (said and failure.get("at", "") < said.get("at", ""))
+    return said is None or (failure.at or "") >= (said.at or "")
 
 
-def _what(entry: IndexEntry, facts: _Facts, trouble: Facts | None, did: str, store: DataStore | None) -> str:
-    stands, changed = facts.last or {}, [(fact or {}).get("at") for fact in (facts.last, facts.anew, trouble)]
+def _what(entry: IndexEntry, facts: _Known, outage: Outage | None, did: str, store: DataStore | None) -> str:
+    changed = [None if fact is None else fact.at for fact in (facts.last, facts.reset, outage)]
+    accepted = None if facts.last is None else facts.last.accepted
     destination = None if store is None else store.destination
-    parts = did, subject_of(entry), order_of(facts.said), stands.get(ACCEPTED), destination, *changed
+    parts = did, subject_of(entry), order_of(facts.said), accepted, destination, *changed
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -231,39 +227,32 @@ def metadata_digest(entry: IndexEntry) -> str:
     return hashlib.sha256(pack(entry.metadata) if entry.metadata else b"").hexdigest()
 
 
-def _what_changed(entry: IndexEntry, last: dict[str, Any] | None, did: str) -> str | None:
+def _what_changed(entry: IndexEntry, last: RecordResult | None, did: str) -> str | None:
     if last is None:
         return "is not known to be published"
-    publication = last["publication"]
-    if publication["did"] != did:
+    if last.publication.did != did:
         return "is not known to be published by this account"
-    if publication["cid"] != cid_of(entry):
+    if last.publication.cid != cid_of(entry):
         return "has a new entry"
-    # Promotions before this was noted say nothing about it.
-    if last.get("metadata_sha256", metadata_digest(entry)) != metadata_digest(entry):
+    if last.metadata_sha256 != metadata_digest(entry):
         return "has new metadata"
-    if ACCEPTED in last:
+    if last.accepted is not None:
         return "accepted bytes are not published yet"
     return None
 
 
-def _what_was_said(facts: _Facts) -> str | None:
+def _what_was_said(facts: _Known) -> str | None:
     """Values of a run that was followed by a newer one, which then failed, are still to be published."""
     if facts.last is None:
         return None
-    return "has values that are not published yet" if order_of(facts.said) > facts.last.get("order", 0) else None
+    return "has values that are not published yet" if order_of(facts.said) > facts.last.order else None
 
 
-def placed(destination: str | None, url: str, endpoint: str | None) -> Facts:
-    """What the last result of a dataset says of where its shards lie: by the first of them."""
-    return {"destination": destination, "shard": {"url": url, "endpoint": endpoint}}
-
-
-def _where_it_lies(facts: _Facts, store: DataStore | None) -> str | None:
+def _where_it_lies(facts: _Known, store: DataStore | None) -> str | None:
     """Shards that are not published where the pipeline copies them to, unless somebody said so."""
     if facts.last is None or store is None or overrides_of(facts.said).keep_urls:
         return None
-    shard: Facts = facts.last.get("shard") or {"url": "an unknown place"}
-    if lies_in(store, shard, facts.last.get("destination")):
+    if lies_in(store, facts.last.shard, facts.last.destination):
         return None
-    return f"its shards are published at {displayed(shard['url'])}, and are to lie at {store.destination}"
+    there = displayed(facts.last.shard["url"])
+    return f"its shards are published at {there}, and are to lie at {store.destination}"

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from ...common.timestamps import timestamp
 from ...errors import AtdataError, CredentialsError, LoginError, NotLoggedInError
+from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Outage
 
 if TYPE_CHECKING:
-    from ...state.ledger import Facts, Ledger
-
-FAILURE = "failure"
-"""In the ledger's scope of a dataset: what went wrong last."""
-RESET = "anew"
-"""In the ledger's scope of a dataset: what failed until then does not count any more."""
-ACCOUNT_OUTAGE = "trouble"
-"""In the ledger's scope of an account: why nothing can be published at the moment."""
+    from ...state.facts import Fact, Failure
+    from ...state.ledger import Ledger
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
 """Seconds after the first, second, ... failure that is the dataset's own; after one more it is given up."""
@@ -54,17 +49,16 @@ def passes(error: Exception) -> bool:
     return isinstance(error, ConnectionError | TimeoutError)
 
 
-def next_attempt(failure: Facts) -> NextAttempt:
+def next_attempt(failure: Failure) -> NextAttempt:
     """When the next attempt is due after a failure as the ledger has it."""
-    lasting = failure.get("lasting", failure.get("attempts", 1))
-    if failure.get("passes", failure.get("transient", False)):
-        return _after(failure, PASSING_PAUSES, failure.get("attempts", 1))
-    return NextAttempt("never") if lasting > len(PAUSES) else _after(failure, PAUSES, lasting)
+    if failure.passes:
+        return _after(failure, PASSING_PAUSES, failure.attempts)
+    return NextAttempt("never") if failure.lasting > len(PAUSES) else _after(failure, PAUSES, failure.lasting)
 
 
-def outage_of(trouble: Facts | None) -> NextAttempt:
+def outage_of(outage: Outage | None) -> NextAttempt:
     """When the next attempt is due after what failed for everybody."""
-    return NextAttempt("now") if trouble is None else _after(trouble, PASSING_PAUSES, trouble.get("attempts", 1))
+    return NextAttempt("now") if outage is None else _after(outage, PASSING_PAUSES, outage.attempts)
 
 
 def note_outage(ledger: Ledger, did: str, error: Exception) -> None:
@@ -74,12 +68,12 @@ def note_outage(ledger: Ledger, did: str, error: Exception) -> None:
     """
     reason = error.message if isinstance(error, AtdataError) else f"{type(error).__name__}: {error}"
 
-    def change(fact: Facts | None) -> Facts:
-        if fact is not None and outage_of(fact).when == "later":
-            return {**fact, "reason": reason}
-        return {"at": timestamp(clock()), "reason": reason, "attempts": (fact or {}).get("attempts", 0) + 1}
+    def change(before: Outage | None) -> Outage:
+        if before is not None and outage_of(before).when == "later":
+            return replace(before, reason=reason)
+        return Outage(reason, 1 if before is None else before.attempts + 1, at=timestamp(clock()))
 
-    ledger.update(f"account:{did}", ACCOUNT_OUTAGE, change)
+    ledger.update(OUTAGE(did), change)
 
 
 @contextmanager
@@ -96,19 +90,19 @@ def noting_outage(ledger: Ledger, did: Callable[[], str]) -> Generator[None]:
 
 def end_outage(ledger: Ledger, did: str) -> None:
     """Forget what failed for everybody: something was published."""
-    ledger.remove(f"account:{did}", ACCOUNT_OUTAGE)
+    ledger.remove(OUTAGE(did))
 
 
 def reset_attempts(ledger: Ledger, dataset: str) -> None:
     """Forget what went wrong with a dataset, as something about it has changed that its entry does not show."""
-    ledger.remove(f"dataset:{dataset}", FAILURE)
-    ledger.put(f"dataset:{dataset}", RESET, {"at": timestamp(clock())})
+    ledger.remove(FAILURE(dataset))
+    ledger.put(RESET(dataset), AttemptsReset(at=timestamp(clock())))
 
 
-def _after(fact: Facts, pauses: tuple[int, ...], count: int) -> NextAttempt:
+def _after(fact: Fact, pauses: tuple[int, ...], count: int) -> NextAttempt:
     pause = pauses[min(max(count, 1), len(pauses)) - 1]
     try:
-        at = datetime.fromisoformat(fact["at"]) + timedelta(seconds=pause)
-    except (KeyError, TypeError, ValueError):
+        at = datetime.fromisoformat(fact.at or "") + timedelta(seconds=pause)
+    except (TypeError, ValueError):
         return NextAttempt("now")
     return NextAttempt("now") if at <= clock() else NextAttempt("later", timestamp(at))

@@ -2,82 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import fields_digest
-from ...state.lease import leases_of
+from ...state.facts import COPIES, COPIES_AT, FIRST_CLAIM, CopiedShards, FirstClaim, Inventory
+from ...state.index_state import state_of
 from ...stores.data_store import DataStore
 from ..copies import chunks
 from ..copies.chunks import Chunk
 from ..copies.copier import WORKERS, Copying, CopyResult, find, nothing_at
-from ..copies.layout import FIRST_CLAIM, claim_of, folder_of, names_of
+from ..copies.layout import claim_of, folder_of, names_of
 from ..copies.repack import rewrite, still_there
 from ..copies.sources import Sources
 from ..copies.usage import in_use
-from ..inventory import ACCEPTED, Inventory, Progress, cid_of
+from ..inventory import Progress, cid_of
 from ..records.changes import changed_shards, changed_value, short_cid
 from .inventory_stage import recall_inventory
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.ledger import Ledger
 
 CODE_VERSION = "2"
 HERE = "where they are"
 """The destination of shards that are not copied, for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedShards:
-    """The shards as they will be published, in the order of the entry.
-
-    ``proofs`` says of each how its bytes are known to lie there: ``server sha256``, ``etag md5`` or
-    ``read back``; for shards that stay where they are, the look of the inventory. ``copied`` counts the
-    shards that this call wrote and ``bytes_written`` their bytes. ``destination`` is None where URLs are
-    kept. ``claim`` is one digest of what the entry's own shards hold. ``changed`` says for people what is other
-    than the last time, None where there was none; it is not kept.
-    """
-
-    cid: str
-    claim: str
-    destination: str | None
-    shards: tuple[ShardFacts, ...]
-    proofs: tuple[str, ...]
-    copied: int = 0
-    bytes_written: int = 0
-    changed: tuple[str, ...] | None = field(default=None, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as a JSON object."""
-        return {
-            "code_version": CODE_VERSION,
-            "cid": self.cid,
-            "claim": self.claim,
-            "destination": self.destination,
-            "shards": [shard.to_json() for shard in self.shards],
-            "proofs": list(self.proofs),
-            "copied": self.copied,
-            "bytes_written": self.bytes_written,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CopiedShards:
-        """The inverse of ``to_json``."""
-        return cls(
-            data["cid"],
-            data["claim"],
-            data["destination"],
-            tuple(ShardFacts.from_json(shard) for shard in data["shards"]),
-            tuple(data["proofs"]),
-            data["copied"],
-            data["bytes_written"],
-        )
 
 
 def copy_shards(
@@ -106,7 +60,7 @@ def copy_shards(
         StorageError, SampleError: What a plain store wrote is not what the entry holds, or cannot be published.
     """
     stay = data_store is None and published is None
-    with nullcontext() if stay else in_use(ledger, leases_of(index), inventory.cid, run):
+    with nullcontext() if stay else in_use(ledger, state_of(index).leases, inventory.cid, run):
         if published is not None:
             result = published
         elif data_store is not None:
@@ -114,9 +68,8 @@ def copy_shards(
         else:
             claim = claim_of(inventory.shards)
             result = CopiedShards(inventory.cid, claim, None, inventory.shards, inventory.looks)
-    before = ledger.exchange(f"dataset:{inventory.name}", "copy", result.to_json())
-    earlier = None if before is None else _copies_of(before)
-    return result if earlier is None else replace(result, changed=_changes(earlier, result))
+    before = ledger.exchange(COPIES(inventory.name), result)
+    return result if before is None else replace(result, changed=_changes(before, result))
 
 
 def chunks_to_copy(inventory: Inventory, ledger: Ledger, data_store: DataStore | None) -> list[Chunk]:
@@ -148,7 +101,7 @@ def copy_chunk(
     Raises as ``copy_shards``. Done again, also after it was broken off, it writes what is missing.
     """
     part = slice(chunk.start, chunk.stop)
-    with in_use(ledger, leases_of(index), inventory.cid, run):
+    with in_use(ledger, state_of(index).leases, inventory.cid, run):
         copying = _copying(entry, inventory, index, ledger, data_store)
         destination = data_store.destination
         known = chunks.noted(inventory, destination, ledger, run)[part]
@@ -161,9 +114,9 @@ def copy_chunk(
 def _copying(
     entry: IndexEntry, inventory: Inventory, index: AbstractIndex, ledger: Ledger, data_store: DataStore
 ) -> Copying:
-    ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim_of(inventory.shards)})
+    ledger.put_first(FIRST_CLAIM(inventory.cid), FirstClaim(claim_of(inventory.shards)))
     sources = _sources(entry, inventory, index, data_store)
-    return Copying(sources, data_store, leases_of(index))
+    return Copying(sources, data_store, state_of(index).leases)
 
 
 def _sources(entry: IndexEntry, inventory: Inventory, index: AbstractIndex, data_store: DataStore) -> Sources:
@@ -206,7 +159,7 @@ def _copied(
             bytes_written=sum(copy.written for copy in copies),
         )
     else:
-        ledger.put_first(f"entry:{inventory.cid}", FIRST_CLAIM, {"digest": claim})
+        ledger.put_first(FIRST_CLAIM(inventory.cid), FirstClaim(claim))
         earlier = earlier_copies(inventory, data_store, ledger)
         if earlier is not None and still_there(earlier.shards, data_store, inventory):
             seen = tuple(replace(shard, schema=fields_digest(inventory.schema)) for shard in earlier.shards)
@@ -216,7 +169,7 @@ def _copied(
             written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
             proofs, size = ("read back",) * len(written), sum(shard.size for shard in written)
             result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
-    ledger.put(f"entry:{inventory.cid}", f"copy:{destination}", result.to_json())
+    ledger.put(COPIES_AT(inventory.cid, destination), result)
     chunks.forget(inventory, destination, ledger)
     return result
 
@@ -234,14 +187,8 @@ def recall_copies(
     Nor where there is no inventory of the schema that the index has now, or it has found other bytes since.
     ``destination`` is None for shards that stay; ``exact`` copies hold the very bytes of the shards.
     """
-    kept = ledger.get(f"dataset:{entry.name}", "copy")
-    if (
-        kept is None
-        or kept.get("cid") != cid_of(entry)
-        or kept.get("destination") != destination
-        or kept.get("code_version") != CODE_VERSION
-        or ACCEPTED in kept
-    ):
+    kept = ledger.get(COPIES(entry.name))
+    if kept is None or (kept.cid, kept.destination, kept.accepted) != (cid_of(entry), destination, None):
         return None
     inventory = recall_inventory(entry, index, ledger)
     copies = None if inventory is None else _standing(kept, inventory, exact=exact)
@@ -260,32 +207,19 @@ def earlier_copies_at(
     destination: str, inventory: Inventory, ledger: Ledger, *, exact: bool
 ) -> CopiedShards | None:
     """As ``earlier_copies``, for the name of a destination; ``exact`` copies hold the very bytes of the shards."""
-    kept = ledger.get(f"entry:{inventory.cid}", f"copy:{destination}")
-    if kept is None or kept.get("code_version") != CODE_VERSION:
-        return None
-    return _standing(kept, inventory, exact=exact)
+    kept = ledger.get(COPIES_AT(inventory.cid, destination))
+    return None if kept is None else _standing(kept, inventory, exact=exact)
 
 
-def _standing(kept: Facts, inventory: Inventory, *, exact: bool) -> CopiedShards | None:
+def _standing(kept: CopiedShards, inventory: Inventory, *, exact: bool) -> CopiedShards | None:
     """The copies that were kept, if they are of what the inventory has found; else None."""
-    copies = _copies_of(kept)
-    if copies is None or copies.claim != claim_of(inventory.shards):
+    if kept.code_version != CODE_VERSION or kept.claim != claim_of(inventory.shards):
         return None
-    if exact and _held(copies.shards) != _held(inventory.shards):
-        return None
-    return copies
+    return None if exact and _held(kept.shards) != _held(inventory.shards) else kept
 
 
 def _held(shards: Sequence[ShardFacts]) -> list[tuple[int, str]]:
     return [(shard.size, shard.sha256) for shard in shards]
-
-
-def _copies_of(kept: Mapping[str, Any]) -> CopiedShards | None:
-    """What the ledger kept; None where it is damaged, which is as good as lost."""
-    try:
-        return CopiedShards.from_json(kept)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _changes(before: CopiedShards, now: CopiedShards) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from ...atmosphere.record_format.build import entry_record
 from ...atmosphere.record_format.nsids import ENTRY
 from ...common.licenses import refuse_unknown
 from ...common.timestamps import timestamp
+from ...state.facts import ENTRY_NOTE
 from ..overrides import Overrides
 from ..records.effects import Steps
 from ..records.label import NameLabel, VersionLabel
@@ -99,7 +100,7 @@ class EntryUpsert:
         self._entry, self._resolved, self._publication = entry, resolved, publication
         self._shards, self._schema_uri = shards, schema_uri
         self._ledger, self._options = ledger, options
-        self._history = RecordHistory(ledger, f"dataset:{entry.name}", publication.fact)
+        self._history = RecordHistory(ledger, ENTRY_NOTE(entry.name, *publication))
         self._overrides = Overrides(entry, publication, ledger, options.defaults, resolved.earlier)
         self._record = RecordUpsert(publication.did, ENTRY, publication.rkey, self._history, options, client.now)
         self._own_order: int | None = None

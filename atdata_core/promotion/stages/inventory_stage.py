@@ -15,11 +15,9 @@ from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.seal import is_sealed, sealed
 from ...shards.shard_contents import read_facts
+from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
 from ..copies.sources import WAYS_OUT, Sources
 from ..inventory import (
-    ACCEPTED,
-    CODE_VERSION,
-    Inventory,
     Progress,
     accept_command,
     cid_of,
@@ -30,8 +28,9 @@ from ..inventory import (
 from ..records.changes import changed_shards, changed_value, short_cid
 
 if TYPE_CHECKING:
-    from ...state.ledger import Facts, Ledger
+    from ...state.ledger import Ledger
 
+CODE_VERSION = "1"
 WORKERS = 8
 
 
@@ -123,7 +122,7 @@ def take_inventory(
             _same_bytes(shard, standing.get(shard.url, shard), entry.name)
         if did is not None:
             _note_checked(inventory.cid, inventory.shards, did, ledger)
-    before = _kept(ledger.exchange(f"dataset:{entry.name}", "inventory", inventory.to_json()))
+    before = ledger.exchange(INVENTORY(entry.name), inventory)
     return inventory if before is None else replace(inventory, changed=_changes(before, inventory))
 
 
@@ -133,11 +132,8 @@ def recall_inventory(entry: IndexEntry, index: AbstractIndex, ledger: Ledger) ->
     Nor where its samples were not checked against the fields that the index has under the entry's schema now.
     Raises as ``read_schema``.
     """
-    kept = ledger.get(f"dataset:{entry.name}", "inventory")
-    if kept is None or kept.get("cid") != cid_of(entry) or kept.get("code_version") != CODE_VERSION:
-        return None
-    found = None if ACCEPTED in kept else _kept(kept)
-    if found is None:
+    found = ledger.get(INVENTORY(entry.name))
+    if found is None or found.cid != cid_of(entry) or found.code_version != CODE_VERSION or found.accepted:
         return None
     checked_by = fields_digest(read_schema(entry, index))
     return found if all(shard.schema == checked_by for shard in found.shards) else None
@@ -157,14 +153,6 @@ def read_shard(url: str, sources: Sources, sample_type: type, checked_by: str, *
         facts = read_facts(url, stream, sample_type)
     endpoint, region = sources.endpoint(url)
     return replace(facts, etag=etag, endpoint=endpoint, region=region, schema=checked_by)
-
-
-def _kept(fact: Facts | None) -> Inventory | None:
-    """What the ledger kept; None where it is damaged, which is as good as lost."""
-    try:
-        return None if fact is None else Inventory.from_json(fact)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _changes(before: Inventory, now: Inventory) -> tuple[str, ...]:
@@ -202,17 +190,13 @@ def _were_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledg
     a shard once between them. Who may write the ledger's keys can vouch for a claim: docs/deployment.md tells how
     Redis keeps that to those who promote.
     """
-    kept = ledger.get(f"entry:{cid}", _checked_fact(did))
-    return kept is not None and kept.get("claims") == _claims_digest(claims)
+    kept = ledger.get(CHECKED_CLAIMS(cid, did))
+    return kept is not None and kept.claims == _claims_digest(claims)
 
 
 def _note_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledger) -> None:
     """Keep that the account has checked them."""
-    ledger.put(f"entry:{cid}", _checked_fact(did), {"claims": _claims_digest(claims)})
-
-
-def _checked_fact(did: str) -> str:
-    return f"checked:{did}"
+    ledger.put(CHECKED_CLAIMS(cid, did), CheckedClaims(_claims_digest(claims)))
 
 
 def _claims_digest(claims: Sequence[ShardFacts]) -> str:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from ...common.urls import displayed
 from ...errors import DestinationError, RefusedError
 from ...protocols import ShardFacts
+from ...state.facts import CopiedShards
 from ...stores.data_store import DataStore, as_data_store
 from ..copies.layout import claim_of
 from ..copies.usage import shards_of
 from ..overrides import BEFORE, EARLIER, NOW, ResolvedValue
-from .copy_stage import HERE, CopiedShards, earlier_copies_at
+from .copy_stage import HERE, earlier_copies_at
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
+    from ...state.facts import Inventory
     from ...state.ledger import Ledger
-    from ..inventory import Inventory
     from ..options import PromotionOptions
     from ..overrides import OverrideLayers
     from ..publication import Publication

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ...errors import RecordGoneError, RefusedError
+from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT, NameOwner, NameState, RecordResult
 from ..copies.usage import end_use
 from ..options import PromotionOptions
 from ..overrides import Overrides
 from ..records.effects import Steps, current, run_effects
-from ..records.published_names import note_published
-from ..records.summary import SUMMARY, Summary
+from ..records.published_names import name_state
+from ..records.summary import Summary
 from ..scheduling.attempts import succeeded
 from ..scheduling.blocks import block_deleted, end_block, forget_retraction, held, refuse_blocked
-from ..scheduling.due import metadata_digest, placed
+from ..scheduling.due import metadata_digest
 from ..scheduling.retry_policy import end_outage
 from .dataset_records import DatasetRecords
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Facts, Ledger
+    from ...state.facts import CopiedShards
+    from ...state.ledger import Ledger
     from ..publication import Publication
-    from .copy_stage import CopiedShards
     from .resolved_values import Resolved
     from .visibility import Visibility
 
@@ -54,17 +54,11 @@ class PublishedRecord:
     summary: Summary | None = field(default=None, compare=False)
     changed: tuple[str, ...] | None = field(default=None, compare=False)
 
-    def to_json(self) -> dict[str, Any]:
-        """The result as a JSON object."""
-        return {"code_version": CODE_VERSION, **{key: getattr(self, key) for key in _KEPT}}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PublishedRecord:
-        """The inverse of ``to_json``."""
-        return cls(**{key: data[key] for key in _KEPT if key in data})
-
-
-_KEPT = tuple(each.name for each in fields(PublishedRecord) if each.compare)
+    @property
+    def parts(self) -> tuple[str, str | None, str, str | None, str | None, str, str | None, str | None]:
+        """What is kept, in order."""
+        label = self.label_uri, self.label_cid, self.label_change
+        return self.uri, self.cid, self.change, *label, self.note, self.version_label_uri
 
 
 def begin_publishing(
@@ -170,20 +164,21 @@ def _publishing(
     result = PublishedRecord(
         written.uri, written.cid, change, pointed.uri, pointed.cid, pointed.change, pointed.note, version_label
     )
-    place = placed(copies.destination, copies.shards[0].url, copies.shards[0].endpoint)
-    noted = {
-        "publication": asdict(publication),
-        "metadata_sha256": metadata_digest(entry),
-        "order": records.entry.order,
-        "readers": seen.summary,
-        **place,
-    }
-    summary = _summary(publication, written)
+    summary, first = _summary(publication, written), copies.shards[0]
+    kept = RecordResult(
+        *result.parts,
+        publication,
+        metadata_digest(entry),
+        records.entry.order,
+        seen.summary,
+        copies.destination,
+        {"url": first.url, "endpoint": first.endpoint},
+    )
     if pointed.current == publication.cid:
-        stands = {"uri": written.uri, "destination": copies.destination, "readable": not seen.unreadable}
-        note_published(ledger, entry.name, publication, stands)
-    last = _keep(ledger, entry, pointed.current, {**result.to_json(), **noted}, summary)
-    ledger.put(f"account:{publication.did}", f"published:{publication.name}", {"dataset": entry.name})
+        stands = NameState(publication.cid, written.uri, copies.destination, not seen.unreadable)
+        ledger.put(name_state(entry.name, publication), stands)
+    last = _keep(ledger, entry, pointed.current, kept, summary)
+    ledger.put(NAME_OWNER(publication.did, publication.name), NameOwner(entry.name))
     forget_retraction(ledger, publication.did, publication.name)
     succeeded(ledger, entry.name)
     end_outage(ledger, publication.did)
@@ -195,37 +190,39 @@ def _summary(publication: Publication, record: Record) -> Summary:
 
 
 def _changes(
-    before: Record | None, last: Facts | None, publication: Publication, summary: Summary
+    before: Record | None, last: RecordResult | None, publication: Publication, summary: Summary
 ) -> tuple[str, ...] | None:
     """What is other than in the record that was written over; where there was none, than the last time."""
     if before is not None:
         return summary.changes(_summary(publication, before))
     if last is None:
         return None
-    gone = ("the record was gone, and is written again",) if last["publication"] == asdict(publication) else ()
-    return (*gone, *summary.changes(Summary.from_json(last.get(SUMMARY))))
+    gone = ("the record was gone, and is written again",) if last.publication == publication else ()
+    return (*gone, *summary.changes(Summary.from_json(last.summary)))
 
 
-def _keep(ledger: Ledger, entry: IndexEntry, current: str, result: Facts, summary: Summary) -> Facts | None:
+def _keep(
+    ledger: Ledger, entry: IndexEntry, current: str, result: RecordResult, summary: Summary
+) -> RecordResult | None:
     """Keep the result, unless that of a newer entry or of later values stands already; the one before.
 
     It is that of the dataset, and that of its published name: once the one is retracted, the others still stand.
     """
-    stood: list[Facts | None] = []
+    stood: list[RecordResult | None] = []
+    publication = result.publication
 
-    def change(last: Facts | None) -> Facts:
-        if last is None or last["publication"]["did"] != result["publication"]["did"]:
+    def change(last: RecordResult | None) -> RecordResult:
+        if last is None or last.publication.did != publication.did:
             return result
-        of_newer_entry = last["publication"]["cid"] == current != result["publication"]["cid"]
-        of_later_values = last["publication"] == result["publication"] and last.get("order", 0) > result["order"]
+        of_newer_entry = last.publication.cid == current != publication.cid
+        of_later_values = last.publication == publication and last.order > result.order
         return last if of_newer_entry or of_later_values else result
 
-    def change_with_summary(last: Facts | None) -> Facts:
+    def change_with_summary(last: RecordResult | None) -> RecordResult:
         stood.append(last)
         kept = change(last)
-        return {**kept, SUMMARY: summary.to_json()} if kept is result else kept
+        return replace(kept, summary=summary.to_json()) if kept is result else kept
 
-    publication = result["publication"]
-    ledger.update(f"dataset:{entry.name}", "record", change_with_summary)
-    ledger.update(f"dataset:{entry.name}", f"result:{publication['did']}:{publication['name']}", change)
+    ledger.update(LAST_RESULT(entry.name), change_with_summary)
+    ledger.update(NAME_RESULT(entry.name, publication.did, publication.name), change)
     return stood[-1]

@@ -11,14 +11,14 @@ from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import StorageError
 from ...local.entry import LocalDatasetEntry
+from ...state.facts import OVERRIDES, CopiedShards, Inventory
 from ..copies.usage import shards_of
-from ..inventory import Inventory, cid_of, shard_urls
+from ..inventory import cid_of, shard_urls
 from ..options import PromotionOptions, Values
 from ..overrides import Overrides, ResolvedValue, overrides_of
 from ..publication import Publication, publication_of
 from ..records.effects import Find, Steps
-from ..records.published_names import PublishedName, name_fact, names_no_copies, published_name
-from .copy_stage import CopiedShards
+from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
 from .location import Location, choose_location
 
 if TYPE_CHECKING:
@@ -122,11 +122,11 @@ def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, options: PromotionOp
     if options.values.keep_urls is not None:
         return options.values.keep_urls
     publication = publication_of(entry, cid_of(entry), did, options.name)
-    scope = f"dataset:{entry.name}"
-    own, last = ledger.get_many([(scope, publication.overrides_fact), (scope, name_fact(publication))])
-    said = overrides_of(own)
-    if last is not None and last["cid"] != publication.cid:
-        said = said.over(overrides_of(ledger.get(scope, replace(publication, cid=last["cid"]).overrides_fact)))
+    own, state = OVERRIDES(entry.name, *publication), name_state(entry.name, publication)
+    found = ledger.get_many([own, state])
+    said, last = overrides_of(found[own]), found[state]
+    if last is not None and last.cid != publication.cid:
+        said = said.over(overrides_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid)))))
     return bool(said.keep_urls)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.client import PAGE
@@ -13,6 +13,7 @@ from ...atmosphere.record_format.record_keys import schema_rkey
 from ...errors import AtdataError, SchemaIncompatibleError
 from ...samples.compatibility import breaking_changes, may_break, next_major, version_order
 from ...samples.schema import full_name
+from ...state.facts import COMPATIBILITY, Key, SchemaComparison
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -61,22 +62,6 @@ class Compatibility:
                 previous=self.previous,
                 problems=list(self.problems),
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None) -> Compatibility | None:
-        """The inverse of ``to_json``; None where there is nothing, or it is damaged."""
-        try:
-            return None if data is None else cls(**{key: data[key] for key in cls.__slots__} | _problems(data))
-        except (KeyError, TypeError):
-            return None
-
-
-def _problems(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {"problems": tuple(map(str, data["problems"]))}
 
 
 def compatibility_of(schema: dict[str, Any], client: AtmosphereClient, repo: str) -> Compatibility:
@@ -129,12 +114,17 @@ def own_compatibility(
 
 def recall_compatibility(schema: dict[str, Any], did: str, ledger: Ledger) -> Compatibility | None:
     """What the ledger knows of it; nothing is asked of the network."""
-    return Compatibility.from_json(ledger.get(*fact_of(schema, did)))
+    return as_kept(ledger.get(key_of(schema, did)))
 
 
-def fact_of(schema: dict[str, Any], did: str) -> tuple[str, str]:
-    """Scope and name of what the ledger keeps of it."""
-    return f"account:{did}", f"compatible:{schema_rkey(full_name(schema), schema['version'])}"
+def as_kept(kept: SchemaComparison | None) -> Compatibility | None:
+    """What the ledger keeps of it."""
+    return None if kept is None else Compatibility(kept.type_name, kept.version, kept.previous, kept.problems)
+
+
+def key_of(schema: dict[str, Any], did: str) -> Key[SchemaComparison]:
+    """Where the ledger keeps it."""
+    return COMPATIBILITY(did, schema_rkey(full_name(schema), schema["version"]))
 
 
 def _release(record: Record) -> tuple[Any, ...] | None:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import schema_records
 from ...errors import SchemaError
+from ...state.facts import FOREIGN_SCHEMAS, SCHEMA_RESULT, SchemaComparison, SchemaListing, SchemaResult
 from ..options import PromotionOptions
 from ..records.changes import changed_value
-from .schema_changes import Compatibility, fact_of, own_compatibility, recall_compatibility
+from .schema_changes import Compatibility, as_kept, key_of, own_compatibility, recall_compatibility
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
+    from ...state.facts import Inventory
     from ...state.ledger import Ledger
-    from ..inventory import Inventory
 
 CODE_VERSION = "1"
-FOREIGN = "foreign schemas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +36,6 @@ class PublishedSchema:
     created: bool
     compatible: Compatibility | None = field(default=None, compare=False)
     changed: tuple[str, ...] | None = field(default=None, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as a JSON object."""
-        return {"code_version": CODE_VERSION, "uri": self.uri, "cid": self.cid, "created": self.created}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PublishedSchema:
-        """The inverse of ``to_json``."""
-        return cls(data["uri"], data["cid"], data["created"])
 
 
 def publish_schema(
@@ -67,11 +56,12 @@ def publish_schema(
     listing = schema_records.Listing()
     found = find_schema(schema, client, ledger, listing)
     if listing.listed is not None:
-        ledger.put(f"account:{client.did}", FOREIGN, listing.listed)
+        ledger.put(FOREIGN_SCHEMAS(client.did), SchemaListing(**listing.listed))
     known = recall_compatibility(schema, client.did, ledger)
     if known is None and (found is None or require_compatible):
         known = own_compatibility(schema, client, listing)
-        ledger.put(*fact_of(schema, client.did), known.to_json())
+        kept = SchemaComparison(known.type_name, known.version, known.previous, known.problems)
+        ledger.put(key_of(schema, client.did), kept)
     if require_compatible and known is not None:
         known.refuse()
     record, created = (found, False) if found else schema_records.create_schema(schema, client)
@@ -102,9 +92,9 @@ def note_schema(
     Returns:
         The same, with what is other than the last time.
     """
-    seen = {"entry_cid": inventory.cid, "did": client.did, "run": run}
-    before = ledger.exchange(f"dataset:{inventory.name}", "schema", {**result.to_json(), **seen})
-    changed = None if before is None else changed_value("schema", before.get("uri"), result.uri)
+    seen = SchemaResult(result.uri, result.cid, result.created, inventory.cid, client.did, run)
+    before = ledger.exchange(SCHEMA_RESULT(inventory.name), seen)
+    changed = None if before is None else changed_value("schema", before.uri, result.uri)
     return replace(result, changed=changed)
 
 
@@ -112,11 +102,16 @@ def schema_of_run(
     inventory: Inventory, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions
 ) -> PublishedSchema:
     """The schema record that this run has just seen; looked for again where an earlier run did."""
-    wanted = (f"dataset:{inventory.name}", "schema"), fact_of(inventory.schema, client.did)
-    kept, known = ledger.get_many(wanted)
-    kept, seen = kept or {}, {"entry_cid": inventory.cid, "did": client.did, "run": options.run}
-    if options.run is not None and kept.get("code_version") == CODE_VERSION and seen.items() <= kept.items():
-        return replace(PublishedSchema.from_json(kept), compatible=Compatibility.from_json(known))
+    wanted, comparison = SCHEMA_RESULT(inventory.name), key_of(inventory.schema, client.did)
+    found = ledger.get_many([wanted, comparison])
+    kept = found[wanted]
+    seen = inventory.cid, client.did, options.run, CODE_VERSION
+    if (
+        kept is not None
+        and options.run is not None
+        and (kept.entry_cid, kept.did, kept.run, kept.code_version) == seen
+    ):
+        return PublishedSchema(kept.uri, kept.cid, kept.created, as_kept(found[comparison]))
     return publish_schema_of(inventory, client, ledger, options)
 
 
@@ -164,5 +159,9 @@ def find_schema(
 
     Only what was added since ``publish_schema`` has listed the account's schemas is listed.
     """
-    recall = partial(ledger.get, f"account:{client.did}", FOREIGN)
+
+    def recall() -> schema_records.Listed | None:
+        kept = ledger.get(FOREIGN_SCHEMAS(client.did))
+        return None if kept is None else {"cursor": kept.cursor, "found": kept.found}
+
     return schema_records.find_schema(schema, client, recall, listing)

@@ -14,8 +14,8 @@ from ...common.timestamps import timestamp
 from ...errors import DatasetNameError
 from ...protocols import ShardFacts
 from ...samples.schema import full_name
+from ...state.facts import NAME_OWNER, Inventory
 from ..copies.layout import as_published, names_of
-from ..inventory import Inventory
 from ..publication import Publication
 from ..scheduling.blocks import refuse_blocked, retracted
 from .copy_stage import earlier_copies, find_copies
@@ -84,7 +84,8 @@ def _check_owner(publication: Publication, dataset: str, ledger: Ledger, options
     A retracted name is free.
     """
     did, name = publication.did, publication.name
-    owner = (ledger.get(f"account:{did}", f"published:{name}") or {}).get("dataset", dataset)
+    known = ledger.get(NAME_OWNER(did, name))
+    owner = dataset if known is None else known.dataset
     if owner != dataset and not options.take_over and retracted(ledger, did, name) is None:
         raise DatasetNameError(
             f"The name {name!r} is the published name of the dataset {owner!r}. Give {dataset!r} another one: "

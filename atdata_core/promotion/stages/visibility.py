@@ -23,8 +23,8 @@ from ...errors import (
     VisibilityError,
 )
 from ...protocols import ShardFacts, ShardStat
-from ...state.lease import leases_of
-from ...state.ledger import ledger_of
+from ...state.facts import CopiedShards
+from ...state.index_state import state_of
 from ...stores.anonymous import Probe, probe
 from ...stores.digests import sha256_of
 from ...stores.opening import open_shard
@@ -32,13 +32,12 @@ from ...stores.private_addresses import check_public, is_private
 from ..copies.sources import Sources
 from ..copies.usage import in_use
 from ..inventory import accept_command
-from .copy_stage import CopiedShards
 from .location import WAYS_OUT as PLACES
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry
+    from ...state.facts import CopiedShards
     from ..options import PromotionOptions
-    from .copy_stage import CopiedShards
     from .resolved_values import Resolved
 if TYPE_CHECKING:
     from ...atmosphere.record_format.storage import PublishedShard
@@ -243,11 +242,9 @@ def probe_published(
                 was_seen = False
         return None if reason is None else Unreadable(shard.url, reason), was_seen
 
-    using = (
-        nullcontext()
-        if copies.destination is None
-        else in_use(ledger_of(index), leases_of(index), copies.cid, options.run)
-    )
+    state = state_of(index)
+    kept_copies = copies.destination is not None
+    using = in_use(state.ledger, state.leases, copies.cid, options.run) if kept_copies else nullcontext()
     with using:
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
             looks = list(pool.map(see, copies.shards))

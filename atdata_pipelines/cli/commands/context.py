@@ -72,9 +72,9 @@ def entry(name: str, index: LocalIndex) -> LocalDatasetEntry:
 
 def ledger() -> Ledger:
     """The ledger beside that index."""
-    from atdata_core.state.ledger import ledger_of
+    from atdata_core.state.index_state import state_of
 
-    return ledger_of(index())
+    return state_of(index()).ledger
 
 
 def client() -> AtmosphereClient:

@@ -32,7 +32,7 @@ from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.verify.verification import verify_dataset
 from atdata_core.shards.tar_writing import ShardWriter
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 
 NAMES = tuple(f"set-{number}" for number in range(10))
 FIELDS = ("description", "tags", "license")
@@ -249,7 +249,7 @@ class DailyLife:
     def retract_it(self, name: str) -> None:
         """Take back what is published under a name, sometimes with its copies."""
         shards, every = self.random.random() < 0.3, self.random.random() < 0.5
-        ledger = ledger_of(self.index)
+        ledger = state_of(self.index).ledger
         how = {"ledger": ledger, "store": self.store, "index": self.index, "shards": shards, "all_versions": every}
         try:
             plan = plan_retraction(name, self.client, **how)
@@ -343,7 +343,7 @@ class DailyLife:
         self.refused.clear()
 
     def _reconcile(self) -> None:
-        reconcile(self.index, self.client, ledger_of(self.index))
+        reconcile(self.index, self.client, state_of(self.index).ledger)
         for name in NAMES:
             last = self.last.get(name)
             if (
@@ -387,7 +387,7 @@ class DailyLife:
 
     def _look_at_status(self, name: str) -> None:
         try:
-            state = status_of(name, self.index, ledger_of(self.index), self.client.did).state
+            state = status_of(name, self.index, state_of(self.index).ledger, self.client.did).state
         except EntryNotFoundError:
             assert not self.entries[name], self.steps
             return

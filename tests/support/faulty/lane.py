@@ -20,7 +20,7 @@ from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.status import all_statuses
 from atdata_core.shards.tar_writing import ShardWriter
-from atdata_core.state.ledger import ledger_of
+from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Edge, Rule
 from faulty.samples import Reading
@@ -164,7 +164,9 @@ class Lane:
 
     def states(self) -> dict[str, str]:
         """What ``status`` says of each dataset of the lab."""
-        return {found.name: found.state for found in all_statuses(self.index, ledger_of(self.index), self.did)}
+        return {
+            found.name: found.state for found in all_statuses(self.index, state_of(self.index).ledger, self.did)
+        }
 
     def commit(self) -> str:
         """The account's newest commit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,14 +17,14 @@ from atdata_core.atmosphere.record_format.parse import read_entry_record, read_s
 from atdata_core.atmosphere.record_format.preflight import check
 from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry, shard_claims
-from atdata_core.promotion.inventory import Inventory
 from atdata_core.promotion.options import Values
-from atdata_core.promotion.stages.copy_stage import CopiedShards, recall_copies
+from atdata_core.promotion.stages.copy_stage import recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.schema import check_names, compare, decode, from_json_schema, schema_of
-from atdata_core.state.ledger import RedisLedger
+from atdata_core.state.facts import LAST_RESULT, CopiedShards, Inventory, KeyPattern, PublicationId, RecordResult
+from atdata_core.state.redis_ledger import RedisLedger
 from hostile.binary import Reading, Target
 from hostile.mutation import hurt, spliced
 
@@ -158,7 +159,15 @@ _FACTS = FACTS[0].to_json()
 _ENTRY: Any = LocalDatasetEntry("n", "ref", ["s3://bucket/0.tar"], cid="cid")
 _INVENTORY = Inventory("n", "cid", "ref", LOCAL, FACTS, ("read",)).to_json()
 _COPIES = CopiedShards("cid", "claim", None, FACTS, ("etag",)).to_json()
-_PUBLISHED = PublishedRecord(URI, "cid", "created").to_json()
+_PUBLISHED = RecordResult(
+    *PublishedRecord(URI, "cid", "created").parts,
+    PublicationId("did:plc:abc", "n", "cid"),
+    "0" * 64,
+    1,
+    "all",
+    None,
+    {"url": "s3://bucket/0.tar", "endpoint": None},
+).to_json()
 _STORED = (_FACTS, _INVENTORY, _COPIES, _PUBLISHED, LOCAL, {"description": "d", "tags": ["a"], "order": 1})
 
 
@@ -213,9 +222,9 @@ def read_stored(value: bytes) -> None:
     for read in (
         lambda: shard_claims.read(redis, "cid"),
         lambda: shard_claims.record(redis, "cid", FACTS),
-        lambda: ledger.get("dataset:a", "record"),
-        lambda: ledger.get_all("dataset:a"),
-        lambda: ledger.update("dataset:a", "record", lambda known: known),
+        *(partial(ledger.get, pattern("a", *pattern.names)) for pattern in KeyPattern.every),
+        lambda: ledger.get_all("dataset", "a"),
+        lambda: ledger.update(LAST_RESULT("a"), lambda known: known),
         lambda: recall_inventory(_ENTRY, index, ledger),
         lambda: recall_copies(_ENTRY, index, ledger),
         lambda: _types(schema_registry.get(redis, "local://schemas/a.B@1.0.0")),

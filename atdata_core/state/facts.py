@@ -1,0 +1,505 @@
+"""Every fact that is remembered: its shape, and the key that it is kept under.
+
+A fact belongs to a dataset, an entry or an account; the table at the end has them all. No key is spelled elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from functools import cache
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
+
+from ..protocols import ShardFacts
+
+Json = dict[str, Any]
+Scope = Literal["dataset", "entry", "account"]
+F = TypeVar("F", bound="Fact")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact. ``at`` is when it was kept (ISO 8601, UTC); a ledger fills it in where it is None."""
+
+    at: str | None = field(default=None, kw_only=True)
+
+    def to_json(self) -> Json:
+        """The fact as a JSON object; what is given by keyword alone is left out where it is None."""
+        found = ((each, getattr(self, each.name)) for each in _kept(type(self)))
+        return {each.name: value for each, value in found if value is not None or not each.kw_only}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``; raises ``TypeError``, ``KeyError`` or ``ValueError`` where it is damaged."""
+        return cls(**_given(cls, data))
+
+
+@cache
+def _kept(kind: type[Fact]) -> tuple[Field[Any], ...]:
+    return tuple(each for each in fields(kind) if each.metadata.get("kept", True))
+
+
+def _given(kind: type[Fact], data: Mapping[str, Any]) -> Json:
+    """What there is for the fields of a fact, lists as tuples."""
+    found: Json = {}
+    for each in _kept(kind):
+        if each.name in data:
+            value = data[each.name]
+            if str(each.type).startswith("tuple"):
+                if not isinstance(value, list):
+                    raise TypeError(each.name)
+                value = tuple(cast("list[Any]", value))
+            found[each.name] = value
+    return found
+
+
+# -- of a dataset: the last result of each stage ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _OfShards(Fact):
+    """What is kept of shards, which are ``shards`` of every such fact."""
+
+    def to_json(self) -> Json:
+        """The fact as a JSON object."""
+        kept = Fact.to_json(self)
+        return {**kept, "shards": [shard.to_json() for shard in kept["shards"]]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        shards = tuple(ShardFacts.from_json(shard) for shard in data["shards"])
+        given: Json = {**_given(cls, data), "shards": shards}
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class ShardResult(_OfShards):
+    """What a stage has found of the shards of an entry.
+
+    ``accepted`` is a digest of other bytes, which a person accepted since. ``changed`` says for people what is
+    other than the last time, None where there was none; it is not kept.
+    """
+
+    at: str | None = field(default=None, kw_only=True, compare=False)
+    accepted: str | None = field(default=None, kw_only=True, compare=False)
+    changed: tuple[str, ...] | None = field(default=None, kw_only=True, compare=False, metadata={"kept": False})
+
+
+@dataclass(frozen=True)
+class Inventory(ShardResult):
+    """The shards of an entry, in order, patterns expanded.
+
+    ``looks`` says of each shard how its digest is known: ``read`` (all bytes were read now), ``etag``
+    (ETag and size are those of the claim) or ``claim`` (it could not be looked at: not re-checked).
+    """
+
+    name: str
+    cid: str
+    schema_ref: str
+    schema: Json
+    shards: tuple[ShardFacts, ...]
+    looks: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    code_version: str = field(default="1", kw_only=True, compare=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all shards."""
+        return sum(shard.size for shard in self.shards)
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of all shards; None where one shard's number is not known."""
+        counts = [shard.samples for shard in self.shards]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+
+@dataclass(frozen=True)
+class SchemaResult(Fact):
+    """The schema record of an entry as it was last seen; ``run`` names the run that saw it."""
+
+    uri: str
+    cid: str
+    created: bool
+    entry_cid: str
+    did: str
+    run: str | None
+    code_version: str = field(default="1", kw_only=True)
+
+
+@dataclass(frozen=True)
+class CopiedShards(ShardResult):
+    """The shards as they will be published, in the order of the entry.
+
+    ``proofs`` says of each how its bytes are known to lie there: ``server sha256``, ``etag md5`` or
+    ``read back``; for shards that stay where they are, the look of the inventory. ``copied`` counts the
+    shards that this call wrote and ``bytes_written`` their bytes. ``destination`` is None where URLs are
+    kept. ``claim`` is one digest of what the entry's own shards hold.
+    """
+
+    cid: str
+    claim: str
+    destination: str | None
+    shards: tuple[ShardFacts, ...]
+    proofs: tuple[str, ...]
+    copied: int = 0
+    bytes_written: int = 0
+    code_version: str = field(default="2", kw_only=True, compare=False)
+
+
+class PublicationId(NamedTuple):
+    """Account, published name and entry CID."""
+
+    did: str
+    name: str
+    cid: str
+
+
+@dataclass(frozen=True)
+class RecordResult(Fact):
+    """The records of a dataset as they were last written or found, and what was published with them.
+
+    ``order`` is the number of the last override that it has, ``readers`` says who could read the shards,
+    ``destination`` where they were copied to and ``shard`` (``url``, ``endpoint``) where the first of them lies.
+    ``summary`` is the record in short, ``accepted`` as in ``ShardResult``.
+    """
+
+    uri: str
+    cid: str | None
+    change: str
+    label_uri: str | None
+    label_cid: str | None
+    label_change: str
+    note: str | None
+    version_label_uri: str | None
+    publication: PublicationId
+    metadata_sha256: str
+    order: int
+    readers: str | None
+    destination: str | None
+    shard: Json
+    code_version: str = field(default="1", kw_only=True)
+    summary: Json | None = field(default=None, kw_only=True)
+    accepted: str | None = field(default=None, kw_only=True)
+
+    def to_json(self) -> Json:
+        """The result as a JSON object."""
+        return {**Fact.to_json(self), "publication": self.publication._asdict()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        given: Json = {**_given(cls, data), "publication": PublicationId(**data["publication"])}
+        return cls(**given)
+
+
+# -- of a dataset: its publications -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RecordNote(Fact):
+    """A record that is published: the CIDs of its contents that were written or adopted, ``cid`` the last one."""
+
+    uri: str
+    cid: str
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FirstMade(Fact):
+    """When a record was first made: ``at``."""
+
+
+@dataclass(frozen=True)
+class Intent(Fact):
+    """The CIDs of contents of a record that were about to be written."""
+
+    cids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OverrideLog(Fact):
+    """What people said of a publication: what stands (``values``), and what that is made of.
+
+    ``order`` is the number of the last saying, ``base`` the older ones as one, ``said`` the others, and
+    ``inherited`` what was said of the name for earlier entries; None where nothing was asked of that yet.
+    """
+
+    values: Json
+    order: int
+    base: Json
+    said: tuple[Json, ...]
+    inherited: Json | None = field(default=None, kw_only=True)
+
+    def to_json(self) -> Json:
+        """The fact as a JSON object."""
+        kept = Fact.to_json(self)
+        return {**kept.pop("values"), **kept}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        own = {each.name for each in _kept(cls)}
+        given: Json = {**_given(cls, data), "values": {key: data[key] for key in data if key not in own}}
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class NameState(Fact):
+    """What was published last under a name, also when it is retracted; ``readable`` by strangers or not."""
+
+    cid: str
+    uri: str
+    destination: str | None
+    readable: bool
+
+
+@dataclass(frozen=True)
+class VersionTarget(Fact):
+    """What the label of a version stands for."""
+
+    name: str
+    cid: str
+    version: str
+
+
+# -- of a dataset: whether it is to be promoted -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failure(Fact):
+    """What went wrong last. ``attempts`` counts failures in a row, ``lasting`` those of them that do not pass.
+
+    ``of`` tells the entry and metadata that were attempted, ``run`` names the run.
+    """
+
+    stage: str
+    reason: str
+    transient: bool
+    passes: bool
+    of: str | None
+    run: str | None
+    attempts: int = 1
+    lasting: int = 0
+
+
+@dataclass(frozen=True)
+class AttemptsReset(Fact):
+    """What failed until then does not count any more."""
+
+
+@dataclass(frozen=True)
+class Block(Fact):
+    """Why only a person may promote a dataset. ``kind``: ``retracted``, or ``gone`` (deleted elsewhere)."""
+
+    kind: str
+    reason: str
+    did: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Outage(Fact):
+    """Why nothing can be published at the moment."""
+
+    reason: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class NameOwner(Fact):
+    """The dataset that a name was published from."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
+class RetractedEntry(Fact):
+    """At-uri of the entry that the last retraction of a name takes or took."""
+
+    entry: str
+
+
+@dataclass(frozen=True)
+class CopiesLeft(Fact):
+    """Copies of retracted entries that were not removed: nothing else tells where they lie."""
+
+    copies: tuple[Json, ...]
+
+
+@dataclass(frozen=True)
+class SchemaListing(Fact):
+    """How far schema records of other programs were listed, and the keys of those, by class and version."""
+
+    cursor: str
+    found: Json
+
+
+@dataclass(frozen=True)
+class SchemaComparison(Fact):
+    """A version of a sample type beside the one before it."""
+
+    type_name: str
+    version: str
+    previous: str | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FirstClaim(Fact):
+    """What the shards of an entry held when they were first copied."""
+
+    digest: str
+
+
+@dataclass(frozen=True)
+class ChunkResult(_OfShards):
+    """What a worker has copied: some shards of an entry; ``written`` are the bytes of each that ``run`` sent."""
+
+    shards: tuple[ShardFacts, ...]
+    proofs: tuple[str, ...]
+    written: tuple[int, ...]
+    run: str | None
+    claim: str
+
+
+@dataclass(frozen=True)
+class CopyUse(Fact):
+    """A run is about to name copies in a record."""
+
+
+@dataclass(frozen=True)
+class CheckedClaims(Fact):
+    """The claims that an account has checked on all shards of an entry, as one digest."""
+
+    claims: str
+
+
+# -- keys ---------------------------------------------------------------------------------------------
+
+
+class Key(NamedTuple, Generic[F]):
+    """Where one fact is kept. ``owner``: the dataset's name, the entry's CID or the account's DID."""
+
+    pattern: KeyPattern[F]
+    owner: str
+    parts: tuple[str, ...]
+
+    @property
+    def scope(self) -> str:
+        """What it belongs to."""
+        return scope_of(self.pattern.scope, self.owner)
+
+    @property
+    def name(self) -> str:
+        """What it is called in its scope."""
+        return self.pattern.template.format(*self.parts)
+
+
+class KeyPattern(Generic[F]):
+    """The keys of one kind of facts: ``{did}``, ``{cid}`` and the like in ``text`` stand for their parts."""
+
+    every: list[KeyPattern[Any]] = []  # noqa: RUF012 - filled by the table below
+
+    def __init__(self, kind: type[F], scope: Scope, text: str) -> None:
+        self.kind = kind
+        self.scope: Scope = scope
+        self.names = re.findall(r"\{(\w+)\}", text)
+        self.template = re.sub(r"\{\w+\}", "{}", text)
+        self._expression = re.compile(re.sub(r"\\\{(\w+)\\\}", _part, re.escape(text)), re.DOTALL)
+        self.every.append(self)
+
+    def __call__(self, owner: str, *parts: str) -> Key[F]:
+        """The key of one fact."""
+        return Key(self, owner, parts)
+
+    def read(self, owner: str, name: str) -> Key[F] | None:
+        """A key from its name; None for one of another kind."""
+        found = self._expression.fullmatch(name)
+        return None if found is None else Key(self, owner, found.groups())
+
+
+def _part(found: re.Match[str]) -> str:
+    known = {"did": r"(did:[^:]+:[^:]+)", "cid": r"([^:]+)", "start": r"(\d+)", "stop": r"(\d+)"}
+    return known.get(found[1], r"(.*)")
+
+
+def read_key(scope: Scope, owner: str, name: str) -> Key[Any] | None:
+    """A key from its name; None for what is no fact of this library."""
+    found = (pattern.read(owner, name) for pattern in KeyPattern.every if pattern.scope == scope)
+    return next((key for key in found if key is not None), None)
+
+
+def scope_of(scope: Scope, owner: str) -> str:
+    """The name of all that is kept of a dataset, an entry or an account."""
+    return f"{scope}:{owner}"
+
+
+class Found:
+    """Facts that were read together."""
+
+    def __init__(self, facts: Mapping[Key[Any], Fact | None]) -> None:
+        self.facts = facts
+
+    def __getitem__(self, key: Key[F]) -> F | None:
+        """A fact, or None."""
+        return cast("F | None", self.facts.get(key))
+
+    def of(self, *patterns: KeyPattern[F]) -> Iterator[tuple[Key[F], F]]:
+        """The facts of some kinds, with their keys."""
+        for key, fact in self.facts.items():
+            if fact is not None and key.pattern in patterns:
+                yield key, cast("F", fact)
+
+
+INVENTORY = KeyPattern(Inventory, "dataset", "inventory")
+SCHEMA_RESULT = KeyPattern(SchemaResult, "dataset", "schema")
+COPIES = KeyPattern(CopiedShards, "dataset", "copy")
+LAST_RESULT = KeyPattern(RecordResult, "dataset", "record")
+NAME_RESULT = KeyPattern(RecordResult, "dataset", "result:{did}:{name}")
+ENTRY_NOTE = KeyPattern(RecordNote, "dataset", "record:{did}:{name}:{cid}")
+LABEL_NOTE = KeyPattern(RecordNote, "dataset", "label:{did}:{name}")
+VERSION_LABEL_NOTE = KeyPattern(RecordNote, "dataset", "version label:{rkey}")
+CREATED = KeyPattern(FirstMade, "dataset", "created:{record}")
+INTENT = KeyPattern(Intent, "dataset", "intent:{record}")
+OVERRIDES = KeyPattern(OverrideLog, "dataset", "values:record:{did}:{name}:{cid}")
+NAME_STATE = KeyPattern(NameState, "dataset", "published:{did}:{name}")
+VERSION_TARGET = KeyPattern(VersionTarget, "dataset", "version:{rkey}")
+FAILURE = KeyPattern(Failure, "dataset", "failure")
+RESET = KeyPattern(AttemptsReset, "dataset", "anew")
+BLOCK = KeyPattern(Block, "dataset", "hold")
+
+OUTAGE = KeyPattern(Outage, "account", "trouble")
+NAME_OWNER = KeyPattern(NameOwner, "account", "published:{name}")
+RETRACTED = KeyPattern(RetractedEntry, "account", "retracted:{name}")
+COPIES_LEFT = KeyPattern(CopiesLeft, "account", "left:{name}")
+FOREIGN_SCHEMAS = KeyPattern(SchemaListing, "account", "foreign schemas")
+COMPATIBILITY = KeyPattern(SchemaComparison, "account", "compatible:{rkey}")
+
+COPIES_AT = KeyPattern(CopiedShards, "entry", "copy:{destination}")
+FIRST_CLAIM = KeyPattern(FirstClaim, "entry", "first claim")
+CHUNK = KeyPattern(ChunkResult, "entry", "chunk:{start}-{stop}:{destination}")
+COPY_USE = KeyPattern(CopyUse, "entry", "using:{run}")
+CHECKED_CLAIMS = KeyPattern(CheckedClaims, "entry", "checked:{did}")
+
+RESULTS = (LAST_RESULT, NAME_RESULT)
+RECORDS = (ENTRY_NOTE, LABEL_NOTE, VERSION_LABEL_NOTE)
+
+
+def created_key(record: Key[RecordNote]) -> Key[FirstMade]:
+    """Where it is kept when a record was first made."""
+    return CREATED(record.owner, record.name)
+
+
+def intent_key(record: Key[RecordNote]) -> Key[Intent]:
+    """Where it is kept what was about to be written of a record."""
+    return INTENT(record.owner, record.name)
+
+
+def entries_of(found: Found) -> set[str]:
+    """The CIDs of a dataset's entries that were ever published, also those that are retracted."""
+    records = [key.name for key, _ in found.of(ENTRY_NOTE)] + [key.parts[0] for key, _ in found.of(CREATED)]
+    keys = (ENTRY_NOTE.read("", name) for name in records)
+    return {key.parts[2] for key in keys if key is not None}

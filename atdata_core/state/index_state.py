@@ -1,0 +1,30 @@
+"""The state that belongs to an index: the one door to ledger and leases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .lease import Leases, RedisLeases
+from .ledger import Ledger, MemoryLedger
+from .redis_connection import address
+from .redis_ledger import RedisLedger
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What promotions remember, and who does what just now. ``service``: its server."""
+
+    ledger: Ledger
+    leases: Leases
+    service: str | None = None
+
+
+def state_of(index: Any) -> IndexState:
+    """An index's own ``ledger`` and ``leases``, else those in its Redis, else ones in memory."""
+    redis, ledger, leases = (getattr(index, name, None) for name in ("redis", "ledger", "leases"))
+    if not isinstance(ledger, Ledger):
+        ledger = MemoryLedger() if redis is None else RedisLedger(redis)
+    if not isinstance(leases, Leases):
+        leases = Leases() if redis is None else RedisLeases(redis)
+    return IndexState(ledger, leases, None if redis is None else address(redis))
