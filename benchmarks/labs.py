@@ -14,9 +14,9 @@ import redis
 from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.local.entry import LocalDatasetEntry
-from atdata_core.promotion.inventory import Inventory
 from atdata_core.promotion.stages.copy_stage import CopiedShards, copy_shards
 from atdata_core.protocols import ShardFacts
+from atdata_core.state.facts import Inventory
 from atdata_core.state.ledger import Ledger
 from benchmarks.frame import NotInstalled
 from benchmarks.services import Services

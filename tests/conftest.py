@@ -93,7 +93,7 @@ def _state_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def state_folder(_state_folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where this test's processes share sessions and counts of writes; not a developer's own folder."""
     folder = next(_state_folders)
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     monkeypatch.setenv("ATDATA_STATE_DIR", str(folder))
     return folder
 

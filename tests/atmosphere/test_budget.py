@@ -181,7 +181,7 @@ def test_a_clock_that_was_ahead_does_not_hold_writes_up(clock, monkeypatch):
 
 def test_two_processes_share_the_count(state_folder, clock, monkeypatch):
     program = (
-        "from atdata_core.atmosphere import budget\n"
+        "from atdata_core.atmosphere.xrpc import write_budget as budget\n"
         f"budget.now = lambda: {START}\n"
         f"for _ in range(500): budget.Budget({DID!r}, {KNOWN!r}).take(2, 'putRecord')"
     )

@@ -34,7 +34,7 @@ def test_all_is_well_in_a_lab_that_is_set_up(lab, published, command, monkeypatc
     result = command("doctor")
     assert result.exit_code == 0, result.output
     *lines, last = result.stdout.splitlines()
-    assert last == "0 errors, 0 warnings"
+    assert last == "0 errors, 0 warnings", result.stdout
     assert {line.split()[0] for line in lines} == {"ok"}
     for check in CHECKS:
         assert sum(line[9:].startswith(f"{check.name}  ") for line in lines) >= 1, check.name

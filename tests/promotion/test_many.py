@@ -66,7 +66,7 @@ def test_what_is_published_in_bulk_is_what_is_published_alone(lab, atmosphere, s
     def facts(index):
         ledger, owners = state_of(index).ledger, (some[0].name, atmosphere.client.did, some[0].cid)
         found = [ledger.get_all(*each).facts for each in zip(("dataset", "account", "entry"), owners, strict=True)]
-        ours = ("at", "change", "label_change", "created", "looks", "proofs")
+        ours = ("at", "run", "change", "label_change", "created", "looks", "proofs")
         return {
             key: {name: value for name, value in fact.to_json().items() if name not in ours}
             for facts in found

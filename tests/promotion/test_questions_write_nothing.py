@@ -94,11 +94,11 @@ def test_questions_about_a_published_dataset_write_nothing(
 
 
 def test_questions_about_a_blocked_dataset_leave_the_block_and_a_promotion_ends_it(
-    lab, atmosphere, publish, remove, writes_of, questions
+    lab, atmosphere, publish, take_back, writes_of, questions
 ):
     entry = lab.insert()
     publish(entry)
-    remove("points")
+    take_back("points")
     ledger, did = state_of(lab.index).ledger, atmosphere.client.did
     blocked = held(ledger, "points", did)
     assert blocked is not None

