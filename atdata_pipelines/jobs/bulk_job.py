@@ -52,7 +52,7 @@ class BulkConfig(dg.Config):
     pattern: str | None = Field(
         default=None,
         description="Also those whose name is like this; * and ? stand for anything: images-*. Those whose "
-        "metadata say promote: false are left alone.",
+        "metadata say promote: false are skipped.",
     )
     restore: bool = Field(
         default=False,
@@ -209,7 +209,7 @@ def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: "LocalInd
 def _all_due(
     context: dg.OpExecutionContext, index: "LocalIndex", settings: Settings, services: Services
 ) -> _Wanted:
-    """What is missing or changed, or cannot be promoted; what is left alone is told in the log. As ``_wanted``."""
+    """What is missing or changed, or cannot be promoted; what is skipped is told in the log. As ``_wanted``."""
     findings = plan_promotions(context, index, settings, services)
     if not findings.due:
         context.log.info(findings.summary("log"))

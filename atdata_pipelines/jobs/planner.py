@@ -28,12 +28,12 @@ REASON = 500
 
 _LEFT = {
     "refused": "cannot be promoted",
-    "given up": "given up, promote them yourself once that is mended",
+    "retries exhausted": "retries exhausted, promote them yourself once that is mended",
     "failed": "failed, tried again later",
     "paused": "nothing can be published, tried again later",
     "waiting": "waiting",
-    "held": "left to a person",
-    "left alone": "left alone",
+    "blocked": "left to a person",
+    "skipped": "skipped",
     "stopped": "stopped",
     "under way": "under way",
     "declared": "left to automation conditions",
@@ -115,11 +115,11 @@ class PlannedPromotions:
             self.left[kind] = news
 
     def say(self, log: Any) -> None:
-        """Name in a log what is left alone."""
+        """Name in a log what is skipped."""
         for kind, words in _LEFT.items():
             if self.left.get(kind):
                 said = f"{words[0].upper()}{words[1:]}: {self._listed(kind, 'log')}"
-                (log.warning if kind in ("refused", "given up") else log.info)(said)
+                (log.warning if kind in ("refused", "retries exhausted") else log.info)(said)
 
     def summary(self, place: Place = "text") -> str:
         """One line for a tick that starts nothing."""
@@ -176,7 +176,7 @@ def look(
 
 
 def plan_promotions(context: Any, index: "LocalIndex", settings: Settings, services: Services) -> PlannedPromotions:
-    """Look at every dataset that an instance takes, make it a partition, and tell what is left alone in the log.
+    """Look at every dataset that an instance takes, make it a partition, and tell what is skipped in the log.
 
     Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.
     """

@@ -289,4 +289,4 @@ def test_the_ledger_learns_from_the_records_and_tells_what_is_gone(stored, clien
     assert client.latest_commit(client.did) == commit
     client.delete(ENTRY, uri.rpartition("/")[2])
     assert [(finding.kind, finding.uri) for finding in reconcile(index, client, ledger).findings] == [("gone", uri)]
-    assert due(entry, index, ledger, client.did).state == "held"
+    assert due(entry, index, ledger, client.did).state == "blocked"

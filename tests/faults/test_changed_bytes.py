@@ -19,7 +19,7 @@ def refused(lane, entry, copy):
     with pytest.raises(RefusedError) as caught:
         lane.promote(entry, copy=copy)
     assert lane.counts()[1:] == [0, 0]
-    assert lane.states()[entry.name] in ("failed", "given up")
+    assert lane.states()[entry.name] in ("failed", "retries exhausted")
     return caught.value
 
 

@@ -100,15 +100,15 @@ def test_a_failed_entry_is_tried_again_after_pauses_that_grow_and_then_given_up(
         assert requests(found) == ["others"]
         clock.passes(timedelta(seconds=1))
     assert len(keys) == len(PAUSES) + 1
-    # A month later the sensor still leaves it, and says why; so does the schedule. The other one is not held back.
+    # A month later the sensor still leaves it, and says why; so does the schedule. The other one is not blocked.
     assert requests(tick()) == ["others"]
     assert promoted(tick().run_requests[0])
-    assert "as told before: 1 given up" in tick().skip_message
+    assert "as told before: 1 retries exhausted" in tick().skip_message
     tick.state.cursor = None
     said = tick().skip_message
-    assert "given up, promote them yourself once that is mended: pictures (5 attempts failed" in said
+    assert "retries exhausted, promote them yourself once that is mended: pictures (5 attempts failed" in said
     assert "local_dataset: " in said
-    assert "given up" in night().skip_message
+    assert "retries exhausted" in night().skip_message
     back()
     assert requests(tick()) == []
     promote("pictures")
@@ -329,11 +329,11 @@ def test_runs_that_succeed_and_leave_a_dataset_due_end_in_pauses(lab, tick, give
 # A run of the job: it must not refuse what a person asks for.
 def test_a_dataset_whose_metadata_say_so_is_promoted_by_a_person_only(lab, tick, night, run, command):
     lab.insert("pictures", metadata={"promote": False})
-    said = "left alone: pictures (its metadata say promote: false)"
+    said = "skipped: pictures (its metadata say promote: false)"
     assert said in tick().skip_message
     assert said in night().skip_message
     text = command("status", "pictures").stdout
-    assert text.startswith("pictures: left alone\n  its metadata say promote: false\n")
+    assert text.startswith("pictures: skipped\n  its metadata say promote: false\n")
     assert "atdata-pipelines promote pictures publishes it all the same" in text
     assert run("pictures").success
     assert "1 datasets looked at are published" in tick().skip_message

@@ -238,7 +238,7 @@ def test_what_was_deleted_by_hand_is_left_to_a_person(lab, tick, night, promote,
     left = f"left to a person: pictures ({record.uri} was deleted elsewhere)"
     assert left in night().skip_message
     assert left in tick().skip_message
-    with pytest.raises(BlockedError, match="held back"):
+    with pytest.raises(BlockedError, match="blocked"):
         promote("pictures", restore=False)
     assert client.list_records(ENTRY)[0] == []
     promote("pictures")

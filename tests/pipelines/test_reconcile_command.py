@@ -40,7 +40,7 @@ def test_what_is_gone_is_told_and_restored_on_request(lab, published, command, a
     assert result.exit_code == 1
     assert f"gone        pictures  {published}" in result.stdout
     assert "--restore" in result.stderr
-    assert command("status", "pictures").stdout.startswith("pictures: held\n")
+    assert command("status", "pictures").stdout.startswith("pictures: blocked\n")
     result = command("reconcile", "--restore", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["restored"] == [published]

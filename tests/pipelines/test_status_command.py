@@ -58,7 +58,7 @@ def test_a_retracted_dataset_says_how_it_is_published_again(lab, promote, comman
     promote("pictures")
     command("retract", "pictures", "--yes")
     text = command("status", "pictures").stdout
-    assert text.startswith("pictures: held\n")
+    assert text.startswith("pictures: blocked\n")
     assert "atdata-pipelines promote pictures publishes it again" in text
     assert "held since" in text
 

@@ -69,7 +69,7 @@ def test_pauses_grow_until_what_lasts_is_given_up(clock, ledger):
     failed(ledger, "points", "copied_shards", LASTING, entry=entry())
     clock.passes(10**8)
     found = due(entry(), INDEX, ledger, DID)
-    assert (found.state, found.attempts) == ("given up", 5)
+    assert (found.state, found.attempts) == ("retries exhausted", 5)
     assert found.reason == "5 attempts failed, the last one at copied_shards: gone"
 
 

@@ -45,7 +45,7 @@ def test_what_was_deleted_by_hand_comes_back_when_a_person_asks(lab, atmosphere,
         promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False, tags=["unheard"])
     assert caught.value.uri == records[gone].uri
     assert atmosphere.commit == commit
-    assert state().state == "held"
+    assert state().state == "blocked"
     assert state().reason == f"{records[gone].uri} was deleted elsewhere"
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert {name: atmosphere.records(name)[0] for name in records} == records
@@ -82,9 +82,9 @@ def test_a_retracted_dataset_waits_for_a_person(lab, atmosphere, published, stat
     ledger = state_of(lab.index).ledger
     ledger.put(BLOCK("points"), Block("retracted", "retracted", atmosphere.client.did, "points"))
     before = ledger.get_all("dataset", "points").facts
-    assert (state().state, state().reason) == ("held", "retracted")
+    assert (state().state, state().reason) == ("blocked", "retracted")
     commit = atmosphere.commit
-    with pytest.raises(BlockedError, match="'points' is held back: retracted") as caught:
+    with pytest.raises(BlockedError, match="'points' is blocked: retracted") as caught:
         promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False, description="unheard")
     assert (caught.value.name, caught.value.reason) == ("points", "retracted")
     assert atmosphere.commit == commit

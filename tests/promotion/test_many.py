@@ -193,7 +193,7 @@ def test_what_was_edited_deleted_or_retracted_is_left_and_the_others_are_publish
     outcomes = promote_many(some, index, client)
     assert [type(each.error) for each in outcomes[:3]] == [RecordChangedError, RecordGoneError, BlockedError]
     assert [each.change for each in outcomes[3:]] == ["unchanged", "created", "created"]
-    assert due(some[1], index, ledger, client.did).state == "held"
+    assert due(some[1], index, ledger, client.did).state == "blocked"
     again = promote_many(some[1:3], index, client, restore=True)
     assert [(each.uri, each.change) for each in again] == [(uri, "created") for uri in uris[1:3]]
 

@@ -160,7 +160,7 @@ def test_a_deleted_record_holds_its_dataset_until_a_person_promotes_it(
     before = atmosphere.client.get_record(uri)
     remove(uri)
     assert compare() == [("gone", uri)]
-    assert state(entry) == "held"
+    assert state(entry) == "blocked"
     assert ledger.get(BLOCK("points")).kind == "gone"
     assert publish(entry) == uri
     assert atmosphere.client.get_record(uri) == before
@@ -173,7 +173,7 @@ def test_a_deleted_label_is_found_too(lab, atmosphere, publish, compare, remove,
     (label,) = atmosphere.records(LABEL)
     remove(label.uri)
     assert compare() == [("gone", label.uri)]
-    assert state(entry) == "held"
+    assert state(entry) == "blocked"
 
 
 def test_a_deleted_older_version_does_not_hold_the_present_one(lab, publish, compare, remove, state):
@@ -245,7 +245,7 @@ def test_a_label_that_is_gone_never_leads_to_a_new_entry(lab, publish, ledger, r
     remove(label.uri)
     (finding,) = reconcile(lab.index, atmosphere.client, ledger).of("gone")
     assert (finding.uri, finding.cid) == (label.uri, None)
-    assert state(entry) == "held"
+    assert state(entry) == "blocked"
 
 
 @pytest.mark.parametrize("lost", [False, True])

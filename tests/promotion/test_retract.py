@@ -54,7 +54,7 @@ def test_what_was_retracted_is_left_to_a_person(lab, atmosphere, publish, take_b
     publish(entry)
     take_back("points")
     found = due(entry, lab.index, state_of(lab.index).ledger, atmosphere.client.did)
-    assert found.state == "held"
+    assert found.state == "blocked"
     with pytest.raises(BlockedError, match="retracted"):
         publish(entry, restore=False)
     assert atmosphere.counts == [1, 0, 0]
@@ -284,7 +284,7 @@ def test_promoting_under_another_name_leaves_the_retracted_one_alone(lab, atmosp
     publish(entry, name="renamed")
     entry = lab.insert("points", start=100)
     ledger = state_of(lab.index).ledger
-    assert due(entry, lab.index, ledger, atmosphere.client.did).state == "held"
+    assert due(entry, lab.index, ledger, atmosphere.client.did).state == "blocked"
     with pytest.raises(BlockedError, match="'points' was retracted"):
         publish(entry, restore=False)
     publish(entry)

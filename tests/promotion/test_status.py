@@ -81,7 +81,7 @@ def test_a_retracted_dataset_is_held_with_its_reason(lab, atmosphere, status):
     ledger = state_of(lab.index).ledger
     retract(plan_retraction("points", atmosphere.client, ledger=ledger), atmosphere.client, ledger)
     found = status("points")
-    assert (found.state, found.uri, found.records, found.labels) == ("held", None, (), ())
+    assert (found.state, found.uri, found.records, found.labels) == ("blocked", None, (), ())
     assert "retracted" in found.reason
     assert found.hold is not None
 

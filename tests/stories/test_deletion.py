@@ -45,7 +45,7 @@ def test_what_other_programs_delete_is_promoted_by_nobody_and_what_stands_of_it_
     assert lab.command("verify", uri).exit_code == 1
     lab.index.register(older)
     assert lab.tick(team) == {}
-    assert lab.status("cells")["state"] == "held"
+    assert lab.status("cells")["state"] == "blocked"
     assert lab.promote("cells", data_store=lab.store) == uri
     assert lab.seen("cells") == standing
 

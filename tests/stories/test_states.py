@@ -62,7 +62,7 @@ def test_a_retraction_with_shards_leaves_no_copies_in_status_and_failures_are_to
     assert (len(copies), lab.objects()) == (2, [])
     found = lab.status("cells")
     assert (found["state"], found["uri"], found["place"], found["records"], found["labels"]) == (
-        "held",
+        "blocked",
         None,
         None,
         [],
@@ -88,5 +88,5 @@ def test_a_retraction_with_shards_leaves_no_copies_in_status_and_failures_are_to
     assert {name: lab.status(name)["state"] for name in ("bad-0", "early", "cells")} == {
         "bad-0": "failed",
         "early": "waiting",
-        "cells": "held",
+        "cells": "blocked",
     }

@@ -201,7 +201,7 @@ def retract(
 ) -> Retracted:
     """Remove what a plan lists: the label first, then the current entry, older ones, copies.
 
-    Before anything goes the dataset is held back: neither sensor nor schedule publishes it again until a
+    Before anything goes the dataset is blocked: neither sensor nor schedule publishes it again until a
     person does. What is gone already is no error, so a retraction that was interrupted is run again; one that
     was done takes nothing else.
 

@@ -54,9 +54,9 @@ class Status:
 
     Attributes:
         name: Its name in the local index.
-        state: ``published``; ``promote`` (it is to be promoted), ``waiting`` (its schema is missing), ``held``
-            (only a person may promote it), ``left alone`` (its metadata say so), ``failed`` (the last attempt did),
-            ``given up`` (so often that only a person tries it), ``paused`` (nothing of the account can be
+        state: ``published``; ``promote`` (it is to be promoted), ``waiting`` (its schema is missing), ``blocked``
+            (only a person may promote it), ``skipped`` (its metadata say so), ``failed`` (the last attempt did),
+            ``retries exhausted`` (so often that only a person tries it), ``paused`` (nothing of the account can be
             published), ``refused`` (it cannot be promoted), ``removed`` (the ledger knows it, the index no
             longer), ``unknown`` (no account was given).
         reason: Why, in words for people.
@@ -211,7 +211,7 @@ def _state(
     if entry is None:
         return "removed", "is not in the index any more; what was published of it stays", None
     if hold is not None:
-        return "held", hold.reason, None
+        return "blocked", hold.reason, None
     if did is None:
         return "unknown", "the account is not known", None
     try:

@@ -31,7 +31,7 @@ def attempt(
 ) -> Generator[Attempt]:
     """Note an error in the ledger (stage, reason, how many times in a row) on its way out.
 
-    A dataset that is held back was not attempted, and one that a person stopped did not fail.
+    A dataset that is blocked was not attempted, and one that a person stopped did not fail.
 
     Args:
         ledger: The ledger.
@@ -64,7 +64,7 @@ def failed(
     entry: IndexEntry | None = None,
     run: str | None = None,
 ) -> None:
-    """Note an error, as ``attempt`` does; one that says that the dataset is held back is none."""
+    """Note an error, as ``attempt`` does; one that says that the dataset is blocked is none."""
     if isinstance(error, BlockedError):
         return
     ours = isinstance(error, AtdataError)

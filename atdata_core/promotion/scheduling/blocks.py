@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def held(ledger: Ledger, dataset: str, did: str) -> Block | None:
-    """Why a dataset is held back for an account, or None."""
+    """Why a dataset is blocked for an account, or None."""
     hold = ledger.get(BLOCK(dataset))
     return hold if hold is not None and hold.did == did else None
 
 
 def refuse_blocked(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
-    """Raises ``BlockedError`` where a dataset is held back, and no person asked."""
+    """Raises ``BlockedError`` where a dataset is blocked, and no person asked."""
     hold = None if options.restore else held(ledger, dataset, did)
     if hold is not None:
         raise BlockedError(
-            f"Dataset {dataset!r} is held back: {hold.reason}. Promote it yourself to publish it again.",
+            f"Dataset {dataset!r} is blocked: {hold.reason}. Promote it yourself to publish it again.",
             name=dataset,
             reason=hold.reason,
         )
 
 
 def end_block(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
-    """A promotion that a person asked for begins, so the dataset is held back no more.
+    """A promotion that a person asked for begins, so the dataset is blocked no more.
 
     Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
     one nor the one that is held leaves the hold as it is.

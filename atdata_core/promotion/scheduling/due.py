@@ -36,10 +36,10 @@ class Due:
     """What is to be done with a dataset, and why, in words for people.
 
     ``promote``: its current entry is not published by this account, or has changed since. ``published``:
-    nothing is to be done. ``waiting``: its schema is not in the index yet. ``held``: only a person may promote
-    it again. ``left alone``: its metadata say so. ``failed``: the sensor tries it again from ``again`` on. ``given
-    up``: it failed so often that only a person tries it, until something about it changes. ``paused``: nothing of
-    the account can be published; the sensor tries again from ``again`` on.
+    nothing is to be done. ``waiting``: its schema is not in the index yet. ``blocked``: only a person may promote
+    it again. ``skipped``: its metadata say so. ``failed``: the sensor tries it again from ``again`` on. ``retries
+    exhausted``: it failed so often that only a person tries it, until something about it changes. ``paused``: nothing
+    of the account can be published; the sensor tries again from ``again`` on.
 
     Attributes:
         state: See above.
@@ -50,7 +50,7 @@ class Due:
         again: A time, ISO 8601.
     """
 
-    state: Literal["promote", "published", "waiting", "held", "left alone", "failed", "given up", "paused"]
+    state: Literal["promote", "published", "waiting", "blocked", "skipped", "failed", "retries exhausted", "paused"]
     reason: str
     what: str = ""
     attempts: int = 0
@@ -147,12 +147,12 @@ def _due(
     schemas: dict[str, AtdataError | KeyError | None],
 ) -> Due:
     if facts.hold is not None and facts.hold.did == did:
-        return Due("held", facts.hold.reason)
+        return Due("blocked", facts.hold.reason)
     reason = _what_changed(entry, facts.last, did) or _what_was_said(facts) or _where_it_lies(facts, store)
     if reason is None:
         return Due("published", f"published as {facts.last.uri}" if facts.last else "published")
     if not may_promote(entry):
-        return Due("left alone", f"its metadata say {POLICY}: false")
+        return Due("skipped", f"its metadata say {POLICY}: false")
     ref = entry.schema_ref
     if ref not in schemas:
         schemas[ref] = None
@@ -177,7 +177,9 @@ def _after_failures(due: Due, entry: IndexEntry, facts: _Known, outage: Outage |
         due = replace(due, attempts=failure.attempts)
         again = next_attempt(failure)
         if again.when == "never":
-            return replace(due, state="given up", reason=f"{due.attempts} attempts failed, the last one at {why}")
+            return replace(
+                due, state="retries exhausted", reason=f"{due.attempts} attempts failed, the last one at {why}"
+            )
         if again.when == "later":
             return replace(due, state="failed", reason=why, again=again.at)
     for_all = outage_of(outage)

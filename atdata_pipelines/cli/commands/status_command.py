@@ -21,10 +21,10 @@ WIDTH = 100
 NAME = 32
 WAYS_OUT = {
     "promote": "{promote}",
-    "held": "{promote} publishes it again",
+    "blocked": "{promote} publishes it again",
     "failed": "mend that, then: {promote}",
-    "given up": "mend that, then: {promote}",
-    "left alone": "{promote} publishes it all the same",
+    "retries exhausted": "mend that, then: {promote}",
+    "skipped": "{promote} publishes it all the same",
     "waiting": "publish the schema: index.publish_schema(SampleType, version=...)",
 }
 

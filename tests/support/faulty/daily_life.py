@@ -397,9 +397,9 @@ class DailyLife:
         current = self.entries[name][list(self.entries[name])[-1]]
         published = self.records.get((name, current.cid))
         if name in self.held:
-            expected = {"held"}
+            expected = {"blocked"}
         elif name in self.refused:
-            expected = {"failed", "given up"}
+            expected = {"failed", "retries exhausted"}
         elif published is not None and published.alive and name in self.known and self.last[name] is published:
             expected = {"published"}
         else:
