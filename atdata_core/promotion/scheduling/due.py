@@ -38,8 +38,8 @@ class Due:
     ``promote``: its current entry is not published by this account, or has changed since. ``published``:
     nothing is to be done. ``waiting``: its schema is not in the index yet. ``blocked``: only a person may promote
     it again. ``skipped``: its metadata say so. ``failed``: the sensor tries it again from ``again`` on. ``retries
-    exhausted``: it failed so often that only a person tries it, until something about it changes. ``paused``: nothing
-    of the account can be published; the sensor tries again from ``again`` on.
+    exhausted``: it failed so often that only a person tries it, until something about it changes. ``paused``:
+    nothing of the account can be published; the sensor tries again from ``again`` on.
 
     Attributes:
         state: See above.

@@ -18,7 +18,7 @@ from atdata_core.promotion.options import OPTIONS
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config import dagster_home
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 
 

@@ -14,7 +14,7 @@ import pytest
 from atdata_pipelines.config.settings import STAGES
 from atdata_pipelines.sandbox.ports import HOST, free_port
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 PASSWORD = "p%40 w/:d"
 """What has to be quoted in a URL is quoted."""
 STARTING = 60

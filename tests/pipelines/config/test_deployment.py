@@ -11,7 +11,7 @@ import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance import InstanceRef
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
 NOWHERE = {
     "current-context": "nowhere",

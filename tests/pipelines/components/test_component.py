@@ -18,7 +18,7 @@ from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 from atdata_pipelines.jobs.promote_job import JOB, run_config
 from dg_process import DgProcess
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TYPE = "atdata_pipelines.components.DatasetPromotion"
 MARKED = dg.DagsterEventType.ASSET_MATERIALIZATION
 MATERIALIZE = "__ASSET_JOB"

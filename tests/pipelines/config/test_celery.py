@@ -22,7 +22,7 @@ from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
 from atdata_pipelines.config.dagster_home import prepare_home
 from faulty.edge import Edge, Fault, Rule
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 SHARDS = 66
 PASSWORD = "hunter2-of-the-queue"
