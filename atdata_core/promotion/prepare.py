@@ -62,7 +62,7 @@ def prepare(
         client: A client that is logged in.
         ledger: The ledger of the index.
         publish_schema: Stage 2, as ``publish_schema_of``.
-        under_way: Where the promotion stands.
+        current_attempt: Where the promotion stands.
         data_store: Where shards are copied to; None keeps their URLs.
         options: What is asked of the promotion.
         done: Told of each stage.
@@ -80,24 +80,24 @@ def prepare(
     done("local_dataset", inventory)
     current_attempt.stage = "published_schema"
     validate(entry, inventory, resolved, client, ledger, options=options)
-    begin_publishing(entry, resolved.publication, ledger, options)
-    copies = None
-    if data_store is not None and not data_store.takes_copies:
-        # What such a store writes is known, and can be refused, only once it is written.
-        if options.require_compatible:
-            known_compatibility(inventory.schema, client, ledger).refuse()
-        current_attempt.stage = "copied_shards"
-        copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=options.run)
-        current_attempt.stage = "published_schema"
-    schema = publish_schema(inventory)
-    done("published_schema", schema)
-    if copies is None:
-        current_attempt.stage = "copied_shards"
-        published = resolved.published_copies(inventory, ledger)
-        copies = copy_shards(
-            entry, inventory, index, ledger, data_store=data_store, published=published, run=options.run
-        )
-    done("copied_shards", copies)
-    current_attempt.stage = "atmosphere_record"
-    seen = probe_published(entry, copies, index, client.base_url, resolved=resolved, options=options)
-    return Prepared(entry, schema, copies, seen, resolved)
+    with begin_publishing(entry, resolved.publication, ledger, options):
+        copies = None
+        if data_store is not None and not data_store.takes_copies:
+            # What such a store writes is known, and can be refused, only once it is written.
+            if options.require_compatible:
+                known_compatibility(inventory.schema, client, ledger).refuse()
+            current_attempt.stage = "copied_shards"
+            copies = copy_shards(entry, inventory, index, ledger, data_store=data_store, run=options.run)
+            current_attempt.stage = "published_schema"
+        schema = publish_schema(inventory)
+        done("published_schema", schema)
+        if copies is None:
+            current_attempt.stage = "copied_shards"
+            published = resolved.published_copies(inventory, ledger)
+            copies = copy_shards(
+                entry, inventory, index, ledger, data_store=data_store, published=published, run=options.run
+            )
+        done("copied_shards", copies)
+        current_attempt.stage = "atmosphere_record"
+        seen = probe_published(entry, copies, index, client.base_url, resolved=resolved, options=options)
+        return Prepared(entry, schema, copies, seen, resolved)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ...errors import RecordGoneError, RefusedError
+from ...errors import AtdataError, RecordGoneError, RefusedError
 from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT, NameOwner, NameState, RecordResult
 from ..copies.usage import end_use
 from ..options import PromotionOptions
@@ -61,16 +63,26 @@ class PublishedRecord:
         return self.uri, self.cid, self.change, *label, self.note, self.version_label_uri
 
 
+@contextmanager
 def begin_publishing(
     entry: IndexEntry, publication: Publication, ledger: Ledger, options: PromotionOptions
-) -> None:
+) -> Generator[None]:
     """Take up what people ask for, once ``validate`` has found nothing against it.
 
-    A block ends where a person asks, and what people say now is put behind what they said before: a run that is
-    stopped later, or whose services fail, has said it all the same.
+    A block ends where a person asks, and the values that are given are kept as overrides: a run that is stopped
+    later, or whose services fail, has given them all the same. What is refused inside was not given.
     """
     end_block(ledger, entry.name, publication.did, options)
-    Overrides(entry, publication, ledger).add(options.values, options.run)
+    overrides = Overrides(entry, publication, ledger)
+    order = overrides.add(options.values, options.run)
+    try:
+        yield
+    except RefusedError:
+        if order is not None:
+            # What comes through is the refusal.
+            with suppress(AtdataError):
+                overrides.remove(order)
+        raise
 
 
 def publish_record(

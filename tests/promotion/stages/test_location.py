@@ -125,6 +125,19 @@ def test_keep_urls_moves_them_back_and_holds_whatever_store_is_named_later(lab, 
     assert look.record(uri).storage["$type"].endswith("storageHttp")
 
 
+def test_values_of_a_promotion_that_is_refused_at_its_last_look_were_not_given(
+    lab, publish, public, atmosphere, look
+):
+    publish(lab.insert("points"), data_store=public, license="MIT")
+    newer = lab.insert("points", start=50)
+    with pytest.raises(VisibilityError):
+        publish(newer, license="CC0-1.0")
+    (outcome,) = promote_many([newer], lab.index, atmosphere.client)
+    assert isinstance(outcome.error, VisibilityError)
+    record = atmosphere.client.get_record(publish(newer, data_store=public))
+    assert record.value["license"] == "MIT"
+
+
 @pytest.mark.parametrize("retracted", [False, True])
 def test_new_data_under_a_name_with_copies_need_a_store_or_a_word(
     lab, publish, public, atmosphere, look, take_back, retracted
