@@ -54,6 +54,19 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("many" if os.environ.get("CI") else "few")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first: started last, one of them would keep one worker when the other is done.
+
+    What is asked of the reference PDS, and what breaks services, takes longer than the rest, as a folder.
+    """
+    for item in items:
+        if not {"contract", "faults"}.isdisjoint(item.path.parts):
+            item.add_marker("slow")
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 class Time:
     """Time that passes when somebody sleeps, most of it at once. ``slept`` keeps the seconds of each sleep."""
 

@@ -56,6 +56,7 @@ def run(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_ours_and_the_peers_run_in_turn_after_one_run_of_each_that_does_not_count(tmp_path):
     order = []
     race = Bench(tmp_path).race(lambda: order.append("ours"), lambda: order.append("peer"), repeats=3)
@@ -110,6 +111,7 @@ def test_rows_are_chosen_by_their_names_and_by_those_of_their_modules(run):
         run(rows, "--quick", "--only", "nothing")
 
 
+@pytest.mark.slow
 def test_the_page_is_made_from_the_measurements_that_it_keeps(tmp_path, run, bench):
     page = tmp_path / "performance.md"
     rows = [race_row(4), count_row(2, 3), failing_row(ValueError("a --> b"))]

@@ -79,6 +79,7 @@ def test_a_queue_that_no_worker_listens_on_is_a_warning_with_the_command_that_st
     assert listening.mend == "celery -A atdata_pipelines.workers worker -Q copying,publishing"
 
 
+@pytest.mark.slow
 def test_workers_that_listen_are_counted_for_each_queue(doctor, worker):
     # Long: a real worker, which takes seconds to import what it works with.
     _, alone = doctor("workers").of("workers")

@@ -95,6 +95,7 @@ def project(tmp_path, team_pyproject, dg_process):
     return call
 
 
+@pytest.mark.slow
 def test_a_project_lists_scaffolds_and_checks_an_instance(project):
     assert TYPE in project("list", "components")[1]
     assert project("scaffold", "defs", TYPE, "images")[0] == 0

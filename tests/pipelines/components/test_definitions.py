@@ -32,6 +32,7 @@ def definitions():
 
 
 # The commands themselves, each a process that imports all of Dagster: what a person types must work.
+@pytest.mark.slow
 def test_the_commands_of_dagster_and_dg_accept_the_definitions_with_no_variable_set(tmp_path):
     commands = [
         ["dg", "check", "defs"],

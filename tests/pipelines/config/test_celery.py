@@ -183,6 +183,7 @@ def check(crew, rule):
         assert PASSWORD.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_copies_is_replaced_and_its_shards_are_taken_up(crew):
     # Long: three processes that import Dagster, and more shards than one step copies.
     # As the kernel does it where memory runs out: the worker lives, one of its processes does not.

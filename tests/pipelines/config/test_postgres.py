@@ -102,6 +102,7 @@ def home(postgres, tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_an_instance_on_postgresql_is_migrated_and_keeps_a_promotion(home, lab, command, stranger):
     # Long: a database server of its own, which Dagster makes its tables in.
     from click.testing import CliRunner

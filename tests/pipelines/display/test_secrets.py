@@ -196,6 +196,7 @@ def is_put(call):
     return call.service == "pds" and call.path.startswith(writes)
 
 
+@pytest.mark.slow
 def test_no_secret_stays_behind_a_run_in_which_some_succeed_and_some_fail(lab, world):
     broken = lab.insert("broken", start=50)
     keys = {f"/{url.removeprefix('s3://')}" for url in expand(broken.data_urls)}

@@ -41,6 +41,7 @@ def test_a_wait_stands_in_the_log_of_the_run(lab, defined, monkeypatch, passing)
     assert passing[0] >= 3600
 
 
+@pytest.mark.slow
 def test_a_command_reads_its_settings_from_a_file_keeps_its_run_shows_a_wait_and_ends_with_ctrl_c(
     lab, account_environ, tmp_path
 ):
