@@ -88,7 +88,7 @@ class Time:
 def time_passes(monkeypatch: pytest.MonkeyPatch) -> Time:
     """Waiting for a service takes a test no time, and no test waits for what another was told.
 
-    A test that measures real waiting sets ``patience.ours`` to ``Patience()`` itself.
+    A test that measures real waiting sets ``retry_after.ours`` to ``RetryAfter()`` itself.
     """
     passing = Time()
     monkeypatch.setattr(retry_after, "ours", retry_after.RetryAfter(passing.clock, passing.sleep))

@@ -373,7 +373,7 @@ class AtmosphereClient:
             raise changed(self.did, collection, rkey, []) from None
 
     def apply(self, writes: Sequence[dict[str, Any]], *, swap: str) -> tuple[list[str], str]:
-        """Make several writes in one commit, or none of them. ``batches.py`` knows what a PDS takes at once.
+        """Make several writes in one commit, or none of them. ``record_batches.py`` knows what a PDS takes at once.
 
         Args:
             writes: As applyWrites takes them: each creates a record or replaces one.

@@ -5,9 +5,9 @@
 ``atdata:datasets``        sorted set of all names
 ``atdata:events``          stream of (name, cid), one for each entry that came in, the newest 100,000
 ``atdata:scanned``         there for ten seconds after upstream's keys were all looked at, one after the other
-``atdata:scan``            how far the look that goes on step by step has come (``foreign.py``)
+``atdata:scan``            how far the look that goes on step by step has come (``foreign_entries.py``)
 ``atdata:scan:pause``      there until a look by name takes the next step
-``atdata:shards:{cid}``    hash: claims by shard URL (``claims.py``)
+``atdata:shards:{cid}``    hash: claims by shard URL (``shard_claims.py``)
 ``atdata:removed``         set of ``{cid}:{name}``: entries that were removed here, which promotions may still hold
 ``atdata:schemas:{class}`` string: the versions that are known of ``module.Class``, or of ``Class``, one a line
 ``atdata:schemas-scanned`` there for ten seconds after the keys of all schemas were looked at

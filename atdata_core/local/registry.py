@@ -1,4 +1,4 @@
-"""Names and entries in Redis: upstream's layout, and an index by name beside it (``layout.py``).
+"""Names and entries in Redis: upstream's layout, and an index by name beside it (``redis_layout.py``).
 
 Upstream keeps one hash per entry CID and finds a name by scanning; two names for the same data overwrite
 each other there.

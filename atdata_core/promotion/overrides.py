@@ -16,7 +16,7 @@ from uuid import uuid4
 from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
 from ..state.facts import OVERRIDES, Json, OverrideLog
-from .options import FIELDS, Values, explicit_values, from_metadata
+from .options import RECORD_FIELDS, Values, explicit_values, from_metadata
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
@@ -119,7 +119,7 @@ class Overrides:
             (DEFAULT, self._defaults),
         )
         found: list[ResolvedValue] = []
-        for name in FIELDS[:-1]:
+        for name in RECORD_FIELDS:
             source, value = next(
                 ((source, value) for source, of in sources if (value := getattr(of, name)) is not None),
                 (NOBODY, None),

@@ -53,8 +53,8 @@ def prepare(
 ) -> Prepared:
     """Stages 1 to 3 of a promotion, and the look at the shards with which the last one begins.
 
-    All records are checked before the first of them, the schema's, is written. ``under_way`` is told which stage
-    begins; it is that of the records in the end.
+    All records are checked before the first of them, the schema's, is written. ``current_attempt`` has
+    the stage that begins; it is that of the records in the end.
 
     Args:
         entry: The entry of the local index.

@@ -87,7 +87,7 @@ class Dataset(Generic[T]):
 
         Raises:
             MetadataError: It is no msgpack map.
-            And as ``access.open_shard``.
+            And as ``opening.open_shard``.
         """
         if self._metadata is None and self.metadata_url is not None:
             with closing(open_shard(self.metadata_url, store=self.data_store)) as stream:

@@ -27,7 +27,7 @@ def shard_records(url: str, *, store: object | None = None) -> Iterator[Record]:
     """The samples of one shard as they lie in it: ``{"__key__": str, suffix: bytes, ...}``.
 
     Raises:
-        As ``access.open_shard`` and ``tar_samples.read_samples``.
+        As ``opening.open_shard`` and ``tar_samples.read_samples``.
     """
     with closing(open_shard(url, store=store)) as stream:
         yield from read_samples(stream, url=url)

@@ -45,7 +45,7 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
 
     Raises:
         ShardChangedError: The shard was replaced while it was read.
-        And as ``access.open_shard``; the service errors also while reading, when the connection drops.
+        And as ``opening.open_shard``; the service errors also while reading, when the connection drops.
     """
     first = _opened(with_retries(lambda: _send("GET", url, guarded)), url)
     body = ResumableRead(first, lambda at, version: _open_rest(url, guarded, at, first.size, version))

@@ -119,7 +119,7 @@ def _promote(
     wanted.make_partitions(context.instance, settings)
     before = _promoted_before(context)
     entries = {name: read_by(each, reading) for name, each in wanted.entries.items() if name not in before}
-    # What is given up by now, or gone, failed all the same.
+    # What has exhausted its retries by now, or gone, failed all the same.
     given_up = {name: why for name, why in _failed_before(context).items() if name not in wanted.entries}
     total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
     context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})

@@ -1,4 +1,4 @@
-"""The records that this library writes. Reading them is ``reading.py``'s."""
+"""The records that this library writes. Reading them is ``parse.py``'s."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Where the bytes of an entry's shards are read from, and with whose credentials.
 
 In order: the store that the entry carries, the index's store, the destination where it is on the same
-endpoint, the environment, anonymous access. Files of this machine are read where ``access.local_files`` permits it.
+endpoint, the environment, anonymous access. Files of this machine are read where
+``local_files.permitted_file`` permits it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Sources:
         """Size and ETag of a shard.
 
         Raises:
-            ShardMissingError, ShardForbiddenError, ServiceError: As ``access.stat_shard``.
+            ShardMissingError, ShardForbiddenError, ServiceError: As ``opening.stat_shard``.
             LocalFileError: It is a file of this machine that may not be published.
         """
         return self._ask(

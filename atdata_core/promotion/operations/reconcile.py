@@ -38,7 +38,7 @@ from ..records.published_names import name_state, names_no_copies, place_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
 from ..scheduling.attempts import succeeded
-from ..scheduling.blocks import block_deleted, held
+from ..scheduling.blocks import block_deleted, block_of
 from ..scheduling.due import metadata_digest
 from ..stages.publish import PublishedRecord
 
@@ -188,9 +188,9 @@ class _Comparison:
             yield Discrepancy("orphaned" if is_promoted(record, self._did) else "foreign", record.uri, name)
             return
         publication = Publication(self._did, name, cid_of(entry))
-        trail = RecordHistory(self._ledger, ENTRY_NOTE(entry.name, *publication))
-        lost = trail.last() is None
-        kind = self._compare(record, trail)
+        history = RecordHistory(self._ledger, ENTRY_NOTE(entry.name, *publication))
+        lost = history.last() is None
+        kind = self._compare(record, history)
         if lost:
             Overrides(entry, publication, self._ledger).recover(record.value, keep_urls=names_no_copies(record))
         self._ledger.put_first(NAME_OWNER(self._did, name), NameOwner(entry.name))
@@ -209,14 +209,14 @@ class _Comparison:
             label = self._labels.get(f"at://{self._did}/{LABEL}/{label_rkey(self._did, name)}")
             target = label.value.get("datasetUri") if label else None
             record, entry = next((pair for pair in made if pair[0].uri == target), made[0])
-            trail = RecordHistory(self._ledger, LABEL_NOTE(entry.name, self._did, name))
+            history = RecordHistory(self._ledger, LABEL_NOTE(entry.name, self._did, name))
             if label is not None and record.uri == target:
                 pointed.setdefault(entry.name, []).append((record, label))
-                yield from self._label(label, name, entry, trail)
+                yield from self._label(label, name, entry, history)
             elif label is not None:
-                known = trail.last() is not None
-                yield from self._label(label, name, entry, trail) if known else [self._edited(label, name, entry)]
-            elif trail.last() is None:
+                known = history.last() is not None
+                yield from self._label(label, name, entry, history) if known else [self._edited(label, name, entry)]
+            elif history.last() is None:
                 yield Discrepancy("unlabelled", record.uri, name, entry.name, cid_of(entry))
             for record, entry in made:
                 yield from self._version_labels(record, name, entry)
@@ -226,7 +226,7 @@ class _Comparison:
     def gone(self, names: Collection[str]) -> Iterator[Discrepancy]:
         """What the ledger has, and the account has no more."""
         for dataset in sorted(self.datasets):
-            hold = held(self._ledger, dataset, self._did)
+            hold = block_of(self._ledger, dataset, self._did)
             retracted = hold.name if hold is not None and hold.kind == "retracted" else None
             facts = self._ledger.get_all("dataset", dataset)
             for key, note in facts.of(*RECORDS):
@@ -248,37 +248,37 @@ class _Comparison:
         known = self._account[NAME_OWNER(self._did, str(record.value.get("name")))]
         return self._versions.of(record, known.dataset if known else None)
 
-    def _compare(self, record: Record, trail: RecordHistory) -> Kind | None:
+    def _compare(self, record: Record, history: RecordHistory) -> Kind | None:
         """What a record is by what the ledger knows of it; what it does not know is noted."""
-        known = trail.last()
+        known = history.last()
         if known is None:
-            trail.note(record)
+            history.note(record)
             return "rebuilt"
         if known.cid == record.cid:
             return None
-        record, known = self._settled(record, trail, known)
+        record, known = self._settled(record, history, known)
         if known.cid == record.cid:
             return None
         if record.cid in known.earlier:
             return "older"
-        if not trail.leads_to(record.cid):
+        if not history.leads_to(record.cid):
             return "edited"
         # Written by a run that was killed before it could say so.
-        trail.note(record)
+        history.note(record)
         return "rebuilt"
 
-    def _settled(self, record: Record, trail: RecordHistory, known: RecordNote) -> tuple[Record, RecordNote]:
+    def _settled(self, record: Record, history: RecordHistory, known: RecordNote) -> tuple[Record, RecordNote]:
         """Record and fact, read again until no promotion came between them."""
         at = AtUri.parse(record.uri)
         while True:
             record = self._client.find_record(at.collection, at.rkey) or record
-            after = trail.last() or known
+            after = history.last() or known
             if after.cid == known.cid:
                 return record, after
             known = after
 
-    def _label(self, label: Record, name: str, entry: IndexEntry, trail: RecordHistory) -> Iterator[Discrepancy]:
-        kind = self._compare(label, trail)
+    def _label(self, label: Record, name: str, entry: IndexEntry, history: RecordHistory) -> Iterator[Discrepancy]:
+        kind = self._compare(label, history)
         if kind is not None:
             yield Discrepancy(kind, label.uri, name, entry.name, self._labelled(entry.name, name))
 
@@ -364,9 +364,9 @@ class _Comparison:
         there = self._versions.find(dataset, stood.cid) is not None
         return Discrepancy("gone", uri, stood.name, dataset, stood.cid if there else None, stood.version)
 
-    def _is_gone(self, uri: str, trail: RecordHistory) -> bool:
+    def _is_gone(self, uri: str, history: RecordHistory) -> bool:
         """Whether a record is not there, looked at again: one may have been written since the listing."""
         if uri in self._records or uri in self._labels:
             return False
         at = AtUri.parse(uri)
-        return self._client.find_record(at.collection, at.rkey) is None and trail.last() is not None
+        return self._client.find_record(at.collection, at.rkey) is None and history.last() is not None

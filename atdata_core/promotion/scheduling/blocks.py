@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..publication import Publication
 
 
-def held(ledger: Ledger, dataset: str, did: str) -> Block | None:
+def block_of(ledger: Ledger, dataset: str, did: str) -> Block | None:
     """Why a dataset is blocked for an account, or None."""
     hold = ledger.get(BLOCK(dataset))
     return hold if hold is not None and hold.did == did else None
@@ -24,7 +24,7 @@ def held(ledger: Ledger, dataset: str, did: str) -> Block | None:
 
 def refuse_blocked(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
     """Raises ``BlockedError`` where a dataset is blocked, and no person asked."""
-    hold = None if options.restore else held(ledger, dataset, did)
+    hold = None if options.restore else block_of(ledger, dataset, did)
     if hold is not None:
         raise BlockedError(
             f"Dataset {dataset!r} is blocked: {hold.reason}. Promote it yourself to publish it again.",
@@ -37,9 +37,9 @@ def end_block(ledger: Ledger, dataset: str, did: str, options: PromotionOptions)
     """A promotion that a person asked for begins, so the dataset is blocked no more.
 
     Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
-    one nor the one that is held leaves the hold as it is.
+    one nor the one that is blocked leaves the block as it is.
     """
-    hold = held(ledger, dataset, did) if options.restore else None
+    hold = block_of(ledger, dataset, did) if options.restore else None
     if hold is not None and (options.name or dataset) in (dataset, hold.name):
         ledger.remove(BLOCK(dataset))
 

@@ -16,7 +16,7 @@ from ..records.effects import Steps, current, run_effects
 from ..records.published_names import name_state
 from ..records.summary import Summary
 from ..scheduling.attempts import succeeded
-from ..scheduling.blocks import block_deleted, end_block, forget_retraction, held, refuse_blocked
+from ..scheduling.blocks import block_deleted, block_of, end_block, forget_retraction, refuse_blocked
 from ..scheduling.due import metadata_digest
 from ..scheduling.retry_policy import end_outage
 from .dataset_records import DatasetRecords
@@ -163,7 +163,11 @@ def _publishing(
     except RefusedError as error:
         records.entry.drop_overrides()
         # Deleted by hand; a retraction has its own hold.
-        if isinstance(error, RecordGoneError) and not options.restore and not held(ledger, entry.name, client.did):
+        if (
+            isinstance(error, RecordGoneError)
+            and not options.restore
+            and not block_of(ledger, entry.name, client.did)
+        ):
             block_deleted(ledger, entry.name, publication, error.uri)
         raise
     if written is None or change is None:

@@ -72,7 +72,7 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         max_pool_connections=POOL,
         connect_timeout=endpoint.timeout or 10,
         read_timeout=endpoint.timeout or 60,
-        retries={"mode": "standard", "total_max_attempts": 1},  # be_patient does it
+        retries={"mode": "standard", "total_max_attempts": 1},  # send_again does it
         # Checksums beyond what a call needs break servers that do not know them.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -20,7 +20,7 @@ START = 1_800_000_000.0
 
 
 class Clock:
-    """Wall-clock time; a sleep also lets the time of ``patience`` pass."""
+    """Wall-clock time; a sleep also lets the time of ``retry_after`` pass."""
 
     def __init__(self, time_passes):
         self.now, self.slept, self._other = START, [], time_passes

@@ -7,7 +7,7 @@ import pytest
 from atdata_core.local.redis_layout import SCAN, SCAN_PAUSE, SCANNED
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.options import PromotionOptions, Values
-from atdata_core.promotion.scheduling.blocks import held
+from atdata_core.promotion.scheduling.blocks import block_of
 from atdata_core.promotion.stages.dataset_records import DatasetRecords
 from atdata_core.promotion.stages.inventory_stage import survey
 from atdata_core.promotion.stages.validate import validate
@@ -100,9 +100,9 @@ def test_questions_about_a_blocked_dataset_leave_the_block_and_a_promotion_ends_
     publish(entry)
     take_back("points")
     ledger, did = state_of(lab.index).ledger, atmosphere.client.did
-    blocked = held(ledger, "points", did)
+    blocked = block_of(ledger, "points", did)
     assert blocked is not None
     assert writes_of(lambda: questions(entry, **WORDS)) == []
-    assert held(ledger, "points", did) == blocked
+    assert block_of(ledger, "points", did) == blocked
     publish(entry)
-    assert held(ledger, "points", did) is None
+    assert block_of(ledger, "points", did) is None
