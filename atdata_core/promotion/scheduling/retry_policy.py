@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...state.ledger import Ledger
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
-"""Seconds after the first, second, ... failure that is the dataset's own; after one more its retries are exhausted."""
+"""Seconds after the first, second, ... failure that is the dataset's own; one more, and retries are exhausted."""
 PASSING_PAUSES = (5 * 60, 15 * 60, 30 * 60)
 """Seconds after the first, second, ... failure that passes; the last one again and again."""
 
