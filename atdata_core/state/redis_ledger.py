@@ -41,8 +41,9 @@ class RedisLedger(Ledger):
 
     def get(self, key: Key[F]) -> F | None:
         """One fact, or None."""
+        at = _place(key)
         with reaching(self._redis):
-            raw = self._redis.hget(_PREFIX + key.scope, key.name)
+            raw = self._redis.hget(*at)
         return self.decode(key, raw)
 
     def get_many(self, keys: Sequence[Key[Any]]) -> Found:
@@ -66,26 +67,28 @@ class RedisLedger(Ledger):
 
     def put(self, key: Key[F], fact: F) -> None:
         """Keep a fact; the last one stands."""
+        at, [text] = _place(key), self.encode(stamped(fact))
         with reaching(self._redis):
-            self._redis.hset(_PREFIX + key.scope, key.name, *self.encode(stamped(fact)))
+            self._redis.hset(*at, text)
 
     def exchange(self, key: Key[F], fact: F) -> F | None:
         """Keep a fact; the one that stood before. One round trip, as for ``put``."""
-        at, [text] = (_PREFIX + key.scope, key.name), self.encode(stamped(fact))
+        at, [text] = _place(key), self.encode(stamped(fact))
         with reaching(self._redis):
             raw, _ = ask(self._redis, [("hget", *at), ("hset", *at, text)])
         return self.decode(key, raw)
 
     def put_first(self, key: Key[F], fact: F) -> F:
         """Keep a fact unless there is one; the fact that stands."""
-        first = stamped(fact)
+        at, first = _place(key), stamped(fact)
+        [text] = self.encode(first)
         with reaching(self._redis):
-            kept = self._redis.hsetnx(_PREFIX + key.scope, key.name, *self.encode(first))
+            kept = self._redis.hsetnx(*at, text)
         return first if kept else self.get(key) or first
 
     def update(self, key: Key[F], change: Callable[[F | None], F | None]) -> F | None:
         """Change a fact in one step; the fact that stands."""
-        at = _PREFIX + key.scope, key.name
+        at = _place(key)
         while True:
             with reaching(self._redis):
                 raw = self._redis.hget(*at)
@@ -98,8 +101,9 @@ class RedisLedger(Ledger):
 
     def remove(self, key: Key[Any]) -> None:
         """Forget a fact."""
+        at = _place(key)
         with reaching(self._redis):
-            self._redis.hdel(_PREFIX + key.scope, key.name)
+            self._redis.hdel(*at)
 
     def owners(self, scope: Scope) -> list[str]:
         """The datasets, entries or accounts of which there are facts, sorted."""
@@ -166,3 +170,8 @@ class RedisLedger(Ledger):
                     pipe.hdel(_PREFIX + scope, *removed)
             answers: list[Any] = pipe.execute()
         return [bool(answer) for answer in answers[: len(swaps)]]
+
+
+def _place(key: Key[Any]) -> tuple[str, str]:
+    """Key and field in Redis of a fact."""
+    return _PREFIX + key.scope, key.name
