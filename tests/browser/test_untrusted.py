@@ -19,8 +19,7 @@ from atdata_pipelines.config.settings import STAGES
 from atdata_pipelines.demo.demo_sandbox import LAB, PUBLIC
 from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
 from atdata_pipelines.jobs.promote_job import JOB
-from dagster_ui import LOCATION
-from untrusted import FOUND, HOST, hostile, listening, short_hostile
+from untrusted import FOUND, HOST, LOCATION, hostile, listening, short_hostile
 
 pytestmark = pytest.mark.browser
 

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+LOCATION = "/locations/atdata-pipelines"
+"""Where the UI has the pipeline; here, as a test is collected where no browser is installed, too."""
+
 HOST = "evil.example"
 """Of addresses that are only to be shown; nobody answers there."""
 
