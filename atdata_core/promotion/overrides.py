@@ -161,12 +161,12 @@ class Overrides:
         log = self._ledger.update(self._key, change)
         return next(one["order"] for one in _parts(log)[1] if one["run"] == run)
 
-    def remove(self, order: int) -> None:
-        """Remove an override: what was refused was not given."""
+    def remove(self, run: str) -> None:
+        """Remove what a run gave: what was refused was not given."""
 
         def change(log: OverrideLog | None) -> OverrideLog:
             base, said = _parts(log)
-            return _joined(base, [one for one in said if one["order"] != order], log and log.inherited)
+            return _joined(base, [one for one in said if one["run"] != run], log and log.inherited)
 
         self._ledger.update(self._key, change)
 

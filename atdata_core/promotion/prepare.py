@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..state.facts import CopiedShards, Inventory
 from .stages.copy_stage import copy_shards
 from .stages.inventory_stage import take_inventory
-from .stages.publish import begin_publishing
+from .stages.publish import begin_publishing, dropping_refused
 from .stages.resolved_values import Finder, Resolved, resolve
 from .stages.schema_changes import known_compatibility
 from .stages.schema_stage import PublishedSchema
@@ -80,7 +80,8 @@ def prepare(
     done("local_dataset", inventory)
     current_attempt.stage = "published_schema"
     validate(entry, inventory, resolved, client, ledger, options=options)
-    with begin_publishing(entry, resolved.publication, ledger, options):
+    begin_publishing(entry, resolved.publication, ledger, options)
+    with dropping_refused(entry, resolved.publication, ledger, options):
         copies = None
         if data_store is not None and not data_store.takes_copies:
             # What such a store writes is known, and can be refused, only once it is written.

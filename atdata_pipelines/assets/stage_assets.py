@@ -47,7 +47,8 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             client, options = subject.logged_in(), subject.options
             resolved = subject.resolve()
             validate(subject.entry, found, resolved, client, subject.ledger, options=options)
-            with publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, options):
+            publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, options)
+            with subject.dropping_refused(resolved):
                 published = schema_stage.publish_schema_of(found, client, subject.ledger, options)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
@@ -59,7 +60,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             progress = progress_of(context, "at their destination")
             client = subject.logged_in()
             resolved, options = subject.resolve(), subject.options
-            with publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, options):
+            with subject.dropping_refused(resolved):
                 copies = subject.known_copies(resolved, progress)
                 found = subject.known_inventory(progress)
                 kept_schema = schema_stage.schema_of_run(found, client, subject.ledger, options)

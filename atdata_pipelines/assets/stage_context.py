@@ -1,7 +1,7 @@
 """What a stage works on: the dataset of a run's partition, with the services that it needs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.scheduling.attempts import attempt
 from atdata_core.promotion.scheduling.retry_policy import noting_outage
-from atdata_core.promotion.stages import copy_stage, inventory_stage
+from atdata_core.promotion.stages import copy_stage, inventory_stage, publish
 from atdata_core.promotion.stages.resolved_values import Resolved, keeps_urls, resolve
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import Ledger
@@ -110,17 +110,22 @@ class StageContext:
         self, progress: inventory_stage.Progress, resolved: Resolved | None = None
     ) -> copy_stage.CopiedShards:
         """Bring every shard to its destination, or see that it stays."""
-        found = self.known_inventory(progress)
-        return copy_stage.copy_shards(
-            self.entry,
-            found,
-            self.index,
-            self.ledger,
-            data_store=self.store,
-            published=(resolved or self.resolve()).published_copies(found, self.ledger),
-            progress=progress,
-            run=self.run,
-        )
+        found, resolved = self.known_inventory(progress), resolved or self.resolve()
+        with self.dropping_refused(resolved):
+            return copy_stage.copy_shards(
+                self.entry,
+                found,
+                self.index,
+                self.ledger,
+                data_store=self.store,
+                published=resolved.published_copies(found, self.ledger),
+                progress=progress,
+                run=self.run,
+            )
+
+    def dropping_refused(self, resolved: Resolved) -> AbstractContextManager[None]:
+        """What is refused inside was not given: see ``publish.dropping_refused``."""
+        return publish.dropping_refused(self.entry, resolved.publication, self.ledger, self.options)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from ...atmosphere.record_format.build import entry_record
 from ...atmosphere.record_format.nsids import ENTRY
@@ -103,6 +104,7 @@ class EntryUpsert:
         self._history = RecordHistory(ledger, ENTRY_NOTE(entry.name, *publication))
         self._overrides = Overrides(entry, publication, ledger, options.defaults, resolved.earlier)
         self._record = RecordUpsert(publication.did, ENTRY, publication.rkey, self._history, options, client.now)
+        self._run = options.run or uuid4().hex
         self._own_order: int | None = None
         self.order = 0
 
@@ -138,12 +140,12 @@ class EntryUpsert:
     def keep_overrides(self) -> None:
         """Keep what people say now behind what they said before, and what they said of the name before that."""
         self._overrides.inherit()
-        self._own_order = self._overrides.add(self._options.values, self._options.run)
+        self._own_order = self._overrides.add(self._options.values, self._run)
 
     def drop_overrides(self) -> None:
         """What was refused is no override."""
         if self._own_order is not None:
-            self._overrides.remove(self._own_order)
+            self._overrides.remove(self._run)
 
     def apply(self) -> Steps[tuple[Record | None, str | None]]:
         """As ``RecordUpsert.apply``; the record is left alone where somebody said other values since ``say``."""
@@ -162,7 +164,7 @@ class EntryUpsert:
                 return None
             if layers.order < self._own_order:
                 # The ledger was lost on the way.
-                self._own_order = self._overrides.add(self._options.values, self._options.run)
+                self._own_order = self._overrides.add(self._options.values, self._run)
                 layers = self._overrides.layers()
         self.order = layers.order
         return self._built(self._overrides.resolve(layers), created)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...errors import AtdataError, RecordGoneError, RefusedError
 from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT, NameOwner, NameState, RecordResult
 from ..copies.usage import end_use
-from ..options import PromotionOptions
+from ..options import PromotionOptions, Values
 from ..overrides import Overrides
 from ..records.effects import Steps, current, run_effects
 from ..records.published_names import name_state
@@ -63,25 +63,30 @@ class PublishedRecord:
         return self.uri, self.cid, self.change, *label, self.note, self.version_label_uri
 
 
-@contextmanager
 def begin_publishing(
     entry: IndexEntry, publication: Publication, ledger: Ledger, options: PromotionOptions
-) -> Generator[None]:
+) -> None:
     """Take up what people ask for, once ``validate`` has found nothing against it.
 
     A block ends where a person asks, and the values that are given are kept as overrides: a run that is stopped
-    later, or whose services fail, has given them all the same. What is refused inside was not given.
+    later, or whose services fail, has given them all the same.
     """
     end_block(ledger, entry.name, publication.did, options)
-    overrides = Overrides(entry, publication, ledger)
-    order = overrides.add(options.values, options.run)
+    Overrides(entry, publication, ledger).add(options.values, options.run)
+
+
+@contextmanager
+def dropping_refused(
+    entry: IndexEntry, publication: Publication, ledger: Ledger, options: PromotionOptions
+) -> Generator[None]:
+    """What is refused inside was not given: the overrides of the run go, on the refusal's way out."""
     try:
         yield
     except RefusedError:
-        if order is not None:
-            # What comes through is the refusal.
-            with suppress(AtdataError):
-                overrides.remove(order)
+        # What comes through is the refusal.
+        with suppress(AtdataError):
+            if options.values != Values() and options.run is not None:
+                Overrides(entry, publication, ledger).remove(options.run)
         raise
 
 

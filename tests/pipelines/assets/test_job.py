@@ -269,3 +269,14 @@ def test_samples_are_shown_of_the_first_shard_that_has_some(lab, run, s3):
     assert shown(run("nothing", stages=["local_dataset"]), "local_dataset")["preview"].endswith(
         "0.tar has no samples."
     )
+
+
+def test_values_of_a_run_that_is_refused_in_its_last_stage_were_not_given(lab, publish, run, stranger):
+    publish("pictures")
+    lab.insert("pictures", start=6)
+    # Strangers would lose what they can read: no destination is configured here.
+    assert not run("pictures", said={"license": "MIT"}).success
+    again = run("pictures", said={"allow_private": True})
+    assert again.success
+    records, _ = stranger.list_records(ENTRY, repo=AtprotoResource().did())
+    assert [record.value["license"] for record in records] == ["CC-BY-4.0"] * 2

@@ -3,7 +3,7 @@
 import pytest
 
 from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
-from atdata_core.errors import BlockedError, RecordGoneError
+from atdata_core.errors import BlockedError, HeldError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.state.facts import BLOCK, INVENTORY, Block
@@ -102,3 +102,8 @@ def test_another_accounts_hold_is_its_own(lab, atmosphere):
     promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False)
     assert atmosphere.counts == [1, 1, 1]
     assert ledger.get(BLOCK("points")).did == "did:plc:other"
+
+
+def test_the_error_is_caught_by_its_earlier_name():
+    with pytest.raises(HeldError):
+        raise BlockedError("blocked", name="points", reason="retracted")
