@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["reliability", "servers", "logins", "crowd"]
 
 _FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
+TESTS = Path(__file__).resolve().parent
 MOMENT = 0.05
 _DATABASES = cycle(range(1, 16))
 
@@ -48,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # 25 ms: a tenth of all that the tests did.
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = os.devnull
-    # A change is tried with few examples of a property, CI tries more.
+    # A change is tried with few examples of a property, CI tries more; a test that wants still more says so.
     settings.register_profile("few", max_examples=40, deadline=None)
     settings.register_profile("many", max_examples=200, deadline=None)
     settings.load_profile("many" if os.environ.get("CI") else "few")
@@ -61,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     What is asked of the reference PDS, and what breaks services, takes longer than the rest, as a folder.
     """
     for item in items:
-        if not {"contract", "faults"}.isdisjoint(item.path.parts):
+        if item.path.relative_to(TESTS).parts[0] in ("contract", "faults"):
             item.add_marker("slow")
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)

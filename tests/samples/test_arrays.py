@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -64,6 +64,7 @@ def test_the_compact_form_is_read(array):
     assert same(decode_array(compact(array)), array)
 
 
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.binary(max_size=200).map(lambda rest: b"\x93NUMPY\x01\0" + rest))
 def test_any_bytes_are_an_array_or_refused(data):
     with contextlib.suppress(SampleError):

@@ -4,7 +4,7 @@ import io
 import tarfile
 from itertools import chain
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
 
@@ -125,6 +125,7 @@ OTHERS = st.sampled_from(
 NAMES_IN_RUNS = st.lists(st.lists(PACKED, max_size=4) | st.lists(OTHERS, max_size=1), max_size=8)
 
 
+@settings(max_examples=500)
 @given(NAMES_IN_RUNS.map(lambda runs: list(chain.from_iterable(runs))))
 def test_samples_of_one_file_each_are_the_same_when_they_are_not_taken_apart(names):
     entries = [(name, b"%d" % place, tarfile.REGTYPE, 0, {}) for place, name in enumerate(names)]

@@ -133,7 +133,7 @@ def places(value, path=()):
             yield from places(inner, (*path, position))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_our_lexicons_and_our_validator_judge_as_the_published_ones(records, published, ours, data):
     record = json.loads(json.dumps(data.draw(st.sampled_from(records))))
