@@ -10,7 +10,7 @@ from contextlib import suppress
 import dagster as dg
 
 from atdata_core.local import LocalIndex
-from atdata_core.local.redis_layout import SCAN_PAUSE, SCANNED
+from atdata_core.local.entry import SCAN_PAUSE, SCANNED
 from benchmarks import upstream
 from benchmarks.counting import round_trips
 from benchmarks.frame import Bench, Count, Measured, Reach, expect, row, timed

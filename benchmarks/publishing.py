@@ -14,7 +14,7 @@ import numpy as np
 
 from atdata_core import Dataset
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalIndex
 from atdata_core.local.entry import LocalDatasetEntry

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import dagster as dg
 
 from atdata_core.local import LocalIndex
-from atdata_core.promotion.publication import Publication
+from atdata_core.promotion.inventory import Publication
 from atdata_core.state.facts import LAST_RESULT, PublicationId, RecordResult
 from atdata_core.state.redis_ledger import RedisLedger
 from atdata_pipelines.components.pipeline import promotion_definitions

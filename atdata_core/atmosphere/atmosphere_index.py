@@ -13,7 +13,7 @@ from atdata_core.atmosphere.record_format.build import (
     read_entry_record,
     read_schema_record,
 )
-from atdata_core.atmosphere.record_format.nsids import ENTRY, OLD_ENTRY, OLD_SCHEMA, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY, OLD_SCHEMA, SCHEMA
 from atdata_core.common.urls import literal
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError, SchemaNotFoundError
 from atdata_core.samples.schema import decode

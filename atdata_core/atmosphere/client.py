@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from atdata_core.atmosphere import proof
 from atdata_core.atmosphere.identity import Resolver
-from atdata_core.atmosphere.record_format.at_uri import AtUri
 from atdata_core.atmosphere.record_format.difference import changed, differing_fields
+from atdata_core.atmosphere.record_format.record_keys import AtUri
 from atdata_core.atmosphere.xrpc import blobs
 from atdata_core.atmosphere.xrpc.replies import NOT_IMPLEMENTED, apply_request, put_request
 from atdata_core.atmosphere.xrpc.session import Session

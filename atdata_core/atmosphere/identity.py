@@ -9,7 +9,7 @@ import os
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from atdata_core.atmosphere.record_format.at_uri import is_did, is_handle
+from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
 from atdata_core.atmosphere.xrpc.replies import as_object
 from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.errors import (

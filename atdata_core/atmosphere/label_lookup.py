@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from atdata_core.atmosphere.record_format.at_uri import AtUri
-from atdata_core.atmosphere.record_format.nsids import LABEL
-from atdata_core.atmosphere.record_format.record_keys import label_rkey
+from atdata_core.atmosphere.record_format.record_keys import LABEL, AtUri, label_rkey
 from atdata_core.common.names import near
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError
 

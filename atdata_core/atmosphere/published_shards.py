@@ -108,7 +108,7 @@ def _anonymous(shard: PublishedShard) -> S3Endpoint:
 
 
 def _publish_endpoint() -> S3Endpoint | None:
-    from atdata_core.stores.s3.endpoints import checked_endpoint
+    from atdata_core.stores.s3.clients import checked_endpoint
     from atdata_core.stores.s3.objects import S3Endpoint
 
     names = {

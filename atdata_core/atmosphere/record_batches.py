@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atdata_core.atmosphere.client import Record
 from atdata_core.atmosphere.record_format.difference import changed, differing_fields
-from atdata_core.atmosphere.record_format.preflight import MAX_REQUEST
+from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
 from atdata_core.atmosphere.repository_view import RepositoryView
 from atdata_core.atmosphere.xrpc.replies import apply_request, encode_json
 from atdata_core.common.cid import record_cid

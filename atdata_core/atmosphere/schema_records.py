@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from atdata_core.atmosphere.client import PAGE
 from atdata_core.atmosphere.record_format.build import read_schema_record, schema_record
-from atdata_core.atmosphere.record_format.nsids import SCHEMA
-from atdata_core.atmosphere.record_format.preflight import check
-from atdata_core.atmosphere.record_format.record_keys import schema_rkey
+from atdata_core.atmosphere.record_format.lexicon import check
+from atdata_core.atmosphere.record_format.record_keys import SCHEMA, schema_rkey
 from atdata_core.errors import RecordChangedError, RefusedError, SchemaConflictError
 from atdata_core.samples.compatibility import newest_with_fields
 from atdata_core.samples.schema import compare, full_name

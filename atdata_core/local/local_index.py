@@ -17,7 +17,7 @@ from ..samples.schema import decode, schema_of
 from ..shards.dataset import Dataset
 from ..state.redis_connection import address, connect, reaching
 from ..stores.local_files import name_files
-from . import removal, schema_registry, shard_claims, upstream_labels
+from . import foreign_entries, removal, schema_registry, shard_claims
 from .entry import LocalDatasetEntry, StoredEntry
 from .foreign_entries import SCAN_COUNT
 from .registry import Found, Position, Registry
@@ -393,7 +393,7 @@ class LocalIndex:
 
     def _labelled(self, name: str) -> LocalDatasetEntry | None:
         """The entry that a label of another program names, under that name."""
-        cid = upstream_labels.resolve(self.redis, name)
+        cid = foreign_entries.resolve(self.redis, name)
         entry = None if cid is None else self._registry.by_cid(cid)
         return None if entry is None else replace(entry, name=name)
 

@@ -1,4 +1,4 @@
-"""Names and entries in Redis: upstream's layout, and an index by name beside it (``redis_layout.py``).
+"""Names and entries in Redis: upstream's layout, and an index by name beside it (``entry.py``).
 
 Upstream keeps one hash per entry CID and finds a name by scanning; two names for the same data overwrite
 each other there.
@@ -16,11 +16,19 @@ from typing import Any, NamedTuple
 from ..errors import MetadataError
 from ..protocols import ShardFacts
 from ..state.redis_connection import ask
-from .entry import ENTRY_KEY, FIELDS, LocalDatasetEntry, StoredEntry
-from .foreign_entries import LOOKUP, ROUND, Foreign, Pace
-from .redis_layout import DATASETS, EVENTS, EVENTS_KEPT, SCANNED, dataset_key
+from .entry import (
+    DATASETS,
+    ENTRY_KEY,
+    EVENTS,
+    EVENTS_KEPT,
+    FIELDS,
+    SCANNED,
+    LocalDatasetEntry,
+    StoredEntry,
+    dataset_key,
+)
+from .foreign_entries import LABEL_KEY, LOOKUP, ROUND, Foreign, Pace, label_key
 from .shard_claims import claims_key, encoded
-from .upstream_labels import LABEL_KEY, label_key
 
 _PAGE = 500
 _NO_EVENT = "0-0"

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..state.redis_connection import ask
-from .entry import ENTRY_KEY, FIELDS, StoredEntry
-from .redis_layout import DATASETS, REMOVED, dataset_key, removed_member
+from .entry import DATASETS, ENTRY_KEY, FIELDS, REMOVED, StoredEntry, dataset_key, removed_member
+from .foreign_entries import labels_of
 from .shard_claims import claims_key
-from .upstream_labels import labels_of
 
 _PAGE = 5000
 """Names that one script looks at, some 5 ms of Redis's time."""

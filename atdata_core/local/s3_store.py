@@ -22,10 +22,10 @@ from ..shards.dataset import Dataset
 from ..shards.seal import sealed
 from ..stores import opening
 from ..stores.data_store import DataStore
-from ..stores.s3.endpoints import same_service
+from ..stores.s3.clients import same_service
 from ..stores.s3.objects import S3Endpoint
-from ..stores.s3.resumable_upload import Sent, send
 from ..stores.s3.server_copy import copy_within
+from ..stores.s3.upload import Sent, send
 from ..stores.s3.write_proof import prove
 from .shard_writing import MAX_COUNT, MAX_SIZE, remove, require_bucket, write_dataset
 

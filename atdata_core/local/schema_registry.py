@@ -23,7 +23,7 @@ from ..samples.schema import (
     schema_ref,
 )
 from ..state.redis_connection import ask
-from .redis_layout import SCANNED_SECONDS, SCHEMAS_SCANNED, schemas_key
+from .entry import SCANNED_SECONDS, SCHEMAS_SCANNED, schemas_key
 
 PREFIX = "LocalSchema:"
 

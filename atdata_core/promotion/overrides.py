@@ -21,7 +21,7 @@ from .options import RECORD_FIELDS, Values, explicit_values, from_metadata
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
     from ..state.ledger import Ledger
-    from .publication import Publication
+    from .inventory import Publication
 
 KEPT = 20
 """Overrides that are kept one by one, so that one that is refused can be removed."""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Unpack
 
-from ..atmosphere.record_format.nsids import SCHEMA
-from ..atmosphere.record_format.record_keys import schema_rkey
+from ..atmosphere.record_format.record_keys import SCHEMA, schema_rkey
 from ..atmosphere.schema_records import Listing
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
@@ -15,13 +14,12 @@ from ..state.index_state import state_of
 from .copies.repack import still_there
 from .options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .overrides import ResolvedValue
-from .records.effects import run_effects
+from .records.upsert import run_effects
 from .stages.copy_stage import earlier_copies, find_copies
 from .stages.dataset_records import DatasetRecords
 from .stages.inventory_stage import survey
 from .stages.resolved_values import Resolved, resolve
-from .stages.schema_changes import known_compatibility
-from .stages.schema_stage import find_schema
+from .stages.schema_stage import find_schema, known_compatibility
 from .stages.validate import validate
 from .stages.visibility import AnonymousReader, Unreadable, Visibility, readable_share, readers, refuse_to_hide
 

@@ -11,8 +11,7 @@ from .stages.copy_stage import copy_shards
 from .stages.inventory_stage import take_inventory
 from .stages.publish import begin_publishing, dropping_refused
 from .stages.resolved_values import Finder, Resolved, resolve
-from .stages.schema_changes import known_compatibility
-from .stages.schema_stage import PublishedSchema
+from .stages.schema_stage import PublishedSchema, known_compatibility
 from .stages.validate import validate
 from .stages.visibility import Visibility, probe_published
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
     from ..state.ledger import Ledger
     from .options import PromotionOptions
-    from .scheduling.attempts import Attempt
+    from .scheduling.due import Attempt
 
 Done = Callable[[str, Any], None]
 """Called after each stage with its name and what it gave: an Inventory, a PublishedSchema, CopiedShards."""

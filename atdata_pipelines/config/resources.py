@@ -15,7 +15,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from atdata_core.errors import CredentialsError, RefusedError
-from atdata_core.stores.s3.endpoints import checked_endpoint
+from atdata_core.stores.s3.clients import checked_endpoint
 from atdata_core.stores.s3.objects import S3Endpoint
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 
 from atdata_core.errors import MetadataError
-from atdata_core.local.entry import ENTRY_KEY
-from atdata_core.local.redis_layout import EVENTS
+from atdata_core.local.entry import ENTRY_KEY, EVENTS
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
 
 from .executors import default_executor, executor_named

@@ -37,7 +37,7 @@ def demo() -> int:
     steps = Steps()
     steps.begin("Start the sandbox: Redis, S3, a PDS and its directory, on this machine only")
     from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.atmosphere.record_format.nsids import ENTRY
+    from atdata_core.atmosphere.record_format.record_keys import ENTRY
 
     from .demo_sandbox import FOLDER, LAB, PUBLIC, sandbox, store_digits
 
@@ -91,7 +91,7 @@ def demo() -> int:
 
 def query(uri: str) -> str:
     """The parameters of getRecord for an at-uri."""
-    from atdata_core.atmosphere.record_format.at_uri import AtUri
+    from atdata_core.atmosphere.record_format.record_keys import AtUri
 
     parsed = AtUri.parse(uri)
     return f"repo={parsed.authority}&collection={parsed.collection}&rkey={parsed.rkey}"

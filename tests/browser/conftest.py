@@ -22,7 +22,7 @@ import redis
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.samples.metadata import pack
 from atdata_core.shards.tar_writing import ShardWriter

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.at_uri import AtUri
+from atdata_core.atmosphere.record_format.record_keys import AtUri
 from atdata_core.errors import ProofError, ServiceError
 from pds_replies import NOBODY, refused
 

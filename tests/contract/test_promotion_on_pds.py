@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.atmosphere.record_format.build import label_record
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
-from atdata_core.atmosphere.record_format.preflight import check
-from atdata_core.atmosphere.record_format.record_keys import label_rkey
+from atdata_core.atmosphere.record_format.lexicon import check
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, label_rkey
 from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
 from atdata_core.errors import (
     LoginError,

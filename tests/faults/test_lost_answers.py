@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 from atdata_core.errors import ServiceUnavailableError
 from faulty.edge import Fault, Rule
 from faulty.samples import Reading

@@ -6,7 +6,7 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 from faulty.edge import Tally
 from faulty.samples import Reading
 

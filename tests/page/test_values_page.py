@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from atdata_core.promotion.inventory import Publication
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.overrides import OverrideLayers, Overrides
-from atdata_core.promotion.publication import Publication
 from atdata_core.promotion.records.published_names import PublishedName
-from atdata_core.promotion.stages.location import choose_location
+from atdata_core.promotion.stages.resolved_values import choose_location
 from atdata_core.state.ledger import MemoryLedger
 from atdata_pipelines.cli import main
 

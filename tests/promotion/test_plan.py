@@ -5,7 +5,7 @@ import json
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import LABEL
 from atdata_core.common.urls import expand
 from atdata_core.errors import NotPublicError, PreflightError, ShardChangedError, ShardConflictError
 from atdata_core.local import S3DataStore

@@ -8,7 +8,7 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereIndex
 from atdata_core.atmosphere.record_format.build import schema_record
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.stages.schema_stage import publish_schema

@@ -6,7 +6,7 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereIndex
 from atdata_core.atmosphere.record_format.build import schema_record
-from atdata_core.atmosphere.record_format.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import SCHEMA
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere.record_format.build import schema_record
-from atdata_core.atmosphere.record_format.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import SCHEMA
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.stages.schema_stage import find_schema, publish_schema
 from atdata_core.state.index_state import state_of

@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 from atdata_core.common.cid import entry_cid
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.local import LocalIndex, Repo, S3DataStore

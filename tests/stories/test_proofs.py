@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from tests.stories.conftest import Visibility
 
 # Each story goes through the library, the command and Dagster, on the reference PDS.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import SCHEMA
 from atdata_core.errors import SchemaConflictError
 from tests.stories.conftest import Cell, Visibility
 

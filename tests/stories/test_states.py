@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import LABEL
 from tests.stories.conftest import Visibility
 
 # Each story goes through the library, the command and Dagster, on the reference PDS.

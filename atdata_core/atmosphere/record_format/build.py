@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY, JSON_SCHEMA_FORMAT, LABEL, SCHEMA
 from atdata_core.atmosphere.record_format.parse import (
     AtmosphereIndexEntry,
     read_entry_record,
     read_schema_record,
 )
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, JSON_SCHEMA_FORMAT, LABEL, SCHEMA
 from atdata_core.atmosphere.record_format.record_metadata import pack_metadata, to_field, unpack_metadata
 from atdata_core.atmosphere.record_format.storage import PublishedShard, storage_of
 from atdata_core.protocols import ShardFacts

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from atdata_core.atmosphere.record_format.at_uri import AtUri
 from atdata_core.atmosphere.record_format.json_fields import Fields, shown
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, OLD_ENTRY, OLD_SCHEMA, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, OLD_ENTRY, OLD_SCHEMA, SCHEMA, AtUri
 from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
 from atdata_core.atmosphere.record_format.storage import PublishedShard, read_storage
 from atdata_core.atmosphere.xrpc import blobs

@@ -1,5 +1,6 @@
-"""Record keys made from identity, so that the same publication always has the same key.
+"""How records are named: collections, record keys, at-uris.
 
+Record keys are made from identity, so that the same publication always has the same key.
 Entries and labels want TIDs (https://atproto.com/specs/tid): 13 characters that hold 53 bits of
 microseconds and 10 bits of a clock's id. Ours are taken from a SHA-256 instead of a clock: the time part
 stays below 2**50 microseconds, that is between 1970 and 2005, so that no clock can make the same key.
@@ -9,11 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
 from atdata_core.common.cid import dag_cbor
-from atdata_core.errors import PreflightError
+from atdata_core.errors import PreflightError, RefusedError
+
+NAMESPACE: Final = "science.alt.dataset"
+SCHEMA: Final = f"{NAMESPACE}.schema"
+ENTRY: Final = f"{NAMESPACE}.entry"
+LABEL: Final = f"{NAMESPACE}.label"
+JSON_SCHEMA_FORMAT: Final = f"{SCHEMA}#jsonSchemaFormat"
+STORAGE_HTTP: Final = f"{NAMESPACE}.storageHttp"
+STORAGE_S3: Final = f"{NAMESPACE}.storageS3"
+
+# Collections of the package atdata up to 0.2: read, never written.
+OLD_NAMESPACE: Final = "ac.foundation.dataset"
+OLD_SCHEMA: Final = f"{OLD_NAMESPACE}.sampleSchema"
+OLD_ENTRY: Final = f"{OLD_NAMESPACE}.record"
 
 _ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
 _TID = re.compile(rf"[234567abcdefghij][{_ALPHABET}]{{12}}")
@@ -81,3 +96,73 @@ def schema_rkey(full_name: str, version: str) -> str:
 
 def _escaped(text: str) -> str:
     return _UNSAFE.sub(lambda match: b":%02x" % match.group()[0], text.encode()).decode("ascii")
+
+
+_DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
+_HANDLE = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+_NSID = re.compile(
+    r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
+    r"\.[A-Za-z][A-Za-z0-9]{0,62}"
+)
+_RECORD_KEY = re.compile(r"[A-Za-z0-9._:~-]{1,512}")
+
+MAX_DID, MAX_HANDLE, MAX_NSID = 2048, 253, 317
+
+
+def is_did(text: str) -> bool:
+    """Whether ``text`` has the shape of a DID."""
+    return len(text) <= MAX_DID and _DID.fullmatch(text) is not None
+
+
+def is_handle(text: str) -> bool:
+    """Whether ``text`` has the shape of a handle (a domain name)."""
+    return len(text) <= MAX_HANDLE and _HANDLE.fullmatch(text) is not None
+
+
+def is_nsid(text: str) -> bool:
+    """Whether ``text`` has the shape of a collection's name."""
+    return len(text) <= MAX_NSID and _NSID.fullmatch(text) is not None
+
+
+def is_record_key(text: str) -> bool:
+    """Whether ``text`` can be a record key: https://atproto.com/specs/record-key."""
+    return text not in (".", "..") and _RECORD_KEY.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class AtUri:
+    """``at://{authority}/{collection}/{rkey}``; ``authority`` is a DID or a handle."""
+
+    authority: str
+    collection: str
+    rkey: str
+
+    @classmethod
+    def parse(cls, uri: str) -> AtUri:
+        """The parts of an at-uri that names one record.
+
+        Raises:
+            RefusedError: (a ``ValueError``) where it does not.
+        """
+        # Callers without type checking hand on what a lookup gave them, None for instance.
+        scheme, _, rest = str(uri).partition("://")
+        parts = rest.split("/")
+        if scheme != "at" or len(parts) != 3:
+            raise RefusedError(
+                f"{uri!r} is no at-uri of a record. It has the form at://DID-OR-HANDLE/COLLECTION/RECORD-KEY.",
+                ref=uri,
+            )
+        authority, collection, rkey = parts
+        for part, fits, what in (
+            (authority, is_did(authority) or is_handle(authority), "DID or handle"),
+            (collection, is_nsid(collection), "collection"),
+            (rkey, is_record_key(rkey), "record key"),
+        ):
+            if not fits:
+                raise RefusedError(f"The at-uri {uri!r} is malformed: {part!r} is no {what}.", ref=uri)
+        return cls(authority, collection, rkey)
+
+    def __str__(self) -> str:
+        return f"at://{self.authority}/{self.collection}/{self.rkey}"

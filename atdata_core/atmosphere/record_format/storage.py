@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from atdata_core.atmosphere.record_format.json_fields import Fields
-from atdata_core.atmosphere.record_format.nsids import STORAGE_HTTP, STORAGE_S3
+from atdata_core.atmosphere.record_format.record_keys import STORAGE_HTTP, STORAGE_S3
 from atdata_core.atmosphere.xrpc import blobs
 from atdata_core.common.urls import displayed, parse_s3, refuse_credentials, scheme
 from atdata_core.errors import NoDataUrlsError, StorageError

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
 from ...atmosphere.record_format.difference import changed
-from ...atmosphere.record_format.nsids import ENTRY, LABEL
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...errors import AtdataError, DatasetNameError, RecordChangedError
 from ...state.cached_ledger import cached
-from ..inventory import cid_of
+from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions
-from ..publication import publication_of
-from ..records.effects import Current, Find, Steps, current_cids
-from ..scheduling.attempts import failed
+from ..records.upsert import Current, Find, Steps, current_cids
+from ..scheduling.due import failed
 from ..stages.publish import PublishedRecord, publishing
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
-from ...atmosphere.record_format.nsids import ENTRY, LABEL
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
@@ -24,7 +24,7 @@ from ..inventory import cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
 from ..prepare import Prepared, prepare
 from ..records.published_names import target_of, unknown_names
-from ..scheduling.attempts import attempt
+from ..scheduling.due import attempt
 from ..scheduling.retry_policy import note_outage
 from ..stages.publish import PublishedRecord
 from ..stages.schema_stage import PublishedSchema, Schemas

@@ -18,8 +18,7 @@ from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
 from ...protocols import ShardFacts, WriteProof
-from ...state.lease import POLL, Lease, Leases, Renewing, kept
-from ...state.lease_batch import LeaseBatch
+from ...state.lease import POLL, Lease, LeaseBatch, Leases, Renewing, kept
 from ...stores.data_store import DataStore
 from ..inventory import Progress
 from .layout import as_published

@@ -17,7 +17,7 @@ from ...protocols import ShardFacts, ShardStat
 from ...stores.data_store import DataStore, as_data_store
 from ...stores.local_files import permitted_file
 from ...stores.opening import open_shard, stat_shard
-from ...stores.s3.endpoints import same_service
+from ...stores.s3.clients import same_service
 
 if TYPE_CHECKING:
     from ...stores.s3.objects import S3Endpoint

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.json_fields import Fields
-from ...atmosphere.record_format.nsids import ENTRY, OLD_ENTRY
+from ...atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY
 from ...atmosphere.record_format.storage import PublishedShard, read_storage
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError

@@ -7,10 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...atmosphere.record_format.at_uri import AtUri
-from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.parse import read_entry_record
-from ...atmosphere.record_format.record_keys import label_rkey
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, label_rkey
 from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError
@@ -29,17 +27,15 @@ from ...state.facts import (
     RecordNote,
     RecordResult,
 )
-from ..inventory import cid_of
+from ..inventory import Publication, cid_of
 from ..overrides import Overrides
-from ..publication import Publication
 from ..records.entry_versions import Versions, is_promoted, versions_of
 from ..records.label import note_version
 from ..records.published_names import name_state, names_no_copies, place_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
-from ..scheduling.attempts import succeeded
 from ..scheduling.blocks import block_deleted, block_of
-from ..scheduling.due import metadata_digest
+from ..scheduling.due import metadata_digest, succeeded
 from ..stages.publish import PublishedRecord
 
 if TYPE_CHECKING:

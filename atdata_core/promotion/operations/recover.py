@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.published_shards import PublishedShards
-from ...atmosphere.record_format.nsids import ENTRY, LABEL
 from ...atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
-from ...atmosphere.record_format.record_keys import entry_rkey, label_rkey
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
 from ...common.cid import entry_cid
 from ...common.names import near
 from ...common.urls import expand, literal

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.record_format.at_uri import AtUri
-from ...atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
-from ...atmosphere.record_format.record_keys import label_rkey
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri, label_rkey
 from ...common.names import near
 from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
 from ...protocols import ShardFacts

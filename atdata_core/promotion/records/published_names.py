@@ -11,28 +11,25 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.record_format.at_uri import AtUri
-from ...atmosphere.record_format.nsids import ENTRY, LABEL
-from ...atmosphere.record_format.record_keys import entry_rkey
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, entry_rkey
 from ...atmosphere.record_format.storage import PublishedShard
 from ...errors import DatasetNameError, RefusedError
 from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
-from ..inventory import cid_of
+from ..inventory import cid_of, publication_of
 from ..options import Values
 from ..overrides import overrides_in, overrides_of
-from ..publication import publication_of
-from .effects import Steps, find
 from .summary import Summary
+from .upsert import Steps, find
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
     from ...protocols import IndexEntry
     from ...state.facts import Key, NameState, RecordNote
     from ...state.ledger import Ledger
+    from ..inventory import Publication
     from ..options import PromotionOptions
-    from ..publication import Publication
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from ...state.facts import BLOCK, RETRACTED, Block, RetractedEntry
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
+    from ..inventory import Publication
     from ..options import PromotionOptions
-    from ..publication import Publication
 
 
 def block_of(ledger: Ledger, dataset: str, did: str) -> Block | None:

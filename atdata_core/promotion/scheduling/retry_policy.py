@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ...common.timestamps import timestamp
 from ...errors import AtdataError, CredentialsError, LoginError, NotLoggedInError
-from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Outage
+from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Failure, Outage
 
 if TYPE_CHECKING:
     from ...state.facts import Fact, Failure

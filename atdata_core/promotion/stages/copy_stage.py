@@ -22,7 +22,7 @@ from ..copies.repack import rewrite, still_there
 from ..copies.sources import Sources
 from ..copies.usage import in_use
 from ..inventory import Progress, cid_of
-from ..records.changes import changed_shards, changed_value, short_cid
+from ..records.summary import changed_shards, changed_value, short_cid
 from .inventory_stage import recall_inventory
 
 if TYPE_CHECKING:

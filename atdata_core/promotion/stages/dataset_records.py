@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ...atmosphere.record_format.build import entry_record
-from ...atmosphere.record_format.nsids import ENTRY
+from ...atmosphere.record_format.record_keys import ENTRY
 from ...common.licenses import refuse_unknown
 from ...common.timestamps import timestamp
 from ...state.facts import ENTRY_NOTE
 from ..overrides import Overrides
-from ..records.effects import Steps
 from ..records.label import NameLabel, VersionLabel
 from ..records.published_names import names_no_copies
-from ..records.upsert import Created, RecordHistory, RecordUpsert
+from ..records.upsert import Created, RecordHistory, RecordUpsert, Steps
 from ..scheduling.blocks import refuse_blocked
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from ..inventory import (
     refuse_deleted,
     shard_urls,
 )
-from ..records.changes import changed_shards, changed_value, short_cid
+from ..records.summary import changed_shards, changed_value, short_cid
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger

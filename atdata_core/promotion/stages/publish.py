@@ -12,12 +12,11 @@ from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT, NameOwner, Name
 from ..copies.usage import end_use
 from ..options import PromotionOptions, Values
 from ..overrides import Overrides
-from ..records.effects import Steps, current, run_effects
 from ..records.published_names import name_state
 from ..records.summary import Summary
-from ..scheduling.attempts import succeeded
+from ..records.upsert import Steps, current, run_effects
 from ..scheduling.blocks import block_deleted, block_of, end_block, forget_retraction, refuse_blocked
-from ..scheduling.due import metadata_digest
+from ..scheduling.due import metadata_digest, succeeded
 from ..scheduling.retry_policy import end_outage
 from .dataset_records import DatasetRecords
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import CopiedShards
     from ...state.ledger import Ledger
-    from ..publication import Publication
+    from ..inventory import Publication
     from .resolved_values import Resolved
     from .visibility import Visibility
 

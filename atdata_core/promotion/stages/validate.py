@@ -7,16 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...atmosphere.record_format.build import schema_record
-from ...atmosphere.record_format.nsids import SCHEMA
-from ...atmosphere.record_format.preflight import check
-from ...atmosphere.record_format.record_keys import schema_rkey
+from ...atmosphere.record_format.lexicon import check
+from ...atmosphere.record_format.record_keys import SCHEMA, schema_rkey
 from ...common.timestamps import timestamp
 from ...errors import DatasetNameError
 from ...protocols import ShardFacts
 from ...samples.schema import full_name
 from ...state.facts import NAME_OWNER, Inventory
 from ..copies.layout import as_published, names_of
-from ..publication import Publication
+from ..inventory import Publication
 from ..scheduling.blocks import refuse_blocked, retracted
 from .copy_stage import earlier_copies, find_copies
 from .dataset_records import DatasetRecords

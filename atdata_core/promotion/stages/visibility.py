@@ -32,7 +32,7 @@ from ...stores.private_addresses import check_public, is_private
 from ..copies.sources import Sources
 from ..copies.usage import in_use
 from ..inventory import accept_command
-from .location import WAYS_OUT as PLACES
+from .resolved_values import WAYS_OUT as PLACES
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry

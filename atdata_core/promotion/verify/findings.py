@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ...common.urls import displayed
 from ...errors import AtdataError, PrivateAddressError, ServiceError, ShardForbiddenError
-from ..stages.schema_changes import Compatibility
+from ..stages.schema_stage import Compatibility
 
 Subject = Literal["record", "schema", "label", "shards", "samples"]
 State = Literal["ok", "private", "failed"]

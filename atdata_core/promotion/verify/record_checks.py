@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.label_lookup import find_label
 from ...atmosphere.record_format import lexicon
-from ...atmosphere.record_format.at_uri import AtUri
-from ...atmosphere.record_format.nsids import ENTRY, OLD_ENTRY, SCHEMA
 from ...atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
+from ...atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY, SCHEMA, AtUri
 from ...common.cid import record_cid
 from ...errors import AtdataError, MetadataError, RecordNotFoundError
 from ...samples.schema import decode

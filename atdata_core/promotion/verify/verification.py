@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ...atmosphere.record_format.at_uri import AtUri
+from ...atmosphere.record_format.record_keys import AtUri
 from ...atmosphere.record_format.storage import PublishedShard
 from ...common.urls import displayed, expand
 from ...errors import AtdataError, RefusedError
-from ..stages.schema_changes import Compatibility, compatibility_of
+from ..stages.schema_stage import Compatibility, compatibility_of
 from .findings import Finding, Verification, differs, of_error, plain
 from .record_checks import check_label, read_entry, read_record, read_sample_type
 from .shard_checks import ShardCheck, check_shard

@@ -23,8 +23,7 @@ from ...secrets import keep_secret
 from ..digests import strong_etag
 from ..read_ahead import read_ahead
 from ..resumable_read import Opened, ResumableRead, changed_while_read
-from .clients import ClientOptions, client_of
-from .endpoints import checked_endpoint
+from .clients import ClientOptions, checked_endpoint, client_of
 from .s3_errors import translated
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import LABEL
 from atdata_core.errors import AtdataError
 
 from . import context

@@ -53,7 +53,7 @@ def look_at_login(known: Known) -> Iterable[CheckResult]:
 
 def look_at_identity(known: Known) -> Iterable[CheckResult]:
     """Whether those who look for the account find this PDS."""
-    from atdata_core.stores.s3.endpoints import same_service
+    from atdata_core.stores.s3.clients import same_service
 
     from ...config.resources import AtprotoResource
 

@@ -17,7 +17,7 @@ from atdata_core.atmosphere.record_format.build import (
     label_record,
     schema_record,
 )
-from atdata_core.atmosphere.record_format.preflight import check
+from atdata_core.atmosphere.record_format.lexicon import check
 from atdata_core.atmosphere.record_format.record_keys import entry_rkey, label_rkey, schema_rkey
 from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
 from atdata_core.common.timestamps import timestamp

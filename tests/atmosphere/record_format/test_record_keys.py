@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.record_format.at_uri import is_record_key
 from atdata_core.atmosphere.record_format.record_keys import (
     entry_rkey,
     identity_tid,
+    is_record_key,
     is_tid,
     label_rkey,
     schema_rkey,

@@ -3,7 +3,7 @@ import logging
 import dagster as dg
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import SCHEMA
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.schema_stage import publish_schema

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.common.urls import expand
 from atdata_core.shards.tar_writing import ShardWriter
 from atdata_core.state.facts import FAILURE

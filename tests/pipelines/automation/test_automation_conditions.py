@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_pipelines.automation.automation_conditions import PATIENCE
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import RecordNotFoundError
 from atdata_pipelines.config.partitions import add_keys
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from atdata_core.errors import ServiceUnavailableError
-from atdata_core.local.redis_layout import EVENTS
+from atdata_core.local.entry import EVENTS
 from atdata_core.promotion.bulk.many import promote_many
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.state.facts import FAILURE

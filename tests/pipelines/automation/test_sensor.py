@@ -5,11 +5,11 @@ import msgpack
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.common.urls import expand
 from atdata_core.errors import BlockedError, ServiceUnavailableError
 from atdata_core.local import LocalIndex
-from atdata_core.local.redis_layout import EVENTS
+from atdata_core.local.entry import EVENTS
 from atdata_core.local.registry import Position
 from atdata_core.promotion.operations.accept import accept, changes_of
 from atdata_core.state.index_state import state_of

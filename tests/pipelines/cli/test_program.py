@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 
 
 def test_promote_shows_each_stage_and_prints_the_at_uri(lab, command, stranger):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.local.redis_layout import dataset_key
+from atdata_core.local.entry import dataset_key
 from atdata_pipelines.cli.commands import prune_command as prune_command
 from atdata_pipelines.config import partitions
 from atdata_pipelines.config.partitions import add_keys

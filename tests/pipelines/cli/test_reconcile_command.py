@@ -5,7 +5,7 @@ import json
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import LABEL
 from atdata_pipelines.config.resources import AtprotoResource
 
 

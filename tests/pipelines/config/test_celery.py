@@ -18,7 +18,7 @@ import dagster as dg
 import pytest
 import redis
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_pipelines.config.dagster_home import prepare_home
 from faulty.edge import Edge, Fault, Rule
 

@@ -14,7 +14,7 @@ import httpx
 import msgpack
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.common.urls import expand
 from faulty.edge import Edge, Rule
 from faulty.messages import Answer

@@ -12,11 +12,11 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import ShardMissingError
 from atdata_core.promotion.bulk import many as library
 from atdata_core.promotion.options import REQUIREMENTS
-from atdata_core.promotion.scheduling.attempts import failed
+from atdata_core.promotion.scheduling.due import failed
 from atdata_core.state.index_state import state_of
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.config.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 from redis.connection import AbstractConnection
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import MetadataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.bulk.batch_executor import Draft, publish_many

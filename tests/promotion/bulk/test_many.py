@@ -11,8 +11,7 @@ from redis.retry import Retry
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.build import schema_record
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
-from atdata_core.atmosphere.record_format.record_keys import schema_rkey
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, schema_rkey
 from atdata_core.errors import (
     BlockedError,
     NotLoggedInError,

@@ -3,7 +3,7 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.common.urls import expand
 from atdata_core.errors import (
     RefusedError,

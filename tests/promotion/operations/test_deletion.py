@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere

@@ -3,8 +3,7 @@
 import pytest
 
 from atdata_core.atmosphere.record_format.build import label_record
-from atdata_core.atmosphere.record_format.nsids import LABEL
-from atdata_core.atmosphere.record_format.record_keys import label_rkey
+from atdata_core.atmosphere.record_format.record_keys import LABEL, label_rkey
 from atdata_core.promotion.operations.published_state import PublishedStates
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import MemoryLedger

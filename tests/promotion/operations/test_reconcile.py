@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.retract import plan_retraction, retract

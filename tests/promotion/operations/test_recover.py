@@ -4,7 +4,7 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereIndex
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import S3DataStore
 from atdata_core.promotion.operations.reconcile import reconcile

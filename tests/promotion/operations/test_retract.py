@@ -9,7 +9,7 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.build import label_record
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 from atdata_core.errors import BlockedError, RecordChangedError, RecordNotFoundError, ServiceError, StorageError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import BlockedError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.copies import usage

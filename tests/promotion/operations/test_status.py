@@ -3,7 +3,7 @@
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import LABEL
 from atdata_core.errors import EntryNotFoundError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract

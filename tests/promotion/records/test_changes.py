@@ -5,14 +5,13 @@ from dataclasses import replace
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.common.urls import expand
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_many
 from atdata_core.promotion.operations.accept import accept, changes_of
 from atdata_core.promotion.options import PromotionOptions, Values
-from atdata_core.promotion.records.changes import changed_shards
-from atdata_core.promotion.records.summary import Summary
+from atdata_core.promotion.records.summary import Summary, changed_shards
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.schema_stage import publish_schema_of

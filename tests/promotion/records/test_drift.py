@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL
 from atdata_core.errors import RecordChangedError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.state.facts import ENTRY_NOTE

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import LABEL
 from atdata_core.errors import DatasetNameError, PreflightError, RecordChangedError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import BlockedError, HeldError, RecordGoneError
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.scheduling.due import due

@@ -9,9 +9,9 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.errors import PreflightError, RecordChangedError, ServiceUnavailableError
 from atdata_core.local import LocalIndex
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.inventory import publication_of
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.overrides import KEPT, Overrides
-from atdata_core.promotion.publication import publication_of
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import SampleError, ShardChangedError, ShardForbiddenError
 from atdata_core.local import Repo, schema_registry
 from atdata_core.local.shard_claims import claims_key, encoded

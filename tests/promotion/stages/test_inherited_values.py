@@ -2,7 +2,7 @@
 
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import LABEL
+from atdata_core.atmosphere.record_format.record_keys import LABEL
 from atdata_core.promote import promote_many
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.options import Values

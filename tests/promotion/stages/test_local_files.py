@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import atdata_core as atdata
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.common.cid import entry_cid
 from atdata_core.errors import LocalFileError, SampleError, ShardMissingError, StorageError, StrayFilesError
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere

@@ -6,7 +6,7 @@ import pytest
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere.record_format.nsids import ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import DestinationError, NotPublicError, ShardMissingError, VisibilityError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import plan_promotion, promote_many

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from atdata_core.local.redis_layout import SCAN, SCAN_PAUSE, SCANNED
+from atdata_core.local.entry import SCAN, SCAN_PAUSE, SCANNED
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.scheduling.blocks import block_of

@@ -2,15 +2,14 @@
 
 import pytest
 
-from atdata_core.atmosphere.record_format.nsids import SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import SCHEMA
 from atdata_core.errors import LicenseError, SchemaIncompatibleError
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
-from atdata_core.promotion.stages.schema_changes import compatibility_of
-from atdata_core.promotion.stages.schema_stage import publish_schema
+from atdata_core.promotion.stages.schema_stage import compatibility_of, publish_schema
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import MemoryLedger
 from stages import publish_last

@@ -14,7 +14,7 @@ from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promotion.copies.layout import names_of
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
-from atdata_core.state import lease_batch
+from atdata_core.state import lease
 from atdata_core.state.index_state import state_of
 from atdata_core.state.lease import RedisLeases
 from atdata_core.stores.opening import open_shard, stat_shard
@@ -87,7 +87,7 @@ def test_rivals_send_every_shard_once(copying, lab):
 
 
 def test_a_lease_lives_as_long_as_bytes_pass(copying, lab, monkeypatch):
-    monkeypatch.setattr(lease_batch, "LOOK", 0.02)
+    monkeypatch.setattr(lease, "LOOK", 0.02)
     leases = RedisLeases(lab.index.redis, seconds=0.15)
     copying.source.pause = 0.08
     seen = []
@@ -131,7 +131,7 @@ def nowhere():
 KILLED = """
 import os, sys
 from atdata_core.local import LocalIndex
-from atdata_core.state import lease_batch
+from atdata_core.state import lease
 from atdata_core.state.lease import RedisLeases
 
 for place in sys.argv[1:]:

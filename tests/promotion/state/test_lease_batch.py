@@ -7,8 +7,7 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from atdata_core.state.lease import LOOK, Leases, RedisLeases
-from atdata_core.state.lease_batch import AT_ONCE, LeaseBatch
+from atdata_core.state.lease import AT_ONCE, LOOK, LeaseBatch, Leases, RedisLeases
 
 PLACES = [f"place {number}" for number in range(64)]
 

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.atmosphere.client import Record
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL
-from atdata_core.atmosphere.record_format.record_keys import entry_rkey, label_rkey
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
 from atdata_core.errors import AtdataError, EntryNotFoundError, RefusedError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere

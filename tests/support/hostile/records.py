@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.record_format.build import entry_record, label_record, schema_record
-from atdata_core.atmosphere.record_format.lexicon import problems
-from atdata_core.atmosphere.record_format.nsids import ENTRY, LABEL, SCHEMA
+from atdata_core.atmosphere.record_format.lexicon import check, problems
 from atdata_core.atmosphere.record_format.parse import read_entry_record, read_schema_record
-from atdata_core.atmosphere.record_format.preflight import check
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry, shard_claims
 from atdata_core.promotion.options import Values
