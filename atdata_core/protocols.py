@@ -30,7 +30,7 @@ class ShardFacts:
     ``size`` is in bytes; digests are lower-case hex of the shard's bytes; ``samples`` is the number of
     samples. ``endpoint`` is the S3 endpoint URL, None for AWS itself and for other schemes. ``schema`` is the
     ``schema.fields_digest`` of the fields by which every sample was decoded, each file of the shard being one; None
-    where that was not looked at. ``seal`` says who has read or written these bytes (``seal.py``).
+    where that was not looked at. ``seal`` says who has read or written these bytes (``shard_facts.py``).
     """
 
     url: str

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import webdataset as wds
 
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from benchmarks.samples import pictures, vectors
 
 SHARDS = 4

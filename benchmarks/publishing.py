@@ -25,7 +25,7 @@ from atdata_core.promotion.stages.resolved_values import Resolved, resolve
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.protocols import ShardFacts
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import Ledger, MemoryLedger
 from benchmarks.counting import CountingTransport

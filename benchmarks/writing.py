@@ -6,7 +6,7 @@ from typing import Any
 
 import webdataset as wds
 
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from benchmarks.frame import Bench, Measured, Race, Reach, row
 from benchmarks.samples import vectors
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from atdata_core import Dataset
 from atdata_core.local import LocalIndex
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from benchmarks.frame import Bench
 from benchmarks.samples import Vector
 from benchmarks.watching import redis_url

@@ -23,7 +23,7 @@ from atdata_core.errors import (
 )
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.schema import decode, describe, schema_of
-from atdata_core.shards.shard_contents import read_facts
+from atdata_core.shards.shard_facts import read_facts
 from atdata_core.stores.opening import open_shard
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from atdata_core.atmosphere.record_format.build import read_schema_record, schem
 from atdata_core.atmosphere.record_format.lexicon import check
 from atdata_core.atmosphere.record_format.record_keys import SCHEMA, schema_rkey
 from atdata_core.errors import RecordChangedError, RefusedError, SchemaConflictError
-from atdata_core.samples.compatibility import newest_with_fields
-from atdata_core.samples.schema import compare, full_name
+from atdata_core.samples.compatibility import compare, newest_with_fields
+from atdata_core.samples.schema import full_name
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record

@@ -12,7 +12,7 @@ from ..errors import StorageError
 from ..protocols import ShardFacts
 from ..samples.metadata import pack
 from ..shards.dataset import Dataset
-from ..shards.seal import sealed
+from ..shards.shard_facts import sealed
 from ..stores.s3.upload import S3Upload
 from .entry import LocalDatasetEntry
 from .local_index import LocalIndex

@@ -19,14 +19,12 @@ from ..errors import (
 )
 from ..protocols import ShardFacts, ShardStat, WriteProof
 from ..shards.dataset import Dataset
-from ..shards.seal import sealed
+from ..shards.shard_facts import sealed
 from ..stores import opening
 from ..stores.data_store import DataStore
 from ..stores.s3.clients import same_service
 from ..stores.s3.objects import S3Endpoint
-from ..stores.s3.server_copy import copy_within
-from ..stores.s3.upload import Sent, send
-from ..stores.s3.write_proof import prove
+from ..stores.s3.upload import Sent, copy_within, prove, send
 from .shard_writing import MAX_COUNT, MAX_SIZE, remove, require_bucket, write_dataset
 
 PRESIGNED_SECONDS = 3600

@@ -13,7 +13,7 @@ from ..protocols import ShardFacts
 from ..samples.sample_types import packs_as_ours, unpacker_with_views
 from ..samples.schema import fields_digest, fields_of
 from ..shards.dataset import Dataset, shard_records
-from ..shards.tar_writing import ShardWriter
+from ..shards.tar_samples import ShardWriter
 from ..stores.s3.objects import S3Endpoint
 from ..stores.s3.upload import S3Upload
 

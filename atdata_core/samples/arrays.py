@@ -38,13 +38,9 @@ class _Layout(NamedTuple):
 
 
 def encode_array(array: NDArray[Any]) -> bytes:
-    """The array as ``.npy``, format version 1.0, byte order and memory order kept.
+    """The array as ``numpy.save(..., allow_pickle=False)`` writes it: ``.npy`` 1.0, byte and memory order kept.
 
-    Args:
-        array: Any shape; any dtype of numpy's own but objects. Structured dtypes are fine.
-
-    Returns:
-        What ``numpy.save(..., allow_pickle=False)`` would write.
+    It may have any shape, and any dtype of numpy's own but objects; structured ones are fine.
 
     Raises:
         SampleError: The dtype cannot be kept (objects, extension types), or the array is masked.
@@ -58,13 +54,7 @@ def encode_array(array: NDArray[Any]) -> bytes:
 
 
 def decode_array(data: bytes | memoryview) -> NDArray[Any]:
-    """The array that either form holds.
-
-    Args:
-        data: One whole array.
-
-    Returns:
-        A new, writable array that shares no memory with ``data``.
+    """The whole array that ``data`` holds in either form: a new, writable one that shares no memory with it.
 
     Raises:
         SampleError: Not an array, an array of objects, or a shape that does not fit the bytes.
@@ -75,10 +65,8 @@ def decode_array(data: bytes | memoryview) -> NDArray[Any]:
 def array_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
     """What decodes the arrays of one field: as ``decode_array`` does, but not into memory of their own.
 
-    Returns:
-        A function that gives read-only views on the bytes it is given, which live as long as any view; a copy
-        only where the values lie so in them that their type cannot use them there. It remembers the last header,
-        for those of a field repeat.
+    It gives read-only views on the bytes it is given, which live as long as any view; a copy only where the values
+    lie so in them that their type cannot use them there. It remembers the last header, for those of a field repeat.
     """
     nothing: tuple[bytes, int, int, _Layout | None] = (b"", -1, 0, None)
     remembered = nothing

@@ -1,4 +1,4 @@
-"""Whether samples that one version of a type describes can be read as the next version: two schemas compared.
+"""Two schema records compared: the fields in which they differ, and whether one may follow the other.
 
 What is compatible is what a reader of the new version bears: a new field that may be absent, a field that may now
 be absent, a dimension or dtype that is fixed no more. Removed fields count as breaking too, because programs name
@@ -12,16 +12,31 @@ from typing import Any, cast
 
 from ..errors import SchemaConflictError
 from .arrays import shape_name
-from .schema import SEMVER, compare, full_name
+from .schema import SEMVER, full_name
+
+
+def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Names of the fields in which two schema records differ; the order of fields does not count.
+
+    Where one of the two was written by another program (it names no module), what that program may have
+    left out or filled in is no difference: upstream calls an array without a dtype float32 in its index,
+    and names no dtype at all on the network.
+    """
+    lenient = not (a.get("module") and b.get("module"))
+    left, right = _by_name(a), _by_name(b)
+    differing = [name for name in left if name not in right] + [name for name in right if name not in left]
+    for name, field in left.items():
+        other = right.get(name)
+        if other is not None and not (
+            bool(field.get("optional")) == bool(other.get("optional"))
+            and _same_type(field["fieldType"], other["fieldType"], lenient)
+        ):
+            differing.append(name)
+    return differing
 
 
 def breaking_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What of a schema breaks with an earlier version, a few words for each field, in the order of the fields.
-
-    Args:
-        old: Local schema record of the earlier version.
-        new: That of the later one.
-    """
+    """What the later of two schema records breaks, a few words for each field, in the order of the fields."""
     before, after = _by_name(old), _by_name(new)
     found: list[str] = []
     for name, field in before.items():
@@ -138,9 +153,20 @@ def _fits(old: Any, new: Any) -> bool:
 
 
 def _shape(shape: Any) -> str:
-    if not isinstance(shape, list):
-        return "any"
-    return shape_name(cast("list[Any]", shape))
+    return shape_name(cast("list[Any]", shape)) if isinstance(shape, list) else "any"
+
+
+def _same_type(a: Mapping[str, Any], b: Mapping[str, Any], lenient: bool) -> bool:
+    if a == b:
+        return True
+    if not lenient or a.get("$type") != b.get("$type"):
+        return False
+    if a["$type"] == "local#ndarray":
+        return a.get("dtype") is None or b.get("dtype") is None
+    if a["$type"] == "local#array":
+        text = {"$type": "local#primitive", "primitive": "str"}
+        return _same_type(a.get("items", text), b.get("items", text), lenient)
+    return False
 
 
 def _by_name(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

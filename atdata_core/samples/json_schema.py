@@ -15,34 +15,23 @@ from ..errors import SchemaError
 ORDER = "x-atdata-order"
 
 _SHIMS = {
-    "ndarray": ("https://json-schema.alt.science/atdata-ndarray-bytes/1.0.0#/$defs/ndarray", "ndarrayBytes"),
-    "sparse": ("https://json-schema.alt.science/atdata-sparse-bytes/1.0.0#/$defs/sparse", "sparseBytes"),
-    "structured": (
-        "https://json-schema.alt.science/atdata-structured-bytes/1.0.0#/$defs/structured",
-        "structuredBytes",
-    ),
-    "arrow_tensor": (
-        "https://json-schema.alt.science/atdata-arrow-tensor/1.0.0#/$defs/tensor",
-        "arrowTensor",
-    ),
-    "safetensors": (
-        "https://json-schema.alt.science/atdata-safetensors/1.0.0#/$defs/safetensors",
-        "safetensors",
-    ),
-    "dataframe": ("https://json-schema.alt.science/atdata-dataframe/1.0.0#/$defs/dataframe", "dataframe"),
+    "ndarray": "https://json-schema.alt.science/atdata-ndarray-bytes/1.0.0#/$defs/ndarray",
+    "sparse": "https://json-schema.alt.science/atdata-sparse-bytes/1.0.0#/$defs/sparse",
+    "structured": "https://json-schema.alt.science/atdata-structured-bytes/1.0.0#/$defs/structured",
+    "arrow_tensor": "https://json-schema.alt.science/atdata-arrow-tensor/1.0.0#/$defs/tensor",
+    "safetensors": "https://json-schema.alt.science/atdata-safetensors/1.0.0#/$defs/safetensors",
+    "dataframe": "https://json-schema.alt.science/atdata-dataframe/1.0.0#/$defs/dataframe",
 }
 _ANNOTATIONS = ("dtype", "shape", "dimensionNames")
 
-_BYTES = {"type": "string", "format": "byte", "contentEncoding": "base64"}
 _JSON_TYPES: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
     "float": {"type": "number"},
     "bool": {"type": "boolean"},
-    "bytes": _BYTES,
+    "bytes": {"type": "string", "format": "byte", "contentEncoding": "base64"},
 }
 _PRIMITIVES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
-_DICT = {"$type": "local#primitive", "primitive": "str", "holds": "dict"}
 
 
 def to_json_schema(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,19 +44,6 @@ def to_json_schema(record: Mapping[str, Any]) -> dict[str, Any]:
         "required": [field["name"] for field in fields if not field.get("optional")],
         ORDER: [field["name"] for field in fields],
     }
-
-
-def array_format_versions(record: Mapping[str, Any]) -> dict[str, str]:
-    """The versions of the array formats that the record's fields use, as the lexicon names them."""
-    used: dict[str, str] = {}
-    for field in cast("Sequence[Mapping[str, Any]]", record["fields"]):
-        kind: Mapping[str, Any] | None = field["fieldType"]
-        while kind is not None:
-            shim = _SHIMS.get(_kind(kind))
-            if shim is not None:
-                used[shim[1]] = "1.0.0"
-            kind = kind.get("items")
-    return used
 
 
 def from_json_schema(
@@ -118,7 +94,7 @@ def _property(field_type: Mapping[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {}
     if kind in _SHIMS:
         annotations = {key: field_type[key] for key in _ANNOTATIONS if field_type.get(key) is not None}
-        described = {"$ref": _SHIMS[kind][0], **annotations}
+        described = {"$ref": _SHIMS[kind], **annotations}
     elif kind == "array":
         items = field_type.get("items")
         described = {"type": "array", **({} if items is None else {"items": _property(items)})}
@@ -149,7 +125,7 @@ def _field_type(described: Any) -> dict[str, Any]:
         items = given.get("items")
         return {"$type": "local#array", **({} if items is None else {"items": _field_type(items)})}
     if kinds == "object":
-        return dict(_DICT)
+        return {"$type": "local#primitive", "primitive": "str", "holds": "dict"}
     if kinds == "string" and (given.get("format") == "byte" or given.get("contentEncoding") == "base64"):
         return {"$type": "local#primitive", "primitive": "bytes"}
     if isinstance(kinds, str) and kinds in _PRIMITIVES:

@@ -56,7 +56,7 @@ def unpack(packed: bytes) -> Any:
     """
     try:
         return _msgpack.unpackb(packed, strict_map_key=False)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise MetadataError(f"metadata of {len(packed):,} bytes is no msgpack: {error}") from error
 
 

@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import SampleError, SchemaError
 from .arrays import decode_array
-from .field_types import SampleField, describe_field, pack_value
-from .unpacking import has_default, packed_map, typed, unpacker
-
-__all__ = ["PackableSample", "SampleField", "packable", "sample_fields"]
+from .field_types import SampleField, describe_field, has_default, pack_value, packed_map, typed, unpacker
 
 T = TypeVar("T")
 
@@ -45,9 +42,8 @@ class PackableSample:
             SchemaError: A field is annotated with something that a sample cannot hold.
         """
         name = type(self).__name__
-        payload = {
-            each.name: pack_value(each, getattr(self, each.name), name) for each in sample_fields(type(self))
-        }
+        described = sample_fields(type(self))
+        payload = {each.name: pack_value(each, getattr(self, each.name), name) for each in described}
         try:
             return msgpack.packb(payload, default=_pack_numpy_scalar)
         except (TypeError, ValueError, OverflowError, RecursionError) as why:
@@ -108,11 +104,7 @@ def packable(cls: type[T]) -> type[T]:
         return dataclass(cls)
     _prepare(cls, inspect.currentframe())
     # A subclass, not a rebuilt class: super() in the methods of the original goes on working.
-    body = {
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "__doc__": cls.__doc__,
-    }
+    body = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
     made = new_class(cls.__name__, (dataclass(eq=False)(cls), PackableSample), {}, lambda names: names.update(body))
     made.__annotations__ = inspect.get_annotations(cls)
     return cast("type[T]", made)

@@ -1,48 +1,37 @@
-"""Sample type <-> local schema record <-> JSON Schema, and the comparison of two schemas.
+"""Sample type <-> local schema record.
 
 A local schema record is what upstream's Redis index keeps: ``{name, version, fields: [{name, fieldType,
 optional}], description, createdAt}``, and of ours also ``module`` (None for a type that was rebuilt from a
 record without). ``fieldType.$type`` is ``local#primitive`` (with ``primitive``), ``local#ndarray`` (with
-``dtype``) or ``local#array`` (with ``items``). A type is rebuilt from a record without running any code that
-the record could bring.
+``dtype``) or ``local#array`` (with ``items``).
+
+Anybody may have written a record, so nothing of it is run: names must be plain identifiers, kinds must be known
+ones, and a class is put together from types that stand here.
 """
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import inspect
 import json
+import keyword
 import re
+import types
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import SchemaError
-from .decoding import check_identifier, module_of
-from .decoding import decoded as decode
-from .json_schema import array_format_versions, from_json_schema, to_json_schema
-from .sample_types import SampleField, sample_fields
-
-__all__ = [
-    "SchemaRef",
-    "array_format_versions",
-    "check_names",
-    "check_version",
-    "compare",
-    "decode",
-    "describe",
-    "fields_digest",
-    "fields_of",
-    "from_field_list",
-    "from_json_schema",
-    "full_name",
-    "parse_schema_ref",
-    "schema_of",
-    "schema_ref",
-    "schema_ref_of",
-    "to_json_schema",
-]
+from .field_types import PLAIN_TYPES, SampleField
+from .sample_types import PackableSample, sample_fields
 
 SEMVER = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
@@ -52,8 +41,6 @@ SEMVER = re.compile(
 )
 
 _REF = re.compile(r"(?:local://schemas/|atdata://local/(?:schema|sampleSchema)/)(?P<name>[^@]+)@(?P<version>.+)")
-
-_OWN_REF = "local://schemas/"
 
 
 class SchemaRef(NamedTuple):
@@ -86,7 +73,11 @@ def schema_of(sample_type: type, *, version: str = "1.0.0", description: str | N
 
 def describe(sample_type: type, *, version: str = "1.0.0", description: str | None = None) -> dict[str, Any]:
     """As ``schema_of``, of a type that is compared and not published: nothing is said about where it is defined."""
-    check_version(version)
+    if SEMVER.fullmatch(version) is None or len(version) > 100:
+        raise SchemaError(
+            f"{version!r} is no semantic version. Use three numbers such as 1.0.0, or 1.0.0-rc.1.",
+            version=version,
+        )
     name = sample_type.__name__
     record: dict[str, Any] = {
         "name": name,
@@ -115,15 +106,9 @@ def fields_digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def schema_ref_of(sample_type: type, version: str = "1.0.0") -> str:
-    """``local://schemas/{module.Class}@{version}``, without a module where ``full_name`` has none."""
-    described = {"module": module_of(sample_type), "name": sample_type.__name__}
-    return f"{_OWN_REF}{full_name(described)}@{check_version(version)}"
-
-
 def schema_ref(record: Mapping[str, Any]) -> str:
-    """The reference of a local schema record."""
-    return f"{_OWN_REF}{full_name(record)}@{record['version']}"
+    """``local://schemas/{module.Class}@{version}``, without a module where ``full_name`` has none."""
+    return f"local://schemas/{full_name(record)}@{record['version']}"
 
 
 def full_name(record: Mapping[str, Any]) -> str:
@@ -147,16 +132,6 @@ def parse_schema_ref(ref: str) -> SchemaRef:
         )
     module, _, name = found["name"].rpartition(".")
     return SchemaRef(module or None, name, found["version"])
-
-
-def check_version(version: str) -> str:
-    """The version itself, if it is a semantic one (1.0.0); else ``SchemaError``."""
-    if SEMVER.fullmatch(version) is None or len(version) > 100:
-        raise SchemaError(
-            f"{version!r} is no semantic version. Use three numbers such as 1.0.0, or 1.0.0-rc.1.",
-            version=version,
-        )
-    return version
 
 
 def check_names(record: Mapping[str, Any]) -> None:
@@ -190,36 +165,14 @@ def from_field_list(
         described = [_described(each, name) for each in fields]
     except RecursionError:
         raise SchemaError(f"Schema {name!r} is nested too deeply to be read.", type_name=name) from None
-    record: dict[str, Any] = {
+    return {
         "name": name,
         "version": version,
         "fields": described,
         "description": description,
         "createdAt": created_at,
+        **({} if module is None else {"module": module}),
     }
-    if module is not None:
-        record["module"] = module
-    return record
-
-
-def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Names of the fields in which two schema records differ; the order of fields does not count.
-
-    Where one of the two was written by another program (it names no module), what that program may have
-    left out or filled in is no difference: upstream calls an array without a dtype float32 in its index,
-    and names no dtype at all on the network.
-    """
-    lenient = not (a.get("module") and b.get("module"))
-    left, right = _by_name(a), _by_name(b)
-    differing = [name for name in left if name not in right] + [name for name in right if name not in left]
-    for name, field in left.items():
-        other = right.get(name)
-        if other is not None and not (
-            bool(field.get("optional")) == bool(other.get("optional"))
-            and _same_type(field["fieldType"], other["fieldType"], lenient)
-        ):
-            differing.append(name)
-    return differing
 
 
 def _level_outside() -> int:
@@ -236,20 +189,15 @@ def _field_type(field: SampleField) -> dict[str, Any]:
     if field.kind == "ndarray":
         return {"$type": "local#ndarray", **({} if field.dtype is None else {"dtype": field.dtype})}
     if field.kind == "list":
-        return {
-            "$type": "local#array",
-            **({} if field.items is None else {"items": _item_type(field.items)}),
-        }
+        if field.items is None:
+            return {"$type": "local#array"}
+        nullable = {"nullable": True} if field.items.optional else {}
+        return {"$type": "local#array", "items": {**_field_type(field.items), **nullable}}
     if field.kind == "dict":
         # Upstream has no word for a dict and refuses unknown ones; a value under a primitive passes
         # through it unchanged.
         return {"$type": "local#primitive", "primitive": "str", "holds": "dict"}
     return {"$type": "local#primitive", "primitive": field.kind}
-
-
-def _item_type(items: SampleField) -> dict[str, Any]:
-    kind = _field_type(items)
-    return {**kind, "nullable": True} if items.optional else kind
 
 
 def _docstring(sample_type: type) -> str | None:
@@ -283,18 +231,166 @@ def _normalised(field_type: Any, where: str) -> dict[str, Any]:
     return normal
 
 
-def _by_name(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {field["name"]: field for field in record["fields"]}
+BINARY_KINDS = ("sparse", "arrow_tensor", "safetensors", "dataframe")
+"""Kinds of upstream that are kept as bytes in their own formats; they are read as bytes."""
+
+_DTYPE = re.compile(r"[<>=|]?[a-zA-Z_]+[0-9]*(\[[a-zA-Z0-9]+\])?", re.ASCII)
+MOST_FIELDS = 1_000
+
+_made: WeakValueDictionary[str, type] = WeakValueDictionary()
+"""The types that are in use: strangers' schemas are as many and as large as they like."""
+
+_RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
 
 
-def _same_type(a: Mapping[str, Any], b: Mapping[str, Any], lenient: bool) -> bool:
-    if a == b:
-        return True
-    if not lenient or a.get("$type") != b.get("$type"):
-        return False
-    if a["$type"] == "local#ndarray":
-        return a.get("dtype") is None or b.get("dtype") is None
-    if a["$type"] == "local#array":
-        text = {"$type": "local#primitive", "primitive": "str"}
-        return _same_type(a.get("items", text), b.get("items", text), lenient)
-    return False
+class _Rebuilt(type):
+    """The type of rebuilt sample types: they pickle as their schema.
+
+    Pickle would look for them by name, and so import the module that somebody else's record names.
+    """
+
+    __rebuilt_from__: str
+
+
+def _reduced(made: _Rebuilt) -> tuple[Any, tuple[str]]:
+    return _decoded, (made.__rebuilt_from__,)
+
+
+copyreg.pickle(_Rebuilt, _reduced)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+
+
+def check_identifier(name: object, what: str, schema: str) -> str:
+    """The name, if Python can give it to a class or field; ``what`` is one of these two words.
+
+    Raises:
+        SchemaError: it is no identifier, a keyword, a name with two underscores around it, or one that
+            sample types use themselves.
+    """
+    plain = (
+        isinstance(name, str)
+        and name.isidentifier()
+        and not keyword.iskeyword(name)
+        and not (name.startswith("__") and name.endswith("__"))
+        and unicodedata.normalize("NFKC", name) == name
+    )
+    if not plain or (what == "field" and name in _RESERVED):
+        raise SchemaError(
+            f"Schema {schema[:100]!r}: {str(name)[:100]!r} cannot be the name of a {what}. Use a Python "
+            f"identifier that is no keyword, has no double underscores and is none of {sorted(_RESERVED)}.",
+            type_name=schema,
+            field=name,
+        )
+    return cast(str, name)
+
+
+def module_of(sample_type: type) -> str | None:
+    """The module that a class comes from; None for one rebuilt from a schema that tells none."""
+    canonical = vars(sample_type).get("__rebuilt_from__")
+    return sample_type.__module__ if canonical is None else json.loads(canonical)["module"]
+
+
+def decode(record: Mapping[str, Any]) -> type:
+    """The sample type of a local schema record; the same type for the same record.
+
+    Raises:
+        SchemaError: a name or a kind that cannot be rebuilt.
+    """
+    fields: Any = record.get("fields")
+    if not isinstance(fields, list):
+        raise SchemaError(f"{_called(record)} has no list of fields. Publish it again.")
+    count = len(cast("list[Any]", fields))
+    if count > MOST_FIELDS:
+        raise SchemaError(
+            f"{_called(record)} has {count:,} fields; {MOST_FIELDS:,} are the most. Use a dict field."
+        )
+    try:
+        return _decoded(json.dumps({part: record.get(part) for part in ("name", "module", "fields")}))
+    except SchemaError:
+        raise
+    except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise SchemaError(f"{_called(record)} cannot be rebuilt: {error}. Publish it again.") from None
+
+
+def _called(record: Mapping[str, Any]) -> str:
+    name = record.get("name")
+    return f"Schema {name[:100]!r}" if isinstance(name, str) else "A schema without a name"
+
+
+def _decoded(canonical: str) -> type:
+    known = _made.get(canonical)
+    return known or _made.setdefault(canonical, _make(canonical))
+
+
+def _make(canonical: str) -> type:
+    record = json.loads(canonical)
+    name = check_identifier(record["name"], "class", str(record["name"]))
+    annotations: dict[str, Any] = {}
+    for field in cast("Sequence[Mapping[str, Any]]", record["fields"]):
+        if not isinstance(field, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SchemaError(f"Schema {name!r}: {field!r} is no field. Publish it again.", type_name=name)
+        called = check_identifier(field.get("name"), "field", name)
+        if called in annotations:
+            raise SchemaError(
+                f"Schema {name!r} has two fields called {called!r}. Publish it again.", type_name=name
+            )
+        annotation = _annotation(field.get("fieldType"), f"{name}.{called}")
+        annotations[called] = annotation | None if field.get("optional") else annotation
+    if not annotations:
+        raise SchemaError(f"Schema {name!r} has no fields, so it describes no sample.", type_name=name)
+    body = {
+        "__annotations__": annotations,
+        "__module__": _module(record.get("module"), name),
+        "__doc__": f"Rebuilt from the schema {name}.",
+        # No field can be called so.
+        "__rebuilt_from__": canonical,
+    }
+    made = types.new_class(name, (PackableSample,), {"metaclass": _Rebuilt}, lambda names: names.update(body))
+    return cast("type[Any]", dataclass(eq=False)(made))
+
+
+def _module(module: object, name: str) -> str:
+    """Where the class says that it comes from; only a label, nothing is imported."""
+    if module is None:
+        return __name__
+    for part in str(module).split("."):
+        check_identifier("main" if part == "__main__" else part, "class", f"{module}.{name}")
+    return str(module)
+
+
+def _annotation(field_type: Any, where: str) -> Any:
+    given: Mapping[str, Any] = cast("Mapping[str, Any]", field_type) if isinstance(field_type, Mapping) else {}
+    kind = str(given.get("$type", "")).rpartition("#")[2]
+    bare: Any = None
+    if kind == "primitive":
+        bare = dict if given.get("holds") == "dict" else PLAIN_TYPES.get(str(given.get("primitive")))
+    elif kind == "ndarray":
+        bare = _array(given.get("dtype"), where)
+    elif kind == "structured":
+        bare = NDArray[Any]
+    elif kind in BINARY_KINDS:
+        bare = bytes
+    elif kind == "array":
+        items = given.get("items")
+        bare = list if items is None else list[_annotation(items, f"{where}[]")]
+    if bare is None:
+        raise SchemaError(
+            f"{where} is of kind {json.dumps(given)[:200]}, from which no type can be rebuilt. "
+            "Read the dataset with the class that it was written with.",
+            field=where,
+        )
+    return bare | None if given.get("nullable") else bare
+
+
+def _array(dtype: Any, where: str) -> Any:
+    if dtype is None:
+        return NDArray[Any]
+    if isinstance(dtype, str) and _DTYPE.fullmatch(dtype):
+        try:
+            return NDArray[np.dtype(dtype).type]
+        except TypeError:
+            pass
+    raise SchemaError(
+        f"{where} names {str(dtype)[:100]!r}, which numpy has no dtype for. "
+        "Read the dataset with the class that it was written with.",
+        field=where,
+    )

@@ -1,29 +1,32 @@
-"""``Dataset[T]``: the typed samples of a list of shards."""
+"""``Dataset[T]``: the typed samples of a list of shards, each of which one consumer reads."""
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import islice, repeat
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-import msgpack
-
 from ..common.urls import displayed, expand
-from ..errors import MetadataError, RefusedError
-from ..samples.columns import column_type
-from ..samples.sample_batches import SampleBatch
+from ..errors import MetadataError, RefusedError, SampleError
+from ..samples.metadata import unpack
+from ..samples.sample_batches import SampleBatch, unpack_columns, unpacks_by_field
 from ..samples.sample_types import sample_fields, unpacker_with_views
-from ..stores.opening import open_shard
-from .shard_reader import Packed, packed_samples, shard_records, shard_samples, typed_sample, typed_samples
-from .worker_split import own_shards, register_with_torch
-
-__all__ = ["Dataset", "SampleStream", "shard_records", "shard_samples", "typed_sample"]
+from ..stores.opening import open_shard, prefetched
+from .tar_samples import PACKED, Alone, Record, read_samples, sample_runs
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Packed = tuple[str, bytes | str, bytes]
+"""URL of the shard, key, and the packed sample."""
+
+_NAMED = 10
+"""Members that an error names of a sample: a hostile shard has as many as it likes."""
+_LONGEST_NAME = 60
 
 
 class Dataset(Generic[T]):
@@ -200,13 +203,14 @@ class SampleStream(Generic[Item]):
 
     def _batches(self, size: int) -> Iterator[SampleBatch[Any]]:
         packed, sample_type, unpack = self._packed(), self._dataset.sample_type, self._unpack()
-        columns = column_type(sample_type)
+        by_field = unpacks_by_field(sample_type)
         while held := list(islice(packed, size)):
-            found = columns and columns.unpack([payload for _, _, payload in held], writable=self._for_torch)
-            if found:
-                yield SampleBatch.of_columns(found)
-            else:
+            payloads = [payload for _, _, payload in held]
+            columns = unpack_columns(sample_type, payloads, writable=self._for_torch) if by_field else None
+            if columns is None:
                 yield SampleBatch(list(typed_samples(held, sample_type, unpack)))
+            else:
+                yield SampleBatch.of_columns(columns)
 
     def _unpack(self) -> Callable[[bytes], Any]:
         sample_type: Any = self._dataset.sample_type
@@ -236,9 +240,7 @@ class SampleStream(Generic[Item]):
 
 
 def _shuffled(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:
-    if buffer == 1:
-        return items
-    return _drawn(items, buffer, draw)
+    return items if buffer == 1 else _drawn(items, buffer, draw)
 
 
 def _drawn(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:
@@ -260,11 +262,130 @@ def _positive(name: str, number: int | None) -> int | None:
 
 def _unpacked_metadata(data: bytes, url: str) -> dict[Any, Any]:
     try:
-        metadata = msgpack.unpackb(data, strict_map_key=False)
-    except (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError):
+        metadata = unpack(data)
+    except MetadataError:
         metadata = None
     if not isinstance(metadata, dict):
         raise MetadataError(
             f"{displayed(url)} is no msgpack map. Write it with msgpack.packb.", name=displayed(url)
         )
     return cast("dict[Any, Any]", metadata)
+
+
+def shard_records(url: str, *, store: object | None = None) -> Iterator[Record]:
+    """The samples of one shard as they lie in it: ``{"__key__": str, suffix: bytes, ...}``.
+
+    Raises:
+        As ``opening.open_shard`` and ``tar_samples.read_samples``.
+    """
+    with closing(open_shard(url, store=store)) as stream:
+        yield from read_samples(stream, url=url)
+
+
+def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | None = None) -> Iterator[Packed]:
+    """The packed samples of several shards, in order.
+
+    Raises as ``shard_records``, and ``SampleError`` where a sample has no file ``.msgpack``.
+    """
+    with closing(prefetched(urls, store=store)) as shards:
+        for url, stream in shards:
+            for run in sample_runs(stream, url=url, alone=PACKED):
+                if isinstance(run, Alone):
+                    yield from zip(repeat(url), run.keys, run.contents, strict=False)
+                else:
+                    for record in run:
+                        yield url, record["__key__"], _payload(record, url, sample_type)
+
+
+def typed_samples(packed: Iterable[Packed], sample_type: type[T], unpack: Callable[[bytes], T]) -> Iterator[T]:
+    """Packed samples as their type, each made by ``unpack``.
+
+    Raises:
+        SampleError: One is not of this type; shard and key are named.
+    """
+    for url, key, payload in packed:
+        try:
+            sample = unpack(payload)
+        except SampleError as why:
+            shown, facts = displayed(url), _facts(url, key, sample_type)
+            raise SampleError(f"{shown}, sample {key!r}: {why}", **{**why.facts, **facts}) from None
+        yield sample
+
+
+def typed_sample(record: Record, url: str, sample_type: type[T]) -> T:
+    """A sample of ``shard_records`` as its type; its arrays are read-only.
+
+    Raises:
+        SampleError: It is not of this type; shard and key are named.
+    """
+    packed = url, record["__key__"], _payload(record, url, sample_type)
+    return next(typed_samples([packed], sample_type, unpacker_with_views(sample_type)))
+
+
+def _payload(record: Record, url: str, sample_type: type) -> bytes:
+    key, payload = record["__key__"], record.get(PACKED)
+    if isinstance(payload, bytes):
+        return payload
+    names = sorted(name[:_LONGEST_NAME] for name in record if name != "__key__")
+    found = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if names[_NAMED:] else "")
+    raise SampleError(
+        f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. "
+        "Write samples with as_wds.",
+        **_facts(url, key, sample_type),
+    )
+
+
+def _facts(url: str, key: bytes | str, sample_type: type) -> dict[str, object]:
+    return {"url": displayed(url), "key": key, "type_name": sample_type.__name__}
+
+
+def own_shards(shards: Sequence[str]) -> Sequence[str]:
+    """The shards that this process reads: every shard is read by one consumer.
+
+    The rank comes from ``RANK`` and ``WORLD_SIZE``, else from ``torch.distributed``; the worker from
+    ``WORKER`` and ``NUM_WORKERS``, else from the DataLoader. torch is asked only where it is loaded.
+
+    Raises:
+        RefusedError: The variables are no numbers, or do not fit each other.
+    """
+    rank, ranks = _from_environment("RANK", "WORLD_SIZE") or _torch_rank()
+    worker, workers = _from_environment("WORKER", "NUM_WORKERS") or _torch_worker()
+    return shards[rank::ranks][worker::workers]
+
+
+def register_with_torch(stream_type: type) -> bool:
+    """Let a DataLoader take such streams for iterable datasets; whether torch's is loaded at all."""
+    iterable_dataset: Any = getattr(sys.modules.get("torch.utils.data"), "IterableDataset", None)
+    if iterable_dataset is not None:
+        iterable_dataset.register(stream_type)
+    return iterable_dataset is not None
+
+
+def _from_environment(place: str, total: str) -> tuple[int, int] | None:
+    given = os.environ.get(place), os.environ.get(total)
+    if given[0] is None or given[1] is None:
+        return None
+    try:
+        index, count = int(given[0]), int(given[1])
+    except ValueError:
+        index, count = -1, 0
+    if not 0 <= index < count:
+        raise RefusedError(
+            f"{place}={given[0]} and {total}={given[1]} name no place in a group. Set {place} from 0 to "
+            f"{total} - 1, or unset both.",
+            name=place,
+        )
+    return index, count
+
+
+def _torch_rank() -> tuple[int, int]:
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _torch_worker() -> tuple[int, int]:
+    data: Any = sys.modules.get("torch.utils.data")
+    worker = data.get_worker_info() if data is not None else None
+    return (worker.id, worker.num_workers) if worker is not None else (0, 1)

@@ -6,7 +6,7 @@ Somebody's own class need not inherit it: ``as_data_store`` makes it one.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -14,11 +14,9 @@ from ..common.urls import displayed, refuse_credentials
 from ..errors import ShardConflictError, ShardMissingError, StorageError
 from ..protocols import ShardFacts, ShardStat, WriteProof
 from . import opening
-from .derived import derived, implements
-from .digests import sha256_of
-
-if TYPE_CHECKING:
-    from .s3.objects import S3Endpoint
+from .opening import derived, implements
+from .s3.objects import S3Endpoint
+from .shard_streams import sha256_of
 
 _objects: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
@@ -204,8 +202,6 @@ class _Adapted(DataStore):
 
     @property
     def service(self) -> S3Endpoint | None:
-        from .s3.objects import S3Endpoint
-
         found = getattr(self._own, "endpoint", None)
         return found if isinstance(found, S3Endpoint) else None
 

@@ -22,18 +22,18 @@ from ..errors import (
     StorageError,
 )
 from ..protocols import ShardStat
-from .digests import strong_etag
 from .private_addresses import check_public
-from .read_ahead import read_ahead
-from .resumable_read import Opened, ResumableRead, changed_while_read
+from .shard_streams import Opened, ResumableRead, changed_while_read, read_ahead, strong_etag
 
 if TYPE_CHECKING:
     import httpx
 
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 60.0
-GLANCE_SECONDS = 5.0
-"""How long a look at what strangers get waits for an answer: there may be a wall that lets nothing through."""
+FIRST_BYTES = "bytes=0-511"
+"""The range that is asked for to see what strangers get."""
+PROBE_SECONDS = 5.0
+"""How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
 _AT_ONCE = 1 << 18
 
@@ -73,15 +73,12 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
     return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
 
 
-def first_bytes(url: str, wanted: str, *, guarded: bool) -> httpx.Headers:
-    """The headers of ``GET url`` for a range of bytes, which stay where they are; raises as ``open_web`` does.
+def first_bytes(url: str, *, guarded: bool) -> httpx.Headers:
+    """The headers of ``GET url`` for its ``FIRST_BYTES``, which stay where they are; raises as ``open_web`` does.
 
-    Args:
-        url: Of a shard.
-        wanted: The range, ``bytes=0-511``.
-        guarded: No private address, not even a configured one.
+    ``guarded``: no private address, not even a configured one.
     """
-    response = with_retries(lambda: _send("GET", url, guarded, True, Range=wanted))
+    response = with_retries(lambda: _send("GET", url, guarded, True, Range=FIRST_BYTES))
     response.close()
     return response.headers
 
@@ -200,7 +197,7 @@ def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
     return httpx.Client(
         transport=_guarded_transport(httpx.HTTPTransport(limits=limits), strict) if guarded else None,
         limits=limits,
-        timeout=GLANCE_SECONDS if strict else httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+        timeout=PROBE_SECONDS if strict else httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         event_hooks=http_hooks(),
         follow_redirects=True,
         max_redirects=_MOST_REDIRECTS,

@@ -29,7 +29,7 @@ def name_files(urls: Iterable[str]) -> None:
     """Note that this process itself has named these URLs, patterns included, as a dataset's data."""
     for url in urls:
         with suppress(StorageError):  # no file of this machine; who reads it says what it is
-            _named.update(_absolute(each) for each in expand([url]) if scheme(each) == "file")
+            _named.update(os.path.abspath(local_path(each)) for each in expand([url]) if scheme(each) == "file")
 
 
 def local_folders() -> list[Path]:
@@ -39,12 +39,7 @@ def local_folders() -> list[Path]:
 
 
 def permitted_file(url: str, path: Path, dataset: str) -> Path:
-    """The file that ``path`` leads to, if it may be read for a promotion.
-
-    Args:
-        url: As the dataset names it.
-        path: What the URL stands for.
-        dataset: Name of the dataset.
+    """The file that ``path`` leads to, if it may be read for the promotion of a dataset that names it so.
 
     Raises:
         LocalFileError: Nobody who may has named it, or it is no regular file. Nothing was read.
@@ -63,10 +58,6 @@ def permitted_file(url: str, path: Path, dataset: str) -> Path:
             path=str(path),
         )
     return real
-
-
-def _absolute(url: str) -> str:
-    return os.path.abspath(local_path(url))
 
 
 def _in_a_folder(path: Path, real: Path) -> bool:

@@ -1,24 +1,45 @@
-"""Open a shard, or look at it, wherever it lies."""
+"""Open a shard, or look at it, wherever it lies: once, one after the other, or as somebody who has no key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from ..common.urls import displayed, local_path, parse_s3, scheme
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError, StorageError
 from ..protocols import ShardStat
-from .derived import implements
+from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web
+from .private_addresses import check_public
+from .s3.objects import S3Endpoint
+from .shard_streams import ReadAhead, strong_etag
 
-if TYPE_CHECKING:
-    from .s3.objects import S3Endpoint
-
-__all__ = ["open_shard", "stat_shard"]
-
+F = TypeVar("F", bound=Callable[..., object])
 R = TypeVar("R")
 Permit = Callable[[str, Path], Path]
 """Of a URL and the file that it stands for the file that may be read; raises where it may not."""
+
+NEXT = 64 << 20
+"""Bytes that are left of a shard when the next one is opened. Not more: a service ends what nobody takes."""
+EARLY = 32
+"""Chunks of a shard, at most, that are fetched before its turn, besides those that any stream fetches ahead."""
+
+
+def derived(method: F) -> F:
+    """Mark a method of a base class: it stands in until a store has one of its own."""
+    method.__dict__["derived"] = True
+    return method
+
+
+def implements(store: object, method: str) -> bool:
+    """Whether a store, of whatever class, has a method of its own."""
+    found = getattr(store, method, None)
+    return callable(found) and not getattr(found, "derived", False)
 
 
 def open_shard(
@@ -47,8 +68,6 @@ def open_shard(
         case "s3":
             return _from_s3(url, lambda endpoint, bucket, key: endpoint.open(bucket, key))
         case "http" | "https":
-            from .http import open_web
-
             return open_web(url, guarded=guarded)
         case "file":
             return _from_disk(url, guarded, permit, lambda path: path.open("rb"))
@@ -68,8 +87,6 @@ def stat_shard(
         case "s3":
             return _from_s3(url, lambda endpoint, bucket, key: endpoint.stat(bucket, key))
         case "http" | "https":
-            from .http import stat_web
-
             return stat_web(url, guarded=guarded)
         case "file":
             return _from_disk(url, guarded, permit, lambda path: ShardStat(size=path.stat().st_size))
@@ -82,8 +99,6 @@ def _read_url(url: str, store: object | None) -> str:
 
 
 def _from_s3(url: str, act: Callable[[S3Endpoint, str, str], R]) -> R:
-    from .s3.objects import S3Endpoint
-
     bucket, key = parse_s3(url)
     configured = S3Endpoint.from_environment()
     if configured is None:
@@ -123,3 +138,130 @@ def _from_disk(url: str, guarded: bool, permit: Permit | None, act: Callable[[Pa
         if isinstance(why, StorageError):
             raise
         raise StorageError(f"{shown} cannot be opened: {why}. Check the path.", urls=[shown]) from None
+
+
+class Probe(NamedTuple):
+    """What a server says of a whole shard when its first bytes are asked for; None: it does not say."""
+
+    size: int | None
+    etag: str | None
+
+
+def probe(url: str, endpoint: str | None = None, region: str | None = None, *, inside: bool = False) -> Probe:
+    """Ask for the first bytes of a shard (``s3://`` or ``http(s)://``), once, as somebody who has no key.
+
+    Args:
+        url: The shard.
+        endpoint: The S3 service of an ``s3://`` URL; None is AWS.
+        region: Its region.
+        inside: Strangers share our private network. Else a private address is none that they can reach, a
+            configured one neither, except those that ``ATDATA_ALLOW_PRIVATE`` lists.
+
+    Raises:
+        PrivateAddressError: Only this network reaches it.
+        ShardForbiddenError, ShardMissingError: A stranger is turned away, or told that it is not there.
+        StorageError: The URL is not understood.
+        ServiceError: The server did not answer as it should.
+    """
+    if scheme(url) == "s3":
+        return _probe_s3(url, endpoint, region, inside)
+    return _of_headers(first_bytes(url, guarded=not inside))
+
+
+def _probe_s3(url: str, endpoint: str | None, region: str | None, inside: bool) -> Probe:
+    bucket, key = parse_s3(url)
+    if endpoint is not None and not inside:
+        check_public(endpoint, environment=False)
+    stranger = replace(S3Endpoint.anonymous_at(endpoint, region), timeout=PROBE_SECONDS)
+    with stranger.errors(bucket, key):
+        answer: dict[str, Any] = stranger.client.get_object(Bucket=bucket, Key=key, Range=FIRST_BYTES)
+    answer["Body"].close()
+    return _of_headers(answer["ResponseMetadata"]["HTTPHeaders"])
+
+
+def _of_headers(headers: Mapping[str, str]) -> Probe:
+    """From the headers of an answer, lower-case names."""
+    etag = strong_etag(headers.get("etag"))
+    if "content-encoding" in headers:
+        return Probe(None, etag)
+    part = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("content-range", ""))
+    # Without a range this is the whole shard: some servers know no parts.
+    whole = headers.get("content-length", "") if "content-range" not in headers else ""
+    return Probe(int(part[1]) if part else int(whole) if whole.isdecimal() else None, etag)
+
+
+def prefetched(urls: Iterable[str], *, store: object | None = None) -> Generator[tuple[str, BinaryIO]]:
+    """Each shard's URL and bytes; a shard is closed when the next one is asked for.
+
+    The next one begins to arrive before its turn: a service takes a while to begin, and gives one transfer less
+    than it could give two. Raises as ``open_shard``, when it is that shard's turn.
+    """
+    waiting = iter(urls)
+    url = next(waiting, None)
+    early: Future[BinaryIO | None] | None = None
+    try:
+        while url is not None:
+            stream = (early and early.result()) or open_shard(url, store=store)
+            early, following = None, next(waiting, None)
+            with closing(stream):
+                if following is None or not isinstance(stream, ReadAhead) or not stream.resumable:
+                    yield url, stream
+                else:
+                    watched = _Watched(stream, following, store)
+                    try:
+                        yield url, cast("BinaryIO", watched)
+                    finally:
+                        early = watched.next
+            url = following
+    finally:
+        if early and not early.cancel():
+            early.add_done_callback(_close)
+
+
+class _Watched:
+    """A stream that has the next shard opened when it is near its end."""
+
+    def __init__(self, stream: ReadAhead, following: str, store: object | None) -> None:
+        self.next: Future[BinaryIO | None] | None = None
+        self._stream = stream
+        self._following = following
+        self._store = store
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        if self.next is None and self._stream.left <= NEXT:
+            self.next = Future()
+            arguments = (self._following, self._store, self.next)
+            threading.Thread(target=_open, args=arguments, name="next shard", daemon=True).start()
+        return data
+
+
+def _open(url: str, store: object | None, found: Future[BinaryIO | None]) -> None:
+    """Open a shard, and let it arrive; None where it has to be opened at its turn."""
+    try:
+        stream = open_shard(url, store=store)
+    except BaseException as error:
+        if found.set_running_or_notify_cancel():
+            found.set_exception(error)
+        return
+    if not found.set_running_or_notify_cancel():
+        stream.close()
+        return
+    try:
+        # A short one is a buffer over the body. What cannot be resumed would wait, and a service ends what nobody
+        # takes.
+        if not getattr(getattr(stream, "raw", stream), "resumable", False):
+            stream.close()
+            found.set_result(None)
+            return
+        if isinstance(stream, ReadAhead):
+            stream.begin(EARLY)
+        found.set_result(stream)
+    except BaseException as error:
+        stream.close()
+        found.set_exception(error)
+
+
+def _close(unused: Future[BinaryIO | None]) -> None:
+    if unused.exception() is None and (stream := unused.result()):
+        stream.close()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import atdata_core as atdata
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 
 NAME = "digits"
 SAMPLES_PER_SHARD = 500

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.sample_types import packable
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 
 
 @packable

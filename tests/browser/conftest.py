@@ -25,7 +25,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.samples.metadata import pack
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.config.dagster_home import prepare_home
 from atdata_pipelines.config.partitions import add_keys

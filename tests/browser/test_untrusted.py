@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import atdata_core as atdata
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.components.pipeline import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys

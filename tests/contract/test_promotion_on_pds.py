@@ -52,7 +52,7 @@ def client(server, new_repo, monkeypatch):
 @pytest.fixture
 def stored(environ, s3, bucket, tmp_path):
     """An index with a dataset of two shards, and its entry."""
-    from atdata_core.shards.tar_writing import ShardWriter
+    from atdata_core.shards.tar_samples import ShardWriter
 
     index = LocalIndex()
     index.publish_schema(Reading, version="1.0.0")

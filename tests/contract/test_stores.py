@@ -25,7 +25,7 @@ from atdata_core.errors import (
 )
 from atdata_core.local import S3DataStore
 from atdata_core.protocols import AbstractDataStore, ShardCopier, ShardFacts
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.data_store import DataStore, as_data_store
 from own_stores import CopyingStore, DerivedStore, FolderStore, ProvingStore
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atdata_core import Dataset, packable
 from atdata_core.local import LocalIndex
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 
 
 @packable

@@ -18,7 +18,8 @@ from atdata_core.common.cid import dag_cbor, entry_cid
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.protocols import ShardFacts
-from atdata_core.samples.schema import compare, schema_of
+from atdata_core.samples.compatibility import compare
+from atdata_core.samples.schema import schema_of
 
 VERSIONS = ["atdata-0.2.2b1", "atdata-0.7.0b1"]
 

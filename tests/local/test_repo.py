@@ -104,7 +104,7 @@ def test_shards_of_one_sample_with_the_same_key_stay_two_samples(repo: Repo, mak
 def test_a_shard_larger_than_one_request_is_written_in_parts(repo: Repo, tmp_path: Any):
     import numpy as np
 
-    from atdata_core.shards.tar_writing import ShardWriter
+    from atdata_core.shards.tar_samples import ShardWriter
 
     class_of = make_big()
     path = tmp_path / "big.tar"

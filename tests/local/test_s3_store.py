@@ -26,7 +26,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import S3DataStore
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 
 
 @packable

@@ -15,7 +15,7 @@ from atdata_core import Dataset, packable
 from atdata_core.errors import SchemaConflictError
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.samples.schema import schema_of
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 
 if TYPE_CHECKING:
     from crowd import RoundTrips

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from atdata_core import PackableSample, packable
 from atdata_core.errors import SchemaConflictError, SchemaError, SchemaNotFoundError
 from atdata_core.local import LocalIndex
-from atdata_core.samples.schema import schema_of, schema_ref_of
+from atdata_core.samples.schema import schema_of, schema_ref
 
 
 @packable
@@ -32,7 +32,11 @@ def variant(module: str = "lab.vision", **annotations: Any) -> type:
 def test_a_published_schema_is_read_by_every_form_of_its_reference(index: LocalIndex):
     ref = index.publish_schema(Picture, version="1.2.0")
 
-    assert ref == schema_ref_of(Picture, "1.2.0") == f"local://schemas/{Picture.__module__}.Picture@1.2.0"
+    assert (
+        ref
+        == schema_ref(schema_of(Picture, version="1.2.0"))
+        == f"local://schemas/{Picture.__module__}.Picture@1.2.0"
+    )
     schema = index.get_schema(ref)
     assert schema["description"] == "A picture and what is on it."
     assert schema["module"] == Picture.__module__

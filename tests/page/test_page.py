@@ -78,7 +78,7 @@ class Picture:
 
 def stored(box, name, *, start=0):
     """A dataset in the lab's repo, with its schema in the index."""
-    from atdata_core.shards.tar_writing import ShardWriter
+    from atdata_core.shards.tar_samples import ShardWriter
 
     path = f"{name}.tar"
     with open(path, "wb") as file, ShardWriter(file) as shard:

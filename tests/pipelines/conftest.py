@@ -14,7 +14,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promotion.scheduling import retry_policy
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from dagster_memory import in_memory
 
 

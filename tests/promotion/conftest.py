@@ -15,7 +15,7 @@ from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEM
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.retract import plan_retraction, retract
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.state.index_state import state_of
 
 

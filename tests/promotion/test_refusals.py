@@ -164,7 +164,7 @@ def test_a_pickled_array_in_a_shard_is_refused_and_named(lab, atmosphere, point_
 
     import msgpack
 
-    from atdata_core.shards.tar_writing import ShardWriter
+    from atdata_core.shards.tar_samples import ShardWriter
 
     pickled = io.BytesIO()
     np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
@@ -180,7 +180,7 @@ def test_a_pickled_array_in_a_shard_is_refused_and_named(lab, atmosphere, point_
 
 
 def test_samples_that_are_not_what_the_schema_says_are_refused(lab, atmosphere, point_type, tmp_path, new_bucket):
-    from atdata_core.shards.tar_writing import ShardWriter
+    from atdata_core.shards.tar_samples import ShardWriter
 
     with (tmp_path / "other.tar").open("wb") as file, ShardWriter(file) as shard:
         shard.write({"__key__": "odd", "msgpack": b"\x81\xa5label\x01"})

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.errors import SampleError, ShardCorruptError
 from atdata_core.samples.arrays import encode_array
-from atdata_core.samples.columns import column_type
+from atdata_core.samples.sample_batches import unpacks_by_field
 from atdata_core.samples.sample_types import unpacker_with_views
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 
 
 @atdata.packable
@@ -332,9 +332,9 @@ def test_a_type_that_has_a_say_in_its_values_has_it_in_batches_too(tmp_path, sam
 
 def test_only_types_that_are_nothing_but_their_values_are_read_as_columns():
     for sample_type in (Row, Picture, Mixed, Frozen):
-        assert column_type(sample_type)
+        assert unpacks_by_field(sample_type)
     for sample_type in (Doubled, Counted, Derived, Translated, Guarded):
-        assert column_type(sample_type) is None
+        assert not unpacks_by_field(sample_type)
 
 
 def test_threads_that_ask_a_batch_for_its_samples_together_get_the_same_ones(tmp_path):

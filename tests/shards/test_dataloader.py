@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import atdata_core as atdata
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 
 if os.environ.get("CI"):
     # What CI is to prove it must not pass over.

@@ -7,9 +7,8 @@ import tarfile
 import pytest
 
 from atdata_core.errors import ShardCorruptError, ShardError
-from atdata_core.shards.tar import read_members
-from atdata_core.shards.tar_samples import Strays, read_samples, sample_runs
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter, Strays, read_samples, sample_runs
+from tar_members import read_members
 
 URL = "s3://bucket/data-000000.tar"
 BLOCK = 512

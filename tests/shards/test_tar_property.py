@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
 
 from atdata_core.errors import ShardCorruptError
-from atdata_core.shards.tar import read_members
-from atdata_core.shards.tar_samples import Alone, read_samples, sample_runs
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import Alone, ShardWriter, read_samples, sample_runs
+from tar_members import read_members
 
 CHARACTERS = st.sampled_from([*"ab./_-A ü日"])
 NAMES = st.one_of(

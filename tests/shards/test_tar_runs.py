@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atdata_core.errors import ShardCorruptError
-from atdata_core.shards import tar, tar_runs
-from atdata_core.shards.tar import read_members
-from atdata_core.shards.tar_samples import read_samples
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards import tar
+from atdata_core.shards.tar_samples import ShardWriter, read_samples
+from tar_members import read_members
 
 BLOCK = 512
 
@@ -41,7 +40,7 @@ def outcome(data: bytes, most: int = 1 << 20) -> tuple[list[tuple[str, bytes]], 
 
 
 def one_by_one(data: bytes) -> tuple[list[tuple[str, bytes]], str | None]:
-    with patch.object(tar, "plain_files", lambda window, at, most: tar_runs.Run([], [], at, cut=False)):
+    with patch.object(tar, "plain_files", lambda window, at, most: tar.Run([], [], at, cut=False)):
         return outcome(data)
 
 
@@ -184,8 +183,8 @@ def test_odd_members_in_between_do_not_make_the_others_be_walked_again_and_again
         walked += len(places[0])
         return places
 
-    real = tar_runs._walked
-    with patch.object(tar_runs, "_walked", counted):
+    real = tar._walked
+    with patch.object(tar, "_walked", counted):
         assert len(outcome(data)[0]) == 1000
     assert walked <= 2 * len(entries)
 

@@ -6,9 +6,8 @@ import tarfile
 import pytest
 
 from atdata_core.errors import SampleError, ShardCorruptError
-from atdata_core.shards.tar import read_members
-from atdata_core.shards.tar_samples import read_samples
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter, read_samples
+from tar_members import read_members
 
 BLOCK = 512
 

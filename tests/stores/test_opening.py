@@ -24,8 +24,7 @@ from atdata_core.errors import (
 )
 from atdata_core.protocols import ShardStat
 from atdata_core.stores import http as web
-from atdata_core.stores.anonymous import probe
-from atdata_core.stores.opening import open_shard, stat_shard
+from atdata_core.stores.opening import open_shard, probe, stat_shard
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
 

@@ -8,10 +8,9 @@ from contextlib import closing
 import pytest
 
 from atdata_core.errors import ShardMissingError
-from atdata_core.stores import prefetch as module
-from atdata_core.stores.prefetch import EARLY, prefetched
-from atdata_core.stores.read_ahead import CHUNK, CHUNKS, read_ahead
-from atdata_core.stores.resumable_read import Opened, ResumableRead
+from atdata_core.stores import opening as module
+from atdata_core.stores.opening import EARLY, prefetched
+from atdata_core.stores.shard_streams import CHUNK, CHUNKS, Opened, ResumableRead, read_ahead
 
 SIZE = 5 * CHUNK + 17
 

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from atdata_core import Dataset, packable
 from atdata_core.errors import ServiceRefusedError, ServiceUnavailableError
 from atdata_core.local import S3DataStore
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.opening import open_shard
-from atdata_core.stores.read_ahead import CHUNK, CHUNKS, read_ahead
-from atdata_core.stores.resumable_read import Opened, ResumableRead
 from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_core.stores.shard_streams import CHUNK, CHUNKS, Opened, ResumableRead, read_ahead
 from faulty.edge import Edge, Tally
 
 DATA = random.Random(7).randbytes(9 * CHUNK + 17)

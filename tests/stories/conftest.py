@@ -28,7 +28,7 @@ from atdata_core.common.cid import entry_cid
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.cli import main
 from atdata_pipelines.components import DatasetPromotion

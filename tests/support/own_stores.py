@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from atdata_core.errors import ShardChangedError, ShardConflictError, ShardMissingError
 from atdata_core.protocols import ShardStat
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.data_store import DataStore
 
 

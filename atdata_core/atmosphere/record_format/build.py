@@ -16,8 +16,8 @@ from atdata_core.atmosphere.record_format.record_keys import ENTRY, JSON_SCHEMA_
 from atdata_core.atmosphere.record_format.record_metadata import pack_metadata, to_field, unpack_metadata
 from atdata_core.atmosphere.record_format.storage import PublishedShard, storage_of
 from atdata_core.protocols import ShardFacts
+from atdata_core.samples.json_schema import to_json_schema
 from atdata_core.samples.metadata import refuse_secrets
-from atdata_core.samples.schema import to_json_schema
 
 __all__ = [
     "ENTRY",

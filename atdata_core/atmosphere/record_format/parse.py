@@ -12,7 +12,8 @@ from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
 from atdata_core.atmosphere.record_format.storage import PublishedShard, read_storage
 from atdata_core.atmosphere.xrpc import blobs
 from atdata_core.errors import AtdataError, RefusedError, SchemaError
-from atdata_core.samples.schema import from_field_list, from_json_schema
+from atdata_core.samples.json_schema import from_json_schema
+from atdata_core.samples.schema import from_field_list
 
 # What stands beside the JSON Schema in the flattened form.
 _NOT_JSON_SCHEMA = ("$type", "draft", "content", "arrayFormatVersions", "schemaBody")

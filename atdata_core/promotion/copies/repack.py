@@ -12,7 +12,7 @@ from ...errors import SampleError, ShardChangedError, StorageError
 from ...protocols import ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.dataset import Dataset
-from ...shards.shard_contents import read_facts
+from ...shards.shard_facts import read_facts
 from ...state.facts import Inventory
 from ...stores.data_store import DataStore
 from .layout import as_published

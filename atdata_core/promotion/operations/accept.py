@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ...errors import RefusedError, SampleError, ShardError
 from ...protocols import ClaimChanger, ShardFacts
 from ...samples.schema import decode, fields_digest
-from ...shards.seal import sealed
+from ...shards.shard_facts import sealed
 from ...state.facts import (
     COPIES,
     FIRST_CLAIM,

@@ -13,8 +13,7 @@ from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
 from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ...samples.schema import decode, fields_digest
-from ...shards.seal import is_sealed, sealed
-from ...shards.shard_contents import read_facts
+from ...shards.shard_facts import is_sealed, read_facts, sealed
 from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
 from ..copies.sources import WAYS_OUT, Sources
 from ..inventory import (

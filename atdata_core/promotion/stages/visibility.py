@@ -25,10 +25,9 @@ from ...errors import (
 from ...protocols import ShardFacts, ShardStat
 from ...state.facts import CopiedShards
 from ...state.index_state import state_of
-from ...stores.anonymous import Probe, probe
-from ...stores.digests import sha256_of
-from ...stores.opening import open_shard
+from ...stores.opening import Probe, open_shard, probe
 from ...stores.private_addresses import check_public, is_private
+from ...stores.shard_streams import sha256_of
 from ..copies.sources import Sources
 from ..copies.usage import in_use
 from ..inventory import accept_command

@@ -1,27 +1,40 @@
-"""Clients of boto3, made once per process and endpoint, and shared by all threads."""
+"""Clients of boto3, made once per process and endpoint, and shared by all threads.
+
+They wait at the gates of ``retry_after`` and send again what may soon succeed. One whose address came from the
+network connects to public addresses alone.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...common.retry_after import ATTEMPTS
-from ...errors import CredentialsError
-from .connection_guard import guard
-from .s3_errors import send_again
+from ...common import retry_after
+from ...errors import CredentialsError, PrivateAddressError
+from ..private_addresses import check_public
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportAttributeAccessIssue=false, reportUnknownArgumentType=false
+# pyright: reportUntypedBaseClass=false, reportAttributeAccessIssue=false, reportUnknownArgumentType=false
 # boto3 comes without types.
+
+_POOL = 64
+"""Connections a client keeps: more than the threads that copy at a time."""
+_MOST_CLIENTS = 16
+"""Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
+SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
+"""Names of errors by which a service asks to slow down."""
+_PASSES = (429, 500, 502, 503, 504)
+_PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
 
 
 @dataclass(frozen=True)
 class ClientOptions:
-    """What a client of an S3 service is made of; see ``S3Endpoint``, which adds what a client can do."""
+    """What a client of an S3 service is made of; see ``S3Endpoint``, which adds what can be asked for."""
 
     endpoint_url: str | None = None
     access_key: str | None = field(default=None, repr=False)
@@ -30,22 +43,44 @@ class ClientOptions:
     region: str | None = None
     anonymous: bool = False
     guarded: bool = False
-    attempts: int = ATTEMPTS
+    attempts: int = retry_after.ATTEMPTS
     timeout: float | None = None
     verify: bool | None = None
 
+    @property
+    def name(self) -> str:
+        """The address for people."""
+        return self.endpoint_url or "AWS S3"
 
-POOL = 64
-"""Connections a client keeps: more than the threads that copy at a time."""
+    @property
+    def client(self) -> Any:
+        """The boto3 client of this endpoint, made once per process."""
+        return _client_of(self, attempts=self.attempts)
+
+    @property
+    def client_of_one_attempt(self) -> Any:
+        """One whose requests are sent once: for whoever counts attempts, or looks before another one."""
+        return _client_of(self, attempts=1)
+
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket is there; True where the service will not say."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            return error.response["ResponseMetadata"]["HTTPStatusCode"] != 404
+        except BotoCoreError:
+            pass
+        return True
+
 
 # By process too: a forked worker must not share its parent's connections.
 _clients: dict[tuple[int, ClientOptions, int], Any] = {}
-_MOST_CLIENTS = 16
-"""Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
 _clients_lock = threading.Lock()
 
 
-def client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
+def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     """The client of an endpoint in this process, which sends a request so often."""
     key = (os.getpid(), endpoint, attempts)
     with _clients_lock:
@@ -71,10 +106,10 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
     from botocore.config import Config
 
     config = Config(
-        max_pool_connections=POOL,
+        max_pool_connections=_POOL,
         connect_timeout=endpoint.timeout or 10,
         read_timeout=endpoint.timeout or 60,
-        retries={"mode": "standard", "total_max_attempts": 1},  # send_again does it
+        retries={"mode": "standard", "total_max_attempts": 1},  # _send_again does it
         # Checksums beyond what a call needs break servers that do not know them.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -100,13 +135,77 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         verify=endpoint.verify,
         config=config,
     )
-    send_again(client, attempts)
+    _send_again(client, attempts)
     if endpoint.guarded:
-        guard(client)
+        _guard(client)
     return client
 
 
-_LOOPBACK = "127.0.0.1"
+def _send_again(client: Any, most: int) -> None:
+    """Make a boto3 S3 client wait at the gates, and send a request at most so often."""
+
+    def wait(request: Any, **_: Any) -> None:
+        retry_after.ours.wait(retry_after.service_of(request.url))
+
+    def needs_retry(
+        response: Any, attempts: int, caught_exception: Any, request_dict: Mapping[str, Any], **_: Any
+    ) -> float | None:
+        if response is not None:
+            http, _parsed = response
+            retry_after.note_answer(request_dict["url"], http.status_code, _lowered(http.headers))
+        if attempts >= most or not _passes(response, caught_exception):
+            return None
+        retry_after.ours.pause(attempts)
+        return 0.0  # seconds that botocore sleeps on top
+
+    client.meta.events.register_first("before-send.s3", wait)
+    client.meta.events.register("needs-retry.s3", needs_retry)
+
+
+def _passes(response: Any, error: Any) -> bool:
+    """Whether a request that was answered so, or not at all, may succeed soon."""
+    from botocore.exceptions import ConnectionError, HTTPClientError
+
+    if response is None:
+        guarded = isinstance(getattr(error, "kwargs", {}).get("error"), PrivateAddressError)
+        return isinstance(error, ConnectionError | HTTPClientError) and not guarded
+    http, parsed = response
+    if (retry_after.seconds_to_wait(_lowered(http.headers)) or 0.0) > retry_after.LONGEST_WAIT:
+        return False
+    return http.status_code in _PASSES or parsed.get("Error", {}).get("Code") in _PASSES_BY_NAME
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _guard(client: Any) -> None:
+    """Let a boto3 client connect only where ``check_public`` allows, to the very address that was checked."""
+    client._endpoint.http_session._manager.pool_classes_by_scheme = _guarded_pools()
+
+
+@cache
+def _guarded_pools() -> dict[str, type]:
+    from botocore import awsrequest
+
+    def guarded(scheme: str, connection: Any, pool: Any) -> type:
+        def connect(self: Any) -> Any:
+            name = self._dns_host
+            host = f"[{name}]" if ":" in name else name
+            # Only the connection is made to the address: certificate and Host header go on naming the host.
+            self._dns_host = check_public(f"{scheme}://{host}:{self.port}") or name
+            try:
+                return connection._new_conn(self)
+            finally:
+                self._dns_host = name
+
+        made = type(f"Guarded{connection.__name__}", (connection,), {"_new_conn": connect})
+        return type(f"Guarded{pool.__name__}", (pool,), {"ConnectionCls": made})
+
+    return {
+        "http": guarded("http", awsrequest.AWSHTTPConnection, awsrequest.AWSHTTPConnectionPool),
+        "https": guarded("https", awsrequest.AWSHTTPSConnection, awsrequest.AWSHTTPSConnectionPool),
+    }
 
 
 def checked_endpoint(endpoint_url: str, source: str) -> str:
@@ -146,5 +245,5 @@ def same_service(one: str | None, other: str | None) -> bool:
 
 def _place_of(endpoint_url: str) -> tuple[object, ...]:
     parts = urlsplit(endpoint_url)
-    host = _LOOPBACK if parts.hostname in ("localhost", "::1") else parts.hostname
+    host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname
     return (parts.scheme, host, parts.port, parts.path.rstrip("/"))

@@ -38,13 +38,7 @@ class Part(NamedTuple):
 
 
 class Multipart:
-    """Parts of one object; nothing can be seen of them before ``complete``.
-
-    Args:
-        endpoint: The service.
-        bucket: A bucket that is there.
-        key: Of the object.
-    """
+    """Parts of one object, in a bucket that is there; nothing can be seen of them before ``complete``."""
 
     def __init__(self, endpoint: S3Endpoint, bucket: str, key: str) -> None:
         self._endpoint = endpoint
@@ -61,11 +55,8 @@ class Multipart:
     def take_up(self, sizes: Callable[[int], int]) -> None:
         """Go on with an upload of this object that was left open, if there is one with such parts.
 
-        Args:
-            sizes: The bytes that a part should have, by its number; 0 where there is no such part.
-
-        Raises:
-            As ``S3Endpoint.stat``. A service that does not list its uploads has none.
+        ``sizes`` gives the bytes that a part should have, by its number; 0 where there is no such part. A service
+        that does not list its uploads has none. Raises as ``S3Endpoint.stat``.
         """
         for upload in self._left_open():
             landed = self._parts_of(upload)
@@ -74,14 +65,9 @@ class Multipart:
                 return
 
     def send(self, part: bytes | bytearray, md5: str | None = None) -> None:
-        """Send the next part, unless the service has it already.
+        """Send the next part, unless the service has it already; ``md5`` is that of its bytes, where it is known.
 
-        Args:
-            part: Its bytes; they must not change before this returns.
-            md5: Of these bytes, where it is known (hex).
-
-        Raises:
-            As ``S3Endpoint.stat``; ``ServiceUnavailableError`` also where a rival ended the upload.
+        Raises as ``S3Endpoint.stat``, and ``ServiceUnavailableError`` also where a rival ended the upload.
         """
         number = len(self._sent) + 1
         # The server checks it; and over TLS botocore need not digest the bytes once more for the signature then.
@@ -95,7 +81,7 @@ class Multipart:
                 self._landed = self._parts_of(self._begin())
             tried = True
             here = self._landed.get(number)
-            if here is not None and here == Part(len(part), md5 or _md5(part)):
+            if here is not None and here == Part(len(part), md5 or md5_of(part)):
                 return here.etag
             with self._errors():
                 answer = self._endpoint.client_of_one_attempt.upload_part(
@@ -112,15 +98,8 @@ class Multipart:
     def copy(self, source: Mapping[str, str], first: int, last: int, etag: str) -> bool:
         """Have the service copy the next part from another of its objects; False where it does not know how.
 
-        Args:
-            source: ``Bucket`` and ``Key``.
-            first: Number of the part's first byte in the source.
-            last: That of its last byte.
-            etag: Which the source must have, without quotes.
-
-        Raises:
-            ServiceRefusedError: With status 412, the source has another ETag.
-            And as ``S3Endpoint.stat``.
+        ``source`` has ``Bucket`` and ``Key``, and bytes ``first`` to ``last`` of it are copied. Raises as
+        ``S3Endpoint.stat``, and ``ServiceRefusedError`` with status 412 where its ETag (without quotes) is another.
         """
         number = len(self._sent) + 1
         with self._errors():
@@ -138,15 +117,10 @@ class Multipart:
         return bool(made)
 
     def complete(self, size: int, condition: Mapping[str, str]) -> str:
-        """Make the object appear; the ETag that the service gives it, without quotes, or "".
+        """Make the object, of so many bytes, appear; the ETag that the service gives it, without quotes, or "".
 
-        Args:
-            size: Bytes of the whole object.
-            condition: Further arguments of the request.
-
-        Raises:
-            ServiceRefusedError, ServiceUnavailableError: The condition does not hold, or is not known.
-            And as ``S3Endpoint.stat``.
+        Raises as ``S3Endpoint.stat``, and ``ServiceRefusedError`` or ``ServiceUnavailableError`` where the
+        condition (further arguments of the request) does not hold, or is not known.
         """
         try:
             with self._errors():
@@ -190,35 +164,25 @@ class Multipart:
         )
 
     def _left_open(self) -> list[str]:
-        """Uploads of this object that were neither completed nor aborted, the newest first."""
-        bucket, key = self._place["Bucket"], self._place["Key"]
-
-        def ask() -> list[Any]:
-            pages = self._endpoint.client.get_paginator("list_multipart_uploads")
-            found = [page.get("Uploads", []) for page in pages.paginate(Bucket=bucket, Prefix=key)]
-            return [upload for uploads in found for upload in uploads if upload["Key"] == key]
-
-        found = sorted(self._listed(ask), key=lambda upload: upload["Initiated"], reverse=True)
-        return [upload["UploadId"] for upload in found]
+        """Uploads of this object, the newest first."""
+        uploads = self._listed(
+            "list_multipart_uploads", "Uploads", Bucket=self._place["Bucket"], Prefix=self._place["Key"]
+        )
+        ours = [upload for upload in uploads if upload["Key"] == self._place["Key"]]
+        return [upload["UploadId"] for upload in sorted(ours, key=lambda each: each["Initiated"], reverse=True)]
 
     def _parts_of(self, upload: str) -> dict[int, Part]:
-        def ask() -> list[Any]:
-            pages = self._endpoint.client.get_paginator("list_parts").paginate(**self._place, UploadId=upload)
-            return [part for page in pages for part in page.get("Parts", [])]
+        parts = self._listed("list_parts", "Parts", **self._place, UploadId=upload)
+        return {int(part["PartNumber"]): Part(int(part["Size"]), part["ETag"].strip('"')) for part in parts}
 
-        return {
-            int(part["PartNumber"]): Part(int(part["Size"]), part["ETag"].strip('"')) for part in self._listed(ask)
-        }
-
-    def _listed(self, ask: Callable[[], list[Any]]) -> list[Any]:
-        """What a list holds; nothing where the service has no such list, or does not show it."""
+    def _listed(self, call: str, name: str, **asked: str) -> list[Any]:
+        """What all pages of a list hold; nothing where the service has no such list, or does not show it."""
         try:
             with self._errors():
-                return ask()
-        except (ShardForbiddenError, ShardMissingError, ServiceRefusedError):
-            return []
-        except ServiceUnavailableError as error:
-            if error.status != NOT_IMPLEMENTED:
+                pages = self._endpoint.client.get_paginator(call).paginate(**asked)
+                return [each for page in pages for each in page.get(name, [])]
+        except AtdataError as error:
+            if not is_refusal(error):
                 raise
             return []
 
@@ -226,5 +190,12 @@ class Multipart:
         return self._endpoint.errors(self._place["Bucket"], self._place["Key"])
 
 
-def _md5(data: bytes | bytearray) -> str:
+def is_refusal(error: AtdataError) -> bool:
+    """Whether a service does not know a call, does not let these keys make it, or not for this object."""
+    refused = isinstance(error, ShardForbiddenError | ShardMissingError | ServiceRefusedError)
+    return refused or error.facts.get("status") == NOT_IMPLEMENTED
+
+
+def md5_of(data: bytes | bytearray) -> str:
+    """The MD5 by which S3 knows bytes (hex)."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -20,17 +20,14 @@ from typing import Any, BinaryIO
 from ...errors import AtdataError, CredentialsError, ServiceRefusedError
 from ...protocols import ShardStat
 from ...secrets import keep_secret
-from ..digests import strong_etag
-from ..read_ahead import read_ahead
-from ..resumable_read import Opened, ResumableRead, changed_while_read
-from .clients import ClientOptions, checked_endpoint, client_of
+from ..shard_streams import Opened, ResumableRead, changed_while_read, read_ahead, strong_etag
+from .clients import ClientOptions, checked_endpoint
 from .s3_errors import translated
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _ISSUED = 16
 """Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
 
-_REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # Where boto3 finds credentials by itself when no keys are spelled out.
 _CHAIN_NAMES = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
@@ -98,7 +95,7 @@ class S3Endpoint(ClientOptions):
 
     @classmethod
     def _from_names(cls, values: Mapping[str, str], endpoint_url: str | None) -> S3Endpoint:
-        region = _first(values, _REGION_NAMES)
+        region = _first(values, ("AWS_REGION", "AWS_DEFAULT_REGION"))
         return cls(
             endpoint_url=endpoint_url,
             access_key=values.get("AWS_ACCESS_KEY_ID"),
@@ -106,21 +103,6 @@ class S3Endpoint(ClientOptions):
             session_token=values.get("AWS_SESSION_TOKEN"),
             region=values[region] if region else None,
         )
-
-    @property
-    def name(self) -> str:
-        """The address for people."""
-        return self.endpoint_url or "AWS S3"
-
-    @property
-    def client(self) -> Any:
-        """The boto3 client of this endpoint, made once per process."""
-        return client_of(self, attempts=self.attempts)
-
-    @property
-    def client_of_one_attempt(self) -> Any:
-        """One whose requests are sent once: for whoever counts attempts, or looks before another one."""
-        return client_of(self, attempts=1)
 
     def stat(self, bucket: str, key: str) -> ShardStat:
         """Size, ETag and, where the server keeps one that it checked itself, the SHA-256 of an object.
@@ -172,28 +154,13 @@ class S3Endpoint(ClientOptions):
         with self.errors(bucket, key):
             answer = self.client.get_object(Bucket=bucket, Key=key)
         size, etag = int(answer["ContentLength"]), answer.get("ETag", "")
-
-        def reopen(at: int, version: str) -> Opened | None:
-            return self._open_rest(bucket, key, at, size, version)
-
         first = self._opened(bucket, key, answer["Body"], etag if strong_etag(etag) else None, size)
-        return read_ahead(ResumableRead(first, reopen), size)
+        body = ResumableRead(first, lambda at, version: self._open_rest(bucket, key, at, size, version))
+        return read_ahead(body, size)
 
     def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
         """Turns botocore's errors into ours, naming the object and the endpoint."""
         return translated(self, bucket, key)
-
-    def has_bucket(self, bucket: str) -> bool:
-        """Whether the bucket is there; True where the service will not say."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            self.client.head_bucket(Bucket=bucket)
-        except ClientError as error:
-            return error.response["ResponseMetadata"]["HTTPStatusCode"] != 404
-        except BotoCoreError:
-            return True
-        return True
 
     def _head(self, bucket: str, key: str) -> Mapping[str, Any]:
         return self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from ...common import retry_after
 from ...common.retry_after import seconds_to_wait
 from ...errors import (
     AtdataError,
-    PrivateAddressError,
     RateLimitedError,
     ServiceRefusedError,
     ServiceUnavailableError,
@@ -18,11 +16,11 @@ from ...errors import (
     ShardMissingError,
     StorageError,
 )
+from .clients import SLOW, ClientOptions
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 # botocore comes without types.
-
 
 _FORBIDDEN = {
     "AccessDenied",
@@ -35,23 +33,10 @@ _FORBIDDEN = {
     # rclone's answer to a request without a signature.
     "UnsupportedAlgorithm",
 }
-SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
-
-
-class Endpoint(Protocol):
-    """What a translation needs to know of an endpoint."""
-
-    @property
-    def endpoint_url(self) -> str | None: ...  # noqa: D102
-    @property
-    def anonymous(self) -> bool: ...  # noqa: D102
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    def has_bucket(self, bucket: str) -> bool: ...  # noqa: D102
 
 
 @contextmanager
-def translated(endpoint: Endpoint, bucket: str, key: str | None) -> Generator[None]:
+def translated(endpoint: ClientOptions, bucket: str, key: str | None) -> Generator[None]:
     """Raises our error in place of botocore's; ``key`` None: the call was about the bucket."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -69,7 +54,7 @@ def translated(endpoint: Endpoint, bucket: str, key: str | None) -> Generator[No
         raise _of_client(endpoint, error, bucket, key) from None
 
 
-def _of_response(endpoint: Endpoint, response: Mapping[str, Any], bucket: str, key: str | None) -> AtdataError:
+def _of_response(endpoint: ClientOptions, response: Mapping[str, Any], bucket: str, key: str | None) -> AtdataError:
     url = _url(bucket, key)
     code = str(response.get("Error", {}).get("Code", ""))
     reply = response.get("ResponseMetadata", {})
@@ -121,7 +106,7 @@ def _of_response(endpoint: Endpoint, response: Mapping[str, Any], bucket: str, k
     )
 
 
-def _of_client(endpoint: Endpoint, error: Exception, bucket: str, key: str | None) -> AtdataError:
+def _of_client(endpoint: ClientOptions, error: Exception, bucket: str, key: str | None) -> AtdataError:
     from botocore import exceptions
 
     url = _url(bucket, key)
@@ -144,7 +129,7 @@ def _of_client(endpoint: Endpoint, error: Exception, bucket: str, key: str | Non
     )
 
 
-def _no_bucket(endpoint: Endpoint, bucket: str) -> ShardMissingError:
+def _no_bucket(endpoint: ClientOptions, bucket: str) -> ShardMissingError:
     at = f" --endpoint-url {endpoint.endpoint_url}" if endpoint.endpoint_url else ""
     return ShardMissingError(
         f"There is no bucket {bucket!r} at {endpoint.name}. Create it (aws s3 mb s3://{bucket}{at}) "
@@ -158,50 +143,3 @@ def _no_bucket(endpoint: Endpoint, bucket: str) -> ShardMissingError:
 
 def _url(bucket: str, key: str | None) -> str:
     return f"s3://{bucket}" if key is None else f"s3://{bucket}/{key}"
-
-
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-# botocore comes without types.
-
-
-_PASSES = (429, 500, 502, 503, 504)
-_PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
-
-
-def send_again(client: Any, most: int) -> None:
-    """Make a boto3 S3 client wait at the gates, and send a request at most so often."""
-
-    def wait(request: Any, **_: Any) -> None:
-        retry_after.ours.wait(retry_after.service_of(request.url))
-
-    def needs_retry(
-        response: Any, attempts: int, caught_exception: Any, request_dict: Mapping[str, Any], **_: Any
-    ) -> float | None:
-        if response is not None:
-            http, _parsed = response
-            retry_after.note_answer(request_dict["url"], http.status_code, _lowered(http.headers))
-        if attempts >= most or not _passes(response, caught_exception):
-            return None
-        retry_after.ours.pause(attempts)
-        return 0.0  # seconds that botocore sleeps on top
-
-    client.meta.events.register_first("before-send.s3", wait)
-    client.meta.events.register("needs-retry.s3", needs_retry)
-
-
-def _passes(response: Any, error: Any) -> bool:
-    """Whether a request that was answered so, or not at all, may succeed soon."""
-    from botocore.exceptions import ConnectionError, HTTPClientError
-
-    if response is None:
-        guarded = isinstance(getattr(error, "kwargs", {}).get("error"), PrivateAddressError)
-        return isinstance(error, ConnectionError | HTTPClientError) and not guarded
-    http, parsed = response
-    if (retry_after.seconds_to_wait(_lowered(http.headers)) or 0.0) > retry_after.LONGEST_WAIT:
-        return False
-    return http.status_code in _PASSES or parsed.get("Error", {}).get("Code") in _PASSES_BY_NAME
-
-
-def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}

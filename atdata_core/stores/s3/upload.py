@@ -1,41 +1,61 @@
 """Writing one S3 object with bounded memory, and knowing what was written.
 
-Bytes are digested while they pass. An object up to ``SINGLE`` bytes is sent in one request, when it is
-complete; a larger one in parts. Until ``commit`` nothing can be seen at the destination.
+Its bytes are sent, in one request or in parts, or the service copies them from another of its objects. Until the
+last request nothing can be seen at the destination.
 """
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# boto3 comes without types.
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from ...errors import AtdataError, ServiceUnavailableError, ShardChangedError
-from .multipart import NOT_IMPLEMENTED, Multipart
+from ...errors import (
+    AtdataError,
+    ServiceUnavailableError,
+    ShardChangedError,
+    ShardConflictError,
+)
+from ...protocols import ShardStat, WriteProof
+from ..shard_streams import sha256_of
+from .multipart import NOT_IMPLEMENTED, Multipart, is_refusal, md5_of
 from .objects import S3Endpoint
 
 R = TypeVar("R")
+Place = tuple[str, str]
+"""Bucket and key of an object."""
 
 SINGLE = 32 << 20
-"""Bytes up to which an object is sent at once (its ETag is then its MD5 on most servers)."""
-
+"""Bytes up to which an object of unknown size is sent at once (its ETag is then its MD5 on most servers)."""
 PART = 16 << 20
-"""Bytes of a part; S3 takes 10,000 parts of at least 5 MiB."""
+"""Bytes of a part of such an object; S3 takes 10,000 parts of at least 5 MiB."""
+RESUMABLE_PART = 8 << 20
+"""Bytes of a part of an object whose size is known, and what one takes of memory while it is sent."""
+MOST_PARTS = 10_000
+"""That S3 allows; parts of an object beyond 80 GB are larger."""
+_MIB = 1 << 20
+
+ONE_CALL = 5 << 30
+"""Bytes that S3 copies in one request; a larger object is copied in ranges, where the server knows that."""
+RANGE = 1 << 30
+"""Bytes of such a range."""
+_QUICK = 256 << 20
+_LONG_SECONDS = 900.0
+"""A server says nothing while it copies. An object above ``_QUICK`` bytes may take it this long."""
 
 
 class S3Upload:
     """A file-like object to write into; ``commit`` makes the object appear, leaving without it drops all.
 
-    ``size`` (bytes), ``sha256`` and ``md5`` (hex) tell of what was written so far, ``etag`` (after
-    ``commit``) is the server's.
-
-    Args:
-        endpoint: The service.
-        bucket: A bucket that is there.
-        key: Of the object.
+    Bytes are digested while they pass: ``size``, ``sha256`` and ``md5`` (hex) tell of what was written so far,
+    ``etag`` (after ``commit``) is the server's. The bucket must be there.
     """
 
     def __init__(self, endpoint: S3Endpoint, bucket: str, key: str) -> None:
@@ -69,9 +89,6 @@ class S3Upload:
             del self._buffer[:PART]
             self._parts.send(part)
         return len(data)
-
-    def flush(self) -> None:
-        """Nothing: what is written shows at ``commit``."""
 
     def commit(self) -> None:
         """Makes the object appear. Raises as ``S3Endpoint.stat`` does."""
@@ -108,12 +125,8 @@ def put(
 ) -> str:
     """Write an object with one request; the ETag that the service gives it, without quotes.
 
-    Args:
-        endpoint: The service.
-        place: ``Bucket`` and ``Key``.
-        data: All its bytes.
-        sha256: Their digest: a server that checks it refuses damaged bytes, and can prove the object later.
-        condition: Further arguments of the request.
+    A server that checks ``sha256`` refuses damaged bytes, and can prove the object later. ``condition`` is added to
+    the request.
     """
     with endpoint.errors(place["Bucket"], place["Key"]):
         answer = endpoint.client.put_object(
@@ -140,15 +153,6 @@ def as_new(write: Callable[[Mapping[str, str]], R]) -> R:
         return write({})
 
 
-RESUMABLE_PART = 8 << 20
-"""Bytes of a part, and what one object takes of memory while it is sent."""
-
-MOST_PARTS = 10_000
-"""That S3 allows; parts of an object beyond 80 GB are larger."""
-
-_MIB = 1 << 20
-
-
 class Sent(NamedTuple):
     """An object that was written: the ETag that a digest of its bytes would be, and the one that it was given."""
 
@@ -166,16 +170,7 @@ def send(
     sha256: str,
     md5: str | None = None,
 ) -> Sent:
-    """Write a stream as a new object.
-
-    Args:
-        endpoint: The service.
-        bucket: A bucket that is there.
-        key: Of the object.
-        stream: Its bytes.
-        size: How many there are.
-        sha256: Their digest (hex).
-        md5: Another one, where it is known.
+    """Write a stream of ``size`` bytes with these digests (hex) as a new object, in a bucket that is there.
 
     Raises:
         ShardChangedError: The stream does not have this size and digest; nothing is left.
@@ -187,7 +182,7 @@ def send(
         data = source.read(size)
         source.check_end()
         write = partial(put, endpoint, {"Bucket": bucket, "Key": key}, data, source.sha256.digest())
-        return Sent(md5 or _md5(data), as_new(write))
+        return Sent(md5 or md5_of(data), as_new(write))
     parts = Multipart(endpoint, bucket, key)
     length = part_length(size)
     parts.take_up(lambda number: max(0, min(length, size - (number - 1) * length)))
@@ -195,7 +190,7 @@ def send(
     try:
         for at in range(0, size, length):
             data = source.read(min(length, size - at))
-            digests.append(_md5(data))
+            digests.append(md5_of(data))
             parts.send(data, digests[-1])
             del data  # before the next one is read: eight of these are at work
         source.check_end()
@@ -205,7 +200,7 @@ def send(
         if not error.transient or error.facts.get("status") == NOT_IMPLEMENTED:
             parts.abort()
         raise
-    return Sent(f"{_md5(bytes.fromhex(''.join(digests)))}-{len(digests)}", answered)
+    return Sent(f"{md5_of(bytes.fromhex(''.join(digests)))}-{len(digests)}", answered)
 
 
 def part_length(size: int) -> int:
@@ -257,5 +252,100 @@ class _Source:
         )
 
 
-def _md5(data: bytes | bytearray) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def copy_within(endpoint: S3Endpoint, source: Place, target: Place, *, size: int, etag: str) -> str | None:
+    """Copy an object, unless something lies at its destination; what the service says of it proves nothing.
+
+    The endpoint's keys read the source, which has so many bytes and this ETag (without quotes; not every server
+    looks at it), and write the target. Metadata of the source stay behind, as when its bytes are sent.
+
+    Returns:
+        An ETag, without quotes: of the copy, or, as some servers have it, of the source when it was copied. None
+        where the service does not copy it: it knows no copies, does not let these keys read the source, the source
+        is another one by now, or the target is there. Nothing was written then.
+
+    Raises:
+        ServiceUnavailableError, RateLimitedError: The service failed; it may pass.
+    """
+    if size > _QUICK and endpoint.timeout is None:
+        endpoint = replace(endpoint, timeout=_LONG_SECONDS)
+    try:
+        if size > ONE_CALL:
+            return _in_ranges(endpoint, source, target, size, etag)
+        return as_new(partial(_at_once, endpoint, source, target, etag))
+    except AtdataError as error:
+        if not is_refusal(error):
+            raise
+        return None
+
+
+def _at_once(endpoint: S3Endpoint, source: Place, target: Place, etag: str, condition: Mapping[str, str]) -> str:
+    with endpoint.errors(*target):
+        answer = endpoint.client.copy_object(
+            Bucket=target[0],
+            Key=target[1],
+            CopySource={"Bucket": source[0], "Key": source[1]},
+            CopySourceIfMatch=f'"{etag}"',
+            MetadataDirective="REPLACE",
+            # With it a server that keeps digests can prove the copy.
+            ChecksumAlgorithm="SHA256",
+            **condition,
+        )
+    return str(answer.get("CopyObjectResult", {}).get("ETag", "")).strip('"')
+
+
+def _in_ranges(endpoint: S3Endpoint, source: Place, target: Place, size: int, etag: str) -> str | None:
+    parts = Multipart(endpoint, *target)
+    place = {"Bucket": source[0], "Key": source[1]}
+    try:
+        for first in range(0, size, RANGE):
+            if not parts.copy(place, first, min(first + RANGE, size) - 1, etag):
+                parts.abort()
+                return None
+        as_new(partial(parts.complete, size))
+    except AtdataError:
+        parts.abort()
+        raise
+    return ""
+
+
+def prove(
+    endpoint: S3Endpoint,
+    place: Place,
+    url: str,
+    stat: ShardStat,
+    *,
+    size: int,
+    sha256: str,
+    etags: Iterable[str | None] = (),
+) -> WriteProof:
+    """The cheapest proof that the service offers for an object that it has, and of which it says ``stat``.
+
+    The object should have ``size`` bytes with this digest. ``etags`` are what its ETag may be then: the MD5 of the
+    same bytes, or one by which they were known before. ``url`` is the object's, for the error.
+
+    Raises:
+        ShardConflictError: it holds something else.
+    """
+    if stat.size != size:
+        raise _conflict(url, f"{size} bytes", f"{stat.size} bytes")
+    if stat.sha256 is not None:
+        if stat.sha256 != sha256:
+            raise _conflict(url, sha256, stat.sha256)
+        return WriteProof(url, "server sha256", stat.etag)
+    if stat.etag is not None and stat.etag in etags:
+        return WriteProof(url, "etag md5", stat.etag)
+    with endpoint.open(*place) as body:
+        found = sha256_of(body)
+    if found != sha256:
+        raise _conflict(url, sha256, found)
+    return WriteProof(url, "read back", stat.etag)
+
+
+def _conflict(url: str, expected: str, found: str) -> ShardConflictError:
+    return ShardConflictError(
+        f"Another object lies at {url}: {expected} expected, {found} found. It is left as it is; remove it or "
+        "choose another prefix.",
+        url=url,
+        expected=expected,
+        found=found,
+    )

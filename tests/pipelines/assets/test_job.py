@@ -11,7 +11,7 @@ from PIL import Image
 
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.common.urls import expand
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.state.facts import FAILURE
 from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_pipelines.display.histograms import Tally
 from atdata_pipelines.display.pictures import picture
 from atdata_pipelines.display.previews import preview, read_some, shapes

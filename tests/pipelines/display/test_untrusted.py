@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atdata_core as atdata
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.display.markdown import LONGEST, shown

@@ -138,7 +138,7 @@ def test_a_shard_that_cannot_be_promoted_is_not_accepted(lab, overwrite, tmp_pat
     entry = lab.insert("points")
     overwrite(entry, 0)
     if data is None:
-        from atdata_core.shards.tar_writing import ShardWriter
+        from atdata_core.shards.tar_samples import ShardWriter
 
         with (tmp_path / "odd.tar").open("wb") as file, ShardWriter(file) as shard:
             shard.write({"__key__": "odd", "msgpack": b"\x81\xa5label\x01"})

@@ -17,7 +17,7 @@ from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.facts import Inventory
 from atdata_core.state.index_state import state_of
-from atdata_core.stores.s3 import server_copy
+from atdata_core.stores.s3 import upload
 from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Answer, Edge, Rule, Tally
 
@@ -329,8 +329,8 @@ def test_a_server_that_keeps_digests_proves_its_own_copies(environ, moto_s3, sha
 @pytest.fixture
 def small_calls(monkeypatch):
     """S3 as if one call copied no more than 6 MiB."""
-    monkeypatch.setattr(server_copy, "ONE_CALL", 6 << 20)
-    monkeypatch.setattr(server_copy, "RANGE", 6 << 20)
+    monkeypatch.setattr(upload, "ONE_CALL", 6 << 20)
+    monkeypatch.setattr(upload, "RANGE", 6 << 20)
 
 
 def test_a_shard_too_large_for_one_call_is_copied_in_ranges(environ, moto_s3, small_calls):

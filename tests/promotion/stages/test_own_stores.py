@@ -44,7 +44,7 @@ class Garbling(FolderStore):
     """Writes as many samples as it got, but others."""
 
     def write_shards(self, ds, *, prefix):
-        from atdata_core.shards.tar_writing import ShardWriter
+        from atdata_core.shards.tar_samples import ShardWriter
 
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "x.tar").open("wb") as file, ShardWriter(file) as shard:

@@ -30,7 +30,7 @@ from atdata_core.promotion.operations.recover import recover
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.operations.status import status_of
 from atdata_core.promotion.verify.verification import verify_dataset
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.state.index_state import state_of
 
 NAMES = tuple(f"set-{number}" for number in range(10))

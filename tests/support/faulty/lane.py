@@ -19,7 +19,7 @@ from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEM
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.status import all_statuses
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
 from faulty.edge import Edge, Rule

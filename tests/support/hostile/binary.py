@@ -19,8 +19,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
 from atdata_core.samples import metadata
 from atdata_core.samples.arrays import decode_array, encode_array
-from atdata_core.shards.tar_samples import read_samples
-from atdata_core.shards.tar_writing import ShardWriter
+from atdata_core.shards.tar_samples import ShardWriter, read_samples
 from hostile.mutation import LENGTHS, hurt
 
 MOST = 1 << 20

@@ -21,7 +21,9 @@ from atdata_core.promotion.stages.copy_stage import recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.protocols import ShardFacts
-from atdata_core.samples.schema import check_names, compare, decode, from_json_schema, schema_of
+from atdata_core.samples.compatibility import compare
+from atdata_core.samples.json_schema import from_json_schema
+from atdata_core.samples.schema import check_names, decode, schema_of
 from atdata_core.state.facts import LAST_RESULT, CopiedShards, Inventory, KeyPattern, PublicationId, RecordResult
 from atdata_core.state.redis_ledger import RedisLedger
 from hostile.binary import Reading, Target

@@ -1,10 +1,21 @@
-"""Reading a shard once, to know what it holds."""
+"""What is known of a shard: found by reading it once, and sealed.
+
+An index in Redis is shared, and whoever writes to it could record any digest. The seal says that processes of this
+user have read or written these very bytes. It is an HMAC-SHA256 with a key that lies in the state folder, where
+only this user reads it; without such a folder nothing is sealed.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO, cast
 
+from ..common.state_file import StateFile
 from ..common.urls import displayed
 from ..errors import StrayFilesError
 from ..protocols import ShardFacts
@@ -12,6 +23,9 @@ from .dataset import typed_sample
 from .tar_samples import PACKED, Strays, read_samples
 
 _LONGEST_NAME = 200
+_KEY = StateFile("seals", "key")
+_known: dict[Path, bytes] = {}
+"""Keys that were read, by where they lie."""
 
 
 def read_facts(url: str, stream: BinaryIO, sample_type: type | None = None) -> ShardFacts:
@@ -35,6 +49,21 @@ def read_facts(url: str, stream: BinaryIO, sample_type: type | None = None) -> S
     return ShardFacts(url, digesting.size, digesting.sha256.hexdigest(), digesting.md5.hexdigest(), samples)
 
 
+def sealed(facts: ShardFacts) -> ShardFacts:
+    """Facts that this process has found by itself, with this user's seal; without one where there is no key."""
+    key = _read_key() or _make_key()
+    return replace(facts, seal=None if key is None else _seal_of(facts, key))
+
+
+def is_sealed(facts: ShardFacts) -> bool:
+    """Whether the facts are as processes of this user have found them. Makes no key."""
+    key = _read_key() if facts.seal else None
+    if key is None or facts.seal is None:
+        return False
+    # Encoded, because it may hold anything.
+    return hmac.compare_digest(facts.seal.encode(errors="replace"), _seal_of(facts, key).encode())
+
+
 def _refusal(url: str, strays: Strays) -> StrayFilesError:
     shown, first = displayed(url), strays.first[:_LONGEST_NAME]
     files = "1 file that is no sample" if strays.count == 1 else f"{strays.count:,} files that are no samples"
@@ -46,6 +75,36 @@ def _refusal(url: str, strays: Strays) -> StrayFilesError:
         count=strays.count,
         first=first,
     )
+
+
+def _seal_of(facts: ShardFacts, key: bytes) -> str:
+    text = json.dumps(replace(facts, seal=None).to_json(), sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _read_key() -> bytes | None:
+    try:
+        path = _KEY.path
+    except OSError:
+        return None
+    if path not in _known:
+        found = (_KEY.read() or {}).get("key")
+        try:
+            key = bytes.fromhex(found) if isinstance(found, str) else b""
+        except ValueError:
+            key = b""
+        if len(key) != hashlib.sha256().digest_size:
+            return None
+        _known[path] = key
+    return _known[path]
+
+
+def _make_key() -> bytes | None:
+    with _KEY.locked() as held:
+        # Another process may have made it meanwhile.
+        if held and _read_key() is None:
+            _KEY.write({"key": secrets.token_hex(hashlib.sha256().digest_size)})
+        return _read_key()
 
 
 class _Digesting:

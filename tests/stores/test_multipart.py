@@ -1,4 +1,4 @@
-"""What is digested, and how often, when an object is written."""
+"""An object sent in parts: what of it is digested, and how often."""
 
 import base64
 import hashlib

@@ -1,33 +1,160 @@
-"""Fetching a shard while what came before is worked on: a thread reads ahead, and never by more than some MiB."""
+"""A shard's bytes as they arrive: fetched ahead, taken up where a transfer broke off, known by digest or ETag.
+
+A thread fetches what comes next while what came before is worked on, and never by more than some MiB. A transfer
+that broke off goes on as long as it is the same object.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from .resumable_read import ResumableRead
-
-__all__ = ["CHUNK", "CHUNKS", "ReadAhead", "read_ahead"]
+from ..common import retry_after
+from ..errors import AtdataError, ServiceError, ShardChangedError
 
 CHUNK = 1 << 20
 """Bytes of a chunk; the reader of tars asks for as many, and gets them without a copy."""
-
 CHUNKS = 3
 """Chunks that wait, or are on their way, at most."""
-
 _ENDING = 1.0
 """Seconds that closing waits for the thread. One that pauses before another attempt ends by itself, after it."""
+
+
+def sha256_of(stream: BinaryIO) -> str:
+    """The digest of a stream that is read to its end (hex)."""
+    found = hashlib.sha256()
+    while chunk := stream.read(CHUNK):
+        found.update(chunk)
+    return found.hexdigest()
+
+
+def strong_etag(header: str | None) -> str | None:
+    """An ETag without its quotes; None where the server gives none, or a weak one, which allows other bytes."""
+    header = header or ""
+    return None if header[:2] in ("W/", "w/") else header.strip('"') or None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A body as it arrives.
+
+    Attributes:
+        read: At most so many bytes, none at the end; raises our errors.
+        close: Gives the connection back.
+        stop: Ends a ``read`` that waits in another thread.
+        version: What tells that a later answer is of the same object (a strong ETag); None: nothing does.
+        size: Bytes of the whole object, where they are known.
+    """
+
+    read: Callable[[int], bytes]
+    close: Callable[[], None]
+    stop: Callable[[], None]
+    version: str | None
+    size: int | None
+
+
+class ResumableRead(io.RawIOBase):
+    """The bytes of an object, in at most ``ATTEMPTS`` transfers.
+
+    Args:
+        first: The transfer that has begun.
+        reopen: Begins another one at a byte, of the version given, with one request; None where the service
+            can only begin anew. Raises ``ShardChangedError`` where the object is another one by now.
+    """
+
+    def __init__(self, first: Opened, reopen: Callable[[int, str], Opened | None]) -> None:
+        super().__init__()
+        self._body = first
+        self._reopen = reopen
+        self._version = first.version
+        self._size = first.size
+        self._at = 0
+        self._attempt = 1
+        self._stopped = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether another transfer can go on where this one breaks off."""
+        return self._version is not None
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fills what has arrived into ``buffer``; raises as ``take``."""
+        data = self.take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def take(self, most: int) -> bytes:
+        """What has arrived, none at the end; raises the error of a transfer that cannot be resumed."""
+        while True:
+            try:
+                data = self._body.read(most)
+            except ServiceError as error:
+                if self._at == self._size:
+                    return b""
+                self._resume(error)
+            else:
+                self._at += len(data)
+                return data
+
+    def stop(self) -> None:
+        """Make a ``take`` that goes on in another thread end soon, with an error; nothing is resumed any more."""
+        self._stopped = True
+        self._body.stop()
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        if not self.closed:
+            self._body.close()
+        super().close()
+
+    def _resume(self, error: AtdataError) -> None:
+        """Begins another transfer where the last one stopped; raises ``error``, or a newer one, if it cannot."""
+        while self._version is not None and self._attempt < retry_after.ATTEMPTS and retry_after.passes_soon(error):
+            if not self._stopped:
+                retry_after.ours.pause(self._attempt)
+            if self._stopped:
+                break
+            self._attempt += 1
+            try:
+                following = self._reopen(self._at, self._version)
+            except ServiceError as again:
+                error = again
+                continue
+            if following is None:
+                break
+            self._body.close()
+            self._body = following
+            if self._stopped:
+                break  # while the new transfer was begun: nothing would end that one
+            return
+        raise error
+
+
+def changed_while_read(url: str, expected: str | None, found: str | None) -> ShardChangedError:
+    """The error of an object that was replaced between two transfers; the ETags are of what was read and of now."""
+    return ShardChangedError(
+        f"{url} was changed while it was read: its ETag was {expected}, now it is {found or 'another'}. "
+        "Run again when nothing writes to it, or insert the dataset again if it was changed on purpose.",
+        url=url,
+        expected=expected,
+        found=found,
+    )
 
 
 def read_ahead(body: ResumableRead, size: int | None) -> BinaryIO:
     """A stream of a body's bytes; what is larger than a chunk is fetched ahead, from the first read on.
 
-    Args:
-        body: The bytes; closed with the stream.
-        size: How many there are, where that is known.
+    ``size`` is how many there are, where that is known. The body is closed with the stream.
     """
     if size is not None and size <= CHUNK:
         return cast("BinaryIO", io.BufferedReader(body, CHUNK))
