@@ -42,6 +42,14 @@ SEMVER = re.compile(
 
 _REF = re.compile(r"(?:local://schemas/|atdata://local/(?:schema|sampleSchema)/)(?P<name>[^@]+)@(?P<version>.+)")
 
+BINARY_KINDS = ("sparse", "arrow_tensor", "safetensors", "dataframe")
+"""Kinds of upstream that are kept as bytes in their own formats; they are read as bytes."""
+_DTYPE = re.compile(r"[<>=|]?[a-zA-Z_]+[0-9]*(\[[a-zA-Z0-9]+\])?", re.ASCII)
+MOST_FIELDS = 1_000
+_made: WeakValueDictionary[str, type] = WeakValueDictionary()
+"""The types that are in use: strangers' schemas are as many and as large as they like."""
+_RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
+
 
 class SchemaRef(NamedTuple):
     """A reference to a schema of a local index; ``module`` is None in upstream's newer forms."""
@@ -99,6 +107,93 @@ def fields_of(sample_type: type) -> list[dict[str, Any]]:
     ]
 
 
+def decode(record: Mapping[str, Any]) -> type:
+    """The sample type of a local schema record; the same type for the same record.
+
+    Raises:
+        SchemaError: a name or a kind that cannot be rebuilt.
+    """
+    fields: Any = record.get("fields")
+    if not isinstance(fields, list):
+        raise SchemaError(f"{_called(record)} has no list of fields. Publish it again.")
+    count = len(cast("list[Any]", fields))
+    if count > MOST_FIELDS:
+        raise SchemaError(
+            f"{_called(record)} has {count:,} fields; {MOST_FIELDS:,} are the most. Use a dict field."
+        )
+    try:
+        return _decoded(json.dumps({part: record.get(part) for part in ("name", "module", "fields")}))
+    except SchemaError:
+        raise
+    except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise SchemaError(f"{_called(record)} cannot be rebuilt: {error}. Publish it again.") from None
+
+
+def from_field_list(
+    fields: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    version: str,
+    description: str | None = None,
+    created_at: str | None = None,
+    module: str | None = None,
+) -> dict[str, Any]:
+    """A local schema record from a list of fields whose ``$type`` may have any prefix before ``#``.
+
+    Older records of the network (``ac.foundation.dataset.sampleSchema``) have that form.
+
+    Raises:
+        SchemaError: a field without a name or without a type, or one that is nested too deeply.
+    """
+    try:
+        described = [_described(each, name) for each in fields]
+    except RecursionError:
+        raise SchemaError(f"Schema {name!r} is nested too deeply to be read.", type_name=name) from None
+    return {
+        "name": name,
+        "version": version,
+        "fields": described,
+        "description": description,
+        "createdAt": created_at,
+        **({} if module is None else {"module": module}),
+    }
+
+
+def check_names(record: Mapping[str, Any]) -> None:
+    """Raises ``SchemaError`` where a class or field has a name that Python cannot give it."""
+    name = record.get("name")
+    check_identifier(name, "class", str(name))
+    fields = cast("Sequence[Mapping[str, Any]]", record["fields"])
+    if not fields:
+        raise SchemaError(f"{name} has no fields, so it describes no sample. Add one.", type_name=name)
+    for each in fields:
+        check_identifier(each.get("name"), "field", str(name))
+
+
+def check_identifier(name: object, what: str, schema: str) -> str:
+    """The name, if Python can give it to a class or field; ``what`` is one of these two words.
+
+    Raises:
+        SchemaError: it is no identifier, a keyword, a name with two underscores around it, or one that
+            sample types use themselves.
+    """
+    plain = (
+        isinstance(name, str)
+        and name.isidentifier()
+        and not keyword.iskeyword(name)
+        and not (name.startswith("__") and name.endswith("__"))
+        and unicodedata.normalize("NFKC", name) == name
+    )
+    if not plain or (what == "field" and name in _RESERVED):
+        raise SchemaError(
+            f"Schema {schema[:100]!r}: {str(name)[:100]!r} cannot be the name of a {what}. Use a Python "
+            f"identifier that is no keyword, has no double underscores and is none of {sorted(_RESERVED)}.",
+            type_name=schema,
+            field=name,
+        )
+    return cast(str, name)
+
+
 def fields_digest(record: Mapping[str, Any]) -> str:
     """What the ``fields`` of a schema record are known by, their order included: 128 bits of a SHA-256, in hex."""
     described = [[each["name"], each["fieldType"], bool(each.get("optional"))] for each in record["fields"]]
@@ -134,45 +229,10 @@ def parse_schema_ref(ref: str) -> SchemaRef:
     return SchemaRef(module or None, name, found["version"])
 
 
-def check_names(record: Mapping[str, Any]) -> None:
-    """Raises ``SchemaError`` where a class or field has a name that Python cannot give it."""
-    name = record.get("name")
-    check_identifier(name, "class", str(name))
-    fields = cast("Sequence[Mapping[str, Any]]", record["fields"])
-    if not fields:
-        raise SchemaError(f"{name} has no fields, so it describes no sample. Add one.", type_name=name)
-    for each in fields:
-        check_identifier(each.get("name"), "field", str(name))
-
-
-def from_field_list(
-    fields: Sequence[Mapping[str, Any]],
-    *,
-    name: str,
-    version: str,
-    description: str | None = None,
-    created_at: str | None = None,
-    module: str | None = None,
-) -> dict[str, Any]:
-    """A local schema record from a list of fields whose ``$type`` may have any prefix before ``#``.
-
-    Older records of the network (``ac.foundation.dataset.sampleSchema``) have that form.
-
-    Raises:
-        SchemaError: a field without a name or without a type, or one that is nested too deeply.
-    """
-    try:
-        described = [_described(each, name) for each in fields]
-    except RecursionError:
-        raise SchemaError(f"Schema {name!r} is nested too deeply to be read.", type_name=name) from None
-    return {
-        "name": name,
-        "version": version,
-        "fields": described,
-        "description": description,
-        "createdAt": created_at,
-        **({} if module is None else {"module": module}),
-    }
+def module_of(sample_type: type) -> str | None:
+    """The module that a class comes from; None for one rebuilt from a schema that tells none."""
+    canonical = vars(sample_type).get("__rebuilt_from__")
+    return sample_type.__module__ if canonical is None else json.loads(canonical)["module"]
 
 
 def _level_outside() -> int:
@@ -231,18 +291,6 @@ def _normalised(field_type: Any, where: str) -> dict[str, Any]:
     return normal
 
 
-BINARY_KINDS = ("sparse", "arrow_tensor", "safetensors", "dataframe")
-"""Kinds of upstream that are kept as bytes in their own formats; they are read as bytes."""
-
-_DTYPE = re.compile(r"[<>=|]?[a-zA-Z_]+[0-9]*(\[[a-zA-Z0-9]+\])?", re.ASCII)
-MOST_FIELDS = 1_000
-
-_made: WeakValueDictionary[str, type] = WeakValueDictionary()
-"""The types that are in use: strangers' schemas are as many and as large as they like."""
-
-_RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
-
-
 class _Rebuilt(type):
     """The type of rebuilt sample types: they pickle as their schema.
 
@@ -257,63 +305,6 @@ def _reduced(made: _Rebuilt) -> tuple[Any, tuple[str]]:
 
 
 copyreg.pickle(_Rebuilt, _reduced)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
-
-
-def check_identifier(name: object, what: str, schema: str) -> str:
-    """The name, if Python can give it to a class or field; ``what`` is one of these two words.
-
-    Raises:
-        SchemaError: it is no identifier, a keyword, a name with two underscores around it, or one that
-            sample types use themselves.
-    """
-    plain = (
-        isinstance(name, str)
-        and name.isidentifier()
-        and not keyword.iskeyword(name)
-        and not (name.startswith("__") and name.endswith("__"))
-        and unicodedata.normalize("NFKC", name) == name
-    )
-    if not plain or (what == "field" and name in _RESERVED):
-        raise SchemaError(
-            f"Schema {schema[:100]!r}: {str(name)[:100]!r} cannot be the name of a {what}. Use a Python "
-            f"identifier that is no keyword, has no double underscores and is none of {sorted(_RESERVED)}.",
-            type_name=schema,
-            field=name,
-        )
-    return cast(str, name)
-
-
-def module_of(sample_type: type) -> str | None:
-    """The module that a class comes from; None for one rebuilt from a schema that tells none."""
-    canonical = vars(sample_type).get("__rebuilt_from__")
-    return sample_type.__module__ if canonical is None else json.loads(canonical)["module"]
-
-
-def decode(record: Mapping[str, Any]) -> type:
-    """The sample type of a local schema record; the same type for the same record.
-
-    Raises:
-        SchemaError: a name or a kind that cannot be rebuilt.
-    """
-    fields: Any = record.get("fields")
-    if not isinstance(fields, list):
-        raise SchemaError(f"{_called(record)} has no list of fields. Publish it again.")
-    count = len(cast("list[Any]", fields))
-    if count > MOST_FIELDS:
-        raise SchemaError(
-            f"{_called(record)} has {count:,} fields; {MOST_FIELDS:,} are the most. Use a dict field."
-        )
-    try:
-        return _decoded(json.dumps({part: record.get(part) for part in ("name", "module", "fields")}))
-    except SchemaError:
-        raise
-    except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise SchemaError(f"{_called(record)} cannot be rebuilt: {error}. Publish it again.") from None
-
-
-def _called(record: Mapping[str, Any]) -> str:
-    name = record.get("name")
-    return f"Schema {name[:100]!r}" if isinstance(name, str) else "A schema without a name"
 
 
 def _decoded(canonical: str) -> type:
@@ -346,6 +337,11 @@ def _make(canonical: str) -> type:
     }
     made = types.new_class(name, (PackableSample,), {"metaclass": _Rebuilt}, lambda names: names.update(body))
     return cast("type[Any]", dataclass(eq=False)(made))
+
+
+def _called(record: Mapping[str, Any]) -> str:
+    name = record.get("name")
+    return f"Schema {name[:100]!r}" if isinstance(name, str) else "A schema without a name"
 
 
 def _module(module: object, name: str) -> str:
