@@ -21,7 +21,7 @@ from ...state.cached_ledger import cached
 from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions
 from ..records.upsert import Current, Find, Steps, current_cids
-from ..scheduling.due import failed
+from ..scheduling.retry_policy import failed
 from ..stages.publish import PublishedRecord, publishing
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ from ..inventory import cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
 from ..prepare import Prepared, prepare
 from ..records.published_names import target_of, unknown_names
-from ..scheduling.due import attempt
-from ..scheduling.retry_policy import note_outage
+from ..scheduling.retry_policy import attempt, note_outage
 from ..stages.publish import PublishedRecord
 from ..stages.schema_stage import PublishedSchema, Schemas
 from ..stages.visibility import Visibility

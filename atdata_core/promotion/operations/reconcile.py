@@ -35,7 +35,7 @@ from ..records.published_names import name_state, names_no_copies, place_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
 from ..scheduling.blocks import block_deleted, block_of
-from ..scheduling.due import metadata_digest, succeeded
+from ..scheduling.retry_policy import metadata_digest, succeeded
 from ..stages.publish import PublishedRecord
 
 if TYPE_CHECKING:

@@ -19,18 +19,20 @@ from ...state.facts import (
     NAME_OWNER,
     RECORDS,
     RESULTS,
+    RETRACTED,
     Block,
     CopiesLeft,
     Key,
     RecordNote,
     RecordResult,
+    RetractedEntry,
     entries_of,
 )
 from ...state.index_state import state_of
 from ...state.ledger import MemoryLedger
 from ..copies.layout import is_copy
 from ..copies.usage import CopiesToRemove, StoredCopy, copies_in, looked_at, uses
-from ..scheduling.blocks import note_retracted, retracted
+from ..scheduling.blocks import retracted
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -213,7 +215,7 @@ def retract(
     if plan.holds:
         ledger.put(BLOCK(plan.dataset), Block("retracted", reason, did, plan.name))
     if plan.entries:
-        note_retracted(ledger, did, plan.name, plan.entries[0].uri)
+        ledger.put(RETRACTED(did, plan.name), RetractedEntry(plan.entries[0].uri))
     if plan.copies or plan.left:
         # Once their entry is gone, nothing else tells where its copies lie.
         ledger.put(left, CopiesLeft(tuple(copy.to_json() for copy in (*plan.copies, *plan.left))))

@@ -22,7 +22,8 @@ from ...state.facts import (
 )
 from ..inventory import cid_of
 from ..overrides import overrides_of
-from ..scheduling.due import due, failure_concerns
+from ..scheduling.due import due
+from ..scheduling.retry_policy import failure_concerns
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
@@ -224,7 +225,7 @@ def _state(
     lately = failure_concerns(failure, entry, last)
     if failure is not None and lately and found.state in ("promote", "published"):
         return "failed", f"{failure.stage}: {failure.reason}", None
-    return found.state, found.reason, found.again
+    return found.state, found.reason, found.retry_at
 
 
 def _steps(name: str, facts: Found, last: RecordResult | None, cid: str | None) -> Iterator[Step]:
