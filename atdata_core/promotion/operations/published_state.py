@@ -89,14 +89,14 @@ class PublishedStates:
             page = datasets[start : start + PAGE]
             found = self._ledger.get_many([key for each in page for key in self._keys(each)])
             for dataset in page:
-                if standing := self._standing(dataset, found):
-                    yield dataset, standing
+                if states := self._states(dataset, found):
+                    yield dataset, states
 
     def _keys(self, dataset: str) -> list[Key[RecordResult]]:
         names = sorted(self._names[dataset])
         return [LAST_RESULT(dataset), *(NAME_RESULT(dataset, self._did, name) for name in names)]
 
-    def _standing(self, dataset: str, found: Found) -> list[PublishedState]:
+    def _states(self, dataset: str, found: Found) -> list[PublishedState]:
         uris: dict[str, str] = {}
         for key in self._keys(dataset):
             result = found[key]
