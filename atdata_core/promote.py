@@ -12,7 +12,7 @@ from .promotion.bulk.many import Outcome, StageDone, promote_many
 from .promotion.options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .promotion.plan import Plan, plan_promotion
 from .promotion.prepare import prepare
-from .promotion.scheduling.due import attempt
+from .promotion.scheduling.retry_policy import attempt
 from .promotion.stages.publish import publish_record
 from .promotion.stages.schema_stage import publish_schema_of
 from .promotion.verify.verification import Finding, Verification, verify_dataset

@@ -110,15 +110,15 @@ def plan_promotion(
     inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
     planned = validate(entry, inventory, resolved, client, ledger, options=options)
     planned, missing, warnings = _copies(planned, inventory, resolved, ledger)
-    strangers = AnonymousReader(client.base_url)
+    anonymous = AnonymousReader(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
-    far = strangers.out_of_reach(missing)
-    unreadable = (*strangers.unreadable(there, doubtless=options.require_public), *far)
-    seen = Visibility(len(planned), unreadable)
+    far = anonymous.out_of_reach(missing)
+    unreadable = (*anonymous.unreadable(there, doubtless=options.require_public), *far)
+    visibility = Visibility(len(planned), unreadable)
     if options.require_public:
-        seen.refuse()
-    refuse_to_hide(seen, planned, resolved, strangers, options)
+        visibility.refuse()
+    refuse_to_hide(visibility, planned, resolved, anonymous, options)
 
     listing = Listing()
     schema = find_schema(inventory.schema, client, ledger, listing)
@@ -144,25 +144,25 @@ def plan_promotion(
         inventory.size,
         resolved.location.destination,
         unreadable,
-        (*resolved.rows, _readers(seen, planned, resolved, strangers, [] if far else missing)),
+        (*resolved.rows, _readers(visibility, planned, resolved, anonymous, [] if far else missing)),
     )
 
 
 def _readers(
-    seen: Visibility,
+    visibility: Visibility,
     planned: Sequence[ShardFacts],
     resolved: Resolved,
-    strangers: AnonymousReader,
+    anonymous: AnonymousReader,
     missing: Sequence[ShardFacts],
 ) -> ResolvedValue:
     """Who can read the shards: now, and afterwards; of those that are missing one stands for all."""
     published, before = resolved.published_now(), None
     if published is not None and published.shards:
         same = {shard.url for shard in published.shards} == {shard.url for shard in planned}
-        before = seen.readers if same else readers(readable_share(published.shards, strangers))
-    unforeseen = any(map(strangers.is_unforeseen, missing[:1]))
+        before = visibility.readers if same else readers(readable_share(published.shards, anonymous))
+    unforeseen = any(map(anonymous.is_unforeseen, missing[:1]))
     return ResolvedValue(
-        "readers", None, before, UNFORESEEN if unforeseen else seen.readers, "where the shards lie"
+        "readers", None, before, UNFORESEEN if unforeseen else visibility.readers, "where the shards lie"
     )
 
 

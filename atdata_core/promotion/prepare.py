@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..protocols import AbstractIndex, IndexEntry
     from ..state.ledger import Ledger
     from .options import PromotionOptions
-    from .scheduling.due import Attempt
+    from .scheduling.retry_policy import Attempt
 
 Done = Callable[[str, Any], None]
 """Called after each stage with its name and what it gave: an Inventory, a PublishedSchema, CopiedShards."""

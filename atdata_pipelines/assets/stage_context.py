@@ -10,8 +10,7 @@ import dagster as dg
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.options import PromotionOptions
-from atdata_core.promotion.scheduling.due import attempt
-from atdata_core.promotion.scheduling.retry_policy import noting_outage
+from atdata_core.promotion.scheduling.retry_policy import attempt, noting_outage
 from atdata_core.promotion.stages import copy_stage, inventory_stage, publish
 from atdata_core.promotion.stages.resolved_values import Resolved, keeps_urls, resolve
 from atdata_core.state.index_state import state_of

@@ -10,7 +10,7 @@ import dagster as dg
 
 from atdata_core.local.registry import Position, is_event_id
 from atdata_core.promotion.inventory import cid_of
-from atdata_core.promotion.scheduling.due import failed
+from atdata_core.promotion.scheduling.retry_policy import failed
 from atdata_core.state.index_state import state_of
 
 from ..assets.step_retries import said_without_secrets

@@ -162,15 +162,15 @@ class BulkReport:
         else:
             del self._ways[name]
             record: Any = result
-            seen: Any = done.seen
+            seen: Any = done.visibility
             # One line for all at the end: what many datasets lack, all of them lack.
             for check, warning in warnings_of(record, way.schema, seen).items():
                 self._warned.setdefault(check, _Warned(warning)).add(name)
             metadata = materialisations.of_record(record, way.schema.uri, way.copies, seen, self.service)
             self._changes[record.change] += 1
         self._marks.mark(name, stage, way.inventory.cid, metadata)
-        if done.seen is not None:
-            for check in evaluations(self._settings, name, result, way.schema, done.seen):
+        if done.visibility is not None:
+            for check in evaluations(self._settings, name, result, way.schema, done.visibility):
                 self._context.log_event(check)
 
     def _mark_inventory(self, dataset: str) -> None:

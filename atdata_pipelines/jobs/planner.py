@@ -169,8 +169,8 @@ def look(
             findings.published += 1
         else:
             findings.leave(due.state, name, due.reason)
-            if due.again:
-                findings.again[name] = due.again
+            if due.retry_at:
+                findings.again[name] = due.retry_at
                 findings.later.append(wanted)
     return findings
 

@@ -157,7 +157,7 @@ def test_what_was_promoted_is_verified_and_what_was_spoilt_or_edited_is_told(sto
     index, entry = stored
     uri = promote_to_atmosphere(entry, index, client)
     result = verify_dataset(uri)
-    assert (result.findings, result.shards_checked, result.samples) == ((), 2, 6)
+    assert (result.discrepancies, result.shards_checked, result.samples) == ((), 2, 6)
     assert result.cid == client.get_record(uri).cid
     bucket, _, key = result.looked_at[1].removeprefix("s3://").partition("/")
     objects = S3Endpoint.from_credentials(s3).client
@@ -287,5 +287,7 @@ def test_the_ledger_learns_from_the_records_and_tells_what_is_gone(stored, clien
     assert promote_to_atmosphere(entry, index, client) == uri
     assert client.latest_commit(client.did) == commit
     client.delete(ENTRY, uri.rpartition("/")[2])
-    assert [(finding.kind, finding.uri) for finding in reconcile(index, client, ledger).findings] == [("gone", uri)]
+    assert [(finding.kind, finding.uri) for finding in reconcile(index, client, ledger).discrepancies] == [
+        ("gone", uri)
+    ]
     assert due(entry, index, ledger, client.did).state == "blocked"

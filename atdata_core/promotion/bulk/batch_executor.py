@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
 from ...atmosphere.record_format.difference import changed
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
-from ...errors import AtdataError, DatasetNameError, RecordChangedError
+from ...errors import DatasetNameError, RecordChangedError
 from ...state.cached_ledger import cached
 from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions
 from ..records.upsert import Current, Find, Steps, current_cids
-from ..scheduling.due import failed
+from ..scheduling.retry_policy import failed
 from ..stages.publish import PublishedRecord, publishing
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Draft:
     copies: CopiedShards
     schema_uri: str
     resolved: Resolved
-    seen: Visibility
+    visibility: Visibility
     run: str | None = None
 
 
@@ -83,7 +83,7 @@ def publish_many(
         LoginError, NotLoggedInError: The account cannot be used.
     """
     writer = writer or BatchWriter(client, expected_keys((draft.entry for draft in drafts), client.did, options))
-    return _Together(drafts, index, client, ledger, options, writer).run_effects()
+    return _BatchExecutor(drafts, index, client, ledger, options, writer).run_effects()
 
 
 def expected_keys(entries: Iterable[IndexEntry], did: str, options: PromotionOptions) -> list[Key]:
@@ -107,7 +107,7 @@ class _Job:
     steps: Steps[PublishedRecord]
 
 
-class _Together:
+class _BatchExecutor:
     def __init__(
         self,
         drafts: Sequence[Draft],
@@ -154,7 +154,7 @@ class _Together:
             self._ledger,
             options=options,
             resolved=draft.resolved,
-            seen=draft.seen,
+            seen=draft.visibility,
         )
 
     def _begin(self) -> bool:
@@ -167,10 +167,10 @@ class _Together:
             self._advance(job)
         return True
 
-    def _advance(self, job: _Job, answer: Any = None, *, error: Exception | None = None) -> None:
-        """Take a dataset to its next step, or to its end."""
+    def _advance(self, job: _Job, answer: Any = None) -> None:
+        """Take a dataset to its next step, or to its end; an answer that is an error is raised in it."""
         try:
-            step = job.steps.send(answer) if error is None else job.steps.throw(error)
+            step = job.steps.throw(answer) if isinstance(answer, Exception) else job.steps.send(answer)
         except StopIteration as end:
             self._outcomes[job.number] = end.value
         except Exception as failure:
@@ -188,11 +188,7 @@ class _Together:
     def _ask_index(self) -> bool:
         steps, self._currents = self._currents, []
         answers = current_cids([step.entry for _, step in steps], self._index)
-        for (job, _), answer in zip(steps, answers, strict=True):
-            if isinstance(answer, AtdataError):
-                self._advance(job, error=answer)
-            else:
-                self._advance(job, answer)
+        self._advance_all(steps, answers)
         return bool(steps)
 
     def _read(self) -> bool:
@@ -201,9 +197,7 @@ class _Together:
         self._take_in(*self._awaited())
         steps, self._finds = self._finds, []
         self._writer.read(step for _, step in steps)
-        answers = [self._writer.find(step) for _, step in steps]
-        for (job, _), answer in zip(steps, answers, strict=True):
-            self._advance(job, answer)
+        self._advance_all(steps, [self._writer.find(step) for _, step in steps])
         return True
 
     def _exchange(self, sender: ThreadPoolExecutor) -> bool:
@@ -230,14 +224,14 @@ class _Together:
         return steps, future.result()
 
     def _take_in(self, steps: list[tuple[_Job, Write]], answers: list[Answer]) -> None:
-        pairs = list(zip(steps, answers, strict=True))
+        pairs = zip(steps, answers, strict=True)
         # A rival who wrote a record has told the ledger so.
         self._prefetch([job for (job, _), answer in pairs if isinstance(answer, RecordChangedError)])
-        for (job, _), answer in pairs:
-            if isinstance(answer, Exception):
-                self._advance(job, error=answer)
-            else:
-                self._advance(job, answer)
+        self._advance_all(steps, answers)
+
+    def _advance_all(self, steps: Sequence[tuple[_Job, object]], answers: Sequence[object]) -> None:
+        for (job, _), answer in zip(steps, answers, strict=True):
+            self._advance(job, answer)
 
     def _without_overtaken(self, steps: list[tuple[_Job, Write]], datasets: set[str]) -> list[tuple[_Job, Write]]:
         """Let those drafts be made again that hold what another one has settled first."""
@@ -249,7 +243,7 @@ class _Together:
         self._writes = deque(kept[count:])
         for job, step in drafted:
             if job.entry.name in datasets:
-                self._advance(job, error=changed(self._client.did, step.collection, step.rkey, []))
+                self._advance(job, changed(self._client.did, step.collection, step.rkey, []))
         return kept[:count]
 
     def _prefetch(self, jobs: Sequence[_Job]) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -24,8 +24,7 @@ from ..inventory import cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
 from ..prepare import Prepared, prepare
 from ..records.published_names import target_of, unknown_names
-from ..scheduling.due import attempt
-from ..scheduling.retry_policy import note_outage
+from ..scheduling.retry_policy import attempt, note_outage
 from ..stages.publish import PublishedRecord
 from ..stages.schema_stage import PublishedSchema, Schemas
 from ..stages.visibility import Visibility
@@ -50,15 +49,15 @@ PATIENCE = 5.0
 class StageDone:
     """A stage that one dataset of a bulk has been through.
 
-    ``result`` is what the stage gave, None where it failed; ``error`` says why then. ``seen`` comes with the last
-    stage: whether strangers can read the shards.
+    ``result`` is what the stage gave, None where it failed; ``error`` says why then. ``visibility`` comes with
+    the last stage: whether strangers can read the shards.
     """
 
     dataset: str
     stage: str
     result: Inventory | PublishedSchema | CopiedShards | PublishedRecord | None
     error: Exception | None = None
-    seen: Visibility | None = None
+    visibility: Visibility | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,97 +135,77 @@ def promote_many(
     options = PromotionOptions.of(restore=restore, run=uuid4().hex, defaults=defaults, **keywords)
     schemas = Schemas(client, ledger, options)
     outcomes: list[Outcome] = []
+    tell: Callable[[StageDone], None] = report or (lambda _: None)
     left = iter(entries)
     while some := list(islice(left, SLICE)):
         writer = BatchWriter(client, expected_keys(some, client.did, options))
-        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, options, report)
+        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, options, tell)
         outcomes += bulk.promote(workers)
     return outcomes
 
 
-def _known_names(
-    entries: Sequence[IndexEntry],
-    client: AtmosphereClient,
-    ledger: Ledger,
-    options: PromotionOptions,
-    writer: BatchWriter,
-) -> Finder:
-    """Finds records; those by which names are known that the ledger knows nothing of were read together."""
-    labels = [(LABEL, each.label_rkey) for each in unknown_names(entries, client.did, ledger, options)]
-    writer.read(labels)
-    found = {key: writer.find(key) for key in labels}
-    targets = [(ENTRY, rkey) for label in found.values() if (rkey := target_of(label, client.did)) is not None]
-    writer.read(targets)
-    found |= {key: writer.find(key) for key in targets}
-
-    def find(collection: str, rkey: str) -> Record | None:
-        key = (collection, rkey)
-        return found[key] if key in found else client.find_record(collection, rkey)
-
-    return find
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """What a worker says last of a dataset: it is prepared, or it failed at a stage."""
-
-    number: int
-    stage: str
-    prepared: Prepared | None = None
-    error: Exception | None = None
-
-
+@dataclass(slots=True)
 class _Bulk:
-    def __init__(
-        self,
-        entries: Sequence[IndexEntry],
-        index: AbstractIndex,
-        client: AtmosphereClient,
-        ledger: Ledger,
-        schemas: Schemas,
-        writer: BatchWriter,
-        data_store: Any,
-        options: PromotionOptions,
-        report: Callable[[StageDone], None] | None,
-    ) -> None:
-        self._entries = entries
-        self._index = index
-        self._client = client
-        self._ledger = ledger
-        self._schemas = schemas
-        self._writer = writer
-        self._data_store = data_store
-        self._options = options
-        self._report = report
-        self._find: Finder = client.find_record
-        self._outcomes: list[Outcome | None] = [None] * len(entries)
-        self._warnings: list[tuple[str, ...]] = [()] * len(entries)
-        self._heard: SimpleQueue[tuple[int, str, Any] | _Ready] = SimpleQueue()
-        self._ready: list[tuple[int, Prepared]] = []
-        self._since = 0.0
-        # Names of the same data share its copies: the first one makes them, the others find them.
-        self._same = {cid_of(entry): Lock() for entry in entries}
+    """Some datasets on their way: workers prepare them, the caller's thread writes their records."""
+
+    entries: Sequence[IndexEntry]
+    index: AbstractIndex
+    client: AtmosphereClient
+    ledger: Ledger
+    schemas: Schemas
+    writer: BatchWriter
+    data_store: Any
+    options: PromotionOptions
+    report: Callable[[StageDone], None]
+    find: Finder = field(init=False)
+    outcomes: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
+    warnings: dict[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    messages: SimpleQueue[tuple[int, str, Any]] = field(default_factory=SimpleQueue[tuple[int, str, Any]])
+    """From the workers: number of a dataset, stage, and its result. ``Prepared`` or an error is the last one."""
+    ready: list[tuple[int, Prepared]] = field(default_factory=list[tuple[int, Prepared]])
+    ready_since: float = 0.0
+    one_at_a_time: dict[str, Lock] = field(init=False)
+    """By entry CID. Names of the same data share its copies: the first one makes them, the others find them."""
+
+    def __post_init__(self) -> None:
+        self.one_at_a_time = {cid_of(entry): Lock() for entry in self.entries}
 
     def promote(self, workers: int) -> list[Outcome]:
-        waiting = iter(range(len(self._entries)))
+        waiting = iter(range(len(self.entries)))
         with ThreadPoolExecutor(workers, "promotion") as pool:
             try:
-                self._find = _known_names(self._entries, self._client, self._ledger, self._options, self._writer)
+                self.find = self._known_names()
                 in_flight = self._begin(pool, waiting, AHEAD)
-                while in_flight or self._ready:
+                while in_flight or self.ready:
                     if in_flight:
                         in_flight -= self._listen()
                     if self._is_time(in_flight):
                         self._publish()
-                    in_flight += self._begin(pool, waiting, AHEAD - in_flight - len(self._ready))
+                    in_flight += self._begin(pool, waiting, AHEAD - in_flight - len(self.ready))
             except BaseException as error:
                 pool.shutdown(cancel_futures=True)
-                self._let_go()
+                self._release_copies()
                 if isinstance(error, Exception) and self._stops_all(error):
                     with suppress(ServiceError):
-                        note_outage(self._ledger, self._client.did, error)
+                        note_outage(self.ledger, self.client.did, error)
                 raise
-        return [outcome for outcome in self._outcomes if outcome is not None]
+        return [outcome for _, outcome in sorted(self.outcomes.items())]
+
+    def _known_names(self) -> Finder:
+        """Finds records; those by which names are known that the ledger knows nothing of are read in a batch."""
+        did = self.client.did
+        labels = [(LABEL, each.label_rkey) for each in unknown_names(self.entries, did, self.ledger, self.options)]
+        self.writer.read(labels)
+        found = {key: self.writer.find(key) for key in labels}
+        targets = [(ENTRY, rkey) for label in found.values() if (rkey := target_of(label, did)) is not None]
+        self.writer.read(targets)
+        found |= {key: self.writer.find(key) for key in targets}
+
+        def find(collection: str, rkey: str) -> Record | None:
+            key = (collection, rkey)
+            return found[key] if key in found else self.client.find_record(collection, rkey)
+
+        return find
 
     def _begin(self, pool: ThreadPoolExecutor, waiting: Iterator[int], count: int) -> int:
         numbers = list(islice(waiting, max(0, count)))
@@ -236,98 +215,99 @@ class _Bulk:
 
     def _prepare(self, number: int) -> None:
         """In a thread of the pool."""
-        entry, stage = self._entries[number], "local_dataset"
+        entry, stage = self.entries[number], "local_dataset"
         try:
             with (
-                self._same[cid_of(entry)],
-                attempt(self._ledger, entry.name, stage, entry=entry) as current_attempt,
+                self.one_at_a_time[cid_of(entry)],
+                attempt(self.ledger, entry.name, stage, entry=entry) as current_attempt,
             ):
                 try:
-                    prepared = prepare(
+                    result = prepare(
                         entry,
-                        self._index,
-                        self._client,
-                        self._ledger,
-                        publish_schema=self._schemas.publish_of,
+                        self.index,
+                        self.client,
+                        self.ledger,
+                        publish_schema=self.schemas.publish_of,
                         current_attempt=current_attempt,
-                        data_store=self._data_store,
-                        options=replace(self._options, run=self._run_of(number)),
-                        done=lambda stage, result: self._heard.put((number, stage, result)),
-                        find=self._find,
+                        data_store=self.data_store,
+                        options=replace(self.options, run=self._run_of(number)),
+                        done=lambda stage, result: self.messages.put((number, stage, result)),
+                        find=self.find,
                     )
                 finally:
                     stage = current_attempt.stage
         except Exception as error:
-            self._heard.put(_Ready(number, stage, error=error))
-        else:
-            self._heard.put(_Ready(number, stage, prepared))
+            result = error
+        self.messages.put((number, stage, result))
 
     def _listen(self) -> int:
-        """Hear what the workers say, until one has finished a dataset or it is time to write; how many have."""
-        left = PATIENCE - (time.monotonic() - self._since) if self._ready else PATIENCE
+        """Take the workers' next message, or wait until it is time to write; how many datasets have ended."""
+        left = PATIENCE - (time.monotonic() - self.ready_since) if self.ready else PATIENCE
         try:
-            heard = self._heard.get(timeout=max(0.0, left))
+            number, stage, result = self.messages.get(timeout=max(0.0, left))
         except Empty:
             return 0
-        if isinstance(heard, tuple):
-            number, stage, result = heard
-            if isinstance(result, Inventory):
-                self._warnings[number] = result.warnings
-            self._tell(StageDone(self._entries[number].name, stage, result))
-            return 0
-        if heard.error is not None:
-            if self._stops_all(heard.error):
-                raise heard.error
-            self._fail(heard.number, heard.stage, heard.error)
-        elif heard.prepared is not None:
-            self._since = self._since if self._ready else time.monotonic()
-            self._ready.append((heard.number, heard.prepared))
-        return 1
+        if isinstance(result, Exception):
+            if self._stops_all(result):
+                raise result
+            self._finish(number, stage, error=result)
+            return 1
+        if isinstance(result, Prepared):
+            self.ready_since = self.ready_since if self.ready else time.monotonic()
+            self.ready.append((number, result))
+            return 1
+        if isinstance(result, Inventory):
+            self.warnings[number] = result.warnings
+        self.report(StageDone(self.entries[number].name, stage, result))
+        return 0
 
     def _is_time(self, in_flight: int) -> bool:
-        if len(self._ready) >= MAX_WRITES or not in_flight:
-            return bool(self._ready)
-        return bool(self._ready) and time.monotonic() - self._since >= PATIENCE
+        if len(self.ready) >= MAX_WRITES or not in_flight:
+            return bool(self.ready)
+        return bool(self.ready) and time.monotonic() - self.ready_since >= PATIENCE
 
     def _publish(self) -> None:
-        ready, self._ready = sorted(self._ready, key=lambda each: each[0]), []
+        ready, self.ready = sorted(self.ready, key=lambda each: each[0]), []
         drafts = [
             Draft(each.entry, each.copies, each.schema.uri, each.resolved, each.seen, self._run_of(number))
             for number, each in ready
         ]
         results = publish_many(
-            drafts, self._index, self._client, self._ledger, options=self._options, writer=self._writer
+            drafts, self.index, self.client, self.ledger, options=self.options, writer=self.writer
         )
         for (number, prepared), result in zip(ready, results, strict=True):
             if isinstance(result, Exception):
-                self._fail(number, STAGE, result)
-                continue
-            warnings = self._warnings[number] + ((prepared.seen.warning,) if prepared.seen.warning else ())
-            entry = self._entries[number]
-            self._outcomes[number] = Outcome(entry.name, cid_of(entry), result, STAGE, warnings=warnings)
-            self._tell(StageDone(entry.name, STAGE, result, seen=prepared.seen))
+                self._finish(number, STAGE, error=result)
+            else:
+                self._finish(number, STAGE, record=result, visibility=prepared.seen)
+
+    def _finish(
+        self,
+        number: int,
+        stage: str,
+        *,
+        record: PublishedRecord | None = None,
+        error: Exception | None = None,
+        visibility: Visibility | None = None,
+    ) -> None:
+        entry, warnings = self.entries[number], self.warnings.get(number, ())
+        if visibility is not None and visibility.warning:
+            warnings += (visibility.warning,)
+        self.outcomes[number] = Outcome(entry.name, cid_of(entry), record, stage, error, warnings)
+        self.report(StageDone(entry.name, stage, record, error, visibility))
 
     def _run_of(self, number: int) -> str:
         """Each dataset is a run of its own: two of them may have the same copies, which both must stay for."""
-        return f"{self._options.run}-{number}"
+        return f"{self.options.run}-{number}"
 
-    def _let_go(self) -> None:
+    def _release_copies(self) -> None:
         """Copies that were prepared, and that no record of this call will name, may be removed again."""
-        if self._data_store is None:
+        if self.data_store is None:
             return
         with suppress(ServiceError):
-            for number, entry in enumerate(self._entries):
-                if self._outcomes[number] is None:
-                    end_use(self._ledger, cid_of(entry), self._run_of(number))
-
-    def _fail(self, number: int, stage: str, error: Exception) -> None:
-        entry = self._entries[number]
-        self._outcomes[number] = Outcome(entry.name, cid_of(entry), None, stage, error, self._warnings[number])
-        self._tell(StageDone(entry.name, stage, None, error))
-
-    def _tell(self, done: StageDone) -> None:
-        if self._report is not None:
-            self._report(done)
+            for number, entry in enumerate(self.entries):
+                if number not in self.outcomes:
+                    end_use(self.ledger, cid_of(entry), self._run_of(number))
 
     def _stops_all(self, error: Exception) -> bool:
         """Whether no other dataset would fare better: the account, the PDS or Redis is what failed."""
@@ -336,8 +316,8 @@ class _Bulk:
         if not isinstance(error, ServiceError):
             return False
         service = error.facts.get("service") or ""
-        if service and service == state_of(self._index).service:
+        if service and service == state_of(self.index).service:
             return True
-        pds = self._client.service_of(self._client.did)
+        pds = self.client.service_of(self.client.did)
         of_one_record = isinstance(error, ServiceRefusedError) and error.facts.get("status") in (400, 413)
         return service_of(service) == service_of(pds) and not of_one_record

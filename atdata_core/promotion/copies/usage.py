@@ -8,10 +8,10 @@ then waits for a removal to end; a removal has a lease and then looks for uses.
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -78,20 +78,19 @@ def copies_in(records: Iterable[Record]) -> list[StoredCopy]:
     return list(found.values())
 
 
-def looked_at(copies: Iterable[StoredCopy], store: DataStore, known: Mapping[str, ShardFacts]) -> list[StoredCopy]:
+def existing(copies: Iterable[StoredCopy], store: DataStore, known: Mapping[str, ShardFacts]) -> list[StoredCopy]:
     """The copies that are there, with their sizes, and with what ``known`` adds by URL."""
 
-    def look(copy: StoredCopy) -> StoredCopy | None:
+    def stat(copy: StoredCopy) -> StoredCopy | None:
         facts = known.get(copy.url)
         md5 = facts.md5 if facts is not None and facts.sha256 == copy.sha256 else None
         try:
-            size = store.stat_shard(copy.url).size
+            return replace(copy, size=store.stat_shard(copy.url).size, md5=md5)
         except ShardMissingError:
             return None
-        return StoredCopy(copy.url, copy.sha256, copy.endpoint, size, md5)
 
     with ThreadPoolExecutor(WORKERS, "copies") as pool:
-        return [copy for copy in pool.map(look, copies) if copy is not None]
+        return [copy for copy in pool.map(stat, copies) if copy is not None]
 
 
 class Uses:
@@ -191,41 +190,34 @@ def end_use(ledger: Ledger, cid: str, run: str | None) -> None:
     ledger.remove(_use(cid, run))
 
 
-class CopiesToRemove:
-    """The right to remove copies, in a ``with`` block.
+@contextmanager
+def removing(ledger: Ledger, leases: Leases, urls: Iterable[str]) -> Generator[Callable[[str], str | None]]:
+    """Have the right to remove copies.
 
     Args:
         ledger: Of the index.
         leases: Of the index.
         urls: Of the copies.
+
+    Yields:
+        What names, by the URL of a copy, a run that is about to name it, in words for people; None: there is none.
     """
+    with ExitStack() as ends:
+        held: list[Lease] = []
+        for cid in sorted({copied[1] for copied in map(copied_as, urls) if copied is not None}):
+            held.append(_taken(leases, cid))
+            ends.callback(held[-1].release)
 
-    def __init__(self, ledger: Ledger, leases: Leases, urls: Iterable[str]) -> None:
-        self._ledger = ledger
-        self._leases = leases
-        self._cids = sorted({copied[1] for copied in map(copied_as, urls) if copied is not None})
-        self._held: list[Lease] = []
-        self._ends = ExitStack()
+        def run_using(url: str) -> str | None:
+            for lease in held:
+                lease.renew()
+            copied = copied_as(url)
+            uses = () if copied is None else ledger.get_all("entry", copied[1]).of(COPY_USE)
+            noted = [use.at for _, use in uses if use.at]
+            recent = [at for at in noted if datetime.fromisoformat(at) > datetime.now(UTC) - HONOURED]
+            return f"a promotion under way since {max(recent)}" if recent else None
 
-    def __enter__(self) -> CopiesToRemove:
-        for cid in self._cids:
-            lease = _taken(self._leases, cid)
-            self._ends.callback(lease.release)
-            self._held.append(lease)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.close()
-
-    def user_of(self, url: str) -> str | None:
-        """A run that is about to name a copy, in words for people; None where there is none."""
-        for lease in self._held:
-            lease.renew()
-        copied = copied_as(url)
-        uses = () if copied is None else self._ledger.get_all("entry", copied[1]).of(COPY_USE)
-        noted = [use.at for _, use in uses if use.at]
-        recent = [at for at in noted if datetime.fromisoformat(at) > datetime.now(UTC) - HONOURED]
-        return f"a promotion under way since {max(recent)}" if recent else None
+        yield run_using
 
 
 def _use(cid: str, run: str | None) -> Key[CopyUse]:

@@ -61,7 +61,7 @@ class Changes:
     name: str
     cid: str
     shards: tuple[ShardChange, ...]
-    standing: Mapping[str, ShardFacts]
+    claims: Mapping[str, ShardFacts]
 
     @property
     def changed(self) -> tuple[ShardChange, ...]:
@@ -84,24 +84,24 @@ def changes_of(entry: IndexEntry, index: AbstractIndex, *, progress: Progress | 
     """
     urls, schema, cid = shard_urls(entry), read_schema(entry, index), cid_of(entry)
     sample_type, checked_by = decode(schema), fields_digest(schema)
-    standing = _keeper(index).shard_claims(cid)
-    sources = Sources(entry, index, None, standing)
+    claims = _changer(index).shard_claims(cid)
+    sources = Sources(entry, index, None, claims)
     sources.permit(urls)
 
-    def look(url: str) -> ShardChange:
+    def read(url: str) -> ShardChange:
         try:
             found = read_shard(url, sources, sample_type, checked_by, etag=sources.stat(url).etag)
         except (ShardError, SampleError) as problem:
-            return ShardChange(url, standing.get(url), None, problem)
-        return ShardChange(url, standing.get(url), found)
+            return ShardChange(url, claims.get(url), None, problem)
+        return ShardChange(url, claims.get(url), found)
 
     shards: list[ShardChange] = []
     with ThreadPoolExecutor(min(WORKERS, len(urls)), "changes") as pool:
-        for shard in pool.map(look, urls):
+        for shard in pool.map(read, urls):
             shards.append(shard)
             if progress:
                 progress(len(shards), len(urls))
-    return Changes(entry.name, cid, tuple(shards), standing)
+    return Changes(entry.name, cid, tuple(shards), claims)
 
 
 def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
@@ -121,12 +121,12 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
         assert shard.problem is not None
         raise shard.problem
     new = [sealed(shard.found) for shard in changes.shards if shard.found is not None]
-    old = [changes.standing.get(shard.url) for shard in changes.shards]
+    old = [changes.claims.get(shard.url) for shard in changes.shards]
     if all(old):
         # Copies of what was claimed until now may be published: those of the new claim go elsewhere.
         first = claim_of(shard for shard in old if shard is not None)
         ledger.put_first(FIRST_CLAIM(changes.cid), FirstClaim(first))
-    if not _keeper(index).replace_claims(changes.cid, new, standing=changes.standing):
+    if not _changer(index).replace_claims(changes.cid, new, standing=changes.claims):
         raise RefusedError(
             f"What is recorded of {changes.name!r} was changed since it was looked at. Look again: "
             f"{accept_command(changes.name)}."
@@ -138,7 +138,7 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     return names
 
 
-def _keeper(index: AbstractIndex) -> ClaimChanger:
+def _changer(index: AbstractIndex) -> ClaimChanger:
     if not isinstance(index, ClaimChanger):
         raise RefusedError(
             f"{type(index).__name__} records no digests of shards, so there are none to change. Promote the "

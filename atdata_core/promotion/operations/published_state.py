@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...atmosphere.label_lookup import all_labelled
 from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT
-from ..scheduling.due import TOGETHER
+from ..scheduling.due import PAGE
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
@@ -82,21 +82,21 @@ class PublishedStates:
     def __iter__(self) -> Iterator[tuple[str, list[PublishedState]]]:
         """Datasets in order, each with what stands of it, the last promotion first; none of which nothing does.
 
-        The ledger is asked as it goes on, for ``TOGETHER`` datasets at a time.
+        The ledger is asked as it goes on, for ``PAGE`` datasets at a time.
         """
         datasets = sorted(self._names)
-        for start in range(0, len(datasets), TOGETHER):
-            page = datasets[start : start + TOGETHER]
+        for start in range(0, len(datasets), PAGE):
+            page = datasets[start : start + PAGE]
             found = self._ledger.get_many([key for each in page for key in self._keys(each)])
             for dataset in page:
-                if standing := self._standing(dataset, found):
-                    yield dataset, standing
+                if states := self._states(dataset, found):
+                    yield dataset, states
 
     def _keys(self, dataset: str) -> list[Key[RecordResult]]:
         names = sorted(self._names[dataset])
         return [LAST_RESULT(dataset), *(NAME_RESULT(dataset, self._did, name) for name in names)]
 
-    def _standing(self, dataset: str, found: Found) -> list[PublishedState]:
+    def _states(self, dataset: str, found: Found) -> list[PublishedState]:
         uris: dict[str, str] = {}
         for key in self._keys(dataset):
             result = found[key]

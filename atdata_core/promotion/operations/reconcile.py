@@ -35,7 +35,7 @@ from ..records.published_names import name_state, names_no_copies, place_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
 from ..scheduling.blocks import block_deleted, block_of
-from ..scheduling.due import metadata_digest, succeeded
+from ..scheduling.retry_policy import metadata_digest, succeeded
 from ..stages.publish import PublishedRecord
 
 if TYPE_CHECKING:
@@ -88,20 +88,20 @@ class Reconciliation:
 
     did: str
     records: int
-    findings: tuple[Discrepancy, ...]
+    discrepancies: tuple[Discrepancy, ...]
 
     def of(self, *kinds: Kind) -> list[Discrepancy]:
-        """The findings of some kinds."""
-        return [finding for finding in self.findings if finding.kind in kinds]
+        """The discrepancies of some kinds."""
+        return [each for each in self.discrepancies if each.kind in kinds]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings there are of each kind."""
-        return dict(Counter(finding.kind for finding in self.findings))
+        """How many discrepancies there are of each kind."""
+        return dict(Counter(each.kind for each in self.discrepancies))
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as a JSON object."""
-        findings = [{**asdict(finding), "note": finding.note} for finding in self.findings]
+        findings = [{**asdict(each), "note": each.note} for each in self.discrepancies]
         return {"did": self.did, "records": self.records, "findings": findings}
 
 
@@ -128,17 +128,7 @@ def reconcile(
     records = {record.uri: record for record in client.iter_records(ENTRY)}
     labels = {record.uri: record for record in client.iter_records(LABEL)}
     comparison = _Comparison(index, client, ledger, records, labels)
-    _check(names, comparison, records)
-    chosen = [record for record in records.values() if comparison.concerns(record, names)]
-    findings = [finding for record in chosen for finding in comparison.entry(record)]
-    findings += comparison.labels(chosen)
-    findings += comparison.gone(names)
-    seen = len(chosen) + sum(1 for label in labels.values() if not names or label.value.get("name") in names)
-    return Reconciliation(client.did, seen, tuple(findings))
-
-
-def _check(names: Collection[str], comparison: _Comparison, records: Mapping[str, Record]) -> None:
-    known = comparison.datasets | {str(record.value.get("name")) for record in records.values()}
+    known = comparison.datasets | {_name(record) for record in records.values()}
     for name in names:
         if name not in known:
             raise EntryNotFoundError(
@@ -146,6 +136,20 @@ def _check(names: Collection[str], comparison: _Comparison, records: Mapping[str
                 f"{near(name, sorted(known))}",
                 ref=name,
             )
+    chosen = [record for record in records.values() if comparison.concerns(record, names)]
+    discrepancies = [each for record in chosen for each in comparison.entry(record)]
+    discrepancies += comparison.labels(chosen)
+    discrepancies += comparison.gone(names)
+    count = len(chosen) + sum(1 for label in labels.values() if not names or label.value.get("name") in names)
+    return Reconciliation(client.did, count, tuple(discrepancies))
+
+
+def _name(record: Record) -> str:
+    return str(record.value.get("name"))
+
+
+_Pair = tuple["Record", "IndexEntry"]
+"""An entry record, and the entry of the index that it was made from."""
 
 
 class _Comparison:
@@ -179,11 +183,11 @@ class _Comparison:
 
     def entry(self, record: Record) -> Iterator[Discrepancy]:
         """Compare an entry record."""
-        name, entry = str(record.value.get("name")), self._entries[record.uri]
+        name, entry = _name(record), self._entries[record.uri]
         if entry is None:
             yield Discrepancy("orphaned" if is_promoted(record, self._did) else "foreign", record.uri, name)
             return
-        publication = Publication(self._did, name, cid_of(entry))
+        publication = self._publication(record, entry)
         history = RecordHistory(self._ledger, ENTRY_NOTE(entry.name, *publication))
         lost = history.last() is None
         kind = self._compare(record, history)
@@ -195,53 +199,55 @@ class _Comparison:
 
     def labels(self, records: Collection[Record]) -> Iterator[Discrepancy]:
         """Compare the labels that belong to entry records; then note each dataset's last result."""
-        named: dict[str, list[tuple[Record, IndexEntry]]] = {}
+        named: dict[str, list[_Pair]] = {}
         for record in records:
             entry = self._entries[record.uri]
             if entry is not None:
-                named.setdefault(str(record.value.get("name")), []).append((record, entry))
-        pointed: dict[str, list[tuple[Record, Record]]] = {}
-        for name, made in named.items():
+                named.setdefault(_name(record), []).append((record, entry))
+        labelled: dict[str, list[tuple[_Pair, Record]]] = {}
+        for name, pairs in named.items():
             label = self._labels.get(f"at://{self._did}/{LABEL}/{label_rkey(self._did, name)}")
             target = label.value.get("datasetUri") if label else None
-            record, entry = next((pair for pair in made if pair[0].uri == target), made[0])
+            record, entry = pair = next((pair for pair in pairs if pair[0].uri == target), pairs[0])
             history = RecordHistory(self._ledger, LABEL_NOTE(entry.name, self._did, name))
-            if label is not None and record.uri == target:
-                pointed.setdefault(entry.name, []).append((record, label))
-                yield from self._label(label, name, entry, history)
-            elif label is not None:
-                known = history.last() is not None
-                yield from self._label(label, name, entry, history) if known else [self._edited(label, name, entry)]
+            if label is not None:
+                points_here = record.uri == target
+                if points_here:
+                    labelled.setdefault(entry.name, []).append((pair, label))
+                known = points_here or history.last() is not None
+                kind = self._compare(label, history) if known else "edited"
+                if kind is not None:
+                    yield Discrepancy(kind, label.uri, name, entry.name, self._labelled(entry.name, name))
             elif history.last() is None:
                 yield Discrepancy("unlabelled", record.uri, name, entry.name, cid_of(entry))
-            for record, entry in made:
-                yield from self._version_labels(record, name, entry)
-        for dataset, pairs in pointed.items():
-            self._rebuild_result(dataset, pairs)
+            for pair in pairs:
+                yield from self._version_labels(*pair)
+        for dataset, published in labelled.items():
+            self._rebuild_result(dataset, published)
 
     def gone(self, names: Collection[str]) -> Iterator[Discrepancy]:
         """What the ledger has, and the account has no more."""
         for dataset in sorted(self.datasets):
-            hold = block_of(self._ledger, dataset, self._did)
-            retracted = hold.name if hold is not None and hold.kind == "retracted" else None
+            block = block_of(self._ledger, dataset, self._did)
+            retracted = block.name if block is not None and block.kind == "retracted" else None
             facts = self._ledger.get_all("dataset", dataset)
             for key, note in facts.of(*RECORDS):
-                finding = self._known(key, note, facts)
-                if finding is None or finding.name == retracted:
+                gone = self._known(key, note, facts)
+                if gone is None or gone.name == retracted:
                     continue
-                if names and dataset not in names and finding.name not in names:
+                if names and dataset not in names and gone.name not in names:
                     continue
-                if not self._is_gone(finding.uri, RecordHistory(self._ledger, key)):
+                if not self._is_gone(gone.uri, RecordHistory(self._ledger, key)):
                     continue
                 current = self._current.get(dataset)
-                of_name = finding.cid == current and finding.version is None
+                of_name = gone.cid == current and gone.version is None
                 present = key.pattern is LABEL_NOTE or of_name
-                if hold is None and current is not None and present:
-                    block_deleted(self._ledger, dataset, Publication(self._did, finding.name, current), finding.uri)
-                yield finding
+                if block is None and current is not None and present:
+                    block_deleted(self._ledger, dataset, Publication(self._did, gone.name, current), gone.uri)
+                yield gone
 
     def _entry_of(self, record: Record) -> IndexEntry | None:
-        known = self._account[NAME_OWNER(self._did, str(record.value.get("name")))]
+        known = self._account[NAME_OWNER(self._did, _name(record))]
         return self._versions.of(record, known.dataset if known else None)
 
     def _compare(self, record: Record, history: RecordHistory) -> Kind | None:
@@ -273,14 +279,6 @@ class _Comparison:
                 return record, after
             known = after
 
-    def _label(self, label: Record, name: str, entry: IndexEntry, history: RecordHistory) -> Iterator[Discrepancy]:
-        kind = self._compare(label, history)
-        if kind is not None:
-            yield Discrepancy(kind, label.uri, name, entry.name, self._labelled(entry.name, name))
-
-    def _edited(self, label: Record, name: str, entry: IndexEntry) -> Discrepancy:
-        return Discrepancy("edited", label.uri, name, entry.name, self._labelled(entry.name, name))
-
     def _labelled(self, dataset: str, name: str) -> str | None:
         """The entry whose promotion sets the label of a name; None where that would publish a new entry."""
         if dataset not in self._current:
@@ -289,48 +287,46 @@ class _Comparison:
         known = publication.uri in self._records or self._ledger.get(ENTRY_NOTE(dataset, *publication))
         return publication.cid if known else None
 
-    def _version_labels(self, record: Record, name: str, entry: IndexEntry) -> Iterator[Discrepancy]:
+    def _version_labels(self, record: Record, entry: IndexEntry) -> Iterator[Discrepancy]:
+        publication = self._publication(record, entry)
         for label in self._of_versions.get(record.uri, ()):
-            rkey = label.uri.rpartition("/")[2]
-            if rkey == label_rkey(self._did, name, str(label.value["version"])):
-                version = str(label.value["version"])
+            rkey, version = label.uri.rpartition("/")[2], str(label.value["version"])
+            if rkey == label_rkey(self._did, publication.name, version):
                 kind = self._compare(label, RecordHistory(self._ledger, VERSION_LABEL_NOTE(entry.name, rkey)))
-                publication = Publication(self._did, name, cid_of(entry))
                 if kind == "rebuilt":
                     note_version(self._ledger, entry.name, rkey, publication, version)
                 if kind is not None:
-                    yield Discrepancy(kind, label.uri, name, entry.name, publication.cid, version)
+                    yield Discrepancy(kind, label.uri, publication.name, entry.name, publication.cid, version)
 
-    def _rebuild_result(self, dataset: str, pairs: list[tuple[Record, Record]]) -> None:
+    def _publication(self, record: Record, entry: IndexEntry) -> Publication:
+        return Publication(self._did, _name(record), cid_of(entry))
+
+    def _rebuild_result(self, dataset: str, published: list[tuple[_Pair, Record]]) -> None:
         """Note the last result of a dataset, so that it counts as published as far as it is."""
-        for record, _ in pairs:
-            entry = self._entries[record.uri]
-            assert entry is not None
-            publication = Publication(self._did, str(record.value.get("name")), cid_of(entry))
+        for (record, entry), _ in published:
+            publication = self._publication(record, entry)
             key = name_state(dataset, publication)
             if self._ledger.get(key) is None:
                 place = place_of(record, expand(entry.data_urls))
                 self._ledger.put(key, NameState(publication.cid, record.uri, place, place is not None))
         if self._ledger.get(LAST_RESULT(dataset)) is not None:
             return
-        record, label = max(
-            pairs, key=lambda pair: (pair[0].value.get("name") == dataset, str(pair[0].value.get("createdAt")))
+        (record, entry), label = max(
+            published, key=lambda each: (_name(each[0][0]) == dataset, str(each[0][0].value.get("createdAt")))
         )
-        entry = self._entries[record.uri]
-        assert entry is not None
-        publication = Publication(self._did, str(record.value.get("name")), cid_of(entry))
+        publication = self._publication(record, entry)
         try:
-            published = read_entry_record(record.uri, record.cid, record.value)
+            parsed = read_entry_record(record.uri, record.cid, record.value)
         except RefusedError:
             return  # the next promotion says what is wrong with it
-        if not published.shards:
+        if not parsed.shards:
             return
         result = PublishedRecord(record.uri, record.cid, "unchanged", label.uri, label.cid)
-        destination, first = place_of(record, expand(entry.data_urls)), published.shards[0]
+        destination, first = place_of(record, expand(entry.data_urls)), parsed.shards[0]
         kept = RecordResult(
             *result.parts,
             publication,
-            metadata_digest(published),
+            metadata_digest(parsed),
             Overrides(entry, publication, self._ledger).layers().order,
             None,
             destination,

@@ -72,8 +72,13 @@ def recover(index: LocalIndex, client: AtmosphereClient, names: Collection[str] 
                 f"The account has published nothing from here as {name!r}.{near(name, sorted(known))}", ref=name
             )
     versions = Versions(versions_of(index), did)
+
+    def is_current(record: Record) -> bool:
+        label = f"at://{did}/{LABEL}/{label_rkey(did, str(record.value.get('name')))}"
+        return labels.get(label) == record.uri
+
     # The one that the label points at comes last, and so is the current one.
-    records.sort(key=lambda record: (_is_current(record, labels, did), str(record.value.get("createdAt"))))
+    records.sort(key=lambda record: (is_current(record), str(record.value.get("createdAt"))))
     found: list[Recovered] = []
     for record in records:
         name = str(record.value.get("name"))
@@ -88,11 +93,6 @@ def recover(index: LocalIndex, client: AtmosphereClient, names: Collection[str] 
             problem = error.message if isinstance(error, AtdataError) else str(error)
             found.append(Recovered(record.uri, name, problem=problem))
     return found
-
-
-def _is_current(record: Record, labels: Mapping[str, str], did: str) -> bool:
-    label = f"at://{did}/{LABEL}/{label_rkey(did, str(record.value.get('name')))}"
-    return labels.get(label) == record.uri
 
 
 def _taken_back(record: Record, index: LocalIndex, client: AtmosphereClient, *, named: bool) -> str | None:

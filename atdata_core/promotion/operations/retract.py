@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri, label_rkey
 from ...common.names import near
 from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
-from ...protocols import ShardFacts
 from ...state.facts import (
     BLOCK,
     COPIES,
@@ -19,18 +19,21 @@ from ...state.facts import (
     NAME_OWNER,
     RECORDS,
     RESULTS,
+    RETRACTED,
     Block,
+    CopiedShards,
     CopiesLeft,
     Key,
     RecordNote,
     RecordResult,
+    RetractedEntry,
     entries_of,
 )
 from ...state.index_state import state_of
 from ...state.ledger import MemoryLedger
 from ..copies.layout import is_copy
-from ..copies.usage import CopiesToRemove, StoredCopy, copies_in, looked_at, uses
-from ..scheduling.blocks import note_retracted, retracted
+from ..copies.usage import StoredCopy, copies_in, existing, removing, uses
+from ..scheduling.blocks import retracted
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -61,8 +64,8 @@ class Retraction:
     Attributes:
         name: The published name.
         dataset: The dataset of the local index that it was published from, as far as the ledger knows.
-        holds: Whether sensor and schedules shall leave that dataset alone from then on. They publish datasets
-            under their own names, so one that stays published as such is not held.
+        blocks: Whether sensor and schedules shall leave that dataset alone from then on. They publish datasets
+            under their own names, so one that stays published as such is not blocked.
         labels: Labels that go: that of the name, and those that point at an entry that goes.
         entries: Entry records that go, the current one first.
         copies: Copies that go; nothing else names them.
@@ -72,12 +75,17 @@ class Retraction:
 
     name: str
     dataset: str
-    holds: bool
+    blocks: bool
     labels: tuple[RecordsToRemove, ...]
     entries: tuple[RecordsToRemove, ...]
     copies: tuple[StoredCopy, ...]
     left: tuple[StoredCopy, ...]
     stays: tuple[str, ...]
+
+    @property
+    def records(self) -> tuple[RecordsToRemove, ...]:
+        """The records that go, in this order."""
+        return *self.labels, *self.entries
 
     @property
     def bytes_to_remove(self) -> int:
@@ -87,7 +95,7 @@ class Retraction:
     @property
     def write_points(self) -> int:
         """Of the account's write points, how many that costs."""
-        return (len(self.labels) + len(self.entries)) * DELETE_POINTS
+        return len(self.records) * DELETE_POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,18 +216,16 @@ def retract(
         ServiceError: Run again to go on.
     """
     did = client.did
-    left = COPIES_LEFT(did, plan.name)
     reason = f"{plan.name!r} was retracted; it stays so until somebody promotes it"
-    if plan.holds:
+    if plan.blocks:
         ledger.put(BLOCK(plan.dataset), Block("retracted", reason, did, plan.name))
     if plan.entries:
-        note_retracted(ledger, did, plan.name, plan.entries[0].uri)
-    if plan.copies or plan.left:
-        # Once their entry is gone, nothing else tells where its copies lie.
-        ledger.put(left, CopiesLeft(tuple(copy.to_json() for copy in (*plan.copies, *plan.left))))
+        ledger.put(RETRACTED(did, plan.name), RetractedEntry(plan.entries[0].uri))
+    # Once their entry is gone, nothing else tells where its copies lie.
+    _note_left((*plan.copies, *plan.left), COPIES_LEFT(did, plan.name), ledger)
     known = ledger.get_all("dataset", plan.dataset)
     facts = {**dict(known.of(*RECORDS)), **dict(known.of(*RESULTS))}
-    for record in (*plan.labels, *plan.entries):
+    for record in plan.records:
         at = AtUri.parse(record.uri)
         client.delete(at.collection, at.rkey, swap=record.cid)
         _forget(record.uri, facts, plan.dataset, ledger)
@@ -229,11 +235,16 @@ def retract(
     gone = {copy.url for copy in removed}
     _forget_copies(plan.dataset, ledger, gone)
     remaining = [copy for copy in (*plan.copies, *plan.left) if copy.url not in gone]
-    if remaining:
-        ledger.put(left, CopiesLeft(tuple(copy.to_json() for copy in remaining)))
+    _note_left(remaining, COPIES_LEFT(did, plan.name), ledger)
+    return Retracted(tuple(record.uri for record in plan.records), tuple(removed), tuple(kept))
+
+
+def _note_left(copies: Sequence[StoredCopy], key: Key[CopiesLeft], ledger: Ledger) -> None:
+    """Note which copies are left of a name, for a later retraction."""
+    if copies:
+        ledger.put(key, CopiesLeft(tuple(copy.to_json() for copy in copies)))
     else:
-        ledger.remove(left)
-    return Retracted(tuple(record.uri for record in (*plan.labels, *plan.entries)), tuple(removed), tuple(kept))
+        ledger.remove(key)
 
 
 def _remove_copies(
@@ -250,23 +261,22 @@ def _remove_copies(
         return removed, kept
     # Looked at again: an entry that names a copy may have been published since the plan was made,
     # and while copies are removed.
-    with CopiesToRemove(ledger, state_of(index).leases, [copy.url for copy in plan.copies]) as going:
+    with removing(ledger, state_of(index).leases, [copy.url for copy in plan.copies]) as run_using:
         commit = client.latest_commit(client.did)
         using = uses(client, ledger, index)
         for copy in plan.copies:
-            coming = going.user_of(copy.url)
+            coming = run_using(copy.url)
             now = client.latest_commit(client.did)
             if now != commit:
                 commit, using = now, uses(client, ledger, index)
             user = using.user_of(copy) or coming
+            if user is not None:
+                kept.append(f"{copy.url}: {user} names it.")
+                continue
             try:
-                if user is not None:
-                    kept.append(f"{copy.url}: {user} names it.")
-                elif store.remove_shard(copy.url, size=copy.size or 0, sha256=copy.sha256, md5=copy.md5):
-                    removed.append(copy)
+                if store.remove_shard(copy.url, size=copy.size or 0, sha256=copy.sha256, md5=copy.md5):
                     say(f"removed {copy.url}")
-                else:
-                    removed.append(copy)
+                removed.append(copy)
             except ShardConflictError as error:
                 kept.append(error.message)
     return removed, kept
@@ -332,36 +342,25 @@ def _copies_to_go(
     if len(ours) < len(candidates) or not candidates:
         notes.append("Shards that do not lie where this data store keeps copies.")
     using = uses(client, ledger, index, without=going)
-    free: list[StoredCopy] = []
-    users: dict[str, int] = {}
-    for copy in ours:
-        user = using.user_of(copy)
-        if user is None:
-            free.append(copy)
-        else:
-            users[user] = users.get(user, 0) + 1
+    free = [copy for copy in ours if using.user_of(copy) is None]
+    users = Counter(user for copy in ours if (user := using.user_of(copy)) is not None)
     notes += [f"{_count(count, 'copy', 'copies')}: {user} names them." for user, count in users.items()]
-    return looked_at(free, store, _known(dataset, ledger)), notes
+    known = {shard.url: shard for _, copies in _copies_of_entries(dataset, ledger) for shard in copies.shards}
+    return existing(free, store, known), notes
 
 
-def _known(dataset: str, ledger: Ledger) -> dict[str, ShardFacts]:
-    """What the ledger knows of copies of a dataset, by URL: their MD5 saves reading them back."""
-    found: dict[str, ShardFacts] = {}
+def _copies_of_entries(dataset: str, ledger: Ledger) -> Iterator[tuple[Key[CopiedShards], CopiedShards]]:
+    """What the ledger knows of copies of a dataset's entries: their MD5 saves reading them back."""
     for cid in entries_of(ledger.get_all("dataset", dataset)):
-        for _, copies in ledger.get_all("entry", cid).of(COPIES_AT):
-            found |= {shard.url: shard for shard in copies.shards}
-    return found
+        yield from ledger.get_all("entry", cid).of(COPIES_AT)
 
 
 def _forget_copies(dataset: str, ledger: Ledger, gone: set[str]) -> None:
     """Take out of the ledger what it says of copies of a dataset of which some are no more."""
     if not gone:
         return
-    known = ledger.get_all("dataset", dataset)
-    kept = [*known.of(COPIES)]
-    for cid in entries_of(known):
-        kept += ledger.get_all("entry", cid).of(COPIES_AT)
-    for key, copies in kept:
+    of_stage = ledger.get_all("dataset", dataset).of(COPIES)
+    for key, copies in [*of_stage, *_copies_of_entries(dataset, ledger)]:
         if any(shard.url in gone for shard in copies.shards):
             ledger.remove(key)
 

@@ -22,7 +22,8 @@ from ...state.facts import (
 )
 from ..inventory import cid_of
 from ..overrides import overrides_of
-from ..scheduling.due import due, failure_concerns
+from ..scheduling.due import due
+from ..scheduling.retry_policy import failure_concerns
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
@@ -169,13 +170,13 @@ def _status(
     did = did or (last.publication.did if last else None)
     if last is not None and last.publication.did != did:
         last = None
-    hold, failure, inventory = facts[BLOCK(name)], facts[FAILURE(name)], facts[INVENTORY(name)]
-    hold = hold if hold is not None and hold.did == did else None
-    state, reason, again = _state(entry, index, ledger, did, store, hold, failure, last)
+    block, failure, inventory = facts[BLOCK(name)], facts[FAILURE(name)], facts[INVENTORY(name)]
+    block = block if block is not None and block.did == did else None
+    state, reason, retry_at = _state(entry, index, ledger, did, store, block, failure, last)
     cid = cid_of(entry) if entry is not None else last.publication.cid if last else None
     steps = tuple(_steps(name, facts, last, cid))
     done = {step.stage for step in steps if step.current}
-    seen = inventory if inventory is not None and inventory.shards else None
+    inventory = inventory if inventory is not None and inventory.shards else None
     return Status(
         name,
         state,
@@ -184,17 +185,17 @@ def _status(
         steps=steps,
         missing=() if "atmosphere_record" in done else tuple(stage for stage in STAGES if stage not in done),
         attempts=failure.attempts if failure else 0,
-        shards=len(seen.shards) if seen else None,
-        size=seen.size if seen else None,
-        samples=seen.samples if seen else None,
+        shards=len(inventory.shards) if inventory else None,
+        size=inventory.size if inventory else None,
+        samples=inventory.samples if inventory else None,
         values=overrides_of(facts[OVERRIDES(name, *last.publication)]).to_json() if last else None,
         place=last.shard["url"] if last else None,
         readers=last.readers if last else None,
         records=tuple(_records(facts, did)),
         labels=tuple(_labels(facts, did)),
-        hold=hold.to_json() if hold else None,
+        hold=block.to_json() if block else None,
         failure=failure.to_json() if failure else None,
-        again=again,
+        again=retry_at,
     )
 
 
@@ -204,51 +205,46 @@ def _state(
     ledger: Ledger,
     did: str | None,
     store: DataStore | None,
-    hold: Block | None,
+    block: Block | None,
     failure: Failure | None,
     last: RecordResult | None,
 ) -> tuple[str, str, str | None]:
     if entry is None:
         return "removed", "is not in the index any more; what was published of it stays", None
-    if hold is not None:
-        return "blocked", hold.reason, None
+    if block is not None:
+        return "blocked", block.reason, None
     if did is None:
         return "unknown", "the account is not known", None
     try:
-        found = due(entry, index, ledger, did, store)
+        decided = due(entry, index, ledger, did, store)
     except ServiceError:
         raise
     except AtdataError as error:
         return "refused", error.message, None
     # What failed before the last promotion is over, and so is what failed of other data.
-    lately = failure_concerns(failure, entry, last)
-    if failure is not None and lately and found.state in ("promote", "published"):
+    if failure is not None and failure_concerns(failure, entry, last) and decided.state in ("promote", "published"):
         return "failed", f"{failure.stage}: {failure.reason}", None
-    return found.state, found.reason, found.again
+    return decided.state, decided.reason, decided.retry_at
 
 
 def _steps(name: str, facts: Found, last: RecordResult | None, cid: str | None) -> Iterator[Step]:
     inventory, schema, copies = facts[INVENTORY(name)], facts[SCHEMA_RESULT(name)], facts[COPIES(name)]
+
+    def step(stage: str, fact: Fact, result: str, of: str, accepted: str | None = None) -> Step:
+        behind = "of an earlier entry" if of != cid else "of earlier bytes" if accepted else ""
+        return Step(stage, fact.at, result, not behind, behind)
+
     if inventory is not None:
         size = f"{len(inventory.shards)} shards, {inventory.size:,} bytes"
-        yield _step("local_dataset", inventory, size, _behind(inventory.cid, cid, inventory.accepted))
+        yield step("local_dataset", inventory, size, inventory.cid, inventory.accepted)
     if schema is not None:
-        yield _step("published_schema", schema, schema.uri, _behind(schema.entry_cid, cid))
+        yield step("published_schema", schema, schema.uri, schema.entry_cid)
     if copies is not None:
         there = f"{len(copies.shards)} shards at {copies.destination}"
         there = "shards stay where they are" if copies.destination is None else there
-        yield _step("copied_shards", copies, there, _behind(copies.cid, cid, copies.accepted))
+        yield step("copied_shards", copies, there, copies.cid, copies.accepted)
     if last is not None:
-        behind = _behind(last.publication.cid, cid, last.accepted)
-        yield _step("atmosphere_record", last, f"{last.change} {last.uri}", behind)
-
-
-def _behind(of: str, cid: str | None, accepted: str | None = None) -> str:
-    return "of an earlier entry" if of != cid else "of earlier bytes" if accepted else ""
-
-
-def _step(stage: str, fact: Fact, result: str, behind: str) -> Step:
-    return Step(stage, fact.at, result, not behind, behind)
+        yield step("atmosphere_record", last, f"{last.change} {last.uri}", last.publication.cid, last.accepted)
 
 
 def _records(facts: Found, did: str | None) -> Iterator[tuple[str, str, str]]:

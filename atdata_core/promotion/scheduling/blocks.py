@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import BlockedError
-from ...state.facts import BLOCK, RETRACTED, Block, RetractedEntry
+from ...state.facts import BLOCK, RETRACTED, Block
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 def block_of(ledger: Ledger, dataset: str, did: str) -> Block | None:
     """Why a dataset is blocked for an account, or None."""
-    hold = ledger.get(BLOCK(dataset))
-    return hold if hold is not None and hold.did == did else None
+    block = ledger.get(BLOCK(dataset))
+    return block if block is not None and block.did == did else None
 
 
 def refuse_blocked(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
     """Raises ``BlockedError`` where a dataset is blocked, and no person asked."""
-    hold = None if options.restore else block_of(ledger, dataset, did)
-    if hold is not None:
+    block = None if options.restore else block_of(ledger, dataset, did)
+    if block is not None:
         raise BlockedError(
-            f"Dataset {dataset!r} is blocked: {hold.reason}. Promote it yourself to publish it again.",
+            f"Dataset {dataset!r} is blocked: {block.reason}. Promote it yourself to publish it again.",
             name=dataset,
-            reason=hold.reason,
+            reason=block.reason,
         )
 
 
@@ -39,8 +39,8 @@ def end_block(ledger: Ledger, dataset: str, did: str, options: PromotionOptions)
     Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
     one nor the one that is blocked leaves the block as it is.
     """
-    hold = block_of(ledger, dataset, did) if options.restore else None
-    if hold is not None and (options.name or dataset) in (dataset, hold.name):
+    block = block_of(ledger, dataset, did) if options.restore else None
+    if block is not None and (options.name or dataset) in (dataset, block.name):
         ledger.remove(BLOCK(dataset))
 
 
@@ -59,8 +59,3 @@ def retracted(ledger: Ledger, did: str, name: str) -> str | None:
 def forget_retraction(ledger: Ledger, did: str, name: str) -> None:
     """Note that a name is published again."""
     ledger.remove(RETRACTED(did, name))
-
-
-def note_retracted(ledger: Ledger, did: str, name: str, entry: str) -> None:
-    """Note which entry a retraction takes."""
-    ledger.put(RETRACTED(did, name), RetractedEntry(entry))

@@ -1,32 +1,29 @@
-"""Whether datasets have to be promoted, and what went wrong with them, as the ledger knows: no request is made."""
+"""Whether datasets have to be promoted, as the ledger knows: no request is made."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...common.timestamps import timestamp
 from ...common.urls import displayed
-from ...errors import AtdataError, BlockedError, MetadataError, ServiceError
-from ...samples.metadata import pack
-from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET, AttemptsReset, Failure, Outage
+from ...errors import AtdataError, MetadataError, ServiceError
+from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET
 from ..copies.layout import lies_in
 from ..inventory import cid_of, read_schema
 from ..overrides import order_of, overrides_of
-from . import retry_policy
-from .retry_policy import next_attempt, outage_of
+from .retry_policy import failure_concerns, metadata_digest, next_attempt, outage_of, subject_of
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.facts import AttemptsReset, Block, Fact, Failure, Outage, OverrideLog, RecordResult
+    from ...state.facts import AttemptsReset, Block, Failure, Outage, OverrideLog, RecordResult
     from ...state.ledger import Ledger
     from ...stores.data_store import DataStore
-TOGETHER = 500
+
+PAGE = 500
 """Datasets that one question to the ledger is about."""
 
 POLICY = "promote"
@@ -39,9 +36,9 @@ class Due:
 
     ``promote``: its current entry is not published by this account, or has changed since. ``published``:
     nothing is to be done. ``waiting``: its schema is not in the index yet. ``blocked``: only a person may promote
-    it again. ``skipped``: its metadata say so. ``failed``: the sensor tries it again from ``again`` on. ``retries
-    exhausted``: it failed so often that only a person tries it, until something about it changes. ``paused``:
-    nothing of the account can be published; the sensor tries again from ``again`` on.
+    it again. ``skipped``: its metadata say so. ``failed``: the sensor tries it again from ``retry_at`` on.
+    ``retries exhausted``: it failed so often that only a person tries it, until something about it changes.
+    ``paused``: nothing of the account can be published; the sensor tries again from ``retry_at`` on.
 
     Attributes:
         state: See above.
@@ -49,14 +46,14 @@ class Due:
         what: Tells what is to be published over what stands: other metadata, other values and another account
             give another one, and so does trouble that has passed.
         attempts: Attempts at that which failed.
-        again: A time, ISO 8601.
+        retry_at: A time, ISO 8601.
     """
 
     state: Literal["promote", "published", "waiting", "blocked", "skipped", "failed", "retries exhausted", "paused"]
     reason: str
     what: str = ""
     attempts: int = 0
-    again: str | None = None
+    retry_at: str | None = None
 
 
 def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: DataStore | None = None) -> Due:
@@ -77,16 +74,16 @@ def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store
         ServiceError: The index or the ledger does not answer.
         AtdataError: The entry or its schema cannot be read.
     """
-    [found] = due_of_all([entry], index, ledger, did, store)
-    if isinstance(found, AtdataError):
-        raise found
-    return found
+    [decided] = due_of_all([entry], index, ledger, did, store)
+    if isinstance(decided, AtdataError):
+        raise decided
+    return decided
 
 
 def due_of_all(
     entries: Sequence[IndexEntry], index: AbstractIndex, ledger: Ledger, did: str, store: DataStore | None = None
 ) -> list[Due | AtdataError]:
-    """Decide as ``due`` does for many datasets, with one question to the ledger for ``TOGETHER`` of them.
+    """Decide as ``due`` does for many datasets, with one question to the ledger for ``PAGE`` of them.
 
     The index is asked once for each schema of those that are not published.
 
@@ -97,112 +94,16 @@ def due_of_all(
         ServiceError: The index or the ledger does not answer.
     """
     schemas: dict[str, AtdataError | KeyError | None] = {}
-    found: list[Due | AtdataError] = []
-    for start in range(0, len(entries), TOGETHER):
-        page = entries[start : start + TOGETHER]
-        outage, known = _known(page, ledger, did)
-        for entry, facts in zip(page, known, strict=True):
+    decided: list[Due | AtdataError] = []
+    for start in range(0, len(entries), PAGE):
+        for dataset in _datasets(entries[start : start + PAGE], ledger, did, store):
             try:
-                found.append(_due(entry, facts, outage, index, did, store, schemas))
+                decided.append(dataset.due(index, schemas))
             except ServiceError:
                 raise
             except AtdataError as error:
-                found.append(error)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the ledger knows of a dataset: why it is held, its last promotion, what failed, and what was said."""
-
-    hold: Block | None
-    last: RecordResult | None
-    failure: Failure | None
-    reset: AttemptsReset | None
-    said: OverrideLog | None
-
-
-def _known(entries: Sequence[IndexEntry], ledger: Ledger, did: str) -> tuple[Outage | None, list[_Known]]:
-    """Why nothing of the account can be published, and the facts of each dataset."""
-    keys = [(BLOCK(e.name), LAST_RESULT(e.name), FAILURE(e.name), RESET(e.name)) for e in entries]
-    likely = [OVERRIDES(entry.name, did, entry.name, cid_of(entry)) for entry in entries]
-    found = ledger.get_many([*chain.from_iterable(keys), *likely, OUTAGE(did)])
-    said = [
-        log if (result := found[last]) is None else OVERRIDES(log.owner, *result.publication)
-        for (_, last, _, _), log in zip(keys, likely, strict=True)
-    ]
-    # Published under another name, by another account or with an earlier entry: what was said then.
-    others = ledger.get_many([key for key, was in zip(said, likely, strict=True) if key != was])
-    return found[OUTAGE(did)], [
-        _Known(found[hold], found[last], found[failure], found[reset], found[log] or others[log])
-        for (hold, last, failure, reset), log in zip(keys, said, strict=True)
-    ]
-
-
-def _due(
-    entry: IndexEntry,
-    facts: _Known,
-    outage: Outage | None,
-    index: AbstractIndex,
-    did: str,
-    store: DataStore | None,
-    schemas: dict[str, AtdataError | KeyError | None],
-) -> Due:
-    if facts.hold is not None and facts.hold.did == did:
-        return Due("blocked", facts.hold.reason)
-    reason = _what_changed(entry, facts.last, did) or _what_was_said(facts) or _where_it_lies(facts, store)
-    if reason is None:
-        return Due("published", f"published as {facts.last.uri}" if facts.last else "published")
-    if not may_promote(entry):
-        return Due("skipped", f"its metadata say {POLICY}: false")
-    ref = entry.schema_ref
-    if ref not in schemas:
-        schemas[ref] = None
-        try:
-            read_schema(entry, index)
-        except (AtdataError, KeyError) as error:
-            schemas[ref] = error
-    problem = schemas[ref]
-    if isinstance(problem, KeyError):
-        return Due("waiting", f"waits for its schema {ref}")
-    if problem is not None:
-        raise problem
-    what = _what(entry, facts, outage, did, store)
-    return _after_failures(Due("promote", reason, what), entry, facts, outage)
-
-
-def _after_failures(due: Due, entry: IndexEntry, facts: _Known, outage: Outage | None) -> Due:
-    """What is to be promoted, unless an attempt at it failed a short time ago, or too often."""
-    failure = facts.failure if failure_concerns(facts.failure, entry, facts.said) else None
-    if failure is not None:
-        why = f"{failure.stage}: {failure.reason}"
-        due = replace(due, attempts=failure.attempts)
-        again = next_attempt(failure)
-        if again.when == "never":
-            return replace(
-                due, state="retries exhausted", reason=f"{due.attempts} attempts failed, the last one at {why}"
-            )
-        if again.when == "later":
-            return replace(due, state="failed", reason=why, again=again.at)
-    for_all = outage_of(outage)
-    if outage is not None and for_all.when == "later":
-        return replace(due, state="paused", reason=outage.reason, again=for_all.at)
-    return due
-
-
-def failure_concerns(failure: Failure | None, entry: IndexEntry, said: Fact | None) -> bool:
-    """Whether a failure is one of what is to be promoted now: this entry and metadata, and nothing said since."""
-    if failure is None or failure.of not in (None, subject_of(entry)):
-        return False
-    return said is None or (failure.at or "") >= (said.at or "")
-
-
-def _what(entry: IndexEntry, facts: _Known, outage: Outage | None, did: str, store: DataStore | None) -> str:
-    changed = [None if fact is None else fact.at for fact in (facts.last, facts.reset, outage)]
-    accepted = None if facts.last is None else facts.last.accepted
-    destination = None if store is None else store.destination
-    parts = did, subject_of(entry), order_of(facts.said), accepted, destination, *changed
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+                decided.append(error)
+    return decided
 
 
 def may_promote(entry: IndexEntry) -> bool:
@@ -211,125 +112,123 @@ def may_promote(entry: IndexEntry) -> bool:
     Raises:
         MetadataError: They say neither true nor false.
     """
-    said: Any = (entry.metadata or {}).get(POLICY, True)
-    if not isinstance(said, bool):
+    policy: Any = (entry.metadata or {}).get(POLICY, True)
+    if not isinstance(policy, bool):
         raise MetadataError(
-            f"The metadata of {entry.name!r} say {POLICY}: {str(said)[:40]!r}, which is neither true nor false. "
+            f"The metadata of {entry.name!r} say {POLICY}: {str(policy)[:40]!r}, which is neither true nor false. "
             "Register the dataset again with one of them, or without.",
             name=entry.name,
         )
-    return said
+    return policy
 
 
-def subject_of(entry: IndexEntry) -> str:
-    """What of an entry an attempt is about: its data and its metadata."""
-    return f"{cid_of(entry)} {metadata_digest(entry)[:16]}"
+def _datasets(
+    entries: Sequence[IndexEntry], ledger: Ledger, did: str, store: DataStore | None
+) -> Iterator[_Dataset]:
+    """Each dataset with what the ledger knows of it."""
+    keys = [(BLOCK(e.name), LAST_RESULT(e.name), FAILURE(e.name), RESET(e.name)) for e in entries]
+    likely = [OVERRIDES(entry.name, did, entry.name, cid_of(entry)) for entry in entries]
+    found = ledger.get_many([*chain.from_iterable(keys), *likely, OUTAGE(did)])
+    overrides = [
+        log if (result := found[last]) is None else OVERRIDES(log.owner, *result.publication)
+        for (_, last, _, _), log in zip(keys, likely, strict=True)
+    ]
+    # Published under another name, by another account or with an earlier entry: the overrides of then.
+    others = ledger.get_many([key for key, was in zip(overrides, likely, strict=True) if key != was])
+    for entry, (block, last, failure, reset), log in zip(entries, keys, overrides, strict=True):
+        yield _Dataset(
+            entry,
+            did,
+            store,
+            found[OUTAGE(did)],
+            found[block],
+            found[last],
+            found[failure],
+            found[reset],
+            found[log] or others[log],
+        )
 
 
-def metadata_digest(entry: IndexEntry) -> str:
-    """SHA-256 of an entry's metadata as it is packed; of nothing where there is none."""
-    return hashlib.sha256(pack(entry.metadata) if entry.metadata else b"").hexdigest()
+@dataclass(frozen=True, slots=True)
+class _Dataset:
+    """What decides about a dataset: its entry, the account, where copies go, and what the ledger knows."""
 
+    entry: IndexEntry
+    did: str
+    store: DataStore | None
+    outage: Outage | None
+    block: Block | None
+    last: RecordResult | None
+    failure: Failure | None
+    reset: AttemptsReset | None
+    overrides: OverrideLog | None
 
-def _what_changed(entry: IndexEntry, last: RecordResult | None, did: str) -> str | None:
-    if last is None:
-        return "is not known to be published"
-    if last.publication.did != did:
-        return "is not known to be published by this account"
-    if last.publication.cid != cid_of(entry):
-        return "has a new entry"
-    if last.metadata_sha256 != metadata_digest(entry):
-        return "has new metadata"
-    if last.accepted is not None:
-        return "accepted bytes are not published yet"
-    return None
+    def due(self, index: AbstractIndex, schemas: dict[str, AtdataError | KeyError | None]) -> Due:
+        """What is to be done; ``schemas`` keeps what is wrong with each schema, by reference."""
+        if self.block is not None and self.block.did == self.did:
+            return Due("blocked", self.block.reason)
+        reason = self._unpublished()
+        if reason is None:
+            return Due("published", f"published as {self.last.uri}" if self.last else "published")
+        if not may_promote(self.entry):
+            return Due("skipped", f"its metadata say {POLICY}: false")
+        ref = self.entry.schema_ref
+        if ref not in schemas:
+            schemas[ref] = None
+            try:
+                read_schema(self.entry, index)
+            except (AtdataError, KeyError) as error:
+                schemas[ref] = error
+        problem = schemas[ref]
+        if isinstance(problem, KeyError):
+            return Due("waiting", f"waits for its schema {ref}")
+        if problem is not None:
+            raise problem
+        return self._after_failures(Due("promote", reason, self._what()))
 
+    def _unpublished(self) -> str | None:
+        """What of the dataset is not published yet; None where all is, as it shall be."""
+        last = self.last
+        if last is None:
+            return "is not known to be published"
+        if last.publication.did != self.did:
+            return "is not known to be published by this account"
+        if last.publication.cid != cid_of(self.entry):
+            return "has a new entry"
+        if last.metadata_sha256 != metadata_digest(self.entry):
+            return "has new metadata"
+        if last.accepted is not None:
+            return "accepted bytes are not published yet"
+        if order_of(self.overrides) > last.order:
+            # Values of a run that was followed by a newer one, which then failed, are still to be published.
+            return "has values that are not published yet"
+        if self.store is None or overrides_of(self.overrides).keep_urls:
+            return None
+        if lies_in(self.store, last.shard, last.destination):
+            return None
+        there = displayed(last.shard["url"])
+        return f"its shards are published at {there}, and are to lie at {self.store.destination}"
 
-def _what_was_said(facts: _Known) -> str | None:
-    """Values of a run that was followed by a newer one, which then failed, are still to be published."""
-    if facts.last is None:
-        return None
-    return "has values that are not published yet" if order_of(facts.said) > facts.last.order else None
+    def _what(self) -> str:
+        changed = [None if fact is None else fact.at for fact in (self.last, self.reset, self.outage)]
+        accepted = None if self.last is None else self.last.accepted
+        destination = None if self.store is None else self.store.destination
+        parts = self.did, subject_of(self.entry), order_of(self.overrides), accepted, destination, *changed
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
-
-def _where_it_lies(facts: _Known, store: DataStore | None) -> str | None:
-    """Shards that are not published where the pipeline copies them to, unless somebody said so."""
-    if facts.last is None or store is None or overrides_of(facts.said).keep_urls:
-        return None
-    if lies_in(store, facts.last.shard, facts.last.destination):
-        return None
-    there = displayed(facts.last.shard["url"])
-    return f"its shards are published at {there}, and are to lie at {store.destination}"
-
-
-@dataclass(slots=True)
-class Attempt:
-    """A promotion under way; ``stage`` is where it stands."""
-
-    stage: str
-
-
-@contextmanager
-def attempt(
-    ledger: Ledger, dataset: str, stage: str, *, entry: IndexEntry | None = None, run: str | None = None
-) -> Generator[Attempt]:
-    """Note an error in the ledger (stage, reason, how many times in a row) on its way out.
-
-    A dataset that is blocked was not attempted, and one that a person stopped did not fail.
-
-    Args:
-        ledger: The ledger.
-        dataset: Its name.
-        stage: The first stage.
-        entry: What is promoted: failures of another entry, or of other metadata, do not count any more.
-        run: Names the run: what it tries several times is one attempt.
-    """
-    current_attempt = Attempt(stage)
-    try:
-        yield current_attempt
-    except Exception as error:
-        # Where the ledger itself is what fails, what comes through is the first error.
-        with suppress(Exception):
-            failed(ledger, dataset, current_attempt.stage, error, entry=entry, run=run)
-        raise
-
-
-def succeeded(ledger: Ledger, dataset: str) -> None:
-    """Forget what went wrong before."""
-    ledger.remove(FAILURE(dataset))
-
-
-def failed(
-    ledger: Ledger,
-    dataset: str,
-    stage: str,
-    error: Exception,
-    *,
-    entry: IndexEntry | None = None,
-    run: str | None = None,
-) -> None:
-    """Note an error, as ``attempt`` does; one that says that the dataset is blocked is none."""
-    if isinstance(error, BlockedError):
-        return
-    ours = isinstance(error, AtdataError)
-    passing = retry_policy.passes(error)
-    failure = Failure(
-        stage,
-        error.message if ours else f"{type(error).__name__}: {error}",
-        error.transient if ours else isinstance(error, ConnectionError | TimeoutError),
-        passing,
-        None if entry is None else subject_of(entry),
-        run,
-        at=timestamp(retry_policy.clock()),
-    )
-
-    def change(before: Failure | None) -> Failure:
-        if before is None or before.of != failure.of:
-            return replace(failure, attempts=1, lasting=int(not passing))
-        if run is not None and before.run == run:
-            # The same run once more: the worst that it met counts.
-            lasting = before.lasting + int(before.passes and not passing)
-            return replace(failure, attempts=before.attempts, lasting=lasting)
-        return replace(failure, attempts=before.attempts + 1, lasting=before.lasting + int(not passing))
-
-    ledger.update(FAILURE(dataset), change)
+    def _after_failures(self, due: Due) -> Due:
+        """What is to be promoted, unless an attempt at it failed a short time ago, or too often."""
+        failure, outage = self.failure, self.outage
+        if failure is not None and failure_concerns(failure, self.entry, self.overrides):
+            why = f"{failure.stage}: {failure.reason}"
+            due = replace(due, attempts=failure.attempts)
+            retry = next_attempt(failure)
+            if retry.when == "never":
+                reason = f"{due.attempts} attempts failed, the last one at {why}"
+                return replace(due, state="retries exhausted", reason=reason)
+            if retry.when == "later":
+                return replace(due, state="failed", reason=why, retry_at=retry.at)
+        retry = outage_of(outage)
+        if outage is not None and retry.when == "later":
+            return replace(due, state="paused", reason=outage.reason, retry_at=retry.at)
+        return due

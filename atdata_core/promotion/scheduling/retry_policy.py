@@ -1,4 +1,4 @@
-"""When a dataset that failed is tried again: after pauses that grow, and in the end no more.
+"""What went wrong with datasets, and when they are tried again: after pauses that grow, and in the end no more.
 
 What passes by itself (a service that is down) or is mended for all at once (a login, keys) is tried for ever.
 What is wrong with the dataset is tried a few times; then only a person tries it, until something about it changes.
@@ -6,6 +6,7 @@ What is wrong with the dataset is tried a few times; then only a person tries it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,11 +14,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from ...common.timestamps import timestamp
-from ...errors import AtdataError, CredentialsError, LoginError, NotLoggedInError
+from ...errors import AtdataError, BlockedError, CredentialsError, LoginError, NotLoggedInError
+from ...samples.metadata import pack
 from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Failure, Outage
+from ..inventory import cid_of
 
 if TYPE_CHECKING:
-    from ...state.facts import Fact, Failure
+    from ...protocols import IndexEntry
+    from ...state.facts import Fact
     from ...state.ledger import Ledger
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
@@ -44,9 +48,8 @@ def passes(error: Exception) -> bool:
 
     Where a login or a right is missing somebody gives it back, and nobody should have to promote by hand then.
     """
-    if isinstance(error, AtdataError):
-        return error.transient or isinstance(error, PermissionError | CredentialsError)
-    return isinstance(error, ConnectionError | TimeoutError)
+    ours = isinstance(error, AtdataError) and isinstance(error, PermissionError | CredentialsError)
+    return ours or _is_transient(error)
 
 
 def next_attempt(failure: Failure) -> NextAttempt:
@@ -54,6 +57,110 @@ def next_attempt(failure: Failure) -> NextAttempt:
     if failure.passes:
         return _after(failure, PASSING_PAUSES, failure.attempts)
     return NextAttempt("never") if failure.lasting > len(PAUSES) else _after(failure, PAUSES, failure.lasting)
+
+
+def _after(fact: Fact, pauses: tuple[int, ...], count: int) -> NextAttempt:
+    pause = pauses[min(max(count, 1), len(pauses)) - 1]
+    try:
+        at = datetime.fromisoformat(fact.at or "") + timedelta(seconds=pause)
+    except (TypeError, ValueError):
+        return NextAttempt("now")
+    return NextAttempt("now") if at <= clock() else NextAttempt("later", timestamp(at))
+
+
+def failure_concerns(failure: Failure | None, entry: IndexEntry, since: Fact | None) -> bool:
+    """Whether a failure is one of what is to be promoted now: this entry and metadata, ``since`` nothing else."""
+    if failure is None or failure.of not in (None, subject_of(entry)):
+        return False
+    return since is None or (failure.at or "") >= (since.at or "")
+
+
+def subject_of(entry: IndexEntry) -> str:
+    """What of an entry an attempt is about: its data and its metadata."""
+    return f"{cid_of(entry)} {metadata_digest(entry)[:16]}"
+
+
+def metadata_digest(entry: IndexEntry) -> str:
+    """SHA-256 of an entry's metadata as it is packed; of nothing where there is none."""
+    return hashlib.sha256(pack(entry.metadata) if entry.metadata else b"").hexdigest()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A promotion under way; ``stage`` is where it stands."""
+
+    stage: str
+
+
+@contextmanager
+def attempt(
+    ledger: Ledger, dataset: str, stage: str, *, entry: IndexEntry | None = None, run: str | None = None
+) -> Generator[Attempt]:
+    """Note an error in the ledger (stage, reason, how many times in a row) on its way out.
+
+    A dataset that is blocked was not attempted, and one that a person stopped did not fail.
+
+    Args:
+        ledger: The ledger.
+        dataset: Its name.
+        stage: The first stage.
+        entry: What is promoted: failures of another entry, or of other metadata, do not count any more.
+        run: Names the run: what it tries several times is one attempt.
+    """
+    current_attempt = Attempt(stage)
+    try:
+        yield current_attempt
+    except Exception as error:
+        # Where the ledger itself is what fails, what comes through is the first error.
+        with suppress(Exception):
+            failed(ledger, dataset, current_attempt.stage, error, entry=entry, run=run)
+        raise
+
+
+def succeeded(ledger: Ledger, dataset: str) -> None:
+    """Forget what went wrong before."""
+    ledger.remove(FAILURE(dataset))
+
+
+def failed(
+    ledger: Ledger,
+    dataset: str,
+    stage: str,
+    error: Exception,
+    *,
+    entry: IndexEntry | None = None,
+    run: str | None = None,
+) -> None:
+    """Note an error, as ``attempt`` does; one that says that the dataset is blocked is none."""
+    if isinstance(error, BlockedError):
+        return
+    passing = passes(error)
+    failure = Failure(
+        stage,
+        _reason(error),
+        _is_transient(error),
+        passing,
+        None if entry is None else subject_of(entry),
+        run,
+        at=timestamp(clock()),
+    )
+
+    def change(before: Failure | None) -> Failure:
+        if before is None or before.of != failure.of:
+            return replace(failure, attempts=1, lasting=int(not passing))
+        if run is not None and before.run == run:
+            # The same run once more: the worst that it met counts.
+            lasting = before.lasting + int(before.passes and not passing)
+            return replace(failure, attempts=before.attempts, lasting=lasting)
+        return replace(failure, attempts=before.attempts + 1, lasting=before.lasting + int(not passing))
+
+    ledger.update(FAILURE(dataset), change)
+
+
+def reset_attempts(ledger: Ledger, dataset: str) -> None:
+    """Forget what went wrong with a dataset, as something about it has changed that its entry does not show."""
+    ledger.remove(FAILURE(dataset))
+    ledger.put(RESET(dataset), AttemptsReset(at=timestamp(clock())))
 
 
 def outage_of(outage: Outage | None) -> NextAttempt:
@@ -66,7 +173,7 @@ def note_outage(ledger: Ledger, did: str, error: Exception) -> None:
 
     Those that find out at the same time count once.
     """
-    reason = error.message if isinstance(error, AtdataError) else f"{type(error).__name__}: {error}"
+    reason = _reason(error)
 
     def change(before: Outage | None) -> Outage:
         if before is not None and outage_of(before).when == "later":
@@ -93,16 +200,9 @@ def end_outage(ledger: Ledger, did: str) -> None:
     ledger.remove(OUTAGE(did))
 
 
-def reset_attempts(ledger: Ledger, dataset: str) -> None:
-    """Forget what went wrong with a dataset, as something about it has changed that its entry does not show."""
-    ledger.remove(FAILURE(dataset))
-    ledger.put(RESET(dataset), AttemptsReset(at=timestamp(clock())))
+def _is_transient(error: Exception) -> bool:
+    return error.transient if isinstance(error, AtdataError) else isinstance(error, ConnectionError | TimeoutError)
 
 
-def _after(fact: Fact, pauses: tuple[int, ...], count: int) -> NextAttempt:
-    pause = pauses[min(max(count, 1), len(pauses)) - 1]
-    try:
-        at = datetime.fromisoformat(fact.at or "") + timedelta(seconds=pause)
-    except (TypeError, ValueError):
-        return NextAttempt("now")
-    return NextAttempt("now") if at <= clock() else NextAttempt("later", timestamp(at))
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, AtdataError) else f"{type(error).__name__}: {error}"

@@ -16,8 +16,7 @@ from ..records.published_names import name_state
 from ..records.summary import Summary
 from ..records.upsert import Steps, current, run_effects
 from ..scheduling.blocks import block_deleted, block_of, end_block, forget_retraction, refuse_blocked
-from ..scheduling.due import metadata_digest, succeeded
-from ..scheduling.retry_policy import end_outage
+from ..scheduling.retry_policy import end_outage, metadata_digest, succeeded
 from .dataset_records import DatasetRecords
 
 if TYPE_CHECKING:

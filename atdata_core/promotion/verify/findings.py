@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ...common.urls import displayed
@@ -105,12 +105,32 @@ class Verification:
         return {"state": self.state, "ok": self.ok, **asdict(self)}
 
 
-def differs(
-    subject: Subject, where: str, problem: str, expected: object | None = None, found: object | None = None
-) -> Finding:
-    """A finding about what is there."""
-    compared = [None if value is None else plain(str(value)) for value in (expected, found)]
-    return Finding(subject, "differs", plain(displayed(where)), plain(problem), *compared)
+@dataclass(slots=True)
+class Report:
+    """Findings and notes, as the checks add to them."""
+
+    findings: list[Finding] = field(default_factory=list[Finding])
+    notes: list[str] = field(default_factory=list[str])
+
+    def differs(
+        self,
+        subject: Subject,
+        where: str,
+        problem: str,
+        expected: object | None = None,
+        found: object | None = None,
+    ) -> None:
+        """Add what is there and not as published."""
+        compared = [None if value is None else plain(str(value)) for value in (expected, found)]
+        self.findings.append(Finding(subject, "differs", plain(displayed(where)), plain(problem), *compared))
+
+    def error(self, subject: Subject, where: str, error: AtdataError) -> None:
+        """Add the finding of an error."""
+        self.findings.append(of_error(subject, where, error))
+
+    def note(self, text: str) -> None:
+        """Add what a reader should know, and what is no error."""
+        self.notes.append(plain(text))
 
 
 def of_error(subject: Subject, where: str, error: AtdataError) -> Finding:

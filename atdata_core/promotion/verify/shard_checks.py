@@ -13,7 +13,7 @@ from ...common.urls import displayed, parse_s3
 from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
 from ...shards.dataset import typed_sample
 from ...shards.tar_samples import PACKED, Strays, read_samples
-from .findings import Finding, differs, of_error
+from .findings import Finding, Report, of_error
 
 CHUNK = 1 << 20
 _LONGEST_NAME = 200
@@ -24,7 +24,7 @@ class ShardCheck:
     """What was found in one shard.
 
     ``read``: all of its bytes came. ``whole``: they are a tar without damage, so ``samples`` is exact.
-    ``stranger``: they came without any key. ``empty``: it is a tar without any file.
+    ``anonymous``: they came without any key. ``empty``: it is a tar without any file.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -32,17 +32,17 @@ class ShardCheck:
     samples: int = 0
     read: bool = False
     whole: bool = False
-    stranger: bool = False
+    anonymous: bool = False
     empty: bool = False
 
 
 def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
-    """Read a shard to its end, as a stranger where that is possible.
+    """Read a shard to its end, anonymously where that is possible.
 
     One sample is in memory at a time. Without a ``sample_type`` samples are counted, not decoded.
     """
     try:
-        stream, stranger = _open(shard)
+        stream, anonymous = _open(shard)
     except AtdataError as error:
         return ShardCheck((of_error("shards", shard.url, error),))
     with closing(stream):
@@ -58,13 +58,13 @@ def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
         content.samples,
         read=True,
         whole=content.damage is None,
-        stranger=stranger,
-        empty=content.empty,
+        anonymous=anonymous,
+        empty=content.damage is None and not content.samples and not content.strays.count,
     )
 
 
 def _open(shard: PublishedShard) -> tuple[BinaryIO, bool]:
-    """The shard's bytes, and whether a stranger gets them."""
+    """The shard's bytes, and whether anybody gets them without a key."""
     try:
         return open_anonymously(shard), True
     except ShardForbiddenError:
@@ -86,13 +86,8 @@ class _Content:
         self._shard = shard
         self._type = sample_type
         self._digest = hashlib.sha256()
-        self._strange = 0
-        self._first_strange = ""
-
-    @property
-    def empty(self) -> bool:
-        """Whether it is a tar without any file."""
-        return self.damage is None and not self.samples and not self.strays.count
+        self._undecodable = 0
+        self._first_problem = ""
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, as the tar reader asks for them."""
@@ -115,25 +110,23 @@ class _Content:
 
     def findings(self) -> list[Finding]:
         """What is not as it should be, once all was read."""
-        found: list[Finding] = []
+        report = Report()
         url, expected, digest = self._shard.url, self._shard.sha256, self._digest.hexdigest()
         if expected is not None and digest != expected:
-            found.append(differs("shards", url, "other bytes than were published: SHA-256", expected, digest))
+            report.differs("shards", url, "other bytes than were published: SHA-256", expected, digest)
         if self.damage is not None:
-            found.append(of_error("shards", url, self.damage))
+            report.error("shards", url, self.damage)
         if self.strays.count:
             count, first = self.strays.count, self.strays.first
-            told = (
-                f"{count} {'file is' if count == 1 else 'files are'} no sample"
-                if self.samples
-                else (f"no file is a sample, of {count}")
-            )
-            found.append(differs("samples", url, f"{told}; the first: {first[:_LONGEST_NAME]!r}"))
-        if self._strange:
+            problem = f"{count} {'file is' if count == 1 else 'files are'} no sample"
+            if not self.samples:
+                problem = f"no file is a sample, of {count}"
+            report.differs("samples", url, f"{problem}; the first: {first[:_LONGEST_NAME]!r}")
+        if self._undecodable:
             named = self._type.__name__ if self._type else ""
-            problem = f"{self._strange} of {self.samples} samples are no {named} of the published schema"
-            found.append(differs("samples", url, f"{problem}; the first: {self._first_strange}"))
-        return found
+            problem = f"{self._undecodable} of {self.samples} samples are no {named} of the published schema"
+            report.differs("samples", url, f"{problem}; the first: {self._first_problem}")
+        return report.findings
 
     def _decode(self, record: dict[str, bytes | str]) -> None:
         if self._type is None:
@@ -141,6 +134,6 @@ class _Content:
         try:
             typed_sample(record, self._shard.url, self._type)
         except SampleError as error:
-            if not self._strange:
-                self._first_strange = error.message.removeprefix(f"{displayed(self._shard.url)}, ")
-            self._strange += 1
+            if not self._undecodable:
+                self._first_problem = error.message.removeprefix(f"{displayed(self._shard.url)}, ")
+            self._undecodable += 1

@@ -49,7 +49,7 @@ def reconcile(names: tuple[str, ...], restore: bool, recover: bool, as_json: boo
         client, index, ledger = context.client(), context.index(), context.ledger()
         lost = _recover(names, index, client) if recover else []
         found = compare(index, client, ledger, names)
-    for finding in found.findings:
+    for finding in found.discrepancies:
         click.echo(f"{finding.kind:10}  {finding.name}  {finding.uri}\n{'':12}{finding.note}", err=as_json)
     with context.said():
         restored, failed = _restore(found, index, client) if restore else ({}, {})

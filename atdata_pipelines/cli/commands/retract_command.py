@@ -49,7 +49,7 @@ def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None,
         click.echo(f"  kept {note}", err=True)
     copies = f", {len(done.copies):,} copies ({done.bytes_removed:,} bytes)" if done.copies else ""
     click.echo(f"{name}: retracted {len(done.records)} records{copies}")
-    if plan.holds:
+    if plan.blocks:
         again = context.promotion_of(plan.dataset, plan.name)
         click.echo(f"Sensor and schedules leave it until: {again}", err=True)
 

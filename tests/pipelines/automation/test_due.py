@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from atdata_core.errors import SchemaError
-from atdata_core.promotion.scheduling.due import due, due_of_all, metadata_digest
+from atdata_core.promotion.scheduling.due import due, due_of_all
+from atdata_core.promotion.scheduling.retry_policy import metadata_digest
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.state.facts import LAST_RESULT, OVERRIDES, OverrideLog, PublicationId, RecordResult
 from atdata_core.state.ledger import MemoryLedger

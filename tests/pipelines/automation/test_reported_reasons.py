@@ -6,7 +6,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from atdata_core.promotion.scheduling.due import failed
+from atdata_core.promotion.scheduling.retry_policy import failed
 from atdata_core.state.index_state import state_of
 from atdata_pipelines.jobs import reported
 from atdata_pipelines.jobs.reported import ReportedReasons

@@ -16,7 +16,7 @@ from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import ShardMissingError
 from atdata_core.promotion.bulk import many as library
 from atdata_core.promotion.options import REQUIREMENTS
-from atdata_core.promotion.scheduling.due import failed
+from atdata_core.promotion.scheduling.retry_policy import failed
 from atdata_core.state.index_state import state_of
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.config.settings import Settings

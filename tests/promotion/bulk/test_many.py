@@ -98,7 +98,7 @@ def test_each_stage_of_each_dataset_is_reported_in_order(lab, atmosphere, some):
     schemas = [each.result for each in done if each.stage == "published_schema"]
     assert sorted(schema.created for schema in schemas) == [False] * 5 + [True]
     assert {schema.uri for schema in schemas} == {schemas[0].uri}
-    assert {each.seen.shards for each in done if each.stage == "atmosphere_record"} == {1}
+    assert {each.visibility.shards for each in done if each.stage == "atmosphere_record"} == {1}
 
 
 def test_doing_it_again_writes_nothing_and_asks_little(lab, atmosphere, some):

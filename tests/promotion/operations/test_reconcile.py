@@ -27,7 +27,7 @@ def compare(lab, atmosphere, ledger):
         commit = atmosphere.commit
         result = reconcile(lab.index, atmosphere.client, ledger, names)
         assert atmosphere.commit == commit
-        return sorted((finding.kind, finding.uri) for finding in result.findings)
+        return sorted((finding.kind, finding.uri) for finding in result.discrepancies)
 
     return found
 

@@ -116,7 +116,8 @@ def test_records_that_no_entry_made_are_left_and_what_cannot_be_told_is_said(
     assert written.uri not in found
     assert "does not tell which entry it was made from" in found[odd]
     kinds = {
-        each.uri: each.kind for each in reconcile(lab.index, atmosphere.client, state_of(lab.index).ledger).findings
+        each.uri: each.kind
+        for each in reconcile(lab.index, atmosphere.client, state_of(lab.index).ledger).discrepancies
     }
     assert (kinds[written.uri], kinds[odd]) == ("foreign", "orphaned")
 

@@ -98,10 +98,10 @@ def test_retracting_another_name_does_not_hold_a_dataset_that_is_published_under
     publish(entry)
     publish(entry, name="dots")
     plan, _ = take_back("dots")
-    assert not plan.holds
+    assert not plan.blocks
     assert state_of(lab.index).ledger.get(BLOCK("points")) is None
     plan, _ = take_back("points")
-    assert plan.holds
+    assert plan.blocks
     assert state_of(lab.index).ledger.get(BLOCK("points")) is not None
 
 

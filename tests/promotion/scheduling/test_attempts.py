@@ -4,7 +4,7 @@ import pytest
 
 from atdata_core.errors import ServiceUnavailableError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.scheduling.due import attempt
+from atdata_core.promotion.scheduling.retry_policy import attempt
 from atdata_core.state.facts import FAILURE, NAME_OWNER
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import MemoryLedger

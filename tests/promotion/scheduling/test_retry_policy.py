@@ -14,9 +14,10 @@ from atdata_core.errors import (
     ShardMissingError,
 )
 from atdata_core.promotion.scheduling import retry_policy
-from atdata_core.promotion.scheduling.due import due, failed
+from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.scheduling.retry_policy import (
     end_outage,
+    failed,
     next_attempt,
     note_outage,
     noting_outage,

@@ -120,7 +120,7 @@ def test_what_the_newer_run_could_not_write_is_written_by_the_next(lab, atmosphe
     ledger = state_of(lab.index).ledger
     found = due(entry, lab.index, ledger, atmosphere.client.did)
     # That run noted its failure: what runs by itself tries again after a pause.
-    assert (found.state, found.again is None) == ("failed", False)
+    assert (found.state, found.retry_at is None) == ("failed", False)
     assert "putRecord: 503" in found.reason
     promote_to_atmosphere(entry, lab.index, atmosphere.client, restore=False)
     assert atmosphere.client.get_record(uri).value["description"] == "second"
