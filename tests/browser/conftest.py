@@ -32,7 +32,7 @@ from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.demo.demo_sandbox import LAB, PUBLIC
 from atdata_pipelines.demo.digits import METADATA, Digit, digits
 from atdata_pipelines.sandbox import Sandbox
-from atdata_pipelines.sandbox.ports import HOST, free_port
+from atdata_pipelines.sandbox.services import HOST, free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
