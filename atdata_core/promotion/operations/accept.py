@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import RefusedError, SampleError, ShardError
-from ...protocols import ClaimChanger, ShardFacts
+from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.seal import sealed
 from ...state.facts import (
@@ -138,8 +138,8 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     return names
 
 
-def _keeper(index: AbstractIndex) -> ClaimChanger:
-    if not isinstance(index, ClaimChanger):
+def _keeper(index: AbstractIndex) -> ClaimKeeper:
+    if not isinstance(index, ClaimKeeper):
         raise RefusedError(
             f"{type(index).__name__} records no digests of shards, so there are none to change. Promote the "
             "dataset as it is."
