@@ -183,11 +183,6 @@ class ClaimKeeper(Protocol):
         """
         ...
 
-
-@runtime_checkable
-class ClaimChanger(ClaimKeeper, Protocol):
-    """A claim keeper in which a person can make changed bytes the new claim."""
-
     def replace_claims(
         self, entry_cid: str, facts: Iterable[ShardFacts], *, standing: Mapping[str, ShardFacts]
     ) -> bool:

@@ -21,7 +21,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.sandbox import Sandbox
-from atdata_pipelines.sandbox.ports import answers, free_port
+from atdata_pipelines.sandbox.services import answers, free_port
 from benchmarks.frame import NotInstalled
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from atdata_pipelines.sandbox.ports import answers, free_port
+from atdata_pipelines.sandbox.services import answers, free_port
 
 _ROOT = Path(__file__).resolve().parents[1]
 LOCATION = "scale"

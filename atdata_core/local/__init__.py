@@ -2,7 +2,7 @@
 
 from .entry import LocalDatasetEntry
 from .local_index import LocalIndex
-from .removal import Removal
+from .registry import Removal
 from .repo import Repo
 from .s3_store import S3DataStore
 

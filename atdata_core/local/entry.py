@@ -5,9 +5,9 @@
 ``atdata:datasets``        sorted set of all names
 ``atdata:events``          stream of (name, cid), one for each entry that came in, the newest 100,000
 ``atdata:scanned``         there for ten seconds after upstream's keys were all looked at, one after the other
-``atdata:scan``            how far the look that goes on step by step has come (``foreign_entries.py``)
+``atdata:scan``            how far the look that goes on step by step has come (``Foreign``)
 ``atdata:scan:pause``      there until a look by name takes the next step
-``atdata:shards:{cid}``    hash: claims by shard URL (``shard_claims.py``)
+``atdata:shards:{cid}``    hash: claims by shard URL (``ShardClaims``)
 ``atdata:removed``         set of ``{cid}:{name}``: entries that were removed here, which promotions may still hold
 ``atdata:schemas:{class}`` string: the versions that are known of ``module.Class``, or of ``Class``, one a line
 ``atdata:schemas-scanned`` there for ten seconds after the keys of all schemas were looked at
@@ -18,14 +18,22 @@ and what stands here of it counts no more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+import json
+import re
+import time
+import warnings
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, NamedTuple, cast
 
 import msgpack
 
 from ..common.cid import entry_cid
+from ..errors import MetadataError, RefusedError
+from ..protocols import ShardFacts
 from ..samples.metadata import unpack
+from ..state.redis_connection import ask
 
 ENTRY_KEY = "LocalDatasetEntry:"
 """Prefix of upstream's hash per entry CID: name, schema_ref, cid, data_urls, metadata."""
@@ -167,3 +175,357 @@ def removed_member(name: str, cid: str) -> str:
 def schemas_key(named: str) -> str:
     """The versions of a class, by ``module.Class``, or by ``Class`` as other programs name it."""
     return f"atdata:schemas:{named}"
+
+
+SCAN_COUNT = 1000
+"""Keys that one step of a scan looks at."""
+
+_ALL_COUNT = 5000
+"""The same, where the steps follow each other until all is looked at."""
+
+
+class Pace(NamedTuple):
+    """How far a step of the shared scan goes: it ends after so many entries, or so many keys of any kind.
+
+    An entry costs Redis some 4 us and another key 0.3 us; nobody else is served meanwhile. ``pause`` are
+    milliseconds in which no other step of a pace with a pause is taken; 0 for none.
+    """
+
+    entries: int
+    keys: int
+    pause: int
+
+
+LOOKUP = Pace(1_000, 10_000, 500)
+"""Some 5 ms, twice in a second."""
+ROUND = Pace(6_500, 50_000, 0)
+"""Some 30 ms; 16 such steps go round 100,000 entries with seven keys each."""
+
+# An entry not seen before was written later, so it becomes the current one; among several that another
+# program wrote, that program's own label knows better.
+_ADOPT = """
+local adopted = {}
+for i = 3, #ARGV, 3 do
+  local name, cid = ARGV[i], ARGV[i + 1]
+  local known = ARGV[1] .. name
+  local new = redis.call('HSETNX', known, 'entry:' .. cid, ARGV[i + 2])
+  if new == 1 then
+    local current = redis.call('HGET', known, 'current')
+    local labelled = redis.pcall('HGET', ARGV[2] .. name .. '@', 'cid')
+    if not (current and labelled == current and redis.call('HGET', known, 'adopted') == current) then
+      redis.call('HSET', known, 'current', cid, 'adopted', cid)
+    end
+    redis.call('ZADD', KEYS[1], 0, name)
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
+  end
+  adopted[#adopted + 1] = new
+end
+return adopted
+""".replace("{kept}", str(EVENTS_KEPT))
+_TOGETHER = 500
+"""Entries that one such call indexes, some 10 ms of Redis's time."""
+
+# Done by the server, so that a look at 100,000 keys is 100 short answers and not 200,000 questions.
+_UNKNOWN = """
+local function unknown_of(keys, prefix, datasets, unknown)
+  for _, key in ipairs(keys) do
+    local cid = string.sub(key, #prefix + 1)
+    local name = redis.call('HGET', key, 'name') or ''
+    if redis.call('HEXISTS', datasets .. name, 'entry:' .. cid) == 0 then
+      unknown[#unknown + 1] = {name, cid}
+    end
+  end
+end
+"""
+
+_SCAN = (
+    _UNKNOWN
+    + """
+local unknown = {}
+local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[3] .. '*', 'COUNT', ARGV[2], 'TYPE', 'hash')
+unknown_of(page[2], ARGV[3], ARGV[4], unknown)
+return {page[1], unknown}
+"""
+)
+
+# KEYS: how far the shared scan is, the mark that all was looked at. A round of one step is a look at all.
+_MOVE = """
+local function move(from, to)
+  if (redis.call('GET', KEYS[1]) or '0') ~= from then return end
+  if to ~= '0' then return redis.call('SET', KEYS[1], to) end
+  redis.call('DEL', KEYS[1])
+  if from == '0' then redis.call('SET', KEYS[2], 1, 'EX', {seconds}) end
+end
+""".replace("{seconds}", str(SCANNED_SECONDS))
+
+# The step is done only when what it found is indexed: else the next one, whoever takes it, begins where it began.
+_STEP = (
+    _UNKNOWN
+    + _MOVE
+    + """
+local prefix, datasets, pause = ARGV[1], ARGV[2], tonumber(ARGV[5])
+if pause > 0 and redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then return {'', '', {}} end
+local from = redis.call('GET', KEYS[1]) or '0'
+if #from > 19 or not string.find(from, '^%d+$') then
+  redis.call('DEL', KEYS[1])
+  from = '0'
+end
+local cursor, entries, keys, unknown = from, 0, 0, {}
+repeat
+  local page = redis.call('SCAN', cursor, 'MATCH', prefix .. '*', 'COUNT', {count}, 'TYPE', 'hash')
+  cursor, entries, keys = page[1], entries + #page[2], keys + {count}
+  unknown_of(page[2], prefix, datasets, unknown)
+until cursor == '0' or entries >= tonumber(ARGV[3]) or keys >= tonumber(ARGV[4])
+if pause > 0 and from ~= cursor then redis.call('SET', KEYS[3], 1, 'PX', pause) end
+if #unknown == 0 then move(from, cursor) end
+return {from, cursor, unknown}
+""".replace("{count}", str(SCAN_COUNT))
+)
+
+_MOVED = _MOVE + "move(ARGV[1], ARGV[2])"
+
+
+class Foreign:
+    """Finds and indexes what other programs wrote. Errors of Redis pass through as they are.
+
+    Upstream keeps one hash per entry CID, and neither an index by name nor word of a new one; only a scan of the
+    keyspace finds it. A scan goes from a cursor to the next, and what stood there all the time is found by one
+    that began at 0 and came back to 0, in however many steps. A restart of Redis in between changes the order of
+    the keys: such a round may pass over some, and the next one finds them.
+
+    ``unreadable`` are entries that were left out and why, by name, else by key, until somebody takes them.
+    """
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+        self.unreadable: dict[str, MetadataError] = {}
+
+    def scan(self, cursor: int, count: int) -> tuple[int, list[LocalDatasetEntry]]:
+        """One step over upstream's keys; entries not seen before are indexed.
+
+        Returns:
+            The cursor of the next step, 0 after the last one, and the entries that are new.
+        """
+        answer = self._redis.eval(_SCAN, 0, cursor, count, ENTRY_KEY, dataset_key(""))
+        following = int(answer[0])
+        if following == 0:
+            self._redis.set(SCANNED, 1, ex=SCANNED_SECONDS)
+        return following, self.adopt([(_decoded(name), cid.decode()) for name, cid in answer[1]])
+
+    def scan_all(self) -> list[LocalDatasetEntry]:
+        """Looks at all of upstream's keys once and indexes what is new; the new entries."""
+        cursor, fresh = self.scan(0, _ALL_COUNT)
+        while cursor:
+            cursor, more = self.scan(cursor, _ALL_COUNT)
+            fresh += more
+        return fresh
+
+    def step(self, pace: Pace) -> tuple[Any, ...]:
+        """The command, for ``ask``, that takes the next step of the scan which everybody shares.
+
+        With a pause it does nothing where a step was just taken, or all was looked at within ten seconds.
+        Its answer goes to ``settle``; until then the step counts as not done.
+        """
+        return ("eval", _STEP, 3, SCAN, SCANNED, SCAN_PAUSE, ENTRY_KEY, dataset_key(""), *pace)
+
+    def settle(self, answer: Sequence[Any], labelled: Sequence[tuple[str, str]] = ()) -> bool:
+        """Indexes what a step found, and entries that labels name; whether anything was new.
+
+        No round trip where nothing was found.
+        """
+        start, following, unknown = answer
+        pairs = [(_decoded(name), cid.decode()) for name, cid in unknown]
+        if not pairs and not labelled:
+            return False
+        moved = [("eval", _MOVED, 2, SCAN, SCANNED, start, following)] if pairs else []
+        return bool(self.adopt([*dict.fromkeys([*pairs, *labelled])], then=moved))
+
+    def adopt(
+        self, pairs: Sequence[tuple[str, str]], *, then: Sequence[tuple[Any, ...]] = ()
+    ) -> list[LocalDatasetEntry]:
+        """Indexes entries by name and CID, in two round trips; those that nobody else indexed meanwhile.
+
+        One that cannot be read is left out with a warning. The commands ``then`` follow in the same round trip.
+        """
+        found: list[LocalDatasetEntry] = []
+        records: list[bytes] = []
+        now = time.time_ns() // 1_000_000
+        hashes = ask(self._redis, [("hmget", ENTRY_KEY + cid, FIELDS) for _, cid in pairs])
+        for (name, cid), values in zip(pairs, hashes, strict=True):
+            try:
+                stored = StoredEntry.from_hash(dict(zip(FIELDS, values, strict=True)))
+                entry = stored.entry(name, cid)
+                if not name:
+                    raise ValueError("it has no readable name")
+            except (ValueError, MetadataError) as error:
+                key = f"{ENTRY_KEY}{cid}"
+                why = (
+                    f"{key} in Redis cannot be read and is left out: {error}. "
+                    "Insert the dataset again, or delete the key."
+                )
+                self.unreadable[name or key] = MetadataError(why, name=name or key)
+                warnings.warn(why, stacklevel=2)
+                continue
+            found.append(entry)
+            records.append(stored.to_record(registered_at=now))
+        triples = [(entry.name, entry.cid, record) for entry, record in zip(found, records, strict=True)]
+        prefixes = dataset_key(""), LABEL_KEY
+        commands = [
+            ("eval", _ADOPT, 2, DATASETS, EVENTS, *prefixes, *chain(*triples[start : start + _TOGETHER]))
+            for start in range(0, len(triples), _TOGETHER)
+        ]
+        answers = ask(self._redis, [*commands, *then])
+        adopted = chain(*answers[: len(commands)])
+        return [entry for entry, new in zip(found, adopted, strict=True) if new]
+
+
+def _decoded(name: bytes | None) -> str:
+    try:
+        return (name or b"").decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+LABEL_KEY = "Label:"
+"""Prefix of upstream's hash of a label."""
+
+
+def label_key(name: str, version: str = "") -> str:
+    """Upstream's hash of a label: cid, name, version."""
+    return f"{LABEL_KEY}{name}@{version}"
+
+
+def resolve(redis: Any, name: str) -> str | None:
+    """The CID that a label names: of the label without a version, else of the highest version."""
+    cid = redis.hget(label_key(name), "cid")
+    if cid is not None:
+        return cid.decode()
+    found = [(_version_order(key.removeprefix(label_key(name))), cid) for key, cid in _versions(redis, name)]
+    return max(found)[1] if found else None
+
+
+def labels_of(redis: Any, name: str, cids: Container[str]) -> list[str]:
+    """The keys of the labels of a name, with a version or without, that name one of these entries."""
+    cid = redis.hget(label_key(name), "cid")
+    labels = [(label_key(name), cid.decode())] if cid is not None else []
+    return [key for key, cid in [*labels, *_versions(redis, name)] if cid in cids]
+
+
+def _versions(redis: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Key and CID of the labels of a name that have a version."""
+    prefix = label_key(name)
+    for key in redis.scan_iter(match=_escaped(prefix) + "?*", count=1000, _type="hash"):
+        owner, cid = redis.hmget(key, ["name", "cid"])
+        if cid is not None and owner == name.encode():
+            yield key.decode(), cid.decode()
+
+
+def _escaped(text: str) -> str:
+    """Text that a Redis pattern takes literally."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
+
+
+def _version_order(version: str) -> list[tuple[int, int, str]]:
+    """Sorts 10.0 after 9.0, and 1.0.0 after 1.0.0-rc.1."""
+    release, _, pre = version.partition("-")
+    return [_part(part) for part in release.split(".")] + [(0, 0, pre) if pre else (2, 0, "")]
+
+
+def _part(part: str) -> tuple[int, int, str]:
+    return (1, int(part), "") if part.isascii() and part.isdigit() else (1, -1, part)
+
+
+# Writes a field only where it still holds what was read: two writers at a time cannot undo each other.
+_RECORD = """
+for i = 1, #ARGV, 3 do
+  local standing = redis.call('HGET', KEYS[1], ARGV[i]) or ''
+  if standing == ARGV[i + 1] then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
+end
+"""
+
+# Takes the place of everything, where everything is still as it was read.
+_REPLACE = """
+local count = tonumber(ARGV[1])
+if redis.call('HLEN', KEYS[1]) ~= count then return 0 end
+for i = 2, 1 + 2 * count, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return 0 end
+end
+redis.call('DEL', KEYS[1])
+for i = 2 + 2 * count, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+return 1
+"""
+
+
+def claims_key(cid: str) -> str:
+    """The hash of an entry's claims."""
+    return f"atdata:shards:{cid}"
+
+
+def encoded(facts: ShardFacts) -> str:
+    """Facts as the hash holds them."""
+    return json.dumps(facts.to_json(), separators=(",", ":"), sort_keys=True)
+
+
+class ShardClaims:
+    """What the shards of an entry held when they were first seen: one Redis hash per entry CID.
+
+    The first recorded digest of a shard stands until a new insert; what else is known of the same bytes (ETag,
+    MD5, number of samples, where they lie) is brought up to date.
+    """
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+
+    def read(self, cid: str) -> dict[str, ShardFacts]:
+        """The claims of an entry, by shard URL; raises ``RefusedError`` where one is damaged."""
+        return {url.decode(): _claim(cid, value) for url, value in self._redis.hgetall(claims_key(cid)).items()}
+
+    def record(self, cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
+        """Keeps facts where a shard has none of another digest; all claims that stand afterwards."""
+        given = list(facts)
+        if given:
+            standing = self._redis.hmget(claims_key(cid), [shard.url for shard in given])
+            changes: list[Any] = []
+            for shard, known in zip(given, standing, strict=True):
+                wanted = _updated(cid, known, shard)
+                if wanted is not None:
+                    changes += [shard.url, known or b"", encoded(wanted)]
+            if changes:
+                self._redis.eval(_RECORD, 1, claims_key(cid), *changes)
+        return self.read(cid)
+
+    def replace(self, cid: str, facts: Iterable[ShardFacts], standing: Mapping[str, ShardFacts]) -> bool:
+        """Makes facts the claims of an entry; False where other digests are claimed than ``standing`` says."""
+        new = [part for shard in facts for part in (shard.url, encoded(shard))]
+        while True:
+            raw: dict[bytes, bytes] = self._redis.hgetall(claims_key(cid))
+            known = {url.decode(): _claim(cid, value).sha256 for url, value in raw.items()}
+            if known != {url: shard.sha256 for url, shard in standing.items()}:
+                return False
+            seen = [part for pair in raw.items() for part in pair]
+            if self._redis.eval(_REPLACE, 1, claims_key(cid), len(raw), *seen, *new):
+                return True
+
+
+def _updated(cid: str, known: bytes | None, seen: ShardFacts) -> ShardFacts | None:
+    """The facts to write; None where nothing is to be written."""
+    if known is None:
+        return seen
+    standing = _claim(cid, known)
+    if standing.sha256 != seen.sha256:
+        return None
+    news = {name: value for name, value in seen.to_json().items() if name not in ("url", "size", "sha256")}
+    updated = replace(standing, **news)
+    return None if updated == standing else updated
+
+
+def _claim(cid: str, value: bytes) -> ShardFacts:
+    try:
+        return ShardFacts.from_json(json.loads(value))
+    except (ValueError, AttributeError, RecursionError) as error:
+        # What a shard once held cannot be worked out again, and to guess it would vouch for any bytes.
+        raise RefusedError(
+            f"{claims_key(cid)} in Redis is damaged ({error}). Insert the dataset again: that makes a new claim on "
+            "what its shards hold.",
+            ref=cid,
+        ) from None

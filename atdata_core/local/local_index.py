@@ -17,11 +17,9 @@ from ..samples.schema import decode, schema_of
 from ..shards.dataset import Dataset
 from ..state.redis_connection import address, connect, reaching
 from ..stores.local_files import name_files
-from . import foreign_entries, removal, schema_registry, shard_claims
-from .entry import LocalDatasetEntry, StoredEntry
-from .foreign_entries import SCAN_COUNT
-from .registry import Found, Position, Registry
-from .removal import Removal
+from . import schema_registry
+from .entry import LocalDatasetEntry, ShardClaims, StoredEntry, resolve
+from .registry import Found, Position, Registry, Removal
 
 _CID = re.compile("b[a-z2-7]{58}")
 """A CID of version 1 with a SHA-256, in base 32: what entries of ours and of upstream have."""
@@ -194,7 +192,7 @@ class LocalIndex:
         Raises:
             EntryNotFoundError: (a ``KeyError``) there is no dataset of that name; it tells those that are near.
         """
-        return self._removal(name, removal.entries_of)
+        return self._removal(name, self._registry.entries_of)
 
     def remove(self, name: str) -> Removal:
         """Remove a dataset from the index: every entry of its name, its labels here, and what its shards held.
@@ -206,18 +204,18 @@ class LocalIndex:
         Raises:
             EntryNotFoundError: As ``removal_of``; nothing was removed.
         """
-        return self._removal(name, removal.remove)
+        return self._removal(name, self._registry.remove)
 
     def was_deleted(self, name: str, cid: str) -> bool:
         """Whether the index has had this entry under this name, and somebody deleted it since."""
         with self._reaching():
-            return removal.was_deleted(self.redis, name, cid)
+            return self._registry.was_deleted(name, cid)
 
     @property
     def entries(self) -> Iterator[LocalDatasetEntry]:
         """Every entry of every name, older versions too; a damaged one is left out with a warning."""
         with self._reaching():
-            self._registry.foreign.plan_promotions()
+            self._registry.foreign.scan_all()
             yield from self._registry.versions()
 
     @property
@@ -228,25 +226,15 @@ class LocalIndex:
     def list_datasets(self) -> list[LocalDatasetEntry]:
         """The newest entry of every name, by name; a damaged one is left out with a warning."""
         with self._reaching():
-            self._registry.foreign.plan_promotions()
+            self._registry.foreign.scan_all()
             return list(self._registry.currents())
 
     def names(self) -> Iterator[str]:
         """The name of every dataset, in order; no entry is read, beyond those that other programs wrote since."""
         with self._reaching():
-            self._registry.foreign.plan_promotions()
+            self._registry.foreign.scan_all()
             for page in self._registry.names():
                 yield from self._registry.having_entries(page)
-
-    def scan_foreign(self, cursor: int = 0, count: int = SCAN_COUNT) -> tuple[int, list[LocalDatasetEntry]]:
-        """One step of a look at what other programs wrote: at about ``count`` keys.
-
-        Returns:
-            The cursor for the next step, 0 after the last one, and the entries that were not known; they
-            are indexed now, each as the current one of its name.
-        """
-        with self._reaching():
-            return self._registry.foreign.scan(cursor, count)
 
     def news(self, since: Position, *, events: int = 500, names: int = 500) -> tuple[dict[str, Found], Position]:
         """What came in since a position, and the next few of all names, round and round.
@@ -325,12 +313,12 @@ class LocalIndex:
     def shard_claims(self, entry_cid: str) -> dict[str, ShardFacts]:
         """What the shards of an entry held when first seen, by URL (patterns expanded)."""
         with self._reaching():
-            return shard_claims.read(self.redis, entry_cid)
+            return ShardClaims(self.redis).read(entry_cid)
 
     def record_claims(self, entry_cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
         """Keep facts of shards; the first digest of each stands. All claims that stand afterwards."""
         with self._reaching():
-            return shard_claims.record(self.redis, entry_cid, facts)
+            return ShardClaims(self.redis).record(entry_cid, facts)
 
     def replace_claims(
         self, entry_cid: str, facts: Iterable[ShardFacts], *, standing: Mapping[str, ShardFacts]
@@ -340,7 +328,7 @@ class LocalIndex:
         False, and nothing is done, where other digests are claimed by now than ``standing`` says.
         """
         with self._reaching():
-            return shard_claims.replace_all(self.redis, entry_cid, facts, standing)
+            return ShardClaims(self.redis).replace(entry_cid, facts, standing)
 
     def ping(self) -> None:
         """Raises where Redis cannot be used, before anything else is begun."""
@@ -370,7 +358,7 @@ class LocalIndex:
         )
         return self.register(entry, claims=facts)
 
-    def _removal(self, name: str, entries_of: Callable[[Any, str], tuple[str, ...]]) -> Removal:
+    def _removal(self, name: str, entries_of: Callable[[str], tuple[str, ...]]) -> Removal:
         # The ledger stands above the index, and only it knows what is published.
         from ..state.index_state import state_of
         from ..state.ledger import published_uris
@@ -378,8 +366,8 @@ class LocalIndex:
         published = tuple(published_uris(state_of(self).ledger, name))
         with self._reaching():
             # Else an older entry of the name that another program wrote would come up with the next look.
-            self._registry.foreign.plan_promotions()
-            entries = entries_of(self.redis, name)
+            self._registry.foreign.scan_all()
+            entries = entries_of(name)
         if not entries:
             raise self._no_dataset(name, near(name, self.names()))
         return Removal(name, entries, published)
@@ -393,7 +381,7 @@ class LocalIndex:
 
     def _labelled(self, name: str) -> LocalDatasetEntry | None:
         """The entry that a label of another program names, under that name."""
-        cid = foreign_entries.resolve(self.redis, name)
+        cid = resolve(self.redis, name)
         entry = None if cid is None else self._registry.by_cid(cid)
         return None if entry is None else replace(entry, name=name)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..errors import MetadataError
@@ -22,15 +22,27 @@ from .entry import (
     EVENTS,
     EVENTS_KEPT,
     FIELDS,
+    LABEL_KEY,
+    LOOKUP,
+    REMOVED,
+    ROUND,
     SCANNED,
+    Foreign,
     LocalDatasetEntry,
+    Pace,
     StoredEntry,
+    claims_key,
     dataset_key,
+    encoded,
+    label_key,
+    labels_of,
+    removed_member,
 )
-from .foreign_entries import LABEL_KEY, LOOKUP, ROUND, Foreign, Pace, label_key
-from .shard_claims import claims_key, encoded
 
 _PAGE = 500
+_REMOVAL_PAGE = 5000
+"""Names that one script of a removal looks at, some 5 ms of Redis's time."""
+_ENTRY = b"entry:"
 _NO_EVENT = "0-0"
 _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
@@ -108,6 +120,65 @@ return answers
 )
 
 
+# Of a page of names, those that have one of some entries, with their records of it.
+_OTHERS = """
+local found = {}
+for _, name in ipairs(redis.call('ZRANGE', KEYS[1], ARGV[3], ARGV[4])) do
+  if name ~= ARGV[2] then
+    for i = 5, #ARGV do
+      local record = redis.call('HGET', ARGV[1] .. name, 'entry:' .. ARGV[i])
+      if record then found[#found + 1] = {ARGV[i], name, record} end
+    end
+  end
+end
+return {found, redis.call('ZCARD', KEYS[1])}
+"""
+
+# KEYS: the dataset's hash, the names, what was removed, then the labels. All that was read before must still stand:
+# the dataset's fields, and the name that upstream's hash of each entry tells.
+_REMOVE = """
+local name, prefix, claims, last = ARGV[1], ARGV[2], ARGV[3], 4 + 2 * tonumber(ARGV[4])
+if redis.call('HLEN', KEYS[1]) ~= tonumber(ARGV[4]) then return 0 end
+for i = 5, last, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return 0 end
+end
+for i = last + 1, #ARGV, 5 do
+  if (redis.call('HGET', prefix .. ARGV[i], 'name') or '') ~= ARGV[i + 1] then return 0 end
+end
+for i = last + 1, #ARGV, 5 do
+  local cid, owner, successor, metadata, removed = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  redis.call('SADD', KEYS[3], removed)
+  if successor ~= '' and owner == name then
+    redis.call('HSET', prefix .. cid, 'name', successor)
+    redis.call('HDEL', prefix .. cid, 'metadata')
+    if metadata ~= '' then redis.call('HSET', prefix .. cid, 'metadata', metadata) end
+  elseif successor == '' and (owner == name or owner == '') then
+    redis.call('DEL', prefix .. cid, claims .. cid)
+  end
+end
+for i = 4, #KEYS do redis.call('DEL', KEYS[i]) end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], name)
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a removal takes, or took, from the index.
+
+    Attributes:
+        name: The dataset.
+        entries: The CIDs of its entries.
+        published: At-uris of the records and labels of it that stay on the network, as far as is known in this
+            Redis. The shards stay, too.
+    """
+
+    name: str
+    entries: tuple[str, ...]
+    published: tuple[str, ...] = ()
+
+
 class Position(NamedTuple):
     """How far somebody who watches an index has come: the last event, and the last name of the walk."""
 
@@ -134,7 +205,7 @@ class Registry:
         """
         if not self.redis.exists(SCANNED):
             # Else a version that another program wrote before would pass for a later one.
-            self.foreign.plan_promotions()
+            self.foreign.scan_all()
         facts = [part for shard in claims or () for part in (shard.url, encoded(shard))]
         keys = [ENTRY_KEY + cid, label_key(name), dataset_key(name), DATASETS, claims_key(cid), EVENTS]
         arguments = [
@@ -148,35 +219,25 @@ class Registry:
         self.redis.eval(_INSERT, len(keys), *keys, *arguments, *facts)
 
     def current(self, name: str) -> LocalDatasetEntry | None:
-        """The newest entry of a name that is known: one round trip, however many entries there are.
+        """As ``LocalIndex.get_entry_by_name``; None where there is none.
 
         With it goes a step of the scan for what other programs wrote. Where that or the name's label finds
-        something new, it is indexed and the name is looked up again. A name that is not known is looked for
-        among all of upstream's keys.
-
-        Raises:
-            MetadataError: the entry's metadata is damaged.
+        something new, it is indexed and the name is looked up again.
         """
         found = self._current([name], LOOKUP).get(name)
         if found is None:
-            self.foreign.plan_promotions()
+            self.foreign.scan_all()
             found = self._current([name], None).get(name)
         if isinstance(found, MetadataError):
             raise found
         return found
 
     def news(self, since: Position, *, events: int, names: int) -> tuple[dict[str, Found], Position]:
-        """What came in since a position, and the next of all names, round and round: their newest entries.
+        """As ``LocalIndex.news``.
 
-        Two round trips, at the first look three, where nothing that other programs wrote is new. Each of the two
-        takes a long step of the scan for that with it; what a step finds comes with this look or the next.
-        Events that are there no more are made up for by the names: within a round all are looked at. An event
-        that names no dataset is passed over, and told once, by its key.
-
-        Args:
-            since: The position that the look before gave.
-            events: How many events are taken at most.
-            names: How many of all names are taken at most.
+        Each of the two round trips takes a long step of the scan with it; what a step finds comes with this look
+        or the next. Events that are there no more are made up for by the names: within a round all are looked at.
+        An event that names no dataset is passed over, and told once, by its key.
         """
         if not since.event:
             # What came before the first look is found by the walk.
@@ -211,7 +272,10 @@ class Registry:
     def by_cid(self, cid: str) -> LocalDatasetEntry | None:
         """An entry by its CID, current or not, under the name it was last written with."""
         name = self.redis.hget(ENTRY_KEY + cid, "name")
-        return None if name is None else self.load([(name.decode(), cid)])[0]
+        if name is None:
+            return None
+        [stored] = self._stored([(name.decode(), cid)])
+        return None if stored is None else stored.entry(name.decode(), cid)
 
     def names(self) -> Iterator[list[str]]:
         """All indexed names in order, a page at a time."""
@@ -238,25 +302,47 @@ class Registry:
         """Every entry of every name, those left out that were deleted."""
         for page in self.names():
             fields = ask(self.redis, [("hkeys", dataset_key(name)) for name in page])
-            pairs = [
-                (name, field[6:].decode())
-                for name, known in zip(page, fields, strict=True)
-                for field in known
-                if field.startswith(b"entry:")
-            ]
+            pairs = [(name, cid) for name, known in zip(page, fields, strict=True) for cid in _cids(known)]
             for start in range(0, len(pairs), _PAGE):
                 yield from self._readable(pairs[start : start + _PAGE])
 
-    def load(self, pairs: Sequence[tuple[str, str]]) -> list[LocalDatasetEntry | None]:
-        """Entries by name and CID, in one round trip; None where there is none.
+    def was_deleted(self, name: str, cid: str) -> bool:
+        """Whether the index has had an entry under this name, and has it no more. One round trip."""
+        known, values, removed = ask(
+            self.redis,
+            [
+                ("hexists", dataset_key(name), f"entry:{cid}"),
+                ("hmget", ENTRY_KEY + cid, FIELDS),
+                ("sismember", REMOVED, removed_member(name, cid)),
+            ],
+        )
+        there = any(value is not None for value in values)
+        return not there if known else bool(removed) and values[0] != name.encode()
 
-        Raises:
-            MetadataError: an entry's metadata is damaged.
-        """
-        return [
-            None if stored is None else stored.entry(name, cid)
-            for (name, cid), stored in zip(pairs, self._stored(pairs), strict=True)
-        ]
+    def entries_of(self, name: str) -> tuple[str, ...]:
+        """The CIDs of all entries of a name that are there."""
+        return tuple(
+            cid for cid, owner in self._owners(_cids(self.redis.hkeys(dataset_key(name)))).items() if owner
+        )
+
+    def remove(self, name: str) -> tuple[str, ...]:
+        """Removes all entries of a name, in one step; the CIDs of those that were there, none where nothing is."""
+        while True:
+            fields: dict[bytes, bytes] = self.redis.hgetall(dataset_key(name))
+            owners = self._owners(_cids(fields))
+            there = tuple(cid for cid, owner in owners.items() if owner)
+            if not there:
+                return ()
+            successors = self._successors(name, list(owners))
+            labels = labels_of(self.redis, name, owners)
+            keys = [dataset_key(name), DATASETS, REMOVED, *labels]
+            parts: list[Any] = [part for pair in fields.items() for part in pair]
+            for cid, owner in owners.items():
+                parts += [cid, owner, *successors.get(cid, ("", b"")), removed_member(name, cid)]
+            arguments = [name, ENTRY_KEY, claims_key(""), len(fields), *parts]
+            # Somebody else wrote the dataset meanwhile, or one with the same data, and all is looked at again.
+            if self.redis.eval(_REMOVE, len(keys), *keys, *arguments):
+                return there
 
     def _current(self, names: Sequence[str], pace: Pace | None) -> dict[str, Found]:
         """The newest entries of the names that are known; with a pace, labels and a step may find newer ones."""
@@ -276,7 +362,7 @@ class Registry:
         return {name: entry for name, entry in found.items() if entry is not None}
 
     def _readable(self, pairs: Sequence[tuple[str, str]]) -> Iterator[LocalDatasetEntry]:
-        """As ``load``, leaving out what is damaged."""
+        """Entries by name and CID, those that are there; a damaged one is left out with a warning."""
         for (name, cid), stored in zip(pairs, self._stored(pairs), strict=True):
             try:
                 if stored is not None:
@@ -291,6 +377,26 @@ class Registry:
             commands.append(("hmget", ENTRY_KEY + cid, FIELDS))
         answers = iter(ask(self.redis, commands))
         return [_merged(name, next(answers), next(answers)) for name, _ in pairs]
+
+    def _owners(self, cids: Sequence[str]) -> dict[str, bytes]:
+        """The name that upstream's hash of each entry tells; empty where the entry was deleted."""
+        names = ask(self.redis, [("hget", ENTRY_KEY + cid, "name") for cid in cids])
+        return {cid: name or b"" for cid, name in zip(cids, names, strict=True)}
+
+    def _successors(self, name: str, cids: Sequence[str]) -> dict[str, tuple[bytes, bytes]]:
+        """By entry the other name that had it last, with the metadata that upstream's hash gets."""
+        found: dict[str, tuple[int, bytes, bytes]] = {}
+        start, count = 0, 1
+        while start < count:
+            page, count = self.redis.eval(
+                _OTHERS, 1, DATASETS, dataset_key(""), name, start, start + _REMOVAL_PAGE - 1, *cids
+            )
+            start += _REMOVAL_PAGE
+            for cid, other, record in page:
+                stored = StoredEntry.from_record(record)
+                each = stored.registered_at or 0, other, stored.upstream_metadata or b""
+                found[cid.decode()] = max(each, found.get(cid.decode(), each))
+        return {cid: (other, metadata) for cid, (_, other, metadata) in found.items()}
 
 
 def _merged(name: str, record: bytes | None, values: Sequence[bytes | None]) -> StoredEntry | None:
@@ -325,6 +431,10 @@ def _found(name: str, there: Sequence[tuple[bytes, bytes | None, Sequence[bytes 
 def is_event_id(text: str) -> bool:
     """Whether Redis takes ``text`` as the id of an event."""
     return _EVENT_ID.fullmatch(text) is not None and all(part < 2**64 for part in _number(text))
+
+
+def _cids(fields: Mapping[bytes, bytes] | Sequence[bytes]) -> list[str]:
+    return [field.removeprefix(_ENTRY).decode() for field in fields if field.startswith(_ENTRY)]
 
 
 def _names_in(events: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[list[str], dict[str, MetadataError]]:

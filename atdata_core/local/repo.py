@@ -8,16 +8,15 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from ..common.names import check_dataset_name
+from ..common.urls import parse_s3
 from ..errors import StorageError
 from ..protocols import ShardFacts
 from ..samples.metadata import pack
 from ..shards.dataset import Dataset
-from ..shards.shard_facts import sealed
 from ..stores.s3.upload import S3Upload
 from .entry import LocalDatasetEntry
 from .local_index import LocalIndex
-from .s3_store import S3DataStore
-from .shard_writing import MAX_COUNT, MAX_SIZE, remove, write_dataset
+from .s3_store import MAX_COUNT, MAX_SIZE, S3DataStore
 
 T = TypeVar("T")
 
@@ -101,45 +100,33 @@ class Repo:
         schema_ref = self.index.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
         self.index.ping()
         store, stem = self.data_store, str(uuid4())
-        shards = write_dataset(
+        shards = store.write_named(
             ds,
-            store.endpoint,
-            store.bucket,
-            lambda number: self._key(f"atdata--{stem}--{number:06d}.tar"),
+            lambda number: f"atdata--{stem}--{number:06d}.tar",
             maxcount=maxcount,
             maxsize=maxsize,
             cache_local=cache_local,
         )
-        metadata_key = self._key(f"metadata/atdata-metadata--{stem}.msgpack")
+        metadata_url = store.shard_url(f"metadata/atdata-metadata--{stem}.msgpack")
         try:
             if packed is not None:
-                with S3Upload(store.endpoint, store.bucket, metadata_key) as upload:
+                with S3Upload(store.endpoint, *parse_s3(metadata_url)) as upload:
                     upload.write(packed)
                     upload.commit()
-            entry = LocalDatasetEntry(
-                name,
-                schema_ref,
-                [_pattern(shards)],
-                metadata,
-                data_store=store,
-            )
-            self.index.register(entry, claims=map(sealed, shards))
+            entry = LocalDatasetEntry(name, schema_ref, [_pattern(shards)], metadata, data_store=store)
+            self.index.register(entry, claims=shards)
         except BaseException:
-            written = [shard.url.removeprefix(f"s3://{store.bucket}/") for shard in shards]
-            remove(store.endpoint, store.bucket, [*written, metadata_key])
+            store.remove_shards([*(shard.url for shard in shards), metadata_url])
             raise
         stored = Dataset[ds.sample_type](
             entry.data_urls[0],
-            metadata_url=None if packed is None else f"s3://{store.bucket}/{metadata_key}",
+            metadata_url=None if packed is None else metadata_url,
             data_store=store,
         )
         return entry, stored
 
     def __repr__(self) -> str:
         return f"Repo({self.hive_path!r}, {self.index!r})"
-
-    def _key(self, name: str) -> str:
-        return f"{self.data_store.prefix}/{name}" if self.data_store.prefix else name
 
 
 def _pattern(shards: list[ShardFacts]) -> str:

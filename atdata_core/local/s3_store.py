@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any, BinaryIO
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from ..common.urls import displayed, parse_s3, plain_path, refuse_credentials
 from ..errors import (
+    AtdataError,
+    NoDataUrlsError,
+    RefusedError,
+    SampleError,
     ServiceRefusedError,
     ServiceUnavailableError,
     ShardConflictError,
+    ShardForbiddenError,
     ShardMissingError,
     StorageError,
 )
 from ..protocols import ShardFacts, ShardStat, WriteProof
-from ..shards.dataset import Dataset
+from ..samples.sample_types import packs_as_ours, unpacker_with_views
+from ..samples.schema import fields_digest, fields_of
+from ..shards.dataset import Dataset, shard_records
 from ..shards.shard_facts import sealed
+from ..shards.tar_samples import ShardWriter
 from ..stores import opening
 from ..stores.data_store import DataStore
 from ..stores.s3.clients import same_service
 from ..stores.s3.objects import S3Endpoint
-from ..stores.s3.upload import Sent, copy_within, prove, send
-from .shard_writing import MAX_COUNT, MAX_SIZE, remove, require_bucket, write_dataset
+from ..stores.s3.upload import S3Upload, Sent, copy_within, prove, send
 
 PRESIGNED_SECONDS = 3600
 """How long a URL of ``read_url`` works."""
+
+
+MAX_COUNT = 10_000
+"""Samples of a shard, where the caller says nothing."""
+
+MAX_SIZE = 1 << 30
+"""Bytes after which a shard is full, where the caller says nothing."""
+
+_CHUNK = 1 << 20
 
 
 class S3DataStore(DataStore):
@@ -112,21 +130,63 @@ class S3DataStore(DataStore):
         self, ds: Dataset[Any], *, prefix: str, maxcount: int = MAX_COUNT, maxsize: int = MAX_SIZE
     ) -> list[ShardFacts]:
         """As ``write_shards``; sizes, digests and numbers of samples as well, taken while writing."""
-        path = "/".join(part for part in (self.prefix, plain_path(prefix.strip("/"))) if part)
-        stem = f"{path}/data--{uuid4()}" if path else f"data--{uuid4()}"
-        written = write_dataset(
-            ds,
-            self.endpoint,
-            self.bucket,
-            lambda number: f"{stem}--{number:06d}.tar",
-            maxcount=maxcount,
-            maxsize=maxsize,
-        )
-        return [sealed(self._named(shard)) for shard in written]
+        below = plain_path(prefix.strip("/"))
+        stem = f"{below}/data--{uuid4()}" if below else f"data--{uuid4()}"
+        return self.write_named(ds, lambda number: f"{stem}--{number:06d}.tar", maxcount=maxcount, maxsize=maxsize)
+
+    def write_named(
+        self,
+        ds: Dataset[Any],
+        name: Callable[[int], str],
+        *,
+        maxcount: int,
+        maxsize: int,
+        cache_local: bool = False,
+    ) -> list[ShardFacts]:
+        """As ``write_shards_with_facts``, with the name of the n-th shard, below the store's prefix.
+
+        With ``cache_local`` each shard is written to a temporary file first. Every sample is checked to be of the
+        dataset's type. Raises as ``write_shards``; whatever was written is removed then.
+        """
+        if maxcount < 1 or maxsize < 1:
+            raise RefusedError(f"maxcount is {maxcount} and maxsize {maxsize}. Use 1 or more for both.")
+        self._require_bucket()
+        written: list[ShardFacts] = []
+        samples = _samples(ds)
+        # A type that packs in its own way may write what its fields do not say.
+        schema = fields_digest({"fields": fields_of(ds.sample_type)}) if packs_as_ours(ds.sample_type) else None
+        try:
+            while (first := next(samples, None)) is not None:
+                url = self.shard_url(name(len(written)))
+                with S3Upload(self.endpoint, *self._place(url)) as upload:
+                    count = _write_shard(upload, chain([first], samples), maxcount, maxsize, cache_local)
+                    upload.commit()
+                written.append(
+                    ShardFacts(
+                        url=url,
+                        size=upload.size,
+                        sha256=upload.sha256,
+                        md5=upload.md5,
+                        samples=count,
+                        etag=upload.etag,
+                        endpoint=self.endpoint.endpoint_url,
+                        region=self.endpoint.region,
+                        schema=schema,
+                    )
+                )
+            if not written:
+                raise NoDataUrlsError(f"{ds!r} has no samples, so there is nothing to store.", name=None)
+        except BaseException:
+            self.remove_shards(shard.url for shard in written)
+            raise
+        return [sealed(shard) for shard in written]
 
     def remove_shards(self, urls: Iterable[str]) -> None:
         """Remove shards that were written for nothing, as far as the service can be reached."""
-        remove(self.endpoint, self.bucket, [self._place(url)[1] for url in urls])
+        for url in urls:
+            # The error that led here says more.
+            with suppress(AtdataError):
+                self._delete(*self._place(url))
 
     def shard_url(self, name: str) -> str:
         """The URL that ``put_shard`` gives for ``name``."""
@@ -208,7 +268,7 @@ class S3DataStore(DataStore):
     def require_place(self) -> None:
         """Raises ``ShardMissingError`` where there is no such bucket."""
         if not self.endpoint.has_bucket(self.bucket):
-            require_bucket(self.endpoint, self.bucket)
+            self._require_bucket()
 
     def is_empty(self, folder: str) -> bool:
         """Whether nothing lies below a folder, by one request; False also where the service will not say."""
@@ -274,6 +334,12 @@ class S3DataStore(DataStore):
             return WriteProof(url, "etag md5", answered)
         return self._found(url, shard, digest)
 
+    def _require_bucket(self) -> None:
+        """Raises ``ShardMissingError`` where the bucket is not there, and what the server raises."""
+        # Who may write objects need not be allowed to look at the bucket.
+        with suppress(ShardForbiddenError), self.endpoint.errors(self.bucket):
+            self.endpoint.client.head_bucket(Bucket=self.bucket)
+
     def _delete(self, bucket: str, key: str) -> None:
         with self.endpoint.errors(bucket, key):
             self.endpoint.client.delete_object(Bucket=bucket, Key=key)
@@ -313,12 +379,6 @@ class S3DataStore(DataStore):
             return f"s3://{self.bucket}/{key}"
         return f"{self.public_url}/{quote(key, safe='/~!$()*+,;=:@')}"
 
-    def _named(self, shard: ShardFacts) -> ShardFacts:
-        """The facts under the URL that this store gives the shard."""
-        if self.public_url is None:
-            return shard
-        return replace(shard, url=self._url(parse_s3(shard.url)[1]))
-
     def _is_ours(self, url: str) -> bool:
         return url.startswith("s3://") or self.serves(url)
 
@@ -338,3 +398,57 @@ def _check_public_url(url: str) -> None:
             "https://data.example.org/bucket.",
             urls=[displayed(url)],
         )
+
+
+def _write_shard(
+    upload: S3Upload, samples: Iterator[dict[str, Any]], maxcount: int, maxsize: int, cache_local: bool
+) -> int:
+    if not cache_local:
+        return _fill(cast(BinaryIO, upload), samples, maxcount, maxsize)
+    with tempfile.TemporaryFile() as cache:
+        count = _fill(cast(BinaryIO, cache), samples, maxcount, maxsize)
+        cache.seek(0)
+        while chunk := cache.read(_CHUNK):
+            upload.write(chunk)
+    return count
+
+
+def _fill(stream: BinaryIO, samples: Iterator[dict[str, Any]], maxcount: int, maxsize: int) -> int:
+    with ShardWriter(stream) as writer:
+        for sample in samples:
+            writer.write(sample)
+            if writer.samples >= maxcount or writer.size >= maxsize:
+                break
+    return writer.samples
+
+
+def _samples(ds: Dataset[Any]) -> Iterator[dict[str, Any]]:
+    """Every sample with its key, packed as this version packs (arrays as ``.npy``).
+
+    Not ``ds.ordered()``: that leaves shards to other ranks and workers, and forgets the keys.
+    """
+    unpack = unpacker_with_views(ds.sample_type)
+    last: str | None = None
+    for number, url in enumerate(ds.shard_list):
+        for record in shard_records(url, store=ds.data_store):
+            key = str(record["__key__"])
+            if key == last:
+                # The end of one shard and the start of the next; a reader would take them for one sample.
+                key = f"{number:06d}-{key}"
+            last = key
+            yield {"__key__": key, "msgpack": _repacked(unpack, url, key, record.get("msgpack"))}
+
+
+def _repacked(unpack: Callable[[bytes], Any], url: str, key: str, payload: bytes | str | None) -> bytes:
+    if not isinstance(payload, bytes):
+        raise SampleError(
+            f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack. Write samples with as_wds.",
+            url=displayed(url),
+            key=key,
+        )
+    try:
+        return unpack(payload).packed
+    except SampleError as error:
+        raise SampleError(
+            f"{displayed(url)}, sample {key!r}: {error}", **{**error.facts, "url": displayed(url), "key": key}
+        ) from None

@@ -5,10 +5,12 @@ Run as ``python -m atdata_pipelines.demo.anonymous_reader AT_URI``. It knows whe
 """
 
 import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-
-from .digits import drawn
 
 
 def main(uri: str) -> None:
@@ -28,6 +30,13 @@ def main(uri: str) -> None:
     if first is not None:
         print(f"      the first one is labelled {first.label}:")
         print("\n".join(f"        {line}" for line in drawn(first.image).splitlines()))
+
+
+def drawn(image: NDArray[Any]) -> str:
+    """An image of a digit, two characters a pixel."""
+    shades = " .:-=+*#%@"
+    rows = (np.asarray(image, dtype=float) / 16 * (len(shades) - 1)).round().astype(int)
+    return "\n".join("".join(shades[value] * 2 for value in row).rstrip() for row in rows)
 
 
 if __name__ == "__main__":

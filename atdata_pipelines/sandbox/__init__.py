@@ -12,13 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atdata_pipelines.sandbox.box import Sandbox
-    from atdata_pipelines.sandbox.foreground import serve
-    from atdata_pipelines.sandbox.sandbox_errors import SandboxError
+    from atdata_pipelines.sandbox.box import Sandbox, serve
+    from atdata_pipelines.sandbox.sandbox_state import SandboxError
 
 __all__ = ["Sandbox", "SandboxError", "serve"]
 
-_WHERE = {"Sandbox": "box", "SandboxError": "sandbox_errors", "serve": "foreground"}
+_WHERE = {"Sandbox": "box", "SandboxError": "sandbox_state", "serve": "box"}
 
 
 def __getattr__(name: str) -> Any:

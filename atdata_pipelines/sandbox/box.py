@@ -1,23 +1,26 @@
-"""The sandbox as a context manager."""
+"""The sandbox as a context manager, and one that runs until somebody stops it."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
-from atdata_pipelines.sandbox.keeper import Keeper
-from atdata_pipelines.sandbox.ports import HOST, free_port, is_taken
-from atdata_pipelines.sandbox.sandbox_account import ensure_account
-from atdata_pipelines.sandbox.sandbox_errors import SandboxError
-from atdata_pipelines.sandbox.sandbox_state import State, lock
-from atdata_pipelines.sandbox.services import TITLES, services
+import httpx
+
+from atdata_pipelines.sandbox.sandbox_state import SandboxError, State, lock
+from atdata_pipelines.sandbox.services import HOST, TITLES, Keeper, free_port, is_taken, services
 
 START_SECONDS = 30.0
 """How long services may take to answer; they take a second on a machine that is not overloaded."""
@@ -44,13 +47,7 @@ class Sandbox:
         password: its password, random where absent.
         buckets: S3 buckets that shall exist.
 
-    Attributes (inside the ``with`` block):
-        redis_url: such as ``redis://127.0.0.1:6379/0``.
-        s3: ``AWS_ENDPOINT``, ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``.
-        public_url: where anybody reads the S3 objects without a key, as ``{public_url}/{bucket}/{key}``.
-        pds_url, plc_url: the PDS and the PLC directory.
-        handle, password, did: the account.
-        folder: where everything lies.
+    Attributes:
         attached: whether another program runs this sandbox.
 
     Raises:
@@ -70,16 +67,10 @@ class Sandbox:
         buckets: Sequence[str] = (),
     ) -> None:
         self._path = Path(path).expanduser().resolve() if path is not None else None
-        self._ports = {
-            name: port
-            for name, port in (("redis", redis_port), ("s3", s3_port), ("pds", pds_port))
-            if port is not None
-        }
-        self._keys = {
-            name: key
-            for name, key in (("s3_access_key", s3_access_key), ("s3_secret_key", s3_secret_key))
-            if key is not None
-        }
+        ports = {"redis": redis_port, "s3": s3_port, "pds": pds_port}
+        keys = {"s3_access_key": s3_access_key, "s3_secret_key": s3_secret_key}
+        self._ports = {name: port for name, port in ports.items() if port is not None}
+        self._keys = {name: key for name, key in keys.items() if key is not None}
         self._handle = handle.lower() if handle is not None else None
         self._password = password
         self._buckets = [buckets] if isinstance(buckets, str) else list(buckets)
@@ -119,7 +110,7 @@ class Sandbox:
 
     @property
     def redis_url(self) -> str:
-        """URL of Redis."""
+        """URL of Redis, such as ``redis://127.0.0.1:6379/0``."""
         return f"redis://{self._address('redis')}/0"
 
     @property
@@ -134,7 +125,7 @@ class Sandbox:
 
     @property
     def public_url(self) -> str:
-        """URL below which anybody reads the S3 objects."""
+        """Where anybody reads the S3 objects without a key, as ``{public_url}/{bucket}/{key}``."""
         return f"http://{self._address('public')}"
 
     @property
@@ -237,9 +228,7 @@ class Sandbox:
                 raise self._port_taken(name, state.ports[name])
         wanted = services(self._root, state)
         state.save(self._root)
-        for bucket in self._buckets:
-            (self._root / "s3" / bucket).mkdir(exist_ok=True)
-
+        self._make_buckets()
         keeper = Keeper(wanted, hold=hold, remove=self._root if self._path is None else None)
         try:
             keeper.wait(START_SECONDS)
@@ -274,7 +263,7 @@ class Sandbox:
         # Another handle is this program's wish; the folder's own stays what it is.
         replace(state, handle=usual).save(self._root)
         self._state, self.attached = state, True
-        self._create_buckets()
+        self._make_buckets()
         return True
 
     def _take_account(self, state: State) -> None:
@@ -282,33 +271,86 @@ class Sandbox:
             state.handle = self._handle
         if self._password is not None:
             state.passwords[state.handle] = self._password
-        self._did = ensure_account(f"http://{HOST}:{state.ports['pds']}", state.handle, state.password)
+        self._did = _ensure_account(f"http://{HOST}:{state.ports['pds']}", state.handle, state.password)
 
-    def _create_buckets(self) -> None:
-        if not self._buckets:
-            return
-        import boto3
-
-        s3 = self.s3
-        client = boto3.client(
-            "s3",
-            endpoint_url=s3["AWS_ENDPOINT"],
-            aws_access_key_id=s3["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=s3["AWS_SECRET_ACCESS_KEY"],
-            region_name="us-east-1",
-        )
-        there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    def _make_buckets(self) -> None:
+        # A bucket of rclone's S3 server is a folder, seen at once also while it runs.
         for bucket in self._buckets:
-            if bucket not in there:
-                client.create_bucket(Bucket=bucket)
-        client.close()
+            (self._root / "s3" / bucket).mkdir(exist_ok=True)
 
     def _port_taken(self, name: str, port: int) -> SandboxError:
-        argument = f"{name}_port" if name in ("redis", "s3", "pds") else None
-        way_out = f"give another {argument}" if argument else f"delete {self._root / 'state.json'}"
+        chosen = name in ("redis", "s3", "pds")
+        way_out = f"give another {name}_port" if chosen else f"delete {self._root / 'state.json'}"
         return SandboxError(
             f"Port {port}, which {TITLES[name]} needs, is in use by another program."
             f" Stop that program, or {way_out}.",
             service=name,
             port=port,
         )
+
+
+def serve(path: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
+    """Run a sandbox in the foreground and print its variables as ``export NAME=value`` lines.
+
+    It comes back after Ctrl-C, SIGTERM or SIGHUP; at once where another program runs the sandbox of that
+    folder already. To be called in the main thread. The arguments are those of ``Sandbox``.
+
+    Raises:
+        SandboxError: it cannot start, or a service has ended by itself.
+    """
+    with _until_told_to_stop() as told, Sandbox(path, **arguments) as box:
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in box.environ().items()]
+        lines += [
+            f"# S3 objects without a key: {box.public_url}/BUCKET/KEY",
+            f"# Data and logs: {box.folder}{'' if path is not None else ' (removed at the end)'}",
+        ]
+        if box.attached:
+            print(*lines, "# Another program runs this sandbox; it ends with that program.", sep="\n", flush=True)
+            return
+        print(*lines, "# Running. Ctrl-C stops it.", sep="\n", flush=True)
+        while not told.wait(1.0):
+            box.check()
+    print("# Stopped.", flush=True)
+
+
+def _ensure_account(pds_url: str, handle: str, password: str) -> str:
+    """The DID of the account ``handle``, which is created where it is not there.
+
+    Raises:
+        SandboxError: the account is there with another password, or cannot be created.
+    """
+    # No proxy of the environment has anything to do with a server on this machine.
+    with httpx.Client(base_url=f"{pds_url}/xrpc/", timeout=30, trust_env=False) as client:
+        known = client.get("com.atproto.identity.resolveHandle", params={"handle": handle})
+        if known.is_success:
+            given = {"identifier": handle, "password": password}
+            reply = client.post("com.atproto.server.createSession", json=given)
+            if reply.is_success:
+                return reply.json()["did"]
+            raise SandboxError(
+                f"The account {handle} of this sandbox has another password. Leave the password out, or give"
+                " another handle or another folder.",
+                handle=handle,
+            )
+        given = {"handle": handle, "password": password, "email": f"someone@{handle}"}
+        reply = client.post("com.atproto.server.createAccount", json=given)
+        if reply.is_success:
+            return reply.json()["did"]
+        raise SandboxError(
+            f"The PDS did not create the account {handle}: {reply.json().get('message')}", handle=handle
+        )
+
+
+@contextmanager
+def _until_told_to_stop() -> Iterator[threading.Event]:
+    told = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        told.set()
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield told
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

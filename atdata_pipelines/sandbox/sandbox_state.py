@@ -9,9 +9,11 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from atdata_pipelines.sandbox.sandbox_errors import SandboxError
+from atdata_core.errors import AtdataError
 
-DEFAULT_HANDLE = "demo.test"
+
+class SandboxError(AtdataError, RuntimeError):
+    """The sandbox cannot start or be used as asked. Facts: ``service``, ``port``, ``folder`` where known."""
 
 
 @dataclass
@@ -21,7 +23,7 @@ class State:
     ports: dict[str, int] = field(default_factory=dict[str, int])
     s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_key: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
-    handle: str = DEFAULT_HANDLE
+    handle: str = "demo.test"
     passwords: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     @property

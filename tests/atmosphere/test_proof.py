@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from atdata_core.atmosphere import proof
 from atdata_core.atmosphere.identity import _signing_key
 from atdata_core.errors import ProofError
-from atdata_pipelines.sandbox.pds.repositories import tree
-from atdata_pipelines.sandbox.pds.repositories.data_model import Link, encode
+from atdata_pipelines.sandbox.pds import tree
+from atdata_pipelines.sandbox.pds.data_model import Link, encode
 
 DID = "did:plc:abcdefghijklmnopqrstuvwx"
 CURVES = {"p256": (ec.SECP256R1(), b"\x80\x24"), "k256": (ec.SECP256K1(), b"\xe7\x01")}

@@ -29,10 +29,9 @@ from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.config.dagster_home import prepare_home
 from atdata_pipelines.config.partitions import add_keys
-from atdata_pipelines.demo.demo_sandbox import LAB, PUBLIC
-from atdata_pipelines.demo.digits import METADATA, Digit, digits
+from atdata_pipelines.demo.digits import LAB, METADATA, PUBLIC, Digit, digits
 from atdata_pipelines.sandbox import Sandbox
-from atdata_pipelines.sandbox.ports import HOST, free_port
+from atdata_pipelines.sandbox.services import HOST, free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -21,6 +21,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import Index, LocalDatasetEntry, LocalIndex
+from atdata_core.local.entry import Foreign
 
 MakeDataset = Callable[..., Dataset[Any]]
 REF = "local://schemas/some.module.Sample@1.0.0"
@@ -295,16 +296,17 @@ def test_a_scan_goes_in_steps_and_gives_each_new_entry_once(index: LocalIndex, c
     client.delete("atdata:scanned")
     cids |= {write_as_upstream(client, f"m-{number}", f"m{number}.tar") for number in range(50)}
 
-    cursor, found = index.scan_foreign(0, 10)
+    foreign = Foreign(client)
+    cursor, found = foreign.scan(0, 10)
     steps = [len(found)]
     while cursor:
-        cursor, more = index.scan_foreign(cursor, 10)
+        cursor, more = foreign.scan(cursor, 10)
         steps.append(len(more))
         found += more
 
     assert len(found) == len({entry.cid for entry in found}) == 50
     assert max(steps) < 50
-    assert index.scan_foreign(0, 1000) == (0, [])
+    assert foreign.scan(0, 1000) == (0, [])
     assert {entry.cid for entry in index.list_datasets()} == cids | {entry_cid(REF, ["ours.tar"])}
 
 

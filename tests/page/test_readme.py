@@ -7,7 +7,7 @@ import pytest
 
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.cli import main
-from atdata_pipelines.demo.demo_sandbox import LAB, store_digits
+from atdata_pipelines.demo.digits import LAB, store_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -119,7 +119,7 @@ def test_the_table_is_the_one_that_plan_shows(environ, account, digits_in_lab, m
 def digits_in_lab(box):
     """The name of a dataset in the lab's bucket."""
     from atdata_core.stores.s3.objects import S3Endpoint
-    from atdata_pipelines.demo.demo_sandbox import LAB, store_digits
+    from atdata_pipelines.demo.digits import LAB, store_digits
 
     pytest.importorskip("sklearn")
     client = S3Endpoint.from_credentials(box.s3).client

@@ -29,7 +29,8 @@ from atdata_core.errors import (
     ShardCorruptError,
     StorageError,
 )
-from atdata_core.local import schema_registry, shard_claims
+from atdata_core.local import schema_registry
+from atdata_core.local.entry import ShardClaims
 from atdata_core.promotion.options import Values
 from atdata_core.samples.arrays import decode_array
 from atdata_core.samples.schema import decode, from_field_list
@@ -172,7 +173,7 @@ class OneValue:
 def test_what_is_damaged_in_redis_is_refused_or_as_good_as_lost(value, caplog):
     redis = OneValue(value)
     with pytest.raises(RefusedError, match="Insert the dataset again"):
-        shard_claims.read(redis, "cid")
+        ShardClaims(redis).read("cid")
     with pytest.raises(SchemaError):
         schema_registry.get(redis, "local://schemas/a.B@1.0.0")
     ledger = RedisLedger(redis)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from atdata_pipelines.sandbox import Sandbox, SandboxError
-from atdata_pipelines.sandbox.ports import free_port, is_taken
+from atdata_pipelines.sandbox.services import free_port, is_taken
 
 OWNER = """
 import sys, time
@@ -31,7 +31,7 @@ with Sandbox(sys.argv[1] if len(sys.argv) > 1 else None) as box:
 FORKING = """
 import os, sys
 from atdata_pipelines.sandbox import Sandbox
-from atdata_pipelines.sandbox.ports import answers
+from atdata_pipelines.sandbox.services import answers
 with Sandbox(sys.argv[1]) as box:
     if (child := os.fork()) == 0:
         sys.exit(print("forked", flush=True))
@@ -334,7 +334,9 @@ def test_a_served_sandbox_prints_its_variables_and_stops_when_told(tmp_path, by)
     command = [
         sys.executable,
         "-m",
-        "atdata_pipelines.sandbox",
+        "atdata_pipelines",
+        "sandbox",
+        "--path",
         str(tmp_path / "my box"),
         "--bucket",
         "some-bucket",

@@ -10,10 +10,10 @@ import pytest
 
 from atdata_core.atmosphere import proof
 from atdata_core.errors import ProofError
-from atdata_pipelines.sandbox.pds.repositories import tree
-from atdata_pipelines.sandbox.pds.repositories.repository import RepoWrite
+from atdata_pipelines.sandbox.pds import tree
+from atdata_pipelines.sandbox.pds.repository import RepoWrite
 from atdata_pipelines.sandbox.pds.server import Pds
-from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError
+from atdata_pipelines.sandbox.pds.syntax import XrpcError
 
 THING = "science.example.thing"
 

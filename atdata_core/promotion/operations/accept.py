@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import RefusedError, SampleError, ShardError
-from ...protocols import ClaimChanger, ShardFacts
+from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.shard_facts import sealed
 from ...state.facts import (
@@ -84,7 +84,7 @@ def changes_of(entry: IndexEntry, index: AbstractIndex, *, progress: Progress | 
     """
     urls, schema, cid = shard_urls(entry), read_schema(entry, index), cid_of(entry)
     sample_type, checked_by = decode(schema), fields_digest(schema)
-    claims = _changer(index).shard_claims(cid)
+    claims = _keeper(index).shard_claims(cid)
     sources = Sources(entry, index, None, claims)
     sources.permit(urls)
 
@@ -126,7 +126,7 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
         # Copies of what was claimed until now may be published: those of the new claim go elsewhere.
         first = claim_of(shard for shard in old if shard is not None)
         ledger.put_first(FIRST_CLAIM(changes.cid), FirstClaim(first))
-    if not _changer(index).replace_claims(changes.cid, new, standing=changes.claims):
+    if not _keeper(index).replace_claims(changes.cid, new, standing=changes.claims):
         raise RefusedError(
             f"What is recorded of {changes.name!r} was changed since it was looked at. Look again: "
             f"{accept_command(changes.name)}."
@@ -138,8 +138,8 @@ def accept(changes: Changes, index: AbstractIndex, ledger: Ledger) -> list[str]:
     return names
 
 
-def _changer(index: AbstractIndex) -> ClaimChanger:
-    if not isinstance(index, ClaimChanger):
+def _keeper(index: AbstractIndex) -> ClaimKeeper:
+    if not isinstance(index, ClaimKeeper):
         raise RefusedError(
             f"{type(index).__name__} records no digests of shards, so there are none to change. Promote the "
             "dataset as it is."

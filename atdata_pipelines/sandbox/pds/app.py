@@ -13,35 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from atdata_pipelines.sandbox.pds.routes import repo_routes, session_routes, sync_routes
+from atdata_pipelines.sandbox.pds.routes import PROCEDURES, QUERIES, Handler
 from atdata_pipelines.sandbox.pds.server import Pds
-from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, internal, invalid
-
-Handler = Callable[[Pds, Request], Awaitable["dict[str, Any] | Response | None"]]
-
-QUERIES: dict[str, Handler] = {
-    "com.atproto.server.describeServer": session_routes.describe_server,
-    "com.atproto.server.getSession": session_routes.get_session,
-    "com.atproto.identity.resolveHandle": session_routes.resolve_handle,
-    "com.atproto.repo.getRecord": repo_routes.get_record,
-    "com.atproto.repo.listRecords": repo_routes.list_records,
-    "com.atproto.repo.describeRepo": repo_routes.describe_repo,
-    "com.atproto.sync.getBlob": sync_routes.get_blob,
-    "com.atproto.sync.getLatestCommit": sync_routes.get_latest_commit,
-    "com.atproto.sync.getRecord": sync_routes.get_record,
-    "com.atproto.sync.listRepos": sync_routes.list_repos,
-}
-PROCEDURES: dict[str, Handler] = {
-    "com.atproto.server.createAccount": session_routes.create_account,
-    "com.atproto.server.createSession": session_routes.create_session,
-    "com.atproto.server.refreshSession": session_routes.refresh_session,
-    "com.atproto.server.deleteSession": session_routes.delete_session,
-    "com.atproto.repo.createRecord": repo_routes.create_record,
-    "com.atproto.repo.putRecord": repo_routes.put_record,
-    "com.atproto.repo.deleteRecord": repo_routes.delete_record,
-    "com.atproto.repo.applyWrites": repo_routes.apply_writes,
-    "com.atproto.repo.uploadBlob": repo_routes.upload_blob,
-}
+from atdata_pipelines.sandbox.pds.syntax import XrpcError, internal, invalid
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -61,29 +35,37 @@ def pds_app(pds: Pds) -> Starlette:
 def plc_app(pds: Pds) -> Starlette:
     """The PLC directory: ``/{did}`` and ``/{did}/data`` (https://web.plc.directory/spec/v0.1/did-plc)."""
 
-    async def document(request: Request) -> Response:
-        account = pds.accounts.find(did := request.path_params["did"])
-        if account is None or account.did != did:
-            return JSONResponse({"message": f"DID not registered: {did}"}, 404)
-        return JSONResponse(pds.accounts.did_document(account), media_type="application/did+ld+json")
+    def directory(show: Callable[[dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            account = pds.accounts.find(did := request.path_params["did"])
+            if account is None or account.did != did:
+                return JSONResponse({"message": f"DID not registered: {did}"}, 404)
+            return show(pds.accounts.did_document(account))
 
-    async def data(request: Request) -> Response:
-        account = pds.accounts.find(did := request.path_params["did"])
-        if account is None or account.did != did:
-            return JSONResponse({"message": f"DID not registered: {did}"}, 404)
-        document = pds.accounts.did_document(account)
-        service = document["service"][0]
+        return answer
+
+    def document(of: dict[str, Any]) -> Response:
+        return JSONResponse(of, media_type="application/did+ld+json")
+
+    def data(of: dict[str, Any]) -> Response:
+        service, key = of["service"][0], of["verificationMethod"][0]["publicKeyMultibase"]
         return JSONResponse(
             {
-                "did": did,
-                "alsoKnownAs": document["alsoKnownAs"],
+                "did": of["id"],
+                "alsoKnownAs": of["alsoKnownAs"],
                 "rotationKeys": [],
-                "verificationMethods": {"atproto": f"did:key:{pds.keys.multikey(did)}"},
+                "verificationMethods": {"atproto": f"did:key:{key}"},
                 "services": {"atproto_pds": {"type": service["type"], "endpoint": service["serviceEndpoint"]}},
             }
         )
 
-    return Starlette(routes=[Route("/_health", _health), Route("/{did}", document), Route("/{did}/data", data)])
+    return Starlette(
+        routes=[
+            Route("/_health", _health),
+            Route("/{did}", directory(document)),
+            Route("/{did}/data", directory(data)),
+        ]
+    )
 
 
 def _answer(pds: Pds, handler: Handler) -> Callable[[Request], Awaitable[Response]]:

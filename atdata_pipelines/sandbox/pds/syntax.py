@@ -1,4 +1,4 @@
-"""Identifiers of the AT Protocol: their shapes, and new TIDs and DIDs.
+"""Identifiers of the AT Protocol: their shapes, new TIDs and DIDs; and the errors that routes answer with.
 
 https://atproto.com/specs/record-key, /specs/nsid, /specs/handle, /specs/tid
 """
@@ -19,6 +19,26 @@ _HANDLE = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,
 _DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
 
 _TID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
+
+
+class XrpcError(Exception):
+    """An error reply: HTTP status, error name, message (https://atproto.com/specs/xrpc)."""
+
+    def __init__(self, error: str, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.error = error
+        self.message = message
+        self.status = status
+
+
+def invalid(message: str) -> XrpcError:
+    """The everyday refusal: 400 ``InvalidRequest``."""
+    return XrpcError("InvalidRequest", message)
+
+
+def internal() -> XrpcError:
+    """What the reference PDS says where it did not expect the input: 500 ``InternalServerError``."""
+    return XrpcError("InternalServerError", "Internal Server Error", status=500)
 
 
 def is_rkey(text: str) -> bool:

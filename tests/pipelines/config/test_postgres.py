@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from atdata_pipelines.config.settings import STAGES
-from atdata_pipelines.sandbox.ports import HOST, free_port
+from atdata_pipelines.sandbox.services import HOST, free_port
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 PASSWORD = "p%40 w/:d"

@@ -15,7 +15,8 @@ from atdata_core.atmosphere.record_format.lexicon import check, problems
 from atdata_core.atmosphere.record_format.parse import read_entry_record, read_schema_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import AtdataError
-from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry, shard_claims
+from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry
+from atdata_core.local.entry import ShardClaims
 from atdata_core.promotion.options import Values
 from atdata_core.promotion.stages.copy_stage import recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory
@@ -221,8 +222,8 @@ def read_stored(value: bytes) -> None:
     ledger = RedisLedger(redis)
     index = LocalIndex(redis)
     for read in (
-        lambda: shard_claims.read(redis, "cid"),
-        lambda: shard_claims.record(redis, "cid", FACTS),
+        lambda: ShardClaims(redis).read("cid"),
+        lambda: ShardClaims(redis).record("cid", FACTS),
         *(partial(ledger.get, pattern("a", *pattern.names)) for pattern in KeyPattern.every),
         lambda: ledger.get_all("dataset", "a"),
         lambda: ledger.update(LAST_RESULT("a"), lambda known: known),

@@ -17,7 +17,7 @@ from typing import Any
 
 import libipld
 
-from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, internal, invalid
+from atdata_pipelines.sandbox.pds.syntax import XrpcError, internal, invalid
 
 _SAFE_INTEGER = 2**53 - 1
 _DAG_CBOR, _RAW = 0x71, 0x55

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
-from atdata_pipelines.sandbox.pds.repositories.data_model import head
+from atdata_pipelines.sandbox.pds.data_model import head
 
 _CID = b"\x01\x71\x12\x20"
 _LINK = b"\xd8\x2a\x58\x25\x00"

@@ -1,31 +1,30 @@
-"""Repositories: records, and signed commits that change them."""
+"""Repositories: records, signed commits that change them, and the blobs that records name."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import libipld
 
-from atdata_pipelines.sandbox.pds.database import Database
-from atdata_pipelines.sandbox.pds.repositories import tree
-from atdata_pipelines.sandbox.pds.repositories.blob_store import Blobs
-from atdata_pipelines.sandbox.pds.repositories.data_model import (
+from atdata_pipelines.sandbox.pds import tree
+from atdata_pipelines.sandbox.pds.accounts import Keys
+from atdata_pipelines.sandbox.pds.data_model import (
     Blob,
     Link,
     blobs_in,
     cid_of,
+    cid_of_blob,
     encode,
     from_storage,
     parse_json,
     raw_cid,
     to_json,
 )
-from atdata_pipelines.sandbox.pds.repositories.repo_signing import Keys
-from atdata_pipelines.sandbox.pds.syntax import TidClock, is_nsid, is_rkey
-from atdata_pipelines.sandbox.pds.xrpc_errors import XrpcError, internal, invalid
+from atdata_pipelines.sandbox.pds.database import Database
+from atdata_pipelines.sandbox.pds.syntax import TidClock, XrpcError, internal, invalid, is_nsid, is_rkey
 
 MAX_WRITES = 200
 
@@ -33,16 +32,11 @@ UNSET: Any = object()
 """``swap`` was not given, which is not the same as null ("must not exist")."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """The state of a repository after a change."""
 
     cid: str
     rev: str
-
-    def to_json(self) -> dict[str, str]:
-        """As replies show it."""
-        return {"cid": self.cid, "rev": self.rev}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +67,74 @@ class RepoWrite:
         return {"uri": uri, "cid": self.cid} | status
 
 
-@dataclass(frozen=True, slots=True)
-class RepoRecord:
-    """One record as it is kept."""
+MAX_BLOB_BYTES = 5 * 2**20
+"""The reference PDS's own default."""
 
-    uri: str
-    rkey: str
-    cid: str
-    value: dict[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """As replies show it."""
-        return {"uri": self.uri, "cid": self.cid, "value": self.value}
+class Blobs:
+    """The blobs of all accounts. Writes are made inside the transaction of the record's commit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def upload(self, did: str, data: bytes, mime: str) -> dict[str, Any]:
+        """Keep bytes until a record names them; the reference to put into that record, as JSON."""
+        cid = cid_of_blob(data)
+        self._database.run("insert or ignore into blob values (?, ?, ?, ?)", did, cid, mime, data)
+        return {"$type": "blob", "ref": {"$link": cid}, "mimeType": mime, "size": len(data)}
+
+    def reference(self, did: str, collection: str, rkey: str, blobs: Sequence[Blob]) -> set[str]:
+        """A record now names these blobs and no others; the CIDs of those that it named before.
+
+        Raises:
+            XrpcError: a blob was not uploaded, or is another than the record says.
+        """
+        before = self._database.all(
+            "delete from record_blob where did = ? and collection = ? and rkey = ? returning cid",
+            did,
+            collection,
+            rkey,
+        )
+        for blob in blobs:
+            kept = self._database.one(
+                "select mime, length(data) as size from blob where did = ? and cid = ?", did, blob.cid
+            )
+            if kept is None:
+                raise XrpcError("BlobNotFound", f"Could not find blob: {blob.cid}")
+            if kept["mime"] != blob.mime:
+                raise XrpcError("InvalidMimeType", f"Referenced MimeType does not match stored blob: {blob.cid}")
+            if blob.size != kept["size"]:
+                raise XrpcError("InvalidSize", f"Referenced size does not match stored blob: {blob.cid}")
+            self._database.run(
+                "insert or ignore into record_blob values (?, ?, ?, ?)", did, collection, rkey, blob.cid
+            )
+        return {row["cid"] for row in before}
+
+    def drop_unnamed(self, did: str, cids: set[str]) -> None:
+        """Delete those of the blobs that no record names."""
+        for cid in cids:
+            self._database.run(
+                "delete from blob where did = ?1 and cid = ?2"
+                " and not exists (select 1 from record_blob where did = ?1 and cid = ?2)",
+                did,
+                cid,
+            )
+
+    def read(self, did: str, cid: str) -> tuple[bytes, str]:
+        """A blob's bytes and type.
+
+        Raises:
+            XrpcError: there is none that a record names.
+        """
+        row = self._database.one(
+            "select data, mime from blob where did = ?1 and cid = ?2"
+            " and exists (select 1 from record_blob where did = ?1 and cid = ?2)",
+            did,
+            cid,
+        )
+        if row is None:
+            raise invalid("Blob not found")
+        return row["data"], row["mime"]
 
 
 class Repositories:
@@ -149,8 +199,7 @@ class Repositories:
             named_before: set[str] = set()
             grown = self._tree(did)
             for write in writes:
-                named_before |= self._blobs.named_by(did, write.collection, write.rkey)
-                self._apply(did, write)
+                named_before |= self._apply(did, write)
                 if write.cid is None:
                     grown = tree.remove(grown, write.path)
                 else:
@@ -189,8 +238,8 @@ class Repositories:
         header = encode({"roots": [Link(root)], "version": 1})
         return _section(header) + b"".join(_section(cid + data) for cid, data in blocks)
 
-    def find(self, did: str, collection: str, rkey: str) -> RepoRecord | None:
-        """The record under that key."""
+    def find(self, did: str, collection: str, rkey: str) -> dict[str, Any] | None:
+        """The record under that key, as replies show it: ``uri``, ``cid``, ``value``."""
         row = self._database.one(
             "select rkey, cid, value from record where did = ? and collection = ? and rkey = ?",
             did,
@@ -199,7 +248,9 @@ class Repositories:
         )
         return _record(did, collection, row) if row else None
 
-    def list(self, did: str, collection: str, *, limit: int, cursor: str | None, reverse: bool) -> list[RepoRecord]:
+    def list(
+        self, did: str, collection: str, *, limit: int, cursor: str | None, reverse: bool
+    ) -> list[dict[str, Any]]:
         """A page of records, highest key first; with ``reverse`` lowest first."""
         sign, order = (">", "asc") if reverse else ("<", "desc")
         rows = self._database.all(
@@ -217,11 +268,12 @@ class Repositories:
         rows = self._database.all("select distinct collection from record where did = ? order by collection", did)
         return [row["collection"] for row in rows]
 
-    def _apply(self, did: str, write: RepoWrite) -> None:
+    def _apply(self, did: str, write: RepoWrite) -> set[str]:
+        """Change one record; the blobs that it named before."""
         key = (did, write.collection, write.rkey)
         current = self.find(*key)
-        if write.swap is not UNSET and write.swap != (current.cid if current else None):
-            raise XrpcError("InvalidSwap", f"Record was at {current.cid if current else 'null'}")
+        if write.swap is not UNSET and write.swap != (current["cid"] if current else None):
+            raise XrpcError("InvalidSwap", f"Record was at {current['cid'] if current else 'null'}")
         if (current is None) != (write.action == "create"):
             raise internal()
         if write.action == "delete":
@@ -233,7 +285,7 @@ class Repositories:
                 write.cid,
                 json.dumps(to_json(write.value), ensure_ascii=False, separators=(",", ":")),
             )
-        self._blobs.reference(*key, list(write.blobs))
+        return self._blobs.reference(*key, write.blobs)
 
     def _tree(self, did: str) -> tree.Node | None:
         if did not in self._trees:
@@ -274,6 +326,6 @@ def _section(data: bytes) -> bytes:
     return bytes(length) + bytes([rest]) + data
 
 
-def _record(did: str, collection: str, row: Any) -> RepoRecord:
-    rkey = row["rkey"]
-    return RepoRecord(f"at://{did}/{collection}/{rkey}", rkey, row["cid"], from_storage(row["value"]))
+def _record(did: str, collection: str, row: Any) -> dict[str, Any]:
+    uri = f"at://{did}/{collection}/{row['rkey']}"
+    return {"uri": uri, "cid": row["cid"], "value": from_storage(row["value"])}

@@ -1,1 +1,0 @@
-"""Repositories of the sandbox's PDS: records in a signed tree."""

@@ -1,1 +1,0 @@
-"""The XRPC routes of the sandbox's PDS."""
