@@ -9,9 +9,8 @@ import os
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
-from atdata_core.atmosphere.xrpc.replies import as_object
-from atdata_core.atmosphere.xrpc.session import Session
+from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
+from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.errors import (
     PrivateAddressError,
     RecordNotFoundError,
@@ -91,13 +90,13 @@ class Resolver:
     def _by_well_known(self, handle: str) -> str:
         url = f"https://{handle}/.well-known/atproto-did"
         try:
-            did = self._session.send("GET", url, guarded=True).body.decode("ascii").strip()
+            did = self._session.send("GET", url, guarded=True).decode("ascii").strip()
         except (ServiceError, PrivateAddressError, UnicodeDecodeError):
             did = ""
         if not is_did(did):
             raise RecordNotFoundError(
-                f"No account has the handle {handle!r}, as far as {self._session.service} and the handle's own "
-                "site know. Check its spelling, or give the DID.",
+                f"No account has the handle {handle!r}, as far as {self._session.account.service} and the "
+                "handle's own site know. Check its spelling, or give the DID.",
                 uri=f"at://{handle}",
             )
         return did

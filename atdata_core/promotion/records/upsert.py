@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ...atmosphere.client import differing_fields
 from ...atmosphere.record_batches import Write
-from ...atmosphere.record_format.difference import differing_fields
 from ...atmosphere.record_format.lexicon import check
 from ...common.cid import record_cid
 from ...errors import AtdataError, EntryNotFoundError, RecordChangedError, RecordGoneError, RefusedError

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from ...atmosphere.record_format.parse import PublishedShard
 from ...atmosphere.record_format.record_keys import AtUri
-from ...atmosphere.record_format.storage import PublishedShard
 from ...common.urls import displayed, expand
 from ...errors import AtdataError, RefusedError
 from ..stages.schema_stage import Compatibility, compatibility_of
