@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from atdata_core.atmosphere import proof
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.lexicon import put_request
-from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256
+from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri
 from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.session import Session, as_object
@@ -19,7 +19,6 @@ from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     NotLoggedInError,
     ProofError,
-    RecordChangedError,
     RecordNotFoundError,
     ServiceError,
     ServiceRefusedError,
@@ -102,18 +101,16 @@ class AtmosphereClient:
     @property
     def did(self) -> str:
         """DID of the account; raises ``NotLoggedInError`` where there is none."""
-        did = self._account.did
-        if did is None:
+        if self._account.did is None:
             raise NotLoggedInError(_NOBODY)
-        return did
+        return self._account.did
 
     @property
     def handle(self) -> str:
         """Handle of the account; raises ``NotLoggedInError`` where there is none."""
-        handle = self._account.handle
-        if handle is None:
+        if self._account.handle is None:
             raise NotLoggedInError(_NOBODY)
-        return handle
+        return self._account.handle
 
     def login(self, handle: str, password: str, *, shared: bool = False) -> None:
         """Log in with an app password.
@@ -524,37 +521,3 @@ def _too_large(size: int, why: str) -> StorageError:
     return StorageError(
         f"A blob of {size:,} bytes is too large: {why}. Make smaller shards, or keep them in S3.", urls=[]
     )
-
-
-def differing_fields(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Names of the fields in which two records differ, ``createdAt`` aside, in alphabetical order."""
-    names = (one.keys() | other.keys()) - {"createdAt"}
-    return sorted(
-        name
-        for name in names
-        if (name in one) != (name in other) or _canonical(one.get(name)) != _canonical(other.get(name))
-    )
-
-
-def changed(did: str, collection: str, rkey: str, fields: list[str]) -> RecordChangedError:
-    """The error of a record that is another one than was expected; ``fields`` names what differs, if known."""
-    uri = f"at://{did}/{collection}/{rkey}"
-    what = f"differs in {', '.join(fields)}" if fields else "is another one than was last seen"
-    return RecordChangedError(
-        f"The record at {uri} {what}; it was left as it is. Read it and decide: "
-        "take it over, or publish under another name.",
-        uri=uri,
-        fields=fields,
-    )
-
-
-def _canonical(value: Any) -> Any:
-    """JSON with one spelling of ``$bytes``: a PDS gives base64 back without its padding."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        if fields.keys() == {"$bytes"}:
-            return {"$bytes": str(fields["$bytes"]).rstrip("=")}
-        return {key: _canonical(item) for key, item in fields.items()}
-    if isinstance(value, list):
-        return [_canonical(item) for item in cast("list[Any]", value)]
-    return value

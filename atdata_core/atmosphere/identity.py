@@ -133,11 +133,7 @@ def _signing_key(did: str, document: dict[str, Any]) -> str | None:
     from atproto_core.exceptions import AtProtocolError  # pyright: ignore[reportMissingTypeStubs]
     from atproto_crypto.did import get_did_key, parse_did_key  # pyright: ignore[reportMissingTypeStubs]
 
-    methods: Any = document.get("verificationMethod")
-    for item in cast("list[Any]", methods) if isinstance(methods, list) else []:
-        if not isinstance(item, dict):
-            continue
-        method = cast("dict[str, Any]", item)
+    for method in _objects(document, "verificationMethod"):
         ident, kind, encoded = (method.get(key) for key in ("id", "type", "publicKeyMultibase"))
         if ident not in ("#atproto", f"{did}#atproto") or not isinstance(kind, str) or not isinstance(encoded, str):
             continue
@@ -152,11 +148,7 @@ def _signing_key(did: str, document: dict[str, Any]) -> str | None:
 
 
 def _pds_endpoint(did: str, document: dict[str, Any]) -> str:
-    services: Any = document.get("service")
-    for item in cast("list[Any]", services) if isinstance(services, list) else []:
-        if not isinstance(item, dict):
-            continue
-        service = cast("dict[str, Any]", item)
+    for service in _objects(document, "service"):
         kind, ident, endpoint = (service.get(key) for key in ("type", "id", "serviceEndpoint"))
         if kind != "AtprotoPersonalDataServer" or ident not in ("#atproto_pds", f"{did}#atproto_pds"):
             continue
@@ -165,3 +157,10 @@ def _pds_endpoint(did: str, document: dict[str, Any]) -> str:
             if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc:
                 return f"{parts.scheme}://{parts.netloc}"
     raise RecordNotFoundError(f"The account {did} names no PDS that holds its repository.", uri=f"at://{did}")
+
+
+def _objects(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in a list of the document."""
+    items: Any = document.get(name)
+    found = cast("list[Any]", items) if isinstance(items, list) else []
+    return [cast("dict[str, Any]", item) for item in found if isinstance(item, dict)]

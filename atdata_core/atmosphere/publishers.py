@@ -37,10 +37,10 @@ Listed = dict[str, Any]
 """How far an account's schemas were listed, and what other programs wrote there; a JSON object."""
 
 
-def publish_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Record, bool]:
-    """Find the schema record of a local schema, or write it.
+def create_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Record, bool]:
+    """Write a schema record that was not found.
 
-    Where only words differ, a description for instance, the first ones stay.
+    Where only words differ from a rival's, a description for instance, the first ones stay.
 
     Returns:
         The record, and whether this call wrote it.
@@ -49,12 +49,6 @@ def publish_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Rec
         SchemaConflictError: The same class and version is published with other fields.
         PreflightError: The network would refuse the record.
     """
-    found = find_schema(local, client)
-    return create_schema(local, client) if found is None else (found, False)
-
-
-def create_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Record, bool]:
-    """Write a schema record that was not found; as ``publish_schema``."""
     rkey = schema_rkey(full_name(local), local["version"])
     record = schema_record(local, created_at=client.now())
     check(SCHEMA, rkey, record, did=client.did)
@@ -205,11 +199,8 @@ class SchemaPublisher:
             NotLoggedInError: Nobody is logged in.
         """
         local = schema_of(sample_type, version=version, description=description)
-        return AtUri.parse(self.publish_local(local).uri)
-
-    def publish_local(self, local: dict[str, Any]) -> Record:
-        """Publish a schema in the local form; raises as ``publish`` does."""
-        return publish_schema(local, self.client)[0]
+        record = find_schema(local, self.client) or create_schema(local, self.client)[0]
+        return AtUri.parse(record.uri)
 
 
 class DatasetPublisher:
@@ -220,7 +211,6 @@ class DatasetPublisher:
 
     def __init__(self, client: AtmosphereClient) -> None:
         self.client = client
-        self._schemas = SchemaPublisher(client)
 
     def publish(
         self,
@@ -263,28 +253,17 @@ class DatasetPublisher:
         check_dataset_name(name)
         schema: Record | None = None
         if schema_uri is not None:
-            schema = self._settled(schema_uri)
+            schema = self._given_schema(schema_uri)
         elif schema_version is None:
             schema = newest_schema(describe(dataset.sample_type), self.client)
         # What is published now describes the type of the dataset.
         sample_type = dataset.sample_type if schema is None else _sample_type(schema)
         facts = survey(dataset.shard_list, sample_type, store=dataset.data_store)
-        uri = (
-            self._schemas.publish(dataset.sample_type, version=schema_version or "1.0.0")
-            if schema is None
-            else AtUri.parse(schema.uri)
-        )
-        return AtUri.parse(
-            self._write(
-                facts,
-                str(uri),
-                name=name,
-                description=description,
-                tags=tags,
-                license=license,
-                metadata=dataset.metadata,
-            ).uri
-        )
+        if schema is None:
+            uri = str(SchemaPublisher(self.client).publish(dataset.sample_type, version=schema_version or "1.0.0"))
+        else:
+            uri = schema.uri
+        return self._write(name, uri, facts, description, tags, license, dataset.metadata)
 
     def publish_with_urls(
         self,
@@ -299,21 +278,11 @@ class DatasetPublisher:
     ) -> AtUri:
         """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
         check_dataset_name(name)
-        schema = self._settled(schema_uri)
+        schema = self._given_schema(schema_uri)
         facts = survey(expand(urls), _sample_type(schema))
-        return AtUri.parse(
-            self._write(
-                facts,
-                str(AtUri.parse(schema.uri)),
-                name=name,
-                description=description,
-                tags=tags,
-                license=license,
-                metadata=metadata,
-            ).uri
-        )
+        return self._write(name, schema.uri, facts, description, tags, license, metadata)
 
-    def _settled(self, schema_uri: str) -> Record:
+    def _given_schema(self, schema_uri: str) -> Record:
         """A schema record that is there; its at-uri has the DID: the same one however it was given."""
         try:
             record = self.client.get_record(schema_uri)
@@ -334,15 +303,14 @@ class DatasetPublisher:
 
     def _write(
         self,
-        shards: Sequence[ShardFacts],
-        schema_uri: str,
-        *,
         name: str,
+        schema_uri: str,
+        shards: Sequence[ShardFacts],
         description: str | None,
         tags: Sequence[str] | None,
         license: str | None,
         metadata: dict[Any, Any] | None,
-    ) -> Record:
+    ) -> AtUri:
         """Write the entry record, or bring it up to date; the same name and data is the same record."""
         cid = entry_cid(schema_uri, [shard.url for shard in shards])
         rkey = entry_rkey(self.client.did, name, cid)
@@ -358,14 +326,14 @@ class DatasetPublisher:
         )
         check(ENTRY, rkey, record, did=self.client.did)
         try:
-            return self.client.create_once(ENTRY, rkey, record)[0]
+            return AtUri.parse(self.client.create_once(ENTRY, rkey, record)[0].uri)
         except RecordChangedError:
             existing = self.client.find_record(ENTRY, rkey)
             if existing is None:
                 raise
         record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
         check(ENTRY, rkey, record, did=self.client.did, swap=existing.cid)
-        return self.client.replace(ENTRY, rkey, record, swap=existing.cid)
+        return AtUri.parse(self.client.replace(ENTRY, rkey, record, swap=existing.cid).uri)
 
 
 def _sample_type(schema: Record) -> type:

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atdata_core.atmosphere.client import PAGE, Record, apply_request, changed, differing_fields
+from atdata_core.atmosphere.client import PAGE, Record, apply_request
 from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
+from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.common.cid import record_cid
 from atdata_core.errors import AtdataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
@@ -31,8 +32,62 @@ Key = tuple[str, str]
 """Collection and record key."""
 
 
-class RepositoryView:
-    """Which records are there, and which keys are free.
+MAX_WRITES = 200
+"""In one commit: https://docs.bsky.app/docs/api/com-atproto-repo-apply-writes, measured on the official PDS."""
+
+OVERTAKEN = 3
+"""How often in a row another commit may come between, before records are written one by one."""
+
+BROKEN = 3
+"""So many records in a row at which a PDS fails, each alone: then it is not the records."""
+
+
+class Write(NamedTuple):
+    """A record to be written in the place of the one whose CID is ``swap``; None: where none is."""
+
+    collection: str
+    rkey: str
+    record: dict[str, Any]
+    swap: str | None
+
+    @property
+    def key(self) -> Key:
+        """Where it is written."""
+        return self.collection, self.rkey
+
+
+Answer = tuple[Record, bool] | AtdataError
+"""The record as it now stands and whether a commit was made for it; or why it was not written."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A write that is not answered yet. ``sent``: the PDS may have made it."""
+
+    write: Write
+    sent: bool = False
+    answer: Answer | None = None
+
+    @property
+    def operation(self) -> dict[str, Any]:
+        action = "create" if self.write.swap is None else "update"
+        return {
+            "$type": f"com.atproto.repo.applyWrites#{action}",
+            "collection": self.write.collection,
+            "rkey": self.write.rkey,
+            "value": self.write.record,
+        }
+
+
+class _Overtaken(Exception):
+    """Another commit came between."""
+
+
+class BatchWriter:
+    """Reads and writes records of the own repository, with what it has read in mind.
+
+    What it knows holds for one commit. Another writer's commit shows when the next request is refused, or when
+    ``refresh`` is called; then everything is read again. Not for several threads.
 
     Args:
         client: A client that is logged in.
@@ -48,12 +103,15 @@ class RepositoryView:
         self._whole: set[str] = set()
         self._long: dict[str, int] = {}
         """Collections of more than so many pages."""
+        self._did = client.did
+        self._failed = 0
+        """Records in a row at which the PDS failed, each alone."""
 
     @property
     def commit(self) -> str:
         """CID of the commit for which all of this holds; asked for where it is not known."""
         if self._commit is None:
-            self._commit = self._client.latest_commit(self._client.did)
+            self._commit = self._client.latest_commit(self._did)
         return self._commit
 
     @commit.setter
@@ -62,7 +120,7 @@ class RepositoryView:
 
     def refresh(self) -> None:
         """Forget everything, unless the repository is still at the same commit."""
-        latest = self._client.latest_commit(self._client.did)
+        latest = self._client.latest_commit(self._did)
         if latest != self._commit:
             self.forget()
             self._commit = latest
@@ -140,86 +198,7 @@ class RepositoryView:
                 return
         self._long[collection] = pages
 
-
-MAX_WRITES = 200
-"""In one commit: https://docs.bsky.app/docs/api/com-atproto-repo-apply-writes, measured on the official PDS."""
-
-OVERTAKEN = 3
-"""How often in a row another commit may come between, before records are written one by one."""
-
-BROKEN = 3
-"""So many records in a row at which a PDS fails, each alone: then it is not the records."""
-
-
-class Write(NamedTuple):
-    """A record to be written in the place of the one whose CID is ``swap``; None: where none is."""
-
-    collection: str
-    rkey: str
-    record: dict[str, Any]
-    swap: str | None
-
-    @property
-    def key(self) -> Key:
-        """Where it is written."""
-        return self.collection, self.rkey
-
-
-Answer = tuple[Record, bool] | AtdataError
-"""The record as it now stands and whether a commit was made for it; or why it was not written."""
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A write that is not answered yet. ``sent``: the PDS may have made it."""
-
-    write: Write
-    sent: bool = False
-    answer: Answer | None = None
-
-    @property
-    def operation(self) -> dict[str, Any]:
-        action = "create" if self.write.swap is None else "update"
-        return {
-            "$type": f"com.atproto.repo.applyWrites#{action}",
-            "collection": self.write.collection,
-            "rkey": self.write.rkey,
-            "value": self.write.record,
-        }
-
-
-class _Overtaken(Exception):
-    """Another commit came between."""
-
-
-class BatchWriter:
-    """Reads and writes records of the own repository, with what it has read in mind.
-
-    What it knows holds for one commit. Another writer's commit shows when the next request is refused, or when
-    ``refresh`` is called; then everything is read again. Not for several threads.
-
-    Args:
-        client: A client that is logged in.
-        expected: Keys that will be asked for: a listing keeps their records.
-    """
-
-    def __init__(self, client: AtmosphereClient, expected: Iterable[Key] = ()) -> None:
-        self._client = client
-        self._did = client.did
-        self._known = RepositoryView(client, expected)
-        self._failed = 0
-
-    def refresh(self) -> None:
-        """Forget what was read, where somebody else has made a commit since; one request."""
-        self._known.refresh()
-
-    def read(self, keys: Iterable[Key]) -> None:
-        """Read the records under some keys, so that ``find`` and ``write`` need not; what is known is not asked."""
-        self._known.read(keys)
-
-    def find(self, key: Key) -> Record | None:
-        """The record under a key, or None."""
-        return self._known.find(key)
+    # -- writing -----------------------------------------------------------------------------------
 
     def write(self, writes: Sequence[Write]) -> list[Answer]:
         """Write records, each as ``create_once`` or ``replace`` of the client would; their answers, in order.
@@ -248,13 +227,13 @@ class BatchWriter:
                 self._round(todo)
             except _Overtaken:
                 overtaken += 1
-                self._known.forget()
+                self.forget()
         answers = [each.answer for each in pending]
         return [answer for answer in answers if answer is not None]
 
     def _round(self, todo: Sequence[_Pending]) -> None:
         """Bring every write to its answer; of several to one key the first, the others see what it made."""
-        self._known.read(each.write.key for each in todo)
+        self.read(each.write.key for each in todo)
         first: dict[Key, _Pending] = {}
         for each in todo:
             if each.write.key not in first:
@@ -267,13 +246,13 @@ class BatchWriter:
     def _judged(self, pending: _Pending) -> Answer | None:
         """The answer to a write that is not to be made; None: it is."""
         write = pending.write
-        standing = self._known.cid(write.key)
+        standing = self.cid(write.key)
         if standing == write.swap:
             return None
         if standing is not None and standing == record_cid(write.record):
             # A commit whose answer was lost, or a rival of the same mind.
             return self._written(write, standing), pending.sent or write.swap is not None
-        existing = self._known.find(write.key)
+        existing = self.find(write.key)
         fields = differing_fields(existing.value if existing else {}, write.record)
         if write.swap is None and existing is not None and not fields:
             return existing, False
@@ -281,7 +260,7 @@ class BatchWriter:
 
     def _batches(self, to_write: Sequence[_Pending]) -> Iterator[list[_Pending]]:
         """As many writes as a request takes."""
-        envelope = len(AS_SENT.encode(apply_request(self._did, [], swap=self._known.commit)).encode())
+        envelope = len(AS_SENT.encode(apply_request(self._did, [], swap=self.commit)).encode())
         batch: list[_Pending] = []
         size = envelope
         for each in to_write:
@@ -296,7 +275,7 @@ class BatchWriter:
 
     def _apply(self, batch: Sequence[_Pending]) -> None:
         """One request; where it is refused for one of its writes, halves of it, until that one is found."""
-        if not all(self._known.holds(each.write.key) for each in batch):
+        if not all(self.holds(each.write.key) for each in batch):
             # Read again since these were judged, because of those before them.
             raise _Overtaken
         try:
@@ -319,12 +298,12 @@ class BatchWriter:
     def _send(self, batch: Sequence[_Pending]) -> None:
         for each in batch:
             each.sent = True
-        cids, commit = self._client.apply([each.operation for each in batch], swap=self._known.commit)
+        cids, commit = self._client.apply([each.operation for each in batch], swap=self.commit)
         self._failed = 0
         for each, cid in zip(batch, cids, strict=True):
-            self._known.note(each.write.key, cid)
+            self.note(each.write.key, cid)
             each.answer = self._written(each.write, cid), True
-        self._known.commit = commit
+        self.commit = commit
 
     def _halve(self, batch: Sequence[_Pending]) -> None:
         middle = (len(batch) + 1) // 2
@@ -334,8 +313,8 @@ class BatchWriter:
 
     def _settle(self, batch: Sequence[_Pending], error: ServiceUnavailableError) -> None:
         """After the last attempt got no answer, or a failure: was it done all the same?"""
-        self._known.forget()
-        self._known.read(each.write.key for each in batch)
+        self.forget()
+        self.read(each.write.key for each in batch)
         for each in batch:
             each.answer = self._judged(each)
         left = [each for each in batch if each.answer is None]
@@ -356,7 +335,7 @@ class BatchWriter:
         """Each write with a request and a condition of its own: nobody else's commit is in its way."""
         for each in todo:
             each.answer = self._alone(each.write)
-        self._known.forget()
+        self.forget()
 
     def _alone(self, write: Write) -> Answer:
         try:

@@ -135,38 +135,39 @@ def storage_of(shards: Sequence[ShardFacts]) -> dict[str, Any]:
     """
     if not shards:
         raise NoDataUrlsError("There are no shards to publish. Insert the dataset with data first.", name=None)
-    urls = [shard.url for shard in shards]
+    kinds: set[str] = set()
     for shard in shards:
-        refuse_credentials(shard.url)
-        if shard.endpoint is not None:
-            refuse_credentials(shard.endpoint)
+        for url in (shard.url, shard.endpoint or ""):
+            refuse_credentials(url)
         if not shard.sha256:
             raise StorageError(
                 f"No digest is known of {displayed(shard.url)}, and a record never holds a placeholder. "
                 "Read the shard first.",
                 urls=[displayed(shard.url)],
             )
-    kinds = {"http" if scheme(url) in ("http", "https") else scheme(url) for url in urls}
-    if "file" in kinds:
-        local = [displayed(url) for url in urls if scheme(url) == "file"]
-        raise StorageError(
-            f"{local[0]} is a path of this machine, which nobody else can read. {ADVICE}", urls=local
-        )
+        kind = scheme(shard.url)
+        if kind == "file":
+            local = [displayed(each.url) for each in shards if scheme(each.url) == "file"]
+            raise StorageError(
+                f"{local[0]} is a path of this machine, which nobody else can read. {ADVICE}", urls=local
+            )
+        kinds.add("http" if kind == "https" else kind)
     if len(kinds) > 1:
         raise StorageError(
             f"The shards lie in several kinds of places ({', '.join(sorted(kinds))}); a record names one. {ADVICE}",
-            urls=[displayed(url) for url in urls],
+            urls=[displayed(shard.url) for shard in shards],
         )
-    if kinds == {"http"}:
-        return {
-            "$type": STORAGE_HTTP,
-            "shards": [{"url": shard.url, "checksum": _checksum(shard)} for shard in shards],
-        }
-    return _storage_s3(shards)
+    if kinds == {"s3"}:
+        return _storage_s3(shards)
+    return {
+        "$type": STORAGE_HTTP,
+        "shards": [{"url": shard.url, "checksum": _checksum(shard)} for shard in shards],
+    }
 
 
 def _storage_s3(shards: Sequence[ShardFacts]) -> dict[str, Any]:
-    places = {(parse_s3(shard.url)[0], shard.endpoint, shard.region) for shard in shards}
+    named = [parse_s3(shard.url) for shard in shards]
+    places = {(bucket, shard.endpoint, shard.region) for (bucket, _), shard in zip(named, shards, strict=True)}
     if len(places) > 1:
         shown = sorted(
             f"{bucket} at {endpoint or 'AWS'} {region or ''}".strip() for bucket, endpoint, region in places
@@ -176,13 +177,15 @@ def _storage_s3(shards: Sequence[ShardFacts]) -> dict[str, Any]:
             urls=[shard.url for shard in shards],
         )
     ((bucket, endpoint, region),) = places
-    storage: dict[str, Any] = {"$type": STORAGE_S3, "bucket": bucket}
-    if region is not None:
-        storage["region"] = region
-    if endpoint is not None:
-        storage["endpoint"] = endpoint
-    storage["shards"] = [{"key": parse_s3(shard.url)[1], "checksum": _checksum(shard)} for shard in shards]
-    return storage
+    return {
+        "$type": STORAGE_S3,
+        "bucket": bucket,
+        **({} if region is None else {"region": region}),
+        **({} if endpoint is None else {"endpoint": endpoint}),
+        "shards": [
+            {"key": key, "checksum": _checksum(shard)} for (_, key), shard in zip(named, shards, strict=True)
+        ],
+    }
 
 
 def _checksum(shard: ShardFacts) -> dict[str, str]:

@@ -12,7 +12,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -61,13 +61,16 @@ def check(collection: str, rkey: str, record: dict[str, Any], *, did: str, swap:
         PreflightError: It would not; ``problems`` lists every reason.
     """
     try:
-        found = [*_key_problems(collection, rkey), *_type_problems(collection, record)]
+        found = list(_key_problems(collection, rkey))
+        if record.get("$type") != collection:
+            found.append(f"$type: {record.get('$type')!r} instead of {collection!r}")
         found += problems(collection, record)
         model = list(_model_problems(record, "", collection))
         found += model
         if not model:
             size = len(AS_SENT.encode(put_request(did, collection, rkey, record, swap=swap)).encode())
-            found += _size_problems(size, record)
+            if size > MAX_REQUEST:
+                found.append(f"record: a request of {size:,} bytes, {MAX_REQUEST:,} are allowed{_advice(record)}")
     except RecursionError:
         found = ["record: it is nested too deeply"]
     if found:
@@ -90,13 +93,8 @@ def put_request(did: str, collection: str, rkey: str, record: object, *, swap: s
 def _key_problems(collection: str, rkey: str) -> Iterator[str]:
     if not is_record_key(rkey):
         yield f"record key: {rkey[:60]!r} is not made of 1 to 512 of A-Za-z0-9._:~-"
-    elif collection != SCHEMA and not is_tid(rkey):
+    elif _definitions()[collection]["key"] == "tid" and not is_tid(rkey):
         yield f"record key: {rkey[:60]!r} is no TID, which this collection asks for"
-
-
-def _type_problems(collection: str, record: dict[str, Any]) -> Iterator[str]:
-    if record.get("$type") != collection:
-        yield f"$type: {record.get('$type')!r} instead of {collection!r}"
 
 
 def _model_problems(value: Any, path: str, collection: str) -> Iterator[str]:
@@ -135,24 +133,20 @@ def _object_problems(value: dict[Any, Any], path: str, collection: str) -> Itera
                 yield f"{below}: no type"
         elif key == "__proto__":
             yield f"{below}: the reference PDS refuses this name"
-        elif key.startswith("$") and not _is_json_schema_name(key, path, collection):
+        elif key.startswith("$") and not (
+            collection == SCHEMA and key in _JSON_SCHEMA_NAMES and _IN_SCHEMA.match(path)
+        ):
             yield f"{below}: names with $ belong to the protocol"
         yield from _model_problems(item, below, collection)
 
 
-def _is_json_schema_name(key: str, path: str, collection: str) -> bool:
-    return collection == SCHEMA and key in _JSON_SCHEMA_NAMES and _IN_SCHEMA.match(path) is not None
-
-
-def _size_problems(size: int, record: dict[str, Any]) -> Iterator[str]:
-    if size > MAX_REQUEST:
-        advice = ""
-        storage: Any = record.get("storage")
-        if isinstance(storage, dict):
-            shards: Any = cast("dict[str, Any]", storage).get("shards")
-            count = len(cast("list[Any]", shards)) if isinstance(shards, list) else 0
-            advice = f" ({count:,} shards: write the data as fewer, larger ones)"
-        yield f"record: a request of {size:,} bytes, {MAX_REQUEST:,} are allowed{advice}"
+def _advice(record: dict[str, Any]) -> str:
+    storage: Any = record.get("storage")
+    if not isinstance(storage, dict):
+        return ""
+    shards: Any = cast("dict[str, Any]", storage).get("shards")
+    count = len(cast("list[Any]", shards)) if isinstance(shards, list) else 0
+    return f" ({count:,} shards: write the data as fewer, larger ones)"
 
 
 def _is_unicode(text: str) -> bool:
@@ -188,32 +182,21 @@ def _definitions() -> dict[str, Schema]:
 
 def _check(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
     """Problems of ``value``; ``home`` is the lexicon that a relative reference belongs to."""
-    kind = schema["type"]
-    if kind == "ref":
-        target = _absolute(schema["ref"], home)
-        yield from _check(value, _definitions()[target], target.partition("#")[0], path)
-    elif kind == "union":
-        yield from _union(value, path)
-    elif kind == "object":
-        yield from _object(value, schema, home, path)
-    elif kind == "array":
-        yield from _array(value, schema, home, path)
-    elif kind == "string":
-        yield from _string(value, schema, path)
-    elif kind == "integer":
-        yield from _integer(value, schema, path)
-    elif kind == "bytes":
-        yield from _bytes(value, schema, path)
-    elif kind == "blob":
-        yield from _blob(value, path)
-    elif kind == "unknown":
-        if not _is_object(value):
-            yield f"{path}: {_named(value)}, not an object"
-    else:
-        raise NotImplementedError(f"lexicon type {kind}")
+    yield from _CHECKS[schema["type"]](value, schema, home, path)
 
 
-def _union(value: Any, path: str) -> Iterator[str]:
+def _ref(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
+    ref = schema["ref"]
+    target = f"{home}{ref}" if ref.startswith("#") else ref
+    yield from _check(value, _definitions()[target], target.partition("#")[0], path)
+
+
+def _unknown(value: Any, _schema: Schema, _home: str, path: str) -> Iterator[str]:
+    if not _is_object(value):
+        yield f"{path}: {_named(value)}, not an object"
+
+
+def _union(value: Any, _schema: Schema, _home: str, path: str) -> Iterator[str]:
     """All our unions are open: an object of a type that we do not know is allowed."""
     kind = cast("dict[str, Any]", value).get("$type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or not kind:
@@ -255,7 +238,7 @@ def _array(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
         yield from _check(item, schema["items"], home, f"{path}[{position}]")
 
 
-def _string(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _string(value: Any, schema: Schema, _home: str, path: str) -> Iterator[str]:
     if not isinstance(value, str):
         yield f"{path}: {_named(value)}, not a string"
         return
@@ -266,18 +249,18 @@ def _string(value: Any, schema: Schema, path: str) -> Iterator[str]:
         yield f"{path}: {_shown(value)} instead of {schema['const']!r}"
     if "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
         yield f"{path}: {_shown(value)} is no semantic version such as 1.0.0"
-    if "format" in schema and not _fits(value, schema["format"]):
+    if "format" in schema and not _FORMATS[schema["format"]](value):
         yield f"{path}: {_shown(value)} is no {schema['format']}"
 
 
-def _integer(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _integer(value: Any, schema: Schema, _home: str, path: str) -> Iterator[str]:
     if type(value) is not int:
         yield f"{path}: {_named(value)}, not an integer"
     elif value < schema.get("minimum", value):
         yield f"{path}: {value}, at least {schema['minimum']} is needed"
 
 
-def _bytes(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _bytes(value: Any, schema: Schema, _home: str, path: str) -> Iterator[str]:
     data = bytes_of(value)
     if data is None:
         yield f"{path}: {_named(value)}, not bytes"
@@ -285,7 +268,7 @@ def _bytes(value: Any, schema: Schema, path: str) -> Iterator[str]:
         yield f"{path}: {len(data):,} bytes, {schema['maxLength']:,} are allowed"
 
 
-def _blob(value: Any, path: str) -> Iterator[str]:
+def _blob(value: Any, _schema: Schema, _home: str, path: str) -> Iterator[str]:
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     link: Any = fields.get("ref")
     fits = (
@@ -297,6 +280,19 @@ def _blob(value: Any, path: str) -> Iterator[str]:
     )
     if not fits:
         yield f"{path}: no blob reference"
+
+
+_CHECKS: dict[str, Callable[[Any, Schema, str, str], Iterator[str]]] = {
+    "array": _array,
+    "blob": _blob,
+    "bytes": _bytes,
+    "integer": _integer,
+    "object": _object,
+    "ref": _ref,
+    "string": _string,
+    "union": _union,
+    "unknown": _unknown,
+}
 
 
 def bytes_of(value: Any) -> bytes | None:
@@ -311,10 +307,6 @@ def bytes_of(value: Any) -> bytes | None:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
-
-
-def _absolute(ref: str, home: str) -> str:
-    return f"{home}{ref}" if ref.startswith("#") else ref
 
 
 def _below(path: str, name: str) -> str:
@@ -383,16 +375,6 @@ def is_record_key(text: str) -> bool:
     return text not in (".", "..") and _RECORD_KEY.fullmatch(text) is not None
 
 
-def _fits(text: str, form: str) -> bool:
-    if form == "datetime":
-        return _is_datetime(text)
-    if form == "at-uri":
-        return _is_at_uri(text)
-    if form == "uri":
-        return len(text) < _MAX_URI and _URI.fullmatch(text) is not None
-    raise NotImplementedError(f"string format {form}")
-
-
 def _is_datetime(text: str) -> bool:
     match = _DATETIME.fullmatch(text)
     if match is None or text.endswith("-00:00") or text.startswith("000"):
@@ -415,3 +397,10 @@ def _is_at_uri(text: str) -> bool:
         and (not rest or is_nsid(rest[0]))
         and (len(rest) < 2 or is_record_key(rest[1]))
     )
+
+
+def _is_uri(text: str) -> bool:
+    return len(text) < _MAX_URI and _URI.fullmatch(text) is not None
+
+
+_FORMATS: dict[str, Callable[[str], bool]] = {"at-uri": _is_at_uri, "datetime": _is_datetime, "uri": _is_uri}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -12,7 +12,7 @@ import libipld
 from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri
 from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
-from atdata_core.errors import AtdataError, RefusedError, SchemaError
+from atdata_core.errors import AtdataError, RecordChangedError, RefusedError, SchemaError
 from atdata_core.samples.schema import from_field_list, from_json_schema
 
 # https://github.com/multiformats/multicodec/blob/master/table.csv
@@ -163,6 +163,43 @@ def _expect(what: str, value: dict[str, Any], kinds: tuple[str, ...], name: str)
     raise RefusedError(f"{what} is no {name} record: its $type is {shown(kind)}.{hint}", uri=what)
 
 
+# -- two records compared --------------------------------------------------------------------------
+
+
+def differing_fields(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of the fields in which two records differ, ``createdAt`` aside, in alphabetical order."""
+    names = (one.keys() | other.keys()) - {"createdAt"}
+    return sorted(
+        name
+        for name in names
+        if (name in one) != (name in other) or _canonical(one.get(name)) != _canonical(other.get(name))
+    )
+
+
+def changed(did: str, collection: str, rkey: str, fields: list[str]) -> RecordChangedError:
+    """The error of a record that is another one than was expected; ``fields`` names what differs, if known."""
+    uri = f"at://{did}/{collection}/{rkey}"
+    what = f"differs in {', '.join(fields)}" if fields else "is another one than was last seen"
+    return RecordChangedError(
+        f"The record at {uri} {what}; it was left as it is. Read it and decide: "
+        "take it over, or publish under another name.",
+        uri=uri,
+        fields=fields,
+    )
+
+
+def _canonical(value: Any) -> Any:
+    """JSON with one spelling of ``$bytes``: a PDS gives base64 back without its padding."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        if fields.keys() == {"$bytes"}:
+            return {"$bytes": str(fields["$bytes"]).rstrip("=")}
+        return {key: _canonical(item) for key, item in fields.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in cast("list[Any]", value)]
+    return value
+
+
 # -- where the shards lie --------------------------------------------------------------------------
 
 
@@ -177,38 +214,27 @@ def read_storage(storage: Fields, blob_url: Callable[[str], str]) -> list[Publis
         RefusedError: It is malformed or of an unknown kind.
     """
     kind = storage.text("$type").rpartition(".")[2]
-    readers: Mapping[str, Callable[[], Iterator[PublishedShard]]] = {
-        "storageHttp": lambda: _http(storage),
-        "storageS3": lambda: _s3(storage),
-        "storageBlobs": lambda: _blobs(storage, blob_url),
-        "storageExternal": lambda: (PublishedShard(url, pattern=True) for url in storage.texts("urls")),
-    }
-    if kind not in readers:
-        raise storage.malformed("$type", f"{kind!r} is a kind of storage that this version does not know")
-    return list(readers[kind]())
+    if kind == "storageHttp":
+        return [PublishedShard(shard.text("url"), _sha256(shard)) for shard in storage.objects("shards")]
+    if kind == "storageS3":
+        where, endpoint = f"s3://{storage.text('bucket')}", storage.optional_text("endpoint")
+        region = storage.optional_text("region")
+        return [
+            PublishedShard(f"{where}/{shard.text('key')}", _sha256(shard), endpoint, region)
+            for shard in storage.objects("shards")
+        ]
+    if kind == "storageBlobs":
+        return [_blob(item, blob_url) for item in storage.objects("blobs")]
+    if kind == "storageExternal":
+        return [PublishedShard(url, pattern=True) for url in storage.texts("urls")]
+    raise storage.malformed("$type", f"{kind!r} is a kind of storage that this version does not know")
 
 
-def _http(storage: Fields) -> Iterator[PublishedShard]:
-    for shard in storage.objects("shards"):
-        yield PublishedShard(shard.text("url"), _sha256(shard))
-
-
-def _s3(storage: Fields) -> Iterator[PublishedShard]:
-    bucket, endpoint, region = (
-        storage.text("bucket"),
-        storage.optional_text("endpoint"),
-        storage.optional_text("region"),
-    )
-    for shard in storage.objects("shards"):
-        yield PublishedShard(f"s3://{bucket}/{shard.text('key')}", _sha256(shard), endpoint, region)
-
-
-def _blobs(storage: Fields, blob_url: Callable[[str], str]) -> Iterator[PublishedShard]:
-    for item in storage.objects("blobs"):
-        # The oldest records hold the reference itself.
-        blob = item.object("blob") if "blob" in item.values else item
-        cid = blob.object("ref").text("$link")
-        yield PublishedShard(blob_url(cid), _sha256(item) or blob_sha256(cid))
+def _blob(item: Fields, blob_url: Callable[[str], str]) -> PublishedShard:
+    # The oldest records hold the reference itself.
+    blob = item.object("blob") if "blob" in item.values else item
+    cid = blob.object("ref").text("$link")
+    return PublishedShard(blob_url(cid), _sha256(item) or blob_sha256(cid))
 
 
 def _sha256(shard: Fields) -> str | None:

@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...atmosphere.client import changed
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
+from ...atmosphere.record_format.parse import changed
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...errors import AtdataError, DatasetNameError, RecordChangedError
 from ...state.cached_ledger import cached

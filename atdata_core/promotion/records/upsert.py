@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ...atmosphere.client import differing_fields
 from ...atmosphere.record_batches import Write
 from ...atmosphere.record_format.lexicon import check
+from ...atmosphere.record_format.parse import differing_fields
 from ...common.cid import record_cid
 from ...errors import AtdataError, EntryNotFoundError, RecordChangedError, RecordGoneError, RefusedError
 from ...protocols import CurrentEntries
