@@ -137,15 +137,15 @@ def storage_of(shards: Sequence[ShardFacts]) -> dict[str, Any]:
         raise NoDataUrlsError("There are no shards to publish. Insert the dataset with data first.", name=None)
     kinds: set[str] = set()
     for shard in shards:
-        for url in (shard.url, shard.endpoint or ""):
-            refuse_credentials(url)
+        kind = scheme(shard.url)
+        if kind != "s3":  # of these it is asked where the bucket is read
+            refuse_credentials(shard.url)
         if not shard.sha256:
             raise StorageError(
                 f"No digest is known of {displayed(shard.url)}, and a record never holds a placeholder. "
                 "Read the shard first.",
                 urls=[displayed(shard.url)],
             )
-        kind = scheme(shard.url)
         if kind == "file":
             local = [displayed(each.url) for each in shards if scheme(each.url) == "file"]
             raise StorageError(
@@ -167,6 +167,8 @@ def storage_of(shards: Sequence[ShardFacts]) -> dict[str, Any]:
 
 def _storage_s3(shards: Sequence[ShardFacts]) -> dict[str, Any]:
     named = [parse_s3(shard.url) for shard in shards]
+    for endpoint in {shard.endpoint for shard in shards if shard.endpoint}:
+        refuse_credentials(endpoint)
     places = {(bucket, shard.endpoint, shard.region) for (bucket, _), shard in zip(named, shards, strict=True)}
     if len(places) > 1:
         shown = sorted(

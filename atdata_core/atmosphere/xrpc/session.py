@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from atdata_core.atmosphere.xrpc.account import Account
+from atdata_core.atmosphere.xrpc.account import Account, tls_context
 from atdata_core.atmosphere.xrpc.service_errors import of_endless_reply, of_reply, of_transport, refused
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
 from atdata_core.common.retry_after import http_hooks, with_retries
@@ -236,6 +236,7 @@ class Session:
                 self._http = httpx.Client(
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport,
+                    verify=tls_context(),
                     event_hooks=http_hooks(),
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
