@@ -107,25 +107,20 @@ class BatchWriter:
         self._failed = 0
         """Records in a row at which the PDS failed, each alone."""
 
-    @property
-    def commit(self) -> str:
+    def _at(self) -> str:
         """CID of the commit for which all of this holds; asked for where it is not known."""
         if self._commit is None:
             self._commit = self._client.latest_commit(self._did)
         return self._commit
 
-    @commit.setter
-    def commit(self, cid: str) -> None:
-        self._commit = cid
-
     def refresh(self) -> None:
         """Forget everything, unless the repository is still at the same commit."""
         latest = self._client.latest_commit(self._did)
         if latest != self._commit:
-            self.forget()
+            self._forget()
             self._commit = latest
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Somebody else has written, or may have."""
         self._commit = None
         self._cids.clear()
@@ -134,26 +129,22 @@ class BatchWriter:
 
     def read(self, keys: Iterable[Key]) -> None:
         """Read what is not known of some keys, by listing where that takes a PDS less time."""
-        missing = dict.fromkeys(key for key in keys if not self.holds(key))
+        missing = dict.fromkeys(key for key in keys if not self._holds(key))
         if not missing:
             return
         # The commit first: what is written while the records are read comes after it, and shows.
-        assert self.commit
+        self._at()
         kept = self._expected | missing.keys()
         for collection, count in Counter(collection for collection, _ in missing).items():
             self._list(collection, count // READS_A_PAGE, kept)
-        singly = [key for key in missing if not self.holds(key)]
+        singly = [key for key in missing if not self._holds(key)]
         if singly:
             with ThreadPoolExecutor(min(WORKERS, len(singly)), "records") as pool:
                 list(pool.map(self._ask, singly))
 
-    def holds(self, key: Key) -> bool:
+    def _holds(self, key: Key) -> bool:
         """Whether it is known what lies under a key."""
         return key in self._cids or key[0] in self._whole
-
-    def cid(self, key: Key) -> str | None:
-        """CID of the record under a key that was read; None where there is none."""
-        return self._cids.get(key)
 
     def find(self, key: Key) -> Record | None:
         """The record under a key, or None; asked for where its content is not at hand."""
@@ -161,12 +152,6 @@ class BatchWriter:
         if self._cids.get(key) is not None and key not in self._records:
             self._ask(key)
         return self._records.get(key)
-
-    def note(self, key: Key, cid: str) -> None:
-        """A record was written here; the next commit is told to ``commit``."""
-        self._cids[key] = cid
-        # Whoever wrote it has its content; a large bulk would hold all of them.
-        self._records.pop(key, None)
 
     def _ask(self, key: Key) -> None:
         self._keep(key, self._client.find_record(*key))
@@ -227,7 +212,7 @@ class BatchWriter:
                 self._round(todo)
             except _Overtaken:
                 overtaken += 1
-                self.forget()
+                self._forget()
         answers = [each.answer for each in pending]
         return [answer for answer in answers if answer is not None]
 
@@ -246,7 +231,7 @@ class BatchWriter:
     def _judged(self, pending: _Pending) -> Answer | None:
         """The answer to a write that is not to be made; None: it is."""
         write = pending.write
-        standing = self.cid(write.key)
+        standing = self._cids.get(write.key)
         if standing == write.swap:
             return None
         if standing is not None and standing == record_cid(write.record):
@@ -260,7 +245,7 @@ class BatchWriter:
 
     def _batches(self, to_write: Sequence[_Pending]) -> Iterator[list[_Pending]]:
         """As many writes as a request takes."""
-        envelope = len(AS_SENT.encode(apply_request(self._did, [], swap=self.commit)).encode())
+        envelope = len(AS_SENT.encode(apply_request(self._did, [], swap=self._at())).encode())
         batch: list[_Pending] = []
         size = envelope
         for each in to_write:
@@ -275,7 +260,7 @@ class BatchWriter:
 
     def _apply(self, batch: Sequence[_Pending]) -> None:
         """One request; where it is refused for one of its writes, halves of it, until that one is found."""
-        if not all(self.holds(each.write.key) for each in batch):
+        if not all(self._holds(each.write.key) for each in batch):
             # Read again since these were judged, because of those before them.
             raise _Overtaken
         try:
@@ -298,12 +283,14 @@ class BatchWriter:
     def _send(self, batch: Sequence[_Pending]) -> None:
         for each in batch:
             each.sent = True
-        cids, commit = self._client.apply([each.operation for each in batch], swap=self.commit)
+        cids, commit = self._client.apply([each.operation for each in batch], swap=self._at())
         self._failed = 0
         for each, cid in zip(batch, cids, strict=True):
-            self.note(each.write.key, cid)
+            self._cids[each.write.key] = cid
+            # Whoever wrote it has its content; a large bulk would hold all of them.
+            self._records.pop(each.write.key, None)
             each.answer = self._written(each.write, cid), True
-        self.commit = commit
+        self._commit = commit
 
     def _halve(self, batch: Sequence[_Pending]) -> None:
         middle = (len(batch) + 1) // 2
@@ -313,7 +300,7 @@ class BatchWriter:
 
     def _settle(self, batch: Sequence[_Pending], error: ServiceUnavailableError) -> None:
         """After the last attempt got no answer, or a failure: was it done all the same?"""
-        self.forget()
+        self._forget()
         self.read(each.write.key for each in batch)
         for each in batch:
             each.answer = self._judged(each)
@@ -335,7 +322,7 @@ class BatchWriter:
         """Each write with a request and a condition of its own: nobody else's commit is in its way."""
         for each in todo:
             each.answer = self._alone(each.write)
-        self.forget()
+        self._forget()
 
     def _alone(self, write: Write) -> Answer:
         try:
