@@ -8,7 +8,7 @@ from __future__ import annotations
 from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
 from atdata_core.atmosphere.client import AtmosphereClient, Record
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.record_format.build import AtmosphereIndexEntry
+from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry
 from atdata_core.atmosphere.record_format.record_keys import AtUri
 
 __all__ = [

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.record_format.build import (
-    AtmosphereIndexEntry,
-    read_entry_record,
-    read_schema_record,
-)
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY, OLD_SCHEMA, SCHEMA
+from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
+from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri, label_rkey
+from atdata_core.common.names import near
 from atdata_core.common.urls import literal
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError, SchemaNotFoundError
 from atdata_core.samples.schema import decode
@@ -160,3 +158,73 @@ class AtmosphereIndex:
 
 def _schema(record: Record) -> dict[str, Any]:
     return {**read_schema_record(record.value), "uri": record.uri, "cid": record.cid}
+
+
+def find_label(client: AtmosphereClient, did: str, name: str) -> Record | None:
+    """The label of a name in an account; None where there is none.
+
+    Under its own key it costs one request. Else the account's labels are listed: another program's label of
+    that name has a key that says nothing.
+    """
+    found = _by_key(client, did, name)
+    return found or next((label for label in client.iter_records(LABEL, repo=did) if _is_of(label, name)), None)
+
+
+def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
+    """The at-uri that the label of a name points at.
+
+    Args:
+        client: Logged in or not.
+        repo: DID or handle of the account.
+        name: The published name.
+
+    Raises:
+        EntryNotFoundError: (a ``KeyError``) the account has no such label; names near it are told.
+        RecordNotFoundError: There is no such account.
+    """
+    did = client.did_of(repo)
+    label = find_label(client, did, name)
+    uri = None if label is None else label.value.get("datasetUri")
+    if isinstance(uri, str):
+        return uri
+    names = {str(each.value.get("name")) for each in client.iter_records(LABEL, repo=did)}
+    raise EntryNotFoundError(
+        f"{repo} has published nothing under the name {name!r}.{near(name, sorted(names))} A dataset without a "
+        "label is found by its at-uri alone.",
+        ref=name,
+    )
+
+
+class Labelled(NamedTuple):
+    """What the label of a name points at. ``ours``: the key is the one that this program gives such a label."""
+
+    uri: str
+    ours: bool
+
+
+def all_labelled(client: AtmosphereClient, repo: str) -> dict[str, Labelled]:
+    """What an account has published by its labels without a version, by name; one request for a hundred of them.
+
+    Of two labels of a name the one counts that ``find_label`` finds.
+    """
+    did = client.did_of(repo)
+    found: dict[str, Labelled] = {}
+    for label in client.iter_records(LABEL, repo=did):
+        name, uri = label.value.get("name"), label.value.get("datasetUri")
+        if isinstance(name, str) and isinstance(uri, str) and _is_of(label, name):
+            labelled = Labelled(uri, AtUri.parse(label.uri).rkey == label_rkey(did, name))
+            if labelled.ours or name not in found:
+                found[name] = labelled
+    return found
+
+
+def _by_key(client: AtmosphereClient, did: str, name: str) -> Record | None:
+    try:
+        label = client.read_at_home(AtUri(did, LABEL, label_rkey(did, name)))
+    except RecordNotFoundError:
+        return None
+    return label if _is_of(label, name) else None
+
+
+def _is_of(label: Record, name: str) -> bool:
+    return label.value.get("name") == name and label.value.get("version") is None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from atdata_core.atmosphere import proof
 from atdata_core.atmosphere.identity import Resolver
-from atdata_core.atmosphere.record_format.difference import changed, differing_fields
+from atdata_core.atmosphere.record_format.lexicon import put_request
+from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri
-from atdata_core.atmosphere.xrpc import blobs
-from atdata_core.atmosphere.xrpc.replies import NOT_IMPLEMENTED, apply_request, put_request
-from atdata_core.atmosphere.xrpc.session import Session
+from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
+from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.common.retry_after import ATTEMPTS
 from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
@@ -21,6 +22,8 @@ from atdata_core.errors import (
     RecordNotFoundError,
     ServiceError,
     ServiceRefusedError,
+    ShardChangedError,
+    StorageError,
 )
 
 if TYPE_CHECKING:
@@ -28,9 +31,18 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from atdata_core.atmosphere.xrpc.account import Account
+
+MAX_BLOB = 52_428_800
+"""Bytes; the limit of the published lexicon. A PDS may allow less."""
 DEFAULT_PDS_URL = "https://bsky.social"
 PAGE = 100
 """Records that a PDS gives at most in one answer."""
+
+
+def apply_request(did: str, writes: Sequence[dict[str, Any]], *, swap: str) -> dict[str, Any]:
+    """The body of an applyWrites; ``swap`` is the CID of the commit that it follows."""
+    return {"repo": did, "writes": writes, "swapCommit": swap}
 
 
 class Record(NamedTuple):
@@ -71,7 +83,7 @@ class AtmosphereClient:
         self._resolver = Resolver(self._session)
 
     def __repr__(self) -> str:
-        who = f"as {self._session.handle}" if self.is_authenticated else "anonymous"
+        who = f"as {self._account.handle}" if self.is_authenticated else "anonymous"
         return f"AtmosphereClient({self.base_url!r}, {who})"
 
     # -- the account ------------------------------------------------------------------------------
@@ -84,23 +96,21 @@ class AtmosphereClient:
     @property
     def is_authenticated(self) -> bool:
         """Whether an account is logged in."""
-        return self._session.did is not None
+        return self._account.did is not None
 
     @property
     def did(self) -> str:
         """DID of the account; raises ``NotLoggedInError`` where there is none."""
-        did = self._session.did
-        if did is None:
+        if self._account.did is None:
             raise NotLoggedInError(_NOBODY)
-        return did
+        return self._account.did
 
     @property
     def handle(self) -> str:
         """Handle of the account; raises ``NotLoggedInError`` where there is none."""
-        handle = self._session.handle
-        if handle is None:
+        if self._account.handle is None:
             raise NotLoggedInError(_NOBODY)
-        return handle
+        return self._account.handle
 
     def login(self, handle: str, password: str, *, shared: bool = False) -> None:
         """Log in with an app password.
@@ -113,7 +123,7 @@ class AtmosphereClient:
         Raises:
             LoginError: Wrong handle or password.
         """
-        self._session.login(handle, password, shared=shared)
+        self._account.login(handle, password, shared=shared)
 
     def login_with_session(self, session: str) -> None:
         """Take up a session that ``export_session`` gave; costs one request.
@@ -134,7 +144,7 @@ class AtmosphereClient:
 
     def export_session(self) -> str:
         """The session as a string. It is a secret. Raises ``NotLoggedInError`` without a login."""
-        return self._session.export()
+        return self._account.export()
 
     def now(self) -> str:
         """The time, as a new record carries it."""
@@ -205,7 +215,7 @@ class AtmosphereClient:
         params = {"did": at.authority, "collection": at.collection, "rkey": at.rkey}
         url = f"{home}/xrpc/com.atproto.sync.getRecord"
         try:
-            car = self._session.send("GET", url, params=params, guarded=True, most=proof.MAX_BYTES).body
+            car = self._session.send("GET", url, params=params, guarded=True, most=proof.MAX_BYTES)
         except ServiceError as error:
             status, name = error.status, error.facts.get("error")
             if name in ("RecordNotFound", "RepoNotFound") or status == 200:
@@ -218,7 +228,14 @@ class AtmosphereClient:
 
     def find_record(self, collection: str, rkey: str) -> Record | None:
         """A record of the own repository, with one request; None where there is none."""
-        return self._own_record(collection, rkey)
+        params = {"repo": self.did, "collection": collection, "rkey": rkey}
+        try:
+            reply = self._session.call("GET", "com.atproto.repo.getRecord", params=params)
+        except ServiceRefusedError as error:
+            if error.error == "RecordNotFound":
+                return None
+            raise
+        return _record(reply, f"at://{self.did}/{collection}/{rkey}")
 
     def list_records(
         self,
@@ -259,7 +276,7 @@ class AtmosphereClient:
         items: Any = reply.get("records")
         following: Any = reply.get("cursor")
         if not isinstance(items, list):
-            raise _no_pds(self._session.service)
+            raise self._no_pds()
         records = [_record(item, f"at://{repo}/{collection}") for item in cast("list[Any]", items)]
         return records, following if records and isinstance(following, str) else None
 
@@ -282,7 +299,7 @@ class AtmosphereClient:
         if reply is None:
             raise RecordNotFoundError(f"There is no repository {did}.", uri=f"at://{did}")
         if not isinstance(reply.get("cid"), str):
-            raise _no_pds(self._session.service)
+            raise self._no_pds()
         return reply["cid"]
 
     def did_of(self, repo: str) -> str:
@@ -292,14 +309,38 @@ class AtmosphereClient:
     def service_of(self, repo: str) -> str:
         """URL of the PDS that holds a repository (DID or handle)."""
         did = self._resolver.did_of(repo)
-        if did == self._session.did:
-            return self._session.service
+        if did == self._account.did:
+            return self._account.service
         return self._resolver.service_of(did)
 
     def get_blob(self, repo: str, cid: str) -> bytes:
-        """The bytes of a blob, checked against its CID; raises ``RecordNotFoundError``."""
+        """The bytes of a blob, checked against its CID.
+
+        Raises:
+            RecordNotFoundError: The PDS does not have it (any more).
+            ShardChangedError: It sends other bytes than the CID says.
+        """
         did = self._resolver.did_of(repo)
-        return blobs.fetch(self._session, self.service_of(did), did, cid)
+        service = self.service_of(did)
+        url = blob_address(service, did, cid)
+        try:
+            data = self._session.send("GET", url, guarded=service != self._account.service)
+        except ServiceRefusedError as error:
+            if error.status not in (400, 404):
+                raise
+            raise RecordNotFoundError(
+                f"{service} has no blob {cid} of {did}. It is gone when no record names it any more.",
+                uri=f"at://{did}",
+            ) from None
+        expected, found = blob_sha256(cid), hashlib.sha256(data).hexdigest()
+        if expected != found:
+            raise ShardChangedError(
+                f"The blob at {url} is not what its CID says. Ask the publisher.",
+                url=url,
+                expected=expected,
+                found=found,
+            )
+        return data
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -321,7 +362,7 @@ class AtmosphereClient:
             except ServiceRefusedError as error:
                 if error.error != "InvalidSwap" or attempt == ATTEMPTS:
                     raise
-            existing = self._own_record(collection, rkey)
+            existing = self.find_record(collection, rkey)
             if existing is None:
                 continue  # deleted between the two requests
             fields = differing_fields(existing.value, record)
@@ -344,7 +385,7 @@ class AtmosphereClient:
         except ServiceRefusedError as error:
             if error.error != "InvalidSwap":
                 raise
-        existing = self._own_record(collection, rkey)
+        existing = self.find_record(collection, rkey)
         fields = differing_fields(existing.value if existing else {}, record)
         if existing and not fields and existing.value.get("createdAt") == record.get("createdAt"):
             return existing
@@ -393,18 +434,31 @@ class AtmosphereClient:
             cids = [str(result["cid"]) for result in reply["results"]]
             commit = str(reply["commit"]["cid"])
         except (KeyError, TypeError):
-            raise _no_pds(self._session.service) from None
+            raise self._no_pds() from None
         if len(cids) != len(writes):
-            raise _no_pds(self._session.service)
+            raise self._no_pds()
         return cids, commit
 
     def upload_blob(self, data: bytes, mime: str) -> dict[str, Any]:
-        """Upload a blob; the reference that a record must hold for the blob to stay.
+        """Upload a blob; its reference ``{"$type": "blob", "ref", "mimeType", "size"}``, for a record to keep it.
 
         Raises:
             StorageError: It is larger than 52,428,800 bytes, or than the PDS takes.
         """
-        return blobs.upload(self._session, data, mime)
+        if len(data) > MAX_BLOB:
+            raise _too_large(len(data), f"the lexicon allows {MAX_BLOB:,}")
+        service = self._account.service
+        url = f"{service}/xrpc/com.atproto.repo.uploadBlob"
+        try:
+            reply = self._session.send("POST", url, content=data, mime=mime, auth=True)
+        except ServiceRefusedError as error:
+            if error.status == 413 or error.error == "PayloadTooLarge":
+                raise _too_large(len(data), f"{service} allows less") from None
+            raise
+        blob = as_object(reply, url).get("blob")
+        if not isinstance(blob, dict):
+            raise refused(f"{service} gave no reference for the blob. Is it a PDS?", service)
+        return cast("dict[str, Any]", blob)
 
     # -- underneath -------------------------------------------------------------------------------
 
@@ -413,19 +467,17 @@ class AtmosphereClient:
         reply = self._session.call("POST", "com.atproto.repo.putRecord", body=body, auth=True)
         uri, cid = reply.get("uri"), reply.get("cid")
         if not isinstance(uri, str) or not isinstance(cid, str):
-            raise _no_pds(self._session.service)
+            raise self._no_pds()
         # The same content again makes no commit.
         return Record(uri, cid, record), "commit" in reply
 
-    def _own_record(self, collection: str, rkey: str) -> Record | None:
-        params = {"repo": self.did, "collection": collection, "rkey": rkey}
-        try:
-            reply = self._session.call("GET", "com.atproto.repo.getRecord", params=params)
-        except ServiceRefusedError as error:
-            if error.error == "RecordNotFound":
-                return None
-            raise
-        return _record(reply, f"at://{self.did}/{collection}/{rkey}")
+    @property
+    def _account(self) -> Account:
+        return self._session.account
+
+    def _no_pds(self) -> ServiceRefusedError:
+        service = self._account.service
+        return refused(f"{service} did not answer as a PDS does. Check ATDATA_PDS_URL or base_url.", service)
 
     def _ask(self, repo: str, nsid: str, params: dict[str, Any], *, name: str = "repo") -> dict[str, Any] | None:
         """Ask the PDS at hand, then the one that holds the repository; None: neither has it."""
@@ -434,11 +486,11 @@ class AtmosphereClient:
         except ServiceRefusedError as error:
             if not _is_absence(error):
                 raise
-        if repo in (self._session.did, self._session.handle):
+        if repo in (self._account.did, self._account.handle):
             return None
         did = self._resolver.did_of(repo)
         service = self._resolver.service_of(did)
-        if service == self._session.service:
+        if service == self._account.service:
             return None
         try:
             return self._session.call("GET", nsid, params={name: did, **params}, service=service)
@@ -462,18 +514,10 @@ def _record(reply: Any, asked: str) -> Record:
         uri, cid, value = (fields.get(key) for key in ("uri", "cid", "value"))
         if isinstance(uri, str) and isinstance(value, dict):
             return Record(uri, str(cid or ""), cast("dict[str, Any]", value))
-    raise ServiceRefusedError(
-        f"The answer for {asked} holds no record. Is the address that of a PDS?",
-        service=None,
-        status=200,
-        error=None,
-    )
+    raise refused(f"The answer for {asked} holds no record. Is the address that of a PDS?", None)
 
 
-def _no_pds(service: str) -> ServiceRefusedError:
-    return ServiceRefusedError(
-        f"{service} did not answer as a PDS does. Check ATDATA_PDS_URL or base_url.",
-        service=service,
-        status=200,
-        error=None,
+def _too_large(size: int, why: str) -> StorageError:
+    return StorageError(
+        f"A blob of {size:,} bytes is too large: {why}. Make smaller shards, or keep them in S3.", urls=[]
     )

@@ -9,9 +9,8 @@ import os
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
-from atdata_core.atmosphere.xrpc.replies import as_object
-from atdata_core.atmosphere.xrpc.session import Session
+from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
+from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.errors import (
     PrivateAddressError,
     RecordNotFoundError,
@@ -91,13 +90,13 @@ class Resolver:
     def _by_well_known(self, handle: str) -> str:
         url = f"https://{handle}/.well-known/atproto-did"
         try:
-            did = self._session.send("GET", url, guarded=True).body.decode("ascii").strip()
+            did = self._session.send("GET", url, guarded=True).decode("ascii").strip()
         except (ServiceError, PrivateAddressError, UnicodeDecodeError):
             did = ""
         if not is_did(did):
             raise RecordNotFoundError(
-                f"No account has the handle {handle!r}, as far as {self._session.service} and the handle's own "
-                "site know. Check its spelling, or give the DID.",
+                f"No account has the handle {handle!r}, as far as {self._session.account.service} and the "
+                "handle's own site know. Check its spelling, or give the DID.",
                 uri=f"at://{handle}",
             )
         return did
@@ -134,11 +133,7 @@ def _signing_key(did: str, document: dict[str, Any]) -> str | None:
     from atproto_core.exceptions import AtProtocolError  # pyright: ignore[reportMissingTypeStubs]
     from atproto_crypto.did import get_did_key, parse_did_key  # pyright: ignore[reportMissingTypeStubs]
 
-    methods: Any = document.get("verificationMethod")
-    for item in cast("list[Any]", methods) if isinstance(methods, list) else []:
-        if not isinstance(item, dict):
-            continue
-        method = cast("dict[str, Any]", item)
+    for method in _objects(document, "verificationMethod"):
         ident, kind, encoded = (method.get(key) for key in ("id", "type", "publicKeyMultibase"))
         if ident not in ("#atproto", f"{did}#atproto") or not isinstance(kind, str) or not isinstance(encoded, str):
             continue
@@ -153,11 +148,7 @@ def _signing_key(did: str, document: dict[str, Any]) -> str | None:
 
 
 def _pds_endpoint(did: str, document: dict[str, Any]) -> str:
-    services: Any = document.get("service")
-    for item in cast("list[Any]", services) if isinstance(services, list) else []:
-        if not isinstance(item, dict):
-            continue
-        service = cast("dict[str, Any]", item)
+    for service in _objects(document, "service"):
         kind, ident, endpoint = (service.get(key) for key in ("type", "id", "serviceEndpoint"))
         if kind != "AtprotoPersonalDataServer" or ident not in ("#atproto_pds", f"{did}#atproto_pds"):
             continue
@@ -166,3 +157,10 @@ def _pds_endpoint(did: str, document: dict[str, Any]) -> str:
             if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc:
                 return f"{parts.scheme}://{parts.netloc}"
     raise RecordNotFoundError(f"The account {did} names no PDS that holds its repository.", uri=f"at://{did}")
+
+
+def _objects(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in a list of the document."""
+    items: Any = document.get(name)
+    found = cast("list[Any]", items) if isinstance(items, list) else []
+    return [cast("dict[str, Any]", item) for item in found if isinstance(item, dict)]

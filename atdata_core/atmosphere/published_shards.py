@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
-from atdata_core.atmosphere.record_format.storage import PublishedShard
+from atdata_core.atmosphere.record_format.parse import PublishedShard
 from atdata_core.common.urls import displayed, parse_s3, scheme
 from atdata_core.errors import ShardChangedError, StorageError
 from atdata_core.protocols import ShardStat

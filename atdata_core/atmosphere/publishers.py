@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere.record_format.build import entry_record, read_schema_record
-from atdata_core.atmosphere.record_format.lexicon import check
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, OLD_SCHEMA, SCHEMA, AtUri, entry_rkey
-from atdata_core.atmosphere.schema_records import newest_schema, publish_schema
+from atdata_core.atmosphere.client import PAGE
+from atdata_core.atmosphere.record_format.build import entry_record, schema_record
+from atdata_core.atmosphere.record_format.lexicon import OLD_SCHEMA, check
+from atdata_core.atmosphere.record_format.parse import read_schema_record
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri, entry_rkey, schema_rkey
 from atdata_core.common.cid import entry_cid
 from atdata_core.common.names import check_dataset_name
 from atdata_core.common.urls import displayed, expand, refuse_credentials, scheme
@@ -17,18 +18,167 @@ from atdata_core.errors import (
     RecordChangedError,
     RecordNotFoundError,
     RefusedError,
+    SchemaConflictError,
     SchemaError,
     SchemaNotFoundError,
     StorageError,
 )
 from atdata_core.protocols import ShardFacts
-from atdata_core.samples.schema import decode, describe, schema_of
+from atdata_core.samples.compatibility import compare, newest_with_fields
+from atdata_core.samples.schema import decode, describe, full_name, schema_of
 from atdata_core.shards.shard_facts import read_facts
 from atdata_core.stores.opening import open_shard
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
     from atdata_core.stores.s3.objects import S3Endpoint
+
+Listed = dict[str, Any]
+"""How far an account's schemas were listed, and what other programs wrote there; a JSON object."""
+
+
+def create_schema(local: dict[str, Any], client: AtmosphereClient) -> tuple[Record, bool]:
+    """Write a schema record that was not found.
+
+    Where only words differ from a rival's, a description for instance, the first ones stay.
+
+    Returns:
+        The record, and whether this call wrote it.
+
+    Raises:
+        SchemaConflictError: The same class and version is published with other fields.
+        PreflightError: The network would refuse the record.
+    """
+    rkey = schema_rkey(full_name(local), local["version"])
+    record = schema_record(local, created_at=client.now())
+    check(SCHEMA, rkey, record, did=client.did)
+    try:
+        return client.create_once(SCHEMA, rkey, record)
+    except RecordChangedError:
+        # A rival was faster.
+        found = client.find_record(SCHEMA, rkey)
+        if found is None:
+            raise
+    _same_fields(local, found)
+    return found, False
+
+
+@dataclass(slots=True)
+class Listing:
+    """Schema records that were listed on the way.
+
+    ``whole``: all that have a key of ours are among them. ``listed`` is worth keeping for the next time, None where
+    nothing had to be listed.
+    """
+
+    records: list[Record] = field(default_factory=list["Record"])
+    whole: bool = False
+    listed: Listed | None = None
+
+
+def find_schema(
+    local: dict[str, Any],
+    client: AtmosphereClient,
+    recall: Callable[[], Listed | None] = lambda: None,
+    listing: Listing | None = None,
+) -> Record | None:
+    """The published record of a local schema, or None; raises ``SchemaConflictError``.
+
+    Under its own key it costs one request, however many schemas there are. Else another program's record of
+    the class and version is looked for, behind what ``recall`` says was listed before; ``listing`` takes what is
+    seen then.
+    """
+    rkey = schema_rkey(full_name(local), local["version"])
+    found = client.find_record(SCHEMA, rkey) or _find_foreign(local, client, recall(), listing or Listing())
+    if found is not None:
+        _same_fields(local, found)
+    return found
+
+
+def newest_schema(wanted: dict[str, Any], client: AtmosphereClient) -> Record | None:
+    """The newest record of the own account for a class, among those with the fields of a local schema.
+
+    None where the account has none of that class. One request for a hundred schemas.
+
+    Raises:
+        SchemaConflictError: All of them have other fields.
+    """
+    records: dict[str, Record] = {}
+    published: dict[str, dict[str, Any]] = {}
+    for record in client.iter_records(SCHEMA):
+        try:
+            schema = read_schema_record(record.value)
+        except RefusedError:
+            continue
+        version, own = schema["version"], schema.get("module") == wanted.get("module")
+        # Another program's record names no module; a key of ours is then that of a class without one.
+        foreign = schema.get("module") is None and _rkey(record) != schema_rkey(schema["name"], version)
+        if schema["name"] == wanted["name"] and (own or (foreign and version not in published)):
+            records[version], published[version] = record, schema
+    found = newest_with_fields(wanted, published.values(), where="The account has published")
+    return None if found is None else records[found["version"]]
+
+
+def _same_fields(local: dict[str, Any], published: Record) -> None:
+    fields = compare(local, read_schema_record(published.value))
+    if fields:
+        name, version = full_name(local), local["version"]
+        raise SchemaConflictError(
+            f"{name} {version} is already published with other fields ({', '.join(fields)}): {published.uri}. "
+            f"Publish the changed class under a new version: index.publish_schema({local['name']}, "
+            'version="..."), and insert the dataset with that schema_ref.',
+            name=name,
+            version=version,
+            fields=fields,
+            type_name=name,
+        )
+
+
+def _find_foreign(
+    local: dict[str, Any], client: AtmosphereClient, kept: Listed | None, listing: Listing
+) -> Record | None:
+    """The oldest record of the class and version under a key that is not ours.
+
+    Where it is kept, the account's schemas are listed once; afterwards only what other programs added since.
+    Their keys are TIDs, which begin with a digit for the next decades and grow, so the listing goes on behind
+    the last one and stops at the first key that begins with a letter: ours do.
+    """
+    found = dict(kept["found"]) if kept else {}
+    position: str | None = kept["cursor"] if kept else None
+    last_tid, first = position, position is None
+    while True:
+        page, position = client.list_records(SCHEMA, cursor=position, reverse=True)
+        listing.records += page
+        for record in page:
+            rkey = _rkey(record)
+            if rkey[0].isdigit():
+                last_tid = rkey
+            _note(found, record, rkey)
+        beyond = bool(page) and not _rkey(page[-1])[0].isdigit()
+        # A PDS gives a cursor with its last page, too.
+        listing.whole = len(page) < PAGE or position is None
+        if listing.whole or (beyond and not first):
+            break
+    # Without a TID the next listing starts at the first key again, and ends with its first page.
+    listing.listed = {"cursor": last_tid or "0", "found": found}
+    rkey = found.get(f"{local['name']}@{local['version']}")
+    return None if rkey is None else client.find_record(SCHEMA, rkey)
+
+
+def _note(found: dict[str, str], record: Record, rkey: str) -> None:
+    name, version = record.value.get("name"), record.value.get("version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        return
+    about = record.value.get("metadata")
+    module = cast("dict[str, Any]", about).get("module") if isinstance(about, dict) else None
+    # A record that tells its module has a key of that name, which is asked for first. The key of the bare
+    # name is that of a class without a module.
+    if module is None and rkey != schema_rkey(name, version):
+        found.setdefault(f"{name}@{version}", rkey)
+
+
+def _rkey(record: Record) -> str:
+    return record.uri.rpartition("/")[2]
 
 
 class SchemaPublisher:
@@ -49,11 +199,8 @@ class SchemaPublisher:
             NotLoggedInError: Nobody is logged in.
         """
         local = schema_of(sample_type, version=version, description=description)
-        return AtUri.parse(self.publish_local(local).uri)
-
-    def publish_local(self, local: dict[str, Any]) -> Record:
-        """Publish a schema in the local form; raises as ``publish`` does."""
-        return publish_schema(local, self.client)[0]
+        record = find_schema(local, self.client) or create_schema(local, self.client)[0]
+        return AtUri.parse(record.uri)
 
 
 class DatasetPublisher:
@@ -64,7 +211,6 @@ class DatasetPublisher:
 
     def __init__(self, client: AtmosphereClient) -> None:
         self.client = client
-        self._schemas = SchemaPublisher(client)
 
     def publish(
         self,
@@ -107,28 +253,17 @@ class DatasetPublisher:
         check_dataset_name(name)
         schema: Record | None = None
         if schema_uri is not None:
-            schema = self._settled(schema_uri)
+            schema = self._given_schema(schema_uri)
         elif schema_version is None:
             schema = newest_schema(describe(dataset.sample_type), self.client)
         # What is published now describes the type of the dataset.
         sample_type = dataset.sample_type if schema is None else _sample_type(schema)
         facts = survey(dataset.shard_list, sample_type, store=dataset.data_store)
-        uri = (
-            self._schemas.publish(dataset.sample_type, version=schema_version or "1.0.0")
-            if schema is None
-            else AtUri.parse(schema.uri)
-        )
-        return AtUri.parse(
-            self._write(
-                facts,
-                str(uri),
-                name=name,
-                description=description,
-                tags=tags,
-                license=license,
-                metadata=dataset.metadata,
-            ).uri
-        )
+        if schema is None:
+            uri = str(SchemaPublisher(self.client).publish(dataset.sample_type, version=schema_version or "1.0.0"))
+        else:
+            uri = schema.uri
+        return self._write(name, uri, facts, description, tags, license, dataset.metadata)
 
     def publish_with_urls(
         self,
@@ -143,21 +278,11 @@ class DatasetPublisher:
     ) -> AtUri:
         """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
         check_dataset_name(name)
-        schema = self._settled(schema_uri)
+        schema = self._given_schema(schema_uri)
         facts = survey(expand(urls), _sample_type(schema))
-        return AtUri.parse(
-            self._write(
-                facts,
-                str(AtUri.parse(schema.uri)),
-                name=name,
-                description=description,
-                tags=tags,
-                license=license,
-                metadata=metadata,
-            ).uri
-        )
+        return self._write(name, schema.uri, facts, description, tags, license, metadata)
 
-    def _settled(self, schema_uri: str) -> Record:
+    def _given_schema(self, schema_uri: str) -> Record:
         """A schema record that is there; its at-uri has the DID: the same one however it was given."""
         try:
             record = self.client.get_record(schema_uri)
@@ -178,15 +303,14 @@ class DatasetPublisher:
 
     def _write(
         self,
-        shards: Sequence[ShardFacts],
-        schema_uri: str,
-        *,
         name: str,
+        schema_uri: str,
+        shards: Sequence[ShardFacts],
         description: str | None,
         tags: Sequence[str] | None,
         license: str | None,
         metadata: dict[Any, Any] | None,
-    ) -> Record:
+    ) -> AtUri:
         """Write the entry record, or bring it up to date; the same name and data is the same record."""
         cid = entry_cid(schema_uri, [shard.url for shard in shards])
         rkey = entry_rkey(self.client.did, name, cid)
@@ -202,14 +326,14 @@ class DatasetPublisher:
         )
         check(ENTRY, rkey, record, did=self.client.did)
         try:
-            return self.client.create_once(ENTRY, rkey, record)[0]
+            return AtUri.parse(self.client.create_once(ENTRY, rkey, record)[0].uri)
         except RecordChangedError:
             existing = self.client.find_record(ENTRY, rkey)
             if existing is None:
                 raise
         record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
         check(ENTRY, rkey, record, did=self.client.did, swap=existing.cid)
-        return self.client.replace(ENTRY, rkey, record, swap=existing.cid)
+        return AtUri.parse(self.client.replace(ENTRY, rkey, record, swap=existing.cid).uri)
 
 
 def _sample_type(schema: Record) -> type:

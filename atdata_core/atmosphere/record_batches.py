@@ -7,20 +7,30 @@ on the commit after which they were read, or which the request before has made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atdata_core.atmosphere.client import Record
-from atdata_core.atmosphere.record_format.difference import changed, differing_fields
+from atdata_core.atmosphere.client import PAGE, Record, apply_request
 from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
-from atdata_core.atmosphere.repository_view import RepositoryView
-from atdata_core.atmosphere.xrpc.replies import apply_request, encode_json
+from atdata_core.atmosphere.record_format.parse import changed, differing_fields
+from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.common.cid import record_cid
 from atdata_core.errors import AtdataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient
+
+READS_A_PAGE = 3
+"""A page of 100 records takes a PDS about as long as three records that are asked for one by one."""
+
+WORKERS = 8
+
+Key = tuple[str, str]
+"""Collection and record key."""
+
 
 MAX_WRITES = 200
 """In one commit: https://docs.bsky.app/docs/api/com-atproto-repo-apply-writes, measured on the official PDS."""
@@ -30,9 +40,6 @@ OVERTAKEN = 3
 
 BROKEN = 3
 """So many records in a row at which a PDS fails, each alone: then it is not the records."""
-
-Key = tuple[str, str]
-"""Collection and record key."""
 
 
 class Write(NamedTuple):
@@ -84,26 +91,99 @@ class BatchWriter:
 
     Args:
         client: A client that is logged in.
-        expected: Keys that will be asked for: a listing keeps their records.
+        expected: Keys whose records a listing keeps; of other records it keeps the CID.
     """
 
     def __init__(self, client: AtmosphereClient, expected: Iterable[Key] = ()) -> None:
         self._client = client
+        self._expected = frozenset(expected)
+        self._commit: str | None = None
+        self._cids: dict[Key, str | None] = {}
+        self._records: dict[Key, Record] = {}
+        self._whole: set[str] = set()
+        self._long: dict[str, int] = {}
+        """Collections of more than so many pages."""
         self._did = client.did
-        self._known = RepositoryView(client, expected)
         self._failed = 0
+        """Records in a row at which the PDS failed, each alone."""
+
+    def _at(self) -> str:
+        """CID of the commit for which all of this holds; asked for where it is not known."""
+        if self._commit is None:
+            self._commit = self._client.latest_commit(self._did)
+        return self._commit
 
     def refresh(self) -> None:
-        """Forget what was read, where somebody else has made a commit since; one request."""
-        self._known.refresh()
+        """Forget everything, unless the repository is still at the same commit."""
+        latest = self._client.latest_commit(self._did)
+        if latest != self._commit:
+            self._forget()
+            self._commit = latest
+
+    def _forget(self) -> None:
+        """Somebody else has written, or may have."""
+        self._commit = None
+        self._cids.clear()
+        self._records.clear()
+        self._whole.clear()
 
     def read(self, keys: Iterable[Key]) -> None:
-        """Read the records under some keys, so that ``find`` and ``write`` need not; what is known is not asked."""
-        self._known.read(keys)
+        """Read what is not known of some keys, by listing where that takes a PDS less time."""
+        missing = dict.fromkeys(key for key in keys if not self._holds(key))
+        if not missing:
+            return
+        # The commit first: what is written while the records are read comes after it, and shows.
+        self._at()
+        kept = self._expected | missing.keys()
+        for collection, count in Counter(collection for collection, _ in missing).items():
+            self._list(collection, count // READS_A_PAGE, kept)
+        singly = [key for key in missing if not self._holds(key)]
+        if singly:
+            with ThreadPoolExecutor(min(WORKERS, len(singly)), "records") as pool:
+                list(pool.map(self._ask, singly))
+
+    def _holds(self, key: Key) -> bool:
+        """Whether it is known what lies under a key."""
+        return key in self._cids or key[0] in self._whole
 
     def find(self, key: Key) -> Record | None:
-        """The record under a key, or None."""
-        return self._known.find(key)
+        """The record under a key, or None; asked for where its content is not at hand."""
+        self.read([key])
+        if self._cids.get(key) is not None and key not in self._records:
+            self._ask(key)
+        return self._records.get(key)
+
+    def _ask(self, key: Key) -> None:
+        self._keep(key, self._client.find_record(*key))
+
+    def _keep(self, key: Key, record: Record | None) -> None:
+        self._cids[key] = record.cid if record else None
+        if record is not None:
+            self._records[key] = record
+
+    def _list(self, collection: str, pages: int, kept: Set[Key]) -> None:
+        """List a collection to its end, if it has no more than so many pages."""
+        if pages <= self._long.get(collection, 0):
+            return
+        cursor = None
+        for _ in range(pages):
+            try:
+                records, cursor = self._client.list_records(collection, cursor=cursor)
+            except ServiceRefusedError:
+                break  # a page of the largest records is more than an answer may hold
+            for record in records:
+                key = (collection, record.uri.rpartition("/")[2])
+                if key in kept:
+                    self._keep(key, record)
+                else:
+                    self._cids[key] = record.cid
+            # A PDS gives a cursor with its last page, too.
+            if cursor is None or len(records) < PAGE:
+                self._whole.add(collection)
+                return
+        self._long[collection] = pages
+
+    # -- writing -----------------------------------------------------------------------------------
 
     def write(self, writes: Sequence[Write]) -> list[Answer]:
         """Write records, each as ``create_once`` or ``replace`` of the client would; their answers, in order.
@@ -132,13 +212,13 @@ class BatchWriter:
                 self._round(todo)
             except _Overtaken:
                 overtaken += 1
-                self._known.forget()
+                self._forget()
         answers = [each.answer for each in pending]
         return [answer for answer in answers if answer is not None]
 
     def _round(self, todo: Sequence[_Pending]) -> None:
         """Bring every write to its answer; of several to one key the first, the others see what it made."""
-        self._known.read(each.write.key for each in todo)
+        self.read(each.write.key for each in todo)
         first: dict[Key, _Pending] = {}
         for each in todo:
             if each.write.key not in first:
@@ -151,13 +231,13 @@ class BatchWriter:
     def _judged(self, pending: _Pending) -> Answer | None:
         """The answer to a write that is not to be made; None: it is."""
         write = pending.write
-        standing = self._known.cid(write.key)
+        standing = self._cids.get(write.key)
         if standing == write.swap:
             return None
         if standing is not None and standing == record_cid(write.record):
             # A commit whose answer was lost, or a rival of the same mind.
             return self._written(write, standing), pending.sent or write.swap is not None
-        existing = self._known.find(write.key)
+        existing = self.find(write.key)
         fields = differing_fields(existing.value if existing else {}, write.record)
         if write.swap is None and existing is not None and not fields:
             return existing, False
@@ -165,11 +245,11 @@ class BatchWriter:
 
     def _batches(self, to_write: Sequence[_Pending]) -> Iterator[list[_Pending]]:
         """As many writes as a request takes."""
-        envelope = len(encode_json(apply_request(self._did, [], swap=self._known.commit)))
+        envelope = len(AS_SENT.encode(apply_request(self._did, [], swap=self._at())).encode())
         batch: list[_Pending] = []
         size = envelope
         for each in to_write:
-            more = len(encode_json(each.operation)) + 1
+            more = len(AS_SENT.encode(each.operation).encode()) + 1
             if batch and (len(batch) == MAX_WRITES or size + more > MAX_REQUEST):
                 yield batch
                 batch, size = [], envelope
@@ -180,7 +260,7 @@ class BatchWriter:
 
     def _apply(self, batch: Sequence[_Pending]) -> None:
         """One request; where it is refused for one of its writes, halves of it, until that one is found."""
-        if not all(self._known.holds(each.write.key) for each in batch):
+        if not all(self._holds(each.write.key) for each in batch):
             # Read again since these were judged, because of those before them.
             raise _Overtaken
         try:
@@ -203,12 +283,14 @@ class BatchWriter:
     def _send(self, batch: Sequence[_Pending]) -> None:
         for each in batch:
             each.sent = True
-        cids, commit = self._client.apply([each.operation for each in batch], swap=self._known.commit)
+        cids, commit = self._client.apply([each.operation for each in batch], swap=self._at())
         self._failed = 0
         for each, cid in zip(batch, cids, strict=True):
-            self._known.note(each.write.key, cid)
+            self._cids[each.write.key] = cid
+            # Whoever wrote it has its content; a large bulk would hold all of them.
+            self._records.pop(each.write.key, None)
             each.answer = self._written(each.write, cid), True
-        self._known.commit = commit
+        self._commit = commit
 
     def _halve(self, batch: Sequence[_Pending]) -> None:
         middle = (len(batch) + 1) // 2
@@ -218,8 +300,8 @@ class BatchWriter:
 
     def _settle(self, batch: Sequence[_Pending], error: ServiceUnavailableError) -> None:
         """After the last attempt got no answer, or a failure: was it done all the same?"""
-        self._known.forget()
-        self._known.read(each.write.key for each in batch)
+        self._forget()
+        self.read(each.write.key for each in batch)
         for each in batch:
             each.answer = self._judged(each)
         left = [each for each in batch if each.answer is None]
@@ -240,7 +322,7 @@ class BatchWriter:
         """Each write with a request and a condition of its own: nobody else's commit is in its way."""
         for each in todo:
             each.answer = self._alone(each.write)
-        self._known.forget()
+        self._forget()
 
     def _alone(self, write: Write) -> Answer:
         try:

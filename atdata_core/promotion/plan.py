@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ..atmosphere.publishers import Listing
 from ..atmosphere.record_format.record_keys import SCHEMA, schema_rkey
-from ..atmosphere.schema_records import Listing
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.index_state import state_of

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from atdata_core.atmosphere.label_lookup import find_published
+from atdata_core.atmosphere.atmosphere_index import find_published
 from atdata_core.common.licenses import license_problem
 from atdata_core.promotion.verify.findings import Finding, Verification
 from atdata_core.promotion.verify.verification import verify_dataset

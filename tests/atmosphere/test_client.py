@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.build import LABEL, label_record
-from atdata_core.atmosphere.record_format.record_keys import label_rkey
+from atdata_core.atmosphere.record_format.build import label_record
+from atdata_core.atmosphere.record_format.record_keys import LABEL, label_rkey
 from atdata_core.common.cid import record_cid
 from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (

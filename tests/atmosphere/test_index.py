@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex, AtUri, DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.record_format.build import ENTRY, SCHEMA, entry_record, schema_record
-from atdata_core.atmosphere.record_format.record_keys import identity_tid
+from atdata_core.atmosphere.record_format.build import entry_record, schema_record
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, identity_tid
 from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     EntryNotFoundError,

@@ -4,7 +4,7 @@ import pytest
 from numpy.typing import NDArray
 
 from atdata_core.atmosphere import DatasetPublisher
-from atdata_core.atmosphere.record_format.build import ENTRY, SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA
 from atdata_core.errors import SampleError, SchemaConflictError
 from atdata_core.samples.sample_types import packable
 from atdata_core.shards.dataset import Dataset

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere.record_batches import BatchWriter, Write
-from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
+from atdata_core.atmosphere.record_format.lexicon import put_request
+from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.common.cid import record_cid
 from atdata_core.errors import RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 
@@ -154,7 +155,7 @@ def test_requests_are_split_by_the_size_of_their_body(client, repo, network):
 def test_a_record_that_leaves_no_room_for_the_commit_is_written_alone(client, repo, network):
     small, large, other = creations(repo, 3)
     request = put_request(client.did, repo.collection, large.rkey, {**large.record, "x": ""}, swap=None)
-    room = 1_000_000 - len(encode_json(request))
+    room = 1_000_000 - len(AS_SENT.encode(request).encode())
     large = large._replace(record=large.record | {"x": "y" * room})
     too_large = Write(repo.collection, "k9", record(repo, 9, x="y" * 1_000_000), None)
     answers = BatchWriter(client).write([small, large, too_large, other])

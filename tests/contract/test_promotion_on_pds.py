@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.atmosphere.record_format.build import label_record
-from atdata_core.atmosphere.record_format.lexicon import check
+from atdata_core.atmosphere.record_format.lexicon import check, put_request
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, label_rkey
-from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
+from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.errors import (
     LoginError,
     PreflightError,
@@ -139,7 +139,9 @@ def test_a_request_of_a_million_bytes_is_written_and_one_more_is_refused_before_
     record = label_record(
         name="n", dataset_uri=f"at://{client.did}/{ENTRY}/x", version=None, created_at=client.now()
     )
-    room = 1_000_000 - len(encode_json(put_request(client.did, LABEL, KEY, {**record, "x": ""}, swap=None)))
+    room = 1_000_000 - len(
+        AS_SENT.encode(put_request(client.did, LABEL, KEY, {**record, "x": ""}, swap=None)).encode()
+    )
     largest, too_large = ({**record, "x": "y" * count} for count in (room, room + 1))
     check(LABEL, KEY, largest, did=client.did)
     assert client.create_once(LABEL, KEY, largest)[1]

@@ -12,8 +12,7 @@ import pytest
 from atdata_core.atmosphere.client import AtmosphereClient
 from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.record_format.lexicon import check
-from atdata_core.atmosphere.record_format.parse import read_schema_record
-from atdata_core.atmosphere.record_format.storage import PublishedShard
+from atdata_core.atmosphere.record_format.parse import PublishedShard, read_schema_record
 from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.common.retry_after import service_of
 from atdata_core.common.urls import local_path

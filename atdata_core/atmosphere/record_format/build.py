@@ -7,35 +7,27 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from atdata_core.atmosphere.record_format.parse import (
-    AtmosphereIndexEntry,
-    read_entry_record,
-    read_schema_record,
+from atdata_core.atmosphere.record_format.lexicon import (
+    ENTRY,
+    JSON_SCHEMA_FORMAT,
+    LABEL,
+    SCHEMA,
+    STORAGE_HTTP,
+    STORAGE_S3,
 )
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, JSON_SCHEMA_FORMAT, LABEL, SCHEMA
-from atdata_core.atmosphere.record_format.record_metadata import pack_metadata, to_field, unpack_metadata
-from atdata_core.atmosphere.record_format.storage import PublishedShard, storage_of
+from atdata_core.atmosphere.record_format.record_metadata import to_field
+from atdata_core.common.urls import displayed, parse_s3, refuse_credentials, scheme
+from atdata_core.errors import NoDataUrlsError, StorageError
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.json_schema import to_json_schema
 from atdata_core.samples.metadata import refuse_secrets
 
-__all__ = [
-    "ENTRY",
-    "LABEL",
-    "SCHEMA",
-    "AtmosphereIndexEntry",
-    "PublishedShard",
-    "entry_record",
-    "label_record",
-    "pack_metadata",
-    "read_entry_record",
-    "read_schema_record",
-    "schema_record",
-    "storage_of",
-    "unpack_metadata",
-]
-
 _NDARRAY_SHIM = re.compile(r"/atdata-ndarray-bytes/(\d+\.\d+\.\d+)#")
+
+ADVICE = (
+    "Give a data store, so that the shards are copied to one place that others can reach: "
+    "data_store=S3DataStore(...), or ATDATA_PUBLISH_BUCKET in the pipeline."
+)
 
 
 def schema_record(local_schema: dict[str, Any], *, created_at: str) -> dict[str, Any]:
@@ -131,6 +123,75 @@ def label_record(*, name: str, dataset_uri: str, version: str | None, created_at
     if version is not None:
         record["version"] = version
     return record
+
+
+def storage_of(shards: Sequence[ShardFacts]) -> dict[str, Any]:
+    """``storageS3`` for ``s3://``, ``storageHttp`` for ``http(s)://``, each shard with its SHA-256.
+
+    Raises:
+        NoDataUrlsError: There are no shards.
+        StorageError: Local paths, several buckets, endpoints or schemes, credentials in a URL, or a shard
+            without a digest.
+    """
+    if not shards:
+        raise NoDataUrlsError("There are no shards to publish. Insert the dataset with data first.", name=None)
+    kinds: set[str] = set()
+    for shard in shards:
+        kind = scheme(shard.url)
+        if kind != "s3":  # of these it is asked where the bucket is read
+            refuse_credentials(shard.url)
+        if not shard.sha256:
+            raise StorageError(
+                f"No digest is known of {displayed(shard.url)}, and a record never holds a placeholder. "
+                "Read the shard first.",
+                urls=[displayed(shard.url)],
+            )
+        if kind == "file":
+            local = [displayed(each.url) for each in shards if scheme(each.url) == "file"]
+            raise StorageError(
+                f"{local[0]} is a path of this machine, which nobody else can read. {ADVICE}", urls=local
+            )
+        kinds.add("http" if kind == "https" else kind)
+    if len(kinds) > 1:
+        raise StorageError(
+            f"The shards lie in several kinds of places ({', '.join(sorted(kinds))}); a record names one. {ADVICE}",
+            urls=[displayed(shard.url) for shard in shards],
+        )
+    if kinds == {"s3"}:
+        return _storage_s3(shards)
+    return {
+        "$type": STORAGE_HTTP,
+        "shards": [{"url": shard.url, "checksum": _checksum(shard)} for shard in shards],
+    }
+
+
+def _storage_s3(shards: Sequence[ShardFacts]) -> dict[str, Any]:
+    named = [parse_s3(shard.url) for shard in shards]
+    for endpoint in {shard.endpoint for shard in shards if shard.endpoint}:
+        refuse_credentials(endpoint)
+    places = {(bucket, shard.endpoint, shard.region) for (bucket, _), shard in zip(named, shards, strict=True)}
+    if len(places) > 1:
+        shown = sorted(
+            f"{bucket} at {endpoint or 'AWS'} {region or ''}".strip() for bucket, endpoint, region in places
+        )
+        raise StorageError(
+            f"The shards lie in several buckets or endpoints ({', '.join(shown)}); a record names one. {ADVICE}",
+            urls=[shard.url for shard in shards],
+        )
+    ((bucket, endpoint, region),) = places
+    return {
+        "$type": STORAGE_S3,
+        "bucket": bucket,
+        **({} if region is None else {"region": region}),
+        **({} if endpoint is None else {"endpoint": endpoint}),
+        "shards": [
+            {"key": key, "checksum": _checksum(shard)} for (_, key), shard in zip(named, shards, strict=True)
+        ],
+    }
+
+
+def _checksum(shard: ShardFacts) -> dict[str, str]:
+    return {"algorithm": "sha256", "digest": shard.sha256}
 
 
 def _size(shards: Sequence[ShardFacts]) -> dict[str, int]:

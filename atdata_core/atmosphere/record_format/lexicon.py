@@ -12,25 +12,152 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle, is_nsid, is_record_key, is_tid
-from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
+from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.errors import PreflightError
 
-from .record_keys import SCHEMA
+NAMESPACE: Final = "science.alt.dataset"
+SCHEMA: Final = f"{NAMESPACE}.schema"
+ENTRY: Final = f"{NAMESPACE}.entry"
+LABEL: Final = f"{NAMESPACE}.label"
+JSON_SCHEMA_FORMAT: Final = f"{SCHEMA}#jsonSchemaFormat"
+STORAGE_HTTP: Final = f"{NAMESPACE}.storageHttp"
+STORAGE_S3: Final = f"{NAMESPACE}.storageS3"
 
-_DATETIME = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,20})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
-)
-_URI = re.compile(r"[A-Za-z]\w*:(?://)?[^\s/]\S*", re.ASCII)
-_MAX_URI = 8192
+# Collections of the package atdata up to 0.2: read, never written.
+OLD_NAMESPACE: Final = "ac.foundation.dataset"
+OLD_SCHEMA: Final = f"{OLD_NAMESPACE}.sampleSchema"
+OLD_ENTRY: Final = f"{OLD_NAMESPACE}.record"
+
+MAX_REQUEST = 1_000_000
+"""Bytes of a request's body: https://github.com/bluesky-social/atproto, measured on the official PDS."""
+
+MAX_INTEGER = 2**53 - 1
+"""The data model's integers are exact in JavaScript: https://atproto.com/specs/data-model."""
+
+MAX_TOLD = 20
+_JSON_SCHEMA_NAMES = frozenset({"$schema", "$ref", "$id", "$defs", "$comment"})
+_IN_SCHEMA = re.compile(r"schema(\.|$)")
 
 Schema = dict[str, Any]
+
+
+def check(collection: str, rkey: str, record: dict[str, Any], *, did: str, swap: str | None = None) -> None:
+    """Return if the network would take ``record`` under this key.
+
+    Args:
+        collection: Its name.
+        rkey: The record key.
+        record: What would be written.
+        did: The account that would write it.
+        swap: CID of the record that it would replace; None: it would be created.
+
+    Raises:
+        PreflightError: It would not; ``problems`` lists every reason.
+    """
+    try:
+        found = list(_key_problems(collection, rkey))
+        if record.get("$type") != collection:
+            found.append(f"$type: {record.get('$type')!r} instead of {collection!r}")
+        found += problems(collection, record)
+        model = list(_model_problems(record, "", collection))
+        found += model
+        if not model:
+            size = len(AS_SENT.encode(put_request(did, collection, rkey, record, swap=swap)).encode())
+            if size > MAX_REQUEST:
+                found.append(f"record: a request of {size:,} bytes, {MAX_REQUEST:,} are allowed{_advice(record)}")
+    except RecursionError:
+        found = ["record: it is nested too deeply"]
+    if found:
+        told = "; ".join(found[:MAX_TOLD]) + (f"; and {len(found) - MAX_TOLD} more" if found[MAX_TOLD:] else "")
+        kind = collection.rpartition(".")[2]
+        raise PreflightError(
+            f"The network would refuse this {kind} record, so it was not sent: {told}. "
+            "Mend these values and try again.",
+            collection=collection,
+            problems=found,
+        )
+
+
+def put_request(did: str, collection: str, rkey: str, record: object, *, swap: str | None) -> dict[str, Any]:
+    """The body of a putRecord; ``swap`` is the CID of the record that it replaces, None: there must be none."""
+    # The typed client drops a None, so that an absent record is no condition any more.
+    return {"repo": did, "collection": collection, "rkey": rkey, "record": record, "swapRecord": swap}
+
+
+def _key_problems(collection: str, rkey: str) -> Iterator[str]:
+    if not is_record_key(rkey):
+        yield f"record key: {rkey[:60]!r} is not made of 1 to 512 of A-Za-z0-9._:~-"
+    elif _definitions()[collection]["key"] == "tid" and not is_tid(rkey):
+        yield f"record key: {rkey[:60]!r} is no TID, which this collection asks for"
+
+
+def _model_problems(value: Any, path: str, collection: str) -> Iterator[str]:
+    """What the data model forbids: floats, large integers, keys of its own, text that is no Unicode."""
+    if isinstance(value, dict):
+        yield from _object_problems(cast("dict[Any, Any]", value), path, collection)
+    elif isinstance(value, list):
+        for position, item in enumerate(cast("list[Any]", value)):
+            yield from _model_problems(item, f"{path}[{position}]", collection)
+    elif isinstance(value, str):
+        if not _is_unicode(value):
+            yield f"{path}: not valid Unicode"
+    elif isinstance(value, float):
+        yield f"{path}: {value} is a float, which a record cannot hold"
+    elif isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            yield f"{path}: {value} is beyond 2**53"
+    elif value is not None:
+        yield f"{path}: {type(value).__name__}, which is no JSON"
+
+
+def _object_problems(value: dict[Any, Any], path: str, collection: str) -> Iterator[str]:
+    if value.keys() == {"$bytes"}:
+        if bytes_of(value) is None:
+            yield f"{path}: $bytes is no base64"
+        return
+    if value.keys() == {"$link"} and isinstance(value["$link"], str):
+        return
+    for key, item in value.items():
+        below = f"{path}.{key}" if path else str(key)
+        if not isinstance(key, str) or not _is_unicode(key):
+            yield f"{path or 'record'}: the key {key!r} is no text"
+            continue
+        if key == "$type":
+            if not isinstance(item, str) or not item:
+                yield f"{below}: no type"
+        elif key == "__proto__":
+            yield f"{below}: the reference PDS refuses this name"
+        elif key.startswith("$") and not (
+            collection == SCHEMA and key in _JSON_SCHEMA_NAMES and _IN_SCHEMA.match(path)
+        ):
+            yield f"{below}: names with $ belong to the protocol"
+        yield from _model_problems(item, below, collection)
+
+
+def _advice(record: dict[str, Any]) -> str:
+    storage: Any = record.get("storage")
+    if not isinstance(storage, dict):
+        return ""
+    shards: Any = cast("dict[str, Any]", storage).get("shards")
+    count = len(cast("list[Any]", shards)) if isinstance(shards, list) else 0
+    return f" ({count:,} shards: write the data as fewer, larger ones)"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# -- the lexicons ---------------------------------------------------------------------------------
 
 
 def problems(collection: str, record: object) -> list[str]:
@@ -55,32 +182,21 @@ def _definitions() -> dict[str, Schema]:
 
 def _check(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
     """Problems of ``value``; ``home`` is the lexicon that a relative reference belongs to."""
-    kind = schema["type"]
-    if kind == "ref":
-        target = _absolute(schema["ref"], home)
-        yield from _check(value, _definitions()[target], target.partition("#")[0], path)
-    elif kind == "union":
-        yield from _union(value, path)
-    elif kind == "object":
-        yield from _object(value, schema, home, path)
-    elif kind == "array":
-        yield from _array(value, schema, home, path)
-    elif kind == "string":
-        yield from _string(value, schema, path)
-    elif kind == "integer":
-        yield from _integer(value, schema, path)
-    elif kind == "bytes":
-        yield from _bytes(value, schema, path)
-    elif kind == "blob":
-        yield from _blob(value, path)
-    elif kind == "unknown":
-        if not _is_object(value):
-            yield f"{path}: {_named(value)}, not an object"
-    else:
-        raise NotImplementedError(f"lexicon type {kind}")
+    yield from _CHECKS[schema["type"]](value, schema, home, path)
 
 
-def _union(value: Any, path: str) -> Iterator[str]:
+def _ref(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
+    ref = schema["ref"]
+    target = f"{home}{ref}" if ref.startswith("#") else ref
+    yield from _check(value, _definitions()[target], target.partition("#")[0], path)
+
+
+def _unknown(value: Any, _schema: Schema, _home: str, path: str) -> Iterator[str]:
+    if not _is_object(value):
+        yield f"{path}: {_named(value)}, not an object"
+
+
+def _union(value: Any, _schema: Schema, _home: str, path: str) -> Iterator[str]:
     """All our unions are open: an object of a type that we do not know is allowed."""
     kind = cast("dict[str, Any]", value).get("$type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or not kind:
@@ -122,7 +238,7 @@ def _array(value: Any, schema: Schema, home: str, path: str) -> Iterator[str]:
         yield from _check(item, schema["items"], home, f"{path}[{position}]")
 
 
-def _string(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _string(value: Any, schema: Schema, _home: str, path: str) -> Iterator[str]:
     if not isinstance(value, str):
         yield f"{path}: {_named(value)}, not a string"
         return
@@ -133,18 +249,18 @@ def _string(value: Any, schema: Schema, path: str) -> Iterator[str]:
         yield f"{path}: {_shown(value)} instead of {schema['const']!r}"
     if "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
         yield f"{path}: {_shown(value)} is no semantic version such as 1.0.0"
-    if "format" in schema and not _fits(value, schema["format"]):
+    if "format" in schema and not _FORMATS[schema["format"]](value):
         yield f"{path}: {_shown(value)} is no {schema['format']}"
 
 
-def _integer(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _integer(value: Any, schema: Schema, _home: str, path: str) -> Iterator[str]:
     if type(value) is not int:
         yield f"{path}: {_named(value)}, not an integer"
     elif value < schema.get("minimum", value):
         yield f"{path}: {value}, at least {schema['minimum']} is needed"
 
 
-def _bytes(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _bytes(value: Any, schema: Schema, _home: str, path: str) -> Iterator[str]:
     data = bytes_of(value)
     if data is None:
         yield f"{path}: {_named(value)}, not bytes"
@@ -152,7 +268,7 @@ def _bytes(value: Any, schema: Schema, path: str) -> Iterator[str]:
         yield f"{path}: {len(data):,} bytes, {schema['maxLength']:,} are allowed"
 
 
-def _blob(value: Any, path: str) -> Iterator[str]:
+def _blob(value: Any, _schema: Schema, _home: str, path: str) -> Iterator[str]:
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     link: Any = fields.get("ref")
     fits = (
@@ -164,6 +280,19 @@ def _blob(value: Any, path: str) -> Iterator[str]:
     )
     if not fits:
         yield f"{path}: no blob reference"
+
+
+_CHECKS: dict[str, Callable[[Any, Schema, str, str], Iterator[str]]] = {
+    "array": _array,
+    "blob": _blob,
+    "bytes": _bytes,
+    "integer": _integer,
+    "object": _object,
+    "ref": _ref,
+    "string": _string,
+    "union": _union,
+    "unknown": _unknown,
+}
 
 
 def bytes_of(value: Any) -> bytes | None:
@@ -180,14 +309,70 @@ def bytes_of(value: Any) -> bytes | None:
         return None
 
 
-def _fits(text: str, form: str) -> bool:
-    if form == "datetime":
-        return _is_datetime(text)
-    if form == "at-uri":
-        return _is_at_uri(text)
-    if form == "uri":
-        return len(text) < _MAX_URI and _URI.fullmatch(text) is not None
-    raise NotImplementedError(f"string format {form}")
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _is_object(value: Any) -> bool:
+    """Bytes and links are written as objects and are none."""
+    return isinstance(value, dict) and cast("dict[str, Any]", value).keys() not in ({"$bytes"}, {"$link"})
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, dict) and not _is_object(cast("Any", value)):
+        return "bytes" if "$bytes" in value else "a link"
+    return "null" if value is None else type(cast("object", value)).__name__
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+# -- formats of strings ---------------------------------------------------------------------------
+
+TID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
+_TID = re.compile(rf"[234567abcdefghij][{TID_ALPHABET}]{{12}}")
+_DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
+_HANDLE = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+_NSID = re.compile(
+    r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
+    r"\.[A-Za-z][A-Za-z0-9]{0,62}"
+)
+_RECORD_KEY = re.compile(r"[A-Za-z0-9._:~-]{1,512}")
+
+MAX_DID, MAX_HANDLE, MAX_NSID, MAX_RECORD_KEY = 2048, 253, 317, 512
+_DATETIME = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,20})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+_URI = re.compile(r"[A-Za-z]\w*:(?://)?[^\s/]\S*", re.ASCII)
+_MAX_URI = 8192
+
+
+def is_tid(text: str) -> bool:
+    """Whether ``text`` has the shape of a TID."""
+    return _TID.fullmatch(text) is not None
+
+
+def is_did(text: str) -> bool:
+    """Whether ``text`` has the shape of a DID."""
+    return len(text) <= MAX_DID and _DID.fullmatch(text) is not None
+
+
+def is_handle(text: str) -> bool:
+    """Whether ``text`` has the shape of a handle (a domain name)."""
+    return len(text) <= MAX_HANDLE and _HANDLE.fullmatch(text) is not None
+
+
+def is_nsid(text: str) -> bool:
+    """Whether ``text`` has the shape of a collection's name."""
+    return len(text) <= MAX_NSID and _NSID.fullmatch(text) is not None
+
+
+def is_record_key(text: str) -> bool:
+    """Whether ``text`` can be a record key: https://atproto.com/specs/record-key."""
+    return text not in (".", "..") and _RECORD_KEY.fullmatch(text) is not None
 
 
 def _is_datetime(text: str) -> bool:
@@ -214,145 +399,8 @@ def _is_at_uri(text: str) -> bool:
     )
 
 
-def _absolute(ref: str, home: str) -> str:
-    return f"{home}{ref}" if ref.startswith("#") else ref
+def _is_uri(text: str) -> bool:
+    return len(text) < _MAX_URI and _URI.fullmatch(text) is not None
 
 
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _is_object(value: Any) -> bool:
-    """Bytes and links are written as objects and are none."""
-    return isinstance(value, dict) and cast("dict[str, Any]", value).keys() not in ({"$bytes"}, {"$link"})
-
-
-def _named(value: Any) -> str:
-    if isinstance(value, dict) and not _is_object(cast("Any", value)):
-        return "bytes" if "$bytes" in value else "a link"
-    return "null" if value is None else type(cast("object", value)).__name__
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}...")
-
-
-MAX_REQUEST = 1_000_000
-"""Bytes of a request's body: https://github.com/bluesky-social/atproto, measured on the official PDS."""
-
-MAX_INTEGER = 2**53 - 1
-"""The data model's integers are exact in JavaScript: https://atproto.com/specs/data-model."""
-
-MAX_TOLD = 20
-_JSON_SCHEMA_NAMES = frozenset({"$schema", "$ref", "$id", "$defs", "$comment"})
-_IN_SCHEMA = re.compile(r"schema(\.|$)")
-
-
-def check(collection: str, rkey: str, record: dict[str, Any], *, did: str, swap: str | None = None) -> None:
-    """Return if the network would take ``record`` under this key.
-
-    Args:
-        collection: Its name.
-        rkey: The record key.
-        record: What would be written.
-        did: The account that would write it.
-        swap: CID of the record that it would replace; None: it would be created.
-
-    Raises:
-        PreflightError: It would not; ``problems`` lists every reason.
-    """
-    try:
-        found = [*_key_problems(collection, rkey), *_type_problems(collection, record)]
-        found += problems(collection, record)
-        model = list(_model_problems(record, "", collection))
-        found += model
-        if not model:
-            size = len(encode_json(put_request(did, collection, rkey, record, swap=swap)))
-            found += _size_problems(size, record)
-    except RecursionError:
-        found = ["record: it is nested too deeply"]
-    if found:
-        told = "; ".join(found[:MAX_TOLD]) + (f"; and {len(found) - MAX_TOLD} more" if found[MAX_TOLD:] else "")
-        kind = collection.rpartition(".")[2]
-        raise PreflightError(
-            f"The network would refuse this {kind} record, so it was not sent: {told}. "
-            "Mend these values and try again.",
-            collection=collection,
-            problems=found,
-        )
-
-
-def _key_problems(collection: str, rkey: str) -> Iterator[str]:
-    if not is_record_key(rkey):
-        yield f"record key: {rkey[:60]!r} is not made of 1 to 512 of A-Za-z0-9._:~-"
-    elif collection != SCHEMA and not is_tid(rkey):
-        yield f"record key: {rkey[:60]!r} is no TID, which this collection asks for"
-
-
-def _type_problems(collection: str, record: dict[str, Any]) -> Iterator[str]:
-    if record.get("$type") != collection:
-        yield f"$type: {record.get('$type')!r} instead of {collection!r}"
-
-
-def _model_problems(value: Any, path: str, collection: str) -> Iterator[str]:
-    """What the data model forbids: floats, large integers, keys of its own, text that is no Unicode."""
-    if isinstance(value, dict):
-        yield from _object_problems(cast("dict[Any, Any]", value), path, collection)
-    elif isinstance(value, list):
-        for position, item in enumerate(cast("list[Any]", value)):
-            yield from _model_problems(item, f"{path}[{position}]", collection)
-    elif isinstance(value, str):
-        if not _is_unicode(value):
-            yield f"{path}: not valid Unicode"
-    elif isinstance(value, float):
-        yield f"{path}: {value} is a float, which a record cannot hold"
-    elif isinstance(value, int):
-        if abs(value) > MAX_INTEGER:
-            yield f"{path}: {value} is beyond 2**53"
-    elif value is not None:
-        yield f"{path}: {type(value).__name__}, which is no JSON"
-
-
-def _object_problems(value: dict[Any, Any], path: str, collection: str) -> Iterator[str]:
-    if value.keys() == {"$bytes"}:
-        if bytes_of(value) is None:
-            yield f"{path}: $bytes is no base64"
-        return
-    if value.keys() == {"$link"} and isinstance(value["$link"], str):
-        return
-    for key, item in value.items():
-        below = f"{path}.{key}" if path else str(key)
-        if not isinstance(key, str) or not _is_unicode(key):
-            yield f"{path or 'record'}: the key {key!r} is no text"
-            continue
-        if key == "$type":
-            if not isinstance(item, str) or not item:
-                yield f"{below}: no type"
-        elif key == "__proto__":
-            yield f"{below}: the reference PDS refuses this name"
-        elif key.startswith("$") and not _is_json_schema_name(key, path, collection):
-            yield f"{below}: names with $ belong to the protocol"
-        yield from _model_problems(item, below, collection)
-
-
-def _is_json_schema_name(key: str, path: str, collection: str) -> bool:
-    return collection == SCHEMA and key in _JSON_SCHEMA_NAMES and _IN_SCHEMA.match(path) is not None
-
-
-def _size_problems(size: int, record: dict[str, Any]) -> Iterator[str]:
-    if size > MAX_REQUEST:
-        advice = ""
-        storage: Any = record.get("storage")
-        if isinstance(storage, dict):
-            shards: Any = cast("dict[str, Any]", storage).get("shards")
-            count = len(cast("list[Any]", shards)) if isinstance(shards, list) else 0
-            advice = f" ({count:,} shards: write the data as fewer, larger ones)"
-        yield f"record: a request of {size:,} bytes, {MAX_REQUEST:,} are allowed{advice}"
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+_FORMATS: dict[str, Callable[[str], bool]] = {"at-uri": _is_at_uri, "datetime": _is_datetime, "uri": _is_uri}

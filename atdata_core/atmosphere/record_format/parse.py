@@ -5,18 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
+from urllib.parse import urlencode
 
-from atdata_core.atmosphere.record_format.json_fields import Fields, shown
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, OLD_ENTRY, OLD_SCHEMA, SCHEMA, AtUri
+import libipld
+
+from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri
 from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
-from atdata_core.atmosphere.record_format.storage import PublishedShard, read_storage
-from atdata_core.atmosphere.xrpc import blobs
-from atdata_core.errors import AtdataError, RefusedError, SchemaError
+from atdata_core.errors import AtdataError, RecordChangedError, RefusedError, SchemaError
 from atdata_core.samples.json_schema import from_json_schema
 from atdata_core.samples.schema import from_field_list
 
+# https://github.com/multiformats/multicodec/blob/master/table.csv
+_RAW, _SHA256 = 0x55, 0x12
 # What stands beside the JSON Schema in the flattened form.
 _NOT_JSON_SCHEMA = ("$type", "draft", "content", "arrayFormatVersions", "schemaBody")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedShard:
+    """A shard as a record names it.
+
+    ``sha256`` is lower-case hex, None where the record gives none. ``endpoint`` and ``region`` belong to
+    ``s3://`` URLs. ``url`` is meant as it stands, braces too; only in records of the oldest kind it may be
+    a ``pattern``.
+    """
+
+    url: str
+    sha256: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    pattern: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +81,7 @@ def read_entry_record(
         did = AtUri.parse(uri).authority
         if service_of is None:
             raise RefusedError(f"The shards of {uri} are blobs, and the PDS that holds them is not known.", uri=uri)
-        return blobs.url_of(service_of(did), did, blob)
+        return blob_address(service_of(did), did, blob)
 
     shards = read_storage(fields.object("storage"), blob_url)
     return AtmosphereIndexEntry(
@@ -143,3 +162,176 @@ def _expect(what: str, value: dict[str, Any], kinds: tuple[str, ...], name: str)
     target = value.get("datasetUri")
     hint = f" It is a label; its dataset is {target}." if kind == LABEL and isinstance(target, str) else ""
     raise RefusedError(f"{what} is no {name} record: its $type is {shown(kind)}.{hint}", uri=what)
+
+
+# -- two records compared --------------------------------------------------------------------------
+
+
+def differing_fields(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of the fields in which two records differ, ``createdAt`` aside, in alphabetical order."""
+    names = (one.keys() | other.keys()) - {"createdAt"}
+    return sorted(
+        name
+        for name in names
+        if (name in one) != (name in other) or _canonical(one.get(name)) != _canonical(other.get(name))
+    )
+
+
+def changed(did: str, collection: str, rkey: str, fields: list[str]) -> RecordChangedError:
+    """The error of a record that is another one than was expected; ``fields`` names what differs, if known."""
+    uri = f"at://{did}/{collection}/{rkey}"
+    what = f"differs in {', '.join(fields)}" if fields else "is another one than was last seen"
+    return RecordChangedError(
+        f"The record at {uri} {what}; it was left as it is. Read it and decide: "
+        "take it over, or publish under another name.",
+        uri=uri,
+        fields=fields,
+    )
+
+
+def _canonical(value: Any) -> Any:
+    """JSON with one spelling of ``$bytes``: a PDS gives base64 back without its padding."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        if fields.keys() == {"$bytes"}:
+            return {"$bytes": str(fields["$bytes"]).rstrip("=")}
+        return {key: _canonical(item) for key, item in fields.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in cast("list[Any]", value)]
+    return value
+
+
+# -- where the shards lie --------------------------------------------------------------------------
+
+
+def read_storage(storage: Fields, blob_url: Callable[[str], str]) -> list[PublishedShard]:
+    """The shards that a ``storage`` object names, whichever program wrote it.
+
+    Args:
+        storage: The object.
+        blob_url: Where a blob's CID is downloaded.
+
+    Raises:
+        RefusedError: It is malformed or of an unknown kind.
+    """
+    kind = storage.text("$type").rpartition(".")[2]
+    if kind == "storageHttp":
+        return [PublishedShard(shard.text("url"), _sha256(shard)) for shard in storage.objects("shards")]
+    if kind == "storageS3":
+        where, endpoint = f"s3://{storage.text('bucket')}", storage.optional_text("endpoint")
+        region = storage.optional_text("region")
+        return [
+            PublishedShard(f"{where}/{shard.text('key')}", _sha256(shard), endpoint, region)
+            for shard in storage.objects("shards")
+        ]
+    if kind == "storageBlobs":
+        return [_blob(item, blob_url) for item in storage.objects("blobs")]
+    if kind == "storageExternal":
+        return [PublishedShard(url, pattern=True) for url in storage.texts("urls")]
+    raise storage.malformed("$type", f"{kind!r} is a kind of storage that this version does not know")
+
+
+def _blob(item: Fields, blob_url: Callable[[str], str]) -> PublishedShard:
+    # The oldest records hold the reference itself.
+    blob = item.object("blob") if "blob" in item.values else item
+    cid = blob.object("ref").text("$link")
+    return PublishedShard(blob_url(cid), _sha256(item) or blob_sha256(cid))
+
+
+def _sha256(shard: Fields) -> str | None:
+    """The digest, where there is a SHA-256: other programs write ``none`` and an empty digest."""
+    checksum: Any = shard.values.get("checksum")
+    if not isinstance(checksum, dict):
+        return None
+    fields = cast("dict[str, Any]", checksum)
+    digest = fields.get("digest")
+    if fields.get("algorithm") != "sha256" or not isinstance(digest, str):
+        return None
+    return digest.lower()
+
+
+def blob_address(service: str, did: str, cid: str) -> str:
+    """Where anybody can download a blob."""
+    return f"{service}/xrpc/com.atproto.sync.getBlob?{urlencode({'did': did, 'cid': cid})}"
+
+
+def blob_sha256(cid: str) -> str | None:
+    """The SHA-256 (hex) of a blob's bytes, which its CID holds; None for a CID of another kind."""
+    try:
+        found: Any = libipld.decode_cid(cid)
+    except ValueError:
+        return None
+    multihash = found["hash"]
+    if found["codec"] != _RAW or multihash["code"] != _SHA256:
+        return None
+    return bytes(multihash["digest"]).hex()
+
+
+# -- fields of somebody else's JSON ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An object inside a record; ``where`` says which, for errors: ``at://... storage.shards[0]``."""
+
+    values: dict[str, Any]
+    where: str
+
+    def text(self, name: str) -> str:
+        """A text that must be there."""
+        value = self.values.get(name)
+        if not isinstance(value, str):
+            raise self.malformed(name, "a text is needed")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """A text, or None where there is none."""
+        return None if self.values.get(name) is None else self.text(name)
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts that must be there."""
+        found: list[str] = []
+        for item in self._list(name):
+            if not isinstance(item, str):
+                raise self.malformed(name, "a list of texts is needed")
+            found.append(item)
+        return found
+
+    def object(self, name: str) -> Fields:
+        """An object that must be there."""
+        value = self.values.get(name)
+        if not isinstance(value, dict):
+            raise self.malformed(name, "an object is needed")
+        return Fields(cast("dict[str, Any]", value), f"{self.where} {name}")
+
+    def objects(self, name: str) -> list[Fields]:
+        """A list of objects that must be there."""
+        found: list[Fields] = []
+        for position, item in enumerate(self._list(name)):
+            if not isinstance(item, dict):
+                raise self.malformed(f"{name}[{position}]", "an object is needed")
+            found.append(Fields(cast("dict[str, Any]", item), f"{self.where} {name}[{position}]"))
+        return found
+
+    def malformed(self, name: str, problem: str) -> RefusedError:
+        """The error for one field."""
+        return RefusedError(
+            f"{self.where}: `{name}` cannot be read: {problem}. Ask the publisher to mend the record.",
+            where=self.where,
+            field=name,
+        )
+
+    def _list(self, name: str) -> list[Any]:
+        value = self.values.get(name)
+        if not isinstance(value, list):
+            raise self.malformed(name, "a list is needed")
+        return cast("list[Any]", value)
+
+
+def shown(value: object) -> str:
+    """A value for an error: a short text or number as it is, of anything else its kind."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 100 else f"{value[:100]}...")
+    if value is None or (isinstance(value, int) and abs(value) < 2**64):
+        return repr(value)
+    return type(value).__name__

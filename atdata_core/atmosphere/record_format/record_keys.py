@@ -1,4 +1,4 @@
-"""How records are named: collections, record keys, at-uris.
+"""How records are named: record keys and at-uris.
 
 Record keys are made from identity, so that the same publication always has the same key.
 Entries and labels want TIDs (https://atproto.com/specs/tid): 13 characters that hold 53 bits of
@@ -12,39 +12,29 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
+from atdata_core.atmosphere.record_format.lexicon import (
+    ENTRY,
+    LABEL,
+    MAX_RECORD_KEY,
+    SCHEMA,
+    TID_ALPHABET,
+    is_did,
+    is_handle,
+    is_nsid,
+    is_record_key,
+    is_tid,
+)
 from atdata_core.common.cid import dag_cbor
 from atdata_core.errors import PreflightError, RefusedError
 
-NAMESPACE: Final = "science.alt.dataset"
-SCHEMA: Final = f"{NAMESPACE}.schema"
-ENTRY: Final = f"{NAMESPACE}.entry"
-LABEL: Final = f"{NAMESPACE}.label"
-JSON_SCHEMA_FORMAT: Final = f"{SCHEMA}#jsonSchemaFormat"
-STORAGE_HTTP: Final = f"{NAMESPACE}.storageHttp"
-STORAGE_S3: Final = f"{NAMESPACE}.storageS3"
-
-# Collections of the package atdata up to 0.2: read, never written.
-OLD_NAMESPACE: Final = "ac.foundation.dataset"
-OLD_SCHEMA: Final = f"{OLD_NAMESPACE}.sampleSchema"
-OLD_ENTRY: Final = f"{OLD_NAMESPACE}.record"
-
-_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
-_TID = re.compile(rf"[234567abcdefghij][{_ALPHABET}]{{12}}")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
-MAX_RECORD_KEY = 512
-
-
-def is_tid(text: str) -> bool:
-    """Whether ``text`` has the shape of a TID."""
-    return _TID.fullmatch(text) is not None
 
 
 def is_identity_tid(text: str) -> bool:
     """Whether a key can come from an identity; one that a clock made since 2005 cannot."""
     # The topmost 5 bits are zero in each of ours.
-    return is_tid(text) and text[0] == _ALPHABET[0]
+    return is_tid(text) and text[0] == TID_ALPHABET[0]
 
 
 @lru_cache(maxsize=10_000)  # a promotion asks for the keys of its records again and again
@@ -56,7 +46,7 @@ def identity_tid(*parts: str) -> str:
     digest = hashlib.sha256(dag_cbor(parts)).digest()
     # The top 4 of 64 bits stay zero: the sign bit, and the 3 that keep the time below 2**50 us.
     number = int.from_bytes(digest[:8], "big") >> 4
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
+    return "".join(TID_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
 
 
 def entry_rkey(did: str, name: str, cid: str) -> str:
@@ -88,7 +78,7 @@ def schema_rkey(full_name: str, version: str) -> str:
         raise PreflightError(
             f"The schema of {full_name!r}, version {version!r}, would need a record key of {len(key)} characters; "
             f"{MAX_RECORD_KEY} are allowed. Give the class or its module a shorter name.",
-            collection="science.alt.dataset.schema",
+            collection=SCHEMA,
             problems=[f"record key of {len(key)} characters"],
         )
     return key
@@ -96,39 +86,6 @@ def schema_rkey(full_name: str, version: str) -> str:
 
 def _escaped(text: str) -> str:
     return _UNSAFE.sub(lambda match: b":%02x" % match.group()[0], text.encode()).decode("ascii")
-
-
-_DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
-_HANDLE = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-)
-_NSID = re.compile(
-    r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
-    r"\.[A-Za-z][A-Za-z0-9]{0,62}"
-)
-_RECORD_KEY = re.compile(r"[A-Za-z0-9._:~-]{1,512}")
-
-MAX_DID, MAX_HANDLE, MAX_NSID = 2048, 253, 317
-
-
-def is_did(text: str) -> bool:
-    """Whether ``text`` has the shape of a DID."""
-    return len(text) <= MAX_DID and _DID.fullmatch(text) is not None
-
-
-def is_handle(text: str) -> bool:
-    """Whether ``text`` has the shape of a handle (a domain name)."""
-    return len(text) <= MAX_HANDLE and _HANDLE.fullmatch(text) is not None
-
-
-def is_nsid(text: str) -> bool:
-    """Whether ``text`` has the shape of a collection's name."""
-    return len(text) <= MAX_NSID and _NSID.fullmatch(text) is not None
-
-
-def is_record_key(text: str) -> bool:
-    """Whether ``text`` can be a record key: https://atproto.com/specs/record-key."""
-    return text not in (".", "..") and _RECORD_KEY.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

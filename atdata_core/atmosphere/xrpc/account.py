@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import weakref
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere.xrpc.replies import encode_json, of_reply, of_transport
+from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport
 from atdata_core.atmosphere.xrpc.session_sharing import SessionFile, Tokens
 from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
 from atdata_core.secrets import keep_secret
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
+
+
+@lru_cache(maxsize=1)
+def tls_context() -> ssl.SSLContext:
+    """The one of this process: to read all certificates of the system takes 25 to 60 ms."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 class Account:
@@ -32,8 +44,12 @@ class Account:
         self._timeout = timeout
         self._transport = transport
         self._renewing = threading.Lock()
+        self.service = base_url
+        """URL of the account's own PDS, without a trailing slash; of the service while there is no login."""
         self.did: str | None = None
         """DID of the account; None without a login."""
+        self.handle: str | None = None
+        """Handle of the account; None without a login."""
         self._atproto: Any = None
         self._file: SessionFile | None = None
         self._last_resort: str | None = None
@@ -43,24 +59,8 @@ class Account:
         return f"Account(did={self.did!r})"
 
     @property
-    def service(self) -> str:
-        """URL of the account's own PDS, without a trailing slash; of the service while there is no login."""
-        if self._session is None:
-            return self._base_url
-        return cast(str, self._atproto._base_url).removesuffix("/xrpc").rstrip("/")
-
-    @property
-    def handle(self) -> str | None:
-        """Handle of the account; None without a login."""
-        return None if self._session is None else cast(str, self._session.handle)
-
-    @property
-    def _session(self) -> Any:
-        return None if self._atproto is None else self._atproto._session
-
-    @property
     def _access(self) -> str:
-        return cast(str, self._session.access_jwt)
+        return cast(str, self._atproto._session.access_jwt)
 
     # -- beginning a session ----------------------------------------------------------------------
 
@@ -79,7 +79,8 @@ class Account:
             )
         keep_secret(password)
         if not shared:
-            self._use(self._logged_in(handle, password), None)
+            self._use(self._logged_in(handle, password))
+            self._file = None
             return
         file = SessionFile(self._base_url, handle, password)
         found = file.of_password()
@@ -90,9 +91,11 @@ class Account:
                 if found is None:
                     client = self._logged_in(handle, password)
                     file.keep(_tokens_of(client))
-                    self._use(client, file)
+                    self._file = file
+                    self._use(client)
                     return
-        self._use(self._importing(":::".join(found)), file)
+        self._use(self._importing(found))
+        self._file = file
 
     def resume(self, exported: str) -> None:
         """Take up an exported session; asks nobody whether it still stands.
@@ -108,28 +111,35 @@ class Account:
                 handle=None,
                 service=self._base_url,
             ) from None
-        self._use(client, None)
-
-    def _use(self, client: Any, file: SessionFile | None) -> None:
-        self._atproto, self._file, self.did = client, file, client._session.did
+        self._use(client)
 
     def export(self) -> str:
         """The session as a string for ``resume``. It is a secret."""
-        self.need("export_session")
+        self._need("export_session")
         return cast(str, self._atproto.export_session_string())
+
+    def _use(self, client: Any) -> None:
+        self._atproto = client
+        self.did, self.handle = client._session.did, client._session.handle
+        self.service = cast(str, client._base_url).removesuffix("/xrpc").rstrip("/")
 
     # -- using it ---------------------------------------------------------------------------------
 
-    def need(self, what: str) -> None:
-        """Raises NotLoggedInError where nobody is logged in; ``what`` would need it."""
-        if self._session is None:
+    def _need(self, what: str) -> None:
+        if self.did is None:
             raise NotLoggedInError(
                 f"{what} needs a login. Call login(handle, app_password) on the client first "
                 "(ATDATA_HANDLE and ATDATA_APP_PASSWORD in the pipeline)."
             )
 
-    def token(self) -> str:
-        """The access token, renewed where it is about to expire."""
+    def token(self, what: str) -> str:
+        """The access token, renewed where it is about to expire.
+
+        Raises:
+            NotLoggedInError: Nobody is logged in; ``what`` would need it.
+            LoginError: The session has ended.
+        """
+        self._need(what)
         used = self._access
         if _is_near_its_end(self._atproto):
             self._renew(used, refresh=True)
@@ -177,7 +187,7 @@ class Account:
         found = self._file.of_account(cast(str, self.did)) if self._file else None
         if found is None or found == _tokens_of(self._atproto):
             return False
-        self._atproto = self._importing(":::".join(found))
+        self._use(self._importing(found))
         return found.access != used and not _is_near_its_end(self._atproto)
 
     def _refreshed(self) -> bool:
@@ -193,7 +203,7 @@ class Account:
             raise self.ended()
         file.drop()
         try:
-            self._atproto = self._logged_in(file.login, file.password)
+            self._use(self._logged_in(file.login, file.password))
         except LoginError:
             self._last_resort = self._access
             raise
@@ -207,7 +217,9 @@ class Account:
         from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
-        request = Request(timeout=timeout, transport=self._transport, event_hooks=http_hooks())
+        request = Request(
+            timeout=timeout, transport=self._transport, event_hooks=http_hooks(), verify=tls_context()
+        )
         http: Any = cast("Any", request)._client
         http.follow_redirects = False  # a password is for this service, not for wherever it points
         client = Client(self._base_url, request=request)
@@ -228,7 +240,8 @@ class Account:
         except AtdataError:
             client.update_base_url(self._base_url)
 
-    def _importing(self, exported: str) -> Any:
+    def _importing(self, session: str | Tokens) -> Any:
+        exported = session if isinstance(session, str) else ":::".join(session)
         if not exported.isascii():
             raise ValueError("a token that no request can carry")
         client = self._client()
@@ -260,6 +273,7 @@ class Account:
                 raise failure from None
 
         with_retries(once)
+        self._use(self._atproto)
 
     def _login_failure(self, error: Exception, handle: str, password: str) -> Exception:
         failure = self._translated(error, "com.atproto.server.createSession")
@@ -291,7 +305,7 @@ class Account:
         if response is None:
             return of_transport(url, error.__cause__ or error)
         words = {name: str(getattr(response.content, name, "") or "") for name in ("error", "message")}
-        return of_reply(url, response.status_code, response.headers, encode_json(words))
+        return of_reply(url, response.status_code, response.headers, json.dumps(words).encode())
 
 
 def _tokens_of(client: Any) -> Tokens:

@@ -1,4 +1,4 @@
-"""The one place where HTTP is spoken to a PDS, with or without a login.
+"""One request to a PDS and its answer, with or without a login. The one place where HTTP is spoken to a PDS.
 
 Logins, tokens and their renewal are ``atproto``'s. Requests carry JSON of our own making, because the
 typed client drops a ``null`` (``swapRecord``) and turns ``$bytes`` into strings, and replies stay plain JSON.
@@ -7,28 +7,21 @@ typed client drops a ``null`` (``swapRecord``) and turns ``$bytes`` into strings
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import weakref
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from atdata_core.atmosphere.xrpc.account import Account
-from atdata_core.atmosphere.xrpc.replies import (
-    Reply,
-    as_object,
-    encode_json,
-    of_endless_reply,
-    of_reply,
-    of_transport,
-)
+from atdata_core.atmosphere.xrpc.account import Account, tls_context
+from atdata_core.atmosphere.xrpc.service_errors import of_endless_reply, of_reply, of_transport, refused
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
 from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     import httpx
 
 CONNECT_TIMEOUT = 5.0
@@ -36,11 +29,24 @@ READ_TIMEOUT = 30.0
 MAX_REPLY = 1 << 26
 """Bytes (64 MiB): more than a blob or a page of the largest records; a hostile service may send for ever."""
 
+AS_SENT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+"""JSON as requests carry it: compact, in UTF-8."""
+
+_ENDED = ("ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired", "BadJwt")
+
+
+class _Answer(NamedTuple):
+    """``headers`` with lower-case names; ``body`` as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
 
 class Session:
-    """A PDS, and the account that is logged in there, if any.
+    """A PDS, and the ``account`` that is logged in there, if any.
 
-    ``service`` is the URL that requests go to: ``base_url``, until a login names the account's own PDS.
+    Requests go to ``account.service``: ``base_url``, until a login names the account's own PDS.
     ``timeout`` (seconds) holds for connecting and for each silence of the service.
 
     Every request may be sent again after a failure that can pass: reads, writes that say what they replace,
@@ -56,50 +62,24 @@ class Session:
         except ValueError:
             parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise ServiceRefusedError(
+            raise refused(
                 "The URL of a PDS looks like https://bsky.social, without user or password. "
                 "Mend ATDATA_PDS_URL or base_url.",
-                service=parts.hostname,
-                status=None,
-                error=None,
+                parts.hostname,
+                None,
             )
         self.base_url = base_url.rstrip("/")
         self._transport = transport
         self._timeout = (timeout or READ_TIMEOUT, timeout or CONNECT_TIMEOUT)
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
-        self._account = self._nobody()
+        self.account = self._nobody()
 
     def _nobody(self) -> Account:
         return Account(self.base_url, timeout=self._timeout, transport=self._transport)
 
     def __repr__(self) -> str:
-        return f"Session({self.service!r}, did={self.did!r})"
-
-    # -- the account ------------------------------------------------------------------------------
-
-    @property
-    def service(self) -> str:
-        """URL of the PDS, without a trailing slash."""
-        return self._account.service
-
-    @property
-    def did(self) -> str | None:
-        """DID of the account; None without a login."""
-        return self._account.did
-
-    @property
-    def handle(self) -> str | None:
-        """Handle of the account; None without a login."""
-        return self._account.handle
-
-    def login(self, handle: str, password: str, *, shared: bool = False) -> None:
-        """Open a session; ``shared``: or take up the one of this machine, without a request.
-
-        Raises:
-            LoginError: The PDS does not accept them.
-        """
-        self._account.login(handle, password, shared=shared)
+        return f"Session({self.account.service!r}, did={self.account.did!r})"
 
     def resume(self, exported: str) -> None:
         """Take up an exported session, and make sure that it still stands.
@@ -107,23 +87,15 @@ class Session:
         Raises:
             LoginError: It is no session string, or it has ended.
         """
-        before, self._account = self._account, self._nobody()
+        before, self.account = self.account, self._nobody()
         try:
-            self._account.resume(exported)
+            self.account.resume(exported)
             self.call("GET", "com.atproto.server.getSession", auth=True)
         except Exception:
-            self._account = before
+            self.account = before
             raise
 
-    def export(self) -> str:
-        """The session as a string for ``resume``. It is a secret.
-
-        Raises:
-            NotLoggedInError: There is none.
-        """
-        return self._account.export()
-
-    # -- requests ---------------------------------------------------------------------------------
+    # -- a request --------------------------------------------------------------------------------
 
     def call(
         self,
@@ -153,19 +125,16 @@ class Session:
             RateLimitedError: 429.
             ServiceRefusedError: Any other refusal; ``error`` is its name.
         """
-        content = None if body is None else encode_json(body)
-        url = f"{service or self.service}/xrpc/{nsid}"
-        reply = self.send(
-            method,
+        url = f"{service or self.account.service}/xrpc/{nsid}"
+        content = None if body is None else AS_SENT.encode(body).encode()
+        mime = None if body is None else "application/json"
+        guarded = service is not None
+        return as_object(
+            self.send(
+                method, url, params=params, content=content, mime=mime, auth=auth, guarded=guarded, write=body
+            ),
             url,
-            params=params,
-            content=content,
-            content_type="application/json",
-            auth=auth,
-            guarded=service is not None,
-            points=points_of(nsid, body) if auth else 0,
         )
-        return as_object(reply, url)
 
     def send(
         self,
@@ -174,76 +143,69 @@ class Session:
         *,
         params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
-        content_type: str | None = None,
+        mime: str | None = None,
         auth: bool = False,
         guarded: bool = False,
-        points: int = 0,
+        write: Any = None,
         most: int = MAX_REPLY,
-    ) -> Reply:
-        """One request, its answer of ``most`` bytes; raises as ``call`` does. Redirects are not followed.
+    ) -> bytes:
+        """One request; its answer, ``most`` bytes. Raises as ``call`` does. Redirects are not followed.
 
         With ``guarded`` the URL came from the network: a private address that is not configured raises
-        ``PrivateAddressError``. ``points`` is what it costs of the account's write points; it waits for them.
+        ``PrivateAddressError``. ``write`` is the body that may cost write points of the account; it waits for them.
         """
-        if auth:
-            self._account.need(url.rpartition("/")[2])
-        headers = {"Content-Type": content_type} if content is not None and content_type else {}
+        token: str | None = None
+        headers: dict[str, str] = {"Content-Type": mime} if mime else {}
         given = {key: value for key, value in (params or {}).items() if value is not None}
+        asked = {"method": method, "url": url, "params": given or None, "content": content, "headers": headers}
+        exchange = partial(self._exchange, asked, guarded=guarded, most=most)
 
-        def once() -> Reply:
+        def once() -> bytes:
             if token:
                 headers["Authorization"] = f"Bearer {token}"
-            exchange = partial(self._exchange, method, url, given, content, headers, guarded, most)
-            status, answer = self._charged(points, url, exchange) if points else exchange()
-            if status < 300:
-                return answer
-            raise of_reply(url, status, answer.headers, answer.body)
+            answer = exchange() if write is None else self._charged(url, write, exchange)
+            if answer.status < 300:
+                return answer.body
+            raise of_reply(url, *answer)
 
         for attempt in (1, 2):
-            token = self._account.token() if auth else None
+            token = self.account.token(url.rpartition("/")[2]) if auth else None
             try:
                 return with_retries(once)
             except ServiceRefusedError as failure:
                 if token is None or failure.error not in _ENDED:
                     raise
                 if attempt == 2:
-                    raise self._account.ended() from None
+                    raise self.account.ended() from None
                 expired = failure.error == "ExpiredToken"
-            self._account.renew(token, expired=expired)  # the request was refused before it did anything
+            self.account.renew(token, expired=expired)  # the request was refused before it did anything
         raise AssertionError("unreachable")
 
-    def _charged(self, points: int, url: str, exchange: Callable[[], tuple[int, Reply]]) -> tuple[int, Reply]:
+    def _charged(self, url: str, write: Any, exchange: Callable[[], _Answer]) -> _Answer:
         """A write, once the account has points left for it; a refusal that tells of points is waited out."""
-        budget = budget_of(self.did or "", self.service)
+        budget = budget_of(self.account.did or "", self.account.service)
+        points = points_of(url.rpartition("/")[2], write)
         while True:
             budget.take(points, url)
             try:
-                status, answer = exchange()
+                answer = exchange()
             except RateLimitedError:
                 # The gate of the service, which the answer to another thread's write has closed.
                 if not budget.is_closed():
                     raise
                 continue
-            if status != 429 or not budget.learn(answer.headers):
-                return status, answer
+            if answer.status != 429 or not budget.learn(answer.headers):
+                return answer
 
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        params: Mapping[str, Any],
-        content: bytes | None,
-        headers: Mapping[str, str],
-        guarded: bool,
-        most: int,
-    ) -> tuple[int, Reply]:
+    # -- its answer -------------------------------------------------------------------------------
+
+    def _exchange(self, asked: dict[str, Any], *, guarded: bool, most: int) -> _Answer:
         import httpx
 
+        url = asked["url"]
         client = self._client()
         try:
-            request = client.build_request(
-                method, url, params=dict(params) or None, content=content, headers=dict(headers)
-            )
+            request = client.build_request(**asked)
             if guarded:
                 self._pin(request)
             response = client.send(request, stream=True)
@@ -255,13 +217,13 @@ class Session:
                         raise of_endless_reply(url, most)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise of_transport(url, error) from None
-        return response.status_code, Reply(bytes(received), dict(response.headers))
+        return _Answer(response.status_code, dict(response.headers), bytes(received))
 
     def _pin(self, request: httpx.Request) -> None:
         """Hold a request to the address that was checked: the name could lead elsewhere the next time."""
         from atdata_core.stores.private_addresses import check_public
 
-        address = check_public(str(request.url), configured=(self.base_url, self.service))
+        address = check_public(str(request.url), configured=(self.base_url, self.account.service))
         if address is not None:
             request.extensions["sni_hostname"] = request.url.raw_host.decode("ascii")
             request.url = request.url.copy_with(host=address)  # the Host header keeps the name
@@ -274,6 +236,7 @@ class Session:
                 self._http = httpx.Client(
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport,
+                    verify=tls_context(),
                     event_hooks=http_hooks(),
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
@@ -283,4 +246,19 @@ class Session:
             return self._http
 
 
-_ENDED = ("ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired", "BadJwt")
+def as_object(body: bytes, url: str) -> dict[str, Any]:
+    """The JSON object that an answer holds.
+
+    Raises:
+        ServiceRefusedError: It is none: something else than the expected service answers at this URL.
+    """
+    try:
+        value: Any = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        service = url.partition("/xrpc/")[0]
+        raise refused(
+            f"{service} answered {url} with something else than a JSON object. Is this the right address?", service
+        )
+    return cast("dict[str, Any]", value)

@@ -9,12 +9,9 @@ import json
 import os
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from atdata_core.common.state_file import StateFile
-
-if TYPE_CHECKING:
-    pass
 
 
 class Tokens(NamedTuple):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
-from ...atmosphere.record_format.difference import changed
+from ...atmosphere.record_format.parse import changed
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...errors import DatasetNameError, RecordChangedError
 from ...state.cached_ledger import cached

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.record_format.json_fields import Fields
-from ...atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY
-from ...atmosphere.record_format.storage import PublishedShard, read_storage
+from ...atmosphere.record_format.lexicon import OLD_ENTRY
+from ...atmosphere.record_format.parse import Fields, PublishedShard, read_storage
+from ...atmosphere.record_format.record_keys import ENTRY
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
 from ...protocols import ShardFacts

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...atmosphere.record_format.parse import PublishedShard
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, entry_rkey
-from ...atmosphere.record_format.storage import PublishedShard
 from ...errors import DatasetNameError, RefusedError
 from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
 from ..copies.layout import copy_tails

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ...atmosphere.record_batches import Write
-from ...atmosphere.record_format.difference import differing_fields
 from ...atmosphere.record_format.lexicon import check
+from ...atmosphere.record_format.parse import differing_fields
 from ...common.cid import record_cid
 from ...errors import AtdataError, EntryNotFoundError, RecordChangedError, RecordGoneError, RefusedError
 from ...protocols import CurrentEntries

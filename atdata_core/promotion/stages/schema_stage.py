@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere import schema_records
+from ...atmosphere import publishers
 from ...atmosphere.client import PAGE
 from ...atmosphere.record_format.parse import read_schema_record
 from ...atmosphere.record_format.record_keys import SCHEMA, schema_rkey
@@ -29,7 +29,7 @@ from ..records.summary import changed_value
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
-    from ...atmosphere.schema_records import Listing
+    from ...atmosphere.publishers import Listing
     from ...state.facts import Inventory
     from ...state.ledger import Ledger
 
@@ -67,7 +67,7 @@ def publish_schema(
             ``require_compatible``.
         PreflightError: The network would refuse the record.
     """
-    listing = schema_records.Listing()
+    listing = publishers.Listing()
     found = find_schema(schema, client, ledger, listing)
     if listing.listed is not None:
         ledger.put(FOREIGN_SCHEMAS(client.did), SchemaListing(**listing.listed))
@@ -78,7 +78,7 @@ def publish_schema(
         ledger.put(key_of(schema, client.did), kept)
     if require_compatible and known is not None:
         known.refuse()
-    record, created = (found, False) if found else schema_records.create_schema(schema, client)
+    record, created = (found, False) if found else publishers.create_schema(schema, client)
     return PublishedSchema(record.uri, record.cid, created, known)
 
 
@@ -167,18 +167,18 @@ def find_schema(
     schema: dict[str, Any],
     client: AtmosphereClient,
     ledger: Ledger,
-    listing: schema_records.Listing | None = None,
+    listing: publishers.Listing | None = None,
 ) -> Record | None:
     """The published record of a local schema, or None; nothing is written. Raises ``SchemaConflictError``.
 
     Only what was added since ``publish_schema`` has listed the account's schemas is listed.
     """
 
-    def recall() -> schema_records.Listed | None:
+    def recall() -> publishers.Listed | None:
         kept = ledger.get(FOREIGN_SCHEMAS(client.did))
         return None if kept is None else {"cursor": kept.cursor, "found": kept.found}
 
-    return schema_records.find_schema(schema, client, recall, listing)
+    return publishers.find_schema(schema, client, recall, listing)
 
 
 @dataclass(frozen=True, slots=True)

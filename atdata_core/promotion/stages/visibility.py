@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..options import PromotionOptions
     from .resolved_values import Resolved
 if TYPE_CHECKING:
-    from ...atmosphere.record_format.storage import PublishedShard
+    from ...atmosphere.record_format.parse import PublishedShard
     from ..options import PromotionOptions
     from ..records.published_names import PublishedName
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from ...atmosphere.published_shards import open_anonymously, own_endpoint
-from ...atmosphere.record_format.storage import PublishedShard
+from ...atmosphere.record_format.parse import PublishedShard
 from ...common.urls import displayed, parse_s3
 from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
 from ...shards.dataset import typed_sample

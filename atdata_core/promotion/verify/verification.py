@@ -8,11 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ...atmosphere.label_lookup import find_label
+from ...atmosphere.atmosphere_index import find_label
 from ...atmosphere.record_format import lexicon
-from ...atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
-from ...atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY, SCHEMA, AtUri
-from ...atmosphere.record_format.storage import PublishedShard
+from ...atmosphere.record_format.lexicon import OLD_ENTRY
+from ...atmosphere.record_format.parse import (
+    AtmosphereIndexEntry,
+    PublishedShard,
+    read_entry_record,
+    read_schema_record,
+)
+from ...atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
 from ...common.cid import record_cid
 from ...common.urls import displayed, expand
 from ...errors import AtdataError, MetadataError, RecordNotFoundError, RefusedError

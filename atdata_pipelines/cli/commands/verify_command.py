@@ -64,7 +64,8 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
 
 
 def _every(client: AtmosphereClient) -> Iterator[str]:
-    from atdata_core.atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY
+    from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY
+    from atdata_core.atmosphere.record_format.record_keys import ENTRY
 
     account = context.account()
     for collection in (ENTRY, OLD_ENTRY):
@@ -85,8 +86,8 @@ def _verified(named: str, client: AtmosphereClient, sample: int | None) -> Verif
 
 
 def _uri(named: str, client: AtmosphereClient) -> str:
-    from atdata_core.atmosphere.label_lookup import find_published
-    from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
+    from atdata_core.atmosphere.atmosphere_index import find_published
+    from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
 
     if named.startswith("at://"):
         return named

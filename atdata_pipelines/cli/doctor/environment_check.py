@@ -40,7 +40,7 @@ def _is_redis(value: str) -> str | None:
 
 
 def _is_account(value: str) -> str | None:
-    from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
+    from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
 
     return None if is_handle(value) or is_did(value) else "is no handle (alice.example.org), without @ before it"
 

@@ -2,13 +2,8 @@ import re
 
 import pytest
 
-from atdata_core.atmosphere.record_format.build import (
-    entry_record,
-    label_record,
-    read_entry_record,
-    schema_record,
-    storage_of,
-)
+from atdata_core.atmosphere.record_format.build import entry_record, label_record, schema_record, storage_of
+from atdata_core.atmosphere.record_format.parse import read_entry_record
 from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import MetadataError, NoDataUrlsError, StorageError
 from atdata_core.samples.schema import schema_of

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 import atdata_core.atmosphere
 from atdata_core.atmosphere.record_format import lexicon
-from atdata_core.atmosphere.record_format.build import (
+from atdata_core.atmosphere.record_format.build import entry_record, label_record, schema_record
+from atdata_core.atmosphere.record_format.lexicon import check, put_request
+from atdata_core.atmosphere.record_format.record_keys import (
     ENTRY,
     LABEL,
     SCHEMA,
-    entry_record,
-    label_record,
-    schema_record,
+    entry_rkey,
+    label_rkey,
+    schema_rkey,
 )
-from atdata_core.atmosphere.record_format.lexicon import check
-from atdata_core.atmosphere.record_format.record_keys import entry_rkey, label_rkey, schema_rkey
-from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
+from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import PreflightError
 from atdata_core.protocols import ShardFacts
@@ -234,7 +234,7 @@ def test_a_record_has_room_for_thousands_of_shards_and_the_refusal_of_more_says_
 @pytest.mark.parametrize("swap", [None, "bafyreiah54eqiyr2onizggzv3cpjss4o3ozo3savvil3sowrbgvcec6yt4"])
 def test_the_size_is_that_of_the_request_as_it_is_sent(swap):
     sent = put_request(DID, ENTRY, KEYS[ENTRY], {**entry(), "extra": ""}, swap=swap)
-    room = 1_000_000 - len(encode_json(sent))
+    room = 1_000_000 - len(AS_SENT.encode(sent).encode())
     check(ENTRY, KEYS[ENTRY], {**sent["record"], "extra": "x" * room}, did=DID, swap=swap)
     with pytest.raises(PreflightError, match="1,000,001 bytes"):
         check(ENTRY, KEYS[ENTRY], {**sent["record"], "extra": "x" * (room + 1)}, did=DID, swap=swap)

@@ -2,14 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atdata_core.atmosphere.record_format.record_keys import (
-    entry_rkey,
-    identity_tid,
-    is_record_key,
-    is_tid,
-    label_rkey,
-    schema_rkey,
-)
+from atdata_core.atmosphere.record_format.lexicon import is_record_key, is_tid
+from atdata_core.atmosphere.record_format.record_keys import entry_rkey, identity_tid, label_rkey, schema_rkey
 from atdata_core.errors import PreflightError
 
 ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"

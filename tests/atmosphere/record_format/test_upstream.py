@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atdata_core.atmosphere.record_format.build import ENTRY, LABEL, entry_record, label_record
-from atdata_core.atmosphere.record_format.record_keys import entry_rkey, label_rkey
+from atdata_core.atmosphere.record_format.build import entry_record, label_record
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
 from atdata_core.common.timestamps import timestamp
 from atdata_core.samples.sample_types import packable
 

@@ -211,7 +211,7 @@ def test_a_pds_that_refuses_every_session_is_asked_for_one_more_only(login, edge
 def test_a_session_that_has_ended_and_a_password_that_was_withdrawn_ask_for_a_login(login, edge, pds, account):
     client = login()
     end(client, edge, pds)
-    client._session._account._file.password = "withdrawn"
+    client._session.account._file.password = "withdrawn"
     edge.asked.clear()
     with pytest.raises(LoginError, match="Wrong handle or app password"):
         write(client, "x")
@@ -220,7 +220,7 @@ def test_a_session_that_has_ended_and_a_password_that_was_withdrawn_ask_for_a_lo
         with pytest.raises(LoginError, match="Log in again"):
             write(client, "x")
     assert edge.asked.count("createSession") == 1
-    assert "withdrawn" not in repr(client._session._account._file)
+    assert "withdrawn" not in repr(client._session.account._file)
 
 
 def test_clients_that_start_at_once_log_in_once(login, edge):
@@ -249,7 +249,7 @@ def test_nothing_of_the_session_is_shown(login, edge, pds, caplog):
     caplog.set_level(logging.DEBUG)
     client = login()
     secrets = client.export_session().split(":::")[2:4]
-    account = client._session._account
+    account = client._session.account
     shown = f"{client!r} {account!r} {account._file!r} {account._file.of_account(client.did)!r}"
     end(client, edge, pds)
     edge.refusals = repeat("InvalidToken")

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, OLD_ENTRY, SCHEMA, AtUri
+from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri
 from atdata_core.errors import RefusedError
 from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere, verify_dataset

@@ -12,8 +12,8 @@ from typing import Any
 from atdata_core.atmosphere.client import AtmosphereClient
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.published_shards import PublishedShards
+from atdata_core.atmosphere.record_format.parse import PublishedShard
 from atdata_core.atmosphere.record_format.record_keys import AtUri
-from atdata_core.atmosphere.record_format.storage import PublishedShard
 from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.common.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
 from atdata_core.errors import AtdataError

@@ -1,10 +1,9 @@
-"""What goes over the wire: JSON as it is sent, answers as they came, and what went wrong as one of our errors."""
+"""What went wrong with a request to a service, as one of our errors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -19,54 +18,6 @@ NOT_IMPLEMENTED = "MethodNotImplemented"
 _READ = 64 * MAX_WORDS
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A successful answer: ``body`` as it came, ``headers`` with lower-case names."""
-
-    body: bytes
-    headers: Mapping[str, str]
-
-
-def encode_json(value: object) -> bytes:
-    """JSON as it is sent: compact, UTF-8."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def put_request(did: str, collection: str, rkey: str, record: object, *, swap: str | None) -> dict[str, Any]:
-    """The body of a putRecord; ``swap`` is the CID of the record that it replaces, None: there must be none."""
-    # The typed client drops a None, so that an absent record is no condition any more.
-    return {"repo": did, "collection": collection, "rkey": rkey, "record": record, "swapRecord": swap}
-
-
-def apply_request(did: str, writes: Sequence[dict[str, Any]], *, swap: str) -> dict[str, Any]:
-    """The body of an applyWrites; ``swap`` is the CID of the commit that it follows."""
-    return {"repo": did, "writes": writes, "swapCommit": swap}
-
-
-def as_object(reply: Reply, url: str) -> dict[str, Any]:
-    """The JSON object of a reply.
-
-    Raises:
-        ServiceRefusedError: It is none: something else than the expected service answers at this URL.
-    """
-    try:
-        value: Any = json.loads(reply.body) if reply.body else {}
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        service = url.partition("/xrpc/")[0]
-        raise ServiceRefusedError(
-            f"{service} answered {url} with something else than a JSON object. Is this the right address?",
-            service=service,
-            status=200,
-            error=None,
-        )
-    return cast("dict[str, Any]", value)
-
-
-# -- what went wrong -------------------------------------------------------------------------------
-
-
 def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> AtdataError:
     """The error of an answer that is no success.
 
@@ -79,8 +30,8 @@ def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
     service, method = _place(url)
     error, message = _words(body)
     said = ": ".join(part for part in (error, message) if part) or "no reason given"
-    wait = seconds_to_wait(headers)
     if status == 429:
+        wait = seconds_to_wait(headers)
         when = "later" if wait is None else f"in {wait:.0f} s"
         return RateLimitedError(
             f"{service} takes no more requests from this account or address for now ({method}). Try again {when}.",
@@ -94,25 +45,15 @@ def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
             f"{service} failed at {method}: {status} {said}. Try again later.",
             service=service,
             status=status,
-            retry_after=wait,
+            retry_after=seconds_to_wait(headers),
         )
     if status < 400:
         target = urlsplit(headers.get("location", "")).netloc or "another address"
-        return ServiceRefusedError(
-            f"{service} redirects {method} to {target}. Use the final address.",
-            service=service,
-            status=status,
-            error=None,
-        )
+        return refused(f"{service} redirects {method} to {target}. Use the final address.", service, status)
     # A PDS names its reason; what gives none, a page for instance, is hardly one.
     unlike = error is None and "/xrpc/" in url
     hint = " Is this the address of a PDS? Check ATDATA_PDS_URL or base_url." if unlike else ""
-    return ServiceRefusedError(
-        f"{service} refused {method}. It answered {status} {said}.{hint}",
-        service=service,
-        status=status,
-        error=error,
-    )
+    return refused(f"{service} refused {method}. It answered {status} {said}.{hint}", service, status, error)
 
 
 def of_transport(url: str, error: BaseException) -> AtdataError:
@@ -121,9 +62,7 @@ def of_transport(url: str, error: BaseException) -> AtdataError:
 
     service, method = _place(url)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | UnicodeError):
-        return ServiceRefusedError(
-            f"{service} is no usable address of a service.", service=service, status=None, error=None
-        )
+        return refused(f"{service} is no usable address of a service.", service, None)
     reason = "it took too long" if isinstance(error, httpx.TimeoutException) else str(error)
     return ServiceUnavailableError(
         f"{service} cannot be reached ({method}: {reason or type(error).__name__}). "
@@ -136,12 +75,16 @@ def of_transport(url: str, error: BaseException) -> AtdataError:
 def of_endless_reply(url: str, limit: int) -> AtdataError:
     """The error of an answer that is longer than any that makes sense."""
     service, method = _place(url)
-    return ServiceRefusedError(
-        f"{service} answered {method} with more than {limit:,} bytes. Is this the right address?",
-        service=service,
-        status=200,
-        error=None,
+    return refused(
+        f"{service} answered {method} with more than {limit:,} bytes. Is this the right address?", service
     )
+
+
+def refused(
+    message: str, service: str | None, status: int | None = 200, error: str | None = None
+) -> ServiceRefusedError:
+    """The error of a service that does not do, or is not, what it should; ``error`` is its own name for it."""
+    return ServiceRefusedError(message, service=service, status=status, error=error)
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -167,5 +110,7 @@ def _words(body: bytes) -> tuple[str | None, str | None]:
 
 
 def _shown(text: str) -> str:
+    if len(text) <= MAX_WORDS:
+        return text  # errors mask what they hold
     # Masked before it is cut: nobody knows the first half of a password for what it is.
     return masked(text[:_READ])[:MAX_WORDS]
