@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, unquote
@@ -190,6 +190,15 @@ def masked(text: str, *, sure: bool = False) -> str:
 def holds_secret(text: str) -> bool:
     """Whether something in the text should not be published."""
     return masked(text, sure=True) != text
+
+
+def masked_json(values: Sequence[Any]) -> list[str]:
+    """Values as JSON texts; what is surely secret in one is masked."""
+    texts = [json.dumps(value) for value in values]
+    # Few hold any: they are looked through as one.
+    if holds_secret("\n".join(texts)):
+        return [json.dumps(masked_data(value, sure=True)) for value in values]
+    return texts
 
 
 def masked_data(value: Any, *, sure: bool = False) -> Any:

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from ..errors import MetadataError
-from ..state.redis_connection import ask
+from ..state.redis_state import ask
 from .entry import (
     DATASETS,
     ENTRY_KEY,

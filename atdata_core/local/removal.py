@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..state.redis_connection import ask
+from ..state.redis_state import ask
 from .entry import DATASETS, ENTRY_KEY, FIELDS, REMOVED, StoredEntry, dataset_key, removed_member
 from .foreign_entries import labels_of
 from .shard_claims import claims_key

@@ -22,7 +22,7 @@ from ..samples.schema import (
     parse_schema_ref,
     schema_ref,
 )
-from ..state.redis_connection import ask
+from ..state.redis_state import ask
 from .entry import SCANNED_SECONDS, SCHEMAS_SCANNED, schemas_key
 
 PREFIX = "LocalSchema:"

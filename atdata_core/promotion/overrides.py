@@ -15,7 +15,8 @@ from uuid import uuid4
 
 from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
-from ..state.facts import OVERRIDES, Json, OverrideLog
+from ..state.facts import OVERRIDES, OverrideLog
+from ..state.ledger import Json
 from .options import RECORD_FIELDS, Values, explicit_values, from_metadata
 
 if TYPE_CHECKING:

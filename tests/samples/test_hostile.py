@@ -35,7 +35,7 @@ from atdata_core.samples.arrays import decode_array
 from atdata_core.samples.schema import decode, from_field_list
 from atdata_core.shards.tar import read_members
 from atdata_core.state.facts import LAST_RESULT, RESULTS
-from atdata_core.state.redis_ledger import RedisLedger
+from atdata_core.state.redis_state import RedisLedger
 from atdata_core.stores.s3.objects import S3Endpoint
 
 

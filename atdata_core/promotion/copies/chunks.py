@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...state.facts import CHUNK, ChunkResult, Key
+from ...state.facts import CHUNK, ChunkResult
+from ...state.ledger import Key
 from .copier import CopyResult
 from .layout import claim_of
 

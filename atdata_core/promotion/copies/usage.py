@@ -21,8 +21,9 @@ from ...atmosphere.record_format.storage import PublishedShard, read_storage
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
 from ...protocols import ShardFacts
-from ...state.facts import COPY_USE, CopyUse, Key
+from ...state.facts import COPY_USE, CopyUse
 from ...state.lease import POLL
+from ...state.ledger import Key
 from ...stores.data_store import DataStore
 from .layout import copied_as, copy_tails
 

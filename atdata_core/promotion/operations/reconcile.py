@@ -20,13 +20,12 @@ from ...state.facts import (
     RECORDS,
     VERSION_LABEL_NOTE,
     VERSION_TARGET,
-    Found,
-    Key,
     NameOwner,
     NameState,
     RecordNote,
     RecordResult,
 )
+from ...state.ledger import Found, Key
 from ..inventory import Publication, cid_of
 from ..overrides import Overrides
 from ..records.entry_versions import Versions, is_promoted, versions_of

@@ -21,13 +21,12 @@ from ...state.facts import (
     RESULTS,
     Block,
     CopiesLeft,
-    Key,
     RecordNote,
     RecordResult,
     entries_of,
 )
 from ...state.index_state import state_of
-from ...state.ledger import MemoryLedger
+from ...state.ledger import Key, MemoryLedger
 from ..copies.layout import is_copy
 from ..copies.usage import CopiesToRemove, StoredCopy, copies_in, looked_at, uses
 from ..scheduling.blocks import note_retracted, retracted

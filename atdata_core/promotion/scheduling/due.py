@@ -23,8 +23,8 @@ from .retry_policy import next_attempt, outage_of
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.facts import AttemptsReset, Block, Fact, Failure, Outage, OverrideLog, RecordResult
-    from ...state.ledger import Ledger
+    from ...state.facts import AttemptsReset, Block, Failure, Outage, OverrideLog, RecordResult
+    from ...state.ledger import Fact, Ledger
     from ...stores.data_store import DataStore
 TOGETHER = 500
 """Datasets that one question to the ledger is about."""

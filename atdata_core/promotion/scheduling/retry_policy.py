@@ -17,8 +17,8 @@ from ...errors import AtdataError, CredentialsError, LoginError, NotLoggedInErro
 from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Failure, Outage
 
 if TYPE_CHECKING:
-    from ...state.facts import Fact, Failure
-    from ...state.ledger import Ledger
+    from ...state.facts import Failure
+    from ...state.ledger import Fact, Ledger
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
 """Seconds after the first, second, ... failure that is the dataset's own; one more, and retries are exhausted."""

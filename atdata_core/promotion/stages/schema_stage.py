@@ -19,11 +19,11 @@ from ...state.facts import (
     COMPATIBILITY,
     FOREIGN_SCHEMAS,
     SCHEMA_RESULT,
-    Key,
     SchemaComparison,
     SchemaListing,
     SchemaResult,
 )
+from ...state.ledger import Key
 from ..options import PromotionOptions
 from ..records.summary import changed_value
 

@@ -7,7 +7,8 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from atdata_core.state.lease import AT_ONCE, LOOK, LeaseBatch, Leases, RedisLeases
+from atdata_core.state.lease import AT_ONCE, LOOK, LeaseBatch, Leases
+from atdata_core.state.redis_state import RedisLeases
 
 PLACES = [f"place {number}" for number in range(64)]
 

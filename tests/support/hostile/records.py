@@ -22,8 +22,9 @@ from atdata_core.promotion.stages.inventory_stage import recall_inventory
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.schema import check_names, compare, decode, from_json_schema, schema_of
-from atdata_core.state.facts import LAST_RESULT, CopiedShards, Inventory, KeyPattern, PublicationId, RecordResult
-from atdata_core.state.redis_ledger import RedisLedger
+from atdata_core.state.facts import LAST_RESULT, CopiedShards, Inventory, PublicationId, RecordResult
+from atdata_core.state.ledger import KeyPattern
+from atdata_core.state.redis_state import RedisLedger
 from hostile.binary import Reading, Target
 from hostile.mutation import hurt, spliced
 
