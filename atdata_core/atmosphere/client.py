@@ -14,7 +14,6 @@ from atdata_core.atmosphere.xrpc import blobs
 from atdata_core.atmosphere.xrpc.replies import NOT_IMPLEMENTED, apply_request, put_request
 from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.common.retry_after import ATTEMPTS
-from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     NotLoggedInError,
     ProofError,
@@ -22,6 +21,7 @@ from atdata_core.errors import (
     ServiceError,
     ServiceRefusedError,
 )
+from atdata_core.state.ledger import timestamp
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -14,10 +14,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from ..common.timestamps import timestamp
 from ..protocols import ShardFacts
 from ..secrets import masked_json
 
@@ -157,6 +157,12 @@ class Found:
         for key, fact in self.facts.items():
             if fact is not None and key.pattern in patterns:
                 yield key, cast("F", fact)
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """A time as facts and records carry it: UTC, milliseconds, ``Z``; now by default."""
+    moment = (moment or datetime.now(UTC)).astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def stamped(fact: F) -> F:

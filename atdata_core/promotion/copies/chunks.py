@@ -7,13 +7,12 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...state.facts import CHUNK, ChunkResult
-from ...state.ledger import Key
+from ...state.ledger import Key, Ledger
 from .copier import CopyResult
 from .layout import claim_of
 
 if TYPE_CHECKING:
     from ...state.facts import Inventory
-    from ...state.ledger import Ledger
 
 SHARDS = 64
 BYTES = 8 << 30

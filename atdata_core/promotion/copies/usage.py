@@ -23,7 +23,7 @@ from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceErr
 from ...protocols import ShardFacts
 from ...state.facts import COPY_USE, CopyUse
 from ...state.lease import POLL
-from ...state.ledger import Key
+from ...state.ledger import Key, Ledger
 from ...stores.data_store import DataStore
 from .layout import copied_as, copy_tails
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
     from ...state.lease import Lease, Leases
-    from ...state.ledger import Ledger
 
 WORKERS = 8
 

@@ -25,7 +25,7 @@ from ...state.facts import (
     RecordNote,
     RecordResult,
 )
-from ...state.ledger import Found, Key
+from ...state.ledger import Found, Key, Ledger
 from ..inventory import Publication, cid_of
 from ..overrides import Overrides
 from ..records.entry_versions import Versions, is_promoted, versions_of
@@ -40,7 +40,6 @@ from ..stages.publish import PublishedRecord
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Ledger
 
 Kind = Literal["rebuilt", "gone", "older", "edited", "unlabelled", "orphaned", "foreign"]
 

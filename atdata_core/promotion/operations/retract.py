@@ -26,7 +26,7 @@ from ...state.facts import (
     entries_of,
 )
 from ...state.index_state import state_of
-from ...state.ledger import Key, MemoryLedger
+from ...state.ledger import Key, Ledger, MemoryLedger
 from ..copies.layout import is_copy
 from ..copies.usage import CopiesToRemove, StoredCopy, copies_in, looked_at, uses
 from ..scheduling.blocks import note_retracted, retracted
@@ -34,7 +34,6 @@ from ..scheduling.blocks import note_retracted, retracted
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
-    from ...state.ledger import Ledger
     from ...stores.data_store import DataStore
 
 DELETE_POINTS = 1

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...common.timestamps import timestamp
 from ...common.urls import displayed
 from ...errors import AtdataError, BlockedError, MetadataError, ServiceError
 from ...samples.metadata import pack
 from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET, AttemptsReset, Failure, Outage
+from ...state.ledger import Fact, Ledger, timestamp
 from ..copies.layout import lies_in
 from ..inventory import cid_of, read_schema
 from ..overrides import order_of, overrides_of
@@ -24,7 +24,6 @@ from .retry_policy import next_attempt, outage_of
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import AttemptsReset, Block, Failure, Outage, OverrideLog, RecordResult
-    from ...state.ledger import Fact, Ledger
     from ...stores.data_store import DataStore
 TOGETHER = 500
 """Datasets that one question to the ledger is about."""

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from ...common.timestamps import timestamp
 from ...errors import AtdataError, CredentialsError, LoginError, NotLoggedInError
 from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Failure, Outage
+from ...state.ledger import Fact, Ledger, timestamp
 
 if TYPE_CHECKING:
     from ...state.facts import Failure
-    from ...state.ledger import Fact, Ledger
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
 """Seconds after the first, second, ... failure that is the dataset's own; one more, and retries are exhausted."""

@@ -23,7 +23,7 @@ from ...state.facts import (
     SchemaListing,
     SchemaResult,
 )
-from ...state.ledger import Key
+from ...state.ledger import Key, Ledger
 from ..options import PromotionOptions
 from ..records.summary import changed_value
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...atmosphere.schema_records import Listing
     from ...state.facts import Inventory
-    from ...state.ledger import Ledger
 
 CODE_VERSION = "1"
 

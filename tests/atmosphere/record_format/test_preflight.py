@@ -20,10 +20,10 @@ from atdata_core.atmosphere.record_format.build import (
 from atdata_core.atmosphere.record_format.lexicon import check
 from atdata_core.atmosphere.record_format.record_keys import entry_rkey, label_rkey, schema_rkey
 from atdata_core.atmosphere.xrpc.replies import encode_json, put_request
-from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import PreflightError
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.schema import schema_of
+from atdata_core.state.ledger import timestamp
 
 OURS = Path(atdata_core.atmosphere.__file__).parent / "lexicons"
 DID = "did:plc:abcdefghijklmnopqrstuvwx"
