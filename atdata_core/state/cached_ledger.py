@@ -94,7 +94,7 @@ class CachedLedger(Ledger):
 
         def changing(before: bytes | None) -> bytes | None:
             after = change(decode(key, before))
-            return None if after is None else encode(stamped(after))[0]
+            return None if after is None else encode(stamped(after))
 
         return decode(key, known.change(key.name, changing))
 

@@ -7,8 +7,8 @@ leases cannot be reached, copying goes on without.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import BinaryIO
 
 POLL = 0.3
@@ -65,60 +65,33 @@ class Renewing:
 @contextmanager
 def kept(lease: Lease) -> Generator[None]:
     """Renew a lease while a service does the work, of which nothing can be seen here."""
-    if type(lease) is Lease:
+    with nullcontext() if type(lease) is Lease else _renewing(lease.renew):
         yield
-        return
+
+
+@contextmanager
+def leased(leases: Leases, places: Sequence[str]) -> Generator[Collection[str]]:
+    """Hold the leases on those of the first ``AT_ONCE`` places that are free; gives these places."""
+    held = leases.take_all(places[:AT_ONCE]) if places else {}
+    try:
+        with _renewing(lambda: leases.renew_all(held.values())) if held else nullcontext():
+            yield held.keys()
+    finally:
+        leases.release_all(held.values())
+
+
+@contextmanager
+def _renewing(renew: Callable[[], None]) -> Generator[None]:
     done = threading.Event()
 
-    def renew() -> None:
+    def keep() -> None:
         while not done.wait(LOOK):
-            lease.renew()
+            renew()
 
-    renewing = threading.Thread(target=renew, name="lease", daemon=True)
-    renewing.start()
+    thread = threading.Thread(target=keep, name="leases", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        renewing.join()
-
-
-class LeaseBatch:
-    """Leases on places, in a ``with`` block: those that were free when it began, until it ends.
-
-    A thread renews them.
-
-    Args:
-        leases: Where they are taken.
-        places: On what.
-    """
-
-    def __init__(self, leases: Leases, places: Sequence[str]) -> None:
-        self._leases = leases
-        self._places = places[:AT_ONCE]
-        self._held: dict[str, Lease] = {}
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
-
-    def __enter__(self) -> LeaseBatch:
-        if self._places:
-            self._held = self._leases.take_all(self._places)
-        if self._held:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._leases.release_all(self._held.values())
-
-    def __contains__(self, place: str) -> bool:
-        return place in self._held
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def _keep(self) -> None:
-        while not self._end.wait(LOOK):
-            self._leases.renew_all(self._held.values())
+        thread.join()

@@ -19,7 +19,6 @@ from functools import cache
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..protocols import ShardFacts
-from ..secrets import masked_json
 
 Json = dict[str, Any]
 Scope = Literal["dataset", "entry", "account"]
@@ -43,14 +42,16 @@ class Fact:
     def to_json(self) -> Json:
         """The fact as a JSON object; what is given by keyword alone is left out where it is None."""
         found = ((each, getattr(self, each.name)) for each in _kept(type(self)))
-        return {each.name: _plain(value) for each, value in found if value is not None or not each.kw_only}
+        data: Json = {each.name: value for each, value in found if value is not None or not each.kw_only}
+        return data | {name: _plain(data[name]) for name in _nested(type(self)) if name in data}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of ``to_json``; raises ``TypeError``, ``KeyError`` or ``ValueError`` where it is damaged."""
-        types = _types(cls)
-        names = (each.name for each in _kept(cls) if each.name in data)
-        return cls(**{name: _typed(types[name], data[name]) for name in names})
+        given: Json = {each.name: data[each.name] for each in _kept(cls) if each.name in data}
+        return cls(
+            **given | {name: _typed(kind, given[name]) for name, kind in _nested(cls).items() if name in given}
+        )
 
 
 @cache
@@ -58,7 +59,14 @@ def _kept(kind: type[Fact]) -> tuple[Field[Any], ...]:
     return tuple(each for each in fields(kind) if each.metadata.get("kept", True))
 
 
-_types = cache(get_type_hints)
+@cache
+def _nested(kind: type[Fact]) -> dict[str, Any]:
+    """Name and type of the fields that JSON has in another form."""
+    types = get_type_hints(kind)
+    names = (each.name for each in _kept(kind))
+    return {
+        name: types[name] for name in names if get_origin(types[name]) is tuple or hasattr(types[name], "_asdict")
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -170,9 +178,9 @@ def stamped(fact: F) -> F:
     return fact if fact.at is not None else replace(fact, at=timestamp())
 
 
-def encode(*facts: Fact) -> list[bytes]:
-    """Facts as they are kept; what an error may have brought into them that is secret is masked."""
-    return list(map(str.encode, masked_json([fact.to_json() for fact in facts])))
+def encode(fact: Fact) -> bytes:
+    """A fact as it is kept."""
+    return json.dumps(fact.to_json()).encode()
 
 
 def decode(key: Key[F], text: bytes | None) -> F | None:
@@ -205,7 +213,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def commit(self, swaps: Sequence[Swap], blind: Mapping[str, Mapping[str, bytes | None]]) -> list[bool]:
-        """Change texts of many scopes; None removes one.
+        """Change texts of many scopes; None removes one. Where others can read them, secrets in them are masked.
 
         Args:
             swaps: Each is made where all its texts are as they were read, else nothing of it.
@@ -241,20 +249,19 @@ class Ledger(ABC):
 
     def put(self, key: Key[F], fact: F) -> None:
         """Keep a fact; the last one stands."""
-        place, [text] = key.place, encode(stamped(fact))
+        place, text = key.place, encode(stamped(fact))
         self.commit([], {place[0]: {place[1]: text}})
 
     def exchange(self, key: Key[F], fact: F) -> F | None:
         """Keep a fact as ``put`` does; the one that stood before."""
-        place, [text] = key.place, encode(stamped(fact))
+        place, text = key.place, encode(stamped(fact))
         before = self.swap_in(place, text)
         return None if before is None else decode(key, before)
 
     def put_first(self, key: Key[F], fact: F) -> F:
         """Keep a fact unless there is one; the fact that stands."""
         (scope, name), first = key.place, stamped(fact)
-        [text] = encode(first)
-        [kept] = self.commit([(scope, {name: (None, text)})], {})
+        [kept] = self.commit([(scope, {name: (None, encode(first))})], {})
         return first if kept else self.get(key) or first
 
     def update(self, key: Key[F], change: Callable[[F | None], F | None]) -> F | None:
@@ -267,7 +274,7 @@ class Ledger(ABC):
             [before] = self.fetch([(scope, name)])
             wanted = change(None if before is None else decode(key, before))
             after = None if wanted is None else stamped(wanted)
-            text = None if after is None else encode(after)[0]
+            text = None if after is None else encode(after)
             [made] = self.commit([(scope, {name: (before, text)})], {})
             if made:
                 return after

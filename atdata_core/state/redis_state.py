@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from ..errors import RefusedError, ServiceError, ServiceRefusedError, ServiceUnavailableError
-from ..secrets import keep_secret
+from ..secrets import keep_secret, masked_json
 from .lease import Lease, Leases
 from .ledger import Ledger, Place, Swap
 
@@ -37,7 +37,11 @@ def connect(redis: Any = None, **kwargs: Any) -> Any:
         RefusedError: the client given decodes its answers, which destroys msgpack; or the URL is none.
     """
     if redis is None:
-        redis = _make(kwargs)
+        from redis import Redis
+
+        url = os.environ.get(VARIABLE, "").strip()
+        elsewhere = any(place in kwargs for place in _PLACES)
+        redis = from_url(url, **kwargs) if url and not elsewhere else Redis(**{**_defaults(), **kwargs})
     keep_secret(redis.connection_pool.connection_kwargs.get("password"))
     if redis.connection_pool.connection_kwargs.get("decode_responses"):
         raise RefusedError(
@@ -130,15 +134,6 @@ def from_url(url: str, *, source: str = VARIABLE, **kwargs: Any) -> Any:
     return client
 
 
-def _make(kwargs: dict[str, Any]) -> Any:
-    from redis import Redis
-
-    url = os.environ.get(VARIABLE, "").strip()
-    if url and not any(place in kwargs for place in _PLACES):
-        return from_url(url, **kwargs)
-    return Redis(**{**_defaults(), **kwargs})
-
-
 def _defaults() -> dict[str, Any]:
     from redis.backoff import ExponentialBackoff
     from redis.retry import Retry
@@ -187,14 +182,19 @@ class RedisLedger(Ledger):
         return [{name.decode(): text for name, text in texts.items()} for texts in found]
 
     def commit(self, swaps: Sequence[Swap], blind: Mapping[str, Mapping[str, bytes | None]]) -> list[bool]:
-        """Change texts of many scopes; None removes one."""
+        """Change texts of many scopes; None removes one. What an error has brought that is secret is masked."""
+        texts = [text for _, facts in swaps for _, text in facts.values() if text is not None]
+        texts += [text for facts in blind.values() for text in facts.values() if text is not None]
+        safe: dict[bytes | None, bytes] = dict(zip(texts, masked_json(texts), strict=True))
         commands: list[tuple[Any, ...]] = []
         for scope, facts in swaps:
-            parts = [part for name, (read, text) in facts.items() for part in (name, read or b"", text or b"")]
+            parts = [
+                part for name, (read, text) in facts.items() for part in (name, read or b"", safe.get(text, b""))
+            ]
             commands.append(("eval", _SWAP, 1, _LEDGER + scope, *parts))
-        for scope, texts in blind.items():
-            kept = {name: text for name, text in texts.items() if text is not None}
-            removed = [name for name, text in texts.items() if text is None]
+        for scope, facts in blind.items():
+            kept = {name: safe[text] for name, text in facts.items() if text is not None}
+            removed = [name for name, text in facts.items() if text is None]
             if kept:
                 commands.append(("hset", _LEDGER + scope, None, None, kept))
             if removed:
@@ -204,7 +204,7 @@ class RedisLedger(Ledger):
     def swap_in(self, place: Place, text: bytes) -> bytes | None:
         """Keep a text; the one that stood before."""
         at = (_LEDGER + place[0], place[1])
-        return self._ask([("hget", *at), ("hset", *at, text)])[0]
+        return self._ask([("hget", *at), ("hset", *at, *masked_json([text]))])[0]
 
     def scopes(self, start: str) -> list[str]:
         """The scopes that begin so."""

@@ -161,6 +161,9 @@ class OneValue:
 
     get = hget
 
+    def hmget(self, _, names):
+        return [self._value for _ in names]
+
     def hgetall(self, *_):
         return {b"s3://b/k": self._value}
 
