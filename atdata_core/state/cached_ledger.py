@@ -30,10 +30,9 @@ class _Scope:
     def text(self, name: str) -> bytes | None:
         return self.changed[name] if name in self.changed else self.read.get(name)
 
-    def change(self, name: str, change: _Change) -> bytes | None:
-        self.changed[name] = after = change(self.text(name))
+    def change(self, name: str, change: _Change) -> None:
+        self.changed[name] = change(self.text(name))
         self.changes.append((name, change))
-        return after
 
 
 class CachedLedger(Ledger):
@@ -92,11 +91,16 @@ class CachedLedger(Ledger):
         if known is None:
             return self._ledger.update(key, change)
 
-        def changing(before: bytes | None) -> bytes | None:
-            after = change(decode(key, before))
-            return None if after is None else encode(stamped(after))
+        after: F | None = None
 
-        return decode(key, known.change(key.name, changing))
+        def changing(before: bytes | None) -> bytes | None:
+            nonlocal after
+            wanted = change(decode(key, before))
+            after = None if wanted is None else stamped(wanted)
+            return None if after is None else encode(after)
+
+        known.change(key.name, changing)
+        return after
 
     # -- where the texts of facts lie -----------------------------------------------------------------
 
