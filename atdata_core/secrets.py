@@ -12,17 +12,15 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
 MASK = "***"
 
-
 JWT = re.compile(r"eyJ[\w-]{5,500}+\.[\w-]++\.[\w-]*+", re.ASCII)
 """JSON Web Token: sessions of a PDS."""
-
 
 _NAME = re.compile(
     r"(?<![a-z])(sig|auth|jwt|pass|pwd)(?![a-z])|^key$|key-pair|token(?![a-z])|signature|secret|credential|"
@@ -31,17 +29,13 @@ _NAME = re.compile(
 )
 """In the name of a parameter: those of presigned URLs of S3, Google, Azure, CloudFront and Akamai among them."""
 
-
 _DOUBTFUL = re.compile(r"^(code|verify)$")
 """Names of signatures (Azure Functions, Cloudflare) that are ordinary words elsewhere."""
-
 
 _ORDINARY = re.compile(r"\d{0,5}|true|false|yes|no|on|off", re.IGNORECASE)
 """Values of such a name that sign nothing."""
 
-
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+:)?//|[A-Za-z][A-Za-z0-9+.-]+:/")
-
 
 _DECODED = 3
 """How often a name is percent-decoded: what was encoded twice still reaches some server as it was meant."""
@@ -190,6 +184,14 @@ def masked(text: str, *, sure: bool = False) -> str:
 def holds_secret(text: str) -> bool:
     """Whether something in the text should not be published."""
     return masked(text, sure=True) != text
+
+
+def masked_json(texts: Sequence[bytes]) -> Sequence[bytes]:
+    """JSON texts; what is surely secret in one is masked."""
+    # Few hold any: they are looked through as one.
+    if not holds_secret(b"\n".join(texts).decode()):
+        return texts
+    return [json.dumps(masked_data(json.loads(text), sure=True)).encode() for text in texts]
 
 
 def masked_data(value: Any, *, sure: bool = False) -> Any:

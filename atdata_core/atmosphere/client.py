@@ -15,7 +15,6 @@ from atdata_core.atmosphere.record_format.record_keys import AtUri
 from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.common.retry_after import ATTEMPTS
-from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     NotLoggedInError,
     ProofError,
@@ -25,6 +24,7 @@ from atdata_core.errors import (
     ShardChangedError,
     StorageError,
 )
+from atdata_core.state.ledger import timestamp
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -173,24 +173,17 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
     Args:
         headers: Of the answer, lower-case names.
     """
-    after, reset = headers.get("retry-after"), headers.get("ratelimit-reset")
-    wait = _from_now(after, headers) if after is not None else None
-    if wait is None and reset is not None and reset.strip().isdecimal():
-        wait = float(reset) - _service_time(headers)
-    return None if wait is None else min(max(0.0, wait), _LONGEST_HOLD)
-
-
-def _from_now(after: str, headers: Mapping[str, str]) -> float | None:
-    if after.strip().isdecimal():
-        return float(after)
-    date = _seconds_of(after)
-    return None if date is None else date - _service_time(headers)
-
-
-def _service_time(headers: Mapping[str, str]) -> float:
-    """Its own time where it says it: this machine's clock may be minutes off."""
-    date = _seconds_of(headers.get("date", ""))
-    return time.time() if date is None else date
+    after, reset = headers.get("retry-after", "").strip(), headers.get("ratelimit-reset", "").strip()
+    if after.isdecimal():
+        return min(float(after), _LONGEST_HOLD)
+    until = _seconds_of(after)
+    if until is None and reset.isdecimal():
+        until = float(reset)
+    if until is None:
+        return None
+    # The service's own time where it says it: this machine's clock may be minutes off.
+    now = _seconds_of(headers.get("date", ""))
+    return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_HOLD)
 
 
 def _seconds_of(date: str) -> float | None:

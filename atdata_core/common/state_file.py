@@ -87,7 +87,7 @@ class StateFile:
                 stack.callback(os.close, lock)
                 _acquire(lock)
             except OSError as error:
-                _warn(_reason(error))
+                _warn(error.strerror or str(error))
                 held = False
             # Not inside the `try`: what the holder does may raise OSErrors of its own.
             yield held
@@ -117,7 +117,7 @@ class StateFile:
                 new.unlink(missing_ok=True)
                 raise
         except OSError as error:
-            _warn(_reason(error))
+            _warn(error.strerror or str(error))
             return False
         return True
 
@@ -154,10 +154,6 @@ def _acquire(descriptor: int) -> None:
             if time.monotonic() > deadline:
                 raise TimeoutError("another process has held it for minutes") from None
         time.sleep(_PAUSE)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 @lru_cache

@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -131,12 +132,18 @@ def refuse_credentials(url: str) -> None:
     Raises:
         StorageError: The message shows the URL without the secret.
     """
-    if any(url_secrets(url, strict=True)):
+    if _has_credential(url):
         raise StorageError(
             f"{displayed(url)} carries a credential. Use the plain URL, and give the key to a data store or "
             "the environment instead.",
             urls=[displayed(url)],
         )
+
+
+@lru_cache(maxsize=1 << 12)
+def _has_credential(url: str) -> bool:
+    # Kept, for every stage of a promotion asks of the same shards.
+    return any(url_secrets(url, strict=True))
 
 
 def displayed(url: str) -> str:

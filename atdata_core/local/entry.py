@@ -33,7 +33,7 @@ from ..common.cid import entry_cid
 from ..errors import MetadataError, RefusedError
 from ..protocols import ShardFacts
 from ..samples.metadata import unpack
-from ..state.redis_connection import ask
+from ..state.redis_state import ask
 
 ENTRY_KEY = "LocalDatasetEntry:"
 """Prefix of upstream's hash per entry CID: name, schema_ref, cid, data_urls, metadata."""

@@ -15,7 +15,7 @@ from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
 from ..shards.dataset import Dataset
-from ..state.redis_connection import address, connect, reaching
+from ..state.redis_state import address, connect, reaching
 from ..stores.local_files import name_files
 from . import schema_registry
 from .entry import LocalDatasetEntry, ShardClaims, StoredEntry, resolve
@@ -360,8 +360,8 @@ class LocalIndex:
 
     def _removal(self, name: str, entries_of: Callable[[str], tuple[str, ...]]) -> Removal:
         # The ledger stands above the index, and only it knows what is published.
+        from ..state.facts import published_uris
         from ..state.index_state import state_of
-        from ..state.ledger import published_uris
 
         published = tuple(published_uris(state_of(self).ledger, name))
         with self._reaching():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import MetadataError
 from ..protocols import ShardFacts
-from ..state.redis_connection import ask
+from ..state.redis_state import ask
 from .entry import (
     DATASETS,
     ENTRY_KEY,

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import SchemaConflictError, SchemaError, SchemaNotFoundError
 from ..samples.compatibility import compare, newest_with_fields
 from ..samples.schema import SchemaRef, describe, from_field_list, full_name, parse_schema_ref, schema_ref
-from ..state.redis_connection import ask
+from ..state.redis_state import ask
 from .entry import SCANNED_SECONDS, SCHEMAS_SCANNED, schemas_key
 
 PREFIX = "LocalSchema:"

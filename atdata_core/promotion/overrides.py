@@ -15,12 +15,12 @@ from uuid import uuid4
 
 from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
-from ..state.facts import OVERRIDES, Json, OverrideLog
+from ..state.facts import OVERRIDES, OverrideLog
+from ..state.ledger import Json, Ledger
 from .options import RECORD_FIELDS, Values, explicit_values, from_metadata
 
 if TYPE_CHECKING:
     from ..protocols import IndexEntry
-    from ..state.ledger import Ledger
     from .inventory import Publication
 
 KEPT = 20
@@ -118,14 +118,14 @@ class Overrides:
             (EARLIER, layers.inherited),
             (DEFAULT, self._defaults),
         )
+        before = layers.values.over(layers.inherited)
         found: list[ResolvedValue] = []
         for name in RECORD_FIELDS:
             source, value = next(
                 ((source, value) for source, of in sources if (value := getattr(of, name)) is not None),
                 (NOBODY, None),
             )
-            before = getattr(layers.values.over(layers.inherited), name)
-            found.append(ResolvedValue(name, getattr(given, name), before, value, source))
+            found.append(ResolvedValue(name, getattr(given, name), getattr(before, name), value, source))
         return found
 
     def inherit(self) -> None:

@@ -8,35 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from .facts import Fact, Found, Key, Scope, scope_of
-from .ledger import Ledger, stamped
-from .redis_ledger import RedisLedger, Swap
+from .ledger import Fact, Key, Ledger, Place, Swap, decode, encode, scope_of, stamped
 
 F = TypeVar("F", bound=Fact)
-_Change = Callable[[Any], Any]
+_Change = Callable[[bytes | None], bytes | None]
 
 
 @dataclass(slots=True)
 class _Scope:
     """A scope as it was read, and what has been done to it since."""
 
-    raw: dict[str, bytes]
-    facts: dict[Key[Any], Any] = field(default_factory=dict[Key[Any], Any])
-    changes: list[tuple[Key[Any], _Change]] = field(default_factory=list[tuple[Key[Any], _Change]])
-    firsts: dict[Key[Any], Any] = field(default_factory=dict[Key[Any], Any])
-    """What ``put_first`` has said to stand."""
+    read: dict[str, bytes]
+    changes: list[tuple[str, _Change]] = field(default_factory=list[tuple[str, _Change]])
+    changed: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])
+    """How what was changed shall stand."""
+    swapped: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """What a swap has said to stand."""
 
-    @property
-    def touched(self) -> dict[Key[Any], Any]:
-        """The facts that were changed, as they shall stand."""
-        return {key: self.facts[key] for key, _ in self.changes}
+    def text(self, name: str) -> bytes | None:
+        return self.changed[name] if name in self.changed else self.read.get(name)
 
-
-def cached(ledger: Ledger) -> CachedLedger | None:
-    """A ledger that answers from memory in front of another one; None where that is as quick itself."""
-    return CachedLedger(ledger) if isinstance(ledger, RedisLedger) else None
+    def change(self, name: str, change: _Change) -> None:
+        self.changed[name] = change(self.text(name))
+        self.changes.append((name, change))
 
 
 class CachedLedger(Ledger):
@@ -46,10 +42,10 @@ class CachedLedger(Ledger):
     and the changes are made to what stands there now. Not for several threads.
     """
 
-    def __init__(self, ledger: RedisLedger) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._scopes: dict[str, _Scope] = {}
-        self._blind: dict[str, dict[Key[Any], Any]] = {}
+        self._blind: dict[str, dict[str, bytes | None]] = {}
         """What is to be written in scopes that were not prefetched."""
 
     def prefetch(self, datasets: Iterable[str]) -> None:
@@ -57,16 +53,13 @@ class CachedLedger(Ledger):
         self._read([scope_of("dataset", name) for name in dict.fromkeys(datasets)])
 
     def _read(self, wanted: Sequence[str]) -> None:
-        if not wanted:
-            return
-        for name, raw in zip(wanted, self._ledger.read_scopes(wanted), strict=True):
+        for name, texts in zip(wanted, self._ledger.fetch_scopes(wanted), strict=True):
             known = self._scopes.get(name)
-            scope = self._scopes[name] = _Scope(raw)
+            scope = self._scopes[name] = _Scope(texts)
             if known is not None:
-                for key, change in known.changes:
-                    self._change(scope, key, change)
-                firsts = known.firsts.items()
-                scope.firsts = {key: first for key, first in firsts if scope.facts.get(key) == first}
+                for fact, change in known.changes:
+                    scope.change(fact, change)
+                scope.swapped = {fact: text for fact, text in known.swapped.items() if scope.text(fact) == text}
 
     def flush(self) -> set[str]:
         """Write what was changed.
@@ -75,75 +68,22 @@ class CachedLedger(Ledger):
             Datasets in which another one came first with a fact that ``put_first`` had said to stand.
         """
         overtaken: set[str] = set()
-        while (changed := [(name, scope) for name, scope in self._scopes.items() if scope.changes]) or self._blind:
-            texts = self._texts({name: scope.touched for name, scope in changed})
+        while (changed := {name: scope for name, scope in self._scopes.items() if scope.changes}) or self._blind:
             swaps: list[Swap] = [
-                (name, {fact: (scope.raw.get(fact), text) for fact, text in texts[name].items()})
-                for name, scope in changed
+                (name, {fact: (scope.read.get(fact), text) for fact, text in scope.changed.items()})
+                for name, scope in changed.items()
             ]
-            made = self._ledger.swap_scopes(swaps, self._texts(self._blind))
+            made = self._ledger.commit(swaps, self._blind)
             self._blind = {}
-            again: dict[str, dict[Key[Any], Any]] = {}
-            for (name, scope), (_, swap), done in zip(changed, swaps, made, strict=True):
-                if not done:
-                    again[name] = scope.firsts
-                    continue
-                scope.raw |= {fact: text for fact, (_, text) in swap.items() if text is not None}
-                for fact in [fact for fact, (_, text) in swap.items() if text is None]:
-                    scope.raw.pop(fact, None)
-                scope.changes.clear()
-                scope.firsts = {}
-            self._read([*again])
-            for name, firsts in again.items():
-                if self._scopes[name].firsts != firsts:
-                    overtaken |= {key.owner for key in firsts}
+            for (name, scope), done in zip(changed.items(), made, strict=True):
+                if done:
+                    texts = {**scope.read, **scope.changed}
+                    self._scopes[name] = _Scope({fact: text for fact, text in texts.items() if text is not None})
+            lost = [name for name, done in zip(changed, made, strict=True) if not done]
+            self._read(lost)
+            behind = (name for name in lost if self._scopes[name].swapped != changed[name].swapped)
+            overtaken |= {name.partition(":")[2] for name in behind}
         return overtaken
-
-    # -- as any ledger ----------------------------------------------------------------------------
-
-    def get(self, key: Key[F]) -> F | None:
-        """One fact, or None."""
-        known = self._scopes.get(key.scope)
-        if known is not None:
-            return self._standing(known, key)
-        blind = self._blind.get(key.scope, {})
-        return blind[key] if key in blind else self._ledger.get(key)
-
-    def get_many(self, keys: Sequence[Key[Any]]) -> Found:
-        """Several facts at once."""
-        return Found({key: self.get(key) for key in keys})
-
-    def get_all(self, scope: Scope, owner: str) -> Found:
-        """Every fact of a dataset, an entry or an account."""
-        self.flush()
-        return self._ledger.get_all(scope, owner)
-
-    def put(self, key: Key[F], fact: F) -> None:
-        """Keep a fact; the last one stands."""
-        known, stamp = self._scopes.get(key.scope), stamped(fact)
-        if known is None:
-            self._blind.setdefault(key.scope, {})[key] = stamp
-        else:
-            self._change(known, key, lambda _: stamp)
-
-    def exchange(self, key: Key[F], fact: F) -> F | None:
-        """Keep a fact; the one that stood before."""
-        before = self.get(key)
-        self.put(key, fact)
-        return before
-
-    def put_first(self, key: Key[F], fact: F) -> F:
-        """Keep a fact unless there is one; the fact that stands, if nobody comes first until ``flush``."""
-        known = self._scopes.get(key.scope)
-        if known is None:
-            return self._ledger.put_first(key, fact)
-        standing = self._standing(known, key)
-        if standing is not None:
-            return standing
-        first = stamped(fact)
-        self._change(known, key, lambda standing: standing or first)
-        known.firsts[key] = first
-        return first
 
     def update(self, key: Key[F], change: Callable[[F | None], F | None]) -> F | None:
         """Change a fact; the fact that stands, if nobody else changes it until ``flush``."""
@@ -151,41 +91,76 @@ class CachedLedger(Ledger):
         if known is None:
             return self._ledger.update(key, change)
 
-        def stamping(standing: F | None) -> F | None:
-            wanted = change(standing)
-            return None if wanted is None else stamped(wanted)
+        after: F | None = None
 
-        return self._change(known, key, stamping)
+        def changing(before: bytes | None) -> bytes | None:
+            nonlocal after
+            wanted = change(decode(key, before))
+            after = None if wanted is None else stamped(wanted)
+            return None if after is None else encode(after)
 
-    def remove(self, key: Key[Any]) -> None:
-        """Forget a fact; one that is not there is no error."""
-        known = self._scopes.get(key.scope)
-        if known is None:
-            self._blind.setdefault(key.scope, {})[key] = None
-        elif self._standing(known, key) is not None:
-            self._change(known, key, lambda _: None)
-
-    def owners(self, scope: Scope) -> list[str]:
-        """The datasets, entries or accounts of which there are facts, sorted."""
-        self.flush()
-        return self._ledger.owners(scope)
-
-    def _texts(self, scopes: Mapping[str, Mapping[Key[Any], Any]]) -> dict[str, dict[str, bytes | None]]:
-        """What is to be written, encoded, by the names of the facts."""
-        encoded = iter(
-            self._ledger.encode(*(fact for facts in scopes.values() for fact in facts.values() if fact is not None))
-        )
-        return {
-            scope: {key.name: None if fact is None else next(encoded) for key, fact in facts.items()}
-            for scope, facts in scopes.items()
-        }
-
-    def _standing(self, known: _Scope, key: Key[F]) -> F | None:
-        if key not in known.facts:
-            known.facts[key] = self._ledger.decode(key, known.raw.get(key.name))
-        return known.facts[key]
-
-    def _change(self, known: _Scope, key: Key[F], change: Callable[[F | None], F | None]) -> F | None:
-        known.facts[key] = after = change(self._standing(known, key))
-        known.changes.append((key, change))
+        known.change(key.name, changing)
         return after
+
+    # -- where the texts of facts lie -----------------------------------------------------------------
+
+    def fetch(self, places: Sequence[Place]) -> list[bytes | None]:
+        """The texts at some places; None where there is none."""
+        asked = [(scope, name) for scope, name in places if not self._has(scope, name)]
+        found = dict(zip(asked, self._ledger.fetch(asked), strict=True)) if asked else {}
+        return [found[place] if place in found else self._text(*place) for place in places]
+
+    def fetch_scopes(self, scopes: Sequence[str]) -> list[dict[str, bytes]]:
+        """All texts of some scopes, by the names of the facts."""
+        self.flush()
+        return self._ledger.fetch_scopes(scopes)
+
+    def commit(self, swaps: Sequence[Swap], blind: Mapping[str, Mapping[str, bytes | None]]) -> list[bool]:
+        """Change texts of many scopes; what is swapped stands if nobody comes first until ``flush``."""
+        made = [self._swap(scope, facts) for scope, facts in swaps]
+        for scope, texts in blind.items():
+            known = self._scopes.get(scope)
+            if known is None:
+                self._blind.setdefault(scope, {}).update(texts)
+                continue
+            for name, text in texts.items():
+                known.change(name, _always(text))
+        return made
+
+    def swap_in(self, place: Place, text: bytes) -> bytes | None:
+        """Keep a text; the one that stood before."""
+        [before] = self.fetch([place])
+        self.commit([], {place[0]: {place[1]: text}})
+        return before
+
+    def scopes(self, start: str) -> list[str]:
+        """The scopes that begin so."""
+        self.flush()
+        return self._ledger.scopes(start)
+
+    def _has(self, scope: str, name: str) -> bool:
+        return scope in self._scopes or name in self._blind.get(scope, ())
+
+    def _text(self, scope: str, name: str) -> bytes | None:
+        known = self._scopes.get(scope)
+        return self._blind[scope][name] if known is None else known.text(name)
+
+    def _swap(self, scope: str, facts: Mapping[str, tuple[bytes | None, bytes | None]]) -> bool:
+        known = self._scopes.get(scope)
+        if known is None:
+            return self._ledger.commit([(scope, dict(facts))], {})[0]
+        if any(known.text(name) != read for name, (read, _) in facts.items()):
+            return False
+        for name, (read, text) in facts.items():
+            known.change(name, _where(read, text))
+            if text is not None:
+                known.swapped[name] = text
+        return True
+
+
+def _always(text: bytes | None) -> _Change:
+    return lambda _: text
+
+
+def _where(read: bytes | None, text: bytes | None) -> _Change:
+    return lambda standing: text if standing == read else standing

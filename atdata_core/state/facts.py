@@ -5,77 +5,18 @@ A fact belongs to a dataset, an entry or an account; the table at the end has th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
-from functools import cache
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Self
 
 from ..protocols import ShardFacts
-
-Json = dict[str, Any]
-Scope = Literal["dataset", "entry", "account"]
-F = TypeVar("F", bound="Fact")
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A fact. ``at`` is when it was kept (ISO 8601, UTC); a ledger fills it in where it is None."""
-
-    at: str | None = field(default=None, kw_only=True)
-
-    def to_json(self) -> Json:
-        """The fact as a JSON object; what is given by keyword alone is left out where it is None."""
-        found = ((each, getattr(self, each.name)) for each in _kept(type(self)))
-        return {each.name: value for each, value in found if value is not None or not each.kw_only}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``; raises ``TypeError``, ``KeyError`` or ``ValueError`` where it is damaged."""
-        return cls(**_given(cls, data))
-
-
-@cache
-def _kept(kind: type[Fact]) -> tuple[Field[Any], ...]:
-    return tuple(each for each in fields(kind) if each.metadata.get("kept", True))
-
-
-def _given(kind: type[Fact], data: Mapping[str, Any]) -> Json:
-    """What there is for the fields of a fact, lists as tuples."""
-    found: Json = {}
-    for each in _kept(kind):
-        if each.name in data:
-            value = data[each.name]
-            if str(each.type).startswith("tuple"):
-                if not isinstance(value, list):
-                    raise TypeError(each.name)
-                value = tuple(cast("list[Any]", value))
-            found[each.name] = value
-    return found
-
+from .ledger import Fact, Found, Json, Key, KeyPattern, Ledger
 
 # -- of a dataset: the last result of each stage ------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _OfShards(Fact):
-    """What is kept of shards, which are ``shards`` of every such fact."""
-
-    def to_json(self) -> Json:
-        """The fact as a JSON object."""
-        kept = Fact.to_json(self)
-        return {**kept, "shards": [shard.to_json() for shard in kept["shards"]]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        shards = tuple(ShardFacts.from_json(shard) for shard in data["shards"])
-        given: Json = {**_given(cls, data), "shards": shards}
-        return cls(**given)
-
-
-@dataclass(frozen=True)
-class ShardResult(_OfShards):
+class ShardResult(Fact):
     """What a stage has found of the shards of an entry.
 
     ``accepted`` is a digest of other bytes, which a person accepted since. ``changed`` says for people what is
@@ -184,16 +125,6 @@ class RecordResult(Fact):
     summary: Json | None = field(default=None, kw_only=True)
     accepted: str | None = field(default=None, kw_only=True)
 
-    def to_json(self) -> Json:
-        """The result as a JSON object."""
-        return {**Fact.to_json(self), "publication": self.publication._asdict()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        given: Json = {**_given(cls, data), "publication": PublicationId(**data["publication"])}
-        return cls(**given)
-
 
 # -- of a dataset: its publications -------------------------------------------------------------------
 
@@ -241,9 +172,9 @@ class OverrideLog(Fact):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of ``to_json``."""
-        own = {each.name for each in _kept(cls)}
-        given: Json = {**_given(cls, data), "values": {key: data[key] for key in data if key not in own}}
-        return cls(**given)
+        own = {each.name for each in fields(cls)}
+        values = {key: data[key] for key in data if key not in own}
+        return super().from_json({**data, "values": values})
 
 
 @dataclass(frozen=True)
@@ -355,7 +286,7 @@ class FirstClaim(Fact):
 
 
 @dataclass(frozen=True)
-class ChunkResult(_OfShards):
+class ChunkResult(Fact):
     """What a worker has copied: some shards of an entry; ``written`` are the bytes of each that ``run`` sent."""
 
     shards: tuple[ShardFacts, ...]
@@ -377,82 +308,7 @@ class CheckedClaims(Fact):
     claims: str
 
 
-# -- keys ---------------------------------------------------------------------------------------------
-
-
-class Key(NamedTuple, Generic[F]):
-    """Where one fact is kept. ``owner``: the dataset's name, the entry's CID or the account's DID."""
-
-    pattern: KeyPattern[F]
-    owner: str
-    parts: tuple[str, ...]
-
-    @property
-    def scope(self) -> str:
-        """What it belongs to."""
-        return scope_of(self.pattern.scope, self.owner)
-
-    @property
-    def name(self) -> str:
-        """What it is called in its scope."""
-        return self.pattern.template.format(*self.parts)
-
-
-class KeyPattern(Generic[F]):
-    """The keys of one kind of facts: ``{did}``, ``{cid}`` and the like in ``text`` stand for their parts."""
-
-    every: list[KeyPattern[Any]] = []  # noqa: RUF012 - filled by the table below
-
-    def __init__(self, kind: type[F], scope: Scope, text: str) -> None:
-        self.kind = kind
-        self.scope: Scope = scope
-        self.names = re.findall(r"\{(\w+)\}", text)
-        self.template = re.sub(r"\{\w+\}", "{}", text)
-        self._expression = re.compile(re.sub(r"\\\{(\w+)\\\}", _part, re.escape(text)), re.DOTALL)
-        self.every.append(self)
-
-    def __call__(self, owner: str, *parts: str) -> Key[F]:
-        """The key of one fact."""
-        return Key(self, owner, parts)
-
-    def read(self, owner: str, name: str) -> Key[F] | None:
-        """A key from its name; None for one of another kind."""
-        found = self._expression.fullmatch(name)
-        return None if found is None else Key(self, owner, found.groups())
-
-
-def _part(found: re.Match[str]) -> str:
-    known = {"did": r"(did:[^:]+:[^:]+)", "cid": r"([^:]+)", "start": r"(\d+)", "stop": r"(\d+)"}
-    return known.get(found[1], r"(.*)")
-
-
-def read_key(scope: Scope, owner: str, name: str) -> Key[Any] | None:
-    """A key from its name; None for what is no fact of this library."""
-    found = (pattern.read(owner, name) for pattern in KeyPattern.every if pattern.scope == scope)
-    return next((key for key in found if key is not None), None)
-
-
-def scope_of(scope: Scope, owner: str) -> str:
-    """The name of all that is kept of a dataset, an entry or an account."""
-    return f"{scope}:{owner}"
-
-
-class Found:
-    """Facts that were read together."""
-
-    def __init__(self, facts: Mapping[Key[Any], Fact | None]) -> None:
-        self.facts = facts
-
-    def __getitem__(self, key: Key[F]) -> F | None:
-        """A fact, or None."""
-        return cast("F | None", self.facts.get(key))
-
-    def of(self, *patterns: KeyPattern[F]) -> Iterator[tuple[Key[F], F]]:
-        """The facts of some kinds, with their keys."""
-        for key, fact in self.facts.items():
-            if fact is not None and key.pattern in patterns:
-                yield key, cast("F", fact)
-
+# -- the table --------------------------------------------------------------------------------------
 
 INVENTORY = KeyPattern(Inventory, "dataset", "inventory")
 SCHEMA_RESULT = KeyPattern(SchemaResult, "dataset", "schema")
@@ -503,3 +359,15 @@ def entries_of(found: Found) -> set[str]:
     records = [key.name for key, _ in found.of(ENTRY_NOTE)] + [key.parts[0] for key, _ in found.of(CREATED)]
     keys = (ENTRY_NOTE.read("", name) for name in records)
     return {key.parts[2] for key in keys if key is not None}
+
+
+def published_uris(ledger: Ledger, dataset: str) -> list[str]:
+    """At-uris of the records and labels that are known to be published of a dataset, by whatever account."""
+    found = ledger.get_all("dataset", dataset)
+    return sorted({fact.uri for _, fact in [*found.of(*RECORDS), *found.of(*RESULTS)]})
+
+
+def published_names(ledger: Ledger, dataset: str) -> list[str]:
+    """The names under which a dataset is known to be published, by whatever account."""
+    found = ledger.get_all("dataset", dataset)
+    return sorted({result.publication.name for _, result in found.of(*RESULTS)})

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .lease import Leases, RedisLeases
+from .lease import Leases
 from .ledger import Ledger, MemoryLedger
-from .redis_connection import address
-from .redis_ledger import RedisLedger
+from .redis_state import RedisLeases, RedisLedger, address
 
 
 @dataclass(frozen=True, slots=True)

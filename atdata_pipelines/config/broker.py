@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from atdata_core.errors import RefusedError
-from atdata_core.state import redis_connection
+from atdata_core.state import redis_state
 
 from .resources import MissingVariableError
 
@@ -40,14 +40,14 @@ def broker_url() -> str:
         RefusedError: It is no URL of Redis, or one that Celery cannot use. The error does not repeat it.
     """
     given = os.environ.get(VARIABLE, "").strip()
-    source = VARIABLE if given else redis_connection.VARIABLE
-    url = given or os.environ.get(redis_connection.VARIABLE, "").strip()
+    source = VARIABLE if given else redis_state.VARIABLE
+    url = given or os.environ.get(redis_state.VARIABLE, "").strip()
     if not url:
         raise MissingVariableError(
-            f"Neither {VARIABLE} nor {redis_connection.VARIABLE} is set. Celery keeps steps that wait in a Redis.",
+            f"Neither {VARIABLE} nor {redis_state.VARIABLE} is set. Celery keeps steps that wait in a Redis.",
             variable=VARIABLE,
         )
-    with redis_connection.from_url(url, source=source) as client:
+    with redis_state.from_url(url, source=source) as client:
         number = client.connection_pool.connection_kwargs.get("db", 0)
     parts = urlsplit(url)
     if parts.scheme == "unix":

@@ -241,7 +241,7 @@ class DestinationResource(dg.ConfigurableResource):
 
 @lru_cache
 def _redis(url: str, source: str, silence: float | None) -> Any:
-    from atdata_core.state.redis_connection import from_url
+    from atdata_core.state.redis_state import from_url
 
     return from_url(url, source=source, **({} if silence is None else {"socket_timeout": silence}))
 

@@ -8,7 +8,6 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.build import label_record
 from atdata_core.atmosphere.record_format.record_keys import LABEL, label_rkey
 from atdata_core.common.cid import record_cid
-from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     LoginError,
     NotLoggedInError,
@@ -16,6 +15,7 @@ from atdata_core.errors import (
     RecordNotFoundError,
     StorageError,
 )
+from atdata_core.state.ledger import timestamp
 
 
 @pytest.fixture

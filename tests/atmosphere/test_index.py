@@ -12,7 +12,6 @@ import pytest
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex, AtUri, DatasetPublisher, SchemaPublisher
 from atdata_core.atmosphere.record_format.build import entry_record, schema_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, identity_tid
-from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import (
     EntryNotFoundError,
     NotLoggedInError,
@@ -29,6 +28,7 @@ from atdata_core.protocols import ShardFacts
 from atdata_core.samples.sample_types import packable
 from atdata_core.samples.schema import schema_of
 from atdata_core.shards.dataset import Dataset
+from atdata_core.state.ledger import timestamp
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.local.entry import ROUND, Foreign
 from atdata_core.local.registry import Position
-from atdata_core.state.redis_connection import ask
+from atdata_core.state.redis_state import ask
 
 if TYPE_CHECKING:
     from crowd import RoundTrips

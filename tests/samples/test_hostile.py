@@ -34,7 +34,7 @@ from atdata_core.promotion.options import Values
 from atdata_core.samples.arrays import decode_array
 from atdata_core.samples.schema import decode, from_field_list
 from atdata_core.state.facts import LAST_RESULT, RESULTS
-from atdata_core.state.redis_ledger import RedisLedger
+from atdata_core.state.redis_state import RedisLedger
 from atdata_core.stores.s3.objects import S3Endpoint
 from tar_members import read_members
 
@@ -160,6 +160,9 @@ class OneValue:
         return self._value
 
     get = hget
+
+    def hmget(self, _, names):
+        return [self._value for _ in names]
 
     def hgetall(self, *_):
         return {b"s3://b/k": self._value}

@@ -17,7 +17,7 @@ from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
 from ...atmosphere.record_format.parse import changed
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...errors import DatasetNameError, RecordChangedError
-from ...state.cached_ledger import cached
+from ...state.cached_ledger import CachedLedger
 from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions
 from ..records.upsert import Current, Find, Steps, current_cids
@@ -117,8 +117,7 @@ class _BatchExecutor:
         options: PromotionOptions,
         writer: BatchWriter,
     ) -> None:
-        self._cached = cached(ledger)
-        self._ledger = self._cached or ledger
+        self._ledger = CachedLedger(ledger)
         self._index = index
         self._client = client
         self._options = options
@@ -247,11 +246,10 @@ class _BatchExecutor:
         return kept[:count]
 
     def _prefetch(self, jobs: Sequence[_Job]) -> None:
-        if self._cached is not None:
-            self._cached.prefetch(job.entry.name for job in jobs)
+        self._ledger.prefetch(job.entry.name for job in jobs)
 
     def _flush(self) -> set[str]:
-        return set() if self._cached is None else self._cached.flush()
+        return self._ledger.flush()
 
 
 def _taken(queue: deque[T]) -> list[T]:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...state.facts import CHUNK, ChunkResult, Key
+from ...state.facts import CHUNK, ChunkResult
+from ...state.ledger import Key, Ledger
 from .copier import CopyResult
 from .layout import claim_of
 
 if TYPE_CHECKING:
     from ...state.facts import Inventory
-    from ...state.ledger import Ledger
 
 SHARDS = 64
 BYTES = 8 << 30

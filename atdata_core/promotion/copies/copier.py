@@ -11,14 +11,14 @@ import logging
 import posixpath
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
 from ...protocols import ShardFacts, WriteProof
-from ...state.lease import POLL, Lease, LeaseBatch, Leases, Renewing, kept
+from ...state.lease import POLL, Lease, Leases, Renewing, kept, leased
 from ...stores.data_store import DataStore
 from ..inventory import Progress
 from .layout import as_published
@@ -58,7 +58,7 @@ class Copying:
         self._store = store
         self._leases = leases
         self._destination = store.destination
-        self._held = LeaseBatch(leases, ())
+        self._held: Collection[str] = ()
         self._empty_until = 0.0
         self._slots = threading.Semaphore(WORKERS)
         self._stopped = threading.Event()
@@ -84,7 +84,7 @@ class Copying:
         rows = list(zip(shards, near, names, known, strict=True))
         fresh = [name for name, earlier in zip(names, known, strict=True) if earlier is None]
         with (
-            LeaseBatch(self._leases, [self._place(name) for name in fresh]) as self._held,
+            leased(self._leases, [self._place(name) for name in fresh]) as self._held,
             ThreadPoolExecutor(min(workers, len(shards)), "copy") as pool,
         ):
             # Not before the leases are held: what a rival is bringing now would not be seen.

@@ -21,8 +21,9 @@ from ...atmosphere.record_format.record_keys import ENTRY
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
 from ...protocols import ShardFacts
-from ...state.facts import COPY_USE, CopyUse, Key
+from ...state.facts import COPY_USE, CopyUse
 from ...state.lease import POLL
+from ...state.ledger import Key, Ledger
 from ...stores.data_store import DataStore
 from .layout import copied_as, copy_tails
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
     from ...state.lease import Lease, Leases
-    from ...state.ledger import Ledger
 
 WORKERS = 8
 

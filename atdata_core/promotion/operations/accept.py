@@ -29,8 +29,7 @@ from ..stages.inventory_stage import WORKERS, read_shard
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.facts import Key
-    from ...state.ledger import Ledger
+    from ...state.ledger import Key, Ledger
 
 R = TypeVar("R", Inventory, CopiedShards, RecordResult)
 

@@ -12,8 +12,8 @@ from ..scheduling.due import PAGE
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
-    from ...state.facts import Found, Key, RecordResult
-    from ...state.ledger import Ledger
+    from ...state.facts import RecordResult
+    from ...state.ledger import Found, Key, Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,12 @@ from ...state.facts import (
     RECORDS,
     VERSION_LABEL_NOTE,
     VERSION_TARGET,
-    Found,
-    Key,
     NameOwner,
     NameState,
     RecordNote,
     RecordResult,
 )
+from ...state.ledger import Found, Key, Ledger
 from ..inventory import Publication, cid_of
 from ..overrides import Overrides
 from ..records.entry_versions import Versions, is_promoted, versions_of
@@ -41,7 +40,6 @@ from ..stages.publish import PublishedRecord
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.ledger import Ledger
 
 Kind = Literal["rebuilt", "gone", "older", "edited", "unlabelled", "orphaned", "foreign"]
 

@@ -23,14 +23,13 @@ from ...state.facts import (
     Block,
     CopiedShards,
     CopiesLeft,
-    Key,
     RecordNote,
     RecordResult,
     RetractedEntry,
     entries_of,
 )
 from ...state.index_state import state_of
-from ...state.ledger import MemoryLedger
+from ...state.ledger import Key, Ledger, MemoryLedger
 from ..copies.layout import is_copy
 from ..copies.usage import StoredCopy, copies_in, existing, removing, uses
 from ..scheduling.blocks import retracted
@@ -38,7 +37,6 @@ from ..scheduling.blocks import retracted
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
-    from ...state.ledger import Ledger
     from ...stores.data_store import DataStore
 
 DELETE_POINTS = 1

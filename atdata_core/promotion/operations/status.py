@@ -27,8 +27,8 @@ from ..scheduling.retry_policy import failure_concerns
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.facts import Block, Fact, Failure, Found, RecordResult
-    from ...state.ledger import Ledger
+    from ...state.facts import Block, Failure, RecordResult
+    from ...state.ledger import Fact, Found, Ledger
     from ...stores.data_store import DataStore
 
 STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")

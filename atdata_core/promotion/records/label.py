@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.record_format.build import label_record
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, label_rkey
-from ...common.timestamps import timestamp
 from ...errors import RecordChangedError
 from ...state.facts import LABEL_NOTE, VERSION_LABEL_NOTE, VERSION_TARGET, VersionTarget
+from ...state.ledger import Ledger, timestamp
 from .upsert import ROUNDS, Created, RecordHistory, RecordUpsert, Steps, current, find
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import IndexEntry
-    from ...state.ledger import Ledger
     from ..inventory import Publication
     from ..options import PromotionOptions
 

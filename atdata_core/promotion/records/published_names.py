@@ -26,8 +26,8 @@ from .upsert import Steps, find
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
     from ...protocols import IndexEntry
-    from ...state.facts import Key, NameState, RecordNote
-    from ...state.ledger import Ledger
+    from ...state.facts import NameState, RecordNote
+    from ...state.ledger import Key, Ledger
     from ..inventory import Publication
     from ..options import PromotionOptions
 

@@ -18,8 +18,7 @@ from ..inventory import cid_of, refuse_deleted
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.facts import Key
-    from ...state.ledger import Ledger
+    from ...state.ledger import Key, Ledger
     from ..options import PromotionOptions
 
 R = TypeVar("R")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, ServiceError
-from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET
+from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET, AttemptsReset, Failure, Outage
+from ...state.ledger import Ledger
 from ..copies.layout import lies_in
 from ..inventory import cid_of, read_schema
 from ..overrides import order_of, overrides_of

@@ -12,8 +12,8 @@ from uuid import uuid4
 from ...atmosphere.record_format.build import entry_record
 from ...atmosphere.record_format.record_keys import ENTRY
 from ...common.licenses import refuse_unknown
-from ...common.timestamps import timestamp
 from ...state.facts import ENTRY_NOTE
+from ...state.ledger import Ledger, timestamp
 from ..overrides import Overrides
 from ..records.label import NameLabel, VersionLabel
 from ..records.published_names import names_no_copies
@@ -23,7 +23,6 @@ from ..scheduling.blocks import refuse_blocked
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import IndexEntry, ShardFacts
-    from ...state.ledger import Ledger
     from ..options import PromotionOptions, Values
     from .resolved_values import Resolved
 

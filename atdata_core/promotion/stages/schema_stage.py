@@ -19,11 +19,11 @@ from ...state.facts import (
     COMPATIBILITY,
     FOREIGN_SCHEMAS,
     SCHEMA_RESULT,
-    Key,
     SchemaComparison,
     SchemaListing,
     SchemaResult,
 )
+from ...state.ledger import Key, Ledger
 from ..options import PromotionOptions
 from ..records.summary import changed_value
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...atmosphere.publishers import Listing
     from ...state.facts import Inventory
-    from ...state.ledger import Ledger
 
 CODE_VERSION = "1"
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from ...atmosphere.record_format.build import schema_record
 from ...atmosphere.record_format.lexicon import check
 from ...atmosphere.record_format.record_keys import SCHEMA, schema_rkey
-from ...common.timestamps import timestamp
 from ...errors import DatasetNameError
 from ...protocols import ShardFacts
 from ...samples.schema import full_name
 from ...state.facts import NAME_OWNER, Inventory
+from ...state.ledger import Ledger, timestamp
 from ..copies.layout import as_published, names_of
 from ..inventory import Publication
 from ..scheduling.blocks import refuse_blocked, retracted
@@ -24,7 +24,6 @@ from .visibility import AnonymousReader, Visibility
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
     from ...protocols import IndexEntry
-    from ...state.ledger import Ledger
     from ..options import PromotionOptions
     from .resolved_values import Resolved
 

@@ -23,7 +23,7 @@ def remove(name: str, yes: bool) -> None:
     Shows what goes and what stays, and asks. Its shards stay where they are, and nothing is taken back that is
     published (`retract` does that). A dataset that is inserted again is there again.
     """
-    from atdata_core.state.ledger import published_names
+    from atdata_core.state.facts import published_names
 
     with context.said():
         index = context.index()

@@ -15,7 +15,7 @@ HEARD = 2.0
 def look_at_workers(known: Known) -> Iterable[CheckResult]:
     """Whether steps of runs find somebody who does them, where they wait for that."""
     from atdata_core.errors import ServiceError
-    from atdata_core.state.redis_connection import address, reaching
+    from atdata_core.state.redis_state import address, reaching
 
     from ...config import broker, executors
     from ..project import settings_here

@@ -30,7 +30,7 @@ def _is_url(value: str) -> str | None:
 
 
 def _is_redis(value: str) -> str | None:
-    from atdata_core.state.redis_connection import from_url
+    from atdata_core.state.redis_state import from_url
 
     try:
         from_url(value)

@@ -18,7 +18,7 @@ OLDEST = (6, 0)
 def look_at_server(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and which it is."""
     from atdata_core.local import LocalIndex
-    from atdata_core.state.redis_connection import VARIABLE, address, reaching
+    from atdata_core.state.redis_state import VARIABLE, address, reaching
 
     from ...config.resources import RedisResource
 
@@ -51,7 +51,7 @@ def sent_once(url: str, known: Known, *, source: str) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    from atdata_core.state.redis_connection import from_url
+    from atdata_core.state.redis_state import from_url
 
     return from_url(
         url,
@@ -105,7 +105,7 @@ _ALLOW = "Allow this user INFO or CONFIG GET (ACL SETUSER ... +info +config|get)
 
 def _info(client: Any, section: str) -> dict[str, Any] | None:
     """A section of INFO; None where this user may not ask."""
-    from atdata_core.state.redis_connection import reaching
+    from atdata_core.state.redis_state import reaching
 
     try:
         with reaching(client):
@@ -116,7 +116,7 @@ def _info(client: Any, section: str) -> dict[str, Any] | None:
 
 def _config(client: Any, name: str) -> str | None:
     """A setting; None where a managed Redis does not let it be read."""
-    from atdata_core.state.redis_connection import reaching
+    from atdata_core.state.redis_state import reaching
 
     try:
         with reaching(client):

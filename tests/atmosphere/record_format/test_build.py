@@ -4,9 +4,9 @@ import pytest
 
 from atdata_core.atmosphere.record_format.build import entry_record, label_record, schema_record, storage_of
 from atdata_core.atmosphere.record_format.parse import read_entry_record
-from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import MetadataError, NoDataUrlsError, StorageError
 from atdata_core.samples.schema import schema_of
+from atdata_core.state.ledger import timestamp
 
 SCHEMA_URI = "at://did:plc:abc/science.alt.dataset.schema/m.C:1.0.0"
 WORDS = {"description": None, "tags": None, "license": None, "metadata": None}

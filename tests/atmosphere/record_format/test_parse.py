@@ -107,9 +107,9 @@ def test_entries_of_0_2_keep_their_brace_patterns_and_bare_blobs(bodies):
 
 def test_the_order_of_fields_survives_a_pds_that_sorts_keys(everything):
     from atdata_core.atmosphere.record_format.build import schema_record
-    from atdata_core.common.timestamps import timestamp
     from atdata_core.samples.compatibility import compare
     from atdata_core.samples.schema import schema_of
+    from atdata_core.state.ledger import timestamp
 
     local = schema_of(everything)
     record = json.loads(json.dumps(schema_record(local, created_at=timestamp()), sort_keys=True))

@@ -20,10 +20,10 @@ from atdata_core.atmosphere.record_format.record_keys import (
     schema_rkey,
 )
 from atdata_core.atmosphere.xrpc.session import AS_SENT
-from atdata_core.common.timestamps import timestamp
 from atdata_core.errors import PreflightError
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.schema import schema_of
+from atdata_core.state.ledger import timestamp
 
 OURS = Path(atdata_core.atmosphere.__file__).parent / "lexicons"
 DID = "did:plc:abcdefghijklmnopqrstuvwx"

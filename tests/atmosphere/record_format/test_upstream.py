@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from atdata_core.atmosphere.record_format.build import entry_record, label_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
-from atdata_core.common.timestamps import timestamp
 from atdata_core.samples.sample_types import packable
+from atdata_core.state.ledger import timestamp
 
 METADATA = {"split": "train", "epochs": 10, "rate": 0.25, "raw": b"\0\xff", "nested": {"a": [1, None, "x"]}}
 

@@ -19,7 +19,7 @@ from atdata_core.protocols import ShardFacts
 from atdata_core.state.facts import FIRST_CLAIM, LAST_RESULT, FirstClaim
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import MemoryLedger
-from atdata_core.state.redis_ledger import RedisLedger
+from atdata_core.state.redis_state import RedisLedger
 from stages import publish_last
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]

@@ -4,7 +4,7 @@ import pytest
 
 from atdata_core.state.cached_ledger import CachedLedger
 from atdata_core.state.facts import INTENT, OUTAGE, Intent, Outage
-from atdata_core.state.redis_ledger import RedisLedger
+from atdata_core.state.redis_state import RedisLedger
 
 OLD, NEW, OWN, THEIRS = (INTENT("a", name) for name in ("old", "new", "own", "theirs"))
 BLIND = OUTAGE("x")

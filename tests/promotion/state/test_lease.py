@@ -16,7 +16,7 @@ from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.state import lease
 from atdata_core.state.index_state import state_of
-from atdata_core.state.lease import RedisLeases
+from atdata_core.state.redis_state import RedisLeases
 from atdata_core.stores.opening import open_shard, stat_shard
 
 
@@ -132,7 +132,7 @@ KILLED = """
 import os, sys
 from atdata_core.local import LocalIndex
 from atdata_core.state import lease
-from atdata_core.state.lease import RedisLeases
+from atdata_core.state.redis_state import RedisLeases
 
 for place in sys.argv[1:]:
     assert RedisLeases(LocalIndex().redis, seconds=60).take(place) is not None

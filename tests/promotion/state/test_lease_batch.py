@@ -7,7 +7,8 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from atdata_core.state.lease import AT_ONCE, LOOK, LeaseBatch, Leases, RedisLeases
+from atdata_core.state.lease import AT_ONCE, LOOK, Leases, leased
+from atdata_core.state.redis_state import RedisLeases
 
 PLACES = [f"place {number}" for number in range(64)]
 
@@ -51,7 +52,7 @@ def soon(holds):
 
 
 def test_many_leases_are_taken_in_one_round_trip_and_released_in_one(redis, counted):
-    with LeaseBatch(counted, PLACES) as held:
+    with leased(counted, PLACES) as held:
         assert (len(held), held_places(redis)) == (64, set(PLACES))
         assert all(place in held for place in PLACES)
     assert held_places(redis) == set()
@@ -61,7 +62,7 @@ def test_many_leases_are_taken_in_one_round_trip_and_released_in_one(redis, coun
 def test_what_a_rival_holds_is_not_held_and_not_released(redis):
     rival = RedisLeases(redis)
     assert rival.take(PLACES[3]) is not None
-    with LeaseBatch(RedisLeases(redis), PLACES) as held:
+    with leased(RedisLeases(redis), PLACES) as held:
         assert PLACES[3] not in held
         assert rival.take(PLACES[4]) is None
     assert held_places(redis) == {PLACES[3]}
@@ -69,7 +70,7 @@ def test_what_a_rival_holds_is_not_held_and_not_released(redis):
 
 def test_what_waits_for_its_turn_is_renewed(redis):
     leases = RedisLeases(redis, seconds=4 * LOOK)
-    with LeaseBatch(leases, PLACES) as held:
+    with leased(leases, PLACES) as held:
         before = time.monotonic()
         while time.monotonic() - before < 5 * LOOK:
             assert soon(lambda: held_places(redis) == set(PLACES))
@@ -79,13 +80,13 @@ def test_what_waits_for_its_turn_is_renewed(redis):
 
 
 def test_an_error_releases_what_is_held(redis):
-    with pytest.raises(RuntimeError), LeaseBatch(RedisLeases(redis), PLACES):
+    with pytest.raises(RuntimeError), leased(RedisLeases(redis), PLACES):
         raise RuntimeError
     assert held_places(redis) == set()
 
 
 def test_no_more_are_held_than_one_step_takes(redis):
-    with LeaseBatch(RedisLeases(redis), [str(number) for number in range(AT_ONCE + 1)]) as held:
+    with leased(RedisLeases(redis), [str(number) for number in range(AT_ONCE + 1)]) as held:
         assert len(held) == AT_ONCE
         assert str(AT_ONCE) not in held
 
@@ -93,5 +94,5 @@ def test_no_more_are_held_than_one_step_takes(redis):
 def test_nothing_is_held_where_leases_cannot_be_reached():
     nowhere = redis_py.Redis(port=9, retry=Retry(NoBackoff(), 0))
     for leases in (RedisLeases(nowhere), Leases()):
-        with LeaseBatch(leases, PLACES) as held:
+        with leased(leases, PLACES) as held:
             assert len(held) == 0

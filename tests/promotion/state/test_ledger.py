@@ -6,18 +6,9 @@ from dataclasses import MISSING, fields
 import pytest
 
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.facts import (
-    BLOCK,
-    FIRST_CLAIM,
-    OUTAGE,
-    Block,
-    KeyPattern,
-    Outage,
-    PublicationId,
-    read_key,
-)
-from atdata_core.state.ledger import MemoryLedger
-from atdata_core.state.redis_ledger import RedisLedger
+from atdata_core.state.facts import BLOCK, FIRST_CLAIM, OUTAGE, Block, Outage, PublicationId
+from atdata_core.state.ledger import KeyPattern, MemoryLedger, read_key
+from atdata_core.state.redis_state import RedisLedger
 
 DID = "did:plc:abc"
 WANTED = [OUTAGE(DID), BLOCK("b"), OUTAGE("did:plc:none"), BLOCK("none"), FIRST_CLAIM("cid")]

@@ -25,8 +25,9 @@ from atdata_core.protocols import ShardFacts
 from atdata_core.samples.compatibility import compare
 from atdata_core.samples.json_schema import from_json_schema
 from atdata_core.samples.schema import check_names, decode, schema_of
-from atdata_core.state.facts import LAST_RESULT, CopiedShards, Inventory, KeyPattern, PublicationId, RecordResult
-from atdata_core.state.redis_ledger import RedisLedger
+from atdata_core.state.facts import LAST_RESULT, CopiedShards, Inventory, PublicationId, RecordResult
+from atdata_core.state.ledger import KeyPattern
+from atdata_core.state.redis_state import RedisLedger
 from hostile.binary import Reading, Target
 from hostile.mutation import hurt, spliced
 

@@ -1,0 +1,350 @@
+"""State in Redis: the way to the server and errors that say so, the ledger, and the leases."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from ..errors import RefusedError, ServiceError, ServiceRefusedError, ServiceUnavailableError
+from ..secrets import keep_secret, masked_json
+from .lease import Lease, Leases
+from .ledger import Ledger, Place, Swap
+
+VARIABLE = "ATDATA_REDIS_URL"
+
+_DATABASE = re.compile(r"/?|/\d+/?", re.ASCII)
+_PLACES = ("host", "port", "unix_socket_path", "connection_pool")
+
+
+def connect(redis: Any = None, **kwargs: Any) -> Any:
+    """A Redis client that gives bytes: the one given, else one from ``kwargs`` or ``ATDATA_REDIS_URL``.
+
+    Without any of them it is the server at localhost:6379. Nothing is sent yet.
+
+    A keyword counts more than the same thing in the URL.
+
+    Raises:
+        RefusedError: the client given decodes its answers, which destroys msgpack; or the URL is none.
+    """
+    if redis is None:
+        from redis import Redis
+
+        url = os.environ.get(VARIABLE, "").strip()
+        elsewhere = any(place in kwargs for place in _PLACES)
+        redis = from_url(url, **kwargs) if url and not elsewhere else Redis(**{**_defaults(), **kwargs})
+    keep_secret(redis.connection_pool.connection_kwargs.get("password"))
+    if redis.connection_pool.connection_kwargs.get("decode_responses"):
+        raise RefusedError(
+            "This Redis client decodes its answers (decode_responses=True), but an index keeps msgpack. "
+            "Give a client made without that option."
+        )
+    return redis
+
+
+def address(redis: Any) -> str:
+    """Where a client's server is, ``host:port`` or the path of its socket; never its password."""
+    where = redis.connection_pool.connection_kwargs
+    if "path" in where:
+        return str(where["path"])
+    return f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+
+
+def ask(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Answers to several commands, each the name of the client's method and its arguments, in one round trip."""
+    if len(commands) < 2:
+        return [getattr(redis, command)(*arguments) for command, *arguments in commands]
+    pipe = redis.pipeline(transaction=False)
+    for command, *arguments in commands:
+        getattr(pipe, command)(*arguments)
+    return pipe.execute()
+
+
+@contextmanager
+def reaching(redis: Any) -> Generator[None]:
+    """Turns redis-py's errors into ours.
+
+    Raises:
+        ServiceUnavailableError: the server does not answer, or is still loading.
+        ServiceRefusedError: it wants a password, or does not take the command.
+    """
+    from redis import exceptions
+
+    refused = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.ResponseError)
+    try:
+        yield
+    except refused as error:
+        # A server's error text repeats no argument but may name a key, never a password.
+        raise ServiceRefusedError(
+            f"Redis at {address(redis)} refused: {error}. Check the password and database in ATDATA_REDIS_URL.",
+            service=address(redis),
+            status=None,
+            error=type(error).__name__,
+        ) from None
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        raise ServiceUnavailableError(
+            f"Redis at {address(redis)} does not answer ({type(error).__name__}). Start it "
+            "(redis-server, or: atdata-pipelines sandbox) or set ATDATA_REDIS_URL to where it runs.",
+            service=address(redis),
+            status=None,
+        ) from None
+
+
+def from_url(url: str, *, source: str = VARIABLE, **kwargs: Any) -> Any:
+    """A client of the server at a URL; ``kwargs`` (``db``, ``password``, ...) count more than the URL.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        source: Where the URL was given, for the error.
+        **kwargs: As ``redis.Redis`` takes them.
+
+    Raises:
+        RefusedError: it is no URL of Redis. The error does not repeat it: it may hold a password.
+    """
+    from redis import Redis
+
+    try:
+        parts = urlsplit(url)
+        misread = parts.fragment or "@" in parts.query or not _DATABASE.fullmatch(parts.path)
+        if parts.scheme != "unix" and misread:
+            # redis-py would take what it can of it: database 0, or a part of the password as the port.
+            raise ValueError
+        client: Any = Redis.from_url(url, **{**_defaults(), **kwargs})  # pyright: ignore[reportUnknownMemberType]
+    except ValueError:
+        # Without its cause: that repeats the part of the URL which it could not read.
+        raise RefusedError(
+            f"{source} is no Redis URL. It looks like redis://host:6379/0 or "
+            "redis://user:password@host:6379/0; in a password write / as %2F, @ as %40, # as %23, ? as %3F "
+            "and : as %3A.",
+            source=source,
+        ) from None
+    # What redis-py reads from the URL takes the place of what it was given.
+    options = client.connection_pool.connection_kwargs
+    options.update({name: value for name, value in kwargs.items() if name in options})
+    keep_secret(options.get("password"))
+    return client
+
+
+def _defaults() -> dict[str, Any]:
+    from redis.backoff import ExponentialBackoff
+    from redis.retry import Retry
+
+    # A dropped connection is tried again within a second; redis-py's own waits add up to ten.
+    return {
+        "socket_connect_timeout": 5,
+        "socket_timeout": 30,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.1), 2),
+    }
+
+
+_LEDGER = "atdata:ledger:"
+# Writes fields only where all of them still hold what was read: two writers at a time cannot undo each other.
+_SWAP = """
+for i = 1, #ARGV, 3 do
+  if (redis.call('HGET', KEYS[1], ARGV[i]) or '') ~= ARGV[i + 1] then return 0 end
+end
+for i = 1, #ARGV, 3 do
+  if ARGV[i + 2] == '' then redis.call('HDEL', KEYS[1], ARGV[i])
+  else redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
+end
+return 1
+"""
+
+
+class RedisLedger(Ledger):
+    """The ledger in Redis: a hash ``atdata:ledger:{scope}``, a field per fact. Each method is one round trip."""
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+
+    def fetch(self, places: Sequence[Place]) -> list[bytes | None]:
+        """The texts at some places; None where there is none."""
+        # A command for each scope, not for each fact: most of what a hundred thousand datasets cost is commands.
+        scopes: dict[str, list[str]] = {}
+        for scope, name in places:
+            scopes.setdefault(scope, []).append(name)
+        rows = iter(self._ask([("hmget", _LEDGER + scope, names) for scope, names in scopes.items()]))
+        found = {scope: dict(zip(names, next(rows), strict=True)) for scope, names in scopes.items()}
+        return [found[scope][name] for scope, name in places]
+
+    def fetch_scopes(self, scopes: Sequence[str]) -> list[dict[str, bytes]]:
+        """All texts of some scopes, by the names of the facts."""
+        found = self._ask([("hgetall", _LEDGER + scope) for scope in scopes])
+        return [{name.decode(): text for name, text in texts.items()} for texts in found]
+
+    def commit(self, swaps: Sequence[Swap], blind: Mapping[str, Mapping[str, bytes | None]]) -> list[bool]:
+        """Change texts of many scopes; None removes one. What an error has brought that is secret is masked."""
+        texts = [text for _, facts in swaps for _, text in facts.values() if text is not None]
+        texts += [text for facts in blind.values() for text in facts.values() if text is not None]
+        safe: dict[bytes | None, bytes] = dict(zip(texts, masked_json(texts), strict=True))
+        commands: list[tuple[Any, ...]] = []
+        for scope, facts in swaps:
+            parts = [
+                part for name, (read, text) in facts.items() for part in (name, read or b"", safe.get(text, b""))
+            ]
+            commands.append(("eval", _SWAP, 1, _LEDGER + scope, *parts))
+        for scope, facts in blind.items():
+            kept = {name: safe[text] for name, text in facts.items() if text is not None}
+            removed = [name for name, text in facts.items() if text is None]
+            if kept:
+                commands.append(("hset", _LEDGER + scope, None, None, kept))
+            if removed:
+                commands.append(("hdel", _LEDGER + scope, *removed))
+        return [bool(answer) for answer in self._ask(commands)[: len(swaps)]]
+
+    def swap_in(self, place: Place, text: bytes) -> bytes | None:
+        """Keep a text; the one that stood before."""
+        at = (_LEDGER + place[0], place[1])
+        return self._ask([("hget", *at), ("hset", *at, *masked_json([text]))])[0]
+
+    def scopes(self, start: str) -> list[str]:
+        """The scopes that begin so."""
+        with reaching(self._redis):
+            keys = list(self._redis.scan_iter(match=f"{_LEDGER}{start}*", count=1000))
+        return [key.decode().removeprefix(_LEDGER) for key in keys]
+
+    def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        with reaching(self._redis):
+            return ask(self._redis, commands)
+
+
+SECONDS = 15.0
+"""How long a lease lives that is not renewed: what a crash on another machine costs those who wait for it."""
+
+_LEASE = "atdata:lease:"
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+_logger = logging.getLogger("atdata_core")
+
+
+class RedisLeases(Leases):
+    """Leases as keys ``atdata:lease:{place}`` that expire, on Redis's own clock.
+
+    Args:
+        redis: A client of redis-py.
+        seconds: How long a lease lives that is not renewed.
+    """
+
+    def __init__(self, redis: Any, *, seconds: float = SECONDS) -> None:
+        self._redis = redis
+        self._seconds = seconds
+        self._milliseconds = round(seconds * 1000)
+        self._reachable = True
+
+    def take(self, place: str) -> Lease | None:
+        """The lease on a place; None where a rival holds it that may still be alive."""
+        if not self._reachable:
+            return Lease()
+        lease = _RedisLease(self, _LEASE + place, _token())
+        try:
+            with reaching(self._redis):
+                if self._redis.set(lease.key, lease.token, nx=True, px=self._milliseconds):
+                    return lease
+                holder = self._redis.get(lease.key)
+                if holder is not None and _is_gone(holder.decode()):
+                    self._redis.eval(_RELEASE, 1, lease.key, holder)
+        except ServiceError as error:
+            self._give_up(error)
+            return Lease()
+        return None
+
+    def take_all(self, places: Iterable[str]) -> dict[str, Lease]:
+        """The leases on those of some places that nobody holds, dead or alive; none where Redis does not answer."""
+        if not self._reachable:
+            return {}
+        token = _token()
+        leases = {place: _RedisLease(self, _LEASE + place, token) for place in places}
+        try:
+            with reaching(self._redis), self._redis.pipeline(transaction=False) as pipe:
+                for lease in leases.values():
+                    pipe.set(lease.key, token, nx=True, px=self._milliseconds)
+                answers = pipe.execute()
+        except ServiceError as error:
+            self._give_up(error)
+            return {}
+        return {place: lease for (place, lease), free in zip(leases.items(), answers, strict=True) if free}
+
+    def renew_all(self, leases: Iterable[Lease]) -> None:
+        """Hold them for longer."""
+        due = [each for each in leases if isinstance(each, _RedisLease) and each.due(self._seconds / 3)]
+        self._eval(_RENEW, due, self._milliseconds)
+
+    def release_all(self, leases: Iterable[Lease]) -> None:
+        """Let others have them."""
+        self._eval(_RELEASE, [each for each in leases if isinstance(each, _RedisLease)])
+
+    def _eval(self, script: str, leases: list[_RedisLease], *more: int) -> None:
+        # One that cannot be renewed is lost, and one that cannot be released expires.
+        with suppress(ServiceError), reaching(self._redis):
+            ask(self._redis, [("eval", script, 1, each.key, each.token, *more) for each in leases])
+
+    def _give_up(self, error: ServiceError) -> None:
+        _logger.info("Copying goes on without leases: %s", error.message)
+        self._reachable = False
+
+
+class _RedisLease(Lease):
+    def __init__(self, leases: RedisLeases, key: str, token: str) -> None:
+        self.key = key
+        self.token = token
+        self._leases = leases
+        self._renewed = time.monotonic()
+
+    def due(self, after: float) -> bool:
+        """Whether it was last renewed so many seconds ago; it counts as renewed then."""
+        if time.monotonic() - self._renewed < after:
+            return False
+        self._renewed = time.monotonic()
+        return True
+
+    def renew(self) -> None:
+        self._leases.renew_all([self])
+
+    def release(self) -> None:
+        self._leases.release_all([self])
+
+
+def _token() -> str:
+    """Names one holder: its machine, its process, and this one time."""
+    return f"{_here()} {os.getpid()} {uuid4().hex}"
+
+
+def _is_gone(token: str) -> bool:
+    """Whether the holder of a lease was a process of this machine that has ended."""
+    here, _, rest = token.partition(" ")
+    process = rest.partition(" ")[0]
+    if here != _here() or not process.isdecimal() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+@cache
+def _here() -> str:
+    """What is the same for all processes that see each other's numbers, and for no others."""
+    seen = [socket.gethostname()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with suppress(OSError):
+            file = Path(path)
+            seen.append(str(file.readlink()) if file.is_symlink() else file.read_text().strip())
+    return "/".join(seen).replace(" ", "-")
