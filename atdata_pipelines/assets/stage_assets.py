@@ -5,24 +5,78 @@ where the ledger has nothing for this entry. So each of them can be rerun alone.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 
-from atdata_core.promotion.stages import inventory_stage, publish, schema_stage, visibility
+from atdata_core.promotion.copies.chunks import Chunk
+from atdata_core.promotion.stages import copy_stage, inventory_stage, publish, schema_stage, visibility
 from atdata_core.promotion.stages.validate import validate
 
-from ..config.broker import PUBLISHING
-from ..config.executors import COPYING, QUEUE
+from ..config.executors import COPYING, PUBLISHING, QUEUE
 from ..config.run_config import PromotionConfig
 from ..config.settings import STAGES, Settings
-from ..display import materialisations
+from ..display import materialisation_metadata
 from ..display.markdown import shown
 from ..display.previews import preview_of
-from .copied_shards import copied_shards
-from .inline_checks import PUBLISHED_TRUE, evaluations, warnings_of
+from .checks import PUBLISHED_TRUE, evaluations, warnings_of
 from .stage_context import progress_of, result_of, stage_context_of
 from .step_retries import POLICY
 from .upstream import dependency_on
+
+
+def copied_shards(settings: Settings) -> dg.AssetsDefinition:
+    """The asset that copies. Its steps share a large dataset out, so that many workers copy it."""
+    nothing = dg.In(dg.Nothing)
+    step: dict[str, Any] = {
+        "required_resource_keys": settings.resource_keys,
+        "retry_policy": POLICY,
+        "pool": settings.copying_pool,
+        "tags": {QUEUE: COPYING},
+    }
+
+    @dg.op(name=settings.named("share_out"), ins={"before": nothing}, out=dg.DynamicOut(dg.Nothing), **step)
+    def share_out(context: dg.AssetExecutionContext) -> Any:
+        """Chunks of shards that workers copy beside each other; none where the last step copies all by itself."""
+        with stage_context_of(context, settings) as subject:
+            found = subject.known_inventory(progress_of(context, "looked at"))
+            chunks = copy_stage.chunks_to_copy(found, subject.ledger, subject.store)
+        for chunk in chunks:
+            yield dg.DynamicOutput(None, mapping_key=f"shards_{chunk.start + 1}_to_{chunk.stop}")
+
+    @dg.op(name=settings.named("copy_chunk"), ins={"chunk": nothing}, out=dg.Out(dg.Nothing), **step)
+    def copy_chunk(context: dg.AssetExecutionContext) -> None:
+        """Copy the shards of a chunk that are not there yet."""
+        _, first, _, last = str(context.op_execution_context.get_mapping_key()).split("_")
+        with stage_context_of(context, settings) as subject:
+            subject.copy_chunk(Chunk(int(first) - 1, int(last)), context.log.info)
+
+    # Only by an input of the asset's own does Dagster note of which partition the stage before was.
+    @dg.op(name=settings.named("see_copies"), ins={"before": nothing, "copied": nothing}, **step)
+    def see_copies(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """See every shard where strangers will read it; copy what is not there."""
+        with stage_context_of(context, settings) as subject:
+            copies = subject.copy_shards(progress_of(context, "at their destination"))
+            if copies.destination is None:
+                context.log.info("shards stay where they are")
+            else:
+                copied = f"{copies.copied} of {len(copies.shards)} shards copied to {copies.destination}"
+                context.log.info(shown(copied, "log"))
+        return result_of(copies.cid, materialisation_metadata.of_copies(copies))
+
+    @dg.graph_asset(
+        key=settings.key("copied_shards"),
+        ins={"before": dg.AssetIn(key=settings.key("published_schema"))},
+        partitions_def=settings.partitions,
+        group_name=settings.group,
+        kinds={"s3"},
+        code_version=copy_stage.CODE_VERSION,
+    )
+    def copied_shards(before: Any) -> Any:
+        """The shards where strangers will read them, each seen there with its digest."""
+        return see_copies(before=before, copied=share_out(before).map(copy_chunk).collect())
+
+    return copied_shards
 
 
 def stages(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -37,7 +91,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
                 context.log.warning(shown(warning, "log"))
             preview = preview_of(subject.entry, subject.index, found, subject.store)
             context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {_count(found.samples)} samples")
-        return result_of(found.cid, materialisations.of_inventory(found, preview))
+        return result_of(found.cid, materialisation_metadata.of_inventory(found, preview))
 
     @_stage(settings, kinds={"atproto"}, code_version=schema_stage.CODE_VERSION, queue=PUBLISHING)
     def published_schema(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -51,7 +105,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             with subject.dropping_refused(resolved):
                 published = schema_stage.publish_schema_of(found, client, subject.ledger, options)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
-        return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
+        return result_of(found.cid, materialisation_metadata.of_schema(found, published, client.base_url))
 
     @_stage(settings, kinds={"atproto"}, code_version=publish.CODE_VERSION, queue=PUBLISHING)
     def atmosphere_record(context: dg.AssetExecutionContext, config: PromotionConfig) -> dg.MaterializeResult:
@@ -85,7 +139,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
         if not context.op_execution_context.job_def.has_node_named(settings.named(PUBLISHED_TRUE)):
             for check in evaluations(settings, context.partition_key, record, kept_schema, seen):
                 context.log_event(check)
-        metadata = materialisations.of_record(record, kept_schema.uri, copies, seen, client.base_url)
+        metadata = materialisation_metadata.of_record(record, kept_schema.uri, copies, seen, client.base_url)
         return result_of(copies.cid, metadata)
 
     return [local_dataset, published_schema, copied_shards(settings), atmosphere_record]

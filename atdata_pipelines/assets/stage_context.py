@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.client import Record
 from atdata_core.errors import AtdataError, RecordNotFoundError
+from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.scheduling.due import attempt
@@ -25,25 +28,20 @@ from ..display.materialisation_metadata import safe
 from ..display.progress import reporting
 from .step_retries import dagster_failures
 
-if TYPE_CHECKING:
-    from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.atmosphere.client import Record
-    from atdata_core.local import LocalDatasetEntry, LocalIndex
-
 
 @dataclass(frozen=True)
 class StageContext:
     """The dataset of a partition, where its shards are copied to, and what the run asks of its promotion."""
 
-    entry: "LocalDatasetEntry"
-    index: "LocalIndex"
+    entry: LocalDatasetEntry
+    index: LocalIndex
     ledger: Ledger
     store: Any
     options: PromotionOptions
     run: str
     services: Services
 
-    def logged_in(self) -> "AtmosphereClient":
+    def logged_in(self) -> AtmosphereClient:
         """The client; where the account cannot be used, the ledger knows that for all datasets."""
         with noting_outage(self.ledger, self.services.atproto.did):
             return self.services.atproto.client()
@@ -52,7 +50,7 @@ class StageContext:
         """What will be published and where; the PDS is asked as anybody can ask."""
         did, stranger = self.services.atproto.did(), self.services.atproto.stranger()
 
-        def find(collection: str, rkey: str) -> "Record | None":
+        def find(collection: str, rkey: str) -> Record | None:
             try:
                 return stranger.get_record(f"at://{did}/{collection}/{rkey}")
             except RecordNotFoundError:
@@ -155,7 +153,7 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
             yield StageContext(entry, index, ledger, store, options, context.run.run_id, services)
 
 
-def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":
+def read_by(entry: LocalDatasetEntry, reading: S3Endpoint | None) -> LocalDatasetEntry:
     """An entry whose shards are read from the service that is configured."""
     if reading == S3Endpoint.from_environment():
         # The core knows the environment itself, and looks without keys where those of it are of no use.

@@ -4,10 +4,11 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
+from atdata_core.local import LocalIndex
 from atdata_core.local.registry import Position, is_event_id
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.due import failed
@@ -18,18 +19,10 @@ from ..config.partitions import add_keys
 from ..config.run_config import PromotionConfig
 from ..config.settings import Settings
 from ..display.markdown import shown
-from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from ..jobs.bulk_report import named
-from ..jobs.planner import PlannedPromotions, Wanted, look, plan_promotions
-from ..jobs.promote_job import JOB, run_config
-from ..jobs.reported import ReportedReasons
-from .active_runs import active_runs
+from ..jobs.planner import PlannedPromotions, ReportedReasons, Wanted, look, plan_promotions
+from ..jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, named, run_config
 from .automation_conditions import leave_to_conditions
-from .lost_runs import end_lost_runs
-from .run_history import LastRun, LostRunError, run_key_for
-
-if TYPE_CHECKING:
-    from atdata_core.local import LocalIndex
+from .run_history import LastRun, LostRunError, active_runs, end_lost_runs, run_key_for
 
 EVENTS_A_TICK = 500
 NAMES_A_TICK = 500
@@ -163,7 +156,7 @@ def _bulk(wanted: Sequence[Wanted], settings: Settings) -> dg.RunRequest:
 def _unasked(
     requests: Sequence[tuple[dg.RunRequest, Sequence[Wanted]]],
     findings: PlannedPromotions,
-    index: "LocalIndex",
+    index: LocalIndex,
     context: dg.SensorEvaluationContext,
 ) -> list[dg.RunRequest]:
     """Those to ask for, with a key that no run was given yet: Dagster would pass over others without a word.

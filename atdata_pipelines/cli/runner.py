@@ -15,16 +15,14 @@ from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.samples.metadata import refuse_secrets
 
-from ..components.pipeline import promotion_definitions
+from ..components.dataset_promotion import promotion_definitions
 from ..config.dagster_instance import open_instance
 from ..config.partitions import add_keys
 from ..config.resources import AtprotoResource, RedisResource
 from ..config.run_config import PromotionConfig
 from ..config.settings import DEFAULT, RECORD, STAGES, Settings
 from ..display.markdown import in_terminal
-from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from ..jobs.bulk_report import FAILED, not_promoted
-from ..jobs.promote_job import JOB, run_config
+from ..jobs.promotion_jobs import BULK_JOB, FAILED, JOB, BulkConfig, bulk_config, not_promoted, run_config
 from .project import settings_of
 
 WIDTH = max(len(stage) for stage in STAGES) + 2

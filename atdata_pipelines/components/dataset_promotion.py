@@ -13,15 +13,20 @@ from atdata_core.common.licenses import license_problem
 from atdata_core.errors import RefusedError
 from atdata_core.promotion.options import OF_INSTANCE, PromotionOptions
 
+from ..assets.checks import published_true
+from ..assets.stage_assets import stages
 from ..assets.upstream import partitions_found
+from ..automation.automation_conditions import entries, with_conditions
+from ..automation.sensor import new_datasets, nightly_promotion
 from ..config.dagster_internals import is_valid_cron_string
 from ..config.resources import DestinationResource
 from ..config.run_config import with_options
 from ..config.settings import DEFAULT, Settings, key_parts
-from .pipeline import promotion_definitions
+from ..jobs.promotion_jobs import promote, promote_many
+from ..jobs.verification_jobs import verification, verify, verify_many, weekly_verification
 
 if TYPE_CHECKING:
-    from . import DatasetPromotion
+    from ..components import DatasetPromotion
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -231,3 +236,22 @@ def _components(tree: dg.ComponentTree) -> Iterator[tuple[str, DatasetPromotion]
 def prefix_of(settings: Settings) -> str:
     """The key prefix of an instance, as it is given to an option."""
     return "/".join(settings.key_prefix) or '""'
+
+
+def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
+    """Assets, checks, jobs, sensor and schedules, with resources that read the environment."""
+    assets = with_conditions(stages(settings), settings)
+    one, many, look = promote(settings), promote_many(settings, assets), verify_many(settings)
+    schedules = []
+    if settings.cron is not None:
+        schedules.append(nightly_promotion(settings, many, settings.cron))
+    if settings.verification_cron is not None:
+        schedules.append(weekly_verification(settings, look, settings.verification_cron))
+    return dg.Definitions(
+        assets=[*assets, verification(settings), *([entries(settings)] if settings.automation else [])],
+        asset_checks=[published_true(settings)],
+        jobs=[one, many, verify(settings), look],
+        sensors=[new_datasets(settings, [one, many])],
+        schedules=schedules,
+        resources=settings.resources(),
+    )

@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 
 from atdata_core.errors import MetadataError
+from atdata_core.local import S3DataStore
 from atdata_core.local.entry import ENTRY_KEY, EVENTS
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
 
 from .executors import default_executor, executor_named
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
-
-if TYPE_CHECKING:
-    from atdata_core.local import S3DataStore
 
 T = TypeVar("T")
 
@@ -35,7 +33,7 @@ class Services:
     destination: DestinationResource
     atproto: AtprotoResource
 
-    def store(self) -> "S3DataStore | None":
+    def store(self) -> S3DataStore | None:
         """Where shards are copied to, or None; raises as ``DestinationResource.store``."""
         return self.destination.store(self.s3.endpoint())
 

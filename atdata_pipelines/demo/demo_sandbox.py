@@ -10,7 +10,7 @@ import atdata_core as atdata
 from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, Repo
 from atdata_core.samples.metadata import pack
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.sandbox import Sandbox
 
 from .digits import METADATA, NAME, SAMPLES_PER_SHARD, Digit, write_shards

@@ -1,13 +1,15 @@
 """What is to be done with datasets: which are promoted now, which later, and why the others are not."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import dagster as dg
 
 from atdata_core.errors import AtdataError, MetadataError
+from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.state.index_state import state_of
@@ -15,10 +17,6 @@ from atdata_core.state.index_state import state_of
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.settings import DEFAULT, Services, Settings
 from ..display.markdown import Place, shown
-from .reported import ReportedReasons
-
-if TYPE_CHECKING:
-    from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 NAMED = 20
 """Names that one line of a log lists."""
@@ -41,11 +39,60 @@ _LEFT = {
 """Why datasets are not promoted now, in words for people."""
 
 
+REMEMBERED = 1_000
+"""Datasets of which it is known what was told; Dagster keeps the cursor of each tick."""
+
+_DIGITS = 8
+
+
+class ReportedReasons:
+    """What was told of datasets last, as short digests: a part of a sensor's cursor.
+
+    Args:
+        digests: By the digest of a dataset's name that of what was told, the oldest first.
+    """
+
+    def __init__(self, digests: dict[str, str] | None = None) -> None:
+        self._digests = digests or {}
+
+    @classmethod
+    def of(cls, said: Any) -> Self:
+        """As a cursor says; nothing was told where a person edited it, and it says nothing."""
+        if not isinstance(said, dict):
+            return cls()
+        digests: list[tuple[Any, Any]] = list(said.items())[-REMEMBERED:]
+        return cls({str(name)[:_DIGITS]: str(what)[:_DIGITS] for name, what in digests})
+
+    def has(self, name: str, what: str) -> bool:
+        """Whether this was the last that was told of a dataset."""
+        return self._digests.get(_digest(name)) == _digest(what)
+
+    def keep(self, name: str, what: str) -> None:
+        """Remember what is told of a dataset; of too many the oldest are forgotten."""
+        self.forget([name])
+        self._digests[_digest(name)] = _digest(what)
+        for oldest in list(self._digests)[:-REMEMBERED]:
+            del self._digests[oldest]
+
+    def forget(self, names: Iterable[str]) -> None:
+        """There is nothing to tell of datasets any more: what comes is news."""
+        for name in names:
+            self._digests.pop(_digest(name), None)
+
+    def digests(self) -> dict[str, str]:
+        """For the cursor."""
+        return dict(self._digests)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:_DIGITS]
+
+
 class Wanted(NamedTuple):
     """A dataset to promote. ``key`` tells this attempt at this entry from every other one."""
 
     name: str
-    entry: "LocalDatasetEntry"
+    entry: LocalDatasetEntry
     key: str
 
 
@@ -85,7 +132,7 @@ class PlannedPromotions:
         self.later = [run for run in self.later if run.name not in beyond]
         return new
 
-    def leave_to_runs(self, promoted_by: Callable[["LocalDatasetEntry"], str | None]) -> None:
+    def leave_to_runs(self, promoted_by: Callable[[LocalDatasetEntry], str | None]) -> None:
         """What runs promote already is not started again."""
         waiting = []
         for wanted in self.runs:
@@ -142,7 +189,7 @@ class PlannedPromotions:
 
 
 def look(
-    found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str, store: Any = None
+    found: Mapping[str, LocalDatasetEntry | MetadataError], index: LocalIndex, did: str, store: Any = None
 ) -> PlannedPromotions:
     """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone.
 
@@ -175,7 +222,7 @@ def look(
     return findings
 
 
-def plan_promotions(context: Any, index: "LocalIndex", settings: Settings, services: Services) -> PlannedPromotions:
+def plan_promotions(context: Any, index: LocalIndex, settings: Settings, services: Services) -> PlannedPromotions:
     """Look at every dataset that an instance takes, make it a partition, and tell what is skipped in the log.
 
     Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.

@@ -12,7 +12,7 @@ from atdata_core.common.urls import displayed
 from atdata_core.promotion.verify.findings import plain
 
 from . import context
-from .value_options import prefix_option, value_options
+from .context import prefix_option, value_options
 
 if TYPE_CHECKING:
     from atdata_core.promotion.overrides import ResolvedValue

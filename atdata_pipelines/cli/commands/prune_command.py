@@ -9,7 +9,7 @@ import click
 from atdata_core.common.names import near
 
 from . import context
-from .value_options import prefix_option
+from .context import prefix_option
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -5,34 +5,38 @@ succeeded is marked, and nothing else. A dataset that fails costs no other.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError, MetadataError, ServiceError
+from atdata_core.local import LocalDatasetEntry, LocalIndex
+from atdata_core.promotion.bulk import many
+from atdata_core.promotion.bulk.many import StageDone
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.due import may_promote
 from atdata_core.promotion.scheduling.retry_policy import noting_outage
+from atdata_core.state.facts import Inventory
 from atdata_core.state.index_state import state_of
 
+from ..assets.checks import evaluations, warnings_of
+from ..assets.materialisation_events import MaterialisationEvents
 from ..assets.stage_context import read_by
-from ..assets.step_retries import POLICY, dagster_failures
+from ..assets.step_retries import POLICY, dagster_failures, reason_of
 from ..config.partitions import add_keys, divided, why_no_key
-from ..config.run_config import with_options
+from ..config.run_config import PromotionConfig, with_options
 from ..config.settings import DEFAULT, RECORD, Services, Settings, is_like
+from ..display import materialisation_metadata
 from ..display.markdown import shown
+from ..display.materialisation_metadata import safe, table
 from ..display.previews import Preview, preview_of
-from .bulk_report import NOT_PROMOTED, BulkReport, named
+from ..display.progress import now_and_then
 from .planner import plan_promotions
-
-if TYPE_CHECKING:
-    from atdata_core.local import LocalDatasetEntry, LocalIndex
-    from atdata_core.state.facts import Inventory
 
 BULK_JOB = "promote_many"
 _OP = "promote_datasets"
@@ -105,8 +109,6 @@ def promote_many(settings: Settings, stages: Sequence[dg.AssetsDefinition]) -> d
 def _promote(
     context: dg.OpExecutionContext, config: BulkConfig, settings: Settings, stages: Sequence[dg.AssetsDefinition]
 ) -> None:
-    from atdata_core.promotion.bulk import many
-
     if config.restore and not config.names_some:
         raise dg.Failure("restore is for datasets that are named: give datasets or a pattern.", allow_retries=False)
     services = settings.services(context)
@@ -126,7 +128,7 @@ def _promote(
     store = services.destination.store(reading)
     with ThreadPoolExecutor(PREVIEWS, "preview") as threads:
 
-        def look(name: str, found: "Inventory") -> Future[Preview]:
+        def look(name: str, found: Inventory) -> Future[Preview]:
             return threads.submit(preview_of, entries[name], index, found, store)
 
         report = BulkReport(context, settings, stages, look, total, Counter(before.values()))
@@ -154,7 +156,7 @@ def _promote(
 class _Wanted:
     """The entries to promote, by name, and why others that were named cannot be."""
 
-    entries: dict[str, "LocalDatasetEntry"] = field(default_factory=dict)
+    entries: dict[str, LocalDatasetEntry] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     def make_partitions(self, instance: dg.DagsterInstance, settings: Settings) -> None:
@@ -171,7 +173,7 @@ class _Wanted:
         add_keys(instance, new, settings)
 
 
-def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: "LocalIndex", settings: Settings) -> _Wanted:
+def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: LocalIndex, settings: Settings) -> _Wanted:
     """What is named; raises ``ServiceError`` where Redis is gone."""
     wanted = _Wanted()
     everything = {entry.name: entry for entry in index.list_datasets()} if config.pattern else None
@@ -206,9 +208,7 @@ def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: "LocalInd
     return wanted
 
 
-def _all_due(
-    context: dg.OpExecutionContext, index: "LocalIndex", settings: Settings, services: Services
-) -> _Wanted:
+def _all_due(context: dg.OpExecutionContext, index: LocalIndex, settings: Settings, services: Services) -> _Wanted:
     """What is missing or changed, or cannot be promoted; what is skipped is told in the log. As ``_wanted``."""
     findings = plan_promotions(context, index, settings, services)
     if not findings.due:
@@ -239,3 +239,201 @@ def _failed_before(context: dg.OpExecutionContext) -> dict[str, tuple[str, str]]
         for event in observed
         if (said := event.asset_observation) is not None and said.partition not in promoted
     }
+
+
+FAILED_SHOWN = 500
+"""Rows of the table of what failed; the log names all."""
+
+FAILED = "failed_table"
+
+NOT_PROMOTED = "not_promoted"
+"""Metadata of what is observed of a partition whose stage failed: the reason."""
+
+NAMED = 5
+"""Datasets that the error of the run names, and a warning."""
+
+_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "stage", "reason")])
+
+
+@dataclass
+class _Way:
+    """What the stages of a dataset gave so far; a preview is there until its inventory is marked."""
+
+    inventory: Any = None
+    preview: Future[Preview] | None = None
+    schema: Any = None
+    copies: Any = None
+
+
+@dataclass
+class _Warned:
+    """Datasets that one check does not pass: how many, the first of them, and what is wrong with that one."""
+
+    said: str
+    first: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, dataset: str) -> None:
+        self.count += 1
+        self.first += [dataset] if self.count <= NAMED else []
+
+
+class BulkReport:
+    """Hears of each stage, marks it, and says in the log how far the bulk is.
+
+    Args:
+        context: Of the op.
+        settings: Of the pipeline.
+        stages: The assets to mark.
+        look: Begins to look at samples of a dataset, which goes on to its next stage meanwhile.
+        total: How many datasets the run is about.
+        changes: What became of those that it has promoted before.
+    """
+
+    service: str
+    """URL of the PDS, once it is known."""
+
+    def __init__(
+        self,
+        context: dg.OpExecutionContext,
+        settings: Settings,
+        stages: Sequence[dg.AssetsDefinition],
+        look: Callable[[str, Inventory], Future[Preview]],
+        total: int,
+        changes: Counter[str],
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._look = look
+        self._marks = MaterialisationEvents(context, stages, settings.upstream_partitions)
+        self._keys = {stage.key.path[-1]: stage.key for stage in stages}
+        self._ways: dict[str, _Way] = {}
+        self._total = total
+        self._changes = changes
+        self._failed: dict[str, tuple[str, str]] = {}
+        self._warned: dict[str, _Warned] = {}
+        self._is_time = now_and_then()
+
+    def hear(self, done: StageDone) -> None:
+        """Of a stage of a dataset."""
+        self._mark_inventory(done.dataset)
+        if done.error is not None:
+            self._ways.pop(done.dataset, None)
+            reason = reason_of(done.error)
+            self.fail(done.dataset, done.stage, reason)
+            self._marks.mark_failed(done.dataset, done.stage)
+            # Where a person looks who sees that the partition failed.
+            self._context.log_event(
+                dg.AssetObservation(
+                    asset_key=self._keys[done.stage],
+                    partition=done.dataset,
+                    metadata=safe({NOT_PROMOTED: reason}),
+                )
+            )
+        else:
+            self._mark(done)
+        if self._is_time():
+            ready = sum(way.copies is not None for way in self._ways.values())
+            self._context.log.info(
+                f"{self._changes.total()} of {self._total} datasets promoted, {ready} ready for their records, "
+                f"{len(self._failed)} failed"
+            )
+
+    def fail(self, dataset: str, stage: str, reason: str) -> None:
+        """Name a dataset that is not promoted."""
+        self._failed[dataset] = stage, reason
+        self._context.log.error(shown(not_promoted(dataset, reason), "log"))
+
+    def end(self) -> None:
+        """Say what became of all; raises ``Failure`` where one of them failed."""
+        context, failed = self._context, self._failed
+        for check, warned in self._warned.items():
+            fails = f"{check} fails for {named(warned.first, warned.count)}. {warned.first[0]}: {warned.said}"
+            context.log.warning(shown(fails, "log"))
+        counts: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
+        context.log.info(f"{self._changes.total()} of {self._total} datasets promoted, {len(failed)} failed")
+        if not failed:
+            context.add_output_metadata(counts)
+            return
+        context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})
+        raise dg.Failure(
+            shown(f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed], len(failed))}"),
+            # Of a long event the page shows the beginning.
+            metadata={FAILED: _table(failed), "failed": len(failed), **counts},
+            allow_retries=False,
+        )
+
+    def _mark(self, done: StageDone) -> None:
+        name, stage, result = done.dataset, done.stage, done.result
+        way = self._ways.setdefault(name, _Way())
+        if stage == "local_dataset":
+            way.inventory = result
+            for warning in way.inventory.warnings:
+                self._context.log.warning(shown(f"{name}: {warning}", "log"))
+            way.preview = self._look(name, way.inventory)
+            return
+        if stage == "published_schema":
+            way.schema = result
+            metadata = materialisation_metadata.of_schema(way.inventory, way.schema, self.service)
+        elif stage == "copied_shards":
+            way.copies = result
+            metadata = materialisation_metadata.of_copies(way.copies)
+        else:
+            del self._ways[name]
+            record: Any = result
+            seen: Any = done.seen
+            # One line for all at the end: what many datasets lack, all of them lack.
+            for check, warning in warnings_of(record, way.schema, seen).items():
+                self._warned.setdefault(check, _Warned(warning)).add(name)
+            metadata = materialisation_metadata.of_record(record, way.schema.uri, way.copies, seen, self.service)
+            self._changes[record.change] += 1
+        self._marks.mark(name, stage, way.inventory.cid, metadata)
+        if done.seen is not None:
+            for check in evaluations(self._settings, name, result, way.schema, done.seen):
+                self._context.log_event(check)
+
+    def _mark_inventory(self, dataset: str) -> None:
+        way = self._ways.get(dataset)
+        if way is not None and way.preview is not None:
+            metadata = materialisation_metadata.of_inventory(way.inventory, way.preview.result())
+            way.preview = None
+            self._marks.mark(dataset, "local_dataset", way.inventory.cid, metadata)
+
+
+def not_promoted(dataset: str, reason: str) -> str:
+    """What is said of a dataset that failed."""
+    return f"{dataset} was not promoted: {reason}"
+
+
+def named(names: Sequence[str], count: int) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {count - NAMED} more" if count > NAMED else "")
+
+
+def _table(failed: Mapping[str, tuple[str, str]]) -> dg.TableMetadataValue:
+    rows = [
+        {"dataset": name, "stage": stage, "reason": reason}
+        for name, (stage, reason) in list(failed.items())[:FAILED_SHOWN]
+    ]
+    return table(_COLUMNS, rows)
+
+
+JOB = "promote"
+
+
+def run_config(config: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
+    """The run configuration of one promotion; without any, every value stays as it is."""
+    return {"ops": {settings.named(RECORD): {"config": (config or PromotionConfig()).model_dump()}}}
+
+
+def promote(settings: Settings) -> Any:
+    """The job that promotes one dataset."""
+    return dg.define_asset_job(
+        settings.named(JOB),
+        # The checks read every published byte again: a promotion has just done so.
+        selection=dg.AssetSelection.assets(*settings.keys).without_checks(),
+        description="Promote one dataset: all four stages, in one run.",
+        # Stands in the launch dialog, ready to be filled in.
+        config=run_config(settings=settings),
+        executor_def=settings.executor_def(),
+    )

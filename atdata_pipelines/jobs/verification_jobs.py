@@ -16,7 +16,15 @@ from atdata_core.promotion.verify.findings import Verification, of_error, plain
 from atdata_core.promotion.verify.verification import verify_dataset
 from atdata_core.state.index_state import state_of
 
-from ..assets.checks import FINDINGS_SHOWN, SAMPLE, VerifyConfig, evaluation_of, published_uri, results_of
+from ..assets.checks import (
+    FINDINGS_SHOWN,
+    SAMPLE,
+    VerifyConfig,
+    evaluation_of,
+    published_uri,
+    results_of,
+    verify_published,
+)
 from ..assets.step_retries import POLICY, dagster_failures
 from ..config.dagster_internals import get_smallest_cron_interval
 from ..config.settings import DEFAULT, RECORD, Services, Settings
@@ -196,3 +204,24 @@ def _tell(
 def verify_config(said: VerifyManyConfig | None = None, settings: Settings = DEFAULT) -> dict[str, object]:
     """The run configuration of the job."""
     return {"ops": {settings.named(_OP): {"config": (said or VerifyManyConfig()).model_dump()}}}
+
+
+VERIFY = "verify"
+
+
+def verify(settings: Settings) -> dg.JobDefinition:
+    """The job that checks what is published of one dataset."""
+    op = verify_published(settings)
+
+    @dg.job(
+        name=settings.named(VERIFY),
+        description="Check that what is published of one dataset is what its records say.",
+        partitions_def=settings.partitions,
+        # Checks alone make no partitioned job, so an op reports their results.
+        config={"ops": {op.name: {"config": VerifyConfig().model_dump()}}},
+        executor_def=settings.executor_def(),
+    )
+    def job() -> None:
+        op()
+
+    return job
