@@ -16,12 +16,9 @@ from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.scheduling import retry_policy
 
-from ..config.dagster_internals import GRPC_INFO_TAG
+from ..config.dagster_internals import GRPC_INFO_TAG, PARTITION_NAME_TAG
 from ..config.settings import Settings, is_like
 from ..jobs.promotion_jobs import BULK_JOB, JOB, config_of
-
-_RUN_KEY = "dagster/run_key"
-_SENSOR = "dagster/sensor_name"
 
 # One that was made and never launched is launched by asking for it again.
 UNFINISHED = [
@@ -87,8 +84,8 @@ def run_key_for(
 
 
 def _last(instance: dg.DagsterInstance, sensor: str, key: str) -> dg.RunRecord | None:
-    found = instance.get_run_records(dg.RunsFilter(tags={_RUN_KEY: key}))
-    return next((each for each in found if each.dagster_run.tags.get(_SENSOR) == sensor), None)
+    found = instance.get_run_records(dg.RunsFilter(tags={"dagster/run_key": key}))
+    return next((each for each in found if each.dagster_run.tags.get("dagster/sensor_name") == sensor), None)
 
 
 def _ended(record: dg.RunRecord) -> datetime:
@@ -153,9 +150,6 @@ def _runs_still(pid: int, since: float) -> bool:
     return True
 
 
-_PARTITION = "dagster/partition"
-
-
 @dataclass(frozen=True)
 class _Bulk:
     """A bulk run; ``began`` in seconds since 1970, None while it waits."""
@@ -183,8 +177,9 @@ def active_runs(instance: dg.DagsterInstance, settings: Settings) -> Callable[[L
         run = record.dagster_run
         if run.job_name == settings.named(BULK_JOB):
             bulks.append(_Bulk(run.run_id, config_of(run, settings), record.start_time))
-        elif _PARTITION in run.tags and _promotes(run, settings):
-            alone[run.tags[_PARTITION]] = run.run_id
+        # Other instances may have partitions of the same names.
+        elif run.job_name == settings.named(JOB) or (run.asset_selection or set()) & set(settings.keys):
+            alone[run.tags.get(PARTITION_NAME_TAG, "")] = run.run_id
 
     def promoted_by(entry: LocalDatasetEntry) -> str | None:
         if entry.name in alone:
@@ -195,8 +190,3 @@ def active_runs(instance: dg.DagsterInstance, settings: Settings) -> Callable[[L
         return None
 
     return promoted_by
-
-
-def _promotes(run: dg.DagsterRun, settings: Settings) -> bool:
-    """Whether a run of a partition is of this instance's stages: others may have partitions of the same names."""
-    return run.job_name == settings.named(JOB) or not (run.asset_selection or set()).isdisjoint(settings.keys)

@@ -1,4 +1,4 @@
-"""The Dagster instance of DAGSTER_HOME, and in a line or two why it cannot be opened or read."""
+"""Where Dagster keeps what it knows, and in a line or two why that cannot be opened or read."""
 
 import logging
 import multiprocessing
@@ -109,12 +109,16 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         found = _of_database(error)
         if found is None:
             raise
-        raise _unreachable(home, found) from error
+        raise ServiceError(
+            f"Dagster's storage cannot be used: {_line(str(found.orig))}. Start the database, or mend where "
+            f"{home / SETTINGS} says that it is; a new or older one needs `dagster instance migrate`.",
+            service="Dagster's storage",
+            status=None,
+        ) from error
 
 
 def _opened(home: Path) -> dg.DagsterInstance:
-    quiet = _WithoutRetries()
-    logging.getLogger().addFilter(quiet)
+    logging.getLogger().addFilter(_is_no_retry)
     try:
         return dg.DagsterInstance.get()
     except dg.DagsterInvalidConfigError as error:
@@ -124,7 +128,7 @@ def _opened(home: Path) -> dg.DagsterInstance:
             raise
         raise RefusedError(f"{home / SETTINGS} cannot be used: {_line(str(error))}. {_EXAMPLES}") from error
     finally:
-        logging.getLogger().removeFilter(quiet)
+        logging.getLogger().removeFilter(_is_no_retry)
 
 
 def _of_database(error: BaseException | None) -> DBAPIError | None:
@@ -134,11 +138,9 @@ def _of_database(error: BaseException | None) -> DBAPIError | None:
     return error
 
 
-class _WithoutRetries(logging.Filter):
+def _is_no_retry(record: logging.LogRecord) -> bool:
     """Keeps away what Dagster says of each attempt to connect: the error of the last one tells it, too."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Retrying failed database connection")
+    return not record.getMessage().startswith("Retrying failed database connection")
 
 
 def _misconfigured(home: Path, error: dg.DagsterInvalidConfigError) -> str:
@@ -152,15 +154,6 @@ def _misconfigured(home: Path, error: dg.DagsterInvalidConfigError) -> str:
     # What was expected follows, for pages; what the value was may be secret.
     problems = dict.fromkeys(re.split(r"\. |\n| of original value", message)[0] for message in messages)
     return f"{home / SETTINGS} cannot be used: {_line('; '.join(problems))}. {_EXAMPLES}"
-
-
-def _unreachable(home: Path, error: DBAPIError) -> ServiceError:
-    return ServiceError(
-        f"Dagster's storage cannot be used: {_line(str(error.orig))}. Start the database, or mend where "
-        f"{home / SETTINGS} says that it is; a new or older one needs `dagster instance migrate`.",
-        service="Dagster's storage",
-        status=None,
-    )
 
 
 def _line(message: str) -> str:

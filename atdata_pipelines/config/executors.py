@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -49,20 +50,7 @@ def default_executor() -> dg.ExecutorDefinition:
     return executor_named(os.environ.get(VARIABLE, "").strip() or DEFAULT)
 
 
-def _celery() -> dg.ExecutorDefinition:
-    package = _package("celery", "dagster_celery")
-    # The address may hold a password: it is read when a run begins, and stands in no configuration.
-    return package.celery_executor.configured(lambda _: executor_config(), config_schema={})
-
-
-def _k8s() -> dg.ExecutorDefinition:
-    return _package("k8s", "dagster_k8s").k8s_job_executor
-
-
 def _package(extra: str, module: str) -> ModuleType:
-    """A package that an extra brings."""
-    from importlib import import_module
-
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -77,8 +65,11 @@ def _package(extra: str, module: str) -> ModuleType:
 _MAKE: dict[str, Callable[[], dg.ExecutorDefinition]] = {
     "in-process": lambda: dg.in_process_executor,
     "multiprocess": lambda: dg.multiprocess_executor,
-    "celery": _celery,
-    "k8s": _k8s,
+    # The address may hold a password: it is read when a run begins, and stands in no configuration.
+    "celery": lambda: _package("celery", "dagster_celery").celery_executor.configured(
+        lambda _: executor_config(), config_schema={}
+    ),
+    "k8s": lambda: _package("k8s", "dagster_k8s").k8s_job_executor,
 }
 
 

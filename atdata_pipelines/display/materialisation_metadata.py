@@ -81,10 +81,8 @@ def of_fields(schema: Mapping[str, Any], shapes: Mapping[str, str] | None = None
 
 
 def of_changes(changed: Sequence[str] | None) -> dict[str, Any]:
-    """What is other than the last time; None: there was none."""
-    if changed is None:
-        return {"changed": "first time"}
-    return {"changed": "; ".join(changed) or "nothing"}
+    """What changed since the last time; None: there was none."""
+    return {"changed": "first time" if changed is None else "; ".join(changed) or "nothing"}
 
 
 def record_link(uri: str, service: str) -> dict[str, Any]:
@@ -207,7 +205,7 @@ def overview(record: PublishedRecord, schema_uri: str, copies: CopiedShards, see
             "| | |",
             "| --- | --- |",
             *rows,
-            f"\n**How {_readers(seen)} read it**\n",
+            f"\n**How {'those who have keys' if seen.unreadable else 'strangers'} read it**\n",
             "```python",
             *_code(record.uri, service),
             "```",
@@ -246,10 +244,6 @@ def _links(record: PublishedRecord, schema_uri: str, service: str) -> Iterator[s
         if uri is not None:
             address = shown(uri, "code")
             yield f"| {what} | {f'[{address}]({viewer(uri)})' if is_public(service) else address} |"
-
-
-def _readers(seen: Visibility) -> str:
-    return "those who have keys" if seen.unreadable else "strangers"
 
 
 def _code(uri: str, service: str) -> Iterator[str]:

@@ -195,31 +195,31 @@ def look(
 
     ``store`` is where the instance copies shards to, None where it copies none.
     """
-    findings = PlannedPromotions()
+    plan = PlannedPromotions()
     entries: list[LocalDatasetEntry] = []
     for name, entry in found.items():
         problem = why_no_key(name) or (entry.message if isinstance(entry, MetadataError) else None)
         if problem is not None:
-            findings.leave("refused", name, problem)
+            plan.leave("refused", name, problem)
         elif not isinstance(entry, MetadataError):
             entries.append(entry)
     for entry, due in zip(entries, due_of_all(entries, index, state_of(index).ledger, did, store), strict=True):
         name = entry.name
         if isinstance(due, AtdataError):
-            findings.leave("refused", name, due.message)
+            plan.leave("refused", name, due.message)
             continue
-        findings.keys.append(name)
+        plan.keys.append(name)
         wanted = Wanted(name, entry, f"{name}@{cid_of(entry)}@{due.what}@{due.attempts}")
         if due.state == "promote":
-            findings.runs.append(wanted)
+            plan.runs.append(wanted)
         elif due.state == "published":
-            findings.published += 1
+            plan.published += 1
         else:
-            findings.leave(due.state, name, due.reason)
+            plan.leave(due.state, name, due.reason)
             if due.again:
-                findings.again[name] = due.again
-                findings.later.append(wanted)
-    return findings
+                plan.again[name] = due.again
+                plan.later.append(wanted)
+    return plan
 
 
 def plan_promotions(context: Any, index: LocalIndex, settings: Settings, services: Services) -> PlannedPromotions:
@@ -228,7 +228,7 @@ def plan_promotions(context: Any, index: LocalIndex, settings: Settings, service
     Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.
     """
     entries = settings.taken({entry.name: entry for entry in index.list_datasets()})
-    findings = look(entries, index, services.atproto.did(), services.store())
-    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
-    findings.say(context.log)
-    return findings
+    plan = look(entries, index, services.atproto.did(), services.store())
+    add_keys(context.instance, plan.new_keys(context.instance, settings), settings)
+    plan.say(context.log)
+    return plan

@@ -1,7 +1,7 @@
-"""The job that promotes many datasets in one run.
+"""The job that promotes one dataset, and the one that promotes many in one run.
 
-Each stage of each dataset is marked on the same assets that promote one dataset, as soon as it is done; so what
-succeeded is marked, and nothing else. A dataset that fails costs no other.
+Each stage of many is marked on the same assets that promote one dataset, as soon as it is done; so what succeeded
+is marked, and nothing else. A dataset that fails costs no other.
 """
 
 from collections import Counter
@@ -24,13 +24,13 @@ from atdata_core.promotion.scheduling.retry_policy import noting_outage
 from atdata_core.state.facts import Inventory
 from atdata_core.state.index_state import state_of
 
-from ..assets.checks import evaluations, warnings_of
+from ..assets.checks import evaluation_of, seen_in_passing, warnings_of
 from ..assets.materialisation_events import MaterialisationEvents
 from ..assets.stage_context import read_by
 from ..assets.step_retries import POLICY, dagster_failures, reason_of
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.run_config import PromotionConfig, with_options
-from ..config.settings import DEFAULT, RECORD, Services, Settings, is_like
+from ..config.settings import DEFAULT, RECORD, Settings, is_like
 from ..display import materialisation_metadata
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe, table
@@ -38,6 +38,7 @@ from ..display.previews import Preview, preview_of
 from ..display.progress import now_and_then
 from .planner import plan_promotions
 
+JOB = "promote"
 BULK_JOB = "promote_many"
 _OP = "promote_datasets"
 
@@ -45,21 +46,39 @@ PREVIEWS = 4
 """Datasets whose samples are looked at at the same time, beside those that are promoted."""
 
 
+def run_config(config: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
+    """The run configuration of one promotion; without any, every value stays as it is."""
+    return {"ops": {settings.named(RECORD): {"config": (config or PromotionConfig()).model_dump()}}}
+
+
+def promote(settings: Settings) -> Any:
+    """The job that promotes one dataset."""
+    return dg.define_asset_job(
+        settings.named(JOB),
+        # The checks read every published byte again: a promotion has just done so.
+        selection=dg.AssetSelection.assets(*settings.keys).without_checks(),
+        description="Promote one dataset: all four stages, in one run.",
+        # Stands in the launch dialog, ready to be filled in.
+        config=run_config(settings=settings),
+        executor_def=settings.executor_def(),
+    )
+
+
 @with_options(REQUIREMENTS)
 class BulkConfig(dg.Config):
     """Which datasets are promoted. Nothing said: all that is missing on the network or has changed since."""
 
     datasets: list[str] = Field(
-        default=[],
+        [],
         description="Names of datasets. Empty, and no pattern: all that is missing on the network or has changed.",
     )
     pattern: str | None = Field(
-        default=None,
+        None,
         description="Also those whose name is like this; * and ? stand for anything: images-*. Those whose "
         "metadata say promote: false are skipped.",
     )
     restore: bool = Field(
-        default=False,
+        False,
         description="Of datasets that are named here: write again what was deleted on the network or retracted.",
     )
 
@@ -113,16 +132,18 @@ def _promote(
         raise dg.Failure("restore is for datasets that are named: give datasets or a pattern.", allow_retries=False)
     services = settings.services(context)
     index, reading = services.redis.index(), services.s3.endpoint()
-    wanted = (
-        _wanted(context, config, index, settings)
-        if config.names_some
-        else _all_due(context, index, settings, services)
-    )
+    if config.names_some:
+        wanted = _wanted(context, config, index, settings)
+    else:
+        plan = plan_promotions(context, index, settings, services)
+        if not plan.due:
+            context.log.info(plan.summary("log"))
+        wanted = _Wanted({each.name: each.entry for each in plan.due}, dict(plan.left.get("refused", {})))
     wanted.make_partitions(context.instance, settings)
-    before = _promoted_before(context)
+    before, failed_before = _before_retry(context)
     entries = {name: read_by(each, reading) for name, each in wanted.entries.items() if name not in before}
     # What has exhausted its retries by now, or gone, failed all the same.
-    given_up = {name: why for name, why in _failed_before(context).items() if name not in wanted.entries}
+    given_up = {name: why for name, why in failed_before.items() if name not in wanted.entries}
     total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
     context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})
     store = services.destination.store(reading)
@@ -161,15 +182,12 @@ class _Wanted:
 
     def make_partitions(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         """Add what is no partition yet; what cannot be one is a problem."""
-        problems = {
-            name: problem
-            for name in self.entries
-            if (problem := settings.refusal(name) or why_no_key(name)) is not None
-        }
-        new, beyond = divided(instance, [name for name in self.entries if name not in problems], settings)
-        for name, problem in (problems | beyond).items():
-            self.problems[name] = problem
-            del self.entries[name]
+        asked = {name: settings.refusal(name) or why_no_key(name) for name in self.entries}
+        new, beyond = divided(instance, [name for name, problem in asked.items() if problem is None], settings)
+        for name, problem in (asked | beyond).items():
+            if problem is not None:
+                self.problems[name] = problem
+                del self.entries[name]
         add_keys(instance, new, settings)
 
 
@@ -187,58 +205,43 @@ def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: LocalInde
             raise
         except AtdataError as error:
             wanted.problems[name] = error.message
-    if config.pattern:
-        taken = settings.taken(everything or {})
-        like = {name: entry for name, entry in taken.items() if is_like(name, config.pattern)}
-        if not like:
-            wanted.problems[config.pattern] = "No dataset has a name like this."
-        alone = []
-        for name, entry in like.items():
-            try:
-                # A pattern names nobody, so what a dataset says of itself counts.
-                if name in wanted.entries or may_promote(entry):
-                    wanted.entries[name] = entry
-                else:
-                    alone.append(name)
-            except MetadataError as error:
-                wanted.problems[name] = error.message
-        if alone:
-            said = f"Left alone, as their metadata say so: {named(alone, len(alone))}"
-            context.log.info(shown(said, "log"))
+    if not config.pattern:
+        return wanted
+    taken = settings.taken(everything or {})
+    like = [entry for name, entry in taken.items() if is_like(name, config.pattern)]
+    if not like:
+        wanted.problems[config.pattern] = "No dataset has a name like this."
+    alone = []
+    for entry in like:
+        try:
+            # A pattern names nobody, so what a dataset says of itself counts.
+            if entry.name in wanted.entries or may_promote(entry):
+                wanted.entries[entry.name] = entry
+            else:
+                alone.append(entry.name)
+        except MetadataError as error:
+            wanted.problems[entry.name] = error.message
+    if alone:
+        context.log.info(shown(f"Left alone, as their metadata say so: {named(alone)}", "log"))
     return wanted
 
 
-def _all_due(context: dg.OpExecutionContext, index: LocalIndex, settings: Settings, services: Services) -> _Wanted:
-    """What is missing or changed, or cannot be promoted; what is skipped is told in the log. As ``_wanted``."""
-    findings = plan_promotions(context, index, settings, services)
-    if not findings.due:
-        context.log.info(findings.summary("log"))
-    return _Wanted({each.name: each.entry for each in findings.due}, dict(findings.left.get("refused", {})))
+def _before_retry(context: dg.OpExecutionContext) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """What this run did before something failed for all and it was tried again.
 
-
-def _promoted_before(context: dg.OpExecutionContext) -> dict[str, str]:
-    """What this run has promoted before something failed for all and it was tried again; how each changed."""
+    How each that it promoted changed; of those that it did not promote, at which stage they failed and why.
+    """
+    promoted: dict[str, str] = {}
+    failed: dict[str, tuple[str, str]] = {}
     if context.retry_number == 0:
-        return {}
-    marked = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-    return {
-        str(said.partition): str(said.metadata["change"].value)
-        for event in marked
-        if (said := event.asset_materialization) is not None and said.asset_key.path[-1] == RECORD
-    }
-
-
-def _failed_before(context: dg.OpExecutionContext) -> dict[str, tuple[str, str]]:
-    """What failed in this run before it was tried again, and is not promoted: at which stage, and why."""
-    if context.retry_number == 0:
-        return {}
-    promoted = _promoted_before(context)
-    observed = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
-    return {
-        str(said.partition): (said.asset_key.path[-1], str(said.metadata[NOT_PROMOTED].value))
-        for event in observed
-        if (said := event.asset_observation) is not None and said.partition not in promoted
-    }
+        return promoted, failed
+    of_type = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+    for event in context.instance.all_logs(context.run.run_id, of_type=of_type):
+        if (mark := event.asset_materialization) is not None and mark.asset_key.path[-1] == RECORD:
+            promoted[str(mark.partition)] = str(mark.metadata["change"].value)
+        elif (seen := event.asset_observation) is not None:
+            failed[str(seen.partition)] = seen.asset_key.path[-1], str(seen.metadata[NOT_PROMOTED].value)
+    return promoted, {name: why for name, why in failed.items() if name not in promoted}
 
 
 FAILED_SHOWN = 500
@@ -257,25 +260,12 @@ _COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("
 
 @dataclass
 class _Way:
-    """What the stages of a dataset gave so far; a preview is there until its inventory is marked."""
+    """What the stages of a dataset gave so far, and its preview until that is marked."""
 
     inventory: Any = None
     preview: Future[Preview] | None = None
     schema: Any = None
     copies: Any = None
-
-
-@dataclass
-class _Warned:
-    """Datasets that one check does not pass: how many, the first of them, and what is wrong with that one."""
-
-    said: str
-    first: list[str] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, dataset: str) -> None:
-        self.count += 1
-        self.first += [dataset] if self.count <= NAMED else []
 
 
 class BulkReport:
@@ -311,7 +301,7 @@ class BulkReport:
         self._total = total
         self._changes = changes
         self._failed: dict[str, tuple[str, str]] = {}
-        self._warned: dict[str, _Warned] = {}
+        self._warned: dict[str, list[tuple[str, str]]] = {}
         self._is_time = now_and_then()
 
     def hear(self, done: StageDone) -> None:
@@ -323,13 +313,8 @@ class BulkReport:
             self.fail(done.dataset, done.stage, reason)
             self._marks.mark_failed(done.dataset, done.stage)
             # Where a person looks who sees that the partition failed.
-            self._context.log_event(
-                dg.AssetObservation(
-                    asset_key=self._keys[done.stage],
-                    partition=done.dataset,
-                    metadata=safe({NOT_PROMOTED: reason}),
-                )
-            )
+            key, metadata = self._keys[done.stage], safe({NOT_PROMOTED: reason})
+            self._context.log_event(dg.AssetObservation(key, partition=done.dataset, metadata=metadata))
         else:
             self._mark(done)
         if self._is_time():
@@ -348,18 +333,22 @@ class BulkReport:
         """Say what became of all; raises ``Failure`` where one of them failed."""
         context, failed = self._context, self._failed
         for check, warned in self._warned.items():
-            fails = f"{check} fails for {named(warned.first, warned.count)}. {warned.first[0]}: {warned.said}"
-            context.log.warning(shown(fails, "log"))
+            (first, said), names = warned[0], [name for name, _ in warned]
+            context.log.warning(shown(f"{check} fails for {named(names)}. {first}: {said}", "log"))
         counts: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
         context.log.info(f"{self._changes.total()} of {self._total} datasets promoted, {len(failed)} failed")
         if not failed:
             context.add_output_metadata(counts)
             return
         context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})
+        rows = [
+            {"dataset": name, "stage": stage, "reason": reason}
+            for name, (stage, reason) in list(failed.items())[:FAILED_SHOWN]
+        ]
         raise dg.Failure(
-            shown(f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed], len(failed))}"),
+            shown(f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed])}"),
             # Of a long event the page shows the beginning.
-            metadata={FAILED: _table(failed), "failed": len(failed), **counts},
+            metadata={FAILED: table(_COLUMNS, rows), "failed": len(failed), **counts},
             allow_retries=False,
         )
 
@@ -380,23 +369,22 @@ class BulkReport:
             metadata = materialisation_metadata.of_copies(way.copies)
         else:
             del self._ways[name]
-            record: Any = result
-            seen: Any = done.seen
+            record, seen = result, done.seen
             # One line for all at the end: what many datasets lack, all of them lack.
             for check, warning in warnings_of(record, way.schema, seen).items():
-                self._warned.setdefault(check, _Warned(warning)).add(name)
+                self._warned.setdefault(check, []).append((name, warning))
             metadata = materialisation_metadata.of_record(record, way.schema.uri, way.copies, seen, self.service)
             self._changes[record.change] += 1
         self._marks.mark(name, stage, way.inventory.cid, metadata)
         if done.seen is not None:
-            for check in evaluations(self._settings, name, result, way.schema, done.seen):
-                self._context.log_event(check)
+            for each in seen_in_passing(self._settings, result, way.schema, done.seen):
+                self._context.log_event(evaluation_of(each, name))
 
     def _mark_inventory(self, dataset: str) -> None:
         way = self._ways.get(dataset)
         if way is not None and way.preview is not None:
-            metadata = materialisation_metadata.of_inventory(way.inventory, way.preview.result())
-            way.preview = None
+            preview, way.preview = way.preview.result(), None
+            metadata = materialisation_metadata.of_inventory(way.inventory, preview)
             self._marks.mark(dataset, "local_dataset", way.inventory.cid, metadata)
 
 
@@ -405,35 +393,6 @@ def not_promoted(dataset: str, reason: str) -> str:
     return f"{dataset} was not promoted: {reason}"
 
 
-def named(names: Sequence[str], count: int) -> str:
+def named(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    return ", ".join(names[:NAMED]) + (f" and {count - NAMED} more" if count > NAMED else "")
-
-
-def _table(failed: Mapping[str, tuple[str, str]]) -> dg.TableMetadataValue:
-    rows = [
-        {"dataset": name, "stage": stage, "reason": reason}
-        for name, (stage, reason) in list(failed.items())[:FAILED_SHOWN]
-    ]
-    return table(_COLUMNS, rows)
-
-
-JOB = "promote"
-
-
-def run_config(config: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
-    """The run configuration of one promotion; without any, every value stays as it is."""
-    return {"ops": {settings.named(RECORD): {"config": (config or PromotionConfig()).model_dump()}}}
-
-
-def promote(settings: Settings) -> Any:
-    """The job that promotes one dataset."""
-    return dg.define_asset_job(
-        settings.named(JOB),
-        # The checks read every published byte again: a promotion has just done so.
-        selection=dg.AssetSelection.assets(*settings.keys).without_checks(),
-        description="Promote one dataset: all four stages, in one run.",
-        # Stands in the launch dialog, ready to be filled in.
-        config=run_config(settings=settings),
-        executor_def=settings.executor_def(),
-    )
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

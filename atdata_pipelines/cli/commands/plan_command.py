@@ -11,6 +11,7 @@ import click
 from atdata_core.common.urls import displayed
 from atdata_core.promotion.verify.findings import plain
 
+from ...display.markdown import short
 from . import context
 from .context import prefix_option, value_options
 
@@ -72,8 +73,7 @@ def _table(values: Iterable[ResolvedValue]) -> Iterable[str]:
 
 def _cell(value: Any) -> str:
     text = "-" if value is None else value if isinstance(value, str) and value else json.dumps(value)
-    text = plain(text)
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+    return short(plain(text), WIDTH)
 
 
 def _rows(plan: Plan) -> Iterable[tuple[str, str]]:

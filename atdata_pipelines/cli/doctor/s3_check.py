@@ -113,9 +113,7 @@ def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> CheckResult:
             endpoint.stat(bucket, key)
         except ShardForbiddenError:
             # As the library does: these keys may be for another account, and the shard public.
-            replace(endpoint, access_key=None, secret_key=None, session_token=None, anonymous=True).stat(
-                bucket, key
-            )
+            _without_keys(endpoint).stat(bucket, key)
     except ShardForbiddenError:
         return fail(f"s3://{bucket}/{key} may not be read with these keys", f"{_KEYS} Allow s3:GetObject.")
     except ShardMissingError as error:
@@ -169,7 +167,13 @@ def _removed(store: S3DataStore, key: str, what: str) -> Iterator[CheckResult]:
 def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> CheckResult:
     """What becomes of an object for those who have no keys."""
     if store.public_url is None:
-        return _without_keys(store, key, known)
+        what = f"{store.bucket} at {store.endpoint.name}"
+        try:
+            _without_keys(store.endpoint).stat(store.bucket, key)
+        except (ShardForbiddenError, ShardMissingError):
+            mend = "Let everybody read it (s3:GetObject), or set ATDATA_PUBLISH_PUBLIC_URL to where they can."
+            return warn(f"strangers cannot read {what}", mend)
+        return ok(f"strangers can read {what}")
     try:
         found = _fetched(store.shard_url(key), known, most=len(key) + 1)
     except AtdataError as error:
@@ -189,19 +193,6 @@ _PUBLIC = (
 )
 
 
-def _without_keys(store: S3DataStore, key: str, known: Known) -> CheckResult:
-    place = store.endpoint
-    stranger = replace(place, access_key=None, secret_key=None, session_token=None, anonymous=True)
-    try:
-        stranger.stat(store.bucket, key)
-    except (ShardForbiddenError, ShardMissingError):
-        return warn(
-            f"strangers cannot read {store.bucket} at {place.name}",
-            "Let everybody read it (s3:GetObject), or set ATDATA_PUBLISH_PUBLIC_URL to where they can.",
-        )
-    return ok(f"strangers can read {store.bucket} at {place.name}")
-
-
 def _fetched(url: str, known: Known, *, most: int) -> bytes:
     """The first bytes at a URL; raises ``ServiceUnavailableError`` where there are none."""
     try:
@@ -216,3 +207,7 @@ def _fetched(url: str, known: Known, *, most: int) -> bytes:
 
 def _brief(endpoint: S3Endpoint, known: Known) -> S3Endpoint:
     return replace(endpoint, attempts=1, timeout=known.answer)
+
+
+def _without_keys(endpoint: S3Endpoint) -> S3Endpoint:
+    return replace(endpoint, access_key=None, secret_key=None, session_token=None, anonymous=True)
