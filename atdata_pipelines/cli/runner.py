@@ -4,7 +4,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -235,15 +235,11 @@ def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
     return config if verbose else {**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-@contextmanager
-def _instance() -> Iterator[dg.DagsterInstance]:
+def _instance() -> AbstractContextManager[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
-        with open_instance() as instance:
-            yield instance
-    else:
-        click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
-        with dg.DagsterInstance.ephemeral(settings=_SETTINGS) as instance:
-            yield instance
+        return open_instance()
+    click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
+    return dg.DagsterInstance.ephemeral(settings=_SETTINGS)
 
 
 def _log_in() -> None:

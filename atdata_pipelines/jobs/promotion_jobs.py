@@ -25,7 +25,7 @@ from atdata_core.state.facts import Inventory
 from atdata_core.state.index_state import state_of
 
 from ..assets.checks import evaluation_of, seen_in_passing, warnings_of
-from ..assets.materialisation_events import MaterialisationEvents
+from ..assets.materialisation_events import NOT_PROMOTED, MaterialisationEvents
 from ..assets.stage_context import read_by
 from ..assets.step_retries import POLICY, dagster_failures, reason_of
 from ..config.partitions import add_keys, divided, why_no_key
@@ -33,7 +33,7 @@ from ..config.run_config import PromotionConfig, with_options
 from ..config.settings import DEFAULT, RECORD, Settings, is_like
 from ..display import materialisation_metadata
 from ..display.markdown import shown
-from ..display.materialisation_metadata import safe, table
+from ..display.materialisation_metadata import table
 from ..display.previews import Preview, preview_of
 from ..display.progress import now_and_then
 from .planner import plan_promotions
@@ -249,9 +249,6 @@ FAILED_SHOWN = 500
 
 FAILED = "failed_table"
 
-NOT_PROMOTED = "not_promoted"
-"""Metadata of what is observed of a partition whose stage failed: the reason."""
-
 NAMED = 5
 """Datasets that the error of the run names, and a warning."""
 
@@ -295,8 +292,7 @@ class BulkReport:
         self._context = context
         self._settings = settings
         self._look = look
-        self._marks = MaterialisationEvents(context, stages, settings.upstream_partitions)
-        self._keys = {stage.key.path[-1]: stage.key for stage in stages}
+        self._events = MaterialisationEvents(context, stages, settings.upstream_partitions)
         self._ways: dict[str, _Way] = {}
         self._total = total
         self._changes = changes
@@ -311,10 +307,7 @@ class BulkReport:
             self._ways.pop(done.dataset, None)
             reason = reason_of(done.error)
             self.fail(done.dataset, done.stage, reason)
-            self._marks.mark_failed(done.dataset, done.stage)
-            # Where a person looks who sees that the partition failed.
-            key, metadata = self._keys[done.stage], safe({NOT_PROMOTED: reason})
-            self._context.log_event(dg.AssetObservation(key, partition=done.dataset, metadata=metadata))
+            self._events.mark_failed(done.dataset, done.stage, reason)
         else:
             self._mark(done)
         if self._is_time():
@@ -375,7 +368,7 @@ class BulkReport:
                 self._warned.setdefault(check, []).append((name, warning))
             metadata = materialisation_metadata.of_record(record, way.schema.uri, way.copies, seen, self.service)
             self._changes[record.change] += 1
-        self._marks.mark(name, stage, way.inventory.cid, metadata)
+        self._events.mark(name, stage, way.inventory.cid, metadata)
         if done.seen is not None:
             for each in seen_in_passing(self._settings, result, way.schema, done.seen):
                 self._context.log_event(evaluation_of(each, name))
@@ -385,7 +378,7 @@ class BulkReport:
         if way is not None and way.preview is not None:
             preview, way.preview = way.preview.result(), None
             metadata = materialisation_metadata.of_inventory(way.inventory, preview)
-            self._marks.mark(dataset, "local_dataset", way.inventory.cid, metadata)
+            self._events.mark(dataset, "local_dataset", way.inventory.cid, metadata)
 
 
 def not_promoted(dataset: str, reason: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,8 +15,6 @@ from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.promotion.options import OPTIONS, Option
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
     from atdata_core.state.ledger import Ledger
@@ -90,18 +88,6 @@ def store(settings: Settings) -> S3DataStore | None:
     from ...config.resources import ShardS3Resource
 
     return settings.destination.outside_of_runs().store(ShardS3Resource().endpoint())
-
-
-def instance() -> AbstractContextManager[dg.DagsterInstance]:
-    """The Dagster instance whose partitions and runs are kept.
-
-    Raises:
-        RefusedError: DAGSTER_HOME names none, or its settings cannot be used.
-        ServiceError: Its storage does not answer.
-    """
-    from ...config.dagster_instance import open_instance
-
-    return open_instance()
 
 
 def account() -> str:
