@@ -121,7 +121,7 @@ class VerifyConfig(dg.Config):
     """How much of a dataset is read."""
 
     sample: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Read only so many shards, drawn at random. Null: all of them, in a run that promotes one.",
     )

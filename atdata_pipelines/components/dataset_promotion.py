@@ -36,12 +36,12 @@ class Destination(dg.Model, dg.Resolvable):
 
     bucket: str
     public_url: str = Field(description="URL by which strangers read the bucket.")
-    endpoint_url: str | None = Field(None, description="Where it is not that of the shards' own service.")
+    endpoint_url: str | None = Field(default=None, description="Where it is not that of the shards' own service.")
     access_key_id_env: str | None = Field(
-        None, description="Variable that holds the key; not given: the same key as for reading."
+        default=None, description="Variable that holds the key; not given: the same key as for reading."
     )
     secret_access_key_env: str | None = Field(
-        None, description="Variable that holds the secret key; not given: the same as for reading."
+        default=None, description="Variable that holds the secret key; not given: the same as for reading."
     )
 
     def resource(self) -> DestinationResource:
@@ -74,46 +74,53 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     """
 
     key_prefix: str | list[str] = Field(
-        "", description="Of the assets, such as lab/images; jobs, sensors and partitions are named by it, too."
+        default="",
+        description="Of the assets, such as lab/images; jobs, sensors and partitions are named by it, too.",
     )
-    group: str = Field(DEFAULT.group, description="Of the assets.")
+    group: str = Field(default=DEFAULT.group, description="Of the assets.")
     pattern: str = Field(
-        DEFAULT.pattern,
+        default=DEFAULT.pattern,
         description="Names of the datasets that are promoted here; * and ? stand for anything.",
         json_schema_extra={"minLength": 1},
     )
     upstream: str | None = Field(
-        None, description="Key of an asset that makes the datasets: local_dataset depends on it."
+        default=None, description="Key of an asset that makes the datasets: local_dataset depends on it."
     )
     destination: Destination | None = Field(
-        None, description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay."
+        default=None,
+        description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay.",
     )
     sensor: bool = Field(
-        False, description="Whether the sensor is on from the beginning; else a person turns it on."
+        default=False, description="Whether the sensor is on from the beginning; else a person turns it on."
     )
-    cron: str | None = Field(DEFAULT.cron, description="When the nightly promotion begins; null: no such schedule.")
+    cron: str | None = Field(
+        default=DEFAULT.cron, description="When the nightly promotion begins; null: no such schedule."
+    )
     verification_cron: str | None = Field(
-        DEFAULT.verification_cron, description="When the weekly verification begins; null: no such schedule."
+        default=DEFAULT.verification_cron,
+        description="When the weekly verification begins; null: no such schedule.",
     )
     automation: bool = Field(
-        False, description="Let automation conditions start the runs of single datasets, which the sensor marks."
+        default=False,
+        description="Let automation conditions start the runs of single datasets, which the sensor marks.",
     )
     bulk_from: int = Field(
-        DEFAULT.bulk_from,
+        default=DEFAULT.bulk_from,
         ge=1,
         description="More datasets than this in one tick of the sensor are promoted in one run.",
     )
     batch_size: int = Field(
-        DEFAULT.batch_size, ge=1, description="Datasets that the sensor gives to one run at most."
+        default=DEFAULT.batch_size, ge=1, description="Datasets that the sensor gives to one run at most."
     )
     copying_pool: str | None = Field(
-        DEFAULT.copying_pool, description="Pool of the stages that read and copy shards."
+        default=DEFAULT.copying_pool, description="Pool of the stages that read and copy shards."
     )
     publishing_pool: str | None = Field(
-        DEFAULT.publishing_pool, description="Pool of the stages that write to the PDS."
+        default=DEFAULT.publishing_pool, description="Pool of the stages that write to the PDS."
     )
     executor: Literal["in-process", "multiprocess", "celery", "k8s"] | None = Field(
-        None, description="Where the steps of its jobs are done; null: as ATDATA_EXECUTOR says, else in-process."
+        default=None,
+        description="Where the steps of its jobs are done; null: as ATDATA_EXECUTOR says, else in-process.",
     )
 
     @field_validator("key_prefix")

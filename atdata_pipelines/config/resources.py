@@ -50,7 +50,9 @@ def _required(given: str | None, variable: str, what: str) -> str:
 class RedisResource(dg.ConfigurableResource):
     """The index of local datasets, and the ledger beside it."""
 
-    url: str | None = Field(None, description="redis://host:port/database. ATDATA_REDIS_URL where it is not given.")
+    url: str | None = Field(
+        default=None, description="redis://host:port/database. ATDATA_REDIS_URL where it is not given."
+    )
 
     def index(self, *, silence: float | None = None) -> LocalIndex:
         """The index; its connections are shared by everything in this process.
@@ -74,7 +76,7 @@ class ShardS3Resource(S3Resource):
     address; ``use_ssl: false`` beside another address than an http:// one is refused.
     """
 
-    max_attempts: int = Field(4, ge=1, description="How often a request is sent, the first time included.")
+    max_attempts: int = Field(default=4, ge=1, description="How often a request is sent, the first time included.")
 
     def endpoint(self) -> S3Endpoint | None:
         """The service as the stages read it; None where neither address nor credentials are known.
@@ -117,11 +119,11 @@ class AtprotoResource(dg.ConfigurableResource):
     """The account that publishes. DIDs resolve through ``ATDATA_PLC_URL``."""
 
     pds_url: str | None = Field(
-        None, description="URL of the PDS. ATDATA_PDS_URL where it is not given, else bsky.social."
+        default=None, description="URL of the PDS. ATDATA_PDS_URL where it is not given, else bsky.social."
     )
-    handle: str | None = Field(None, description="ATDATA_HANDLE where it is not given.")
+    handle: str | None = Field(default=None, description="ATDATA_HANDLE where it is not given.")
     app_password: str | None = Field(
-        None, description="ATDATA_APP_PASSWORD where it is not given. Give dg.EnvVar: text would be shown."
+        default=None, description="ATDATA_APP_PASSWORD where it is not given. Give dg.EnvVar: text would be shown."
     )
 
     def client(self) -> AtmosphereClient:
@@ -159,21 +161,22 @@ class DestinationResource(dg.ConfigurableResource):
     """Where shards are copied to before they are published; without a bucket they stay where they are."""
 
     bucket: str | None = Field(
-        None, description="ATDATA_PUBLISH_BUCKET where it is not given; neither: URLs are kept."
+        default=None, description="ATDATA_PUBLISH_BUCKET where it is not given; neither: URLs are kept."
     )
     endpoint_url: str | None = Field(
-        None, description="ATDATA_PUBLISH_ENDPOINT where it is not given, else as for reading."
+        default=None, description="ATDATA_PUBLISH_ENDPOINT where it is not given, else as for reading."
     )
     access_key_id: str | None = Field(
-        None, description="ATDATA_PUBLISH_ACCESS_KEY_ID where it is not given, else as for reading."
+        default=None, description="ATDATA_PUBLISH_ACCESS_KEY_ID where it is not given, else as for reading."
     )
     secret_access_key: str | None = Field(
-        None,
+        default=None,
         description="ATDATA_PUBLISH_SECRET_ACCESS_KEY where it is not given, else as for reading. "
         "Give dg.EnvVar: text would be shown.",
     )
     public_url: str | None = Field(
-        None, description="URL by which strangers read the bucket; ATDATA_PUBLISH_PUBLIC_URL where it is not given."
+        default=None,
+        description="URL by which strangers read the bucket; ATDATA_PUBLISH_PUBLIC_URL where it is not given.",
     )
 
     def outside_of_runs(self) -> "DestinationResource":

@@ -69,16 +69,16 @@ class BulkConfig(dg.Config):
     """Which datasets are promoted. Nothing said: all that is missing on the network or has changed since."""
 
     datasets: list[str] = Field(
-        [],
+        default=[],
         description="Names of datasets. Empty, and no pattern: all that is missing on the network or has changed.",
     )
     pattern: str | None = Field(
-        None,
+        default=None,
         description="Also those whose name is like this; * and ? stand for anything: images-*. Those whose "
         "metadata say promote: false are skipped.",
     )
     restore: bool = Field(
-        False,
+        default=False,
         description="Of datasets that are named here: write again what was deleted on the network or retracted.",
     )
 

@@ -69,7 +69,7 @@ def verify(settings: Settings) -> dg.JobDefinition:
 class VerifyManyConfig(VerifyConfig):
     """Which datasets are looked at, and how much of each is read."""
 
-    datasets: list[str] = Field([], description="Names of datasets. Empty: all that are published.")
+    datasets: list[str] = Field(default=[], description="Names of datasets. Empty: all that are published.")
 
 
 def verify_many(settings: Settings) -> dg.JobDefinition:
