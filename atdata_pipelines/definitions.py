@@ -4,8 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from .components.pipeline import promotion_definitions
-from .config.dagster_home import warn_if_state_is_lost
+from .components.dataset_promotion import promotion_definitions
+from .config.dagster_instance import warn_if_state_is_lost
 from .config.executors import default_executor
 
 PACKAGE = Path(__file__).parent

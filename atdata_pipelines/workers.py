@@ -9,7 +9,7 @@ from typing import Any
 from celery import bootsteps
 from dagster_celery.tasks import create_task
 
-from .config.broker import SAY_EVERY, celery_app
+from .config.executors import SAY_EVERY, celery_app
 
 
 class StillAtIt(bootsteps.StartStopStep):

@@ -14,7 +14,7 @@ from atdata_core.local import LocalIndex
 from atdata_core.promotion.inventory import Publication
 from atdata_core.state.facts import LAST_RESULT, PublicationId, RecordResult
 from atdata_core.state.redis_state import RedisLedger
-from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.resources import AtprotoResource, RedisResource
 from atdata_pipelines.config.settings import DEFAULT
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import RECORD, STAGES
 from benchmarks.frame import Bench, expect

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.dagster_instance import prepare_home
 from benchmarks.frame import Bench
 from scaling.dagster_processes import dagster_processes
 from scaling.datasets import lab, use_account

@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster_shared.record import replace
 
-from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
 
 
 @dg.definitions

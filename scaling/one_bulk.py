@@ -22,7 +22,7 @@ def _job(names: list[str]) -> Callable[[], None]:
 
     from atdata_pipelines.config.settings import STAGES
     from atdata_pipelines.definitions import defs
-    from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+    from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, BulkConfig, bulk_config
 
     job, instance = defs().resolve_job_def(BULK_JOB), dg.DagsterInstance.get()
 

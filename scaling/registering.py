@@ -17,8 +17,8 @@ from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalIndex
 from atdata_core.local.entry import LocalDatasetEntry, StoredEntry
 from atdata_core.local.registry import Registry
-from atdata_pipelines.components.pipeline import promotion_definitions
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
+from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.config.partitions import count_keys
 from atdata_pipelines.config.resources import AtprotoResource, RedisResource
 from atdata_pipelines.config.settings import DEFAULT

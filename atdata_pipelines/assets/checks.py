@@ -5,7 +5,8 @@ Where Dagster takes them along, as "Materialize" in its UI does, they look at a 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -13,7 +14,10 @@ from pydantic import Field
 
 from atdata_core.atmosphere.atmosphere_index import find_published
 from atdata_core.common.licenses import license_problem
-from atdata_core.promotion.verify.findings import Finding, Verification
+from atdata_core.promotion.stages.publish import PublishedRecord
+from atdata_core.promotion.stages.schema_stage import PublishedSchema
+from atdata_core.promotion.stages.visibility import Visibility
+from atdata_core.promotion.verify.findings import Finding, Subject, Verification
 from atdata_core.promotion.verify.verification import verify_dataset
 from atdata_core.state.facts import LAST_RESULT
 from atdata_core.state.index_state import state_of
@@ -22,8 +26,77 @@ from ..config.settings import RECORD, Services, Settings
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe, table
 from ..display.progress import reporting
-from .inline_checks import COMPATIBLE, LICENSE, PUBLISHED_TRUE, READABLE, severity_of
 from .step_retries import POLICY, dagster_failures
+
+PUBLISHED_TRUE = "published_true"
+"""The op of the checks, where a run has it."""
+
+RESOLVES, AS_PUBLISHED, SAMPLES = "record_resolves", "shards_as_published", "samples_of_published_schema"
+READABLE, COMPATIBLE, LICENSE = "readable_by_strangers", "schema_compatible", "license_known"
+
+
+def severity_of(check: str, settings: Settings) -> dg.AssetCheckSeverity:
+    """What it means where a check does not pass: what a pipeline does not require is a warning."""
+    required = {
+        READABLE: settings.options.require_public,
+        COMPATIBLE: settings.options.require_compatible,
+        LICENSE: settings.options.require_license,
+    }
+    return dg.AssetCheckSeverity.ERROR if required.get(check, True) else dg.AssetCheckSeverity.WARN
+
+
+def warnings_of(record: PublishedRecord, schema: PublishedSchema, seen: Visibility) -> dict[str, str]:
+    """What is wrong with a dataset that was published all the same, by the check that it does not pass."""
+    license = None if record.summary is None else license_problem(record.summary.license)
+    compatible = schema.compatible
+    broken = None if compatible is None or compatible.kept else str(compatible)
+    warnings = {READABLE: seen.warning, COMPATIBLE: broken, LICENSE: license}
+    return {check: warning for check, warning in warnings.items() if warning is not None}
+
+
+def seen_in_passing(
+    settings: Settings, record: PublishedRecord, schema: PublishedSchema, seen: Visibility
+) -> Iterator[dg.AssetCheckResult]:
+    """The checks that the promotion of a dataset has an answer to; none where another run writes the record.
+
+    Args:
+        settings: Of the pipeline; they tell what is required.
+        record: As it was published.
+        schema: As it was found or written.
+        seen: How the shards were seen where the record says.
+    """
+    of = partial(_result, settings, {"at_uri": record.uri, "shards": seen.shards})
+    if record.summary is None or record.change == "superseded":
+        return
+    if record.label_uri is not None:
+        yield of(RESOLVES, True, "The promotion has read or written entry, schema and label on the account's PDS.")
+    if not seen.unseen:
+        said = f"The promotion has seen {seen.shards} shards where the record says, with the bytes that it states."
+        yield of(AS_PUBLISHED, True, said)
+    readable = seen.shards - len(seen.unreadable)
+    yield of(READABLE, not seen.unreadable, f"{readable} of {seen.shards} shards can be read without a key.")
+    if schema.compatible is not None:
+        yield of(COMPATIBLE, schema.compatible.kept, str(schema.compatible))
+    yield of(LICENSE, *_license_told(record.summary.license))
+
+
+def _license_told(license: str | None) -> tuple[bool, str]:
+    problem = license_problem(license)
+    return problem is None, problem or f"{license} is a license that SPDX knows."
+
+
+def _result(
+    settings: Settings, metadata: Mapping[str, Any], check: str, passed: bool, said: str
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=settings.key(RECORD),
+        check_name=check,
+        passed=passed,
+        description=said,
+        metadata=safe(metadata),
+        severity=severity_of(check, settings),
+    )
+
 
 FINDINGS_SHOWN = 100
 
@@ -31,9 +104,9 @@ SAMPLE = 1
 """Shards that are read of each dataset where only a part is: others each time."""
 
 CHECKS = {
-    "record_resolves": "Entry, schema and label are on the account's PDS, fit the lexicon and name each other.",
-    "shards_as_published": "Every shard is where the record says and has the SHA-256 that the record states.",
-    "samples_of_published_schema": "Every sample is of the type that the published schema describes.",
+    RESOLVES: "Entry, schema and label are on the account's PDS, fit the lexicon and name each other.",
+    AS_PUBLISHED: "Every shard is where the record says and has the SHA-256 that the record states.",
+    SAMPLES: "Every sample is of the type that the published schema describes.",
     READABLE: "Every shard can be read without a key.",
     COMPATIBLE: "The schema breaks nothing of the version before it, unless its own version says so.",
     LICENSE: "A license is given, as SPDX knows it: people and programs can tell what they may do.",
@@ -58,25 +131,22 @@ class VerifyConfig(dg.Config):
 warnings.filterwarnings("ignore", "Parameter `execution_type` of function `AssetsDefinition", dg.BetaWarning)
 
 
-def _specs(settings: Settings) -> list[dg.AssetCheckSpec]:
+def published_true(settings: Settings) -> dg.AssetChecksDefinition:
+    """What Dagster knows the checks by; people launch the job `verify`, which reports their results."""
+    job = settings.named("verify")
     with warnings.catch_warnings():
         # Without partitions all datasets would share one light.
         warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", dg.PreviewWarning)
-        return [
+        specs = [
             dg.AssetCheckSpec(
                 name, asset=settings.key(RECORD), description=said, partitions_def=settings.partitions
             )
             for name, said in CHECKS.items()
         ]
 
-
-def published_true(settings: Settings) -> dg.AssetChecksDefinition:
-    """What Dagster knows the checks by; people launch the job `verify`, which reports their results."""
-    job = settings.named("verify")
-
     @dg.multi_asset_check(
         name=settings.named(PUBLISHED_TRUE),
-        specs=_specs(settings),
+        specs=specs,
         required_resource_keys=settings.resource_keys,
         retry_policy=POLICY,
         can_subset=True,
@@ -92,27 +162,11 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
             # Comes after the stages, which have just seen every shard.
             config = VerifyConfig(sample=SAMPLE)
         wanted = {key.name for key in context.selected_asset_check_keys}
-        found = results_of(_verified(context, config, settings), settings)
-        yield from (_shown_result(each) for each in found if each.check_name in wanted)
+        for each in results_of(verified(context, config, settings), settings):
+            if each.check_name in wanted:
+                yield each._replace(description=shown(each.description or "", "markdown"))
 
     return checks
-
-
-def verify_published(settings: Settings) -> dg.OpDefinition:
-    """All checks of one dataset; the op succeeds, what they found stands on the checks."""
-
-    @dg.op(
-        name=settings.named("verify_published"),
-        required_resource_keys=settings.resource_keys,
-        retry_policy=POLICY,
-    )
-    def verify(context: dg.OpExecutionContext, config: VerifyConfig) -> None:
-        """All checks of one dataset; the op succeeds, what they found stands on the checks."""
-        name = context.partition_key
-        for each in results_of(_verified(context, config, settings), settings):
-            context.log_event(evaluation_of(each, name))
-
-    return verify
 
 
 def evaluation_of(result: dg.AssetCheckResult, dataset: str) -> dg.AssetCheckEvaluation:
@@ -128,17 +182,10 @@ def evaluation_of(result: dg.AssetCheckResult, dataset: str) -> dg.AssetCheckEva
     )
 
 
-def _shown_result(result: dg.AssetCheckResult) -> dg.AssetCheckResult:
-    """A result with its description as the UI takes it."""
-    return result._replace(description=shown(result.description or "", "markdown"))
-
-
-def _verified(
-    context: dg.AssetCheckExecutionContext | dg.OpExecutionContext,
-    config: VerifyConfig,
-    settings: Settings,
+def verified(
+    context: dg.AssetCheckExecutionContext | dg.OpExecutionContext, config: VerifyConfig, settings: Settings
 ) -> Verification:
-    """The verification of the run's dataset, with a line in the log for each finding."""
+    """The verification of the dataset of a run, told in its log."""
     name = context.partition_key
     context.instance.add_run_tags(context.run.run_id, {"dataset": name})
     services = settings.services(context)
@@ -158,7 +205,6 @@ def _verified(
 
 def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckResult]:
     """A verification as the results of the checks."""
-    key = settings.key(RECORD)
     counts = {
         "at_uri": result.uri,
         "shards": result.shards,
@@ -166,52 +212,33 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
         "bytes_read": result.bytes_read,
         "samples": result.samples,
     }
+    notes = {"notes": list(result.notes)} if result.notes else {}
     was_read = result.shards_checked > 0
-    unread = "" if was_read else "No shard could be read."
+    strangers, looked_at = result.strangers, len(result.looked_at)
+    compared = result.compatibility
 
-    def of(name: str, findings: tuple[Finding, ...], passed: bool, said: str) -> dg.AssetCheckResult:
-        told = _table(findings) if findings else {}
-        return dg.AssetCheckResult(
-            asset_key=key,
-            check_name=name,
-            passed=passed and not findings,
-            description=str(findings[0]) if findings else said,
-            metadata=safe({**counts, **told, **({"notes": list(result.notes)} if result.notes else {})}),
-            severity=severity_of(name, settings),
+    def of(check: str, passed: bool, said: str, *subjects: Subject) -> dg.AssetCheckResult:
+        """``said`` of them where nothing was found."""
+        found = result.of(*subjects)
+        told = _table(found) if found else {}
+        return _result(
+            settings, {**counts, **told, **notes}, check, passed and not found, str(found[0]) if found else said
         )
 
-    records = result.of("record", "schema", "label")
-    shards, samples = result.of("shards"), result.of("schema", "samples")
-    strangers = result.strangers == len(result.looked_at)
-    compared = result.compatibility
-    license = license_problem(result.license) if result.name else "The record could not be read."
+    def of_shards(check: str, passed: bool, said: str, *subjects: Subject) -> dg.AssetCheckResult:
+        return of(check, was_read and passed, said if was_read else "No shard could be read.", *subjects)
+
     return [
-        of("record_resolves", records, True, "Entry, schema and label are as published."),
-        of("shards_as_published", shards, was_read, unread or f"{result.shards_checked} shards are as published."),
-        of(
-            "samples_of_published_schema",
-            samples,
-            was_read,
-            unread or f"{result.samples:,} samples are of the schema.",
+        of(RESOLVES, True, "Entry, schema and label are as published.", "record", "schema", "label"),
+        of_shards(AS_PUBLISHED, True, f"{result.shards_checked} shards are as published.", "shards"),
+        of_shards(SAMPLES, True, f"{result.samples:,} samples are of the schema.", "schema", "samples"),
+        of_shards(
+            READABLE, strangers == looked_at, f"{strangers} of {looked_at} shards can be read without a key."
         ),
-        of(
-            READABLE,
-            (),
-            was_read and strangers,
-            unread or f"{result.strangers} of {len(result.looked_at)} shards can be read without a key.",
-        ),
-        of(
-            COMPATIBLE,
-            (),
-            compared is not None and compared.kept,
-            "It could not be compared with an earlier version." if compared is None else str(compared),
-        ),
-        of(
-            LICENSE,
-            (),
-            license is None,
-            license or f"{result.license} is a license that SPDX knows.",
-        ),
+        of(COMPATIBLE, compared.kept, str(compared))
+        if compared is not None
+        else of(COMPATIBLE, False, "It could not be compared with an earlier version."),
+        of(LICENSE, *(_license_told(result.license) if result.name else (False, "The record could not be read."))),
     ]
 
 
@@ -228,14 +255,6 @@ def published_uri(name: str, services: Services) -> str:
 
 
 def _table(findings: tuple[Finding, ...]) -> dict[str, Any]:
-    rows = [
-        {
-            "kind": finding.kind,
-            "where": finding.where,
-            "problem": finding.problem,
-            "expected": finding.expected or "",
-            "found": finding.found or "",
-        }
-        for finding in findings[:FINDINGS_SHOWN]
-    ]
+    names = [column.name for column in _COLUMNS.columns]
+    rows = [{name: getattr(each, name) or "" for name in names} for each in findings[:FINDINGS_SHOWN]]
     return {"findings": len(findings), "finding_table": table(_COLUMNS, rows)}

@@ -21,6 +21,9 @@ from ..config.dagster_internals import (
 from ..display.materialisation_metadata import safe
 from .upstream import partitions_read
 
+NOT_PROMOTED = "not_promoted"
+"""Metadata of what is observed of a partition whose stage failed: the reason."""
+
 
 class _Given(NamedTuple):
     """What a stage gave to the next one: its data version, and how many marks there were with that."""
@@ -85,18 +88,20 @@ class MaterialisationEvents:
         if any(asset.key in other.asset_deps[other.key] for other in self._assets.values()):
             self._given[asset.key, dataset] = _Given(cid, self._marks)
 
-    def mark_failed(self, dataset: str, stage: str) -> None:
-        """Say that a stage of a dataset failed; its partition is shown as failed once the run has ended so.
+    def mark_failed(self, dataset: str, stage: str, reason: str) -> None:
+        """Say that a stage of a dataset failed, and why; its partition is shown as failed once the run has ended.
 
         Dagster takes that from what a run planned to do and has not done.
         """
-        context = self._context
+        context, key = self._context, self._assets[stage].key
         planned = dg.DagsterEvent.build_asset_materialization_planned_event(
             context.job_name,
             context.get_step_execution_context().step.key,
-            AssetMaterializationPlannedData(self._assets[stage].key, partition=dataset),
+            AssetMaterializationPlannedData(key, partition=dataset),
         )
         context.instance.report_dagster_event(planned, context.run.run_id)
+        # Where a person looks who sees that the partition failed.
+        context.log_event(dg.AssetObservation(key, partition=dataset, metadata=safe({NOT_PROMOTED: reason})))
 
     def _of_upstream(self, asset: dg.AssetsDefinition, key: dg.AssetKey, dataset: str) -> tuple[str, int | None]:
         """Data version and event of what a team's own asset gave, however that is partitioned."""
@@ -111,17 +116,13 @@ class MaterialisationEvents:
         if read is not None:
             # Of more, Dagster notes the version of the last event.
             if len(read) < SKIP_PARTITION_DATA_VERSION_DEPENDENCY_THRESHOLD:
-                version = _of_partitions(*self._versions(key, read))
+                found = instance.event_log_storage.get_latest_tags_by_partition(
+                    key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=read
+                )
+                version = _of_partitions(*(tags[DATA_VERSION_TAG] for _, tags in sorted(found.items())))
         elif record.partition_key is not None:
             version = _of_partitions(version) if has_own else _of_partitions()
         return version, record.storage_id
-
-    def _versions(self, key: dg.AssetKey, partitions: Sequence[str]) -> list[str]:
-        """Data versions of those partitions that are materialised, in the order of their keys."""
-        found = self._context.instance.event_log_storage.get_latest_tags_by_partition(
-            key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=partitions
-        )
-        return [tags[DATA_VERSION_TAG] for _, tags in sorted(found.items())]
 
     def _partitions_of(self, key: dg.AssetKey) -> Collection[str]:
         if key not in self._upstream:

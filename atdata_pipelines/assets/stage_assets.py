@@ -5,24 +5,77 @@ where the ledger has nothing for this entry. So each of them can be rerun alone.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 
-from atdata_core.promotion.stages import inventory_stage, publish, schema_stage, visibility
+from atdata_core.promotion.copies.chunks import Chunk
+from atdata_core.promotion.stages import copy_stage, inventory_stage, publish, schema_stage, visibility
 from atdata_core.promotion.stages.validate import validate
 
-from ..config.broker import PUBLISHING
-from ..config.executors import COPYING, QUEUE
+from ..config.executors import COPYING, PUBLISHING, QUEUE
 from ..config.run_config import PromotionConfig
 from ..config.settings import STAGES, Settings
-from ..display import materialisations
+from ..display import materialisation_metadata
 from ..display.markdown import shown
 from ..display.previews import preview_of
-from .copied_shards import copied_shards
-from .inline_checks import PUBLISHED_TRUE, evaluations, warnings_of
+from .checks import PUBLISHED_TRUE, evaluation_of, seen_in_passing, warnings_of
 from .stage_context import progress_of, result_of, stage_context_of
 from .step_retries import POLICY
 from .upstream import dependency_on
+
+
+def copied_shards(settings: Settings) -> dg.AssetsDefinition:
+    """The asset that copies. Its steps share a large dataset out, so that many workers copy it."""
+    nothing = dg.In(dg.Nothing)
+    step: dict[str, Any] = {
+        "required_resource_keys": settings.resource_keys,
+        "retry_policy": POLICY,
+        "pool": settings.copying_pool,
+        "tags": {QUEUE: COPYING},
+    }
+
+    @dg.op(name=settings.named("share_out"), ins={"before": nothing}, out=dg.DynamicOut(dg.Nothing), **step)
+    def share_out(context: dg.AssetExecutionContext) -> Any:
+        """Chunks of shards that workers copy beside each other; none where the last step copies all by itself."""
+        with stage_context_of(context, settings) as stage:
+            found = stage.known_inventory(progress_of(context, "looked at"))
+            chunks = copy_stage.chunks_to_copy(found, stage.ledger, stage.store)
+        for chunk in chunks:
+            yield dg.DynamicOutput(None, mapping_key=f"shards_{chunk.start + 1}_to_{chunk.stop}")
+
+    @dg.op(name=settings.named("copy_chunk"), ins={"chunk": nothing}, out=dg.Out(dg.Nothing), **step)
+    def copy_chunk(context: dg.AssetExecutionContext) -> None:
+        """Copy the shards of a chunk that are not there yet."""
+        _, first, _, last = str(context.op_execution_context.get_mapping_key()).split("_")
+        with stage_context_of(context, settings) as stage:
+            stage.copy_chunk(Chunk(int(first) - 1, int(last)), context.log.info)
+
+    # Only by an input of the asset's own does Dagster note of which partition the stage before was.
+    @dg.op(name=settings.named("see_copies"), ins={"before": nothing, "copied": nothing}, **step)
+    def see_copies(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """See every shard where strangers will read it; copy what is not there."""
+        with stage_context_of(context, settings) as stage:
+            copies = stage.copy_shards(progress_of(context, "at their destination"))
+            said = "shards stay where they are"
+            if copies.destination is not None:
+                said = f"{copies.copied} of {len(copies.shards)} shards copied to {copies.destination}"
+            context.log.info(shown(said, "log"))
+        return result_of(copies.cid, materialisation_metadata.of_copies(copies))
+
+    @dg.graph_asset(
+        key=settings.key("copied_shards"),
+        ins={"before": dg.AssetIn(key=settings.key("published_schema"))},
+        partitions_def=settings.partitions,
+        group_name=settings.group,
+        kinds={"s3"},
+        code_version=copy_stage.CODE_VERSION,
+    )
+    def copied_shards(before: Any) -> Any:
+        """The shards where strangers will read them, each seen there with its digest."""
+        return see_copies(before=before, copied=share_out(before).map(copy_chunk).collect())
+
+    return copied_shards
 
 
 def stages(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -31,49 +84,50 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
     @_stage(settings, kinds={"redis", "s3"}, code_version=inventory_stage.CODE_VERSION, queue=COPYING)
     def local_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The shards of a dataset, with their digests; what changed without a word is refused here."""
-        with stage_context_of(context, settings) as subject:
-            found = subject.take_inventory(progress_of(context, "looked at"))
+        with stage_context_of(context, settings) as stage:
+            found = stage.take_inventory(progress_of(context, "looked at"))
             for warning in found.warnings:
                 context.log.warning(shown(warning, "log"))
-            preview = preview_of(subject.entry, subject.index, found, subject.store)
-            context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {_count(found.samples)} samples")
-        return result_of(found.cid, materialisations.of_inventory(found, preview))
+            preview = preview_of(stage.entry, stage.index, found, stage.store)
+            samples = "an unknown number of" if found.samples is None else f"{found.samples:,}"
+            context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {samples} samples")
+        return result_of(found.cid, materialisation_metadata.of_inventory(found, preview))
 
     @_stage(settings, kinds={"atproto"}, code_version=schema_stage.CODE_VERSION, queue=PUBLISHING)
     def published_schema(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The schema record of the dataset's samples, found or written once all records are known to be good."""
-        with stage_context_of(context, settings) as subject:
-            found = subject.known_inventory(progress_of(context, "looked at"))
-            client, options = subject.logged_in(), subject.options
-            resolved = subject.resolve()
-            validate(subject.entry, found, resolved, client, subject.ledger, options=options)
-            publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, options)
-            with subject.dropping_refused(resolved):
-                published = schema_stage.publish_schema_of(found, client, subject.ledger, options)
+        with stage_context_of(context, settings) as stage:
+            found = stage.known_inventory(progress_of(context, "looked at"))
+            client, options = stage.logged_in(), stage.options
+            resolved = stage.resolve()
+            validate(stage.entry, found, resolved, client, stage.ledger, options=options)
+            publish.begin_publishing(stage.entry, resolved.publication, stage.ledger, options)
+            with stage.dropping_refused(resolved):
+                published = schema_stage.publish_schema_of(found, client, stage.ledger, options)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
-        return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
+        return result_of(found.cid, materialisation_metadata.of_schema(found, published, client.base_url))
 
     @_stage(settings, kinds={"atproto"}, code_version=publish.CODE_VERSION, queue=PUBLISHING)
     def atmosphere_record(context: dg.AssetExecutionContext, config: PromotionConfig) -> dg.MaterializeResult:
         """The entry record that names the shards, and the label that points at it."""
-        with stage_context_of(context, settings) as subject:
+        with stage_context_of(context, settings) as stage:
             progress = progress_of(context, "at their destination")
-            client = subject.logged_in()
-            resolved, options = subject.resolve(), subject.options
-            with subject.dropping_refused(resolved):
-                copies = subject.known_copies(resolved, progress)
-                found = subject.known_inventory(progress)
-                kept_schema = schema_stage.schema_of_run(found, client, subject.ledger, options)
+            client = stage.logged_in()
+            resolved, options = stage.resolve(), stage.options
+            with stage.dropping_refused(resolved):
+                copies = stage.known_copies(resolved, progress)
+                found = stage.known_inventory(progress)
+                kept_schema = schema_stage.schema_of_run(found, client, stage.ledger, options)
                 seen = visibility.probe_published(
-                    subject.entry, copies, subject.index, client.base_url, resolved=resolved, options=options
+                    stage.entry, copies, stage.index, client.base_url, resolved=resolved, options=options
                 )
             record = publish.publish_record(
-                subject.entry,
+                stage.entry,
                 copies,
                 kept_schema.uri,
-                subject.index,
+                stage.index,
                 client,
-                subject.ledger,
+                stage.ledger,
                 options=options,
                 resolved=resolved,
                 seen=seen,
@@ -83,9 +137,9 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
                 context.log.warning(shown(warning, "log"))
             context.log.info(shown(f"{record.change} {record.uri}", "log"))
         if not context.op_execution_context.job_def.has_node_named(settings.named(PUBLISHED_TRUE)):
-            for check in evaluations(settings, context.partition_key, record, kept_schema, seen):
-                context.log_event(check)
-        metadata = materialisations.of_record(record, kept_schema.uri, copies, seen, client.base_url)
+            for each in seen_in_passing(settings, record, kept_schema, seen):
+                context.log_event(evaluation_of(each, context.partition_key))
+        metadata = materialisation_metadata.of_record(record, kept_schema.uri, copies, seen, client.base_url)
         return result_of(copies.cid, metadata)
 
     return [local_dataset, published_schema, copied_shards(settings), atmosphere_record]
@@ -98,7 +152,11 @@ def _stage(
 
     def decorate(compute: Callable[..., dg.MaterializeResult]) -> dg.AssetsDefinition:
         place = STAGES.index(compute.__name__)
-        before = _before_all(settings) if place == 0 else [settings.key(STAGES[place - 1])]
+        before: list[dg.AssetKey | dg.AssetDep] = [settings.key(STAGES[place - 1])] if place else []
+        if place == 0 and settings.automation:
+            before.append(settings.entry)
+        if place == 0 and settings.upstream is not None:
+            before.append(dependency_on(settings.upstream, settings))
         return dg.asset(
             key=settings.key(compute.__name__),
             deps=before,
@@ -113,13 +171,3 @@ def _stage(
         )(compute)
 
     return decorate
-
-
-def _before_all(settings: Settings) -> list[dg.AssetKey | dg.AssetDep]:
-    """What stands before the first stage."""
-    entry: list[dg.AssetKey | dg.AssetDep] = [settings.entry] if settings.automation else []
-    return entry if settings.upstream is None else [*entry, dependency_on(settings.upstream, settings)]
-
-
-def _count(samples: int | None) -> str:
-    return "an unknown number of" if samples is None else f"{samples:,}"

@@ -1,13 +1,16 @@
 """What a stage works on: the dataset of a run's partition, with the services that it needs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.client import Record
 from atdata_core.errors import AtdataError, RecordNotFoundError
+from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.scheduling.retry_policy import attempt, noting_outage
@@ -24,25 +27,19 @@ from ..display.materialisation_metadata import safe
 from ..display.progress import reporting
 from .step_retries import dagster_failures
 
-if TYPE_CHECKING:
-    from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.atmosphere.client import Record
-    from atdata_core.local import LocalDatasetEntry, LocalIndex
-
 
 @dataclass(frozen=True)
 class StageContext:
     """The dataset of a partition, where its shards are copied to, and what the run asks of its promotion."""
 
-    entry: "LocalDatasetEntry"
-    index: "LocalIndex"
+    entry: LocalDatasetEntry
+    index: LocalIndex
     ledger: Ledger
     store: Any
     options: PromotionOptions
-    run: str
     services: Services
 
-    def logged_in(self) -> "AtmosphereClient":
+    def logged_in(self) -> AtmosphereClient:
         """The client; where the account cannot be used, the ledger knows that for all datasets."""
         with noting_outage(self.ledger, self.services.atproto.did):
             return self.services.atproto.client()
@@ -51,7 +48,7 @@ class StageContext:
         """What will be published and where; the PDS is asked as anybody can ask."""
         did, stranger = self.services.atproto.did(), self.services.atproto.stranger()
 
-        def find(collection: str, rkey: str) -> "Record | None":
+        def find(collection: str, rkey: str) -> Record | None:
             try:
                 return stranger.get_record(f"at://{did}/{collection}/{rkey}")
             except RecordNotFoundError:
@@ -61,22 +58,18 @@ class StageContext:
 
     def take_inventory(self, progress: inventory_stage.Progress) -> inventory_stage.Inventory:
         """Look at every shard."""
+        did = None
+        # Where the account can be told now, what its other machines have checked need not be read again.
+        with suppress(AtdataError):
+            did = self.services.atproto.did()
         return inventory_stage.take_inventory(
-            self.entry, self.index, self.ledger, destination=self.store, progress=progress, did=self._did()
+            self.entry, self.index, self.ledger, destination=self.store, progress=progress, did=did
         )
-
-    def _did(self) -> str | None:
-        """The account, where that can be told now: what its other machines have checked need not be read again."""
-        try:
-            return self.services.atproto.did()
-        except AtdataError:
-            return None
 
     def known_inventory(self, progress: inventory_stage.Progress) -> inventory_stage.Inventory:
         """The inventory of the stage before, from the ledger; a new one where it has none."""
-        return inventory_stage.recall_inventory(self.entry, self.index, self.ledger) or self.take_inventory(
-            progress
-        )
+        found = inventory_stage.recall_inventory(self.entry, self.index, self.ledger)
+        return found or self.take_inventory(progress)
 
     def known_copies(self, resolved: Resolved, progress: inventory_stage.Progress) -> copy_stage.CopiedShards:
         """The copies of the stage before, from the ledger; made anew where it has none."""
@@ -92,7 +85,6 @@ class StageContext:
         if found is None:
             say("the dataset has changed since its shards were shared out: the last step copies what it has now")
             return
-        progress = reporting(say, "shards at their destination")
         copied = copy_stage.copy_chunk(
             self.entry,
             found,
@@ -100,8 +92,8 @@ class StageContext:
             self.ledger,
             chunk,
             data_store=self.store,
-            progress=progress,
-            run=self.run,
+            progress=reporting(say, "shards at their destination"),
+            run=self.options.run,
         )
         say(f"{copied} of {chunk.stop - chunk.start} shards copied")
 
@@ -119,7 +111,7 @@ class StageContext:
                 data_store=self.store,
                 published=resolved.published_copies(found, self.ledger),
                 progress=progress,
-                run=self.run,
+                run=self.options.run,
             )
 
     def dropping_refused(self, resolved: Resolved) -> AbstractContextManager[None]:
@@ -139,22 +131,19 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
     context.instance.add_run_tags(context.run.run_id, {"dataset": name})
     services = settings.services(context)
     with dagster_failures():
-        refusal = settings.refusal(name)
-        if refusal is not None:
+        if (refusal := settings.refusal(name)) is not None:
             raise dg.Failure(shown(refusal), allow_retries=False)
-        index = services.redis.index()
-        entry = index.get_entry_by_name(name)
-        reading = services.s3.endpoint()
-        entry = read_by(entry, reading)
+        index, reading = services.redis.index(), services.s3.endpoint()
+        entry = read_by(index.get_entry_by_name(name), reading)
         ledger = state_of(index).ledger
         with attempt(ledger, name, context.asset_key.path[-1], entry=entry, run=context.run.run_id):
             store, options = services.destination.store(reading), options_of(context.run, settings)
             if store is not None and keeps_urls(entry, services.atproto.did(), ledger, options):
                 store = None
-            yield StageContext(entry, index, ledger, store, options, context.run.run_id, services)
+            yield StageContext(entry, index, ledger, store, options, services)
 
 
-def read_by(entry: "LocalDatasetEntry", reading: S3Endpoint | None) -> "LocalDatasetEntry":
+def read_by(entry: LocalDatasetEntry, reading: S3Endpoint | None) -> LocalDatasetEntry:
     """An entry whose shards are read from the service that is configured."""
     if reading == S3Endpoint.from_environment():
         # The core knows the environment itself, and looks without keys where those of it are of no use.

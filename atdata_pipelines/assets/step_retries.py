@@ -92,17 +92,27 @@ def can_pass(error: Exception) -> bool:
     """Whether the same call can succeed later without anybody mending anything."""
     if isinstance(error, AtdataError):
         return error.transient
-    return _redis_passes(error) or _s3_passes(error) or _is_network_trouble(error)
+    import httpx
+    from botocore import exceptions as s3
+    from redis import exceptions as redis
+
+    if isinstance(error, s3.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status == 429 or status >= 500
+    # Both are connection errors to redis-py, but a wrong password stays wrong.
+    if isinstance(error, redis.AuthenticationError | redis.AuthorizationError):
+        return False
+    of_redis = redis.ConnectionError | redis.TimeoutError | redis.TryAgainError
+    of_s3 = s3.HTTPClientError | s3.ConnectionError
+    return isinstance(error, of_redis | of_s3 | ConnectionError | TimeoutError | httpx.TransportError)
 
 
 def failure_of(error: Exception) -> dg.Failure:
     """A failure that is not retried, with the error's message and facts."""
-    if isinstance(error, AtdataError):
-        facts = {name: value for name, fact in error.facts.items() if (value := _plain(fact)) is not None}
-    else:
-        facts = {}
-    known = {"error_class": type(error).__name__, **facts}
-    return dg.Failure(shown(reason_of(error)), metadata=safe(known), allow_retries=False)
+    facts = error.facts if isinstance(error, AtdataError) else {}
+    plain = {name: value for name, fact in facts.items() if (value := _plain(fact)) is not None}
+    metadata = safe({"error_class": type(error).__name__, **plain})
+    return dg.Failure(shown(reason_of(error)), metadata=metadata, allow_retries=False)
 
 
 def reason_of(error: Exception) -> str:
@@ -117,27 +127,3 @@ def _plain(fact: object) -> Any:
     if isinstance(fact, list | tuple):
         return ", ".join(str(value) for item in fact if (value := _plain(item)) is not None)
     return None
-
-
-def _redis_passes(error: Exception) -> bool:
-    from redis import exceptions
-
-    # Both are connection errors to redis-py, but a wrong password stays wrong.
-    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
-        return False
-    return isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.TryAgainError)
-
-
-def _s3_passes(error: Exception) -> bool:
-    from botocore import exceptions
-
-    if isinstance(error, exceptions.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status == 429 or status >= 500
-    return isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError)
-
-
-def _is_network_trouble(error: Exception) -> bool:
-    import httpx
-
-    return isinstance(error, ConnectionError | TimeoutError | httpx.TransportError)

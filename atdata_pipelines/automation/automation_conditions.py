@@ -75,39 +75,28 @@ def _condition_of(stage: str, settings: Settings) -> dg.AutomationCondition:
 
 
 def leave_to_conditions(
-    findings: PlannedPromotions, instance: dg.DagsterInstance, settings: Settings
+    plan: PlannedPromotions, instance: dg.DagsterInstance, settings: Settings
 ) -> list[dg.AssetMaterialization]:
-    """Mark the entries that are not marked yet for this attempt; what had no run of it in time stays to be run.
-
-    Args:
-        findings: Those to run of them are left to the conditions.
-        instance: Where they are marked, and their runs are.
-        settings: Of the pipeline.
+    """Leave the runs of a plan to the conditions; what had none in time stays to be run.
 
     Returns:
-        The marks to make.
+        Materialisations that mark the entries which are not marked yet for this attempt.
     """
     marks: list[dg.AssetMaterialization] = []
-    for wanted in findings.runs:
+    for wanted in plan.runs:
         at = _marked(wanted, instance, settings)
         if at is None:
-            marks.append(_mark(wanted, settings))
+            metadata, tags = safe({_ATTEMPT: wanted.key}), {DATA_VERSION_TAG: cid_of(wanted.entry)}
+            marks.append(
+                dg.AssetMaterialization(settings.entry, partition=wanted.name, metadata=metadata, tags=tags)
+            )
         if at is None or retry_policy.clock() - at < PATIENCE:
-            findings.leave("declared", wanted.name, "missing or changed")
+            plan.leave("declared", wanted.name, "missing or changed")
         elif (why := _stopped(wanted, at, instance, settings)) is not None:
-            findings.leave("stopped", wanted.name, why)
-    left = {name for kind in ("declared", "stopped") for name in findings.left.get(kind, ())}
-    findings.runs = [wanted for wanted in findings.runs if wanted.name not in left]
+            plan.leave("stopped", wanted.name, why)
+    left = {name for kind in ("declared", "stopped") for name in plan.left.get(kind, ())}
+    plan.runs = [wanted for wanted in plan.runs if wanted.name not in left]
     return marks
-
-
-def _mark(wanted: Wanted, settings: Settings) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(
-        settings.entry,
-        partition=wanted.name,
-        metadata=safe({_ATTEMPT: wanted.key}),
-        tags={DATA_VERSION_TAG: cid_of(wanted.entry)},
-    )
 
 
 def _marked(wanted: Wanted, instance: dg.DagsterInstance, settings: Settings) -> datetime | None:

@@ -1,16 +1,24 @@
 """What became of runs that were requested: which work still, and which ended without a word in the ledger."""
 
-from collections.abc import Iterable
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import dagster as dg
 
 from atdata_core.errors import AtdataError
+from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.scheduling import retry_policy
 
-_RUN_KEY = "dagster/run_key"
-_SENSOR = "dagster/sensor_name"
+from ..config.dagster_internals import GRPC_INFO_TAG, PARTITION_NAME_TAG
+from ..config.settings import Settings, is_like
+from ..jobs.promotion_jobs import BULK_JOB, JOB, config_of
 
 # One that was made and never launched is launched by asking for it again.
 UNFINISHED = [
@@ -76,8 +84,8 @@ def run_key_for(
 
 
 def _last(instance: dg.DagsterInstance, sensor: str, key: str) -> dg.RunRecord | None:
-    found = instance.get_run_records(dg.RunsFilter(tags={_RUN_KEY: key}))
-    return next((each for each in found if each.dagster_run.tags.get(_SENSOR) == sensor), None)
+    found = instance.get_run_records(dg.RunsFilter(tags={"dagster/run_key": key}))
+    return next((each for each in found if each.dagster_run.tags.get("dagster/sensor_name") == sensor), None)
 
 
 def _ended(record: dg.RunRecord) -> datetime:
@@ -97,3 +105,88 @@ def last_run(last: dg.DagsterRun) -> LastRun:
     if last.is_success:
         return LastRun("succeeded", f"{run} succeeded, but the ledger knows nothing of it")
     return LastRun("failed", f"{run} ended and told nothing: its process was lost")
+
+
+_SLACK = 5.0
+"""Seconds that clocks of one machine may differ by: Linux counts the beginning of a process in ticks."""
+
+
+def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Let runs fail whose process on this machine is gone; their ids. Dagster then tries them again, as configured.
+
+    A sensor or schedule of the code location asks, which runs in the process that starts the runs.
+    """
+    if os.name != "posix" or not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+        return []
+    begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    lost: list[str] = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=begun)):
+        if "socket" not in json.loads(run.tags.get(GRPC_INFO_TAG, "{}")):
+            continue  # started by a code server that may be on another machine, or by a command
+        for start in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_START)[-1:]:
+            pid = start.get_dagster_event().pid
+            if pid is not None and not _runs_still(pid, start.timestamp):
+                instance.report_run_failed(
+                    run,
+                    f"The process of this run ({pid}) is gone: the machine was restarted, or ran out of memory. "
+                    "What it has done is kept, and found when the run is tried again.",
+                )
+                lost.append(run.run_id)
+    return lost
+
+
+def _runs_still(pid: int, since: float) -> bool:
+    """Whether a process runs that began before a time (seconds since 1970); numbers are used again."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    with suppress(OSError, ValueError, IndexError):  # only Linux tells
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        up = float(Path("/proc/uptime").read_text().split()[0])
+        return time.time() - up + ticks / os.sysconf("SC_CLK_TCK") < since + _SLACK
+    return True
+
+
+@dataclass(frozen=True)
+class _Bulk:
+    """A bulk run; ``began`` in seconds since 1970, None while it waits."""
+
+    run: str
+    config: Mapping[str, Any]
+    began: float | None
+
+    def has(self, entry: LocalDatasetEntry) -> bool:
+        """Whether it promotes an entry, or will."""
+        names, pattern = self.config.get("datasets"), self.config.get("pattern")
+        if names and entry.name in names:
+            return True
+        if (names and not pattern) or not is_like(entry.name, pattern or "*"):
+            return False
+        # As it begins it looks what there is. Of an entry that another program changed no time is known.
+        return self.began is None or entry.registered_at is None or entry.registered_at <= self.began * 1_000
+
+
+def active_runs(instance: dg.DagsterInstance, settings: Settings) -> Callable[[LocalDatasetEntry], str | None]:
+    """Tells of an entry which run promotes it, in words for people; None: no run does."""
+    alone: dict[str, str] = {}
+    bulks: list[_Bulk] = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
+        run = record.dagster_run
+        if run.job_name == settings.named(BULK_JOB):
+            bulks.append(_Bulk(run.run_id, config_of(run, settings), record.start_time))
+        # Other instances may have partitions of the same names.
+        elif run.job_name == settings.named(JOB) or (run.asset_selection or set()) & set(settings.keys):
+            alone[run.tags.get(PARTITION_NAME_TAG, "")] = run.run_id
+
+    def promoted_by(entry: LocalDatasetEntry) -> str | None:
+        if entry.name in alone:
+            return f"run {alone[entry.name][:8]} promotes it"
+        for bulk in bulks:
+            if bulk.has(entry):
+                return f"run {bulk.run[:8]} promotes it, with others"
+        return None
+
+    return promoted_by

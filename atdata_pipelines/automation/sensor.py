@@ -4,10 +4,11 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
+from atdata_core.local import LocalIndex
 from atdata_core.local.registry import Position, is_event_id
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.retry_policy import failed
@@ -18,18 +19,10 @@ from ..config.partitions import add_keys
 from ..config.run_config import PromotionConfig
 from ..config.settings import Settings
 from ..display.markdown import shown
-from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from ..jobs.bulk_report import named
-from ..jobs.planner import PlannedPromotions, Wanted, look, plan_promotions
-from ..jobs.promote_job import JOB, run_config
-from ..jobs.reported import ReportedReasons
-from .active_runs import active_runs
+from ..jobs.planner import PlannedPromotions, ReportedReasons, Wanted, look, plan_promotions
+from ..jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, named, run_config
 from .automation_conditions import leave_to_conditions
-from .lost_runs import end_lost_runs
-from .run_history import LastRun, LostRunError, run_key_for
-
-if TYPE_CHECKING:
-    from atdata_core.local import LocalIndex
+from .run_history import LastRun, LostRunError, active_runs, end_lost_runs, run_key_for
 
 EVENTS_A_TICK = 500
 NAMES_A_TICK = 500
@@ -44,11 +37,12 @@ warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefi
 
 def new_datasets(settings: Settings, jobs: Sequence[Any]) -> dg.SensorDefinition:
     """The sensor that promotes what is new in the index, also what other programs wrote there."""
-    told = (
-        "Marks the entries that are new or changed; automation conditions start their runs. Many go into one run."
-        if settings.automation
-        else "Promotes what is new in the index, also what other programs wrote there."
-    )
+    told = "Promotes what is new in the index, also what other programs wrote there."
+    if settings.automation:
+        told = (
+            "Marks the entries that are new or changed; automation conditions start their runs. "
+            "Many go into one run."
+        )
 
     @dg.sensor(
         name=settings.named("new_datasets"),
@@ -76,24 +70,24 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
     index = services.redis.index(silence=SILENCE)
     position, told = _cursor(context.cursor)
     found, following = index.news(position, events=EVENTS_A_TICK, names=NAMES_A_TICK)
-    findings = look(settings.taken(found), index, services.atproto.did(), services.store())
-    new = findings.new_keys(context.instance, settings)
-    if findings.runs:
-        findings.leave_to_runs(active_runs(context.instance, settings))
-    few = len(findings.runs) <= settings.bulk_from
-    marks = leave_to_conditions(findings, context.instance, settings) if settings.automation and few else []
-    requests = _unasked(_runs(findings.runs, settings), findings, index, context)
+    plan = look(settings.taken(found), index, services.atproto.did(), services.store())
+    new = plan.new_keys(context.instance, settings)
+    if plan.runs:
+        plan.leave_to_runs(active_runs(context.instance, settings))
+    few = len(plan.runs) <= settings.bulk_from
+    marks = leave_to_conditions(plan, context.instance, settings) if settings.automation and few else []
+    requests = _unasked(_runs(plan.runs, settings), plan, index, context)
     if len(new) > settings.bulk_from or marks:
         # The daemon looks up each key that a tick asks for by itself: seconds for hundreds of them. And it makes
         # marks before it adds partitions.
         add_keys(context.instance, new, settings)
         context.log.info(f"{len(new)} partitions added")
         new = []
-    findings.leave_out(told, found)
-    findings.say(context.log)
+    plan.leave_out(told, found)
+    plan.say(context.log)
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else findings.summary(),
+        skip_reason=None if requests else plan.summary(),
         dynamic_partitions_requests=[settings.partitions.build_add_request(new)] if new else None,
         asset_events=marks,
         cursor=json.dumps({**following._asdict(), "told": told.digests()}),
@@ -113,26 +107,21 @@ def nightly_promotion(settings: Settings, job: dg.JobDefinition, cron: str) -> d
     )
     @said_without_secrets()
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return _night(context, settings)
+        # What counts is the ledger for the account in use, not Dagster's materialisations.
+        _end_lost_runs(context)
+        services = settings.services(context)
+        index = services.redis.index(silence=SILENCE)
+        plan = plan_promotions(context, index, settings, services)
+        if not plan.due:
+            return dg.SkipReason(plan.summary())
+        # One run promotes all, and looks again when it begins.
+        return dg.RunRequest(
+            run_key=context.scheduled_execution_time.date().isoformat(),
+            run_config=bulk_config(settings=settings),
+            tags={"datasets": str(len(plan.due))},
+        )
 
     return schedule
-
-
-def _night(context: dg.ScheduleEvaluationContext, settings: Settings) -> dg.RunRequest | dg.SkipReason:
-    """Look at every dataset; what counts is the ledger for the account in use, not Dagster's marks.
-
-    One run promotes all, and looks again when it begins.
-    """
-    _end_lost_runs(context)
-    services = settings.services(context)
-    index = services.redis.index(silence=SILENCE)
-    findings = plan_promotions(context, index, settings, services)
-    if not findings.due:
-        return dg.SkipReason(findings.summary())
-    night = context.scheduled_execution_time.date().isoformat()
-    return dg.RunRequest(
-        run_key=night, run_config=bulk_config(settings=settings), tags={"datasets": str(len(findings.due))}
-    )
 
 
 def _end_lost_runs(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> None:
@@ -146,11 +135,20 @@ def _runs(wanted: Sequence[Wanted], settings: Settings) -> list[tuple[dg.RunRequ
         return [(_run(one, settings), [one]) for one in wanted]
     starts = range(0, len(wanted), settings.batch_size)
     batches = [wanted[start : start + settings.batch_size] for start in starts]
-    return [(_bulk(batch, settings), batch) for batch in batches]
+    return [(_bulk_run(batch, settings), batch) for batch in batches]
 
 
-def _bulk(wanted: Sequence[Wanted], settings: Settings) -> dg.RunRequest:
-    """One run for all of them, with a key that is made from theirs."""
+def _run(wanted: Wanted, settings: Settings) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=wanted.key,
+        job_name=settings.named(JOB),
+        run_config=run_config(PromotionConfig(restore=False), settings),
+        partition_key=wanted.name,
+        tags={"dataset": wanted.name, "entry_cid": shown(cid_of(wanted.entry))},
+    )
+
+
+def _bulk_run(wanted: Sequence[Wanted], settings: Settings) -> dg.RunRequest:
     keys = "\n".join(sorted(one.key for one in wanted))
     return dg.RunRequest(
         run_key=f"bulk@{hashlib.sha256(keys.encode()).hexdigest()}",
@@ -162,8 +160,8 @@ def _bulk(wanted: Sequence[Wanted], settings: Settings) -> dg.RunRequest:
 
 def _unasked(
     requests: Sequence[tuple[dg.RunRequest, Sequence[Wanted]]],
-    findings: PlannedPromotions,
-    index: "LocalIndex",
+    plan: PlannedPromotions,
+    index: LocalIndex,
     context: dg.SensorEvaluationContext,
 ) -> list[dg.RunRequest]:
     """Those to ask for, with a key that no run was given yet: Dagster would pass over others without a word.
@@ -176,26 +174,16 @@ def _unasked(
         before = run_key_for(context.instance, context.sensor_name, str(request.run_key), registered)
         if not isinstance(before, LastRun):
             if before != request.run_key:
-                names = named([each.name for each in wanted], len(wanted))
+                names = named([each.name for each in wanted])
                 said = f"Promoted again, as the ledger knows nothing of a run that succeeded: {names}"
                 context.log.info(shown(said, "log"))
             fresh.append(request._replace(run_key=before))
             continue
         for each in wanted:
-            findings.leave(before.kind, each.name, before.reason)
+            plan.leave(before.kind, each.name, before.reason)
             if before.kind == "failed":
                 failed(state_of(index).ledger, each.name, "run", LostRunError(before.reason), entry=each.entry)
     return fresh
-
-
-def _run(wanted: Wanted, settings: Settings) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=wanted.key,
-        job_name=settings.named(JOB),
-        run_config=run_config(PromotionConfig(restore=False), settings),
-        partition_key=wanted.name,
-        tags={"dataset": wanted.name, "entry_cid": shown(cid_of(wanted.entry))},
-    )
 
 
 def _cursor(cursor: str | None) -> tuple[Position, ReportedReasons]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from atdata_core.common.names import near
 
 from ..components.dataset_promotion import InstanceError, instances_in, prefix_of
-from ..config.dagster_home import PROJECT
+from ..config.dagster_instance import PROJECT
 from ..config.settings import DEFAULT, Settings, key_parts
 
 

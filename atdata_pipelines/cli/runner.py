@@ -3,8 +3,8 @@
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -12,19 +12,18 @@ import dagster as dg
 
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.local import LocalIndex
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.samples.metadata import refuse_secrets
 
-from ..components.pipeline import promotion_definitions
+from ..components.dataset_promotion import promotion_definitions
 from ..config.dagster_instance import open_instance
 from ..config.partitions import add_keys
 from ..config.resources import AtprotoResource, RedisResource
 from ..config.run_config import PromotionConfig
 from ..config.settings import DEFAULT, RECORD, STAGES, Settings
 from ..display.markdown import in_terminal
-from ..jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from ..jobs.bulk_report import FAILED, not_promoted
-from ..jobs.promote_job import JOB, run_config
+from ..jobs.promotion_jobs import BULK_JOB, FAILED, JOB, BulkConfig, bulk_config, not_promoted, run_config
 from .project import settings_of
 
 WIDTH = max(len(stage) for stage in STAGES) + 2
@@ -73,17 +72,15 @@ def _shared_out(
     names: Iterable[str], instances: Sequence[Settings]
 ) -> tuple[list[tuple[Settings, list[str]]], list[str]]:
     """The datasets that each instance takes, and those that cannot be given to one."""
-    shares: list[tuple[Settings, list[str]]] = [(each, []) for each in instances]
+    shares = {each.key_prefix: (each, list[str]()) for each in instances}
     failed: list[str] = []
     for name in names:
         try:
-            settings = settings_of(name, instances)
+            shares[settings_of(name, instances).key_prefix][1].append(name)
         except AtdataError as error:
             failed.append(name)
             _say_failed(name, error.message)
-        else:
-            next(share for each, share in shares if each is settings).append(name)
-    return [(settings, share) for settings, share in shares if share], failed
+    return [(settings, share) for settings, share in shares.values() if share], failed
 
 
 def _promote_together(
@@ -94,17 +91,11 @@ def _promote_together(
     verbose: bool,
 ) -> list[str]:
     """All of them in one run; those that failed."""
-    job = promotion_definitions(settings).resolve_job_def(settings.named(BULK_JOB))
-    run_id, records = str(uuid.uuid4()), _Records()
-    instance.add_event_listener(run_id, records)
-    chosen = BulkConfig(datasets=list(names), restore=True, **required)
-    config = _quiet(bulk_config(chosen, settings), verbose)
-    result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, run_id=run_id)
-    if not result.success:
-        if _was_interrupted(result):
-            raise KeyboardInterrupt
-        if not _named_each(result):
-            click.echo(f"Error: {_line(_reason(result))}", err=True)
+    job, records = _job(BULK_JOB, settings), _Records()
+    config = bulk_config(BulkConfig(datasets=list(names), restore=True, **required), settings)
+    result = _run(job, instance, _quiet(config, verbose), records)
+    if not result.success and not _named_each(result):
+        click.echo(f"Error: {_line(_reason(result))}", err=True)
     return [name for name in names if name not in records.promoted]
 
 
@@ -112,13 +103,12 @@ def _promote_each(
     instance: dg.DagsterInstance,
     names: Sequence[str],
     options: Mapping[str, Any],
-    index: Any,
+    index: LocalIndex,
     settings: Settings,
     verbose: bool,
 ) -> list[str]:
     """One run after the other; those that failed."""
-    job = promotion_definitions(settings).resolve_job_def(settings.named(JOB))
-    config = _quiet(run_config(PromotionConfig(**options), settings), verbose)
+    job, config = _job(JOB, settings), _quiet(run_config(PromotionConfig(**options), settings), verbose)
     failed: list[str] = []
     for name in names:
         click.echo(name, err=True)
@@ -128,14 +118,17 @@ def _promote_each(
             if reason is None:
                 index.get_entry_by_name(name)
                 add_keys(instance, [name], settings)
-                uri, change = _promote(job, instance, name, config, settings)
-                click.echo(f"{name}: {change} {uri}")
+                tags = {"dataset": name}
+                result = _run(job, instance, config, _Steps(settings), partition_key=name, tags=tags)
+                if result.success:
+                    mark = result.asset_materializations_for_node(settings.named(RECORD))[0].metadata
+                    click.echo(f"{name}: {mark['change'].value} {mark['at_uri'].value}")
+                else:
+                    reason = _reason(result)
         except EntryNotFoundError as error:
             reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
         except AtdataError as error:
             reason = error.message
-        except dg.Failure as error:
-            reason = error.description or "the run failed"
         if reason is not None:
             failed.append(name)
             _say_failed(name, reason)
@@ -146,26 +139,26 @@ def _say_failed(name: str, reason: str) -> None:
     click.echo(f"Error: {not_promoted(name, _line(reason))}", err=True)
 
 
-def _promote(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, name: str, config: dict[str, Any], settings: Settings
-) -> tuple[str, str]:
-    """At-uri of the record, and what happened to it; ``Failure`` with the reason."""
+def _job(name: str, settings: Settings) -> dg.JobDefinition:
+    return promotion_definitions(settings).resolve_job_def(settings.named(name))
+
+
+def _run(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    config: dict[str, Any],
+    listener: Callable[[dg.EventLogEntry], None],
+    **more: Any,
+) -> dg.ExecuteInProcessResult:
+    """Run a job; ``KeyboardInterrupt`` where that ended it."""
     run_id = str(uuid.uuid4())
-    instance.add_event_listener(run_id, _Steps(settings))
+    instance.add_event_listener(run_id, listener)
     result = job.execute_in_process(
-        run_config=config,
-        instance=instance,
-        partition_key=name,
-        raise_on_error=False,
-        run_id=run_id,
-        tags={"dataset": name},
+        run_config=config, instance=instance, raise_on_error=False, run_id=run_id, **more
     )
-    if not result.success:
-        if _was_interrupted(result):
-            raise KeyboardInterrupt
-        raise dg.Failure(_reason(result))
-    shown = result.asset_materializations_for_node(settings.named(RECORD))[0].metadata
-    return str(shown["at_uri"].value), str(shown["change"].value)
+    if not result.success and _was_interrupted(result):
+        raise KeyboardInterrupt
+    return result
 
 
 class _Steps:
@@ -179,15 +172,14 @@ class _Steps:
     def __call__(self, event: dg.EventLogEntry) -> None:
         step = event.dagster_event
         if step is None:
-            if _is_for_people(event) and self._is_of(str(event.step_key)):
+            if _is_for_people(event) and self._stage_of(event.step_key) == self._stage:
                 self._say(in_terminal(event.user_message))
         elif step.event_type == dg.DagsterEventType.STEP_START:
-            if self._is_of(str(step.step_key)):
-                return
-            self._end()
-            self._stage = self._stage_of(str(step.step_key))
-            click.echo(f"  {self._stage or '':{WIDTH}}", nl=False, err=True)
-            self._begun = True
+            if self._stage_of(step.step_key) != self._stage:
+                self._end()
+                self._stage = self._stage_of(step.step_key)
+                click.echo(f"  {self._stage:{WIDTH}}", nl=False, err=True)
+                self._begun = True
         elif step.event_type == dg.DagsterEventType.STEP_FAILURE:
             self._end()
             self._stage = None
@@ -206,13 +198,9 @@ class _Steps:
             click.echo(err=True)
         self._begun = False
 
-    def _stage_of(self, step_key: str) -> str:
+    def _stage_of(self, step_key: str | None) -> str:
         """The stage that a step belongs to: some are made of several steps."""
-        return step_key.partition(".")[0].removeprefix(self._prefix)
-
-    def _is_of(self, step_key: str) -> bool:
-        """Whether a step belongs to the stage that is under way."""
-        return self._stage_of(step_key) == self._stage
+        return str(step_key).partition(".")[0].removeprefix(self._prefix)
 
 
 def _is_for_people(event: dg.EventLogEntry) -> bool:
@@ -247,15 +235,11 @@ def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
     return config if verbose else {**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-@contextmanager
-def _instance() -> Iterator[dg.DagsterInstance]:
+def _instance() -> AbstractContextManager[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
-        with open_instance() as instance:
-            yield instance
-    else:
-        click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
-        with dg.DagsterInstance.ephemeral(settings=_SETTINGS) as instance:
-            yield instance
+        return open_instance()
+    click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
+    return dg.DagsterInstance.ephemeral(settings=_SETTINGS)
 
 
 def _log_in() -> None:
@@ -267,14 +251,13 @@ def _log_in() -> None:
             raise
 
 
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[Any]:
+    return (event.step_failure_data for event in result.all_events if event.is_step_failure)
+
+
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     """Whether Ctrl-C ended the run, in a stage or between two attempts."""
-    for event in result.all_events:
-        error = None
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-        elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
-            error = event.job_failure_data.error
+    for error in [each.error for each in _failures(result)] + _run_errors(result):
         while error is not None:
             if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
                 return True
@@ -284,19 +267,20 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 
 def _named_each(result: dg.ExecuteInProcessResult) -> bool:
     """Whether a run of many failed because some of them did; else something failed for all."""
-    failures = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    failures = [each.user_failure_data for each in _failures(result)]
     return any(failure is not None and FAILED in failure.metadata for failure in failures)
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                return data.user_failure_data.description
-            return _root(data.error)
-    failed = [event for event in result.all_events if event.is_failure]
-    return _root(failed[-1].job_failure_data.error) if failed else "the run failed"
+    for failure in _failures(result):
+        said = failure.user_failure_data
+        return said.description if said and said.description else _root(failure.error)
+    return _root(next(reversed(_run_errors(result)), None))
+
+
+def _run_errors(result: dg.ExecuteInProcessResult) -> list[Any]:
+    failed = [event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE]
+    return [event.job_failure_data.error for event in failed]
 
 
 def _root(error: Any) -> str:

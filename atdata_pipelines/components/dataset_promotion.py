@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from inspect import Signature
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 from pydantic import Field, field_validator
@@ -13,15 +13,20 @@ from atdata_core.common.licenses import license_problem
 from atdata_core.errors import RefusedError
 from atdata_core.promotion.options import OF_INSTANCE, PromotionOptions
 
+from ..assets.checks import published_true
+from ..assets.stage_assets import stages
 from ..assets.upstream import partitions_found
+from ..automation.automation_conditions import entries, with_conditions
+from ..automation.sensor import new_datasets, nightly_promotion
 from ..config.dagster_internals import is_valid_cron_string
 from ..config.resources import DestinationResource
 from ..config.run_config import with_options
 from ..config.settings import DEFAULT, Settings, key_parts
-from .pipeline import promotion_definitions
+from ..jobs.promotion_jobs import promote, promote_many
+from ..jobs.verification_jobs import verification, verify, verify_many, weekly_verification
 
 if TYPE_CHECKING:
-    from . import DatasetPromotion
+    from ..components import DatasetPromotion
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -30,16 +35,14 @@ class Destination(dg.Model, dg.Resolvable):
     """A bucket that shards are copied to before they are published."""
 
     bucket: str
-    public_url: Annotated[str, Field(description="URL by which strangers read the bucket.")]
-    endpoint_url: Annotated[str | None, Field(description="Where it is not that of the shards' own service.")] = (
-        None
+    public_url: str = Field(description="URL by which strangers read the bucket.")
+    endpoint_url: str | None = Field(default=None, description="Where it is not that of the shards' own service.")
+    access_key_id_env: str | None = Field(
+        default=None, description="Variable that holds the key; not given: the same key as for reading."
     )
-    access_key_id_env: Annotated[
-        str | None, Field(description="Variable that holds the key; not given: the same key as for reading.")
-    ] = None
-    secret_access_key_env: Annotated[
-        str | None, Field(description="Variable that holds the secret key; not given: the same as for reading.")
-    ] = None
+    secret_access_key_env: str | None = Field(
+        default=None, description="Variable that holds the secret key; not given: the same as for reading."
+    )
 
     def resource(self) -> DestinationResource:
         """As a resource; a key is read from its variable when a run needs it, and is shown nowhere."""
@@ -70,54 +73,55 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     Redis, S3 and the account come from the environment; see ``.env.example``.
     """
 
-    key_prefix: Annotated[
-        str | list[str],
-        Field(description="Of the assets, such as lab/images; jobs, sensors and partitions are named by it, too."),
-    ] = ""
-    group: Annotated[str, Field(description="Of the assets.")] = DEFAULT.group
-    pattern: Annotated[
-        str,
-        Field(
-            description="Names of the datasets that are promoted here; * and ? stand for anything.",
-            json_schema_extra={"minLength": 1},
-        ),
-    ] = DEFAULT.pattern
-    upstream: Annotated[
-        str | None, Field(description="Key of an asset that makes the datasets: local_dataset depends on it.")
-    ] = None
-    destination: Annotated[
-        Destination | None,
-        Field(description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay."),
-    ] = None
-    sensor: Annotated[
-        bool, Field(description="Whether the sensor is on from the beginning; else a person turns it on.")
-    ] = False
-    cron: Annotated[str | None, Field(description="When the nightly promotion begins; null: no such schedule.")] = (
-        DEFAULT.cron
+    key_prefix: str | list[str] = Field(
+        default="",
+        description="Of the assets, such as lab/images; jobs, sensors and partitions are named by it, too.",
     )
-    verification_cron: Annotated[
-        str | None, Field(description="When the weekly verification begins; null: no such schedule.")
-    ] = DEFAULT.verification_cron
-    automation: Annotated[
-        bool,
-        Field(description="Let automation conditions start the runs of single datasets, which the sensor marks."),
-    ] = False
-    bulk_from: Annotated[
-        int, Field(ge=1, description="More datasets than this in one tick of the sensor are promoted in one run.")
-    ] = DEFAULT.bulk_from
-    batch_size: Annotated[int, Field(ge=1, description="Datasets that the sensor gives to one run at most.")] = (
-        DEFAULT.batch_size
+    group: str = Field(default=DEFAULT.group, description="Of the assets.")
+    pattern: str = Field(
+        default=DEFAULT.pattern,
+        description="Names of the datasets that are promoted here; * and ? stand for anything.",
+        json_schema_extra={"minLength": 1},
     )
-    copying_pool: Annotated[str | None, Field(description="Pool of the stages that read and copy shards.")] = (
-        DEFAULT.copying_pool
+    upstream: str | None = Field(
+        default=None, description="Key of an asset that makes the datasets: local_dataset depends on it."
     )
-    publishing_pool: Annotated[str | None, Field(description="Pool of the stages that write to the PDS.")] = (
-        DEFAULT.publishing_pool
+    destination: Destination | None = Field(
+        default=None,
+        description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay.",
     )
-    executor: Annotated[
-        Literal["in-process", "multiprocess", "celery", "k8s"] | None,
-        Field(description="Where the steps of its jobs are done; null: as ATDATA_EXECUTOR says, else in-process."),
-    ] = None
+    sensor: bool = Field(
+        default=False, description="Whether the sensor is on from the beginning; else a person turns it on."
+    )
+    cron: str | None = Field(
+        default=DEFAULT.cron, description="When the nightly promotion begins; null: no such schedule."
+    )
+    verification_cron: str | None = Field(
+        default=DEFAULT.verification_cron,
+        description="When the weekly verification begins; null: no such schedule.",
+    )
+    automation: bool = Field(
+        default=False,
+        description="Let automation conditions start the runs of single datasets, which the sensor marks.",
+    )
+    bulk_from: int = Field(
+        default=DEFAULT.bulk_from,
+        ge=1,
+        description="More datasets than this in one tick of the sensor are promoted in one run.",
+    )
+    batch_size: int = Field(
+        default=DEFAULT.batch_size, ge=1, description="Datasets that the sensor gives to one run at most."
+    )
+    copying_pool: str | None = Field(
+        default=DEFAULT.copying_pool, description="Pool of the stages that read and copy shards."
+    )
+    publishing_pool: str | None = Field(
+        default=DEFAULT.publishing_pool, description="Pool of the stages that write to the PDS."
+    )
+    executor: Literal["in-process", "multiprocess", "celery", "k8s"] | None = Field(
+        default=None,
+        description="Where the steps of its jobs are done; null: as ATDATA_EXECUTOR says, else in-process.",
+    )
 
     @field_validator("key_prefix")
     @classmethod
@@ -231,3 +235,22 @@ def _components(tree: dg.ComponentTree) -> Iterator[tuple[str, DatasetPromotion]
 def prefix_of(settings: Settings) -> str:
     """The key prefix of an instance, as it is given to an option."""
     return "/".join(settings.key_prefix) or '""'
+
+
+def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
+    """Assets, checks, jobs, sensor and schedules, with resources that read the environment."""
+    assets = with_conditions(stages(settings), settings)
+    one, many, look = promote(settings), promote_many(settings, assets), verify_many(settings)
+    schedules = []
+    if settings.cron is not None:
+        schedules.append(nightly_promotion(settings, many, settings.cron))
+    if settings.verification_cron is not None:
+        schedules.append(weekly_verification(settings, look, settings.verification_cron))
+    return dg.Definitions(
+        assets=[*assets, verification(settings), *([entries(settings)] if settings.automation else [])],
+        asset_checks=[published_true(settings)],
+        jobs=[one, many, verify(settings), look],
+        sensors=[new_datasets(settings, [one, many])],
+        schedules=schedules,
+        resources=settings.resources(),
+    )

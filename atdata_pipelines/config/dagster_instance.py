@@ -1,9 +1,14 @@
-"""The Dagster instance of DAGSTER_HOME, and in a line or two why it cannot be opened or read."""
+"""Where Dagster keeps what it knows, and in a line or two why that cannot be opened or read."""
 
 import logging
+import multiprocessing
+import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +17,73 @@ from sqlalchemy.exc import DBAPIError
 from atdata_core.errors import AtdataError, RefusedError, ServiceError
 from atdata_core.secrets import masked
 
-from .dagster_home import SETTINGS, checked_home
+SETTINGS = "dagster.yaml"
+PROJECT = Path(__file__).parents[2]
+
+
+def prepare_home(path: str | os.PathLike[str]) -> Path:
+    """Make a folder that can be DAGSTER_HOME; the same folder again keeps what it holds.
+
+    The project's ``dagster.yaml`` is copied there where none is, because Dagster reads settings from
+    DAGSTER_HOME alone. The databases are made here, by one process: two that open a fresh folder at once
+    can ruin it.
+
+    Returns:
+        The absolute path; Dagster takes no other.
+    """
+    home = Path(path).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / SETTINGS
+    if not settings.exists():
+        if (PROJECT / SETTINGS).is_file():
+            shutil.copyfile(PROJECT / SETTINGS, settings)
+        else:
+            settings.touch()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_dynamic_partitions("dataset")
+        instance.get_runs_count()
+        instance.all_instigator_state()
+    return home
+
+
+def checked_home() -> Path:
+    """The folder that DAGSTER_HOME names.
+
+    Raises:
+        RefusedError: It is not set, or names no folder, or not by an absolute path.
+    """
+    given = os.environ.get("DAGSTER_HOME", "")
+    if not given:
+        raise RefusedError(
+            "DAGSTER_HOME is not set: runs, partitions and switched-on sensors are kept nowhere. Set it to the "
+            "folder in which Dagster keeps them."
+        )
+    home = Path(given).expanduser()
+    if not home.is_absolute() or not home.is_dir():
+        wrong = "is no folder" if home.is_absolute() else "is no absolute path"
+        raise RefusedError(
+            f"DAGSTER_HOME is {given}, which {wrong}. Make a folder with a copy of the project's {SETTINGS} in "
+            "it, and set DAGSTER_HOME to its absolute path."
+        )
+    return home
+
+
+@lru_cache
+def warn_if_state_is_lost() -> None:
+    """Say in the output of ``dagster dev`` and ``dg dev`` that a temporary folder goes when they stop.
+
+    Only their code server says it, so it stands there once, not again in every run.
+    """
+    in_dev = bool(os.environ.get("DAGSTER_IS_DEV_CLI")) and sys.argv[1:3] == ["api", "grpc"]
+    in_run = multiprocessing.parent_process() is not None
+    if in_dev and not in_run and not os.environ.get("DAGSTER_HOME"):
+        logging.getLogger("dagster").warning(
+            "DAGSTER_HOME is not set: runs, partitions and switched-on sensors are lost when this stops. "
+            "`make ui` keeps them; so does a folder of your own: "
+            'mkdir -p "$HOME/.dagster" && cp %s "$HOME/.dagster/" && export DAGSTER_HOME="$HOME/.dagster"',
+            SETTINGS,
+        )
+
 
 _UNSET = re.compile(r'environment variable "(\w+)" which is not set')
 _EXAMPLES = f"Mend it; the project's {SETTINGS} and deploy/{SETTINGS} are examples."
@@ -38,12 +109,16 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         found = _of_database(error)
         if found is None:
             raise
-        raise _unreachable(home, found) from error
+        raise ServiceError(
+            f"Dagster's storage cannot be used: {_line(str(found.orig))}. Start the database, or mend where "
+            f"{home / SETTINGS} says that it is; a new or older one needs `dagster instance migrate`.",
+            service="Dagster's storage",
+            status=None,
+        ) from error
 
 
 def _opened(home: Path) -> dg.DagsterInstance:
-    quiet = _WithoutRetries()
-    logging.getLogger().addFilter(quiet)
+    logging.getLogger().addFilter(_is_no_retry)
     try:
         return dg.DagsterInstance.get()
     except dg.DagsterInvalidConfigError as error:
@@ -53,7 +128,7 @@ def _opened(home: Path) -> dg.DagsterInstance:
             raise
         raise RefusedError(f"{home / SETTINGS} cannot be used: {_line(str(error))}. {_EXAMPLES}") from error
     finally:
-        logging.getLogger().removeFilter(quiet)
+        logging.getLogger().removeFilter(_is_no_retry)
 
 
 def _of_database(error: BaseException | None) -> DBAPIError | None:
@@ -63,11 +138,9 @@ def _of_database(error: BaseException | None) -> DBAPIError | None:
     return error
 
 
-class _WithoutRetries(logging.Filter):
+def _is_no_retry(record: logging.LogRecord) -> bool:
     """Keeps away what Dagster says of each attempt to connect: the error of the last one tells it, too."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Retrying failed database connection")
+    return not record.getMessage().startswith("Retrying failed database connection")
 
 
 def _misconfigured(home: Path, error: dg.DagsterInvalidConfigError) -> str:
@@ -81,15 +154,6 @@ def _misconfigured(home: Path, error: dg.DagsterInvalidConfigError) -> str:
     # What was expected follows, for pages; what the value was may be secret.
     problems = dict.fromkeys(re.split(r"\. |\n| of original value", message)[0] for message in messages)
     return f"{home / SETTINGS} cannot be used: {_line('; '.join(problems))}. {_EXAMPLES}"
-
-
-def _unreachable(home: Path, error: DBAPIError) -> ServiceError:
-    return ServiceError(
-        f"Dagster's storage cannot be used: {_line(str(error.orig))}. Start the database, or mend where "
-        f"{home / SETTINGS} says that it is; a new or older one needs `dagster instance migrate`.",
-        service="Dagster's storage",
-        status=None,
-    )
 
 
 def _line(message: str) -> str:

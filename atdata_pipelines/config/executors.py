@@ -2,17 +2,21 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import dagster as dg
 
 from atdata_core.common.names import near
 from atdata_core.errors import RefusedError
+from atdata_core.state import redis_state
 
-from .broker import executor_config
+from .resources import MissingVariableError
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from celery import Celery
 
 VARIABLE = "ATDATA_EXECUTOR"
 DEFAULT = "in-process"
@@ -46,20 +50,7 @@ def default_executor() -> dg.ExecutorDefinition:
     return executor_named(os.environ.get(VARIABLE, "").strip() or DEFAULT)
 
 
-def _celery() -> dg.ExecutorDefinition:
-    package = _package("celery", "dagster_celery")
-    # The address may hold a password: it is read when a run begins, and stands in no configuration.
-    return package.celery_executor.configured(lambda _: executor_config(), config_schema={})
-
-
-def _k8s() -> dg.ExecutorDefinition:
-    return _package("k8s", "dagster_k8s").k8s_job_executor
-
-
-def _package(extra: str, module: str) -> "ModuleType":
-    """A package that an extra brings."""
-    from importlib import import_module
-
+def _package(extra: str, module: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -74,6 +65,93 @@ def _package(extra: str, module: str) -> "ModuleType":
 _MAKE: dict[str, Callable[[], dg.ExecutorDefinition]] = {
     "in-process": lambda: dg.in_process_executor,
     "multiprocess": lambda: dg.multiprocess_executor,
-    "celery": _celery,
-    "k8s": _k8s,
+    # The address may hold a password: it is read when a run begins, and stands in no configuration.
+    "celery": lambda: _package("celery", "dagster_celery").celery_executor.configured(
+        lambda _: executor_config(), config_schema={}
+    ),
+    "k8s": lambda: _package("k8s", "dagster_k8s").k8s_job_executor,
 }
+
+
+CELERY_VARIABLE = "ATDATA_CELERY_URL"
+
+PUBLISHING = "publishing"
+"""Queue of what writes to the PDS, and of everything else: one small worker will do."""
+
+LOST_AFTER = 60
+"""Seconds after which the step of a worker that was not heard of goes to another one.
+
+Workers say meanwhile that they are still at it (``workers.py``), so a long step is not taken for a lost one. Should
+it happen (clocks that differ, Redis out of reach), a step is done twice: each finds what the other has done, by its
+digest or by the key of its record, and copies of one shard wait for each other.
+"""
+
+SAY_EVERY = 10
+"""Seconds between two words of a worker."""
+
+_DATABASES = 16
+"""Of a Redis that nobody has configured otherwise."""
+
+
+def broker_url() -> str:
+    """Where steps wait for workers: ``ATDATA_CELERY_URL``, else the database after that of the index.
+
+    Raises:
+        MissingVariableError: Neither is set.
+        RefusedError: It is no URL of Redis, or one that Celery cannot use. The error does not repeat it.
+    """
+    given = os.environ.get(CELERY_VARIABLE, "").strip()
+    source = CELERY_VARIABLE if given else redis_state.VARIABLE
+    url = given or os.environ.get(redis_state.VARIABLE, "").strip()
+    if not url:
+        raise MissingVariableError(
+            f"Neither {CELERY_VARIABLE} nor {redis_state.VARIABLE} is set. Celery keeps steps that wait in a "
+            "Redis.",
+            variable=CELERY_VARIABLE,
+        )
+    with redis_state.from_url(url, source=source) as client:
+        number = client.connection_pool.connection_kwargs.get("db", 0)
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        raise RefusedError(
+            f"{source} names a Unix socket, which Celery cannot use. Set {CELERY_VARIABLE} to redis://host:port/database.",
+            source=source,
+        )
+    query = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
+    if parts.scheme == "rediss":
+        # As redis-py takes it where nothing is said; Celery wants to be told.
+        query.setdefault("ssl_cert_reqs", "required")
+    database = number if given else (number + 1) % _DATABASES
+    return urlunsplit(parts._replace(path=f"/{database}", query=urlencode(query)))
+
+
+def executor_config() -> dict[str, Any]:
+    """What a run's executor and the workers must agree on, as ``celery_executor`` takes it; raises as above."""
+    url = broker_url()
+    return {
+        "broker": url,
+        "backend": url,
+        "config_source": {
+            "task_default_queue": PUBLISHING,
+            # One that waits here could be done elsewhere.
+            "worker_prefetch_multiplier": 1,
+            # A step whose process or machine is lost comes back, unless it was done and only not noted.
+            "task_acks_late": True,
+            "task_reject_on_worker_lost": True,
+            "worker_deduplicate_successful_tasks": True,
+            "broker_connection_retry_on_startup": True,
+            "broker_transport_options": {
+                "visibility_timeout": LOST_AFTER,
+                "unacked_restore_interval": SAY_EVERY,
+                "unacked_restore_throttle": 1,
+            },
+        },
+    }
+
+
+def celery_app() -> "Celery":
+    """Celery as runs and workers have it; raises as above."""
+    from dagster_celery.executor import CeleryExecutor
+    from dagster_celery.make_app import make_app
+
+    return make_app(CeleryExecutor.for_cli(**executor_config()).app_args())

@@ -1,19 +1,16 @@
 """One partition per dataset name."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import dagster as dg
 from sqlalchemy import func, select
 
 from atdata_core.common.names import check_dataset_name
 from atdata_core.errors import DatasetNameError, RefusedError
+from atdata_core.local import LocalIndex
 
 from .dagster_internals import DynamicPartitionsTable, SqlEventLogStorage
 from .settings import DEFAULT, Settings
-
-if TYPE_CHECKING:
-    from atdata_core.local import LocalIndex
 
 CHUNK = 1_000
 """Keys that one call adds: Dagster looks them up in one SQL ``IN (...)``."""
@@ -89,7 +86,7 @@ def counts(instance: dg.DagsterInstance) -> dict[str, int]:
     return {"/".join(prefix): count for (*prefix, last), count in parts if last == DEFAULT.partitions_name}
 
 
-def gone_keys(instance: dg.DagsterInstance, index: "LocalIndex", settings: Settings = DEFAULT) -> list[str]:
+def gone_keys(instance: dg.DagsterInstance, index: LocalIndex, settings: Settings = DEFAULT) -> list[str]:
     """The partitions whose dataset the index does not have any more; raises ``ServiceError``."""
     # First the partitions: a dataset that comes meanwhile is in the index, and so is not gone.
     keys = instance.get_dynamic_partitions(settings.partitions_name)

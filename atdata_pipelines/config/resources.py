@@ -8,20 +8,21 @@ set the fields in its own way (``dg.EnvVar``).
 import os
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.client import DEFAULT_PDS_URL
+from atdata_core.atmosphere.identity import Resolver
+from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.errors import CredentialsError, RefusedError
+from atdata_core.local import LocalIndex, S3DataStore
+from atdata_core.state.redis_state import from_url
 from atdata_core.stores.s3.clients import checked_endpoint
 from atdata_core.stores.s3.objects import S3Endpoint
-
-if TYPE_CHECKING:
-    from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.local import LocalIndex, S3DataStore
-
 
 DID_SILENCE = 5.0
 """Seconds that a PDS may be silent before it is asked again for a DID: Dagster ends a tick after 60."""
@@ -53,7 +54,7 @@ class RedisResource(dg.ConfigurableResource):
         default=None, description="redis://host:port/database. ATDATA_REDIS_URL where it is not given."
     )
 
-    def index(self, *, silence: float | None = None) -> "LocalIndex":
+    def index(self, *, silence: float | None = None) -> LocalIndex:
         """The index; its connections are shared by everything in this process.
 
         Args:
@@ -63,8 +64,6 @@ class RedisResource(dg.ConfigurableResource):
             MissingVariableError: The server is not known.
             RefusedError: Its URL is none.
         """
-        from atdata_core.local import LocalIndex
-
         url = _required(self.url, "ATDATA_REDIS_URL", "the Redis that holds the index")
         return LocalIndex(_redis(url, "The url of the Redis resource" if self.url else "ATDATA_REDIS_URL", silence))
 
@@ -124,11 +123,10 @@ class AtprotoResource(dg.ConfigurableResource):
     )
     handle: str | None = Field(default=None, description="ATDATA_HANDLE where it is not given.")
     app_password: str | None = Field(
-        default=None,
-        description="ATDATA_APP_PASSWORD where it is not given. Give dg.EnvVar: text would be shown.",
+        default=None, description="ATDATA_APP_PASSWORD where it is not given. Give dg.EnvVar: text would be shown."
     )
 
-    def client(self) -> "AtmosphereClient":
+    def client(self) -> AtmosphereClient:
         """The client, logged in once for all processes of this machine: a PDS counts logins.
 
         Raises:
@@ -139,10 +137,8 @@ class AtprotoResource(dg.ConfigurableResource):
         password = _required(self.app_password, "ATDATA_APP_PASSWORD", f"an app password of {handle}")
         return _logged_in(self._pds_url(), handle, password)
 
-    def stranger(self) -> "AtmosphereClient":
+    def stranger(self) -> AtmosphereClient:
         """A client of the same PDS that nobody is logged in with."""
-        from atdata_core.atmosphere import AtmosphereClient
-
         return AtmosphereClient(self._pds_url())
 
     def did(self) -> str:
@@ -158,8 +154,6 @@ class AtprotoResource(dg.ConfigurableResource):
         return _required(self.handle, "ATDATA_HANDLE", "the handle of the account that publishes")
 
     def _pds_url(self) -> str:
-        from atdata_core.atmosphere.client import DEFAULT_PDS_URL
-
         return self.pds_url or _optional("ATDATA_PDS_URL") or DEFAULT_PDS_URL
 
 
@@ -196,7 +190,7 @@ class DestinationResource(dg.ConfigurableResource):
                 )
         return DestinationResource(**given)
 
-    def store(self, reading: S3Endpoint | None) -> "S3DataStore | None":
+    def store(self, reading: S3Endpoint | None) -> S3DataStore | None:
         """The store that copies go to, or None.
 
         Args:
@@ -206,8 +200,6 @@ class DestinationResource(dg.ConfigurableResource):
             MissingVariableError: A bucket is named, but not who may write there.
             CredentialsError: The address is not that of an S3 service.
         """
-        from atdata_core.local import S3DataStore
-
         bucket = self.bucket or _optional("ATDATA_PUBLISH_BUCKET")
         if bucket is None:
             return None
@@ -241,15 +233,11 @@ class DestinationResource(dg.ConfigurableResource):
 
 @lru_cache
 def _redis(url: str, source: str, silence: float | None) -> Any:
-    from atdata_core.state.redis_state import from_url
-
     return from_url(url, source=source, **({} if silence is None else {"socket_timeout": silence}))
 
 
 @lru_cache
-def _logged_in(pds_url: str, handle: str, password: str) -> "AtmosphereClient":
-    from atdata_core.atmosphere import AtmosphereClient
-
+def _logged_in(pds_url: str, handle: str, password: str) -> AtmosphereClient:
     client = AtmosphereClient(pds_url)
     client.login(handle, password, shared=True)
     return client
@@ -257,9 +245,6 @@ def _logged_in(pds_url: str, handle: str, password: str) -> "AtmosphereClient":
 
 @lru_cache
 def _did(pds_url: str, handle: str) -> str:
-    from atdata_core.atmosphere.identity import Resolver
-    from atdata_core.atmosphere.xrpc.session import Session
-
     return Resolver(Session(pds_url, timeout=DID_SILENCE)).did_of(handle)
 
 

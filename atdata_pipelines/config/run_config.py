@@ -20,13 +20,9 @@ _TYPES: dict[Any, Any] = {Sequence[str] | None: list[str] | None}
 
 def with_options(names: Iterable[str], text: str = "help") -> Callable[[Model], Model]:
     """Gives a model a field for each of these options; ``text`` tells which of the help texts describes it."""
-    options = [OPTIONS[name] for name in names]
     added: dict[str, Any] = {
-        each.name: (
-            _TYPES.get(each.type, each.type),
-            Field(default=each.default, description=getattr(each, text)),
-        )
-        for each in options
+        each.name: (_TYPES.get(each.type, each.type), Field(each.default, description=getattr(each, text)))
+        for each in map(OPTIONS.__getitem__, names)
     }
 
     def extended(model: Model) -> Model:
@@ -41,14 +37,13 @@ def with_options(names: Iterable[str], text: str = "help") -> Callable[[Model], 
 class PromotionConfig(dg.Config):
     """What a person can say about a dataset when it is published."""
 
-    def options(self, settings: Settings, run: dg.DagsterRun) -> PromotionOptions:
-        """All of it, for a stage of a run, with what the pipeline is configured with."""
-        options = PromotionOptions.of(run=run.run_id, **settings.keywords(self.model_dump()))
-        return replace(options, restore=options.restore and AUTOMATION_CONDITION_TAG not in run.tags)
-
 
 def options_of(run: dg.DagsterRun, settings: Settings) -> PromotionOptions:
-    """What a run asks of its last stage, so that an early one can refuse it before anything is written."""
+    """What a run asks of its last stage, with what the pipeline is configured with.
+
+    So an early stage can refuse it before anything is written.
+    """
     ops: Any = run.run_config.get("ops", {})
     given = ops.get(settings.named(RECORD), {}).get("config", {})
-    return PromotionConfig(**given).options(settings, run)
+    options = PromotionOptions.of(run=run.run_id, **settings.keywords(PromotionConfig(**given).model_dump()))
+    return replace(options, restore=options.restore and AUTOMATION_CONDITION_TAG not in run.tags)

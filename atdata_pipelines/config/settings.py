@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 
 from atdata_core.errors import MetadataError
+from atdata_core.local import S3DataStore
 from atdata_core.local.entry import ENTRY_KEY, EVENTS
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
 
 from .executors import default_executor, executor_named
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
-
-if TYPE_CHECKING:
-    from atdata_core.local import S3DataStore
 
 T = TypeVar("T")
 
@@ -35,7 +33,7 @@ class Services:
     destination: DestinationResource
     atproto: AtprotoResource
 
-    def store(self) -> "S3DataStore | None":
+    def store(self) -> S3DataStore | None:
         """Where shards are copied to, or None; raises as ``DestinationResource.store``."""
         return self.destination.store(self.s3.endpoint())
 
@@ -47,24 +45,13 @@ _SERVICES = ("redis", "s3", "destination", "atproto")
 class Settings:
     """One instance of the pipeline. Everything that it defines has its prefix, so that instances do not collide.
 
+    What a person sets is described where that is done, by the fields of ``DatasetPromotion``; the others:
+
     Attributes:
-        key_prefix: Of its assets; its jobs, sensors, schedules, resources and partitions have it in their names.
-        group: Of its assets.
-        pattern: Names of the datasets that it takes; ``*`` and ``?`` stand for anything.
         options: What holds for all that it promotes: the values of a dataset of which neither a person nor its
             metadata says any (``defaults``), and what is always required.
-        cron: When the nightly promotion begins; None: there is none.
-        verification_cron: When the weekly verification begins; None: there is none.
-        sensor: Whether the sensor runs from the beginning, without a person who turns it on.
-        automation: Whether automation conditions start the runs of single datasets (``automation_conditions.py``).
-        bulk_from: More datasets than this in one tick of the sensor are promoted together.
-        batch_size: Datasets that the sensor gives to one run at most.
-        copying_pool: Of the stages that read and copy shards.
-        publishing_pool: Of the stages that write to the PDS.
         upstream: An asset that ``local_dataset`` depends on.
         upstream_partitions: Of that asset, where they are known (``upstream.py``).
-        destination: Where shards are copied to.
-        executor: Where the steps of its jobs are done (``executors.py``); None: as ``ATDATA_EXECUTOR`` says.
     """
 
     key_prefix: tuple[str, ...] = ()

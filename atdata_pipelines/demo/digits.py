@@ -18,7 +18,7 @@ from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, Repo
 from atdata_core.samples.metadata import pack
 from atdata_core.shards.tar_samples import ShardWriter
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.sandbox import Sandbox
 
 FOLDER = ".sandbox"

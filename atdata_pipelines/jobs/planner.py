@@ -1,13 +1,15 @@
 """What is to be done with datasets: which are promoted now, which later, and why the others are not."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import dagster as dg
 
 from atdata_core.errors import AtdataError, MetadataError
+from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.state.index_state import state_of
@@ -15,10 +17,6 @@ from atdata_core.state.index_state import state_of
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.settings import DEFAULT, Services, Settings
 from ..display.markdown import Place, shown
-from .reported import ReportedReasons
-
-if TYPE_CHECKING:
-    from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 NAMED = 20
 """Names that one line of a log lists."""
@@ -41,11 +39,60 @@ _LEFT = {
 """Why datasets are not promoted now, in words for people."""
 
 
+REMEMBERED = 1_000
+"""Datasets of which it is known what was told; Dagster keeps the cursor of each tick."""
+
+_DIGITS = 8
+
+
+class ReportedReasons:
+    """What was told of datasets last, as short digests: a part of a sensor's cursor.
+
+    Args:
+        digests: By the digest of a dataset's name that of what was told, the oldest first.
+    """
+
+    def __init__(self, digests: dict[str, str] | None = None) -> None:
+        self._digests = digests or {}
+
+    @classmethod
+    def of(cls, said: Any) -> Self:
+        """As a cursor says; nothing was told where a person edited it, and it says nothing."""
+        if not isinstance(said, dict):
+            return cls()
+        digests: list[tuple[Any, Any]] = list(said.items())[-REMEMBERED:]
+        return cls({str(name)[:_DIGITS]: str(what)[:_DIGITS] for name, what in digests})
+
+    def has(self, name: str, what: str) -> bool:
+        """Whether this was the last that was told of a dataset."""
+        return self._digests.get(_digest(name)) == _digest(what)
+
+    def keep(self, name: str, what: str) -> None:
+        """Remember what is told of a dataset; of too many the oldest are forgotten."""
+        self.forget([name])
+        self._digests[_digest(name)] = _digest(what)
+        for oldest in list(self._digests)[:-REMEMBERED]:
+            del self._digests[oldest]
+
+    def forget(self, names: Iterable[str]) -> None:
+        """There is nothing to tell of datasets any more: what comes is news."""
+        for name in names:
+            self._digests.pop(_digest(name), None)
+
+    def digests(self) -> dict[str, str]:
+        """For the cursor."""
+        return dict(self._digests)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:_DIGITS]
+
+
 class Wanted(NamedTuple):
     """A dataset to promote. ``key`` tells this attempt at this entry from every other one."""
 
     name: str
-    entry: "LocalDatasetEntry"
+    entry: LocalDatasetEntry
     key: str
 
 
@@ -85,7 +132,7 @@ class PlannedPromotions:
         self.later = [run for run in self.later if run.name not in beyond]
         return new
 
-    def leave_to_runs(self, promoted_by: Callable[["LocalDatasetEntry"], str | None]) -> None:
+    def leave_to_runs(self, promoted_by: Callable[[LocalDatasetEntry], str | None]) -> None:
         """What runs promote already is not started again."""
         waiting = []
         for wanted in self.runs:
@@ -142,46 +189,46 @@ class PlannedPromotions:
 
 
 def look(
-    found: Mapping[str, "LocalDatasetEntry | MetadataError"], index: "LocalIndex", did: str, store: Any = None
+    found: Mapping[str, LocalDatasetEntry | MetadataError], index: LocalIndex, did: str, store: Any = None
 ) -> PlannedPromotions:
     """Decide what is to be done with datasets by name; raises ``ServiceError`` where Redis is gone.
 
     ``store`` is where the instance copies shards to, None where it copies none.
     """
-    findings = PlannedPromotions()
+    plan = PlannedPromotions()
     entries: list[LocalDatasetEntry] = []
     for name, entry in found.items():
         problem = why_no_key(name) or (entry.message if isinstance(entry, MetadataError) else None)
         if problem is not None:
-            findings.leave("refused", name, problem)
+            plan.leave("refused", name, problem)
         elif not isinstance(entry, MetadataError):
             entries.append(entry)
     for entry, due in zip(entries, due_of_all(entries, index, state_of(index).ledger, did, store), strict=True):
         name = entry.name
         if isinstance(due, AtdataError):
-            findings.leave("refused", name, due.message)
+            plan.leave("refused", name, due.message)
             continue
-        findings.keys.append(name)
+        plan.keys.append(name)
         wanted = Wanted(name, entry, f"{name}@{cid_of(entry)}@{due.what}@{due.attempts}")
         if due.state == "promote":
-            findings.runs.append(wanted)
+            plan.runs.append(wanted)
         elif due.state == "published":
-            findings.published += 1
+            plan.published += 1
         else:
-            findings.leave(due.state, name, due.reason)
+            plan.leave(due.state, name, due.reason)
             if due.retry_at:
-                findings.again[name] = due.retry_at
-                findings.later.append(wanted)
-    return findings
+                plan.again[name] = due.retry_at
+                plan.later.append(wanted)
+    return plan
 
 
-def plan_promotions(context: Any, index: "LocalIndex", settings: Settings, services: Services) -> PlannedPromotions:
+def plan_promotions(context: Any, index: LocalIndex, settings: Settings, services: Services) -> PlannedPromotions:
     """Look at every dataset that an instance takes, make it a partition, and tell what is skipped in the log.
 
     Raises ``ServiceError`` where Redis is gone, ``PartitionLimitError`` where another one has just filled Dagster.
     """
     entries = settings.taken({entry.name: entry for entry in index.list_datasets()})
-    findings = look(entries, index, services.atproto.did(), services.store())
-    add_keys(context.instance, findings.new_keys(context.instance, settings), settings)
-    findings.say(context.log)
-    return findings
+    plan = look(entries, index, services.atproto.did(), services.store())
+    add_keys(context.instance, plan.new_keys(context.instance, settings), settings)
+    plan.say(context.log)
+    return plan

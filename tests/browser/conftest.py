@@ -27,7 +27,7 @@ from atdata_core.local import LocalIndex, Repo
 from atdata_core.samples.metadata import pack
 from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.demo.digits import LAB, METADATA, PUBLIC, Digit, digits
 from atdata_pipelines.sandbox import Sandbox

@@ -13,12 +13,11 @@ import pytest
 import atdata_core as atdata
 from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
-from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES
 from atdata_pipelines.demo.digits import LAB, PUBLIC
-from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from atdata_pipelines.jobs.promote_job import JOB
+from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config
 from untrusted import FOUND, HOST, LOCATION, hostile, listening, short_hostile
 
 pytestmark = pytest.mark.browser

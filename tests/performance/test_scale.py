@@ -96,7 +96,7 @@ def test_the_queries_of_the_ui_are_those_that_it_sends():
 
 
 def test_the_sensor_of_the_measurement_is_the_project_s_own_but_for_its_pause():
-    from atdata_pipelines.components.pipeline import promotion_definitions
+    from atdata_pipelines.components.dataset_promotion import promotion_definitions
     from scaling.hasty import defs
 
     own, hasty = promotion_definitions().get_repository_def(), defs().get_repository_def()

@@ -116,7 +116,7 @@ def empty_instance(instance):
 @pytest.fixture(scope="session")
 def defined():
     """``defined(settings)`` are the definitions of a pipeline, made and resolved once."""
-    from atdata_pipelines.components.pipeline import promotion_definitions
+    from atdata_pipelines.components.dataset_promotion import promotion_definitions
     from atdata_pipelines.config.settings import DEFAULT
 
     made = []
@@ -141,7 +141,7 @@ def stranger(pds):
 def run(instance, defined):
     """Promote a dataset with the job; ``stages`` runs only those."""
     from atdata_pipelines.config.partitions import add_keys
-    from atdata_pipelines.jobs.promote_job import JOB
+    from atdata_pipelines.jobs.promotion_jobs import JOB
 
     job = defined().resolve_job_def(JOB)
 
@@ -183,7 +183,7 @@ def promote(lab):
 @pytest.fixture
 def run_bulk(instance, defined):
     """Promote many datasets with the job; says what a person fills in, or is given a whole configuration."""
-    from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+    from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, BulkConfig, bulk_config
 
     job = defined().resolve_job_def(BULK_JOB)
 

@@ -32,11 +32,11 @@ from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.cli import main
 from atdata_pipelines.components import DatasetPromotion
-from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import DEFAULT, Settings
-from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from atdata_pipelines.jobs.promote_job import JOB, VERIFY
+from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config
+from atdata_pipelines.jobs.verification_jobs import VERIFY
 from servers import PdsAddress
 
 KEYS = ("ATDATA_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

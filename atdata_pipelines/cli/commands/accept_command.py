@@ -14,7 +14,6 @@ from . import context
 
 if TYPE_CHECKING:
     from atdata_core.promotion.operations.accept import Changes, ShardChange
-    from atdata_core.protocols import ShardFacts
 
 SHOWN = 50
 
@@ -65,10 +64,7 @@ def _of_shard(shard: ShardChange) -> Iterable[str]:
         yield f"    {shard.problem.message}"
     elif shard.claimed is not None and shard.found is not None:
         was, now = shard.claimed, shard.found
+        samples = ["unknown" if each.samples is None else f"{each.samples:,}" for each in (was, now)]
         yield f"    sha256   {was.sha256[:12]} -> {now.sha256[:12]}"
         yield f"    bytes    {was.size:,} -> {now.size:,}"
-        yield f"    samples  {_samples(was)} -> {_samples(now)}"
-
-
-def _samples(shard: ShardFacts) -> str:
-    return "unknown" if shard.samples is None else f"{shard.samples:,}"
+        yield f"    samples  {' -> '.join(samples)}"

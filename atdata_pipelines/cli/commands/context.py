@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.promotion.options import OPTIONS, Option
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
     from atdata_core.state.ledger import Ledger
@@ -91,20 +90,38 @@ def store(settings: Settings) -> S3DataStore | None:
     return settings.destination.outside_of_runs().store(ShardS3Resource().endpoint())
 
 
-def instance() -> AbstractContextManager[dg.DagsterInstance]:
-    """The Dagster instance whose partitions and runs are kept.
-
-    Raises:
-        RefusedError: DAGSTER_HOME names none, or its settings cannot be used.
-        ServiceError: Its storage does not answer.
-    """
-    from ...config.dagster_instance import open_instance
-
-    return open_instance()
-
-
 def account() -> str:
     """DID of the account, found without a login; raises ``MissingVariableError``, ``RecordNotFoundError``."""
     from ...config.resources import AtprotoResource
 
     return AtprotoResource().did()
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def value_options(command: Command) -> Command:
+    """Gives a command these options; it takes them as ``**options``, as ``PromotionConfig`` does."""
+    for option in reversed(OPTIONS.values()):
+        if option.command is not None:
+            command = _click(option)(command)
+    return command
+
+
+def _click(option: Option) -> Callable[[Command], Command]:
+    flag = option.name.replace("_", "-")
+    if option.type == Sequence[str] | None:
+        one = f"--{flag.removesuffix('s')}"
+        return click.option(one, option.name, multiple=True, callback=_given, help=option.command)
+    if option.type == bool | None:
+        return click.option(f"--{flag}/--no-{flag}", default=None, help=option.command)
+    return click.option(f"--{flag}", is_flag=option.type is bool, help=option.command)
+
+
+def _given(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[str] | None:
+    return [each for each in values if each] if values else None
+
+
+prefix_option = click.option(
+    "--key-prefix", help="Of the component that is meant, such as lab/images, where a project has several."
+)

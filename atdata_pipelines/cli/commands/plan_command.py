@@ -11,8 +11,9 @@ import click
 from atdata_core.common.urls import displayed
 from atdata_core.promotion.verify.findings import plain
 
+from ...display.markdown import short
 from . import context
-from .value_options import prefix_option, value_options
+from .context import prefix_option, value_options
 
 if TYPE_CHECKING:
     from atdata_core.promotion.overrides import ResolvedValue
@@ -72,8 +73,7 @@ def _table(values: Iterable[ResolvedValue]) -> Iterable[str]:
 
 def _cell(value: Any) -> str:
     text = "-" if value is None else value if isinstance(value, str) and value else json.dumps(value)
-    text = plain(text)
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+    return short(plain(text), WIDTH)
 
 
 def _rows(plan: Plan) -> Iterable[tuple[str, str]]:

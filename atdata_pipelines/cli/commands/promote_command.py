@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from . import context
-from .value_options import prefix_option, value_options
+from .context import prefix_option, value_options
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 from atdata_core.common.names import near
 
 from . import context
-from .value_options import prefix_option
+from .context import prefix_option
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -30,11 +30,12 @@ def prune(show_all: bool, yes: bool, key_prefix: str | None) -> None:
     Shows which they are, and asks. Nothing is taken back that is published (`retract` does that), and the
     runs that Dagster has of them stay. A dataset that is inserted again becomes a partition again.
     """
+    from ...config.dagster_instance import open_instance
     from ...config.partitions import MOST, count_keys, gone_keys, remove_keys
     from ...config.settings import Settings, key_parts
     from ..project import only_settings
 
-    with context.said(), context.instance() as instance:
+    with context.said(), open_instance() as instance:
         # What is given may be of a component that is not there any more.
         settings = only_settings() if key_prefix is None else Settings(key_prefix=key_parts(key_prefix))
         if key_prefix:

@@ -32,8 +32,8 @@ def remove(name: str, yes: bool) -> None:
         for line in _told(found, published_names(context.ledger(), name)):
             click.echo(f"  {line}")
         context.confirm(f"Remove {name} from the index?", yes=yes)
-        done = index.remove(name)
-    click.echo(f"{name}: removed {_entries(done)}")
+        count = len(index.remove(name).entries)
+    click.echo(f"{name}: removed {count} {'entry' if count == 1 else 'entries'}")
 
 
 def _told(found: Removal, names: Iterable[str]) -> Iterable[str]:
@@ -43,12 +43,5 @@ def _told(found: Removal, names: Iterable[str]) -> Iterable[str]:
     for uri in found.published:
         yield f"stays  {uri}"
     for published in names:
-        yield f"stays published as {published}; to take it back: {_retraction(published)}"
-
-
-def _retraction(published: str) -> str:
-    return f"atdata-pipelines retract {shlex.quote(published)} --all-versions"
-
-
-def _entries(done: Removal) -> str:
-    return f"{len(done.entries)} {'entry' if len(done.entries) == 1 else 'entries'}"
+        retract = f"atdata-pipelines retract {shlex.quote(published)} --all-versions"
+        yield f"stays published as {published}; to take it back: {retract}"

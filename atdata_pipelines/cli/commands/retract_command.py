@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import context
-from .value_options import prefix_option
+from .context import prefix_option
 
 if TYPE_CHECKING:
     from atdata_core.promotion.operations.retract import Retraction

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +11,7 @@ import click
 from atdata_core.common.urls import displayed
 from atdata_core.errors import AtdataError
 
+from ...display.markdown import short
 from . import context
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ def status(name: str | None, as_json: bool) -> None:
 
     with context.said():
         index, ledger, did = context.index(), context.ledger(), _account()
-        stores = _Stores()
+        store_of = _stores()
         if name is not None:
-            found = status_of(name, index, ledger, did, stores.of(name))
+            found = status_of(name, index, ledger, did, store_of(name))
             click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_details(found)))
             return
-        every = list(all_statuses(index, ledger, did, stores.of))
+        every = list(all_statuses(index, ledger, did, store_of))
     if as_json:
         click.echo(json.dumps([found.to_json() for found in every], indent=2))
     elif every:
@@ -61,29 +62,27 @@ def status(name: str | None, as_json: bool) -> None:
         click.echo("The index has no datasets.")
 
 
-class _Stores:
-    """Where the instances that a command may mean copy shards to, as far as that is configured here."""
+def _stores() -> Callable[[str], S3DataStore | None]:
+    """Tells where the instance that takes a dataset copies shards to, as far as that is configured here."""
+    from ...components.dataset_promotion import InstanceError
+    from ..project import settings_here, settings_of
 
-    def __init__(self) -> None:
-        from ..project import settings_here
+    instances = settings_here()
+    stores: dict[tuple[str, ...], S3DataStore | None] = {}
 
-        self._instances = settings_here(None)
-        self._stores: dict[tuple[str, ...], S3DataStore | None] = {}
-
-    def of(self, dataset: str) -> S3DataStore | None:
-        from ...components.dataset_promotion import InstanceError
-        from ..project import settings_of
-
+    def store_of(dataset: str) -> S3DataStore | None:
         try:
-            settings = settings_of(dataset, self._instances)
-            if settings.key_prefix not in self._stores:
-                self._stores[settings.key_prefix] = None
-                self._stores[settings.key_prefix] = context.store(settings)
+            settings = settings_of(dataset, instances)
+            if settings.key_prefix not in stores:
+                stores[settings.key_prefix] = None
+                stores[settings.key_prefix] = context.store(settings)
         except AtdataError as error:
             if not isinstance(error, InstanceError):
                 click.echo(f"Where copies go is not known: {error.message}", err=True)
             return None
-        return self._stores[settings.key_prefix]
+        return stores[settings.key_prefix]
+
+    return store_of
 
 
 def _account() -> str | None:
@@ -106,8 +105,8 @@ def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
         if found.state == "published" and found.uri:
             private = found.readers not in (None, "all")
             what = found.uri.rpartition("/")[2] + (" (private)" if private else "")
-        row = f"{_cut(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
-        yield row + _cut(" ".join(what.split()), WIDTH - len(row))
+        row = f"{short(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
+        yield row + short(" ".join(what.split()), WIDTH - len(row))
 
 
 def _details(found: Status) -> Iterable[str]:
@@ -151,7 +150,3 @@ def _details(found: Status) -> Iterable[str]:
 
 def _time(at: str | None) -> str:
     return at[:16].replace("T", " ") if at else "-"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"

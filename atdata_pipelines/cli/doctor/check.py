@@ -1,16 +1,17 @@
-"""What a check is, what it finds, and what it leaves to those that follow."""
+"""What a check is, what it finds, and what it leaves to those that follow; last of all, the clock."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.local import LocalIndex
-    from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.local import LocalIndex
+from atdata_core.stores.s3.objects import S3Endpoint
 
 ANSWER = 3.0
 """Seconds that one request waits for its answer; it is sent once."""
@@ -29,6 +30,10 @@ class CheckResult:
     mend: str = ""
     check: str = ""
     """The name of its check, which whoever runs that fills in."""
+
+
+ok, warn = partial(CheckResult, "ok"), partial(CheckResult, "warning")
+fail, skip = partial(CheckResult, "error"), partial(CheckResult, "skipped")
 
 
 @dataclass
@@ -68,3 +73,32 @@ class Check:
     look: Callable[[Known], Iterable[CheckResult]]
     needs: tuple[str, ...] = ()
     limit: float | None = None
+
+
+MOST = 60.0
+"""Seconds that clocks may differ. S3 takes a signature for 15 minutes, a PDS a token for much less."""
+
+
+def date_of(headers: Mapping[str, str]) -> float | None:
+    """The time in the ``Date`` of an answer, in seconds since 1970; header names in lower case."""
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def look_at_clock(known: Known) -> Iterable[CheckResult]:
+    """Compare with the services that said what time it is for them."""
+    if not known.ahead:
+        yield skip("not looked at: no service told its time")
+        return
+    wrong = {service: ahead for service, ahead in known.ahead.items() if abs(ahead) > MOST}
+    for service, ahead in wrong.items():
+        way = "ahead of" if ahead > 0 else "behind"
+        yield fail(
+            f"the clock of {service} is {abs(ahead):,.0f} s {way} this machine's",
+            "Set the time of whichever is wrong (timedatectl set-ntp true): signatures and tokens are refused.",
+        )
+    right = [service for service in known.ahead if service not in wrong]
+    if right:
+        yield ok(f"within {MOST:.0f} s of {', '.join(right)}")

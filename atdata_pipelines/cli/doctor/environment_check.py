@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import platform
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atdata_core.common.names import near
-from atdata_core.errors import AtdataError
+from dotenv import dotenv_values
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-from .check import CheckResult, Known
+from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
+from atdata_core.atmosphere.xrpc.write_budget import from_environment
+from atdata_core.common.names import near
+from atdata_core.common.state_file import state_folder
+from atdata_core.errors import AtdataError
+from atdata_core.state.redis_state import from_url
+
+from ...config.executors import broker_url, executor_named
+from .check import CheckResult, Known, fail, ok, warn
 
 PREFIX = "ATDATA_"
 
@@ -29,50 +40,21 @@ def _is_url(value: str) -> str | None:
     return "carries a user or password" if "@" in urlsplit(value).netloc else None
 
 
-def _is_redis(value: str) -> str | None:
-    from atdata_core.state.redis_state import from_url
-
-    try:
-        from_url(value)
-    except AtdataError:
-        return "is no URL of Redis (redis://host:6379/0)"
-    return None
-
-
 def _is_account(value: str) -> str | None:
-    from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
-
     return None if is_handle(value) or is_did(value) else "is no handle (alice.example.org), without @ before it"
 
 
-def _is_budget(value: str) -> str | None:
-    from atdata_core.atmosphere.xrpc.write_budget import from_environment
+def _taken_by(use: Callable[[str], object], otherwise: str) -> Callable[[str], str | None]:
+    """Whether the library takes a value; what is said of one that it refuses."""
 
-    try:
-        from_environment()
-    except AtdataError:
-        return "is neither points an hour / points a day, such as 5000/35000, nor off"
-    return None
+    def problem(value: str) -> str | None:
+        try:
+            use(value)
+        except AtdataError as error:
+            return otherwise.format(error.message)
+        return None
 
-
-def _is_executor(value: str) -> str | None:
-    from ...config.executors import executor_named
-
-    try:
-        executor_named(value)
-    except AtdataError as error:
-        return f"cannot be used: {error.message}"
-    return None
-
-
-def _is_celery(value: str) -> str | None:
-    from ...config.broker import broker_url
-
-    try:
-        broker_url()
-    except AtdataError:
-        return "is no Redis URL that Celery can use, such as redis://localhost:6379/1"
-    return None
+    return problem
 
 
 def _is_absolute(value: str) -> str | None:
@@ -88,33 +70,33 @@ def _is_folders(value: str) -> str | None:
     )
 
 
-def _is_anything(value: str) -> str | None:
-    return None
-
-
-VARIABLES: Mapping[str, Callable[[str], str | None]] = {
-    "ATDATA_REDIS_URL": _is_redis,
+VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
+    "ATDATA_REDIS_URL": _taken_by(from_url, "is no URL of Redis (redis://host:6379/0)"),
     "ATDATA_S3_ENDPOINT": _is_url,
-    "AWS_ACCESS_KEY_ID": _is_anything,
-    "AWS_SECRET_ACCESS_KEY": _is_anything,
+    "AWS_ACCESS_KEY_ID": None,
+    "AWS_SECRET_ACCESS_KEY": None,
     "ATDATA_PDS_URL": _is_url,
     "ATDATA_PLC_URL": _is_url,
     "ATDATA_HANDLE": _is_account,
-    "ATDATA_APP_PASSWORD": _is_anything,
-    "ATDATA_PUBLISH_BUCKET": _is_anything,
+    "ATDATA_APP_PASSWORD": None,
+    "ATDATA_PUBLISH_BUCKET": None,
     "ATDATA_PUBLISH_ENDPOINT": _is_url,
-    "ATDATA_PUBLISH_ACCESS_KEY_ID": _is_anything,
-    "ATDATA_PUBLISH_SECRET_ACCESS_KEY": _is_anything,
+    "ATDATA_PUBLISH_ACCESS_KEY_ID": None,
+    "ATDATA_PUBLISH_SECRET_ACCESS_KEY": None,
     "ATDATA_PUBLISH_PUBLIC_URL": _is_url,
-    "ATDATA_ALLOW_PRIVATE": _is_anything,
+    "ATDATA_ALLOW_PRIVATE": None,
     "ATDATA_LOCAL_FOLDERS": _is_folders,
-    "ATDATA_STATE_DIR": _is_anything,
-    "ATDATA_WRITE_BUDGET": _is_budget,
-    "ATDATA_EXECUTOR": _is_executor,
-    "ATDATA_CELERY_URL": _is_celery,
+    "ATDATA_STATE_DIR": None,
+    "ATDATA_WRITE_BUDGET": _taken_by(
+        lambda _: from_environment(), "is neither points an hour / points a day, such as 5000/35000, nor off"
+    ),
+    "ATDATA_EXECUTOR": _taken_by(executor_named, "cannot be used: {}"),
+    "ATDATA_CELERY_URL": _taken_by(
+        lambda _: broker_url(), "is no Redis URL that Celery can use, such as redis://localhost:6379/1"
+    ),
     "DAGSTER_HOME": _is_absolute,
 }
-"""Those of .env.example; each says what is wrong with a value, without repeating it."""
+"""Those of .env.example, with what tells what is wrong with a value (without repeating it), where anything is."""
 
 REQUIRED = ("ATDATA_REDIS_URL", "ATDATA_HANDLE", "ATDATA_APP_PASSWORD")
 TOGETHER = (
@@ -130,20 +112,17 @@ def look_at_variables(known: Known) -> Iterable[CheckResult]:
     problems = list(_problems(given))
     yield from problems
     if not any(problem.state == "error" for problem in problems):
-        yield CheckResult("ok", f"{len(given)} set: {', '.join(given)}")
+        yield ok(f"{len(given)} set: {', '.join(given)}")
     file = Path.cwd() / ".env"
     if not file.is_file():
         return
-    from dotenv import dotenv_values
-
     values = {name: value for name, value in dotenv_values(file).items() if name in VARIABLES and value}
     same = [name for name, value in values.items() if os.environ.get(name) == value]
     if same:
-        yield CheckResult("ok", f"{len(same)} of them as {file} says: {', '.join(same)}")
+        yield ok(f"{len(same)} of them as {file} says: {', '.join(same)}")
     other = [name for name in values if name not in same]
     if other:
-        yield CheckResult(
-            "warning",
+        yield warn(
             f"{file} says something else for {', '.join(other)} than the environment, which counts more",
             f"Take what is wrong out: `unset {' '.join(other)}`, or out of .env.",
         )
@@ -152,38 +131,29 @@ def look_at_variables(known: Known) -> Iterable[CheckResult]:
 def _problems(given: Mapping[str, str]) -> Iterator[CheckResult]:
     for name in REQUIRED:
         if name not in given:
-            yield CheckResult(
-                "error", f"{name} is not set", "Set it in the environment or in .env; see .env.example for all."
-            )
+            yield fail(f"{name} is not set", "Set it in the environment or in .env; see .env.example for all.")
     for name, value in given.items():
-        wrong = VARIABLES[name](value)
-        if wrong is not None:
-            yield CheckResult("error", f"{name} {wrong}", f"Mend {name}; .env.example shows what it looks like.")
+        problem_of = VARIABLES[name]
+        if problem_of is not None and (wrong := problem_of(value)) is not None:
+            yield fail(f"{name} {wrong}", f"Mend {name}; .env.example shows what it looks like.")
     for pair in TOGETHER:
         there = [name for name in pair if name in given]
         if len(there) == 1:
             [missing] = set(pair) - set(there)
-            yield CheckResult("error", f"{there[0]} is set, but not {missing}", f"Set {missing} too, or neither.")
+            yield fail(f"{there[0]} is set, but not {missing}", f"Set {missing} too, or neither.")
     idle = [name for name in given if name.startswith(f"{PREFIX}PUBLISH_") and name != BUCKET]
     if idle and BUCKET not in given:
-        yield CheckResult(
-            "warning",
+        yield warn(
             f"{', '.join(idle)} says where to copy to, but {BUCKET} is not set, so nothing is copied",
             f"Set {BUCKET}, or take the others away.",
         )
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in VARIABLES:
-            yield CheckResult(
-                "warning",
-                f"{name} is no variable that is read.{near(name, VARIABLES)}",
-                f"unset {name}, or mend it.",
-            )
+            yield warn(f"{name} is no variable that is read.{near(name, VARIABLES)}", f"unset {name}, or mend it.")
 
 
 def look_at_state(known: Known) -> Iterable[CheckResult]:
     """Whether sessions and counts can be kept, for nobody else to read."""
-    from atdata_core.common.state_file import state_folder
-
     mend = "Set ATDATA_STATE_DIR to a folder of your own that can be written."
     try:
         folder = state_folder()
@@ -192,18 +162,17 @@ def look_at_state(known: Known) -> Iterable[CheckResult]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        yield CheckResult("error", f"the state folder cannot be used: {error.strerror or error}", mend)
+        yield fail(f"the state folder cannot be used: {error.strerror or error}", mend)
         return
     open_ones = [path for path in (folder, *folder.rglob("*")) if _is_open(path)] if sys.platform != "win32" else []
     if open_ones:
         more = f" and {len(open_ones) - 1} more" if len(open_ones) > 1 else ""
-        yield CheckResult(
-            "warning",
+        yield warn(
             f"others may look into {open_ones[0]}{more}; a session that others may read is not used",
             f"chmod -R go= {folder}",
         )
     else:
-        yield CheckResult("ok", f"{folder} is written and read by you alone")
+        yield ok(f"{folder} is written and read by you alone")
 
 
 def _is_open(path: Path) -> bool:
@@ -211,3 +180,53 @@ def _is_open(path: Path) -> bool:
         return bool(stat.S_IMODE(path.lstat().st_mode) & 0o077)
     except FileNotFoundError:
         return False  # taken away meanwhile, by a process that is done with it
+
+
+PACKAGE = "atdata-pipelines"
+SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
+
+
+def look_at_versions(known: Known) -> Iterable[CheckResult]:
+    """Compare with the ranges in the metadata of this package and of dagster-aws, which names its dagster."""
+    try:
+        about = metadata.metadata(PACKAGE)
+    except metadata.PackageNotFoundError:
+        yield warn(f"{PACKAGE} is not installed, so its ranges are not known", f"pip install {PACKAGE}")
+        return
+    python, wanted = platform.python_version(), SpecifierSet(about.get("Requires-Python") or "")
+    if not wanted.contains(python, prereleases=True):
+        yield fail(f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
+    wrong = False
+    extras = about.get_all("Provides-Extra") or []
+    for requirement, optional in (*_of(PACKAGE, extras), *_of("dagster-aws", [])):
+        found = _installed(requirement.name)
+        if found is None and optional:
+            continue
+        if found is not None and requirement.specifier.contains(found, prereleases=True):
+            continue
+        wrong = True
+        yield fail(
+            f"{requirement.name} is {found or 'not installed'}, not {requirement.specifier}",
+            f"pip install '{requirement.name}{requirement.specifier}'",
+        )
+    if not wrong:
+        versions = ", ".join(f"{name} {_installed(name)}" for name in SHOWN)
+        yield ok(f"{PACKAGE} {about['Version']}, Python {python}, {versions}")
+
+
+def _of(package: str, extras: Sequence[str]) -> Iterator[tuple[Requirement, bool]]:
+    """What a package asks for here, and whether only one of its extras does."""
+    for line in metadata.requires(package) or [] if _installed(package) else []:
+        requirement = Requirement(line)
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": ""}):
+            yield requirement, False
+        elif any(marker.evaluate({"extra": extra}) for extra in extras):
+            yield requirement, True
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -10,17 +10,8 @@ from importlib import import_module
 from atdata_core.errors import AtdataError
 from atdata_core.secrets import masked
 
-from . import (
-    celery_check,
-    clock_check,
-    dagster_check,
-    environment_check,
-    pds_check,
-    redis_check,
-    s3_check,
-    versions_check,
-)
-from .check import ANSWER, Check, CheckResult, Known
+from . import dagster_check, environment_check, pds_check, redis_check, s3_check
+from .check import ANSWER, Check, CheckResult, Known, fail, look_at_clock, skip
 
 LIMIT = 5.0
 """Seconds after which a check that is not done is given up, unless it has a limit of its own."""
@@ -28,13 +19,13 @@ LIMIT = 5.0
 CHECKS = (
     Check("variables", environment_check.look_at_variables),
     Check("state folder", environment_check.look_at_state),
-    Check("versions", versions_check.look_at_versions),
+    Check("versions", environment_check.look_at_versions),
     Check("dagster home", dagster_check.look_at_home),
     # Dagster itself tries for eleven seconds to reach its database.
     Check("dagster storage", dagster_check.look_at_storage, needs=("dagster home",), limit=20.0),
     Check("partitions", dagster_check.look_at_partitions, needs=("dagster home", "dagster storage")),
     # It reads the definitions of the project that it stands in.
-    Check("workers", celery_check.look_at_workers, limit=20.0),
+    Check("workers", dagster_check.look_at_workers, limit=20.0),
     Check("redis", redis_check.look_at_server),
     Check("redis memory", redis_check.look_at_memory, needs=("redis",)),
     Check("redis storage", redis_check.look_at_storage, needs=("redis",)),
@@ -44,7 +35,7 @@ CHECKS = (
     Check("pds", pds_check.look_at_service),
     Check("login", pds_check.look_at_login, needs=("pds",)),
     Check("identity", pds_check.look_at_identity, needs=("pds",)),
-    Check("clock", clock_check.look_at_clock),
+    Check("clock", look_at_clock),
 )
 
 
@@ -66,7 +57,7 @@ def examine(
     for check in checks:
         lacking = [need for need in check.needs if need in unwell]
         if lacking:
-            found = [CheckResult("skipped", f"not looked at: see {', '.join(lacking)}")]
+            found = [skip(f"not looked at: see {', '.join(lacking)}")]
             unwell.add(check.name)
         else:
             found = _done(check, known, check.limit or limit)
@@ -90,17 +81,15 @@ def _done(check: Check, known: Known, limit: float) -> list[CheckResult]:
             for finding in check.look(known):
                 found.append(finding)
         except AtdataError as error:
-            found.append(CheckResult("error", error.message))
+            found.append(fail(error.message))
         except Exception as error:
-            found.append(CheckResult("error", f"the check failed with {type(error).__name__}: {error}"))
+            found.append(fail(f"the check failed with {type(error).__name__}: {error}"))
 
     # A thread that waits for a service cannot be ended, but it does not keep the process alive either.
     thread = threading.Thread(target=work, name=f"check of {check.name}", daemon=True)
     thread.start()
     thread.join(limit)
     if thread.is_alive():
-        slow = CheckResult(
-            "error", f"not done within {limit:g} s", "Look at the network, and how busy the service is."
-        )
+        slow = fail(f"not done within {limit:g} s", "Look at the network, and how busy the service is.")
         return [*found, slow]
     return found

@@ -4,79 +4,61 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from .check import CheckResult, Known
-from .clock_check import date_of
+import httpx
 
-if TYPE_CHECKING:
-    import httpx
+from atdata_core.stores.s3.clients import same_service
+
+from ...config.resources import AtprotoResource
+from .check import CheckResult, Known, date_of, fail, ok, skip
 
 _ADDRESS = "ATDATA_PDS_URL is the address of a PDS, such as https://bsky.social."
 
 
 def look_at_service(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and is a PDS."""
-    import httpx
-
-    from ...config.resources import AtprotoResource
-
     service = AtprotoResource().stranger().base_url
     sent = time.time()
     try:
         answer = httpx.get(f"{service}/xrpc/com.atproto.server.describeServer", timeout=known.answer)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        yield CheckResult(
-            "error", f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?"
-        )
+        yield fail(f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?")
         return
     known.heard(service, sent, date_of(answer.headers))
     if answer.status_code >= 500:
-        yield CheckResult(
-            "error", f"{service} fails: HTTP {answer.status_code}", "Try again later, or ask who runs it."
-        )
+        yield fail(f"{service} fails: HTTP {answer.status_code}", "Try again later, or ask who runs it.")
     elif answer.status_code != 200 or not _describes_a_pds(answer):
-        yield CheckResult("error", f"{service} is no PDS: HTTP {answer.status_code}", _ADDRESS)
+        yield fail(f"{service} is no PDS: HTTP {answer.status_code}", _ADDRESS)
     else:
-        yield CheckResult("ok", f"{service} is a PDS")
+        yield ok(f"{service} is a PDS")
 
 
 def look_at_login(known: Known) -> Iterable[CheckResult]:
     """Whether the account can log in; the session is the one that all processes of this machine share."""
-    from ...config.resources import AtprotoResource
-
     client = AtprotoResource().client()
     client.check_session()
     known.account = client
-    yield CheckResult("ok", f"{client.handle} ({client.did}) is logged in")
+    yield ok(f"{client.handle} ({client.did}) is logged in")
 
 
 def look_at_identity(known: Known) -> Iterable[CheckResult]:
     """Whether those who look for the account find this PDS."""
-    from atdata_core.stores.s3.clients import same_service
-
-    from ...config.resources import AtprotoResource
-
     account = AtprotoResource()
     did, stranger = account.did(), account.stranger()
     home = stranger.service_of(did)
     # A login may lead on to the PDS that holds the account (bsky.social does).
     here = known.account.service_of(did) if known.account is not None else stranger.base_url
     if known.account is not None and known.account.did != did:
-        yield CheckResult(
-            "error",
+        yield fail(
             f"the handle leads to {did}, but the login to {known.account.did}",
             "Check ATDATA_HANDLE, and the handle's DNS entry or /.well-known/atproto-did.",
         )
     elif same_service(home, here):
-        yield CheckResult("ok", f"{did} is found at {home}")
+        yield ok(f"{did} is found at {home}")
     elif known.account is None:
-        yield CheckResult(
-            "skipped", f"{did} is found at {home}; whether a login leads there is not known: see login"
-        )
+        yield skip(f"{did} is found at {home}; whether a login leads there is not known: see login")
     else:
-        yield CheckResult(
-            "error",
+        yield fail(
             f"{did} is found at {home}, but the login leads to {here}: nobody would find what is published there",
             "Set ATDATA_PDS_URL to the account's own PDS, or ATDATA_PLC_URL to the directory that is in use.",
         )

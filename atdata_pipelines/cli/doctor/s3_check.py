@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
+import httpx
+from botocore.exceptions import ClientError
+
+from atdata_core.common.urls import expand, parse_s3
 from atdata_core.errors import (
     AtdataError,
     MetadataError,
@@ -16,13 +20,13 @@ from atdata_core.errors import (
     ShardForbiddenError,
     ShardMissingError,
 )
+from atdata_core.local import LocalIndex, S3DataStore
+from atdata_core.local.registry import Position
+from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
 
-from .check import CheckResult, Known
-from .clock_check import date_of
-
-if TYPE_CHECKING:
-    from atdata_core.local import LocalIndex, S3DataStore
+from ...config.resources import DestinationResource, ShardS3Resource
+from .check import CheckResult, Known, date_of, fail, ok, warn
 
 FIRST = 3
 """Datasets whose first shard is looked at."""
@@ -35,13 +39,9 @@ _KEYS = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKE
 
 def look_at_service(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and takes the keys."""
-    from ...config.resources import ShardS3Resource
-
     endpoint = ShardS3Resource().endpoint()
     if endpoint is None:
-        yield CheckResult(
-            "ok", "neither ATDATA_S3_ENDPOINT nor keys are set: shards in S3 are read from AWS as anybody"
-        )
+        yield ok("neither ATDATA_S3_ENDPOINT nor keys are set: shards in S3 are read from AWS as anybody")
         return
     known.reading = _brief(endpoint, known)
     sent = time.time()
@@ -49,12 +49,10 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
         with known.reading.errors(""):
             reply = _raw(known.reading)
     except ShardForbiddenError:
-        yield CheckResult("error", f"{endpoint.name}: there are no keys", _KEYS)
+        yield fail(f"{endpoint.name}: there are no keys", _KEYS)
         return
     except ServiceUnavailableError:
-        yield CheckResult(
-            "error", f"{endpoint.name} does not answer", "Check ATDATA_S3_ENDPOINT, and that the service runs."
-        )
+        yield fail(f"{endpoint.name} does not answer", "Check ATDATA_S3_ENDPOINT, and that the service runs.")
         return
     known.heard(endpoint.name, sent, date_of(_headers(reply)))
     yield _finding_of(endpoint, reply)
@@ -62,8 +60,6 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
 
 def _raw(endpoint: S3Endpoint) -> Mapping[str, Any]:
     """The answer to a request that needs no bucket, be it a refusal."""
-    from botocore.exceptions import ClientError
-
     try:
         return endpoint.client.list_buckets()
     except ClientError as error:
@@ -78,22 +74,19 @@ def _finding_of(endpoint: S3Endpoint, reply: Mapping[str, Any]) -> CheckResult:
     code = str(reply.get("Error", {}).get("Code", ""))
     status = reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _BAD_KEYS:
-        return CheckResult("error", f"{endpoint.name} does not accept the keys ({code})", _KEYS)
+        return fail(f"{endpoint.name} does not accept the keys ({code})", _KEYS)
     if code == "RequestTimeTooSkewed":
-        return CheckResult("error", f"{endpoint.name} says that the clocks differ too much", "See clock.")
+        return fail(f"{endpoint.name} says that the clocks differ too much", "See clock.")
     if status >= 500 or code.isdecimal():
-        return CheckResult(
-            "error",
+        return fail(
             f"{endpoint.name} answered {status}, not as an S3 service does",
             "Check ATDATA_S3_ENDPOINT: it is the address of the S3 API, not that of a console or a website.",
         )
-    return CheckResult("ok", f"{endpoint.name} answers" + (f" ({code} for a list of all buckets)" if code else ""))
+    return ok(f"{endpoint.name} answers" + (f" ({code} for a list of all buckets)" if code else ""))
 
 
 def look_at_shards(known: Known) -> Iterable[CheckResult]:
     """Whether the first shards of the first datasets can be read."""
-    from atdata_core.common.urls import parse_s3
-
     assert known.index is not None
     endpoint = known.reading or _brief(S3Endpoint.anonymous_at(None), known)
     keys: dict[str, list[str]] = {}
@@ -104,13 +97,10 @@ def look_at_shards(known: Known) -> Iterable[CheckResult]:
         found = [_readable(endpoint, bucket, key) for key in several]
         yield next((finding for finding in found if finding.state == "ok"), found[0])
     if not keys:
-        yield CheckResult("ok", "no shards in S3 among the first datasets of the index")
+        yield ok("no shards in S3 among the first datasets of the index")
 
 
 def _first_shards(index: LocalIndex) -> Iterator[str]:
-    from atdata_core.common.urls import expand
-    from atdata_core.local.registry import Position
-
     found, _ = index.news(Position(), events=1, names=FIRST)
     for entry in found.values():
         if not isinstance(entry, MetadataError):
@@ -123,29 +113,21 @@ def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> CheckResult:
             endpoint.stat(bucket, key)
         except ShardForbiddenError:
             # As the library does: these keys may be for another account, and the shard public.
-            replace(endpoint, access_key=None, secret_key=None, session_token=None, anonymous=True).stat(
-                bucket, key
-            )
+            _without_keys(endpoint).stat(bucket, key)
     except ShardForbiddenError:
-        return CheckResult(
-            "error", f"s3://{bucket}/{key} may not be read with these keys", f"{_KEYS} Allow s3:GetObject."
-        )
+        return fail(f"s3://{bucket}/{key} may not be read with these keys", f"{_KEYS} Allow s3:GetObject.")
     except ShardMissingError as error:
         if error.key is None:
-            return CheckResult("error", error.message)
-        return CheckResult("warning", error.message, "The bucket is there; this dataset cannot be promoted.")
-    return CheckResult("ok", f"the bucket {bucket} can be read (s3://{bucket}/{key})")
+            return fail(error.message)
+        return warn(error.message, "The bucket is there; this dataset cannot be promoted.")
+    return ok(f"the bucket {bucket} can be read (s3://{bucket}/{key})")
 
 
 def look_at_destination(known: Known) -> Iterable[CheckResult]:
     """Whether copies can be written, read, removed, and seen by strangers."""
-    from ...config.resources import DestinationResource, ShardS3Resource
-
     store = DestinationResource().store(ShardS3Resource().endpoint())
     if store is None:
-        yield CheckResult(
-            "ok", "ATDATA_PUBLISH_BUCKET is not set: shards stay where they are, and their URLs are published"
-        )
+        yield ok("ATDATA_PUBLISH_BUCKET is not set: shards stay where they are, and their URLs are published")
         return
     store.endpoint = endpoint = _brief(store.endpoint, known)
     client, bucket, key = endpoint.client, store.bucket, f"{FOLDER}/{uuid4().hex}.txt"
@@ -156,20 +138,16 @@ def look_at_destination(known: Known) -> Iterable[CheckResult]:
             reply = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
             known.heard(endpoint.name, sent, date_of(_headers(reply)))
     except ShardForbiddenError:
-        yield CheckResult(
-            "warning", f"{what} may not be listed: what no record names is not found", "Allow s3:ListBucket."
-        )
+        yield warn(f"{what} may not be listed: what no record names is not found", "Allow s3:ListBucket.")
     with endpoint.errors(bucket, key):
         client.put_object(Bucket=bucket, Key=key, Body=key.encode())
     try:
         with endpoint.errors(bucket, key):
             found = client.get_object(Bucket=bucket, Key=key)["Body"].read()
         if found != key.encode():
-            yield CheckResult(
-                "error", f"{what} gives other bytes than were written", "Look at what stands before it."
-            )
+            yield fail(f"{what} gives other bytes than were written", "Look at what stands before it.")
         else:
-            yield CheckResult("ok", f"{what} can be written and read")
+            yield ok(f"{what} can be written and read")
         yield replace(_as_a_stranger(store, key, known), check="public url")
     finally:
         yield from _removed(store, key, what)
@@ -180,8 +158,7 @@ def _removed(store: S3DataStore, key: str, what: str) -> Iterator[CheckResult]:
         with store.endpoint.errors(store.bucket, key):
             store.endpoint.client.delete_object(Bucket=store.bucket, Key=key)
     except AtdataError:
-        yield CheckResult(
-            "warning",
+        yield warn(
             f"{what}: {key} could not be removed, nor could copies that are taken back",
             "Allow s3:DeleteObject, and remove that object.",
         )
@@ -189,23 +166,25 @@ def _removed(store: S3DataStore, key: str, what: str) -> Iterator[CheckResult]:
 
 def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> CheckResult:
     """What becomes of an object for those who have no keys."""
-    from atdata_core.stores.private_addresses import check_public
-
     if store.public_url is None:
-        return _without_keys(store, key, known)
+        what = f"{store.bucket} at {store.endpoint.name}"
+        try:
+            _without_keys(store.endpoint).stat(store.bucket, key)
+        except (ShardForbiddenError, ShardMissingError):
+            mend = "Let everybody read it (s3:GetObject), or set ATDATA_PUBLISH_PUBLIC_URL to where they can."
+            return warn(f"strangers cannot read {what}", mend)
+        return ok(f"strangers can read {what}")
     try:
         found = _fetched(store.shard_url(key), known, most=len(key) + 1)
     except AtdataError as error:
-        return CheckResult("error", error.message, _PUBLIC)
+        return fail(error.message, _PUBLIC)
     if found != key.encode():
-        return CheckResult("error", f"{store.public_url} does not serve what lies in {store.bucket}", _PUBLIC)
+        return fail(f"{store.public_url} does not serve what lies in {store.bucket}", _PUBLIC)
     try:
         check_public(store.public_url, environment=False)
     except PrivateAddressError as error:
-        return CheckResult(
-            "warning", f"{store.public_url} leads to {error.host}, which only this network reaches", _PUBLIC
-        )
-    return CheckResult("ok", f"{store.public_url} serves the bucket to strangers")
+        return warn(f"{store.public_url} leads to {error.host}, which only this network reaches", _PUBLIC)
+    return ok(f"{store.public_url} serves the bucket to strangers")
 
 
 _PUBLIC = (
@@ -214,24 +193,8 @@ _PUBLIC = (
 )
 
 
-def _without_keys(store: S3DataStore, key: str, known: Known) -> CheckResult:
-    place = store.endpoint
-    stranger = replace(place, access_key=None, secret_key=None, session_token=None, anonymous=True)
-    try:
-        stranger.stat(store.bucket, key)
-    except (ShardForbiddenError, ShardMissingError):
-        return CheckResult(
-            "warning",
-            f"strangers cannot read {store.bucket} at {place.name}",
-            "Let everybody read it (s3:GetObject), or set ATDATA_PUBLISH_PUBLIC_URL to where they can.",
-        )
-    return CheckResult("ok", f"strangers can read {store.bucket} at {place.name}")
-
-
 def _fetched(url: str, known: Known, *, most: int) -> bytes:
     """The first bytes at a URL; raises ``ServiceUnavailableError`` where there are none."""
-    import httpx
-
     try:
         with httpx.stream("GET", url, timeout=known.answer, follow_redirects=True) as answer:
             if answer.status_code == 200:
@@ -244,3 +207,7 @@ def _fetched(url: str, known: Known, *, most: int) -> bytes:
 
 def _brief(endpoint: S3Endpoint, known: Known) -> S3Endpoint:
     return replace(endpoint, attempts=1, timeout=known.answer)
+
+
+def _without_keys(endpoint: S3Endpoint) -> S3Endpoint:
+    return replace(endpoint, access_key=None, secret_key=None, session_token=None, anonymous=True)

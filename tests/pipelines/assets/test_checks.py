@@ -11,7 +11,7 @@ from atdata_core.state.index_state import state_of
 from atdata_pipelines.assets.checks import CHECKS
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
-from atdata_pipelines.jobs.verify_job import VerifyManyConfig, verify_config
+from atdata_pipelines.jobs.verification_jobs import VerifyManyConfig, verify_config
 
 SEEN = {
     "record_resolves",

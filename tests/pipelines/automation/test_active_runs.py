@@ -4,9 +4,9 @@ import dagster as dg
 import pytest
 
 from atdata_core.local import LocalDatasetEntry
-from atdata_pipelines.automation.active_runs import active_runs
+from atdata_pipelines.automation.run_history import active_runs
 from atdata_pipelines.config.settings import DEFAULT, Settings
-from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
+from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, BulkConfig, bulk_config
 
 
 def entry(name, registered_at=None):

@@ -9,11 +9,10 @@ import pytest
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_pipelines.automation.automation_conditions import PATIENCE
-from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
-from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from atdata_pipelines.jobs.promote_job import JOB, run_config
+from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, run_config
 
 DECLARED = {"dagster/from_automation_condition": "true"}
 

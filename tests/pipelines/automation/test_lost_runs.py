@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from atdata_pipelines.automation.lost_runs import end_lost_runs
+from atdata_pipelines.automation.run_history import end_lost_runs
 
 # Says its run's id and waits in an op, as one that copies.
 PROGRAM = """

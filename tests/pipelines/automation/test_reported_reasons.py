@@ -8,8 +8,8 @@ import pytest
 
 from atdata_core.promotion.scheduling.retry_policy import failed
 from atdata_core.state.index_state import state_of
-from atdata_pipelines.jobs import reported
-from atdata_pipelines.jobs.reported import ReportedReasons
+from atdata_pipelines.jobs import planner
+from atdata_pipelines.jobs.planner import ReportedReasons
 
 TICKS = 8
 """Dagster takes half a second to make the context of one."""
@@ -101,16 +101,16 @@ def test_a_cursor_of_before_tells_everything_once(three, tick):
 
 def test_what_is_remembered_is_bounded_and_the_oldest_is_forgotten():
     remembered = ReportedReasons()
-    for number in range(reported.REMEMBERED + 5):
+    for number in range(planner.REMEMBERED + 5):
         remembered.keep(f"{'long' * 50}-{number}", "waiting: " + "why " * 1_000)
     digests = remembered.digests()
-    assert len(digests) == reported.REMEMBERED
+    assert len(digests) == planner.REMEMBERED
     assert len(json.dumps(digests)) < 30_000
     again = ReportedReasons.of(json.loads(json.dumps(digests)))
     assert not again.has(f"{'long' * 50}-0", "waiting: " + "why " * 1_000)
-    assert again.has(f"{'long' * 50}-{reported.REMEMBERED}", "waiting: " + "why " * 1_000)
-    again.forget([f"{'long' * 50}-{reported.REMEMBERED}"])
-    assert not again.has(f"{'long' * 50}-{reported.REMEMBERED}", "waiting: " + "why " * 1_000)
+    assert again.has(f"{'long' * 50}-{planner.REMEMBERED}", "waiting: " + "why " * 1_000)
+    again.forget([f"{'long' * 50}-{planner.REMEMBERED}"])
+    assert not again.has(f"{'long' * 50}-{planner.REMEMBERED}", "waiting: " + "why " * 1_000)
 
 
 def test_a_run_under_way_is_told_once(lab, tick, empty_instance):

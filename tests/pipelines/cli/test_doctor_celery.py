@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from atdata_pipelines.config import broker
+from atdata_pipelines.config import executors
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_workers_that_listen_are_counted_for_each_queue(doctor, worker):
     # Long: a real worker, which takes seconds to import what it works with.
     _, alone = doctor("workers").of("workers")
     assert (alone.state, alone.found) == ("warning", "no worker listens on publishing: runs wait there")
-    with broker.celery_app() as app, app.connection_for_write() as connection:
+    with executors.celery_app() as app, app.connection_for_write() as connection:
         app.control.add_consumer("publishing", reply=True, timeout=1.0, connection=connection)
     _, both = doctor("workers").of("workers")
     assert (both.state, both.found) == ("ok", "1 on copying, 1 on publishing")

@@ -11,11 +11,10 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from atdata_pipelines.components import DatasetPromotion
-from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
-from atdata_pipelines.jobs.bulk_job import BULK_JOB, BulkConfig, bulk_config
-from atdata_pipelines.jobs.promote_job import JOB, run_config
+from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, run_config
 from dg_process import DgProcess
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from atdata_core.promotion.options import OPTIONS
-from atdata_pipelines.components.pipeline import promotion_definitions
-from atdata_pipelines.config import dagster_home
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
+from atdata_pipelines.config import dagster_instance
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
@@ -241,14 +241,14 @@ def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key
 
 # With databases on disk, as a person has them.
 def test_a_prepared_home_keeps_the_settings_of_the_project(tmp_path):
-    prepared = dagster_home.prepare_home(tmp_path / "state" / "dagster_home")
+    prepared = dagster_instance.prepare_home(tmp_path / "state" / "dagster_home")
     assert prepared.is_absolute()
     assert "telemetry" in (prepared / "dagster.yaml").read_text()
     with dg.DagsterInstance.from_config(str(prepared)) as instance:
         assert not instance.telemetry_enabled
         instance.add_dynamic_partitions("dataset", ["kept"])
     (prepared / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    dagster_home.prepare_home(prepared)
+    dagster_instance.prepare_home(prepared)
     with dg.DagsterInstance.from_config(str(prepared)) as instance:
         assert instance.get_dynamic_partitions("dataset") == ["kept"]
 
@@ -267,6 +267,6 @@ def test_dagster_dev_says_when_its_state_will_be_lost(monkeypatch, caplog, varia
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(logging.getLogger("dagster"), "propagate", True)
-    dagster_home.warn_if_state_is_lost.cache_clear()
-    dagster_home.warn_if_state_is_lost()
+    dagster_instance.warn_if_state_is_lost.cache_clear()
+    dagster_instance.warn_if_state_is_lost()
     assert ("make ui" in caplog.text and "export DAGSTER_HOME=" in caplog.text) is warns

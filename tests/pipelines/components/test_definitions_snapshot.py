@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from atdata_pipelines.components import DatasetPromotion
-from atdata_pipelines.components.pipeline import promotion_definitions
+from atdata_pipelines.components.dataset_promotion import promotion_definitions
 
 FOLDER = Path(__file__).parent / "snapshots"
 INSTANCES = {

@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
-from atdata_pipelines.config.dagster_home import prepare_home
+from atdata_pipelines.config.dagster_instance import prepare_home
 from faulty.edge import Edge, Fault, Rule
 
 ROOT = Path(__file__).resolve().parents[3]

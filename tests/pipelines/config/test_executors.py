@@ -9,8 +9,7 @@ import dagster as dg
 import pytest
 
 from atdata_core.errors import RefusedError
-from atdata_pipelines.config.broker import broker_url, executor_config
-from atdata_pipelines.config.executors import default_executor, executor_named
+from atdata_pipelines.config.executors import broker_url, default_executor, executor_config, executor_named
 
 
 def test_without_a_word_the_process_of_the_run_does_all_of_it(monkeypatch):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from atdata_pipelines.config.broker import LOST_AFTER, SAY_EVERY, executor_config
+from atdata_pipelines.config.executors import LOST_AFTER, SAY_EVERY, executor_config
 
 
 @pytest.fixture

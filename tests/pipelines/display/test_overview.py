@@ -14,7 +14,7 @@ from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.stages.visibility import Unreadable, Visibility
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.facts import CopiedShards
-from atdata_pipelines.display.overview import overview
+from atdata_pipelines.display.materialisation_metadata import overview
 
 SCHEMA = "at://did:plc:x/science.alt.dataset.schema/lab.Point:1.0.0"
 HOSTILE = (

@@ -10,9 +10,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from atdata_core.shards.tar_samples import ShardWriter
-from atdata_pipelines.display.histograms import Tally
 from atdata_pipelines.display.pictures import picture
-from atdata_pipelines.display.previews import preview, read_some, shapes
+from atdata_pipelines.display.previews import Tally, preview, read_some, shapes
 
 
 def decoded(uri):

@@ -12,7 +12,7 @@ from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.display.markdown import LONGEST, shown
-from atdata_pipelines.display.materialisation_metadata import of_record, safe
+from atdata_pipelines.display.materialisation_metadata import record_link, safe
 from gfm import linked_in_log, made_of_markdown
 from untrusted import HOST, hostile, short_hostile
 
@@ -98,7 +98,7 @@ def test_what_nobody_sees_is_shown_and_what_is_long_is_cut():
 
 
 def test_a_link_leads_to_the_viewer_alone():
-    link = of_record('at://did:plc:x/a"><script>/\u202e)', "https://pds.example.org")["record"].value
+    link = record_link('at://did:plc:x/a"><script>/\u202e)', "https://pds.example.org")["record"].value
     assert link.startswith("https://pdsls.dev/at://did:plc:x/a%22%3E%3Cscript%3E/")
     assert link.isascii()
 

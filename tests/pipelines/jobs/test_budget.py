@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from atdata_core.atmosphere.xrpc import write_budget
-from atdata_pipelines.config.dagster_home import PROJECT, SETTINGS
-from atdata_pipelines.jobs.promote_job import JOB
+from atdata_pipelines.config.dagster_instance import PROJECT, SETTINGS
+from atdata_pipelines.jobs.promotion_jobs import JOB
 
 
 @pytest.fixture

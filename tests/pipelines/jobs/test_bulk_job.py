@@ -20,8 +20,8 @@ from atdata_core.promotion.scheduling.retry_policy import failed
 from atdata_core.state.index_state import state_of
 from atdata_pipelines.automation import sensor
 from atdata_pipelines.config.settings import Settings
-from atdata_pipelines.jobs.bulk_job import BULK_JOB
 from atdata_pipelines.jobs.planner import Wanted
+from atdata_pipelines.jobs.promotion_jobs import BULK_JOB
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 OP = "promote_datasets"

@@ -11,7 +11,7 @@ from atdata_pipelines.assets.checks import CHECKS
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.resources import AtprotoResource
 from atdata_pipelines.config.settings import Settings
-from atdata_pipelines.jobs.verify_job import VERIFY_JOB
+from atdata_pipelines.jobs.verification_jobs import VERIFY_JOB
 
 LOOKS = dg.AssetKey("verification")
 

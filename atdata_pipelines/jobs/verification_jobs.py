@@ -1,10 +1,10 @@
-"""The job that checks what is published of many datasets, and the schedule that starts it each week.
+"""The jobs that check what is published, of one dataset or many, and the schedule that starts the latter each week.
 
-Links rot, and bytes change: each look is an evaluation of the same checks that the job ``verify`` reports for one
-dataset, so the page of the asset tells when each was last seen to be true.
+Links rot, and bytes change: each look is an evaluation of the same checks, so the page of the asset tells when each
+was last seen to be true.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -16,7 +16,15 @@ from atdata_core.promotion.verify.findings import Verification, of_error, plain
 from atdata_core.promotion.verify.verification import verify_dataset
 from atdata_core.state.index_state import state_of
 
-from ..assets.checks import FINDINGS_SHOWN, SAMPLE, VerifyConfig, evaluation_of, published_uri, results_of
+from ..assets.checks import (
+    FINDINGS_SHOWN,
+    SAMPLE,
+    VerifyConfig,
+    evaluation_of,
+    published_uri,
+    results_of,
+    verified,
+)
 from ..assets.step_retries import POLICY, dagster_failures
 from ..config.dagster_internals import get_smallest_cron_interval
 from ..config.settings import DEFAULT, RECORD, Services, Settings
@@ -24,12 +32,38 @@ from ..display.markdown import shown
 from ..display.materialisation_metadata import table
 from ..display.progress import now_and_then
 
+VERIFY = "verify"
 VERIFY_JOB = "verify_many"
 _OP = "verify_datasets"
 LONG = timedelta(hours=6)
 """What a look at everything may take before its lateness is a warning."""
 LATE = timedelta(days=1)
 _COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "check", "problem")])
+
+
+def verify(settings: Settings) -> dg.JobDefinition:
+    """The job that checks what is published of one dataset."""
+
+    # Checks alone make no partitioned job, so an op reports their results.
+    @dg.op(
+        name=settings.named("verify_published"), required_resource_keys=settings.resource_keys, retry_policy=POLICY
+    )
+    def op(context: dg.OpExecutionContext, config: VerifyConfig) -> None:
+        """All checks of one dataset; the op succeeds, what they found stands on the checks."""
+        for each in results_of(verified(context, config, settings), settings):
+            context.log_event(evaluation_of(each, context.partition_key))
+
+    @dg.job(
+        name=settings.named(VERIFY),
+        description="Check that what is published of one dataset is what its records say.",
+        partitions_def=settings.partitions,
+        config={"ops": {op.name: {"config": VerifyConfig().model_dump()}}},
+        executor_def=settings.executor_def(),
+    )
+    def job() -> None:
+        op()
+
+    return job
 
 
 class VerifyManyConfig(VerifyConfig):
@@ -41,14 +75,11 @@ class VerifyManyConfig(VerifyConfig):
 def verify_many(settings: Settings) -> dg.JobDefinition:
     """The job that checks what is published of many datasets."""
 
-    @dg.op(
-        name=settings.named(_OP),
-        required_resource_keys=settings.resource_keys,
-        retry_policy=POLICY,
-    )
+    @dg.op(name=settings.named(_OP), required_resource_keys=settings.resource_keys, retry_policy=POLICY)
     def op(context: dg.OpExecutionContext, config: VerifyManyConfig) -> None:
         """All checks of many datasets; the run fails where one does that is no mere warning, and names it."""
-        _verify(context, config, settings)
+        with dagster_failures():
+            _verify(context, config, settings)
 
     @dg.job(
         name=settings.named(VERIFY_JOB),
@@ -103,21 +134,22 @@ def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: 
     is_time, looked_at, size, unmarked = now_and_then(), 0, 0, 0
     services = settings.services(context)
     partitions = set(context.instance.get_dynamic_partitions(settings.partitions_name))
-    with dagster_failures():
-        everything = None if config.datasets else _everything(partitions, settings, services)
-        for dataset, standing in _named(config.datasets, services) if everything is None else everything:
-            found: list[list[dg.AssetCheckResult]] = []
-            for each in standing:
-                result = _looked_at(each, services, config)
-                found.append(results_of(result, settings))
-                problems += _problems(context, each, found[-1])
-                looked_at, size = looked_at + 1, size + result.bytes_read
-                if is_time():
-                    context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read")
-            if dataset in partitions:
-                _mark(context, dataset, found)
-            else:
-                unmarked += len(standing)
+    everything = None if config.datasets else _everything(partitions, settings, services)
+    for dataset, states in _named(config.datasets, services) if everything is None else everything:
+        found: list[list[dg.AssetCheckResult]] = []
+        for each in states:
+            result = _looked_at(each, services, config)
+            found.append(results_of(result, settings))
+            problems += _problems(context, each, found[-1])
+            looked_at, size = looked_at + 1, size + result.bytes_read
+            if is_time():
+                context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read")
+        if dataset in partitions:
+            # What is published under several names has one light: red where one is.
+            for results in zip(*found, strict=True):
+                context.log_event(evaluation_of(min(results, key=lambda result: result.passed), dataset))
+        else:
+            unmarked += len(states)
     seen = {"datasets": looked_at, "bytes_read": size}
     if unmarked:
         context.log.info(f"{unmarked} of those that were looked at have no partition that shows their checks")
@@ -125,11 +157,11 @@ def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: 
         _tell(context, everything, {**seen, "failed_checks": len(problems)}, settings)
     context.log.info(f"{looked_at} datasets looked at, {size:,} bytes read, {len(problems)} checks failed")
     if problems:
-        failed = dict.fromkeys(problem["dataset"] for problem in problems)
+        failed = list(dict.fromkeys(problem["dataset"] for problem in problems))
         raise dg.Failure(
             shown(
                 f"{len(failed)} of {looked_at} datasets are not as published, or could not be looked at: "
-                f"{', '.join(list(failed)[:5])}{' and more' if len(failed) > 5 else ''}"
+                f"{', '.join(failed[:5])}{' and more' if len(failed) > 5 else ''}"
             ),
             metadata={**seen, "failed_table": table(_COLUMNS, problems[:FINDINGS_SHOWN])},
             allow_retries=False,
@@ -149,31 +181,25 @@ def _everything(partitions: Collection[str], settings: Settings, services: Servi
     return PublishedStates(services.atproto.stranger(), ledger, services.atproto.did(), partitions, settings.takes)
 
 
-def _looked_at(standing: PublishedState, services: Services, config: VerifyManyConfig) -> Verification:
+def _looked_at(state: PublishedState, services: Services, config: VerifyManyConfig) -> Verification:
     try:
-        return verify_dataset(standing.uri, client=services.atproto.stranger(), sample=config.sample)
+        return verify_dataset(state.uri, client=services.atproto.stranger(), sample=config.sample)
     except RefusedError as error:
         # A label that somebody edited may point at anything.
-        uri = plain(standing.uri)
+        uri = plain(state.uri)
         return Verification(uri, findings=(of_error("label", uri, error),))
 
 
 def _problems(
-    context: dg.OpExecutionContext, standing: PublishedState, results: Iterable[dg.AssetCheckResult]
+    context: dg.OpExecutionContext, state: PublishedState, results: Iterable[dg.AssetCheckResult]
 ) -> Iterator[dict[str, str]]:
     """Names in the log each check that failed; those that are no mere warning."""
     for check in results:
         if not check.passed:
-            context.log.warning(shown(f"{standing}: {check.check_name}: {check.description}", "log"))
+            context.log.warning(shown(f"{state}: {check.check_name}: {check.description}", "log"))
             if check.severity == dg.AssetCheckSeverity.ERROR:
-                name, problem = str(check.check_name), check.description or ""
-                yield {"dataset": str(standing), "check": name, "problem": problem}
-
-
-def _mark(context: dg.OpExecutionContext, dataset: str, found: Sequence[Sequence[dg.AssetCheckResult]]) -> None:
-    """Give a partition its checks; what is published under several names has one light: red where one is."""
-    for results in zip(*found, strict=True):
-        context.log_event(evaluation_of(min(results, key=lambda each: each.passed), dataset))
+                said = {"check": str(check.check_name), "problem": check.description or ""}
+                yield {"dataset": str(state), **said}
 
 
 def _tell(
