@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from atdata_core.atmosphere.record_format.parse import label_target
 from atdata_core.atmosphere.record_format.record_keys import LABEL, AtUri, label_rkey
 from atdata_core.common.names import near
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError
@@ -36,8 +37,8 @@ def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
     """
     did = client.did_of(repo)
     label = find_label(client, did, name)
-    uri = None if label is None else label.value.get("datasetUri")
-    if isinstance(uri, str):
+    uri = None if label is None else label_target(label.value)
+    if uri is not None:
         return uri
     names = {str(each.value.get("name")) for each in client.iter_records(LABEL, repo=did)}
     raise EntryNotFoundError(
@@ -62,8 +63,8 @@ def all_labelled(client: AtmosphereClient, repo: str) -> dict[str, Labelled]:
     did = client.did_of(repo)
     found: dict[str, Labelled] = {}
     for label in client.iter_records(LABEL, repo=did):
-        name, uri = label.value.get("name"), label.value.get("datasetUri")
-        if isinstance(name, str) and isinstance(uri, str) and _is_of(label, name):
+        name, uri = label.value.get("name"), label_target(label.value)
+        if isinstance(name, str) and uri is not None and _is_of(label, name):
             labelled = Labelled(uri, AtUri.parse(label.uri).rkey == label_rkey(did, name))
             if labelled.ours or name not in found:
                 found[name] = labelled

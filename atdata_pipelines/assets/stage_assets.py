@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from atdata_core.promotion.prepare import validate
 from atdata_core.promotion.stages import inventory_stage, publish, schema_stage, visibility
-from atdata_core.promotion.stages.validate import validate
 
 from ..config.broker import PUBLISHING
 from ..config.executors import COPYING, QUEUE
@@ -46,9 +46,9 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             found = subject.known_inventory(progress_of(context, "looked at"))
             client, options = subject.logged_in(), subject.options
             resolved = subject.resolve()
-            validate(subject.entry, found, resolved, client, subject.ledger, options=options)
-            publish.begin_publishing(subject.entry, resolved.publication, subject.ledger, options)
-            with subject.dropping_refused(resolved):
+            validate(found, resolved, client)
+            publish.begin_publishing(resolved)
+            with publish.dropping_refused(resolved):
                 published = schema_stage.publish_schema_of(found, client, subject.ledger, options)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisations.of_schema(found, published, client.base_url))
@@ -60,23 +60,13 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             progress = progress_of(context, "at their destination")
             client = subject.logged_in()
             resolved, options = subject.resolve(), subject.options
-            with subject.dropping_refused(resolved):
+            with publish.dropping_refused(resolved):
                 copies = subject.known_copies(resolved, progress)
                 found = subject.known_inventory(progress)
                 kept_schema = schema_stage.schema_of_run(found, client, subject.ledger, options)
-                seen = visibility.probe_published(
-                    subject.entry, copies, subject.index, client.base_url, resolved=resolved, options=options
-                )
+                seen = visibility.probe_published(resolved, copies, subject.index, client.base_url)
             record = publish.publish_record(
-                subject.entry,
-                copies,
-                kept_schema.uri,
-                subject.index,
-                client,
-                subject.ledger,
-                options=options,
-                resolved=resolved,
-                seen=seen,
+                resolved, copies, kept_schema.uri, subject.index, client, visibility=seen
             )
             context.instance.add_run_tags(context.run.run_id, {"at_uri": shown(record.uri)})
             for warning in warnings_of(record, kept_schema, seen).values():

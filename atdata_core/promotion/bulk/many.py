@@ -292,7 +292,14 @@ class _Bulk:
     def _publish(self) -> None:
         ready, self._ready = sorted(self._ready, key=lambda each: each[0]), []
         drafts = [
-            Draft(each.entry, each.copies, each.schema.uri, each.resolved, each.seen, self._run_of(number))
+            Draft(
+                each.resolved.entry,
+                each.copies,
+                each.schema.uri,
+                each.resolved,
+                each.visibility,
+                self._run_of(number),
+            )
             for number, each in ready
         ]
         results = publish_many(
@@ -302,10 +309,12 @@ class _Bulk:
             if isinstance(result, Exception):
                 self._fail(number, STAGE, result)
                 continue
-            warnings = self._warnings[number] + ((prepared.seen.warning,) if prepared.seen.warning else ())
+            warnings = self._warnings[number] + (
+                (prepared.visibility.warning,) if prepared.visibility.warning else ()
+            )
             entry = self._entries[number]
             self._outcomes[number] = Outcome(entry.name, cid_of(entry), result, STAGE, warnings=warnings)
-            self._tell(StageDone(entry.name, STAGE, result, seen=prepared.seen))
+            self._tell(StageDone(entry.name, STAGE, result, seen=prepared.visibility))
 
     def _run_of(self, number: int) -> str:
         """Each dataset is a run of its own: two of them may have the same copies, which both must stay for."""

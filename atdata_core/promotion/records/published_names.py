@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ...atmosphere.record_format.parse import label_target
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, entry_rkey
 from ...atmosphere.record_format.storage import PublishedShard
 from ...errors import DatasetNameError, RefusedError
@@ -21,7 +22,7 @@ from ..inventory import cid_of, publication_of
 from ..options import Values
 from ..overrides import overrides_in, overrides_of
 from .summary import Summary
-from .upsert import Steps, find
+from .upsert import Effects, find
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
@@ -52,7 +53,7 @@ class PublishedName:
     readable: bool = False
     record: Record | None = None
 
-    def read(self) -> Steps[PublishedName]:
+    def read(self) -> Effects[PublishedName]:
         """With its record, read where it was not; None as the record where it is there no more."""
         if self.record is not None:
             return self
@@ -74,7 +75,7 @@ def published_name(
     ledger: Ledger,
     own_urls: Sequence[str],
     defaults: Values = Values(),  # noqa: B008 - frozen
-) -> Steps[PublishedName | None]:
+) -> Effects[PublishedName | None]:
     """What is published under the name of a publication; None where nothing is, as far as can be told.
 
     Args:
@@ -156,9 +157,9 @@ def _read(record: Record, publication: Publication, own_urls: Sequence[str], def
 
 def target_of(label: Record | None, did: str) -> str | None:
     """Record key of the entry that a label of ours points at."""
-    target: Any = None if label is None else label.value.get("datasetUri")
+    target = None if label is None else label_target(label.value)
     try:
-        at = AtUri.parse(target) if isinstance(target, str) else None
+        at = None if target is None else AtUri.parse(target)
     except RefusedError:
         return None
     return at.rkey if at is not None and at.authority == did and at.collection == ENTRY else None

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.label_lookup import find_label
 from ...atmosphere.record_format import lexicon
-from ...atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
+from ...atmosphere.record_format.parse import (
+    AtmosphereIndexEntry,
+    label_target,
+    read_entry_record,
+    read_schema_record,
+)
 from ...atmosphere.record_format.record_keys import ENTRY, OLD_ENTRY, SCHEMA, AtUri
 from ...common.cid import record_cid
 from ...errors import AtdataError, MetadataError, RecordNotFoundError
@@ -122,7 +127,7 @@ def check_label(
 def _pointed_elsewhere(
     client: AtmosphereClient, label: Record, entry: AtmosphereIndexEntry
 ) -> tuple[list[Finding], list[str]]:
-    target: Any = label.value.get("datasetUri")
+    target = label_target(label.value) or ""
     try:
         at = AtUri.parse(target)
         at = AtUri(client.did_of(at.authority), at.collection, at.rkey)
