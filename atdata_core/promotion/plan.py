@@ -17,7 +17,7 @@ from .overrides import ResolvedValue
 from .prepare import validate
 from .records.upsert import run_effects
 from .stages.copy_stage import earlier_copies, find_copies
-from .stages.inventory_stage import survey
+from .stages.inventory_stage import shard_facts
 from .stages.publish import DatasetRecords
 from .stages.resolved_values import Resolved, resolve
 from .stages.schema_stage import find_schema, known_compatibility
@@ -106,7 +106,7 @@ def plan_promotion(
     options = PromotionOptions.of(defaults=defaults, **keywords)
     did = client.did
     resolved = resolve(entry, did, ledger, data_store=data_store, options=options, find=client.find_record)
-    inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
+    inventory = shard_facts(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
     planned = validate(inventory, resolved, client)
     planned, missing, warnings = _copies(planned, inventory, resolved)
     strangers = AnonymousReader(client.base_url)

@@ -29,8 +29,7 @@ from ...state.facts import (
 )
 from ..inventory import Publication, cid_of
 from ..overrides import Overrides
-from ..records.entry_versions import Versions, is_promoted, versions_of
-from ..records.published_names import name_state, names_no_copies, place_of
+from ..records.published_names import Versions, is_promoted, name_state, names_no_copies, place_of, versions_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
 from ..scheduling.blocks import block_deleted, block_of

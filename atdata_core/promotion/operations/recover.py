@@ -29,7 +29,7 @@ from ...local.entry import LocalDatasetEntry
 from ...protocols import ShardFacts
 from ...samples.schema import full_name, schema_ref
 from ..copies.layout import copied_as
-from ..records.entry_versions import Versions, is_promoted, versions_of
+from ..records.published_names import Versions, is_promoted, versions_of
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record

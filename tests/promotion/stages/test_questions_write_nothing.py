@@ -9,7 +9,7 @@ from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.prepare import validate
 from atdata_core.promotion.scheduling.blocks import block_of
-from atdata_core.promotion.stages.inventory_stage import survey
+from atdata_core.promotion.stages.inventory_stage import shard_facts
 from atdata_core.promotion.stages.publish import DatasetRecords
 from atdata_core.state.index_state import state_of
 from stages import resolved_for
@@ -55,7 +55,9 @@ def questions(lab, atmosphere):
         plan_promotion(entry, lab.index, client, data_store=store, version="1.0.0", **said)
         options = PromotionOptions(values=Values.of(**said), version="1.0.0", run="run")
         resolved = resolved_for(entry, client, ledger, store=store, options=options)
-        inventory = survey(entry, lab.index, destination=resolved.location.store, ledger=ledger, did=client.did)
+        inventory = shard_facts(
+            entry, lab.index, destination=resolved.location.store, ledger=ledger, did=client.did
+        )
         validate(inventory, resolved, client)
         DatasetRecords(resolved, inventory.shards, f"at://{client.did}/x/y", client)
 
