@@ -109,20 +109,20 @@ class RecordUpsert(ABC):
         self.uri = f"at://{did}/{collection}/{rkey}"
 
     @abstractmethod
-    def draft(self) -> dict[str, Any]:
+    def _draft(self) -> dict[str, Any]:
         """The record as far as it is known before anything is asked."""
 
     @abstractmethod
-    def wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+    def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """From the record as it stands (None: there is none) to the one that shall stand; None: leave it."""
 
-    def planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
-        """As ``wanted`` will be once the records before it are written; keeps nothing."""
-        return self.wanted(existing, created)
+    def _planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+        """As ``_wanted`` will be once the records before it are written; keeps nothing."""
+        return self._wanted(existing, created)
 
     def check(self) -> None:
         """Refuse what the network would refuse, whatever stands there; raises ``PreflightError``."""
-        self._preflight(self.draft(), None)
+        self._preflight(self._draft(), None)
 
     def refuse_conflict(self) -> Effects[None]:
         """Read the record where the ledger knows it, and refuse what ``apply`` could not write over.
@@ -136,7 +136,7 @@ class RecordUpsert(ABC):
     def dry_run(self) -> Effects[str]:
         """What ``apply`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
         existing = yield from self._find_existing(unnoted=True)
-        record = yield from self.planned(existing, lambda: self._created(existing))
+        record = yield from self._planned(existing, lambda: self._created(existing))
         if record is None or (existing is not None and not self._differing(record, existing)):
             return "keep"
         self._preflight(record, existing)
@@ -145,7 +145,7 @@ class RecordUpsert(ABC):
     def apply(self) -> Effects[tuple[Record | None, str | None]]:
         """Make the record what is wanted.
 
-        ``wanted`` is asked directly before each write, and again after a rival's.
+        What is wanted is asked directly before each write, and once more after a rival's.
 
         Returns:
             The record, and ``created``, ``updated`` or ``unchanged``; None where it is to be left alone.
@@ -155,7 +155,7 @@ class RecordUpsert(ABC):
         """
         for _ in range(ROUNDS):
             existing = self._existing
-            record = yield from self.wanted(existing, lambda: self._first_created(self._existing))
+            record = yield from self._wanted(existing, lambda: self._first_created(self._existing))
             if record is None:
                 return existing, None
             self.before = existing
@@ -198,7 +198,7 @@ class RecordUpsert(ABC):
         self._noted = known.cid if known else None
         self._existing = yield from self._read()
         if self._existing is not None and self._existing.cid != self._noted:
-            record = yield from self.planned(self._existing, lambda: self._created(self._existing))
+            record = yield from self._planned(self._existing, lambda: self._created(self._existing))
             if record is not None:
                 self._differing(record, self._existing)
         return self._existing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ def shard_facts(
     claims = index.shard_claims(cid) if isinstance(index, ClaimKeeper) else {}
     sources = Sources(entry, index, destination, claims)
     sources.permit(urls)
-    trusted = _trusted(cid, [claims.get(url) for url in urls], urls, checked_by, did, ledger)
+    trusted = _trusted(cid, claims, urls, checked_by, did, ledger)
 
     def facts_of(url: str) -> tuple[ShardFacts, str, str | None]:
         """What a shard holds, how that is known, and what is to be said of it."""
@@ -170,18 +170,15 @@ def _changes(before: Inventory, now: Inventory) -> tuple[str, ...]:
 
 def _trusted(
     cid: str,
-    claims: Sequence[ShardFacts | None],
+    claims: Mapping[str, ShardFacts],
     urls: Sequence[str],
     checked_by: str,
     did: str | None,
     ledger: Ledger | None,
 ) -> set[str]:
     """The shards whose claims were made by ourselves, against the schema with that digest."""
-    fitting = [
-        claim
-        for url, claim in zip(urls, claims, strict=True)
-        if claim is not None and claim.url == url and claim.schema == checked_by
-    ]
+    found = ((url, claims.get(url)) for url in urls)
+    fitting = [claim for url, claim in found if claim and (claim.url, claim.schema) == (url, checked_by)]
     ours = {claim.url for claim in fitting if is_sealed(claim)}
     if len(ours) < len(fitting) == len(urls) and did is not None and ledger is not None:
         return set(urls) if _were_checked(cid, fitting, did, ledger) else ours

@@ -320,18 +320,17 @@ class EntryUpsert(RecordUpsert):
         if self._own_order is not None:
             self._overrides.remove(self._run)
 
-    def draft(self) -> dict[str, Any]:
-        """As ``RecordUpsert``; a license that SPDX does not know is refused where one is required."""
+    def _draft(self) -> dict[str, Any]:
         return self._built(self._resolved.values, timestamp)
 
-    def planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+    def _planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The record once people have said what they say now."""
         yield from ()  # nothing has to be asked for it
         witness, keep_urls = self._unblocked_witness(existing)
         layers = self._overrides.layers(witness and witness.value, keep_urls=keep_urls)
         return self._built(self._overrides.resolve(layers, self._options.values), created)
 
-    def wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+    def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The record that shall stand; None where somebody gave other values since ``keep_overrides``."""
         yield from ()  # nothing has to be asked for it
         witness, keep_urls = self._unblocked_witness(existing)
@@ -428,17 +427,16 @@ class NameLabel(RecordUpsert):
             fields=["datasetUri"],
         )
 
-    def draft(self) -> dict[str, Any]:
-        """As ``RecordUpsert``."""
+    def _draft(self) -> dict[str, Any]:
         return _label(self._publication, None, timestamp)
 
-    def planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+    def _planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The label once this publication's entry is written."""
         if (yield from current(self._entry)) != self._publication.cid:
-            return (yield from self.wanted(existing, created))
+            return (yield from self._wanted(existing, created))
         return _label(self._publication, None, created)
 
-    def wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+    def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The label of the current entry; None where that is a newer one that is not published."""
         self._current = self._publication._replace(cid=(yield from current(self._entry)))
         if self._current != self._publication and (yield from find(ENTRY, self._current.rkey)) is None:
@@ -465,17 +463,16 @@ class VersionLabel(RecordUpsert):
         note_version(self._resolved.ledger, self._resolved.entry.name, self._rkey, self._publication, self._version)
         return written.uri
 
-    def draft(self) -> dict[str, Any]:
-        """As ``RecordUpsert``."""
+    def _draft(self) -> dict[str, Any]:
         return _label(self._publication, self._version, timestamp)
 
     def refuse_conflict(self) -> Effects[None]:
         """As ``RecordUpsert``; also refuses a version that stands for another entry."""
         existing = yield from self._find_existing(unnoted=True)
         if existing is not None:
-            yield from self.wanted(existing, timestamp)
+            yield from self._wanted(existing, timestamp)
 
-    def wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+    def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The label of this publication; raises ``RecordChangedError`` where it is another one's."""
         yield from ()  # nothing has to be asked for it
         elsewhere = label_target(existing.value) if existing else None

@@ -190,8 +190,8 @@ class Location:
     def explain(self, layers: OverrideLayers) -> ResolvedValue:
         """The place as a row of a plan."""
         now = HERE if self.explicit else None
-        said = layers.values.over(layers.inherited).keep_urls
-        before = HERE if said else None if self.earlier is None else self.earlier.destination or HERE
+        earlier = None if self.earlier is None else self.earlier.destination or HERE
+        before = HERE if layers.explicit.keep_urls else earlier
         return ResolvedValue("shards", now, before, self.destination or HERE, self.source)
 
     def refuse_unknown(self, existing: Record, planned: Sequence[ShardFacts]) -> None:
@@ -252,10 +252,10 @@ def choose_location(
     In this order: the option and the override of the name (``keep_urls``); the data store that is named or
     configured; where the same data were copied to before; the index's own URLs.
     """
-    said = layers.values.over(layers.inherited).keep_urls
-    if options.values.keep_urls or (options.values.keep_urls is None and said):
-        source = NOW if options.values.keep_urls else BEFORE if layers.values.keep_urls is not None else EARLIER
-        return Location(source=source, earlier=earlier, explicit=bool(options.values.keep_urls))
+    now = options.values.keep_urls
+    if now or (now is None and layers.explicit.keep_urls):
+        source = NOW if now else BEFORE if layers.values.keep_urls is not None else EARLIER
+        return Location(source=source, earlier=earlier, explicit=bool(now))
     if store is not None:
         return Location(as_data_store(store), source=CONFIGURED, earlier=earlier)
     if earlier is None or earlier.destination is None or earlier.cid != publication.cid:
