@@ -95,16 +95,8 @@ def promote_to_atmosphere(
             options=options,
             done=warn,
         )
-        if ready.seen.warning:
-            warnings.warn(ready.seen.warning, NotPublicWarning, stacklevel=3)
+        if ready.visibility.warning:
+            warnings.warn(ready.visibility.warning, NotPublicWarning, stacklevel=3)
         return publish_record(
-            entry,
-            ready.copies,
-            ready.schema.uri,
-            index,
-            client,
-            ledger,
-            options=options,
-            resolved=ready.resolved,
-            seen=ready.seen,
+            ready.resolved, ready.copies, ready.schema.uri, index, client, visibility=ready.visibility
         ).uri

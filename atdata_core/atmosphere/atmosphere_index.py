@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
 from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
-from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
+from atdata_core.atmosphere.record_format.parse import (
+    AtmosphereIndexEntry,
+    label_target,
+    read_entry_record,
+    read_schema_record,
+)
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri, label_rkey
 from atdata_core.common.names import near
 from atdata_core.common.urls import literal
@@ -184,8 +189,8 @@ def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
     """
     did = client.did_of(repo)
     label = find_label(client, did, name)
-    uri = None if label is None else label.value.get("datasetUri")
-    if isinstance(uri, str):
+    uri = None if label is None else label_target(label.value)
+    if uri is not None:
         return uri
     names = {str(each.value.get("name")) for each in client.iter_records(LABEL, repo=did)}
     raise EntryNotFoundError(
@@ -210,8 +215,8 @@ def all_labelled(client: AtmosphereClient, repo: str) -> dict[str, Labelled]:
     did = client.did_of(repo)
     found: dict[str, Labelled] = {}
     for label in client.iter_records(LABEL, repo=did):
-        name, uri = label.value.get("name"), label.value.get("datasetUri")
-        if isinstance(name, str) and isinstance(uri, str) and _is_of(label, name):
+        name, uri = label.value.get("name"), label_target(label.value)
+        if isinstance(name, str) and uri is not None and _is_of(label, name):
             labelled = Labelled(uri, AtUri.parse(label.uri).rkey == label_rkey(did, name))
             if labelled.ours or name not in found:
                 found[name] = labelled

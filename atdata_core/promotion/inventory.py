@@ -1,10 +1,10 @@
-"""What an entry of the index names: its shards and its schema."""
+"""What an entry of the index names, its shards and its schema, and the publication that it becomes."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..atmosphere.record_format.record_keys import ENTRY, entry_rkey, label_rkey
 from ..common.cid import entry_cid
@@ -13,9 +13,6 @@ from ..common.urls import displayed, expand, refuse_credentials
 from ..errors import EntryNotFoundError, NoDataUrlsError, SchemaNotFoundError, StorageError
 from ..protocols import AbstractIndex, DeletionKeeper, IndexEntry
 from ..state.facts import PublicationId
-
-if TYPE_CHECKING:
-    from ..protocols import IndexEntry
 
 Progress = Callable[[int, int], None]
 """Called after each shard with how many are done and how many there are."""

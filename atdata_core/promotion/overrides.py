@@ -38,6 +38,11 @@ class OverrideLayers:
     order: int
     inherited: Values = Values()  # noqa: RUF009 - frozen
 
+    @property
+    def explicit(self) -> Values:
+        """What people said so far, of the publication or of its name."""
+        return self.values.over(self.inherited)
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedValue:
@@ -70,7 +75,7 @@ NOW, BEFORE, METADATA, EARLIER, DEFAULT, NOBODY = (
 
 
 class Overrides:
-    """What was said of one publication.
+    """What people said of one publication so far.
 
     Args:
         entry: The entry that is published.
@@ -95,7 +100,7 @@ class Overrides:
         self._ledger = ledger
 
     def layers(self, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False) -> OverrideLayers:
-        """What stands now; where a record is given, what would stand after ``recover`` with it."""
+        """The overrides now; where a record is given, as they would be after ``recover`` with it."""
         log = self._ledger.get(self._key)
         if published is not None:
             log = self._recovered(log, published, keep_urls)
@@ -118,7 +123,7 @@ class Overrides:
             (EARLIER, layers.inherited),
             (DEFAULT, self._defaults),
         )
-        before = layers.values.over(layers.inherited)
+        before = layers.explicit
         found: list[ResolvedValue] = []
         for name in RECORD_FIELDS:
             source, value = next(
@@ -208,7 +213,7 @@ def overrides_of(log: OverrideLog | None) -> Values:
 
 
 def order_of(log: OverrideLog | None) -> int:
-    """The number of the last saying that the ledger holds, 0 for none."""
+    """The number of the last override that the ledger has, 0 for none."""
     return 0 if log is None else log.order
 
 

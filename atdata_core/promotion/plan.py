@@ -14,20 +14,19 @@ from ..state.index_state import state_of
 from .copies.repack import still_there
 from .options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .overrides import ResolvedValue
+from .prepare import validate
 from .records.upsert import run_effects
 from .stages.copy_stage import earlier_copies, find_copies
-from .stages.dataset_records import DatasetRecords
-from .stages.inventory_stage import survey
+from .stages.inventory_stage import shard_facts
+from .stages.publish import DatasetRecords
 from .stages.resolved_values import Resolved, resolve
 from .stages.schema_stage import find_schema, known_compatibility
-from .stages.validate import validate
 from .stages.visibility import AnonymousReader, Unreadable, Visibility, readable_share, readers, refuse_to_hide
 
 if TYPE_CHECKING:
     from ..atmosphere.client import AtmosphereClient
     from ..protocols import AbstractIndex, IndexEntry
     from ..state.facts import Inventory
-    from ..state.ledger import Ledger
 
 PUT_POINTS = 2
 """Write points of one putRecord (https://docs.bsky.app/docs/advanced-guides/rate-limits)."""
@@ -107,9 +106,9 @@ def plan_promotion(
     options = PromotionOptions.of(defaults=defaults, **keywords)
     did = client.did
     resolved = resolve(entry, did, ledger, data_store=data_store, options=options, find=client.find_record)
-    inventory = survey(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
-    planned = validate(entry, inventory, resolved, client, ledger, options=options)
-    planned, missing, warnings = _copies(planned, inventory, resolved, ledger)
+    inventory = shard_facts(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
+    planned = validate(inventory, resolved, client)
+    planned, missing, warnings = _copies(planned, inventory, resolved)
     anonymous = AnonymousReader(client.base_url)
     to_be_written = {shard.url for shard in missing}
     there = [shard for shard in planned if shard.url not in to_be_written]
@@ -118,7 +117,7 @@ def plan_promotion(
     visibility = Visibility(len(planned), unreadable)
     if options.require_public:
         visibility.refuse()
-    refuse_to_hide(visibility, planned, resolved, anonymous, options)
+    refuse_to_hide(visibility, planned, resolved, anonymous)
 
     listing = Listing()
     schema = find_schema(inventory.schema, client, ledger, listing)
@@ -130,7 +129,7 @@ def plan_promotion(
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    records = DatasetRecords(entry, resolved, planned, schema_uri, client, ledger, options)
+    records = DatasetRecords(resolved, planned, schema_uri, client)
     record, label, version_label = run_effects(records.dry_run(), client, index)
     return Plan(
         resolved.publication.uri,
@@ -167,10 +166,10 @@ def _readers(
 
 
 def _copies(
-    planned: list[ShardFacts], inventory: Inventory, resolved: Resolved, ledger: Ledger
+    planned: list[ShardFacts], inventory: Inventory, resolved: Resolved
 ) -> tuple[list[ShardFacts], list[ShardFacts], list[str]]:
     """The shards as they would be published, those of them that are to be written, and what is to be said."""
-    store = resolved.location.store
+    store, ledger = resolved.location.store, resolved.ledger
     if store is None:
         return planned, [], []
     if not store.foresees_copies:

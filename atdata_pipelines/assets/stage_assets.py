@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from atdata_core.promotion.copies.chunks import Chunk
+from atdata_core.promotion.prepare import validate
 from atdata_core.promotion.stages import copy_stage, inventory_stage, publish, schema_stage, visibility
-from atdata_core.promotion.stages.validate import validate
 
 from ..config.executors import COPYING, PUBLISHING, QUEUE
 from ..config.run_config import PromotionConfig
@@ -100,9 +100,9 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             found = stage.known_inventory(progress_of(context, "looked at"))
             client, options = stage.logged_in(), stage.options
             resolved = stage.resolve()
-            validate(stage.entry, found, resolved, client, stage.ledger, options=options)
-            publish.begin_publishing(stage.entry, resolved.publication, stage.ledger, options)
-            with stage.dropping_refused(resolved):
+            validate(found, resolved, client)
+            publish.begin_publishing(resolved)
+            with publish.dropping_refused(resolved):
                 published = schema_stage.publish_schema_of(found, client, stage.ledger, options)
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisation_metadata.of_schema(found, published, client.base_url))
@@ -114,24 +114,12 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             progress = progress_of(context, "at their destination")
             client = stage.logged_in()
             resolved, options = stage.resolve(), stage.options
-            with stage.dropping_refused(resolved):
+            with publish.dropping_refused(resolved):
                 copies = stage.known_copies(resolved, progress)
                 found = stage.known_inventory(progress)
                 kept_schema = schema_stage.schema_of_run(found, client, stage.ledger, options)
-                seen = visibility.probe_published(
-                    stage.entry, copies, stage.index, client.base_url, resolved=resolved, options=options
-                )
-            record = publish.publish_record(
-                stage.entry,
-                copies,
-                kept_schema.uri,
-                stage.index,
-                client,
-                stage.ledger,
-                options=options,
-                resolved=resolved,
-                seen=seen,
-            )
+                seen = visibility.probe_published(resolved, copies, stage.index, client.base_url)
+            record = publish.publish_record(resolved, copies, kept_schema.uri, stage.index, client, visibility=seen)
             context.instance.add_run_tags(context.run.run_id, {"at_uri": shown(record.uri)})
             for warning in warnings_of(record, kept_schema, seen).values():
                 context.log.warning(shown(warning, "log"))

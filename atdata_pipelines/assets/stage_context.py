@@ -1,7 +1,7 @@
 """What a stage works on: the dataset of a run's partition, with the services that it needs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,21 +102,17 @@ class StageContext:
     ) -> copy_stage.CopiedShards:
         """Bring every shard to its destination, or see that it stays."""
         found, resolved = self.known_inventory(progress), resolved or self.resolve()
-        with self.dropping_refused(resolved):
+        with publish.dropping_refused(resolved):
             return copy_stage.copy_shards(
                 self.entry,
                 found,
                 self.index,
                 self.ledger,
                 data_store=self.store,
-                published=resolved.published_copies(found, self.ledger),
+                published=resolved.published_copies(found),
                 progress=progress,
                 run=self.options.run,
             )
-
-    def dropping_refused(self, resolved: Resolved) -> AbstractContextManager[None]:
-        """What is refused inside was not given: see ``publish.dropping_refused``."""
-        return publish.dropping_refused(self.entry, resolved.publication, self.ledger, self.options)
 
 
 @contextmanager

@@ -362,15 +362,15 @@ class BulkReport:
             metadata = materialisation_metadata.of_copies(way.copies)
         else:
             del self._ways[name]
-            record, seen = result, done.seen
+            record, seen = result, done.visibility
             # One line for all at the end: what many datasets lack, all of them lack.
             for check, warning in warnings_of(record, way.schema, seen).items():
                 self._warned.setdefault(check, []).append((name, warning))
             metadata = materialisation_metadata.of_record(record, way.schema.uri, way.copies, seen, self.service)
             self._changes[record.change] += 1
         self._events.mark(name, stage, way.inventory.cid, metadata)
-        if done.seen is not None:
-            for each in seen_in_passing(self._settings, result, way.schema, done.seen):
+        if done.visibility is not None:
+            for each in seen_in_passing(self._settings, result, way.schema, done.visibility):
                 self._context.log_event(evaluation_of(each, name))
 
     def _mark_inventory(self, dataset: str) -> None:

@@ -12,11 +12,11 @@ from atdata_core.local import LocalIndex
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.options import PromotionOptions
+from atdata_core.promotion.prepare import validate
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.promotion.stages.publish import begin_publishing
 from atdata_core.promotion.stages.schema_stage import publish_schema
-from atdata_core.promotion.stages.validate import validate
 from atdata_core.state.index_state import state_of
 from faulty.edge import Fault, Rule, Tally
 from faulty.samples import Reading
@@ -40,8 +40,8 @@ def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliabili
         inventory = take_inventory(first, index, ledger, destination=store)
         yield
         resolved = resolved_for(first, client, ledger, store=store, options=options)
-        validate(first, inventory, resolved, client, ledger, options=options)
-        begin_publishing(first, resolved.publication, ledger, options)
+        validate(inventory, resolved, client)
+        begin_publishing(resolved)
         yield
         schema = publish_schema(inventory.schema, client, ledger)
         yield

@@ -35,7 +35,5 @@ def publish_last(
 ) -> PublishedRecord:
     """``publish_record`` for shards that were seen by strangers."""
     resolved = resolved_for(entry, client, ledger, store=store, options=options)
-    seen = Visibility(len(copies.shards))
-    return publish_record(
-        entry, copies, schema_uri, index, client, ledger, options=options, resolved=resolved, seen=seen
-    )
+    visibility = Visibility(len(copies.shards))
+    return publish_record(resolved, copies, schema_uri, index, client, visibility=visibility)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -99,6 +99,12 @@ def read_entry_record(
     )
 
 
+def label_target(value: Mapping[str, Any]) -> str | None:
+    """The at-uri that a label points at, as its body tells it; None where it tells none."""
+    target = value.get("datasetUri")
+    return target if isinstance(target, str) else None
+
+
 def read_schema_record(value: dict[str, Any]) -> dict[str, Any]:
     """A schema record in the form that the local index keeps.
 
@@ -159,8 +165,8 @@ def _expect(what: str, value: dict[str, Any], kinds: tuple[str, ...], name: str)
     kind = value.get("$type")
     if kind in kinds:
         return
-    target = value.get("datasetUri")
-    hint = f" It is a label; its dataset is {target}." if kind == LABEL and isinstance(target, str) else ""
+    target = label_target(value)
+    hint = f" It is a label; its dataset is {target}." if kind == LABEL and target is not None else ""
     raise RefusedError(f"{what} is no {name} record: its $type is {shown(kind)}.{hint}", uri=what)
 
 

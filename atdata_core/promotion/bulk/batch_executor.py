@@ -20,7 +20,7 @@ from ...errors import DatasetNameError, RecordChangedError
 from ...state.cached_ledger import CachedLedger
 from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions
-from ..records.upsert import Current, Find, Steps, current_cids
+from ..records.upsert import Current, Effects, Find, current_cids
 from ..scheduling.retry_policy import failed
 from ..stages.publish import PublishedRecord, publishing
 
@@ -104,7 +104,7 @@ class _Job:
 
     number: int
     entry: IndexEntry
-    steps: Steps[PublishedRecord]
+    steps: Effects[PublishedRecord]
 
 
 class _BatchExecutor:
@@ -143,18 +143,10 @@ class _BatchExecutor:
                 self._flush()
         return [outcome for outcome in self._outcomes if outcome is not None]
 
-    def _steps(self, draft: Draft) -> Steps[PublishedRecord]:
+    def _steps(self, draft: Draft) -> Effects[PublishedRecord]:
         options = replace(self._options, run=draft.run or self._options.run)
-        return publishing(
-            draft.entry,
-            draft.copies,
-            draft.schema_uri,
-            self._client,
-            self._ledger,
-            options=options,
-            resolved=draft.resolved,
-            seen=draft.visibility,
-        )
+        resolved = replace(draft.resolved, ledger=self._ledger, options=options)
+        return publishing(resolved, draft.copies, draft.schema_uri, self._client, draft.visibility)
 
     def _begin(self) -> bool:
         """Let as many datasets begin as fill the next request."""

@@ -269,7 +269,14 @@ class _Bulk:
     def _publish(self) -> None:
         ready, self.ready = sorted(self.ready, key=lambda each: each[0]), []
         drafts = [
-            Draft(each.entry, each.copies, each.schema.uri, each.resolved, each.seen, self._run_of(number))
+            Draft(
+                each.resolved.entry,
+                each.copies,
+                each.schema.uri,
+                each.resolved,
+                each.visibility,
+                self._run_of(number),
+            )
             for number, each in ready
         ]
         results = publish_many(
@@ -279,7 +286,7 @@ class _Bulk:
             if isinstance(result, Exception):
                 self._finish(number, STAGE, error=result)
             else:
-                self._finish(number, STAGE, record=result, visibility=prepared.seen)
+                self._finish(number, STAGE, record=result, visibility=prepared.visibility)
 
     def _finish(
         self,

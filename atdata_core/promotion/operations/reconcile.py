@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...atmosphere.record_format.parse import read_entry_record
+from ...atmosphere.record_format.parse import label_target, read_entry_record
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, label_rkey
 from ...common.names import near
 from ...common.urls import expand
@@ -28,14 +28,12 @@ from ...state.facts import (
 from ...state.ledger import Found, Key, Ledger
 from ..inventory import Publication, cid_of
 from ..overrides import Overrides
-from ..records.entry_versions import Versions, is_promoted, versions_of
-from ..records.label import note_version
-from ..records.published_names import name_state, names_no_copies, place_of
+from ..records.published_names import Versions, is_promoted, name_state, names_no_copies, place_of, versions_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
 from ..scheduling.blocks import block_deleted, block_of
 from ..scheduling.retry_policy import metadata_digest, succeeded
-from ..stages.publish import PublishedRecord
+from ..stages.publish import PublishedRecord, note_version
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -164,10 +162,10 @@ class _Comparison:
         self._ledger = ledger
         self._records = records
         self._labels = labels
-        self._of_versions: dict[str, list[Record]] = {}
+        self._of_versions: dict[str | None, list[Record]] = {}
         for label in labels.values():
             if isinstance(label.value.get("version"), str):
-                self._of_versions.setdefault(str(label.value.get("datasetUri")), []).append(label)
+                self._of_versions.setdefault(label_target(label.value), []).append(label)
         self._versions = Versions(versions_of(index), self._did)
         self._current = {entry.name: cid_of(entry) for entry in index.list_datasets()}
         self._account = ledger.get_all("account", self._did)
@@ -205,7 +203,7 @@ class _Comparison:
         labelled: dict[str, list[tuple[_Pair, Record]]] = {}
         for name, pairs in named.items():
             label = self._labels.get(f"at://{self._did}/{LABEL}/{label_rkey(self._did, name)}")
-            target = label.value.get("datasetUri") if label else None
+            target = label_target(label.value) if label else None
             record, entry = pair = next((pair for pair in pairs if pair[0].uri == target), pairs[0])
             history = RecordHistory(self._ledger, LABEL_NOTE(entry.name, self._did, name))
             if label is not None:

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere.published_shards import PublishedShards
-from ...atmosphere.record_format.parse import AtmosphereIndexEntry, read_entry_record, read_schema_record
+from ...atmosphere.record_format.parse import (
+    AtmosphereIndexEntry,
+    label_target,
+    read_entry_record,
+    read_schema_record,
+)
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
 from ...common.cid import entry_cid
 from ...common.names import near
@@ -24,7 +29,7 @@ from ...local.entry import LocalDatasetEntry
 from ...protocols import ShardFacts
 from ...samples.schema import full_name, schema_ref
 from ..copies.layout import copied_as
-from ..records.entry_versions import Versions, is_promoted, versions_of
+from ..records.published_names import Versions, is_promoted, versions_of
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -63,7 +68,7 @@ def recover(index: LocalIndex, client: AtmosphereClient, names: Collection[str] 
         ServiceError: The index or the PDS does not answer. What was taken back stays; run again.
     """
     did = client.did
-    labels = {label.uri: str(label.value.get("datasetUri")) for label in client.iter_records(LABEL)}
+    labels = {label.uri: label_target(label.value) for label in client.iter_records(LABEL)}
     records = [record for record in client.iter_records(ENTRY) if is_promoted(record, did)]
     known = {str(record.value.get("name")) for record in records}
     for name in names:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...atmosphere.record_format.parse import label_target
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri, label_rkey
 from ...common.names import near
 from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
@@ -304,7 +305,7 @@ def _created(record: Record) -> tuple[str, str]:
 def _target(label: Record, client: AtmosphereClient) -> str | None:
     """At-uri that a label points at, with the DID of the account; None where it is none."""
     try:
-        at = AtUri.parse(str(label.value.get("datasetUri")))
+        at = AtUri.parse(str(label_target(label.value)))
     except RefusedError:
         return None
     authority = client.did if at.authority == client.handle else at.authority

@@ -1,31 +1,33 @@
-"""What an account has published under a name so far: values and the place of shards stay until somebody says else.
+"""What an account has published so far: under a name, and from which entry of the index.
 
-The ledger knows it, also after a retraction. Where it does not (Redis was lost, another machine published), the
-label of the name tells.
+Values and the place of shards stay until somebody says else. The ledger knows them, also after a retraction. Where
+it does not (Redis was lost, another machine published), the label of the name tells. Which entry a record was made
+from its key tells, which comes from identity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ...atmosphere.record_format.parse import PublishedShard
-from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, entry_rkey
+from ...atmosphere.record_format.parse import PublishedShard, label_target
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, entry_rkey, is_identity_tid
+from ...common.cid import entry_cid
 from ...errors import DatasetNameError, RefusedError
 from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
-from ..inventory import cid_of, publication_of
-from ..options import Values
+from ..inventory import Publication, cid_of, publication_of
+from ..options import PromotionOptions, Values
 from ..overrides import overrides_in, overrides_of
 from .summary import Summary
-from .upsert import Steps, find
+from .upsert import Effects, find
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
-    from ...protocols import IndexEntry
+    from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import NameState, RecordNote
     from ...state.ledger import Key, Ledger
     from ..inventory import Publication
@@ -52,7 +54,7 @@ class PublishedName:
     readable: bool = False
     record: Record | None = None
 
-    def read(self) -> Steps[PublishedName]:
+    def read(self) -> Effects[PublishedName]:
         """With its record, read where it was not; None as the record where it is there no more."""
         if self.record is not None:
             return self
@@ -62,10 +64,7 @@ class PublishedName:
     @property
     def shards(self) -> list[PublishedShard]:
         """The shards that its record names; none where it was not read, or cannot be."""
-        try:
-            return [] if self.record is None else shards_of(self.record)
-        except RefusedError:
-            return []
+        return (self.record and _shards_named(self.record)) or []
 
 
 def published_name(
@@ -74,7 +73,7 @@ def published_name(
     ledger: Ledger,
     own_urls: Sequence[str],
     defaults: Values = Values(),  # noqa: B008 - frozen
-) -> Steps[PublishedName | None]:
+) -> Effects[PublishedName | None]:
     """What is published under the name of a publication; None where nothing is, as far as can be told.
 
     Args:
@@ -130,21 +129,26 @@ def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:
 
     ``own_urls`` are those of the entry's own shards; None where they are not known.
     """
-    try:
-        urls = [shard.url for shard in shards_of(record)]
-    except RefusedError:
+    shards = _shards_named(record)
+    if shards is None:
         return None
+    urls = [shard.url for shard in shards]
     copied = any(map(copy_tails, urls)) if own_urls is None else urls != list(own_urls)
     return (Summary.of(record.value, account="", entry="").place or "unknown") if copied else None
 
 
 def names_no_copies(record: Record) -> bool:
     """Whether an entry record names shards, none of which lies where copies do."""
+    shards = _shards_named(record)
+    return bool(shards) and not any(copy_tails(shard.url) for shard in shards)
+
+
+def _shards_named(record: Record) -> list[PublishedShard] | None:
+    """The shards of an entry record; None where it cannot be read."""
     try:
-        urls = [shard.url for shard in shards_of(record)]
+        return shards_of(record)
     except RefusedError:
-        return False
-    return bool(urls) and not any(map(copy_tails, urls))
+        return None
 
 
 def _read(record: Record, publication: Publication, own_urls: Sequence[str], defaults: Values) -> PublishedName:
@@ -156,9 +160,66 @@ def _read(record: Record, publication: Publication, own_urls: Sequence[str], def
 
 def target_of(label: Record | None, did: str) -> str | None:
     """Record key of the entry that a label of ours points at."""
-    target: Any = None if label is None else label.value.get("datasetUri")
+    target = None if label is None else label_target(label.value)
     try:
-        at = AtUri.parse(target) if isinstance(target, str) else None
+        at = None if target is None else AtUri.parse(target)
     except RefusedError:
         return None
     return at.rkey if at is not None and at.authority == did and at.collection == ENTRY else None
+
+
+def versions_of(index: AbstractIndex) -> list[IndexEntry]:
+    """Every entry of every name where the index tells them, else the current ones."""
+    return list(cast("Iterable[Any]", getattr(index, "entries", None) or index.list_datasets()))
+
+
+def is_promoted(record: Record, did: str) -> bool:
+    """Whether an entry record was promoted from an index entry; ``AtmosphereIndex`` makes some without one."""
+    rkey, value, shards = record.uri.rpartition("/")[2], record.value, _shards_named(record)
+    if shards is None or not is_identity_tid(rkey):
+        return False
+    urls = [shard.url for shard in shards]
+    return rkey != entry_rkey(did, str(value.get("name")), entry_cid(str(value.get("schemaRef")), urls))
+
+
+class Versions:
+    """The entries of an index, found by the records that an account made from them."""
+
+    def __init__(self, entries: Iterable[IndexEntry], did: str) -> None:
+        self._did = did
+        self._by_name: dict[str, dict[str, IndexEntry]] = {}
+        for entry in entries:
+            self._by_name.setdefault(entry.name, {})[cid_of(entry)] = entry
+        self._by_key: dict[str, dict[str, IndexEntry]] = {}
+
+    def of(self, record: Record, dataset: str | None) -> IndexEntry | None:
+        """The entry that an entry record was made from; None where none of them was.
+
+        Args:
+            record: As the PDS gives it.
+            dataset: The dataset that was published under the record's name, as far as the ledger knows. Two
+                datasets may hold the same data; that one, or the one of the record's own name, is meant.
+        """
+        name, rkey = record.value.get("name"), record.uri.rpartition("/")[2]
+        if not isinstance(name, str) or not is_identity_tid(rkey):
+            return None
+        for likely in (dataset, name):
+            for cid, entry in self._by_name.get(likely or "", {}).items():
+                if entry_rkey(self._did, name, cid) == rkey:
+                    return entry
+        if name not in self._by_key:
+            self._by_key[name] = {
+                entry_rkey(self._did, name, cid): entry
+                for _, entries in sorted(self._by_name.items(), reverse=True)
+                for cid, entry in entries.items()
+            }
+        return self._by_key[name].get(rkey)
+
+    def find(self, dataset: str, cid: str) -> IndexEntry | None:
+        """The entry of a dataset by its CID."""
+        return self._by_name.get(dataset, {}).get(cid)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all datasets."""
+        return set(self._by_name)

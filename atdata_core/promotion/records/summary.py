@@ -1,4 +1,4 @@
-"""What an entry record says, in short: for people, and to tell the next time what has changed."""
+"""What an entry record says, in short, and what of it or of its shards has changed, a line each for people."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ TEXT = 300
 """Characters of a text that the ledger keeps, to compare it."""
 SHOWN = 60
 """Characters of a text that is shown as one that has changed."""
+NAMED = 3
+"""Shards that are named; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +80,15 @@ class Summary:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> Summary | None:
-        """The inverse of ``to_json``; None where it was not kept, or is damaged."""
+        """The inverse of ``to_json``, what it lacks as by default; None where it was not kept, or is damaged."""
         if data is None:
             return None
+        known: dict[str, Any] = {each.name: data[each.name] for each in fields(cls) if each.name in data}
         try:
-            known: dict[str, Any] = {each.name: data[each.name] for each in fields(cls)}
-            known["tags"] = tuple(known["tags"])
-        except (KeyError, TypeError):
+            known["tags"] = tuple(known.get("tags", ()))
+            return cls(**known)
+        except TypeError:
             return None
-        return cls(**known)
 
     def changes(self, before: Summary | None) -> tuple[str, ...]:
         """What of this is other than ``before``, a line each; None: it was not kept what was before."""
@@ -165,12 +167,6 @@ def _digest(value: Any) -> str | None:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-NAMED = 3
-"""Shards that are named; the others are counted."""
-
-ARROW = "→"
-
-
 def short_cid(cid: str) -> str:
     """The end of a CID: its beginning is the same for all."""
     return f"…{cid[-8:]}"
@@ -178,13 +174,13 @@ def short_cid(cid: str) -> str:
 
 def changed_value(what: str, before: str | None, now: str | None) -> tuple[str, ...]:
     """One line where a value is another one, none where it is the same; None is no value."""
-    return () if before == now else (f"{what} {before or 'none'} {ARROW} {now or 'none'}",)
+    return () if before == now else (f"{what} {before or 'none'} → {now or 'none'}",)
 
 
 def changed_number(what: str, before: int | None, now: int | None) -> tuple[str, ...]:
     """As ``changed_value``; None is a number that is not known."""
     known = ["unknown" if number is None else f"{number:,}" for number in (before, now)]
-    return () if before == now else (f"{what} {known[0]} {ARROW} {known[1]}",)
+    return () if before == now else (f"{what} {known[0]} → {known[1]}",)
 
 
 def changed_shards(before: Sequence[ShardFacts], now: Sequence[ShardFacts]) -> tuple[str, ...]:
@@ -198,28 +194,21 @@ def changed_shards(before: Sequence[ShardFacts], now: Sequence[ShardFacts]) -> t
         ([shard for shard in added if shard.sha256 not in moved], "added"),
         ([shard for shard in gone if shard.sha256 not in moved], "removed"),
         ([shard for shard in added if shard.sha256 in moved], "moved"),
-        ([shard for shard in now if _differs(old.get(shard.url), shard)], "with other bytes"),
+        ([shard for shard in now if old.get(shard.url, shard).sha256 != shard.sha256], "with other bytes"),
     )
-    lines = [f"{_count(shards)} {what}: {_named(shards)}" for shards, what in counts if shards]
-    totals = (
-        changed_number("shards", len(before), len(now)),
-        changed_number("samples", _samples(before), _samples(now)),
-        changed_number("bytes", sum(shard.size for shard in before), sum(shard.size for shard in now)),
+    return (
+        *(_named(shards, what) for shards, what in counts if shards),
+        *changed_number("shards", len(before), len(now)),
+        *changed_number("samples", _samples(before), _samples(now)),
+        *changed_number("bytes", sum(shard.size for shard in before), sum(shard.size for shard in now)),
     )
-    return (*lines, *(line for total in totals for line in total))
 
 
-def _differs(before: ShardFacts | None, now: ShardFacts) -> bool:
-    return before is not None and before.sha256 != now.sha256
-
-
-def _count(shards: Sequence[ShardFacts]) -> str:
-    return "1 shard" if len(shards) == 1 else f"{len(shards):,} shards"
-
-
-def _named(shards: Sequence[ShardFacts]) -> str:
+def _named(shards: Sequence[ShardFacts], what: str) -> str:
+    count = "1 shard" if len(shards) == 1 else f"{len(shards):,} shards"
     names = ", ".join(displayed(shard.url) for shard in shards[:NAMED])
-    return names + (f" and {len(shards) - NAMED:,} more" if len(shards) > NAMED else "")
+    more = f" and {len(shards) - NAMED:,} more" if len(shards) > NAMED else ""
+    return f"{count} {what}: {names}{more}"
 
 
 def _samples(shards: Sequence[ShardFacts]) -> int | None:

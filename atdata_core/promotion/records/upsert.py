@@ -1,7 +1,12 @@
-"""One record of the account: found, judged, written, and never over somebody's edit."""
+"""One record of the account: found, judged, written, and never over somebody's edit.
+
+What that asks of the network and the index it yields as effects, so that one dataset takes them one by one
+(``run_effects``), and many take them together.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -23,6 +28,15 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+ROUNDS = 8
+"""How often a write begins again because a rival was quicker."""
+
+KEPT = 20
+"""CIDs that are remembered of a record."""
+
+Created = Callable[[], str]
+"""Tells when a record was first made."""
+
 
 class Find(NamedTuple):
     """A record of the own repository; the answer is the record, or None."""
@@ -37,99 +51,190 @@ class Current(NamedTuple):
     entry: IndexEntry
 
 
-Step = Find | Write | Current
+Effect = Find | Write | Current
 
-Steps = Generator[Step, Any, R]
-"""Steps on the way to a result. An error of a step is raised where it was yielded.
+Effects = Generator[Effect, Any, R]
+"""Effects on the way to a result. An error of one is raised where it was yielded.
 
 The answer to a ``Write`` is the record and whether a commit was made for it.
 """
 
 
-def find(collection: str, rkey: str) -> Steps[Record | None]:
+def find(collection: str, rkey: str) -> Effects[Record | None]:
     """The record under a key."""
     return (yield Find(collection, rkey))
 
 
-def write(collection: str, rkey: str, record: dict[str, Any], *, swap: str | None) -> Steps[tuple[Record, bool]]:
-    """The record as written, and whether a commit was made; raises ``RecordChangedError``."""
-    return (yield Write(collection, rkey, record, swap))
-
-
-def current(entry: IndexEntry) -> Steps[str]:
+def current(entry: IndexEntry) -> Effects[str]:
     """The CID that the index has for an entry's name."""
     return (yield Current(entry))
 
 
-def run_effects(steps: Steps[R], client: AtmosphereClient, index: AbstractIndex) -> R:
-    """Take steps one by one; what comes of them."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = _answer(step, client, index)
-            except AtdataError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        return end.value
+class RecordUpsert(ABC):
+    """A record under a key that comes from identity; a class of its own says what is wanted of it.
 
+    ``check`` and ``refuse_conflict`` refuse what may not be written, ``dry_run`` says what ``apply`` would do:
+    these write nothing. ``apply`` makes the record what is wanted. Where the ledger knows no such record, creating
+    it is one request, and tells of one that is there.
 
-def current_cids(entries: Sequence[IndexEntry], index: AbstractIndex) -> list[str | AtdataError]:
-    """The answers to ``Current`` for some entries; an error for one that was deleted from the index, for instance.
-
-    This decides which entry of a name is its newest, for one dataset and for many. An index that can is asked for
-    all names at once.
+    Args:
+        did: The account.
+        collection: Of the record.
+        rkey: Its key.
+        history: What the ledger knows of it.
+        options: What is asked of the promotion.
+        now: The time, as a new record carries it.
     """
-    known: list[str | None] = [None] * len(entries)
-    if entries and isinstance(index, CurrentEntries):
-        known = index.current_cids([entry.name for entry in entries])
-    return [_current_cid(entry, cid, index) for entry, cid in zip(entries, known, strict=True)]
 
+    def __init__(
+        self,
+        did: str,
+        collection: str,
+        rkey: str,
+        history: RecordHistory,
+        options: PromotionOptions,
+        now: Callable[[], str],
+    ) -> None:
+        self._did = did
+        self._collection = collection
+        self._rkey = rkey
+        self._history = history
+        self._options = options
+        self._now = now
+        self._existing: Record | None = None
+        self._noted: str | None = None
+        self.before: Record | None = None
+        """What stood where ``apply`` has written, or what it has left as it was."""
+        self.uri = f"at://{did}/{collection}/{rkey}"
 
-def _current_cid(entry: IndexEntry, known: str | None, index: AbstractIndex) -> str | AtdataError:
-    own = cid_of(entry)
-    if known == own:
-        return own
-    try:
-        found = known or cid_of(index.get_dataset(entry.name))
-    except KeyError:
-        found = None
-    except RefusedError as error:
-        return error
-    if found != own:
-        try:
-            refuse_deleted(entry, index)
-        except EntryNotFoundError as error:
-            return error
-    return found or own
+    @abstractmethod
+    def _draft(self) -> dict[str, Any]:
+        """The record as far as it is known before anything is asked."""
 
+    @abstractmethod
+    def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+        """From the record as it stands (None: there is none) to the one that shall stand; None: leave it."""
 
-def _answer(step: Step, client: AtmosphereClient, index: AbstractIndex) -> Any:
-    if isinstance(step, Current):
-        [cid] = current_cids([step.entry], index)
-        if isinstance(cid, AtdataError):
-            raise cid
-        return cid
-    if isinstance(step, Find):
-        return client.find_record(step.collection, step.rkey)
-    if step.swap is None:
-        return client.create_once(step.collection, step.rkey, step.record)
-    return client.replace(step.collection, step.rkey, step.record, swap=step.swap), True
+    def _planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
+        """As ``_wanted`` will be once the records before it are written; keeps nothing."""
+        return self._wanted(existing, created)
 
+    def check(self) -> None:
+        """Refuse what the network would refuse, whatever stands there; raises ``PreflightError``."""
+        self._preflight(self._draft(), None)
 
-ROUNDS = 8
-"""How often a write begins again because a rival was quicker."""
+    def refuse_conflict(self) -> Effects[None]:
+        """Read the record where the ledger knows it, and refuse what ``apply`` could not write over.
 
-KEPT = 20
-"""CIDs that are remembered of a record."""
+        Raises:
+            RecordGoneError: It was published and is there no more, and nobody asked to restore it.
+            RecordChangedError: It was edited elsewhere, and nobody asked to take it over.
+        """
+        yield from self._find_existing(unnoted=False)
 
-Created = Callable[[], str]
-"""Tells when a record was first made."""
+    def dry_run(self) -> Effects[str]:
+        """What ``apply`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
+        existing = yield from self._find_existing(unnoted=True)
+        record = yield from self._planned(existing, lambda: self._created(existing))
+        if record is None or (existing is not None and not self._differing(record, existing)):
+            return "keep"
+        self._preflight(record, existing)
+        return "update" if existing else "create"
 
-Wanted = Callable[["Record | None", Created], Steps["dict[str, Any] | None"]]
-"""From the record as it stands (None: there is none) to the one that shall stand; None: leave it."""
+    def apply(self) -> Effects[tuple[Record | None, str | None]]:
+        """Make the record what is wanted.
+
+        What is wanted is asked directly before each write, and once more after a rival's.
+
+        Returns:
+            The record, and ``created``, ``updated`` or ``unchanged``; None where it is to be left alone.
+
+        Raises:
+            PreflightError, RecordGoneError, RecordChangedError: It was not written.
+        """
+        for _ in range(ROUNDS):
+            existing = self._existing
+            record = yield from self._wanted(existing, lambda: self._first_created(self._existing))
+            if record is None:
+                return existing, None
+            self.before = existing
+            if existing is not None and not self._differing(record, existing):
+                if existing.cid != self._noted:
+                    self._history.note(existing)
+                    self._noted = existing.cid
+                return existing, "unchanged"
+            self._preflight(record, existing)
+            self._history.intend(record)
+            swap = existing.cid if existing else None
+            try:
+                written, made = yield Write(self._collection, self._rkey, record, swap)
+            except RecordChangedError:
+                self._existing = yield from self._read()
+                if existing is not None and self._existing is None:
+                    raise RecordGoneError(
+                        f"{self.uri} was removed while this run was about to write it: somebody retracts it. "
+                        "Promote the dataset again if it shall be published.",
+                        uri=self.uri,
+                    ) from None
+            else:
+                self._existing, self._noted = written, written.cid
+                if existing is None and made:
+                    self._history.note_created(written)
+                else:
+                    self._history.note(written)
+                return written, "updated" if existing else "created" if made else "unchanged"
+        raise RecordChangedError(
+            f"{self.uri} kept changing while it was written. See what else writes it, then run again.",
+            uri=self.uri,
+            fields=[],
+        )
+
+    def _find_existing(self, *, unnoted: bool) -> Effects[Record | None]:
+        """The record where the ledger knows it, or also an ``unnoted`` one; raises as ``refuse_conflict``."""
+        known = self._history.last()
+        if known is None and not unnoted:
+            return None
+        self._noted = known.cid if known else None
+        self._existing = yield from self._read()
+        if self._existing is not None and self._existing.cid != self._noted:
+            record = yield from self._planned(self._existing, lambda: self._created(self._existing))
+            if record is not None:
+                self._differing(record, self._existing)
+        return self._existing
+
+    def _preflight(self, record: dict[str, Any], existing: Record | None) -> None:
+        check(self._collection, self._rkey, record, did=self._did, swap=existing.cid if existing else None)
+
+    def _created(self, existing: Record | None) -> str:
+        """When a record was made, as it says itself; where there is none, it is made now."""
+        return (existing.value.get("createdAt") if existing else None) or self._now()
+
+    def _first_created(self, existing: Record | None) -> str:
+        """The same for a record that is written next: one that was gone has the time of the first one."""
+        return self._created(existing) if existing else self._history.created_at(self._now())
+
+    def _read(self) -> Effects[Record | None]:
+        found = yield from find(self._collection, self._rkey)
+        if found is None and not self._options.restore and self._history.last() is not None:
+            raise RecordGoneError(
+                f"{self.uri} was published from here and is there no more. Promote the dataset yourself to publish "
+                "it again, or leave it.",
+                uri=self.uri,
+            )
+        return found
+
+    def _differing(self, record: dict[str, Any], existing: Record) -> list[str]:
+        """In which fields the record is not what is wanted; refuses those that somebody else wrote."""
+        fields = differing_fields(record, existing.value)
+        if fields and not self._options.take_over and not self._history.leads_to(existing.cid):
+            raise RecordChangedError(
+                f"{self.uri} was edited elsewhere since it was published from here; it differs in "
+                f"{', '.join(fields)}. Undo that edit, promote with the values it has now, or take it over: "
+                "take_over=True, or --take-over.",
+                uri=self.uri,
+                fields=fields,
+            )
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,154 +289,6 @@ class RecordHistory:
         return intent is not None and cid in intent.cids
 
 
-class RecordUpsert:
-    """A record under a key that comes from identity.
-
-    ``look`` reads it and refuses what may not be written over, ``dry_run`` says what ``apply`` would do; both
-    write nothing. ``apply`` makes it what is wanted. Where the ledger knows no such record, creating it is one
-    request, and tells of one that is there.
-
-    Args:
-        did: The account.
-        collection: Of the record.
-        rkey: Its key.
-        history: What the ledger knows of it.
-        options: What is asked of the promotion.
-        now: The time, as a new record carries it.
-    """
-
-    def __init__(
-        self,
-        did: str,
-        collection: str,
-        rkey: str,
-        history: RecordHistory,
-        options: PromotionOptions,
-        now: Callable[[], str],
-    ) -> None:
-        self._did = did
-        self._collection = collection
-        self._rkey = rkey
-        self._history = history
-        self._options = options
-        self._now = now
-        self._seen: Record | None = None
-        self._noted: str | None = None
-        self.before: Record | None = None
-        """What stood where ``apply`` has written, or what it has left as it was."""
-        self.uri = f"at://{did}/{collection}/{rkey}"
-
-    def check(self, record: dict[str, Any], existing: Record | None = None) -> None:
-        """Refuse what the network would refuse; raises ``PreflightError``."""
-        check(self._collection, self._rkey, record, did=self._did, swap=existing.cid if existing else None)
-
-    def look(self, wanted: Wanted, *, surely: bool = False) -> Steps[Record | None]:
-        """Read the record, where it is expected or ``surely``; nothing is written.
-
-        Raises:
-            RecordGoneError: It was published and is there no more, and nobody asked to restore it.
-            RecordChangedError: It was edited elsewhere, and nobody asked to take it over.
-        """
-        known = self._history.last()
-        if known is None and not surely:
-            return None
-        self._noted = known.cid if known else None
-        self._seen = yield from self._read()
-        if self._seen is not None and self._seen.cid != self._noted:
-            record = yield from wanted(self._seen, lambda: self._created(self._seen))
-            if record is not None:
-                self._differing(record, self._seen)
-        return self._seen
-
-    def dry_run(self, wanted: Wanted) -> Steps[str]:
-        """What ``apply`` would do: ``create``, ``update`` or ``keep``; raises what it would raise."""
-        existing = yield from self.look(wanted, surely=True)
-        record = yield from wanted(existing, lambda: self._created(existing))
-        if record is None or (existing is not None and not self._differing(record, existing)):
-            return "keep"
-        self.check(record, existing)
-        return "update" if existing else "create"
-
-    def apply(self, wanted: Wanted) -> Steps[tuple[Record | None, str | None]]:
-        """Make the record what is wanted.
-
-        ``wanted`` is asked directly before each write, and again after a rival's.
-
-        Returns:
-            The record, and ``created``, ``updated`` or ``unchanged``; None where it is to be left alone.
-
-        Raises:
-            PreflightError, RecordGoneError, RecordChangedError: It was not written.
-        """
-        for _ in range(ROUNDS):
-            existing = self._seen
-            record = yield from wanted(existing, lambda: self._first_created(self._seen))
-            if record is None:
-                return existing, None
-            self.before = existing
-            if existing is not None and not self._differing(record, existing):
-                if existing.cid != self._noted:
-                    self._history.note(existing)
-                    self._noted = existing.cid
-                return existing, "unchanged"
-            self.check(record, existing)
-            self._history.intend(record)
-            swap = existing.cid if existing else None
-            try:
-                written, made = yield from write(self._collection, self._rkey, record, swap=swap)
-            except RecordChangedError:
-                self._seen = yield from self._read()
-                if existing is not None and self._seen is None:
-                    raise RecordGoneError(
-                        f"{self.uri} was removed while this run was about to write it: somebody retracts it. "
-                        "Promote the dataset again if it shall be published.",
-                        uri=self.uri,
-                    ) from None
-            else:
-                self._seen, self._noted = written, written.cid
-                if existing is None and made:
-                    self._history.note_created(written)
-                else:
-                    self._history.note(written)
-                return written, "updated" if existing else "created" if made else "unchanged"
-        raise RecordChangedError(
-            f"{self.uri} kept changing while it was written. See what else writes it, then run again.",
-            uri=self.uri,
-            fields=[],
-        )
-
-    def _created(self, existing: Record | None) -> str:
-        """When a record was made, as it says itself; where there is none, it is made now."""
-        return (existing.value.get("createdAt") if existing else None) or self._now()
-
-    def _first_created(self, existing: Record | None) -> str:
-        """The same for a record that is written next: one that was gone has the time of the first one."""
-        return self._created(existing) if existing else self._history.created_at(self._now())
-
-    def _read(self) -> Steps[Record | None]:
-        found = yield from find(self._collection, self._rkey)
-        if found is None and not self._options.restore and self._history.last() is not None:
-            raise RecordGoneError(
-                f"{self.uri} was published from here and is there no more. Promote the dataset yourself to publish "
-                "it again, or leave it.",
-                uri=self.uri,
-            )
-        return found
-
-    def _differing(self, record: dict[str, Any], existing: Record) -> list[str]:
-        """In which fields the record is not what is wanted; refuses those that somebody else wrote."""
-        fields = differing_fields(record, existing.value)
-        if fields and not self._options.take_over and not self._history.leads_to(existing.cid):
-            raise RecordChangedError(
-                f"{self.uri} was edited elsewhere since it was published from here; it differs in "
-                f"{', '.join(fields)}. Undo that edit, promote with the values it has now, or take it over: "
-                "take_over=True, or --take-over.",
-                uri=self.uri,
-                fields=fields,
-            )
-        return fields
-
-
 def _cids(note: RecordNote | None) -> tuple[str, ...]:
     """The CIDs that a note names, the last one first."""
     return () if note is None else (note.cid, *note.earlier)
@@ -339,3 +296,61 @@ def _cids(note: RecordNote | None) -> tuple[str, ...]:
 
 def _first(cid: str, others: tuple[str, ...]) -> tuple[str, ...]:
     return (cid, *(other for other in others if other != cid))[:KEPT]
+
+
+def run_effects(effects: Effects[R], client: AtmosphereClient, index: AbstractIndex) -> R:
+    """Take effects one by one; what comes of them."""
+    try:
+        effect = next(effects)
+        while True:
+            try:
+                answer = _answer(effect, client, index)
+            except AtdataError as error:
+                effect = effects.throw(error)
+            else:
+                effect = effects.send(answer)
+    except StopIteration as end:
+        return end.value
+
+
+def _answer(effect: Effect, client: AtmosphereClient, index: AbstractIndex) -> Any:
+    if isinstance(effect, Current):
+        [cid] = current_cids([effect.entry], index)
+        if isinstance(cid, AtdataError):
+            raise cid
+        return cid
+    if isinstance(effect, Find):
+        return client.find_record(effect.collection, effect.rkey)
+    if effect.swap is None:
+        return client.create_once(effect.collection, effect.rkey, effect.record)
+    return client.replace(effect.collection, effect.rkey, effect.record, swap=effect.swap), True
+
+
+def current_cids(entries: Sequence[IndexEntry], index: AbstractIndex) -> list[str | AtdataError]:
+    """The answers to ``Current`` for some entries; an error for one that was deleted from the index, for instance.
+
+    This decides which entry of a name is its newest, for one dataset and for many. An index that can is asked for
+    all names at once.
+    """
+    known: list[str | None] = [None] * len(entries)
+    if entries and isinstance(index, CurrentEntries):
+        known = index.current_cids([entry.name for entry in entries])
+    return [_current_cid(entry, cid, index) for entry, cid in zip(entries, known, strict=True)]
+
+
+def _current_cid(entry: IndexEntry, known: str | None, index: AbstractIndex) -> str | AtdataError:
+    own = cid_of(entry)
+    if known == own:
+        return own
+    try:
+        found = known or cid_of(index.get_dataset(entry.name))
+    except KeyError:
+        found = None
+    except RefusedError as error:
+        return error
+    if found != own:
+        try:
+            refuse_deleted(entry, index)
+        except EntryNotFoundError as error:
+            return error
+    return found or own

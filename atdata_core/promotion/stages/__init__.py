@@ -1,1 +1,1 @@
-"""The four stages of a promotion, and the looks between them."""
+"""The four stages of a promotion, and who can read what they publish."""

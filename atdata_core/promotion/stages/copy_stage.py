@@ -162,8 +162,8 @@ def _copied(
         ledger.put_first(FIRST_CLAIM(inventory.cid), FirstClaim(claim))
         earlier = earlier_copies(inventory, data_store, ledger)
         if earlier is not None and still_there(earlier.shards, data_store, inventory):
-            seen = tuple(replace(shard, schema=fields_digest(inventory.schema)) for shard in earlier.shards)
-            result = replace(earlier, shards=seen, copied=0, bytes_written=0)
+            shards = tuple(replace(shard, schema=fields_digest(inventory.schema)) for shard in earlier.shards)
+            result = replace(earlier, shards=shards, copied=0, bytes_written=0)
         else:
             sources = _sources(entry, inventory, index, data_store)
             written = tuple(rewrite(inventory, sources, data_store, folder_of(inventory, ledger)))
@@ -191,7 +191,7 @@ def recall_copies(
     if kept is None or (kept.cid, kept.destination, kept.accepted) != (cid_of(entry), destination, None):
         return None
     inventory = recall_inventory(entry, index, ledger)
-    copies = None if inventory is None else _standing(kept, inventory, exact=exact)
+    copies = None if inventory is None else _if_current(kept, inventory, exact=exact)
     if inventory is None or copies is None:
         return None
     checked_by = fields_digest(inventory.schema)
@@ -208,18 +208,15 @@ def earlier_copies_at(
 ) -> CopiedShards | None:
     """As ``earlier_copies``, for the name of a destination; ``exact`` copies hold the very bytes of the shards."""
     kept = ledger.get(COPIES_AT(inventory.cid, destination))
-    return None if kept is None else _standing(kept, inventory, exact=exact)
+    return None if kept is None else _if_current(kept, inventory, exact=exact)
 
 
-def _standing(kept: CopiedShards, inventory: Inventory, *, exact: bool) -> CopiedShards | None:
+def _if_current(kept: CopiedShards, inventory: Inventory, *, exact: bool) -> CopiedShards | None:
     """The copies that were kept, if they are of what the inventory has found; else None."""
     if kept.code_version != CODE_VERSION or kept.claim != claim_of(inventory.shards):
         return None
-    return None if exact and _held(kept.shards) != _held(inventory.shards) else kept
-
-
-def _held(shards: Sequence[ShardFacts]) -> list[tuple[int, str]]:
-    return [(shard.size, shard.sha256) for shard in shards]
+    copied, own = ([(shard.size, shard.sha256) for shard in shards] for shards in (kept.shards, inventory.shards))
+    return None if exact and copied != own else kept
 
 
 def _changes(before: CopiedShards, now: CopiedShards) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,7 @@ from ...samples.schema import decode, fields_digest
 from ...shards.shard_facts import is_sealed, read_facts, sealed
 from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
 from ..copies.sources import WAYS_OUT, Sources
-from ..inventory import (
-    Progress,
-    accept_command,
-    cid_of,
-    read_schema,
-    refuse_deleted,
-    shard_urls,
-)
+from ..inventory import Progress, accept_command, cid_of, read_schema, refuse_deleted, shard_urls
 from ..records.summary import changed_shards, changed_value, short_cid
 
 if TYPE_CHECKING:
@@ -33,7 +26,7 @@ CODE_VERSION = "1"
 WORKERS = 8
 
 
-def survey(
+def shard_facts(
     entry: IndexEntry,
     index: AbstractIndex,
     *,
@@ -42,7 +35,7 @@ def survey(
     ledger: Ledger | None = None,
     did: str | None = None,
 ) -> Inventory:
-    """Look at every shard of an entry; writes nothing.
+    """What every shard of an entry holds; writes nothing.
 
     A claim is trusted where its samples were checked against the very schema of the entry, by this user's
     processes or by promotions of the account ``did`` (as ``ledger`` knows), where ETag and size are the same and
@@ -59,35 +52,47 @@ def survey(
     """
     refuse_deleted(entry, index)
     urls = shard_urls(entry)
-    schema = read_schema(entry, index)
+    schema, cid = read_schema(entry, index), cid_of(entry)
     sample_type, checked_by = decode(schema), fields_digest(schema)
-    cid = cid_of(entry)
     claims = index.shard_claims(cid) if isinstance(index, ClaimKeeper) else {}
     sources = Sources(entry, index, destination, claims)
     sources.permit(urls)
-    trusted = _trusted(cid, [claims.get(url) for url in urls], urls, checked_by, did, ledger)
+    trusted = _trusted(cid, claims, urls, checked_by, did, ledger)
 
-    facts: list[ShardFacts] = []
+    def facts_of(url: str) -> tuple[ShardFacts, str, str | None]:
+        """What a shard holds, how that is known, and what is to be said of it."""
+        claim = claims.get(url)
+        try:
+            stat = sources.stat(url)
+            same = claim is not None and (stat.etag, stat.size) == (claim.etag, claim.size)
+            if claim and same and stat.etag and url in trusted:
+                return replace(claim, seal=None), "etag", None
+            facts = read_shard(url, sources, sample_type, checked_by, etag=stat.etag)
+        except ShardForbiddenError as error:
+            shown = displayed(url)
+            if claim is None or destination is not None or url not in trusted:
+                why = _why_needed(claim, checked_by, copying=destination is not None)
+                raise ShardForbiddenError(
+                    f"{shown} may not be read with what is configured, and {why}. {WAYS_OUT} ({error.message})",
+                    url=url,
+                ) from error
+            warning = f"{shown} may not be looked at from here: published on its recorded digest."
+            return replace(claim, seal=None), "claim", warning
+        if claim is None:
+            return facts, "read", None
+        _require_same_bytes(facts, claim, entry.name)
+        # What was not seen this time is still known of the same bytes.
+        return replace(claim, **facts.to_json(), seal=None), "read", None
+
+    shards: list[ShardFacts] = []
     looks: list[str] = []
     warnings: list[str] = []
     with ThreadPoolExecutor(min(WORKERS, len(urls)), "inventory") as pool:
-        pending = [
-            pool.submit(
-                _look,
-                url,
-                claims.get(url),
-                sources,
-                sample_type,
-                checked_by,
-                trusted=url in trusted,
-                copying=destination is not None,
-            )
-            for url in urls
-        ]
+        pending = [pool.submit(facts_of, url) for url in urls]
         try:
             for done, future in enumerate(pending, 1):
                 shard, look, warning = future.result()
-                facts.append(shard)
+                shards.append(shard)
                 looks.append(look)
                 warnings += [warning] if warning else []
                 warnings += [f"{displayed(shard.url)} holds no samples."] if shard.samples == 0 else []
@@ -96,7 +101,7 @@ def survey(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return Inventory(entry.name, cid, entry.schema_ref, schema, tuple(facts), tuple(looks), tuple(warnings))
+    return Inventory(entry.name, cid, entry.schema_ref, schema, tuple(shards), tuple(looks), tuple(warnings))
 
 
 def take_inventory(
@@ -108,19 +113,19 @@ def take_inventory(
     progress: Progress | None = None,
     did: str | None = None,
 ) -> Inventory:
-    """Look at every shard of an entry, and keep the first digest of each as its claim.
+    """Take stock of every shard of an entry, and keep the first digest of each as its claim.
 
     The ledger keeps that the account ``did`` has checked these claims, so that none of its promotions reads the
-    shards again, on whatever machine. Raises what ``survey`` raises.
+    shards again, on whatever machine. Raises what ``shard_facts`` raises.
     """
-    inventory = survey(entry, index, destination=destination, progress=progress, ledger=ledger, did=did)
+    inventory = shard_facts(entry, index, destination=destination, progress=progress, ledger=ledger, did=did)
     if isinstance(index, ClaimKeeper):
         rows = zip(inventory.shards, inventory.looks, strict=True)
-        standing = index.record_claims(inventory.cid, [sealed(shard) for shard, look in rows if look == "read"])
+        claims = index.record_claims(inventory.cid, [sealed(shard) for shard, look in rows if look == "read"])
         for shard in inventory.shards:
-            _same_bytes(shard, standing.get(shard.url, shard), entry.name)
+            _require_same_bytes(shard, claims.get(shard.url, shard), entry.name)
         if did is not None:
-            _note_checked(inventory.cid, inventory.shards, did, ledger)
+            ledger.put(CHECKED_CLAIMS(inventory.cid, did), CheckedClaims(_claims_digest(inventory.shards)))
     before = ledger.exchange(INVENTORY(entry.name), inventory)
     return inventory if before is None else replace(inventory, changed=_changes(before, inventory))
 
@@ -164,18 +169,15 @@ def _changes(before: Inventory, now: Inventory) -> tuple[str, ...]:
 
 def _trusted(
     cid: str,
-    claims: Sequence[ShardFacts | None],
+    claims: Mapping[str, ShardFacts],
     urls: Sequence[str],
     checked_by: str,
     did: str | None,
     ledger: Ledger | None,
 ) -> set[str]:
     """The shards whose claims were made by ourselves, against the schema with that digest."""
-    fitting = [
-        claim
-        for url, claim in zip(urls, claims, strict=True)
-        if claim is not None and claim.url == url and claim.schema == checked_by
-    ]
+    found = ((url, claims.get(url)) for url in urls)
+    fitting = [claim for url, claim in found if claim and (claim.url, claim.schema) == (url, checked_by)]
     ours = {claim.url for claim in fitting if is_sealed(claim)}
     if len(ours) < len(fitting) == len(urls) and did is not None and ledger is not None:
         return set(urls) if _were_checked(cid, fitting, did, ledger) else ours
@@ -193,49 +195,12 @@ def _were_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledg
     return kept is not None and kept.claims == _claims_digest(claims)
 
 
-def _note_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledger) -> None:
-    """Keep that the account has checked them."""
-    ledger.put(CHECKED_CLAIMS(cid, did), CheckedClaims(_claims_digest(claims)))
-
-
 def _claims_digest(claims: Sequence[ShardFacts]) -> str:
     rows = [[each.url, each.sha256, each.size, each.etag, each.samples, each.schema] for each in claims]
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 
 
-def _look(
-    url: str,
-    claim: ShardFacts | None,
-    sources: Sources,
-    sample_type: type,
-    checked_by: str,
-    *,
-    trusted: bool,
-    copying: bool,
-) -> tuple[ShardFacts, str, str | None]:
-    try:
-        stat = sources.stat(url)
-        if claim and trusted and stat.etag and stat.etag == claim.etag and stat.size == claim.size:
-            return replace(claim, seal=None), "etag", None
-        facts = read_shard(url, sources, sample_type, checked_by, etag=stat.etag)
-    except ShardForbiddenError as error:
-        if claim is None or copying or not trusted:
-            raise ShardForbiddenError(
-                f"{displayed(url)} may not be read with what is configured, and "
-                f"{_why(claim, checked_by, copying)}. {WAYS_OUT} ({error.message})",
-                url=url,
-            ) from error
-        shown = displayed(url)
-        warning = f"{shown} may not be looked at from here: published on its recorded digest."
-        return replace(claim, seal=None), "claim", warning
-    if claim is None:
-        return facts, "read", None
-    _same_bytes(facts, claim, sources.dataset)
-    # What was not seen this time is still known of the same bytes.
-    return replace(claim, **facts.to_json(), seal=None), "read", None
-
-
-def _why(claim: ShardFacts | None, checked_by: str, copying: bool) -> str:
+def _why_needed(claim: ShardFacts | None, checked_by: str, *, copying: bool) -> str:
     """Why a shard that may not be read cannot be published on its claim."""
     if claim is None:
         return "it has no recorded digest"
@@ -249,7 +214,7 @@ def _why(claim: ShardFacts | None, checked_by: str, copying: bool) -> str:
     )
 
 
-def _same_bytes(found: ShardFacts, claim: ShardFacts, dataset: str) -> None:
+def _require_same_bytes(found: ShardFacts, claim: ShardFacts, dataset: str) -> None:
     if found.sha256 != claim.sha256:
         raise ShardChangedError(
             f"{displayed(found.url)} does not hold what is recorded of it: SHA-256 should be {claim.sha256}, "

@@ -11,38 +11,44 @@ from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import DestinationError, RefusedError, StorageError
 from ...local.entry import LocalDatasetEntry
-from ...protocols import ShardFacts
-from ...state.facts import OVERRIDES, CopiedShards, Inventory
+from ...state.facts import OVERRIDES, CopiedShards
 from ...stores.data_store import DataStore, as_data_store
 from ..copies.layout import claim_of
 from ..copies.usage import shards_of
 from ..inventory import Publication, cid_of, publication_of, shard_urls
 from ..options import PromotionOptions, Values
-from ..overrides import BEFORE, EARLIER, NOW, Overrides, ResolvedValue, overrides_of
+from ..overrides import BEFORE, EARLIER, NOW, OverrideLayers, Overrides, ResolvedValue, overrides_of
 from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
-from ..records.upsert import Find, Steps
+from ..records.upsert import Effects, Find
 from .copy_stage import HERE, earlier_copies_at
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
-    from ...protocols import IndexEntry
+    from ...protocols import IndexEntry, ShardFacts
     from ...state.facts import Inventory
     from ...state.ledger import Ledger
-    from ..inventory import Publication
-    from ..options import PromotionOptions
-    from ..overrides import OverrideLayers
-    from ..records.published_names import PublishedName
 
 Finder = Callable[[str, str], "Record | None"]
 """The own record of a collection under a record key, or None."""
 
+PUBLISHED = "published so before"
+CONFIGURED = "the data store"
+OWN = "the index"
+WAYS_OUT = (
+    "Name the data store that strangers can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
+    "belongs to it), or say that the index's own URLs are to be published: keep_urls=True, or --keep-urls."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A promotion with everything settled that people can say.
+    """A promotion with everything settled that people can say; what all stages after that go by.
 
     Attributes:
+        entry: The entry of the local index.
         publication: Account, published name and entry CID.
+        ledger: The ledger of the index.
+        options: What is asked of the promotion.
         values: Of the record.
         rows: The same for people: each value, and the place of the shards, with who decided it.
         location: Where the shards will lie.
@@ -50,16 +56,23 @@ class Resolved:
         find: Reads a record of the account.
     """
 
+    entry: IndexEntry
     publication: Publication
+    ledger: Ledger = field(compare=False, repr=False)
+    options: PromotionOptions
     values: Values
     rows: tuple[ResolvedValue, ...]
     location: Location
     earlier: Values
     find: Finder = field(compare=False, repr=False)
 
-    def published_copies(self, inventory: Inventory, ledger: Ledger) -> CopiedShards | None:
+    def overrides(self) -> Overrides:
+        """What people said of the publication so far."""
+        return Overrides(self.entry, self.publication, self.ledger, self.options.defaults, self.earlier)
+
+    def published_copies(self, inventory: Inventory) -> CopiedShards | None:
         """The copies that are published and stay; None where the shards are copied, or stay where they are."""
-        return None if self.location.stays is None else self.location.published_copies(inventory, ledger)
+        return None if self.location.stays is None else self.location.published_copies(inventory, self.ledger)
 
     @property
     def moves(self) -> bool:
@@ -103,7 +116,8 @@ def resolve(
     if location.stays is not None:
         location = replace(location, stays=_found(location.stays.read(), find))
     rows = (*overrides.explain(layers, options.values), location.explain(layers))
-    return Resolved(publication, overrides.resolve(layers, options.values), rows, location, earlier, find)
+    values = overrides.resolve(layers, options.values)
+    return Resolved(entry, publication, ledger, options, values, rows, location, earlier, find)
 
 
 def _refuse_other_data(entry: IndexEntry, publication: Publication, find: Finder) -> None:
@@ -137,24 +151,15 @@ def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, options: PromotionOp
     return bool(said.keep_urls)
 
 
-def _found(steps: Steps[Any], find: Finder) -> Any:
-    """The result of steps that only look records up."""
+def _found(effects: Effects[Any], find: Finder) -> Any:
+    """The result of effects that only find records."""
     try:
-        step = next(steps)
+        effect = next(effects)
         while True:
-            assert isinstance(step, Find)
-            step = steps.send(find(*step))
+            assert isinstance(effect, Find)
+            effect = effects.send(find(*effect))
     except StopIteration as end:
         return end.value
-
-
-PUBLISHED = "published so before"
-CONFIGURED = "the data store"
-OWN = "the index"
-WAYS_OUT = (
-    "Name the data store that strangers can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
-    "belongs to it), or say that the index's own URLs are to be published: keep_urls=True, or --keep-urls."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +190,8 @@ class Location:
     def explain(self, layers: OverrideLayers) -> ResolvedValue:
         """The place as a row of a plan."""
         now = HERE if self.explicit else None
-        said = layers.values.over(layers.inherited).keep_urls
-        before = HERE if said else None if self.earlier is None else self.earlier.destination or HERE
+        earlier = None if self.earlier is None else self.earlier.destination or HERE
+        before = HERE if layers.explicit.keep_urls else earlier
         return ResolvedValue("shards", now, before, self.destination or HERE, self.source)
 
     def refuse_unknown(self, existing: Record, planned: Sequence[ShardFacts]) -> None:
@@ -247,10 +252,10 @@ def choose_location(
     In this order: the option and the override of the name (``keep_urls``); the data store that is named or
     configured; where the same data were copied to before; the index's own URLs.
     """
-    said = layers.values.over(layers.inherited).keep_urls
-    if options.values.keep_urls or (options.values.keep_urls is None and said):
-        source = NOW if options.values.keep_urls else BEFORE if layers.values.keep_urls is not None else EARLIER
-        return Location(source=source, earlier=earlier, explicit=bool(options.values.keep_urls))
+    now = options.values.keep_urls
+    if now or (now is None and layers.explicit.keep_urls):
+        source = NOW if now else BEFORE if layers.values.keep_urls is not None else EARLIER
+        return Location(source=source, earlier=earlier, explicit=bool(now))
     if store is not None:
         return Location(as_data_store(store), source=CONFIGURED, earlier=earlier)
     if earlier is None or earlier.destination is None or earlier.cid != publication.cid:

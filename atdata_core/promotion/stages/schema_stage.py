@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import publishers
 from ...atmosphere.client import PAGE
+from ...atmosphere.publishers import Listing
 from ...atmosphere.record_format.parse import read_schema_record
 from ...atmosphere.record_format.record_keys import SCHEMA, schema_rkey
 from ...errors import AtdataError, SchemaError, SchemaIncompatibleError
@@ -70,11 +70,11 @@ def publish_schema(
     found = find_schema(schema, client, ledger, listing)
     if listing.listed is not None:
         ledger.put(FOREIGN_SCHEMAS(client.did), SchemaListing(**listing.listed))
-    known = recall_compatibility(schema, client.did, ledger)
+    key = _comparison_key(schema, client.did)
+    known = _compatibility(ledger.get(key))
     if known is None and (found is None or require_compatible):
-        known = own_compatibility(schema, client, listing)
-        kept = SchemaComparison(known.type_name, known.version, known.previous, known.problems)
-        ledger.put(key_of(schema, client.did), kept)
+        known = compatibility_of(schema, client, client.did, listing)
+        ledger.put(key, SchemaComparison(known.type_name, known.version, known.previous, known.problems))
     if require_compatible and known is not None:
         known.refuse()
     record, created = (found, False) if found else publishers.create_schema(schema, client)
@@ -89,24 +89,15 @@ def publish_schema_of(
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
     result = publish_schema(inventory.schema, client, ledger, require_compatible=options.require_compatible)
-    return note_schema(inventory, result, client, ledger, run=options.run)
+    return _kept(result, inventory, client.did, ledger, options.run)
 
 
-def note_schema(
-    inventory: Inventory,
-    result: PublishedSchema,
-    client: AtmosphereClient,
-    ledger: Ledger,
-    *,
-    run: str | None = None,
+def _kept(
+    result: PublishedSchema, inventory: Inventory, did: str, ledger: Ledger, run: str | None
 ) -> PublishedSchema:
-    """Keep in the ledger which schema record a dataset has, and the run that it is of.
-
-    Returns:
-        The same, with what is other than the last time.
-    """
-    seen = SchemaResult(result.uri, result.cid, result.created, inventory.cid, client.did, run)
-    before = ledger.exchange(SCHEMA_RESULT(inventory.name), seen)
+    """The same, with what is other than the last time, once the ledger keeps it for the dataset."""
+    kept = SchemaResult(result.uri, result.cid, result.created, inventory.cid, did, run)
+    before = ledger.exchange(SCHEMA_RESULT(inventory.name), kept)
     changed = None if before is None else changed_value("schema", before.uri, result.uri)
     return replace(result, changed=changed)
 
@@ -114,18 +105,13 @@ def note_schema(
 def schema_of_run(
     inventory: Inventory, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions
 ) -> PublishedSchema:
-    """The schema record that this run has just seen; looked for again where an earlier run did."""
-    wanted, comparison = SCHEMA_RESULT(inventory.name), key_of(inventory.schema, client.did)
-    found = ledger.get_many([wanted, comparison])
-    kept = found[wanted]
-    seen = inventory.cid, client.did, options.run, CODE_VERSION
-    if (
-        kept is not None
-        and options.run is not None
-        and (kept.entry_cid, kept.did, kept.run, kept.code_version) == seen
-    ):
-        return PublishedSchema(kept.uri, kept.cid, kept.created, as_kept(found[comparison]))
-    return publish_schema_of(inventory, client, ledger, options)
+    """The schema record that this run has just found or written; sought once more where that was another run."""
+    wanted, comparison = SCHEMA_RESULT(inventory.name), _comparison_key(inventory.schema, client.did)
+    facts = ledger.get_many([wanted, comparison])
+    kept, own = facts[wanted], (inventory.cid, client.did, options.run, CODE_VERSION)
+    if kept is None or options.run is None or (kept.entry_cid, kept.did, kept.run, kept.code_version) != own:
+        return publish_schema_of(inventory, client, ledger, options)
+    return PublishedSchema(kept.uri, kept.cid, kept.created, _compatibility(facts[comparison]))
 
 
 class Schemas:
@@ -151,7 +137,7 @@ class Schemas:
                 self._found[same] = replace(found, created=False) if isinstance(found, PublishedSchema) else found
         if isinstance(found, SchemaError):
             raise found
-        return note_schema(inventory, found, self._client, self._ledger)
+        return _kept(found, inventory, self._client.did, self._ledger, run=None)
 
     def _publish(self, inventory: Inventory) -> PublishedSchema | SchemaError:
         try:
@@ -163,10 +149,7 @@ class Schemas:
 
 
 def find_schema(
-    schema: dict[str, Any],
-    client: AtmosphereClient,
-    ledger: Ledger,
-    listing: publishers.Listing | None = None,
+    schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, listing: Listing | None = None
 ) -> Record | None:
     """The published record of a local schema, or None; nothing is written. Raises ``SchemaConflictError``.
 
@@ -223,23 +206,21 @@ class Compatibility:
             )
 
 
-def compatibility_of(schema: dict[str, Any], client: AtmosphereClient, repo: str) -> Compatibility:
+def compatibility_of(
+    schema: dict[str, Any], client: AtmosphereClient, repo: str, listing: Listing | None = None
+) -> Compatibility:
     """Compare a local schema record with the version before it that an account has published: one request.
 
-    Versions are looked for under the keys that this library gives them; of more than ``PAGE`` versions only the
-    first ones by their keys are seen.
+    None where a whole ``listing`` of the account has it all. Versions are looked for under the keys that this
+    library gives them; of more than ``PAGE`` versions only the first ones by their keys are seen.
     """
     # Keys of a type are its name, a colon and the version: a listing that begins behind the colon gives them.
-    behind = schema_rkey(full_name(schema), "")
-    records, _ = client.list_records(SCHEMA, repo=repo, cursor=behind, limit=PAGE, reverse=True)
-    return compared(schema, records)
-
-
-def compared(schema: dict[str, Any], records: Iterable[Record]) -> Compatibility:
-    """Compare a local schema record with the version before it among some records of an account."""
     name, version = full_name(schema), schema["version"]
-    behind = schema_rkey(name, "")
-    own = version_order(version)
+    behind, own = schema_rkey(name, ""), version_order(version)
+    if listing is not None and listing.whole:
+        records = listing.records
+    else:
+        records, _ = client.list_records(SCHEMA, repo=repo, cursor=behind, limit=PAGE, reverse=True)
     earlier: dict[tuple[Any, ...], Record] = {}
     for record in records:
         order = _release(record) if record.uri.rpartition("/")[2].startswith(behind) else None
@@ -258,37 +239,22 @@ def compared(schema: dict[str, Any], records: Iterable[Record]) -> Compatibility
 def known_compatibility(
     schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, listing: Listing | None = None
 ) -> Compatibility:
-    """As ``recall_compatibility``, else as ``own_compatibility``; nothing is kept."""
-    return recall_compatibility(schema, client.did, ledger) or own_compatibility(schema, client, listing)
+    """As the ledger knows it, else as ``compatibility_of`` for the own account; nothing is kept."""
+    known = _compatibility(ledger.get(_comparison_key(schema, client.did)))
+    return known or compatibility_of(schema, client, client.did, listing)
 
 
-def own_compatibility(
-    schema: dict[str, Any], client: AtmosphereClient, listing: Listing | None = None
-) -> Compatibility:
-    """As ``compatibility_of`` for the own account; nothing is asked where a ``listing`` has it all."""
-    if listing is not None and listing.whole:
-        return compared(schema, listing.records)
-    return compatibility_of(schema, client, client.did)
-
-
-def recall_compatibility(schema: dict[str, Any], did: str, ledger: Ledger) -> Compatibility | None:
-    """What the ledger knows of it; nothing is asked of the network."""
-    return as_kept(ledger.get(key_of(schema, did)))
-
-
-def as_kept(kept: SchemaComparison | None) -> Compatibility | None:
-    """What the ledger keeps of it."""
+def _compatibility(kept: SchemaComparison | None) -> Compatibility | None:
     return None if kept is None else Compatibility(kept.type_name, kept.version, kept.previous, kept.problems)
 
 
-def key_of(schema: dict[str, Any], did: str) -> Key[SchemaComparison]:
-    """Where the ledger keeps it."""
+def _comparison_key(schema: dict[str, Any], did: str) -> Key[SchemaComparison]:
     return COMPATIBILITY(did, schema_rkey(full_name(schema), schema["version"]))
 
 
 def _release(record: Record) -> tuple[Any, ...] | None:
     """By what a version sorts; None for a pre-release, which promises nothing, and for what is no version."""
-    said: Any = record.value.get("version")
-    if not isinstance(said, str) or "-" in said.partition("+")[0]:
+    version: Any = record.value.get("version")
+    if not isinstance(version, str) or "-" in version.partition("+")[0]:
         return None
-    return version_order(said)
+    return version_order(version)

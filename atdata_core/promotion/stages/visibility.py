@@ -1,4 +1,4 @@
-"""Who can read what is published, and that it is there: the last look before an entry record is written."""
+"""Who can read what is published, and that it is there: probed last before an entry record is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from ...common.urls import displayed, scheme
@@ -23,7 +23,6 @@ from ...errors import (
     VisibilityError,
 )
 from ...protocols import ShardFacts, ShardStat
-from ...state.facts import CopiedShards
 from ...state.index_state import state_of
 from ...stores.opening import Probe, open_shard, probe
 from ...stores.private_addresses import check_public, is_private
@@ -34,14 +33,13 @@ from ..inventory import accept_command
 from .resolved_values import WAYS_OUT as PLACES
 
 if TYPE_CHECKING:
-    from ...protocols import IndexEntry
     from ...state.facts import CopiedShards
-    from ..options import PromotionOptions
     from .resolved_values import Resolved
 if TYPE_CHECKING:
     from ...atmosphere.record_format.parse import PublishedShard
-    from ..options import PromotionOptions
-    from ..records.published_names import PublishedName
+    from ...protocols import AbstractIndex
+    from ...state.facts import CopiedShards
+    from .resolved_values import Resolved
 
 WORKERS = 8
 NAMED = 3
@@ -51,7 +49,6 @@ WAYS_OUT = (
     "Make them public, or copy them to where they are: data_store=S3DataStore(..., public_url=...), in the "
     "pipeline ATDATA_PUBLISH_BUCKET and ATDATA_PUBLISH_PUBLIC_URL."
 )
-_CHUNK = 1 << 20
 
 
 class Unreadable(NamedTuple):
@@ -124,14 +121,14 @@ class AnonymousReader:
     def __init__(self, service: str) -> None:
         self._inside = is_private(service)
 
-    def look(self, shard: ShardFacts, *, doubtless: bool = False) -> tuple[Probe | None, str | None]:
+    def probe(self, shard: ShardFacts, *, doubtless: bool = False) -> tuple[Probe | None, str | None]:
         """What they get of a shard, or why they get nothing; ``doubtless``: trouble that may pass is an error.
 
         Raises ``ShardMissingError`` where a web server has nothing at a shard's address. (S3 also says that of
         what needs a key.)
         """
         try:
-            return probe(shard.url, shard.endpoint, shard.region, inside=self._inside), None
+            return self._ask(shard), None
         except AtdataError as error:
             absent = isinstance(error, ShardMissingError) and scheme(shard.url) != "s3"
             if absent or (doubtless and error.transient):
@@ -141,9 +138,9 @@ class AnonymousReader:
     def unreadable(self, shards: Iterable[ShardFacts], *, doubtless: bool = False) -> tuple[Unreadable, ...]:
         """Those of some shards that they cannot read."""
         shards = list(shards)
-        with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "strangers") as pool:
-            looks = list(pool.map(partial(self.look, doubtless=doubtless), shards))
-        pairs = zip(shards, looks, strict=True)
+        with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "anonymous") as pool:
+            probed = list(pool.map(partial(self.probe, doubtless=doubtless), shards))
+        pairs = zip(shards, probed, strict=True)
         return tuple(Unreadable(shard.url, reason) for shard, (_, reason) in pairs if reason is not None)
 
     def out_of_reach(self, shards: Iterable[ShardFacts]) -> tuple[Unreadable, ...]:
@@ -166,12 +163,15 @@ class AnonymousReader:
         does not. S3 says neither to who has no key.
         """
         try:
-            probe(shard.url, shard.endpoint, shard.region, inside=self._inside)
+            self._ask(shard)
         except ShardMissingError:
             return scheme(shard.url) == "s3"
         except AtdataError:
             return True
         return False
+
+    def _ask(self, shard: ShardFacts) -> Probe:
+        return probe(shard.url, shard.endpoint, shard.region, inside=self._inside)
 
     def _why_out_of_reach(self, address: str | None) -> str | None:
         if address is None or self._inside:
@@ -181,93 +181,115 @@ class AnonymousReader:
         except PrivateAddressError as error:
             return _reason(error)
         except ServiceError:
-            return None
+            pass  # no answer now: what lies there is probed once it is written
         return None
 
 
-def probe_published(
-    entry: IndexEntry,
-    copies: CopiedShards,
-    index: Any,
-    service: str,
-    *,
-    resolved: Resolved,
-    options: PromotionOptions,
-) -> Visibility:
-    """See every shard where the record will say that it lies, as a stranger and with our own keys.
+def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractIndex, service: str) -> Visibility:
+    """See every shard where the record will say that it lies, without keys and with our own.
 
-    The look of a stranger proves a shard where it tells size and ETag. Else a shard that strangers get over
+    An anonymous probe proves a shard where it tells size and ETag. Else a shard that anybody gets over
     http(s) is read at that address: what a store shows by its keys may be another file. Any other is looked at
     with what is configured, and where that proves nothing either, it is read again. Copies that were seen stay
     until ``publish_record`` has named them: a retraction leaves them. Copies whose store is not named are looked at
     as shards that stay where they are.
 
+    Args:
+        resolved: What is to be published.
+        copies: Its shards as they will be published.
+        index: The index of the entry.
+        service: URL of the PDS that is published to.
+
     Raises:
         ShardMissingError, ShardChangedError: A shard is not what is to be published.
         ShardForbiddenError: A copy may not be looked at. (Shards that stay where they are, are published on
             their recorded digests then.)
-        NotPublicError: Strangers cannot read it, and ``options`` requires that.
+        NotPublicError: Strangers cannot read it, and that is required.
         VisibilityError: They could read what is published now, and nobody asked for that.
         ServiceError: A service failed.
     """
-    strangers = AnonymousReader(service)
+    entry, options, data_store = resolved.entry, resolved.options, resolved.location.store
+    anonymous = AnonymousReader(service)
     sources = Sources(entry, index, None, {shard.url: shard for shard in copies.shards})
-    data_store = resolved.location.store
-    kept = data_store is None
+    stat = sources.stat if data_store is None else data_store.stat_shard
+    read = sources.open_shard if data_store is None else data_store.open_shard
 
-    def see(shard: ShardFacts) -> tuple[Unreadable | None, bool]:
+    def probe_shard(shard: ShardFacts) -> tuple[Unreadable | None, bool]:
         """Who cannot read it, and whether it was seen."""
         was_seen = True
         try:
-            found, reason = strangers.look(shard, doubtless=options.require_public)
+            found, reason = anonymous.probe(shard, doubtless=options.require_public)
         except ShardMissingError as error:
-            raise error if kept else _not_served(shard) from error
+            raise error if data_store is None else _not_served(shard) from error
         if found is not None and _proven(entry.name, shard, found.size, found.etag):
             return None, True
         if found is not None and scheme(shard.url) != "s3":
             with open_shard(shard.url) as stream:
-                _hold(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
+                _require_same(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
         else:
-            stat = sources.stat if data_store is None else data_store.stat_shard
-            read = sources.open_shard if data_store is None else data_store.open_shard
             try:
                 own: ShardStat = stat(shard.url)
                 if not _proven(entry.name, shard, own.size, own.etag, own.sha256):
                     with read(shard.url) as stream:
-                        _hold(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
+                        _require_same(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
             except ShardForbiddenError:
-                if not kept:
+                if data_store is not None:
                     raise
                 was_seen = False
         return None if reason is None else Unreadable(shard.url, reason), was_seen
 
-    state = state_of(index)
-    kept_copies = copies.destination is not None
-    using = in_use(state.ledger, state.leases, copies.cid, options.run) if kept_copies else nullcontext()
-    with using:
-        with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "seen") as pool:
-            looks = list(pool.map(see, copies.shards))
-        unreadable = tuple(found for found, _ in looks if found is not None)
-        seen = Visibility(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in looks))
+    copied, leases = copies.destination is not None, state_of(index).leases
+    with in_use(resolved.ledger, leases, copies.cid, options.run) if copied else nullcontext():
+        with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "visibility") as pool:
+            probed = list(pool.map(probe_shard, copies.shards))
+        unreadable = tuple(found for found, _ in probed if found is not None)
+        visibility = Visibility(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in probed))
         if options.require_public:
-            seen.refuse()
-        refuse_to_hide(seen, copies.shards, resolved, strangers, options)
-    return seen
+            visibility.refuse()
+        refuse_to_hide(visibility, copies.shards, resolved, anonymous)
+    return visibility
 
 
 def refuse_to_hide(
-    seen: Visibility,
-    planned: Sequence[ShardFacts],
-    resolved: Resolved,
-    strangers: AnonymousReader,
-    options: PromotionOptions,
+    visibility: Visibility, planned: Sequence[ShardFacts], resolved: Resolved, anonymous: AnonymousReader
 ) -> None:
-    """Raises ``VisibilityError`` where strangers would lose what they can read, and nobody asked for that."""
-    if not seen.unreadable or options.allow_private or not resolved.moves:
+    """Refuse to publish shards that strangers cannot read in the place of those that they can.
+
+    Args:
+        visibility: Who can read the shards as they would be published.
+        planned: These shards.
+        resolved: Tells what is published now, and whether anybody asked for that.
+        anonymous: Probes what is published now, where that matters.
+
+    Raises:
+        VisibilityError: Strangers would lose what they can read, and nobody asked for that.
+    """
+    if not visibility.unreadable or resolved.options.allow_private or not resolved.moves:
         return
     published = resolved.published_now()
-    if published is not None:
-        refuse_hiding(published, planned, seen, strangers)
+    if published is None or {shard.url for shard in published.shards} == {shard.url for shard in planned}:
+        return
+    # Of what was retracted it is known whether they could.
+    share = readable_share(published.shards, anonymous) if published.shards else float(published.readable)
+    if share <= 1 - len(visibility.unreadable) / visibility.shards:
+        return
+    first, reason = visibility.unreadable[0]
+    raise VisibilityError(
+        f"Strangers could not read what would take the place of {published.uri}, which they can: "
+        f"{len(visibility.unreadable)} of {visibility.shards} shards, the first {displayed(first)} ({reason}). "
+        f"The record was not written. {PLACES} For shards in a store that strangers cannot read: "
+        "allow_private=True, or --allow-private.",
+        urls=[displayed(url) for url, _ in visibility.unreadable],
+    )
+
+
+def readable_share(shards: Sequence[PublishedShard], anonymous: AnonymousReader) -> float:
+    """The share of published shards that strangers can read, from 0 to 1; 0 where there are none."""
+    there = [
+        ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
+        for shard in shards
+    ]
+    return 1 - len(anonymous.unreadable(there)) / len(there) if there else 0.0
 
 
 def _not_served(shard: ShardFacts) -> ShardMissingError:
@@ -281,15 +303,15 @@ def _not_served(shard: ShardFacts) -> ShardMissingError:
 def _proven(dataset: str, shard: ShardFacts, size: int | None, etag: str | None, sha256: str | None = None) -> bool:
     """Whether what a server tells proves the recorded bytes; ``ShardChangedError`` where it disproves them."""
     if size is not None:
-        _hold(dataset, shard, "size in bytes", shard.size, size)
+        _require_same(dataset, shard, "size in bytes", shard.size, size)
     if sha256 is not None:
-        _hold(dataset, shard, "SHA-256", shard.sha256, sha256)
+        _require_same(dataset, shard, "SHA-256", shard.sha256, sha256)
         return True
     # An encrypted object or one of parts has an ETag that is no MD5: other than the recorded one, it means read.
     return size is not None and bool(etag) and etag in (shard.etag, shard.md5)
 
 
-def _hold(dataset: str, shard: ShardFacts, what: str, expected: object, found: object) -> None:
+def _require_same(dataset: str, shard: ShardFacts, what: str, expected: object, found: object) -> None:
     if found != expected:
         raise ShardChangedError(
             f"{displayed(shard.url)} is not what is to be published any more: its {what} was {expected}, is now "
@@ -315,43 +337,3 @@ def _reason(error: AtdataError) -> str:
             return "no answer"
         case _:
             return "no address that can be asked"
-
-
-def readable_share(shards: Sequence[PublishedShard], strangers: AnonymousReader) -> float:
-    """The share of published shards that strangers can read, from 0 to 1; 0 where there are none."""
-    there = [
-        ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
-        for shard in shards
-    ]
-    return 1 - len(strangers.unreadable(there)) / len(there) if there else 0.0
-
-
-def refuse_hiding(
-    published: PublishedName, planned: Sequence[ShardFacts], seen: Visibility, strangers: AnonymousReader
-) -> None:
-    """Refuse to publish shards that strangers cannot read in the place of those that they can.
-
-    Args:
-        published: What is published now, with its record.
-        planned: The shards as they would be published.
-        seen: Who can read these.
-        strangers: Look at what is published now, where that matters.
-
-    Raises:
-        VisibilityError: Strangers would lose what they can read.
-    """
-    before = published.shards
-    if not seen.unreadable or {shard.url for shard in before} == {shard.url for shard in planned}:
-        return
-    # Of what was retracted it is known whether they could.
-    share = readable_share(before, strangers) if before else float(published.readable)
-    if share <= 1 - len(seen.unreadable) / seen.shards:
-        return
-    first, reason = seen.unreadable[0]
-    raise VisibilityError(
-        f"Strangers could not read what would take the place of {published.uri}, which they can: "
-        f"{len(seen.unreadable)} of {seen.shards} shards, the first {displayed(first)} ({reason}). The record was "
-        f"not written. {PLACES} For shards in a store that strangers cannot read: allow_private=True, or "
-        "--allow-private.",
-        urls=[displayed(url) for url, _ in seen.unreadable],
-    )

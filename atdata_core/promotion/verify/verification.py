@@ -14,6 +14,7 @@ from ...atmosphere.record_format.lexicon import OLD_ENTRY
 from ...atmosphere.record_format.parse import (
     AtmosphereIndexEntry,
     PublishedShard,
+    label_target,
     read_entry_record,
     read_schema_record,
 )
@@ -189,7 +190,7 @@ class _RecordChecks:
             self._report.error("label", entry.uri, error)
             return
         self._prove("label", label)
-        target: Any = label.value.get("datasetUri")
+        target = label_target(label.value) or ""
         try:
             at = AtUri.parse(target)
             at = AtUri(self._client.did_of(at.authority), at.collection, at.rkey)

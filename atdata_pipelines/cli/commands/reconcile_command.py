@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from atdata_core.local import LocalIndex
     from atdata_core.promotion.operations.reconcile import Discrepancy, Reconciliation
     from atdata_core.promotion.operations.recover import Recovered
-    from atdata_core.promotion.records.entry_versions import Versions
+    from atdata_core.promotion.records.published_names import Versions
 
 Promotion = tuple[str, str | None, str | None]
 """Published name, entry CID, and the version whose label it sets."""
@@ -94,7 +94,7 @@ def _restore(
 ) -> tuple[dict[Promotion, str], dict[str, str]]:
     """Promote the entries that findings belong to; at-uris of what was promoted, and failures."""
     from atdata_core.promote import promote_to_atmosphere
-    from atdata_core.promotion.records.entry_versions import Versions, versions_of
+    from atdata_core.promotion.records.published_names import Versions, versions_of
 
     from ..project import settings_here, settings_of
 

@@ -16,7 +16,6 @@ from atdata_core.local import S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.operations.accept import accept, changes_of
 from atdata_core.promotion.operations.status import status_of
-from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory, take_inventory
@@ -227,15 +226,9 @@ def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, 
     with pytest.raises(ShardChangedError) as caught:
         promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert f"atdata-pipelines {typed}" in str(caught.value)
+    resolved = resolved_for(entry, atmosphere.client, ledger)
     with pytest.raises(ShardChangedError) as caught:
-        probe_published(
-            entry,
-            copies,
-            lab.index,
-            atmosphere.client.base_url,
-            resolved=resolved_for(entry, atmosphere.client, ledger),
-            options=PromotionOptions(),
-        )
+        probe_published(resolved, copies, lab.index, atmosphere.client.base_url)
     assert f"atdata-pipelines {typed}" in str(caught.value)
 
 

@@ -13,7 +13,7 @@ from atdata_core.local import Repo, schema_registry
 from atdata_core.local.entry import claims_key, encoded
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
-from atdata_core.promotion.stages.inventory_stage import recall_inventory, survey, take_inventory
+from atdata_core.promotion.stages.inventory_stage import recall_inventory, shard_facts, take_inventory
 from atdata_core.samples.schema import fields_digest
 from atdata_core.state.facts import COPIES
 from atdata_core.state.index_state import state_of
@@ -190,7 +190,7 @@ def test_a_look_ahead_makes_no_key_and_no_claim(lab, atmosphere, another_machine
     entry = lab.insert()
     claims = lab.index.shard_claims(entry.cid)
     another_machine("new")
-    assert survey(entry, lab.index).looks == ("read",) * 3
+    assert shard_facts(entry, lab.index).looks == ("read",) * 3
     assert not (tmp_path / "new" / "seals").exists()
     assert lab.index.shard_claims(entry.cid) == claims
 

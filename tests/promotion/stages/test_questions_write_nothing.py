@@ -7,10 +7,10 @@ import pytest
 from atdata_core.local.entry import SCAN, SCAN_PAUSE, SCANNED
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.options import PromotionOptions, Values
+from atdata_core.promotion.prepare import validate
 from atdata_core.promotion.scheduling.blocks import block_of
-from atdata_core.promotion.stages.dataset_records import DatasetRecords
-from atdata_core.promotion.stages.inventory_stage import survey
-from atdata_core.promotion.stages.validate import validate
+from atdata_core.promotion.stages.inventory_stage import shard_facts
+from atdata_core.promotion.stages.publish import DatasetRecords
 from atdata_core.state.index_state import state_of
 from stages import resolved_for
 
@@ -55,9 +55,11 @@ def questions(lab, atmosphere):
         plan_promotion(entry, lab.index, client, data_store=store, version="1.0.0", **said)
         options = PromotionOptions(values=Values.of(**said), version="1.0.0", run="run")
         resolved = resolved_for(entry, client, ledger, store=store, options=options)
-        inventory = survey(entry, lab.index, destination=resolved.location.store, ledger=ledger, did=client.did)
-        validate(entry, inventory, resolved, client, ledger, options=options)
-        DatasetRecords(entry, resolved, inventory.shards, f"at://{client.did}/x/y", client, ledger, options)
+        inventory = shard_facts(
+            entry, lab.index, destination=resolved.location.store, ledger=ledger, did=client.did
+        )
+        validate(inventory, resolved, client)
+        DatasetRecords(resolved, inventory.shards, f"at://{client.did}/x/y", client)
 
     return ask
 

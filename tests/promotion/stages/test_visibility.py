@@ -104,7 +104,7 @@ def see(lab, entry, copies, pds, store=None, **asked):
         options=wanted,
         find=lambda collection, rkey: None,
     )
-    return probe_published(entry, copies, lab.index, pds, resolved=resolved, options=wanted)
+    return probe_published(resolved, copies, lab.index, pds)
 
 
 def test_shards_that_need_a_key_are_published_with_one_warning(lab, atmosphere):
