@@ -19,4 +19,12 @@ __all__ = [
     "DatasetPublisher",
     "Record",
     "SchemaPublisher",
+    "atmosphere_index",
+    "client",
+    "identity",
+    "published_shards",
+    "publishers",
+    "record_batches",
+    "record_format",
+    "xrpc",
 ]

@@ -8,4 +8,14 @@ from .s3_store import S3DataStore
 
 Index = LocalIndex
 
-__all__ = ["Index", "LocalDatasetEntry", "LocalIndex", "Removal", "Repo", "S3DataStore"]
+__all__ = [
+    "Index",
+    "LocalDatasetEntry",
+    "LocalIndex",
+    "Removal",
+    "Repo",
+    "S3DataStore",
+    "entry",
+    "local_index",
+    "registry",
+]

@@ -2,4 +2,4 @@
 
 from .program import main
 
-__all__ = ["main"]
+__all__ = ["main", "runner"]

@@ -2,4 +2,4 @@
 
 from .dataset_promotion import DatasetPromotion
 
-__all__ = ["DatasetPromotion"]
+__all__ = ["DatasetPromotion", "dataset_promotion"]

@@ -1,1 +1,11 @@
 """What an instance of the pipeline is configured with: resources, settings, executors, partitions."""
+
+__all__ = [
+    "dagster_instance",
+    "dagster_internals",
+    "executors",
+    "partitions",
+    "resources",
+    "run_config",
+    "settings",
+]

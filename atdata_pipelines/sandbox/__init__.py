@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from atdata_pipelines.sandbox.box import Sandbox, serve
     from atdata_pipelines.sandbox.sandbox_state import SandboxError
 
-__all__ = ["Sandbox", "SandboxError", "serve"]
+__all__ = ["Sandbox", "SandboxError", "serve", "services"]
 
 _WHERE = {"Sandbox": "box", "SandboxError": "sandbox_state", "serve": "box"}
 

@@ -1,1 +1,3 @@
 """Records of the network: built, parsed, and held to their lexicons."""
+
+__all__ = ["build", "lexicon", "parse", "record_keys", "record_metadata"]

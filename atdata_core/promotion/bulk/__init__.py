@@ -1,1 +1,3 @@
 """Promotion of many datasets at once."""
+
+__all__ = ["many"]

@@ -4,3 +4,5 @@ It answers as the reference implementation does where this project relies on it;
 holds both to the same tests. Its commits are signed, and it proves each record; it has no firehose and no
 export of a whole repository.
 """
+
+__all__ = []
