@@ -7,6 +7,7 @@ import hmac
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from atdata_pipelines.sandbox.pds.database import Database
@@ -112,5 +113,8 @@ class Accounts:
         }
 
 
+# Slow on purpose for whoever guesses; who comes again with a password that was right is known at once. What it
+# keeps lies in the memory of this process only, as passwords of the sandbox lie in its state anyway.
+@lru_cache(maxsize=256)
 def _hash(password: str, salt: bytes) -> str:
     return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()}"
