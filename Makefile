@@ -9,6 +9,7 @@
 # make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/scale.md
 #              (with some hundreds, in a minute or two: make scale-quick)
 # make browser Dagster's UI as people use it, in the Chromium that is installed; pictures in .artifacts/browser
+#              (what failed the last time: make browser ONLY=--last-failed)
 # make check   what CI checks besides the tests: format, lint, types, and who may import whom
 # make clean   removes the environment and the sandbox with its data
 
@@ -16,6 +17,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/ready
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+# Groups of pyproject.toml that are installed with the environment: `make install WITH="bench browser"`.
+WITH :=
+# In the order that tests/conftest.py puts them in, in which no worker is left with a long file at the end.
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Where this is set, each process that tests start compiles the project, and each worker rewrites all tests.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo ui test test-all faults bench bench-quick scale scale-quick browser check clean constraints install
 .DEFAULT_GOAL := demo
@@ -27,8 +35,11 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Making .venv with $$($(PYTHON) --version) (a minute, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==26.3"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-		-e ".[sandbox,ui,demo,celery,k8s,postgres]" --group dev
+	@$(PIP) -e ".[sandbox,ui,demo,celery,k8s,postgres]" $(patsubst %,--group %,dev $(WITH))
+	@touch $@ $(WITH:%=$(READY)-%)
+
+$(READY)-%: $(READY)
+	@$(PIP) --group $*
 	@touch $@
 
 demo: $(READY)
@@ -38,16 +49,15 @@ ui: $(READY)
 	@$(BIN)/python -m atdata_pipelines.demo ui
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(TEST)
 
 test-all: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not browser"
+	@$(TEST) -m "not faults and not browser"
 
 faults: $(READY)
 	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)
 
-bench: $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group bench
+bench: $(READY)-bench
 	@$(BIN)/python -m benchmarks --write docs/performance.md
 
 bench-quick: $(READY)
@@ -59,9 +69,9 @@ scale: $(READY)
 scale-quick: $(READY)
 	@$(BIN)/python -m scaling --quick
 
-browser: $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group browser
-	@$(BIN)/python -m pytest -m browser -rs tests/browser
+# With a cache of its own: other tests may run beside it.
+browser: $(READY)-browser
+	@$(BIN)/python -m pytest -m browser -rs -o cache_dir=.artifacts/browser-cache $(ONLY) tests/browser
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

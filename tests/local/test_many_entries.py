@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from crowd import RoundTrips
 
 REF = "local://schemas/some.module.Sample@1.0.0"
-SIZES = [1_000, 100_000]
+# To put a hundred thousand in Redis takes longer than the rest of this file.
+SIZES = [1_000, pytest.param(100_000, marks=pytest.mark.slow)]
 PAUSE = "atdata:scan:pause"
 
 
@@ -58,10 +59,11 @@ def test_a_newer_entry_that_another_program_labelled_is_found_at_once(
     assert round_trips.of(lambda: index.get_entry_by_name("crowd-000007")) == 1
 
 
+@pytest.mark.parametrize("count", SIZES)
 def test_a_new_name_that_another_program_labelled_is_found_without_a_look_at_all(
-    crowd: Callable[[int], Any], round_trips: RoundTrips
+    crowd: Callable[[int], Any], round_trips: RoundTrips, count: int
 ):
-    client = crowd(100_000)
+    client = crowd(count)
     index = LocalIndex(client)
     client.set(PAUSE, 1)
     cid = write_as_upstream(client, "new-and-labelled", "a.tar", label=True)

@@ -329,6 +329,7 @@ def test_a_sandbox_that_is_not_running_says_so():
 # In the foreground
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_a_served_sandbox_prints_its_variables_and_stops_when_told(tmp_path, by):
     command = [

@@ -12,6 +12,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import libipld
@@ -157,6 +158,9 @@ class Accounts:
         }
 
 
+# Slow on purpose for whoever guesses; who comes again with a password that was right is known at once. What it
+# keeps lies in the memory of this process only, as passwords of the sandbox lie in its state anyway.
+@lru_cache(maxsize=256)
 def _hash(password: str, salt: bytes) -> str:
     return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()}"
 

@@ -165,7 +165,7 @@ def test_a_tick_without_redis_fails_and_says_where_it_should_be(lab, tick, monke
         tick()
 
 
-@pytest.mark.parametrize("count", [1_000, 100_000])
+@pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_a_tick_without_news_takes_three_round_trips_however_many_entries_there_are(crowd, round_trips, count):
     index = LocalIndex(crowd(count))
     state = SimpleNamespace(position=Position(), published=0)

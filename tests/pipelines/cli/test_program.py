@@ -123,6 +123,7 @@ def test_another_name_is_for_a_single_dataset(command):
     assert "--name is for a single dataset" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_sandbox_prints_its_variables_until_it_is_stopped(tmp_path):
     # Long: it starts every service, in processes of its own.
     process = subprocess.Popen(

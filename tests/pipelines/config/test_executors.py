@@ -103,6 +103,7 @@ def test_the_password_of_the_broker_is_masked(monkeypatch):
     assert "queue-hunter2" not in masked("AUTH u queue-hunter2 failed")
 
 
+@pytest.mark.slow
 def test_to_choose_an_executor_imports_no_package_of_another_one():
     # Long: only a new process has imported nothing yet.
     code = (
