@@ -1,8 +1,8 @@
 """Where the steps of a run are done: in its own process, in processes beside it, or on other machines."""
 
+import importlib
 import os
 from collections.abc import Callable
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -52,7 +52,7 @@ def default_executor() -> dg.ExecutorDefinition:
 
 def _package(extra: str, module: str) -> ModuleType:
     try:
-        return import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
