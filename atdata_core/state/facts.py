@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from ..protocols import ShardFacts
 from .ledger import Fact, Found, Json, Key, KeyPattern, Ledger
@@ -36,6 +36,9 @@ class Inventory(ShardResult):
     (ETag and size are those of the claim) or ``claim`` (it could not be looked at: not re-checked).
     """
 
+    CODE_VERSION: ClassVar[str] = "1"
+    """Of the stage that finds it: a fact of another one is found anew."""
+
     name: str
     cid: str
     schema_ref: str
@@ -43,7 +46,7 @@ class Inventory(ShardResult):
     shards: tuple[ShardFacts, ...]
     looks: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    code_version: str = field(default="1", kw_only=True, compare=False)
+    code_version: str = field(default=CODE_VERSION, kw_only=True, compare=False)
 
     @property
     def size(self) -> int:
@@ -61,13 +64,16 @@ class Inventory(ShardResult):
 class SchemaResult(Fact):
     """The schema record of an entry as it was last seen; ``run`` names the run that saw it."""
 
+    CODE_VERSION: ClassVar[str] = "1"
+    """Of the stage that finds it: a fact of another one is found anew."""
+
     uri: str
     cid: str
     created: bool
     entry_cid: str
     did: str
     run: str | None
-    code_version: str = field(default="1", kw_only=True)
+    code_version: str = field(default=CODE_VERSION, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,9 @@ class CopiedShards(ShardResult):
     kept. ``claim`` is one digest of what the entry's own shards hold.
     """
 
+    CODE_VERSION: ClassVar[str] = "2"
+    """Of the stage that finds it: a fact of another one is found anew."""
+
     cid: str
     claim: str
     destination: str | None
@@ -87,7 +96,7 @@ class CopiedShards(ShardResult):
     proofs: tuple[str, ...]
     copied: int = 0
     bytes_written: int = 0
-    code_version: str = field(default="2", kw_only=True, compare=False)
+    code_version: str = field(default=CODE_VERSION, kw_only=True, compare=False)
 
 
 class PublicationId(NamedTuple):
@@ -107,6 +116,9 @@ class RecordResult(Fact):
     ``summary`` is the record in short, ``accepted`` as in ``ShardResult``.
     """
 
+    CODE_VERSION: ClassVar[str] = "1"
+    """Of the stage that finds it: a fact of another one is found anew."""
+
     uri: str
     cid: str | None
     change: str
@@ -121,7 +133,7 @@ class RecordResult(Fact):
     readers: str | None
     destination: str | None
     shard: Json
-    code_version: str = field(default="1", kw_only=True)
+    code_version: str = field(default=CODE_VERSION, kw_only=True)
     summary: Json | None = field(default=None, kw_only=True)
     accepted: str | None = field(default=None, kw_only=True)
 

@@ -1,4 +1,4 @@
-"""Marks of stages that an op has done, as Dagster makes them itself where an asset does."""
+"""Materialisation events of stages that an op has done, as Dagster makes them itself where an asset does."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence

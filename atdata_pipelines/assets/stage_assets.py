@@ -11,7 +11,8 @@ import dagster as dg
 
 from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.prepare import validate
-from atdata_core.promotion.stages import copy_stage, inventory_stage, publish, schema_stage, visibility
+from atdata_core.promotion.stages import copy_stage, publish, schema_stage, visibility
+from atdata_core.state.facts import CopiedShards, Inventory, RecordResult, SchemaResult
 
 from ..config.executors import COPYING, PUBLISHING, QUEUE
 from ..config.run_config import PromotionConfig
@@ -69,7 +70,7 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
         partitions_def=settings.partitions,
         group_name=settings.group,
         kinds={"s3"},
-        code_version=copy_stage.CODE_VERSION,
+        code_version=CopiedShards.CODE_VERSION,
     )
     def copied_shards(before: Any) -> Any:
         """The shards where strangers will read them, each seen there with its digest."""
@@ -81,7 +82,7 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
 def stages(settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of the four stages."""
 
-    @_stage(settings, kinds={"redis", "s3"}, code_version=inventory_stage.CODE_VERSION, queue=COPYING)
+    @_stage(settings, kinds={"redis", "s3"}, code_version=Inventory.CODE_VERSION, queue=COPYING)
     def local_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The shards of a dataset, with their digests; what changed without a word is refused here."""
         with stage_context_of(context, settings) as stage:
@@ -93,7 +94,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {samples} samples")
         return result_of(found.cid, materialisation_metadata.of_inventory(found, preview))
 
-    @_stage(settings, kinds={"atproto"}, code_version=schema_stage.CODE_VERSION, queue=PUBLISHING)
+    @_stage(settings, kinds={"atproto"}, code_version=SchemaResult.CODE_VERSION, queue=PUBLISHING)
     def published_schema(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The schema record of the dataset's samples, found or written once all records are known to be good."""
         with stage_context_of(context, settings) as stage:
@@ -107,7 +108,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             context.log.info(shown(f"{'created' if published.created else 'reused'} {published.uri}", "log"))
         return result_of(found.cid, materialisation_metadata.of_schema(found, published, client.base_url))
 
-    @_stage(settings, kinds={"atproto"}, code_version=publish.CODE_VERSION, queue=PUBLISHING)
+    @_stage(settings, kinds={"atproto"}, code_version=RecordResult.CODE_VERSION, queue=PUBLISHING)
     def atmosphere_record(context: dg.AssetExecutionContext, config: PromotionConfig) -> dg.MaterializeResult:
         """The entry record that names the shards, and the label that points at it."""
         with stage_context_of(context, settings) as stage:

@@ -10,6 +10,7 @@ import dagster as dg
 from atdata_core.errors import MetadataError
 from atdata_core.local import S3DataStore
 from atdata_core.local.entry import ENTRY_KEY, EVENTS
+from atdata_core.promotion.operations.status import STAGES
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
 
 from .executors import default_executor, executor_named
@@ -20,7 +21,6 @@ T = TypeVar("T")
 _NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
 """How the keys begin of what has no readable name."""
 
-STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
 RECORD = STAGES[-1]
 
 

@@ -1,7 +1,7 @@
 """Stage 4 for many datasets at once: the steps of all of them, with a few requests.
 
 Each dataset goes through the same steps as alone (``publish.py``). What they ask is collected and answered
-together: records are read as ``RepositoryView`` reads them and written up to 200 in a commit, the index and the
+together: records are read as ``BatchWriter`` reads them and written up to 200 in a commit, the index and the
 ledger are asked for many names in a round trip. A label is only drafted when its entry stands.
 """
 

@@ -1,3 +1,3 @@
-"""What keeps promotions going: due, attempts, blocks, and what a person asks for."""
+"""What a person asks for beside a promotion: status, acceptance, retraction, reconciliation, recovery."""
 
 __all__ = ["accept", "published_state", "reconcile", "recover", "retract", "status"]

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.ledger import Ledger
 
-CODE_VERSION = "2"
 HERE = "where they are"
 """The destination of shards that are not copied, for people."""
 
@@ -49,7 +48,7 @@ def copy_shards(
 
     ``published`` are copies that were made before and stay published; nothing is written then.
 
-    Copies are byte-identical and lie at ``promoted/{name}/{entry cid}/{tail}`` below the store's prefix.
+    Copies are byte-identical and lie in ``layout.FOLDER`` below the store's prefix.
     What lies there already is not sent again, and what a rival is sending is waited for. A store that only has
     ``write_shards`` gets that, and its shards are read back. No retraction removes them from then on, until
     ``publish_record`` has named them for the same ``run``.
@@ -213,7 +212,7 @@ def earlier_copies_at(
 
 def _if_current(kept: CopiedShards, inventory: Inventory, *, exact: bool) -> CopiedShards | None:
     """The copies that were kept, if they are of what the inventory has found; else None."""
-    if kept.code_version != CODE_VERSION or kept.claim != claim_of(inventory.shards):
+    if kept.code_version != CopiedShards.CODE_VERSION or kept.claim != claim_of(inventory.shards):
         return None
     copied, own = ([(shard.size, shard.sha256) for shard in shards] for shards in (kept.shards, inventory.shards))
     return None if exact and copied != own else kept

@@ -22,7 +22,6 @@ from ..records.summary import changed_shards, changed_value, short_cid
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
 
-CODE_VERSION = "1"
 WORKERS = 8
 
 
@@ -137,7 +136,12 @@ def recall_inventory(entry: IndexEntry, index: AbstractIndex, ledger: Ledger) ->
     Raises as ``read_schema``.
     """
     found = ledger.get(INVENTORY(entry.name))
-    if found is None or found.cid != cid_of(entry) or found.code_version != CODE_VERSION or found.accepted:
+    if (
+        found is None
+        or found.cid != cid_of(entry)
+        or found.code_version != Inventory.CODE_VERSION
+        or found.accepted
+    ):
         return None
     checked_by = fields_digest(read_schema(entry, index))
     return found if all(shard.schema == checked_by for shard in found.shards) else None

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from .resolved_values import Resolved
     from .visibility import Visibility
 
-CODE_VERSION = "1"
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedRecord:

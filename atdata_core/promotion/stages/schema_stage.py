@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ...atmosphere.publishers import Listing
     from ...state.facts import Inventory
 
-CODE_VERSION = "1"
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedSchema:
@@ -108,7 +106,7 @@ def schema_of_run(
     """The schema record that this run has just found or written; sought once more where that was another run."""
     wanted, comparison = SCHEMA_RESULT(inventory.name), _comparison_key(inventory.schema, client.did)
     facts = ledger.get_many([wanted, comparison])
-    kept, own = facts[wanted], (inventory.cid, client.did, options.run, CODE_VERSION)
+    kept, own = facts[wanted], (inventory.cid, client.did, options.run, SchemaResult.CODE_VERSION)
     if kept is None or options.run is None or (kept.entry_cid, kept.did, kept.run, kept.code_version) != own:
         return publish_schema_of(inventory, client, ledger, options)
     return PublishedSchema(kept.uri, kept.cid, kept.created, _compatibility(facts[comparison]))

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from atdata_pipelines.sandbox.pds.accounts import SandboxAccount
 from atdata_pipelines.sandbox.pds.repository import MAX_BLOB_BYTES, UNSET, RepoWrite, check_key
-from atdata_pipelines.sandbox.pds.server import Fields, Pds, bearer_token, read_body
+from atdata_pipelines.sandbox.pds.server import Pds, RequestFields, bearer_token, read_body
 from atdata_pipelines.sandbox.pds.syntax import XrpcError, invalid
 
 Handler = Callable[[Pds, Request], Awaitable["dict[str, Any] | Response | None"]]
@@ -39,7 +39,7 @@ async def describe_server(pds: Pds, request: Request) -> dict[str, Any]:
 @_answers(PROCEDURES, "server.createAccount")
 async def create_account(pds: Pds, request: Request) -> dict[str, Any]:
     """A new account and its first session."""
-    given = await Fields.of_body(request)
+    given = await RequestFields.of_body(request)
     account = pds.create_account(given.text("handle"), given.text("password"))
     return _identity(pds, account) | pds.tokens.open_session(account.did)
 
@@ -47,7 +47,7 @@ async def create_account(pds: Pds, request: Request) -> dict[str, Any]:
 @_answers(PROCEDURES, "server.createSession")
 async def create_session(pds: Pds, request: Request) -> dict[str, Any]:
     """Log in."""
-    given = await Fields.of_body(request)
+    given = await RequestFields.of_body(request)
     account = pds.accounts.login(given.text("identifier"), given.text("password"))
     return _identity(pds, account) | {"active": True} | pds.tokens.open_session(account.did)
 
@@ -77,7 +77,7 @@ async def delete_session(pds: Pds, request: Request) -> None:
 @_answers(QUERIES, "identity.resolveHandle")
 async def resolve_handle(pds: Pds, request: Request) -> dict[str, Any]:
     """The DID of a handle of this server."""
-    account = pds.accounts.find(Fields.of_query(request).handle())
+    account = pds.accounts.find(RequestFields.of_query(request).handle())
     if account is None:
         raise XrpcError("HandleNotFound", "Unable to resolve handle")
     return {"did": account.did}
@@ -157,7 +157,7 @@ async def apply_writes(pds: Pds, request: Request) -> dict[str, Any]:
 @_answers(QUERIES, "repo.getRecord")
 async def get_record(pds: Pds, request: Request) -> dict[str, Any]:
     """One record, to anybody."""
-    given = Fields.of_query(request)
+    given = RequestFields.of_query(request)
     repo, collection, rkey = given.repo(), given.text("collection"), given.text("rkey")
     cid = given.optional_cid("cid")
     check_key(collection, rkey)
@@ -174,7 +174,7 @@ async def get_record(pds: Pds, request: Request) -> dict[str, Any]:
 @_answers(QUERIES, "repo.listRecords")
 async def list_records(pds: Pds, request: Request) -> dict[str, Any]:
     """A page of a collection, to anybody. The cursor comes with the last page too."""
-    given = Fields.of_query(request)
+    given = RequestFields.of_query(request)
     repo, collection = given.repo(), given.text("collection")
     check_key(collection, None)
     account = pds.accounts.find(repo)
@@ -194,7 +194,7 @@ async def list_records(pds: Pds, request: Request) -> dict[str, Any]:
 @_answers(QUERIES, "repo.describeRepo")
 async def describe_repo(pds: Pds, request: Request) -> dict[str, Any]:
     """An account and its collections, to anybody."""
-    account = pds.account_of(Fields.of_query(request).repo())
+    account = pds.account_of(RequestFields.of_query(request).repo())
     collections = pds.repositories.collections(account.did)
     return _identity(pds, account) | {"collections": collections, "handleIsCorrect": True}
 
@@ -216,7 +216,7 @@ async def upload_blob(pds: Pds, request: Request) -> dict[str, Any]:
 @_answers(QUERIES, "sync.getBlob")
 async def get_blob(pds: Pds, request: Request) -> Response:
     """A blob's bytes, to anybody, never as something that a browser would run."""
-    given = Fields.of_query(request)
+    given = RequestFields.of_query(request)
     did, cid = given.did(), given.cid("cid")
     data, mime = pds.blobs.read(pds.account_of(did).did, cid)
     return Response(
@@ -233,13 +233,13 @@ async def get_blob(pds: Pds, request: Request) -> Response:
 @_answers(QUERIES, "sync.getLatestCommit")
 async def get_latest_commit(pds: Pds, request: Request) -> dict[str, Any]:
     """The state of a repository: changes with every write that changes something."""
-    return pds.repositories.head(Fields.of_query(request).did())._asdict()
+    return pds.repositories.head(RequestFields.of_query(request).did())._asdict()
 
 
 @_answers(QUERIES, "sync.getRecord")
 async def prove_record(pds: Pds, request: Request) -> Response:
     """The proof of what is, or is not, under a key: the signed commit, the way down its tree, the record."""
-    given = Fields.of_query(request)
+    given = RequestFields.of_query(request)
     did, collection, rkey = given.did(), given.text("collection"), given.text("rkey")
     check_key(collection, rkey)
     return Response(pds.repositories.prove(did, collection, rkey), media_type="application/vnd.ipld.car")
@@ -259,9 +259,9 @@ def _identity(pds: Pds, account: SandboxAccount) -> dict[str, Any]:
     return {"did": account.did, "handle": account.handle, "didDoc": pds.accounts.did_document(account)}
 
 
-async def _own_repo(pds: Pds, request: Request) -> tuple[str, Fields]:
+async def _own_repo(pds: Pds, request: Request) -> tuple[str, RequestFields]:
     account = pds.sender(request)
-    given = await Fields.of_body(request)
+    given = await RequestFields.of_body(request)
     named = pds.accounts.find(given.repo())
     if named is None:
         raise XrpcError("AccountNotFound", "Account not found", status=403)
@@ -273,7 +273,7 @@ async def _own_repo(pds: Pds, request: Request) -> tuple[str, Fields]:
 def _write_of(pds: Pds, write: Any, validate: bool | None) -> RepoWrite:
     if not isinstance(write, dict):
         raise invalid("Expected object value type at input/writes")
-    given = Fields(write)
+    given = RequestFields(write)
     kind, collection = given.text("$type"), given.text("collection")
     match kind:
         case "com.atproto.repo.applyWrites#delete":

@@ -61,19 +61,19 @@ class Pds:
         return account
 
 
-class Fields:
+class RequestFields:
     """What a request says, field by field; each reader raises ``XrpcError`` (400) for what it cannot take."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
     @classmethod
-    def of_query(cls, request: Request) -> Fields:
+    def of_query(cls, request: Request) -> RequestFields:
         """The parameters of a query; an empty one is absent."""
         return cls({name: value for name, value in request.query_params.items() if value})
 
     @classmethod
-    async def of_body(cls, request: Request) -> Fields:
+    async def of_body(cls, request: Request) -> RequestFields:
         """The JSON object that a procedure takes."""
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise invalid("Wrong request encoding (Content-Type): application/json is expected")
