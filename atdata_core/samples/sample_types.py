@@ -31,6 +31,8 @@ class PackableSample:
     """What every sample type is: a dataclass whose fields msgpack can hold.
 
     Use ``@packable``, or subclass this and add ``@dataclass``.
+    Fields of ``str int float bool bytes``, unions of these, ``Literal``, ``list``, ``dict`` and ``NDArray``, each
+    also ``| None``, can be published; those of any other type are packed and read only.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
