@@ -1,7 +1,9 @@
 """Samples: typed, packed as msgpack, and described by schemas."""
 
+from numpy.typing import NDArray
+
 from .sample_batches import SampleBatch
-from .sample_types import NDArray, PackableSample, packable
+from .sample_types import PackableSample, packable
 
 __all__ = [
     "NDArray",

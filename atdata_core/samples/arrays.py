@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import struct
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -62,10 +63,21 @@ def decode_array(data: bytes | memoryview) -> NDArray[Any]:
     return _viewed(data, *_found(data)).copy(order="K")
 
 
+def writable_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
+    """As ``array_view``, with a copy also where the bytes cannot be written to."""
+    viewed = array_view()
+
+    def view(data: bytes | memoryview) -> NDArray[Any]:
+        array = viewed(data)
+        return array if array.flags.writeable else array.copy(order="K")
+
+    return view
+
+
 def array_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
     """What decodes the arrays of one field: as ``decode_array`` does, but not into memory of their own.
 
-    It gives read-only views on the bytes it is given, which live as long as any view; a copy only where the values
+    It gives views on the bytes it is given, which live as long as any view; a copy only where the values
     lie so in them that their type cannot use them there. It remembers the last header, for those of a field repeat.
     """
     nothing: tuple[bytes, int, int, _Layout | None] = (b"", -1, 0, None)
@@ -83,7 +95,6 @@ def array_view() -> Callable[[bytes | memoryview], NDArray[Any]]:
         if not array.flags.aligned:
             # Every later step would pay for values that lie across their natural borders; some programs fail.
             array = array.copy(order="K")
-            array.flags.writeable = False
         return array
 
     return view
@@ -148,8 +159,20 @@ def _viewed(data: bytes | memoryview, start: int, layout: _Layout) -> NDArray[An
 @lru_cache(maxsize=1024)
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool) -> bytes:
     _refuse_addresses(dtype)
-    description = npy.dtype_to_descr(dtype)
-    if npy.descr_to_dtype(description) != dtype or (dtype.itemsize == 0 and 0 not in shape):
+    if _has_gaps(dtype):
+        raise SampleError(
+            f"The dtype {dtype} has bytes that belong to no field, and what is in them would be published. "
+            "Convert the array with numpy.lib.recfunctions.repack_fields() first."
+        )
+    try:
+        with warnings.catch_warnings():
+            # numpy warns of types that it does not know itself; they are refused here.
+            warnings.simplefilter("ignore")
+            description = npy.dtype_to_descr(dtype)
+        kept = npy.descr_to_dtype(description) == dtype
+    except (TypeError, ValueError):
+        kept, description = False, None
+    if not kept or (dtype.itemsize == 0 and 0 not in shape):
         raise SampleError(
             f"The dtype {dtype} cannot be kept in .npy. Convert the array first, for instance with .astype()."
         )
@@ -241,6 +264,14 @@ def _refuse_addresses(dtype: np.dtype[Any]) -> None:
             f"An array of dtype {dtype} holds Python objects, which only pickle could keep, and pickle from "
             "elsewhere can run any code. Convert it to numbers or fixed-width strings and write it again."
         )
+
+
+def _has_gaps(dtype: np.dtype[Any]) -> bool:
+    """Whether a structured dtype has bytes between its fields or behind them, at any depth."""
+    if dtype.subdtype is not None:
+        return _has_gaps(dtype.subdtype[0])
+    fields = [dtype[name] for name in dtype.names or ()]
+    return any(map(_has_gaps, fields)) or (bool(fields) and sum(each.itemsize for each in fields) < dtype.itemsize)
 
 
 def _damaged(what: str) -> SampleError:

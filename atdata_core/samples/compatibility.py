@@ -118,10 +118,15 @@ def _next(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def _narrowed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """How a type bears less than before; each begins behind the name of the field."""
-    kinds = _kind(old), _kind(new)
-    if kinds[0] != kinds[1]:
-        return [f" was {kinds[0]} and is {kinds[1]}"]
+    before, after = _kinds(old), _kinds(new)
+    if not set(before) <= set(after):
+        return [f" was {' | '.join(before)} and is {' | '.join(after)}"]
     found: list[str] = []
+    gone = [each for each in _values(old) if each not in _values(new)]
+    if _values(new) and (gone or not _values(old)):
+        found.append(
+            f" could be {gone[0][1]!r} and cannot any more" if gone else " could have any value and is bound"
+        )
     if new.get("dtype") not in (None, old.get("dtype")):
         found.append(f" had the dtype {old.get('dtype') or 'any'} and has {new['dtype']}")
     if not _fits(old.get("shape"), new.get("shape")):
@@ -136,10 +141,18 @@ def _narrowed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _kind(field_type: Mapping[str, Any]) -> str:
-    """The type without what describes it closer."""
-    kind = str(field_type.get("holds") or field_type.get("primitive") or field_type.get("$type", "unknown"))
-    return kind.rpartition("#")[2]
+def _kinds(field_type: Mapping[str, Any]) -> list[str]:
+    """The types that values may have, without what describes them closer."""
+    holds = field_type.get("holds")
+    if isinstance(holds, list):
+        return list(map(str, cast("list[Any]", holds)))
+    kind = str(holds or field_type.get("primitive") or field_type.get("$type", "unknown"))
+    return [kind.rpartition("#")[2]]
+
+
+def _values(field_type: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The values that are allowed, each with its type: True is 1. None is any value of the type."""
+    return [(type(each).__name__, each) for each in cast("Sequence[Any]", field_type.get("enum") or ())]
 
 
 def _fits(old: Any, new: Any) -> bool:
@@ -157,8 +170,10 @@ def _shape(shape: Any) -> str:
 
 
 def _same_type(a: Mapping[str, Any], b: Mapping[str, Any], lenient: bool) -> bool:
-    if a == b:
+    if a == b or ("enum" in a and "enum" in b and _without_order(a) == _without_order(b)):
         return True
+    if a.get("items") and b.get("items") and _same_type(a["items"], b["items"], lenient):
+        return {**a, "items": None} == {**b, "items": None}
     if not lenient or a.get("$type") != b.get("$type"):
         return False
     if a["$type"] == "local#ndarray":
@@ -167,6 +182,10 @@ def _same_type(a: Mapping[str, Any], b: Mapping[str, Any], lenient: bool) -> boo
         text = {"$type": "local#primitive", "primitive": "str"}
         return _same_type(a.get("items", text), b.get("items", text), lenient)
     return False
+
+
+def _without_order(field_type: Mapping[str, Any]) -> dict[str, Any]:
+    return {**field_type, "enum": sorted(_values(field_type), key=repr)}
 
 
 def _by_name(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -1,22 +1,24 @@
 """The fields of a sample type: what an annotation means, and their values <-> msgpack, one by one or all together.
 
-Kinds: ``str int float bool bytes list dict ndarray``, each of them also optional.
+Kinds: ``str int float bool bytes list dict ndarray``, ``choice`` (plain values of some types, or some values only),
+and ``tuple`` and ``any`` (whatever msgpack can bring back), each of them also optional.
 """
 
 from __future__ import annotations
 
+import reprlib
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import partial
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import SampleError, SchemaError
-from .arrays import array_view, decode_array, encode_array
+from ..errors import SampleError
+from .arrays import decode_array, encode_array
 
 T = TypeVar("T")
 Decode = Callable[[bytes | memoryview], NDArray[Any]]
@@ -28,14 +30,21 @@ _unpackb = partial(msgpack.unpackb, strict_map_key=False)
 _BINARY = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 """First byte of binary data in msgpack -> bytes of the length that follows."""
 
+MOST_SHOWN = 20
+"""Values that an error names."""
+
 PLAIN_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "bytes": bytes}
 """Of the kinds whose values are in msgpack as they are, the types of these values."""
 _KINDS: dict[Any, str] = {
     **{annotation: kind for kind, annotation in PLAIN_TYPES.items()},
     list: "list",
     dict: "dict",
+    tuple: "tuple",
     np.ndarray: "ndarray",
 }
+
+UNDESCRIBED = frozenset(("any", "tuple"))
+"""Kinds whose values are whatever msgpack can bring back, and for which a published schema has no word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,8 @@ class SampleField:
     """One field of a sample type, or the items of a list.
 
     ``items`` describes the items of a ``list[X]`` (None for a bare ``list``); its name is the list's with
-    ``[]``. ``dtype`` is the numpy name of an array's dtype where the annotation gives one.
+    ``[]``. ``dtype`` is the numpy name of an array's dtype where the annotation gives one. A ``choice`` has the
+    ``plain`` kinds that its values may have, and where only some values are allowed (``Literal``) these.
     """
 
     name: str
@@ -52,14 +62,12 @@ class SampleField:
     annotation: Any
     dtype: str | None = None
     items: SampleField | None = None
+    plain: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
 
 
-def describe_field(name: str, annotation: Any, type_name: str) -> SampleField:
-    """What the annotation of a field, a type and never a string, says.
-
-    Raises:
-        SchemaError: It is none of the kinds that a sample can hold.
-    """
+def describe_field(name: str, annotation: Any) -> SampleField:
+    """What the annotation of a field, a type and never a string, says; the kind of an unknown one is ``any``."""
     bare, optional = annotation, False
     while True:
         origin, arguments = get_origin(bare), get_args(bare)
@@ -69,23 +77,50 @@ def describe_field(name: str, annotation: Any, type_name: str) -> SampleField:
             bare = alias[arguments] if arguments else alias
         elif origin is Annotated:
             bare = arguments[0]
-        elif origin in (Union, types.UnionType) and types.NoneType in arguments and len(arguments) == 2:
-            optional = True
-            bare = arguments[0] if arguments[1] is types.NoneType else arguments[1]
+        elif isinstance(bare, NewType):
+            bare = bare.__supertype__
+        elif origin in (Union, types.UnionType):
+            optional = optional or types.NoneType in arguments
+            rest = [each for each in arguments if each is not types.NoneType]
+            if len(rest) > 1:
+                return _describe_union(name, optional, annotation, [describe_field(name, each) for each in rest])
+            bare = rest[0]
         else:
             break
-    kind = _KINDS.get(origin or bare)
-    if kind is not None:
-        dtype = _array_dtype(arguments) if kind == "ndarray" else None
-        items = describe_field(f"{name}[]", arguments[0], type_name) if kind == "list" and arguments else None
-        return SampleField(name, kind, optional, annotation, dtype, items)
-    shown = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    raise SchemaError(
-        f"{type_name}.{name} is annotated {shown}, which a sample cannot hold. Use str, int, float, bool, "
-        "bytes, list[...], dict or NDArray, each also as 'X | None'.",
-        type_name=type_name,
-        field=name,
-    )
+    if origin is Literal:
+        return _describe_literal(name, optional, annotation, arguments)
+    kind = _KINDS.get(origin or bare, "any")
+    dtype = _array_dtype(arguments) if kind == "ndarray" else None
+    items = describe_field(f"{name}[]", arguments[0]) if kind == "list" and arguments else None
+    return SampleField(name, kind, optional, annotation, dtype, items)
+
+
+def _describe_literal(name: str, optional: bool, annotation: Any, values: tuple[Any, ...]) -> SampleField:
+    optional, values = optional or None in values, tuple(each for each in values if each is not None)
+    plain = _plain_kinds(kind for each in values for kind, known in PLAIN_TYPES.items() if type(each) is known)
+    # A member of an enumeration has a type of its own.
+    known = values and all(type(each) in PLAIN_TYPES.values() for each in values)
+    if not known:
+        return SampleField(name, "any", optional, annotation)
+    return SampleField(name, "choice", optional, annotation, plain=plain, values=values)
+
+
+def _describe_union(name: str, optional: bool, annotation: Any, arms: Sequence[SampleField]) -> SampleField:
+    optional = optional or any(each.optional for each in arms)
+    plain = _plain_kinds(kind for each in arms for kind in each.plain or (each.kind,))
+    # Literals of which each names its values, or types of which none does.
+    if len({bool(each.values) for each in arms}) > 1 or not all(kind in PLAIN_TYPES for kind in plain):
+        return SampleField(name, "any", optional, annotation)
+    values = tuple(value for each in arms for value in each.values)
+    if len(plain) == 1 and not values:
+        return SampleField(name, plain[0], optional, annotation)
+    return SampleField(name, "choice", optional, annotation, plain=plain, values=values)
+
+
+def _plain_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Each once, in one order whichever they came in; what is no kind of plain value comes last."""
+    order = list(PLAIN_TYPES)
+    return tuple(sorted(set(kinds), key=lambda kind: order.index(kind) if kind in order else len(order)))
 
 
 def _array_dtype(arguments: tuple[Any, ...]) -> str | None:
@@ -122,10 +157,14 @@ def pack_value(field: SampleField, value: Any, type_name: str) -> Any:
     if isinstance(value, np.generic):
         value = cast("np.generic[Any]", value).item()
     if field.kind == "list" and isinstance(value, list | tuple):
+        if field.items is None:
+            return _kept(field, list(cast("Sequence[Any]", value)), type_name)
         return _each(field, cast("Sequence[Any]", value), type_name, pack_value)
     if field.kind == "dict" and isinstance(value, Mapping):
-        return dict(cast("Mapping[Any, Any]", value))
-    if field.kind == "bytes" and isinstance(value, bytearray | memoryview):
+        return _kept(field, dict(cast("Mapping[Any, Any]", value)), type_name)
+    if field.kind in UNDESCRIBED:
+        return _kept(field, value, type_name)
+    if isinstance(value, bytearray | memoryview) and "bytes" in (field.kind, *field.plain):
         return bytes(cast("bytearray", value))
     return _scalar(field, value, type_name)
 
@@ -157,9 +196,71 @@ def unpack_value(
     elif field.kind == "dict":
         if isinstance(value, dict):
             return cast("dict[Any, Any]", value)
+    elif field.kind == "any":
+        return value
+    elif field.kind == "tuple":
+        # msgpack has one kind of sequence.
+        return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
     else:
         return _scalar(field, value, type_name)
     raise _wrong_kind(field, value, type_name)
+
+
+def _kept(field: SampleField, value: Any, type_name: str) -> Any:
+    """The value, if msgpack brings it back; not all that it packs does it, such as a tuple that is a key."""
+    try:
+        back = _unpackb(packb(value))
+        if same_values(back, value):
+            return value
+        why = f"it would come back as {reprlib.repr(back)}"
+    except _UNPACK_ERRORS as error:
+        why = str(error)
+    raise SampleError(
+        f"{type_name}.{field.name} holds something that msgpack cannot keep: {why}. Keys are text, bytes, numbers, "
+        "booleans or None, values also lists and dicts of such, integers have 64 bits at most; an array goes "
+        "into an NDArray field.",
+        type_name=type_name,
+        field=field.name,
+    )
+
+
+def packb(value: Any) -> bytes:
+    """As msgpack has it, numpy's scalars as plain values."""
+    return msgpack.packb(value, default=_pack_numpy_scalar)
+
+
+def _pack_numpy_scalar(value: Any) -> Any:
+    kind = type(value).__name__
+    plain: Any = cast("np.generic[Any]", value).item() if isinstance(value, np.generic) else value
+    # A long double stays one.
+    if not isinstance(plain, np.generic) and plain is not value:
+        return plain
+    raise TypeError(f"a {kind} inside a dict or list")
+
+
+def same_values(a: Any, b: Any) -> bool:
+    """Whether values are equal: arrays by shape and elements, NaN to NaN, a tuple to a list."""
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+            return False
+        return _same_arrays(cast("NDArray[Any]", a), cast("NDArray[Any]", b))
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        ours, theirs = cast("Sequence[Any]", a), cast("Sequence[Any]", b)
+        return len(ours) == len(theirs) and all(map(same_values, ours, theirs))
+    if isinstance(a, dict) and isinstance(b, dict):
+        left, right = cast("dict[Any, Any]", a), cast("dict[Any, Any]", b)
+        return left.keys() == right.keys() and all(same_values(left[key], right[key]) for key in left)
+    return bool(a == b or (a != a and b != b))
+
+
+def _same_arrays(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    if a.shape != b.shape or a.dtype.names != b.dtype.names:
+        return False
+    if a.dtype.names:
+        return all(_same_arrays(a[name], b[name]) for name in a.dtype.names)
+    return bool(np.all((a == b) | ((a != a) & (b != b))))
 
 
 def _each(field: SampleField, values: Sequence[Any], type_name: str, convert: Callable[..., Any]) -> list[Any]:
@@ -171,21 +272,36 @@ def _each(field: SampleField, values: Sequence[Any], type_name: str, convert: Ca
 
 
 def _scalar(field: SampleField, value: Any, type_name: str) -> Any:
-    wanted = PLAIN_TYPES.get(field.kind)
-    if type(value) is wanted:
+    if field.values:
+        for each in field.values:
+            # True is 1, and 1 is 1.0.
+            if (
+                each == value
+                and isinstance(value, type(each))
+                and isinstance(value, bool) == isinstance(each, bool)
+            ):
+                return each
+        raise _wrong_kind(field, value, type_name)
+    wanted = tuple(PLAIN_TYPES[kind] for kind in field.plain or (field.kind,) if kind in PLAIN_TYPES)
+    if type(value) in wanted:
         return value
-    if wanted is not None and not isinstance(value, bool):
+    if not isinstance(value, bool):
         if isinstance(value, wanted):
             return value
-        if wanted is float and isinstance(value, int) and abs(value) < 2**1023:
+        if float in wanted and isinstance(value, int) and abs(value) < 2**1023:
             return float(value)
     raise _wrong_kind(field, value, type_name)
 
 
 def _wrong_kind(field: SampleField, value: Any, type_name: str) -> SampleError:
-    shown = "NDArray" if field.kind == "ndarray" else field.kind
+    shown = "NDArray" if field.kind == "ndarray" else " | ".join(field.plain) or field.kind
     if value is None:
         what = f"is None, but it is not optional. Give it a value, or annotate it as '{shown} | None'."
+    elif field.values:
+        what = (
+            f"is {reprlib.repr(value)}, but it should be one of {', '.join(map(repr, field.values[:MOST_SHOWN]))}"
+            f"{' and others' if field.values[MOST_SHOWN:] else ''}. Use one of these, or add it to the Literal."
+        )
     else:
         what = (
             f"should be {shown}, but a {type(value).__name__} is there. "
@@ -198,37 +314,38 @@ def _in_field(field: SampleField, why: SampleError, type_name: str) -> SampleErr
     return SampleError(f"{type_name}.{field.name}: {why}", type_name=type_name, field=field.name)
 
 
-def unpacker(sample_type: type[T], described: Sequence[SampleField], *, views: bool) -> Callable[[bytes], T]:
+def unpacker(
+    sample_type: type[T], described: Sequence[SampleField], decoder: Callable[[], Decode], *, in_place: bool
+) -> Callable[[bytes | memoryview], T]:
     """What unpacks samples of one type.
 
     Most samples have exactly the fields of their type, with values of exactly their types: these are looked at
     here, once each. All others go to ``typed``, which knows every exception and says what is wrong.
 
-    With ``views``, arrays are read-only views on the packed sample (or, where it is small, on a part that was
-    copied once); otherwise each has memory of its own. What is given back raises ``SampleError`` where the bytes
-    are no sample of this type.
+    ``decoder`` makes what decodes the arrays of one field. With ``in_place`` it is given parts of the packed sample
+    where that is large. What is given back raises ``SampleError`` where the bytes are no sample of this type.
     """
     name, count = sample_type.__name__, len(described)
     make = cast("Callable[..., T]", sample_type)
     plain = [(each.name, plain_type(each)) for each in described if plain_type(each)]
     # Each field has a decoder of its own, which remembers the last header.
-    decoders = {each.name: array_view() if views else decode_array for each in described if each.kind == "ndarray"}
+    decoders = {each.name: decoder() for each in described if each.kind == "ndarray"}
     arrays = [(each.name, decoders[each.name]) for each in described if each.name in decoders and not each.optional]
     others = [each for each in described if not plain_type(each) and (each.optional or each.name not in decoders)]
-    decode = array_view() if views else decode_array
-    in_place = frozenset(decoders if views else ())
+    decode = decoder()
+    viewed = frozenset(decoders if in_place else ())
     settable = all(each.init for each in fields(cast("Any", sample_type)))
 
-    def unpack(data: bytes) -> T:
-        values = packed_map(data, name, in_place)
+    def unpack(data: bytes | memoryview) -> T:
+        values = packed_map(data, name, viewed)
         if values.__class__ is not dict or len(values) != count or not settable:
             return typed(sample_type, described, values, decode)
         try:
             for field, kind in plain:
                 if values[field].__class__ is not kind:
                     return typed(sample_type, described, values, decode)
-            for field, decoder in arrays:
-                values[field] = decoder(values[field])
+            for field, own in arrays:
+                values[field] = own(values[field])
             for other in others:
                 values[other.name] = unpack_value(other, values[other.name], name, decoders.get(other.name, decode))
         except (KeyError, TypeError, SampleError):
@@ -238,7 +355,7 @@ def unpacker(sample_type: type[T], described: Sequence[SampleField], *, views: b
     return unpack
 
 
-def packed_map(data: bytes, name: str, in_place: Collection[str] = ()) -> Any:
+def packed_map(data: bytes | memoryview, name: str, in_place: Collection[str] = ()) -> Any:
     """What msgpack holds; a map, if it is a sample.
 
     Binary data of the fields ``in_place`` is not copied where the sample is large, but viewed in ``data``. ``name``
@@ -262,7 +379,7 @@ def packed_map(data: bytes, name: str, in_place: Collection[str] = ()) -> Any:
         ) from None
 
 
-def packed_maps(packed: Sequence[bytes], name: str, in_place: Collection[str]) -> list[Any]:
+def packed_maps(packed: Sequence[bytes | memoryview], name: str, in_place: Collection[str]) -> list[Any]:
     """``packed_map`` of each."""
     if in_place and max(map(len, packed)) >= _LARGE:
         return [packed_map(data, name, in_place) for data in packed]
@@ -327,7 +444,7 @@ def _constructed(sample_type: type[T], described: Sequence[SampleField], values:
     return made
 
 
-def _in_place(data: bytes, arrays: Collection[str]) -> dict[str, Any] | None:
+def _in_place(data: bytes | memoryview, arrays: Collection[str]) -> dict[str, Any] | None:
     """The map in the bytes of a sample, in which these arrays are views on the bytes; None where it is no such."""
     whole = memoryview(data)
     values: dict[str, Any] = {}

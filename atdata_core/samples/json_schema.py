@@ -31,6 +31,8 @@ _JSON_TYPES: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"},
     "bytes": {"type": "string", "format": "byte", "contentEncoding": "base64"},
 }
+_NAMES: dict[Any, str] = {str: "str", int: "int", bool: "bool"}
+"""Of the types whose values an ``enum`` may name."""
 _PRIMITIVES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 
 
@@ -99,23 +101,63 @@ def _property(field_type: Mapping[str, Any]) -> dict[str, Any]:
         items = field_type.get("items")
         described = {"type": "array", **({} if items is None else {"items": _property(items)})}
     elif kind == "primitive":
-        known = _JSON_TYPES.get(str(field_type.get("primitive")), {})
-        described = {"type": "object"} if field_type.get("holds") == "dict" else dict(known)
+        described = _plain(field_type)
     # Only items can be null by themselves. A list of types would be misread upstream.
     return {"anyOf": [described, {"type": "null"}]} if field_type.get("nullable") else described
 
 
+def _plain(field_type: Mapping[str, Any]) -> dict[str, Any]:
+    holds = field_type.get("holds")
+    if holds == "dict":
+        return {"type": "object"}
+    kinds = [dict(_JSON_TYPES.get(str(kind), {})) for kind in _list(holds) or [field_type.get("primitive")]]
+    if field_type.get("enum"):
+        return {**(kinds[0] if len(kinds) == 1 else {}), "enum": _list(field_type["enum"])}
+    return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+
+
+def _enumerated(values: Sequence[Any]) -> dict[str, Any] | None:
+    """What a list of allowed values says; None where a plain type alone says all that is understood of it."""
+    real = [each for each in values if each is not None]
+    kinds = [_NAMES.get(type(each)) for each in real]
+    if not real or None in kinds:
+        return None
+    # In one order, as a sample type has them.
+    held = [kind for kind in _JSON_TYPES if kind in kinds]
+    return {
+        "$type": "local#primitive",
+        "primitive": held[0],
+        **({"holds": held} if len(held) > 1 else {}),
+        "enum": real,
+        **({"nullable": True} if len(real) < len(values) else {}),
+    }
+
+
+def _union(alternatives: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One type for several; only plain ones can stand side by side."""
+    kinds = {kind for each in alternatives for kind in _list(each.get("holds")) or [each.get("primitive")]}
+    if not kinds <= _JSON_TYPES.keys() or any(
+        "enum" in each or each.get("holds") == "dict" for each in alternatives
+    ):
+        return {"$type": "local#unknown"}
+    held = [kind for kind in _JSON_TYPES if kind in kinds]
+    holds = {"holds": held} if len(held) > 1 else {}
+    return {"$type": "local#primitive", "primitive": held[0], **holds}
+
+
 def _field_type(described: Any) -> dict[str, Any]:
     given = _mapping(described)
+    enumerated = _enumerated(_list(given.get("enum")))
+    if enumerated is not None:
+        return enumerated
     alternatives = _list(given.get("anyOf") or given.get("oneOf"))
     kinds = given.get("type")
     if isinstance(kinds, list):
         alternatives = [{**given, "type": kind} for kind in cast("list[Any]", kinds)]
     if alternatives:
         real = [each for each in alternatives if _mapping(each).get("type") != "null"]
-        if len(real) != 1:
-            return {"$type": "local#unknown"}
-        inner = _field_type(real[0])
+        kinds = list(map(_field_type, real))
+        inner = kinds[0] if len(kinds) == 1 else _union(kinds)
         return {**inner, "nullable": True} if len(real) < len(alternatives) else inner
     reference = str(given.get("$ref", "")).lower()
     if reference:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SampleError
-from .arrays import array_view, decode_array, of_one_layout, stack_packed
+from .arrays import of_one_layout, stack_packed, writable_view
 from .field_types import packed_maps, plain_type, unpack_value
 from .sample_types import sample_fields, unpacks_as_ours
 
@@ -115,15 +115,15 @@ def _compiled_from(function: Any) -> str:
     return code.co_filename if code else ""
 
 
-def unpack_columns(sample_type: type[T], packed: Sequence[Any], *, writable: bool) -> Columns[T] | None:
+def unpack_columns(sample_type: type[T], packed: Sequence[Any]) -> Columns[T] | None:
     """Packed samples, one at least, as columns; None where they differ from each other in more than their values.
 
-    Whether each is a sample of this type has then to be found one by one. What comes back is checked. Where
-    ``writable``, the arrays of single samples are to have memory of their own.
+    Whether each is a sample of this type has then to be found one by one. What comes back is checked. Nobody else
+    may have those of the packed samples that can be written to.
     """
     described, name = sample_fields(sample_type), sample_type.__name__
     in_place = frozenset(each.name for each in described if each.kind == "ndarray")
-    view = decode_array if writable else array_view()
+    view = writable_view()
     columns: dict[str, list[Any]] = {}
     arrays: set[str] = set()
     try:
@@ -146,7 +146,7 @@ def unpack_columns(sample_type: type[T], packed: Sequence[Any], *, writable: boo
             columns[field.name] = values
     except (KeyError, SampleError):
         return None
-    return Columns(sample_type, columns, frozenset(arrays), writable)
+    return Columns(sample_type, columns, frozenset(arrays))
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,6 @@ class Columns(Generic[T]):
     sample_type: type[T]
     values: dict[str, list[Any]]
     arrays: frozenset[str]
-    writable: bool
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
@@ -170,7 +169,7 @@ class Columns(Generic[T]):
     def samples(self) -> list[T]:
         """The samples themselves."""
         columns = [
-            list(map(decode_array if self.writable else array_view(), values)) if name in self.arrays else values
+            list(map(writable_view(), values)) if name in self.arrays else values
             for name, values in self.values.items()
         ]
         make = cast("Any", self.sample_type)

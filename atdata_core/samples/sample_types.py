@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields, is_dataclass
 from types import FrameType, new_class
 from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform, get_origin, get_type_hints
 
-import msgpack
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import SampleError, SchemaError
-from .arrays import decode_array
-from .field_types import SampleField, describe_field, has_default, pack_value, packed_map, typed, unpacker
+from .arrays import array_view, decode_array, writable_view
+from .field_types import (
+    Decode,
+    SampleField,
+    describe_field,
+    has_default,
+    pack_value,
+    packb,
+    packed_map,
+    same_values,
+    typed,
+    unpacker,
+)
 
 T = TypeVar("T")
 
@@ -24,6 +31,8 @@ class PackableSample:
     """What every sample type is: a dataclass whose fields msgpack can hold.
 
     Use ``@packable``, or subclass this and add ``@dataclass``.
+    Fields of ``str int float bool bytes``, unions of these, ``Literal``, ``list``, ``dict`` and ``NDArray``, each
+    also ``| None``, can be published; those of any other type are packed and read only.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -39,13 +48,13 @@ class PackableSample:
 
         Raises:
             SampleError: A value is not what its annotation says, or cannot be kept.
-            SchemaError: A field is annotated with something that a sample cannot hold.
+            SchemaError: An annotation names nothing.
         """
         name = type(self).__name__
         described = sample_fields(type(self))
         payload = {each.name: pack_value(each, getattr(self, each.name), name) for each in described}
         try:
-            return msgpack.packb(payload, default=_pack_numpy_scalar)
+            return packb(payload)
         except (TypeError, ValueError, OverflowError, RecursionError) as why:
             raise SampleError(
                 f"A {name} holds something that msgpack cannot keep: {why}. Integers have 64 bits at most; "
@@ -68,7 +77,7 @@ class PackableSample:
         """
         if not unpacks_as_ours(cls):
             return cls.from_data(packed_map(data, cls.__name__))
-        return _unpacker(cls, views=False)(data)
+        return _unpacker(cls, "own")(data)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -84,7 +93,7 @@ class PackableSample:
         if type(other) is not type(self):
             return NotImplemented
         return all(
-            _same(getattr(self, each.name), getattr(other, each.name))
+            same_values(getattr(self, each.name), getattr(other, each.name))
             for each in fields(cast("Any", self))
             if each.compare
         )
@@ -114,7 +123,7 @@ def sample_fields(sample_type: type) -> tuple[SampleField, ...]:
     """The fields of a sample type, in order.
 
     Raises:
-        SchemaError: Not a dataclass, an annotation that names nothing, or one that a sample cannot hold.
+        SchemaError: Not a dataclass, or an annotation that names nothing.
     """
     # In the class's own namespace, not in a cache of ours: a class made in a function can go away.
     described = sample_type.__dict__.get("__sample_fields__")
@@ -124,14 +133,17 @@ def sample_fields(sample_type: type) -> tuple[SampleField, ...]:
     return described
 
 
-def unpacker_with_views(sample_type: type[T]) -> Callable[[bytes], T]:
-    """``sample_type.from_bytes``, but arrays are read-only views on the bytes, or on a part that was copied once.
+def unpacker_with_views(sample_type: type[T], *, writable: bool = False) -> Callable[[bytes | memoryview], T]:
+    """``sample_type.from_bytes``, but arrays are views on the bytes, or on a part that was copied once.
 
-    Where the type has a ``from_bytes`` or ``from_data`` of its own, it is that.
+    Where ``writable``, arrays can be written to: they are views on a large sample that can be, which nobody else
+    may have then, and copies otherwise. Where the type has a ``from_bytes`` or ``from_data`` of its own, it is
+    that.
     """
     if not unpacks_as_ours(sample_type):
-        return cast("Any", sample_type).from_bytes
-    return _unpacker(sample_type, views=True)
+        theirs: Callable[[bytes], T] = cast("Any", sample_type).from_bytes
+        return lambda data: theirs(bytes(data))
+    return _unpacker(sample_type, "writable" if writable else "views")
 
 
 def unpacks_as_ours(sample_type: type) -> bool:
@@ -146,11 +158,19 @@ def packs_as_ours(sample_type: type) -> bool:
     return unpacks_as_ours(sample_type) and cast("Any", sample_type).packed is PackableSample.packed
 
 
-def _unpacker(sample_type: type[T], *, views: bool) -> Callable[[bytes], T]:
-    kept = "__sample_viewer__" if views else "__sample_unpacker__"
+_DECODERS: dict[str, Callable[[], Decode]] = {
+    "own": lambda: decode_array,
+    "views": array_view,
+    "writable": writable_view,
+}
+
+
+def _unpacker(sample_type: type[T], memory: str) -> Callable[[bytes | memoryview], T]:
+    kept = f"__sample_unpacker_{memory}__"
     made = sample_type.__dict__.get(kept)
     if made is None:
-        made = unpacker(sample_type, sample_fields(sample_type), views=views)
+        described = sample_fields(sample_type)
+        made = unpacker(sample_type, described, _DECODERS[memory], in_place=memory != "own")
         setattr(sample_type, kept, made)
     return made
 
@@ -173,7 +193,7 @@ def _describe(sample_type: type) -> tuple[SampleField, ...]:
                 "Import or define what it names before the class.",
                 type_name=name,
             ) from None
-    return tuple(describe_field(each.name, hints.get(each.name, each.type), name) for each in declared)
+    return tuple(describe_field(each.name, hints.get(each.name, each.type)) for each in declared)
 
 
 def _prepare(cls: type, frame: FrameType | None) -> None:
@@ -217,33 +237,3 @@ def _resolved(annotation: str, frame: FrameType | None) -> Any:
     except Exception:
         # A name that comes later: sample_fields() tries again, and names it if it never came.
         return annotation
-
-
-def _pack_numpy_scalar(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return cast("np.generic[Any]", value).item()
-    raise TypeError(f"a {type(value).__name__} inside a dict or list")
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
-            return False
-        return _same_arrays(cast("NDArray[Any]", a), cast("NDArray[Any]", b))
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        ours, theirs = cast("Sequence[Any]", a), cast("Sequence[Any]", b)
-        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
-    if isinstance(a, dict) and isinstance(b, dict):
-        left, right = cast("dict[Any, Any]", a), cast("dict[Any, Any]", b)
-        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
-    return bool(a == b or (a != a and b != b))
-
-
-def _same_arrays(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    if a.shape != b.shape or a.dtype.names != b.dtype.names:
-        return False
-    if a.dtype.names:
-        return all(_same_arrays(a[name], b[name]) for name in a.dtype.names)
-    return bool(np.all((a == b) | ((a != a) & (b != b))))

@@ -3,7 +3,9 @@
 A local schema record is what upstream's Redis index keeps: ``{name, version, fields: [{name, fieldType,
 optional}], description, createdAt}``, and of ours also ``module`` (None for a type that was rebuilt from a
 record without). ``fieldType.$type`` is ``local#primitive`` (with ``primitive``), ``local#ndarray`` (with
-``dtype``) or ``local#array`` (with ``items``).
+``dtype``) or ``local#array`` (with ``items``). What upstream has no word for passes through it under a primitive:
+``holds`` is then ``"dict"`` or the list of primitives that a value may be, ``enum`` the values that are allowed.
+A field for which there is no word at all is ``local#unknown``, with its ``annotation``; it is never published.
 
 Anybody may have written a record, so nothing of it is run: names must be plain identifiers, kinds must be known
 ones, and a class is put together from types that stand here.
@@ -23,14 +25,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Union, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SchemaError
-from .field_types import PLAIN_TYPES, SampleField
+from .field_types import PLAIN_TYPES, UNDESCRIBED, SampleField
 from .sample_types import PackableSample, sample_fields
 
 SEMVER = re.compile(
@@ -69,6 +71,8 @@ def schema_of(sample_type: type, *, version: str = "1.0.0", description: str | N
             be rebuilt, a field that cannot be described.
     """
     record = describe(sample_type, version=version, description=description)
+    for each in sample_fields(sample_type):
+        _refuse_undescribed(each, sample_type.__name__)
     if sample_type.__module__ == "__main__":
         name = sample_type.__name__
         warnings.warn(
@@ -99,8 +103,25 @@ def describe(sample_type: type, *, version: str = "1.0.0", description: str | No
     return record
 
 
+def _refuse_undescribed(field: SampleField, type_name: str) -> None:
+    if field.items is not None:
+        _refuse_undescribed(field.items, type_name)
+    if field.kind in UNDESCRIBED:
+        raise SchemaError(
+            f"{type_name}.{field.name} is annotated {_shown(field.annotation)}, for which a schema has no word: "
+            "such samples can be packed and read, but not published. Use str, int, float, bool, bytes, unions of "
+            "these, Literal[...], list[...], dict or NDArray, each also as 'X | None'.",
+            type_name=type_name,
+            field=field.name,
+        )
+
+
+def _shown(annotation: Any) -> str:
+    return annotation.__name__ if type(annotation) is type else str(annotation)
+
+
 def fields_of(sample_type: type) -> list[dict[str, Any]]:
-    """The ``fields`` of a sample type's schema record; raises ``SchemaError`` where one cannot be described."""
+    """The ``fields`` of a sample type's schema record."""
     return [
         {"name": each.name, "fieldType": _field_type(each), "optional": each.optional}
         for each in sample_fields(sample_type)
@@ -257,6 +278,12 @@ def _field_type(field: SampleField) -> dict[str, Any]:
         # Upstream has no word for a dict and refuses unknown ones; a value under a primitive passes
         # through it unchanged.
         return {"$type": "local#primitive", "primitive": "str", "holds": "dict"}
+    if field.kind in UNDESCRIBED:
+        return {"$type": "local#unknown", "annotation": _shown(field.annotation)}
+    if field.kind == "choice":
+        holds = {"holds": list(field.plain)} if len(field.plain) > 1 else {}
+        enum = {"enum": list(field.values)} if field.values else {}
+        return {"$type": "local#primitive", "primitive": next(iter(field.plain)), **holds, **enum}
     return {"$type": "local#primitive", "primitive": field.kind}
 
 
@@ -358,7 +385,7 @@ def _annotation(field_type: Any, where: str) -> Any:
     kind = str(given.get("$type", "")).rpartition("#")[2]
     bare: Any = None
     if kind == "primitive":
-        bare = dict if given.get("holds") == "dict" else PLAIN_TYPES.get(str(given.get("primitive")))
+        bare = _primitive(given)
     elif kind == "ndarray":
         bare = _array(given.get("dtype"), where)
     elif kind == "structured":
@@ -375,6 +402,19 @@ def _annotation(field_type: Any, where: str) -> Any:
             field=where,
         )
     return bare | None if given.get("nullable") else bare
+
+
+def _primitive(given: Mapping[str, Any]) -> Any:
+    """The type of plain values that is described; None where it is none."""
+    holds, enum = given.get("holds"), given.get("enum")
+    if isinstance(enum, list):
+        values = cast("list[Any]", enum)
+        known = values and all(type(each) in (str, int, bool) for each in values)
+        return cast("Any", Literal)[tuple(values)] if known else None
+    if isinstance(holds, list):
+        kinds = [PLAIN_TYPES.get(str(each)) for each in cast("list[Any]", holds)]
+        return None if not kinds or None in kinds else cast("Any", Union)[tuple(kinds)]
+    return dict if holds == "dict" else PLAIN_TYPES.get(str(given.get("primitive")))
 
 
 def _array(dtype: Any, where: str) -> Any:

@@ -21,8 +21,8 @@ from .tar_samples import PACKED, Alone, Record, read_samples, sample_runs
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-Packed = tuple[str, bytes | str, bytes]
-"""URL of the shard, key, and the packed sample."""
+Packed = tuple[str, bytes | str, bytes | memoryview]
+"""URL of the shard, key, and the packed sample, in memory that nobody else has where it can be written to."""
 
 _NAMED = 10
 """Members that an error names of a sample: a hostile shard has as many as it likes."""
@@ -173,8 +173,7 @@ class _TypedDataset(GenericAlias):
 class SampleStream(Generic[Item]):
     """Samples or batches of a dataset; each ``for`` starts again.
 
-    Arrays of samples are read-only views on what was read. Where torch's DataLoader is loaded and has looked at
-    the stream, they have memory of their own: torch warns of each array that it could not write to.
+    Arrays can be written to, and no two samples share memory. Those of large samples are views on what was read.
 
     Under a PyTorch DataLoader and across ranks, every consumer reads shards of its own, so no sample is read
     twice; with fewer shards than consumers some get nothing.
@@ -192,7 +191,6 @@ class SampleStream(Generic[Item]):
         self._batch_size = batch_size
         self._buffers = buffers
         self._seed = seed
-        self._for_torch = False
 
     def __iter__(self) -> Iterator[Item]:
         items = self._samples() if self._batch_size is None else self._batches(self._batch_size)
@@ -206,15 +204,14 @@ class SampleStream(Generic[Item]):
         by_field = unpacks_by_field(sample_type)
         while held := list(islice(packed, size)):
             payloads = [payload for _, _, payload in held]
-            columns = unpack_columns(sample_type, payloads, writable=self._for_torch) if by_field else None
+            columns = unpack_columns(sample_type, payloads) if by_field else None
             if columns is None:
                 yield SampleBatch(list(typed_samples(held, sample_type, unpack)))
             else:
                 yield SampleBatch.of_columns(columns)
 
-    def _unpack(self) -> Callable[[bytes], Any]:
-        sample_type: Any = self._dataset.sample_type
-        return sample_type.from_bytes if self._for_torch else unpacker_with_views(sample_type)
+    def _unpack(self) -> Callable[[bytes | memoryview], Any]:
+        return unpacker_with_views(self._dataset.sample_type, writable=True)
 
     def _packed(self) -> Iterator[Packed]:
         dataset = self._dataset
@@ -235,7 +232,7 @@ class SampleStream(Generic[Item]):
         def __class__(self) -> type:
             # DataLoader asks isinstance(stream, IterableDataset) first of all. That is the moment when torch
             # is certain to be loaded, and the last to tell it; torch is never imported for this.
-            self._for_torch = register_with_torch(type(self))
+            register_with_torch(type(self))
             return type(self)
 
 
@@ -297,7 +294,9 @@ def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | No
                         yield url, record["__key__"], _payload(record, url, sample_type)
 
 
-def typed_samples(packed: Iterable[Packed], sample_type: type[T], unpack: Callable[[bytes], T]) -> Iterator[T]:
+def typed_samples(
+    packed: Iterable[Packed], sample_type: type[T], unpack: Callable[[bytes | memoryview], T]
+) -> Iterator[T]:
     """Packed samples as their type, each made by ``unpack``.
 
     Raises:
@@ -322,9 +321,9 @@ def typed_sample(record: Record, url: str, sample_type: type[T]) -> T:
     return next(typed_samples([packed], sample_type, unpacker_with_views(sample_type)))
 
 
-def _payload(record: Record, url: str, sample_type: type) -> bytes:
+def _payload(record: Record, url: str, sample_type: type) -> bytes | memoryview:
     key, payload = record["__key__"], record.get(PACKED)
-    if isinstance(payload, bytes):
+    if isinstance(payload, bytes | memoryview):
         return payload
     names = sorted(name[:_LONGEST_NAME] for name in record if name != "__key__")
     found = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if names[_NAMED:] else "")
@@ -353,12 +352,11 @@ def own_shards(shards: Sequence[str]) -> Sequence[str]:
     return shards[rank::ranks][worker::workers]
 
 
-def register_with_torch(stream_type: type) -> bool:
-    """Let a DataLoader take such streams for iterable datasets; whether torch's is loaded at all."""
+def register_with_torch(stream_type: type) -> None:
+    """Let a DataLoader take such streams for iterable datasets, where torch's is loaded at all."""
     iterable_dataset: Any = getattr(sys.modules.get("torch.utils.data"), "IterableDataset", None)
     if iterable_dataset is not None:
         iterable_dataset.register(stream_type)
-    return iterable_dataset is not None
 
 
 def _from_environment(place: str, total: str) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import compress
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ _CHUNK = 1 << 20
 # reading is nearly as fast: the kernel copies once, into memory that is used again and again.
 _LARGE = 1 << 16
 """Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
+_AT_ONCE = 1 << 26
+"""Bytes up to which the memory of a file is allocated before it has arrived (64 MiB)."""
 AFTER = "(what follows the end of the archive)"
 """The name by which that is told."""
 _FIRST_RUN = 64
@@ -49,7 +51,7 @@ _EXTENDED_LIMIT = 1 << 20
 
 
 def member_runs(
-    stream: BinaryIO, *, url: str, dropped: Callable[[str], None] | None = None
+    stream: BinaryIO, *, url: str, dropped: Callable[[str], None] | None = None, writable: bool = False
 ) -> Iterator[tuple[list[str], list[bytes]]]:
     """The regular files of an uncompressed tar, in order: runs of plain ones, in between any others one by one.
 
@@ -60,6 +62,8 @@ def member_runs(
         url: For errors.
         dropped: Told the name of each link and device, of each other member that has a content and is no file, and
             of what follows the archive, where that is more than zeros.
+        writable: The content of a large file is a ``memoryview`` of memory that nobody else has and that can be
+            written to, where that takes no copy more.
 
     Yields:
         Their names, and their contents. Where there are several, no name has a zero in it. Nothing is allocated for
@@ -112,7 +116,7 @@ def member_runs(
         else:
             # Before ustar a directory was a file whose name ends so; links and the like have no content.
             folder = header.kind == b"\0" and header.name.endswith("/")
-            body = source.body(0 if folder or header.kind in b"123456" else size)
+            body = source.body(0 if folder or header.kind in b"123456" else size, writable=writable)
             if header.kind in _REGULAR and not folder:
                 yield [facts.get("path", header.name)], [body]
             elif dropped is not None and (body or (header.kind in b"12346" and not folder)):
@@ -151,6 +155,7 @@ class _Source:
         self.offset = 0
         self.url = url
         self._read = stream.read
+        self._read_into: Callable[[memoryview], int] = getattr(stream, "readinto", self._copied_into)
         self._ahead = True
 
     def skip(self, place: int) -> None:
@@ -169,14 +174,37 @@ class _Source:
         self.offset += count
         return data
 
-    def body(self, size: int) -> bytes:
+    def body(self, size: int, *, writable: bool = False) -> bytes:
         """The next ``size`` bytes; their padding to whole blocks is passed over."""
         if size > MAX_FILE:
             raise _corrupt(self.url, self.offset, f"a file in it claims {size:,} bytes, {MAX_FILE:,} are the most")
         self._ahead = size < _LARGE
-        data = self.exactly(size)
+        if writable and _LARGE <= size <= _AT_ONCE:
+            data = cast("bytes", self._into_memory(size))
+        else:
+            data = self.exactly(size)
         self.exactly(-size % BLOCK)
         return data
+
+    def _into_memory(self, size: int) -> memoryview:
+        """The next ``size`` bytes in memory that nobody else has and that can be written to."""
+        # Not zeroed as a bytearray is, and not touched before something arrives: the size may be a lie.
+        memory = memoryview(cast("Any", np.empty(size, np.uint8)))
+        at = min(size, len(self.window) - self.place)
+        memory[:at] = memoryview(self.window)[self.place : self.place + at]
+        self.place += at
+        while at < size:
+            count = self._read_into(memory[at:])
+            if not count:
+                raise _corrupt(self.url, self.offset + at, "it is cut short")
+            at += count
+        self.offset += size
+        return memory
+
+    def _copied_into(self, memory: memoryview) -> int:
+        chunk = self._read(min(_CHUNK, len(memory)))
+        memory[: len(chunk)] = chunk
+        return len(chunk)
 
     def drain(self) -> bool:
         """Read to the end; whether anything but zeros is there."""

@@ -88,7 +88,8 @@ def sample_runs(
     """
     sample: Record = {}
     last = None
-    for names, contents in member_runs(stream, url=url, dropped=None if strays is None else strays.add):
+    dropped = None if strays is None else strays.add
+    for names, contents in member_runs(stream, url=url, dropped=dropped, writable=alone is not None):
         keys = _keys(names, alone) if alone else None
         if alone and keys and keys[0] != last:
             if strays is not None and alone != PACKED:

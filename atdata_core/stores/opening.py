@@ -229,11 +229,19 @@ class _Watched:
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(size)
+        self._look()
+        return data
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        count = self._stream.readinto(buffer)
+        self._look()
+        return count
+
+    def _look(self) -> None:
         if self.next is None and self._stream.left <= NEXT:
             self.next = Future()
             arguments = (self._following, self._store, self.next)
             threading.Thread(target=_open, args=arguments, name="next shard", daemon=True).start()
-        return data
 
 
 def _open(url: str, store: object | None, found: Future[BinaryIO | None]) -> None:

@@ -243,6 +243,15 @@ class ReadAhead(io.BufferedIOBase):
             most = None if most is None else most - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def readinto(self, buffer: Any, /) -> int:
+        """Fills ``buffer`` from what is there, none at the end; raises as ``read``."""
+        if self._place == len(self._chunk):
+            self._next()
+        count = min(len(buffer), len(self._chunk) - self._place)
+        buffer[:count] = memoryview(self._chunk)[self._place : self._place + count]
+        self._place += count
+        return count
+
     def read1(self, size: int = -1, /) -> bytes:
         """At most so many bytes of those that are there; raises as ``read``."""
         if self._place == len(self._chunk):

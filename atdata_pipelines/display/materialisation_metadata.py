@@ -126,6 +126,8 @@ def _type_name(kind: Any) -> str:
     if not isinstance(kind, Mapping):
         return str(kind)
     name = str(kind.get("primitive") or kind.get("$type", "").rpartition("#")[2] or "unknown")
+    if isinstance(kind.get("holds"), list):
+        name = " | ".join(map(str, kind["holds"]))
     if isinstance(kind.get("dtype"), str):
         name = f"{name}[{kind['dtype']}]"
     if isinstance(kind.get("shape"), list):

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from numpy.lib.recfunctions import repack_fields
 
 from atdata_core.errors import SampleError
-from atdata_core.samples.arrays import decode_array, encode_array, stack_packed
+from atdata_core.samples.arrays import _npy_header, decode_array, encode_array, stack_packed
 
 KINDS = st.one_of(
     arrays_of.scalar_dtypes(),
@@ -181,3 +182,32 @@ def npy(descr, shape) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
     return header.getvalue() + bytes(int(np.prod(shape)) * np.lib.format.descr_to_dtype(descr).itemsize)
+
+
+def test_a_dtype_whose_padding_would_be_published_is_refused():
+    padded = np.zeros(2, np.dtype([("a", "u1"), ("b", "f8")], align=True))
+    nested = np.zeros(2, np.dtype([("x", padded.dtype, (2,))]))
+    behind = np.zeros(2, np.dtype({"names": ["a"], "formats": ["u1"], "offsets": [0], "itemsize": 4}))
+    for array in (padded, nested, behind, padded[["b"]]):
+        with pytest.raises(SampleError, match="repack_fields"):
+            encode_array(array)
+    packed = encode_array(repack_fields(padded))
+    assert decode_array(packed).dtype.names == ("a", "b")
+
+
+@pytest.mark.parametrize("descr", ["<f1", "|O", [("a", "<f1")], None])
+def test_a_dtype_of_another_package_is_refused_whatever_numpy_says_of_it(monkeypatch, descr):
+    # As ml_dtypes' float8, int4 and bfloat16 are told by numpy, some with a warning.
+    monkeypatch.setattr("atdata_core.samples.arrays.npy.dtype_to_descr", lambda dtype: descr)
+    _npy_header.cache_clear()
+    with pytest.raises(SampleError, match="cannot be kept"):
+        encode_array(np.zeros(3, np.float16))
+    _npy_header.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["float8_e5m2", "float8_e4m3fn", "bfloat16", "int4"])
+def test_the_dtypes_of_ml_dtypes_are_refused_in_our_words(name):
+    kind = np.dtype(getattr(pytest.importorskip("ml_dtypes"), name))
+    for dtype in (kind, [("a", kind)]):
+        with pytest.raises(SampleError, match="cannot be kept"):
+            encode_array(np.zeros(2, dtype))

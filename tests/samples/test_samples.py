@@ -318,9 +318,8 @@ def test_abstract_array_types_have_no_dtype():
     assert [field.dtype for field in sample_fields(Loose)] == [None, "int8"]
 
 
-@pytest.mark.parametrize("annotation", [set, int | str, object, tuple[int, ...], np.float32, "Unheard"])
-def test_an_annotation_that_a_sample_cannot_hold_names_the_field(annotation):
-    made = atdata.packable(type("Odd", (), {"__annotations__": {"x": annotation}}))
+def test_an_annotation_that_names_nothing_is_refused():
+    made = atdata.packable(type("Odd", (), {"__annotations__": {"x": "Unheard"}}))
     with pytest.raises(SchemaError, match="Odd") as caught:
         sample_fields(made)
     assert caught.value.type_name == "Odd"

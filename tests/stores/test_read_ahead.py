@@ -199,7 +199,7 @@ def test_views_outlive_the_stream(shards):
     _, datasets = shards
     samples = list(datasets["s3"].ordered())
     assert [int(sample.pixels[-1]) for sample in samples] == list(range(8))
-    assert not any(sample.pixels.flags.writeable for sample in samples)
+    assert all(sample.pixels.flags.writeable for sample in samples)
 
 
 def test_what_is_read_is_what_lies_there(s3, bucket):

@@ -64,7 +64,7 @@ class Multipart:
                 self._id, self._landed = upload, landed
                 return
 
-    def send(self, part: bytes | bytearray, md5: str | None = None) -> None:
+    def send(self, part: bytes, md5: str | None = None) -> None:
         """Send the next part, unless the service has it already; ``md5`` is that of its bytes, where it is known.
 
         Raises as ``S3Endpoint.stat``, and ``ServiceUnavailableError`` also where a rival ended the upload.
@@ -196,6 +196,6 @@ def is_refusal(error: AtdataError) -> bool:
     return refused or error.facts.get("status") == NOT_IMPLEMENTED
 
 
-def md5_of(data: bytes | bytearray) -> str:
+def md5_of(data: bytes) -> str:
     """The MD5 by which S3 knows bytes (hex)."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
