@@ -12,6 +12,7 @@ from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.lexicon import put_request
 from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri
+from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
 from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.common.retry_after import ATTEMPTS
@@ -120,8 +121,12 @@ class AtmosphereClient:
         only that user can read (in ``ATDATA_STATE_DIR``, else ``~/.local/state/atdata-pipelines``), the
         others take it up without a request. Where it has ended, it is logged in anew with ``password``.
 
+        ``@``, blanks, invisible marks, ``at://``, a profile's address and a last dot are taken off the handle,
+        blanks and newlines off the password; a warning says so.
+
         Raises:
-            LoginError: Wrong handle or password.
+            LoginError: Wrong handle or password, an account that is not active, or one that wants a code.
+            RateLimitedError: The PDS takes no more logins of this account for now.
         """
         self._account.login(handle, password, shared=shared)
 
@@ -481,6 +486,7 @@ class AtmosphereClient:
 
     def _ask(self, repo: str, nsid: str, params: dict[str, Any], *, name: str = "repo") -> dict[str, Any] | None:
         """Ask the PDS at hand, then the one that holds the repository; None: neither has it."""
+        repo = plain_identifier(repo)
         try:
             return self._session.call("GET", nsid, params={name: repo, **params})
         except ServiceRefusedError as error:

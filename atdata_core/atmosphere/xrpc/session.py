@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from atdata_core.atmosphere.xrpc.account import Account, tls_context
+from atdata_core.atmosphere.xrpc.login_errors import of_account
 from atdata_core.atmosphere.xrpc.service_errors import of_endless_reply, of_reply, of_transport, refused
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
 from atdata_core.common.retry_after import http_hooks, with_retries
@@ -173,6 +174,8 @@ class Session:
             try:
                 return with_retries(once)
             except ServiceRefusedError as failure:
+                if token is not None and (inactive := of_account(failure, self.account.handle or "")):
+                    raise inactive from None
                 if token is None or failure.error not in _ENDED:
                     raise
                 if attempt == 2:
@@ -228,6 +231,9 @@ class Session:
             request.extensions["sni_hostname"] = request.url.raw_host.decode("ascii")
             request.url = request.url.copy_with(host=address)  # the Host header keeps the name
 
+    def _asker(self, request: httpx.Request) -> str:
+        return self.account.did or "" if "authorization" in request.headers else ""
+
     def _client(self) -> httpx.Client:
         import httpx
 
@@ -237,7 +243,7 @@ class Session:
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport,
                     verify=tls_context(),
-                    event_hooks=http_hooks(),
+                    event_hooks=http_hooks(self._asker),
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
                 # Nobody closes a client: its connections end with it; a given transport is its giver's.

@@ -88,10 +88,12 @@ def _verified(named: str, client: AtmosphereClient, sample: int | None) -> Verif
 def _uri(named: str, client: AtmosphereClient) -> str:
     from atdata_core.atmosphere.atmosphere_index import find_published
     from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
+    from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
 
     if named.startswith("at://"):
         return named
     account, slash, name = named.partition("/")
+    account = plain_identifier(account) if slash else account
     if slash and name and (is_did(account) or is_handle(account)):
         return find_published(client, account, name)
     return find_published(client, context.account(), named)
