@@ -24,6 +24,9 @@ ATTEMPTS = 4
 LONGEST_WAIT = 60.0
 """Seconds that a call waits because a service asks for it; a longer time is told to the caller at once."""
 
+SLOWEST = 4096
+"""Bytes a second, on average, below which a body is given up: one that trickles would be waited for for ever."""
+
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 4.0
 _WORTH_TELLING = 3.0
@@ -144,6 +147,11 @@ def with_retries(act: Callable[[], R]) -> R:
                 raise
         ours.pause(attempt)
     return act()
+
+
+def too_slow(seconds: float, count: int, silence: float) -> bool:
+    """Whether so many bytes of a body have been waited for too long; ``silence`` are the seconds for none."""
+    return seconds > silence + count / SLOWEST
 
 
 def passes_soon(error: AtdataError) -> bool:

@@ -8,6 +8,7 @@ import weakref
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from atdata_core.atmosphere.xrpc.bodies import read_body
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier, plain_password
 from atdata_core.atmosphere.xrpc.login_errors import of_account, of_login, of_state, too_many_logins
 from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport, refused
@@ -232,6 +233,7 @@ class Account:
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
         hooks = http_hooks(lambda _: login)
+        hooks["response"].append(self._read)
         request = Request(timeout=timeout, transport=self._transport, event_hooks=hooks, verify=tls_context())
         http: Any = cast("Any", request)._client
         http.follow_redirects = False  # a password is for this service, not for wherever it points
@@ -244,6 +246,10 @@ class Account:
         # A service whose DID documents name an unreachable or private PDS is still asked where it is.
         client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
         return client
+
+    def _read(self, response: httpx.Response) -> None:
+        """Reads an answer within bounds, before ``atproto`` takes what there is of it."""
+        cast("Any", response)._content = read_body(response, str(response.url), silence=self._timeout[0])
 
     def _keep_reachable(self, client: Any, endpoint: str | None) -> None:
         from atdata_core.stores.private_addresses import check_public
