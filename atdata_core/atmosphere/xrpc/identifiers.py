@@ -16,7 +16,15 @@ _log = logging.getLogger("atdata_core")
 
 
 def plain_identifier(given: str) -> str:
-    """The handle (lower case), DID or e-mail address in ``given``; tells where that is not the same.
+    """As ``identifier_in``; tells where that is not what was given."""
+    text = identifier_in(given)
+    if text != given:
+        _tell("The account was given as %r; %r is what is used.", given, text)
+    return text
+
+
+def identifier_in(given: str) -> str:
+    """The handle (lower case), DID or e-mail address in ``given``.
 
     ``@`` before it, blanks around it, invisible marks, ``at://``, the address of a profile and a dot at the end are
     taken off. What is no account after that is given back so.
@@ -29,8 +37,6 @@ def plain_identifier(given: str) -> str:
         text = text.lower()
     elif text[:4] != "did:" and "@" not in text:
         text = text.rstrip(".").lower()
-    if text != given:
-        _tell("The account was given as %r; %r is what is used.", given, text)
     return text
 
 
