@@ -12,6 +12,7 @@ from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.lexicon import put_request
 from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri
+from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
 from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.common.retry_after import ATTEMPTS
@@ -38,6 +39,8 @@ MAX_BLOB = 52_428_800
 DEFAULT_PDS_URL = "https://bsky.social"
 PAGE = 100
 """Records that a PDS gives at most in one answer."""
+MAX_PAGES = 10_000
+"""Pages of a listing: a million records. A hostile PDS may make up new ones for ever."""
 
 
 def apply_request(did: str, writes: Sequence[dict[str, Any]], *, swap: str) -> dict[str, Any]:
@@ -120,8 +123,12 @@ class AtmosphereClient:
         only that user can read (in ``ATDATA_STATE_DIR``, else ``~/.local/state/atdata-pipelines``), the
         others take it up without a request. Where it has ended, it is logged in anew with ``password``.
 
+        ``@``, blanks, invisible marks, ``at://``, a profile's address and a last dot are taken off the handle,
+        blanks and newlines off the password; a warning says so.
+
         Raises:
-            LoginError: Wrong handle or password.
+            LoginError: Wrong handle or password, an account that is not active, or one that wants a code.
+            RateLimitedError: The PDS takes no more logins of this account for now.
         """
         self._account.login(handle, password, shared=shared)
 
@@ -281,13 +288,30 @@ class AtmosphereClient:
         return records, following if records and isinstance(following, str) else None
 
     def iter_records(self, collection: str, *, repo: str | None = None, reverse: bool = False) -> Iterator[Record]:
-        """All records of a collection, a page at a time."""
-        cursor = None
-        while True:
-            records, cursor = self.list_records(collection, repo=repo, cursor=cursor, reverse=reverse)
+        """All records of a collection, a page at a time; raises as ``iter_pages``."""
+        for records, _ in self.iter_pages(collection, repo=repo, reverse=reverse):
             yield from records
+
+    def iter_pages(
+        self, collection: str, *, repo: str | None = None, cursor: str | None = None, reverse: bool = False
+    ) -> Iterator[tuple[list[Record], str | None]]:
+        """The pages of a collection, as ``list_records`` gives them, as long as each brings something new.
+
+        Raises:
+            ServiceRefusedError: The listing does not come to an end.
+            RecordNotFoundError: There is no such repository.
+        """
+        seen: set[int] = set()
+        for _ in range(MAX_PAGES):
+            records, cursor = self.list_records(collection, repo=repo, cursor=cursor, reverse=reverse)
+            known = len(seen)
+            seen.update(hash(record.uri) for record in records)
+            if records and len(seen) == known:
+                raise self._endless(collection, repo, "gives records that it gave before, again and again")
+            yield records, cursor
             if cursor is None:
                 return
+        raise self._endless(collection, repo, f"goes on after {MAX_PAGES:,} pages")
 
     def latest_commit(self, did: str) -> str:
         """CID of the newest commit of a repository: it changes with every write.
@@ -475,12 +499,20 @@ class AtmosphereClient:
     def _account(self) -> Account:
         return self._session.account
 
+    def _endless(self, collection: str, repo: str | None, what: str) -> ServiceRefusedError:
+        return refused(
+            f"The listing of {collection} in {repo or self.did} {what} and has no end. Tell whoever runs the PDS, "
+            "or what stands before it and caches without looking at the cursor.",
+            self._account.service,
+        )
+
     def _no_pds(self) -> ServiceRefusedError:
         service = self._account.service
         return refused(f"{service} did not answer as a PDS does. Check ATDATA_PDS_URL or base_url.", service)
 
     def _ask(self, repo: str, nsid: str, params: dict[str, Any], *, name: str = "repo") -> dict[str, Any] | None:
         """Ask the PDS at hand, then the one that holds the repository; None: neither has it."""
+        repo = plain_identifier(repo)
         try:
             return self._session.call("GET", nsid, params={name: repo, **params})
         except ServiceRefusedError as error:

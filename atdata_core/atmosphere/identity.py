@@ -10,6 +10,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
+from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
 from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.errors import (
     PrivateAddressError,
@@ -33,19 +34,20 @@ class Resolver:
         self._keys: dict[str, str | None] = {}
 
     def did_of(self, repo: str) -> str:
-        """The DID of a handle; a DID is given back as it is.
+        """The DID of a handle, be it as people paste it; a DID is given back as it is.
 
         Raises:
             RecordNotFoundError: Nobody knows the handle.
             RefusedError: It is neither a DID nor a handle.
         """
+        given, repo = repo, plain_identifier(repo)
         if is_did(repo):
             return repo
         if not is_handle(repo):
             raise RefusedError(
-                f"{repo!r} is neither a DID (did:plc:...) nor a handle (alice.example.org).", ref=repo
+                f"{given!r} is neither a DID (did:plc:...) nor a handle (alice.example.org).", ref=given
             )
-        handle = repo.lower()
+        handle = repo
         if handle not in self._dids:
             self._dids[handle] = self._by_service(handle) or self._by_well_known(handle)
         return self._dids[handle]

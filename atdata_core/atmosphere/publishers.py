@@ -146,8 +146,7 @@ def _find_foreign(
     found = dict(kept["found"]) if kept else {}
     position: str | None = kept["cursor"] if kept else None
     last_tid, first = position, position is None
-    while True:
-        page, position = client.list_records(SCHEMA, cursor=position, reverse=True)
+    for page, following in client.iter_pages(SCHEMA, cursor=position, reverse=True):
         listing.records += page
         for record in page:
             rkey = _rkey(record)
@@ -156,7 +155,7 @@ def _find_foreign(
             _note(found, record, rkey)
         beyond = bool(page) and not _rkey(page[-1])[0].isdigit()
         # A PDS gives a cursor with its last page, too.
-        listing.whole = len(page) < PAGE or position is None
+        listing.whole = len(page) < PAGE or following is None
         if listing.whole or (beyond and not first):
             break
     # Without a TID the next listing starts at the first key again, and ends with its first page.

@@ -2,7 +2,7 @@
 
 A request that can pass later is sent at most ``ATTEMPTS`` times, with a pause in between. A service that says
 how long it wants to be left alone (``Retry-After``) is left alone that long by every thread of this process,
-whichever client it uses.
+whichever client it uses; where only a method, or what one account asks of it, was limited, only that is.
 """
 
 from __future__ import annotations
@@ -24,16 +24,34 @@ ATTEMPTS = 4
 LONGEST_WAIT = 60.0
 """Seconds that a call waits because a service asks for it; a longer time is told to the caller at once."""
 
+SLOWEST = 4096
+"""Bytes a second, on average, below which a body is given up: one that trickles would be waited for for ever."""
+
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 4.0
 _WORTH_TELLING = 3.0
 # A day: no limit in use lasts longer, so more is a mistake of the service (or a wrong clock).
 _LONGEST_HOLD = 86_400.0
-_ASKS_TO_WAIT = (429, 503)
+_TOO_MANY = 429
+_ASKS_TO_WAIT = (_TOO_MANY, 503)
 _PORTS = {"http": 80, "https": 443}
 
 _logger = logging.getLogger("atdata_core")
 R = TypeVar("R")
+
+
+class Gate(NamedTuple):
+    """What may be closed: a service, or what is asked of one of its methods, by one account or by anybody."""
+
+    service: str
+    method: str = ""
+    account: str = ""
+
+    @property
+    def limited(self) -> str:
+        """What is closed of the service, to be put into a sentence."""
+        method = f" with {self.method.rpartition('/')[2]}" if self.method else ""
+        return method + (f" of {self.account}" if self.account else "")
 
 
 class _Hold(NamedTuple):
@@ -55,26 +73,26 @@ class RetryAfter:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[Gate, _Hold] = {}
         self._lock = threading.Lock()
 
-    def hold(self, service: str, seconds: float | None, status: int) -> None:
-        """Close the gate of a service for so long; it never gets shorter. None and 0 change nothing."""
+    def hold(self, gate: Gate, seconds: float | None, status: int) -> None:
+        """Close a gate for so long; it never gets shorter. None and 0 change nothing."""
         if not seconds or seconds <= 0:
             return
         until = self._clock() + min(seconds, _LONGEST_HOLD)
         with self._lock:
-            before = self._holds.get(service)
+            before = self._holds.get(gate)
             if before is None or before.until < until:
-                self._holds[service] = _Hold(until, status, told=False)
+                self._holds[gate] = _Hold(until, status, told=False)
 
-    def wait(self, service: str) -> None:
-        """Wait until the gate of a service is open.
+    def wait(self, gate: Gate) -> None:
+        """Wait until a gate, and that of its service, are open.
 
         Raises:
             RateLimitedError: That takes longer than ``LONGEST_WAIT``.
         """
-        while (left := self._left(service)) > 0:
+        while (left := max(self._left(each) for each in {Gate(gate.service), gate})) > 0:
             self._sleep(left)
 
     def pause(self, attempt: int) -> None:
@@ -82,29 +100,31 @@ class RetryAfter:
         longest = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
         self._sleep(longest * random.uniform(0.5, 1.0))
 
-    def _left(self, service: str) -> float:
+    def _left(self, gate: Gate) -> float:
         """Seconds until a gate opens; tells once for each closing that it is waited for."""
         with self._lock:
-            found = self._holds.get(service)
+            found = self._holds.get(gate)
             left = 0.0 if found is None else found.until - self._clock()
             if found is None or left <= 0:
-                self._holds.pop(service, None)
+                self._holds.pop(gate, None)
                 return 0.0
             if left > LONGEST_WAIT:
                 raise RateLimitedError(
-                    f"{service} asked to be left alone ({found.status}) for another {left:.0f} s. Try again then.",
-                    service=service,
+                    f"{gate.service} asked to be left alone ({found.status}){gate.limited} "
+                    f"for another {left:.0f} s. Try again then.",
+                    service=gate.service,
                     status=found.status,
                     retry_after=left,
                 )
             tell = not found.told and left > _WORTH_TELLING
             if tell:
-                self._holds[service] = found._replace(told=True)
+                self._holds[gate] = found._replace(told=True)
         if tell:
             _logger.warning(
-                "%s asked to be left alone (%s): waiting %.0f s before the next request to it.",
-                service,
+                "%s asked to be left alone (%s)%s: waiting %.0f s before the next request to it.",
+                gate.service,
                 found.status,
+                gate.limited,
                 left,
             )
         return left
@@ -129,28 +149,62 @@ def with_retries(act: Callable[[], R]) -> R:
     return act()
 
 
+def too_slow(seconds: float, count: int, silence: float) -> bool:
+    """Whether so many bytes of a body have been waited for too long; ``silence`` are the seconds for none."""
+    return seconds > silence + count / SLOWEST
+
+
 def passes_soon(error: AtdataError) -> bool:
     """Whether the same request is worth another attempt within this call."""
     return error.transient and (error.facts.get("retry_after") or 0.0) <= LONGEST_WAIT
 
 
-def note_answer(url: str, status: int, headers: Mapping[str, str]) -> None:
-    """Obey an answer that asks to wait: no further request to its service before that time."""
+def note_answer(url: str, status: int, headers: Mapping[str, str], account: str = "") -> None:
+    """Obey an answer that asks to wait: no further request of the kind that was limited before that time.
+
+    A 429 of an XRPC method is of that method where it names its policy, or answers an account. Any other one, and
+    each 503, is of the whole service.
+
+    Args:
+        url: What was asked.
+        status: HTTP status.
+        headers: Of the answer, lower-case names.
+        account: Who asked, or for whom; empty for anybody.
+    """
     if status in _ASKS_TO_WAIT:
-        ours.hold(service_of(url), seconds_to_wait(headers), status)
+        gate = gate_of(url, account)
+        if status != _TOO_MANY or not (account or "ratelimit-policy" in headers):
+            gate = Gate(gate.service)
+        ours.hold(gate, seconds_to_wait(headers), status)
 
 
-def http_hooks() -> dict[str, list[Callable[[Any], None]]]:
-    """Event hooks for an ``httpx.Client``: each request waits at its gate, each answer is noted."""
+def http_hooks(account_of: Callable[[Any], str] = lambda _: "") -> dict[str, list[Callable[[Any], None]]]:
+    """Event hooks for an ``httpx.Client``: each request waits at its gate, each answer is noted.
+
+    ``account_of`` tells of a request whose it is; empty for nobody's.
+    """
 
     def url_of(request: Any) -> str:
         # The header, for a request that is held to an address keeps the service's name there.
-        return f"{request.url.scheme}://{request.headers.get('host', '')}"
+        return f"{request.url.scheme}://{request.headers.get('host', '')}{request.url.path}"
 
-    return {
-        "request": [lambda request: ours.wait(service_of(url_of(request)))],
-        "response": [lambda answer: note_answer(url_of(answer.request), answer.status_code, answer.headers)],
-    }
+    def asking(request: Any) -> None:
+        ours.wait(gate_of(url_of(request), account_of(request)))
+
+    def answered(answer: Any) -> None:
+        url = url_of(answer.request)
+        note_answer(url, answer.status_code, answer.headers, account_of(answer.request))
+
+    return {"request": [asking], "response": [answered]}
+
+
+def gate_of(url: str, account: str = "") -> Gate:
+    """The gate of a request: of its method and account where it is one of XRPC, else of its service."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        path = ""
+    return Gate(service_of(url), path, account) if path.startswith("/xrpc/") else Gate(service_of(url))
 
 
 def service_of(url: str) -> str:

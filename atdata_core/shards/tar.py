@@ -35,6 +35,8 @@ _LARGE = 1 << 16
 """Bytes from which on a file is read for itself: its content is then what the stream gave, not a copy."""
 _AT_ONCE = 1 << 26
 """Bytes up to which the memory of a file is allocated before it has arrived (64 MiB)."""
+_MOST_ZEROS = 1 << 26
+"""Zeros that may follow an archive (64 MiB): writers fill a record of some KiB, and a device has no end of them."""
 AFTER = "(what follows the end of the archive)"
 """The name by which that is told."""
 _FIRST_RUN = 64
@@ -208,9 +210,13 @@ class _Source:
 
     def drain(self) -> bool:
         """Read to the end; whether anything but zeros is there."""
-        found = bool(self.window[self.place :].strip(b"\0"))
+        rest = self.window[self.place :]
+        found, zeros = bool(rest.strip(b"\0")), len(rest)
         while chunk := self._read(_CHUNK):
             found = found or bool(chunk.strip(b"\0"))
+            zeros += len(chunk)
+            if not found and zeros > _MOST_ZEROS:
+                raise _corrupt(self.url, self.offset, f"more than {_MOST_ZEROS:,} zeros follow its end")
         return found
 
     def _gather(self, count: int) -> bytes:

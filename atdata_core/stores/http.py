@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
-from ..common.retry_after import http_hooks, seconds_to_wait, with_retries
+from ..common.retry_after import http_hooks, seconds_to_wait, too_slow, with_retries
 from ..common.urls import displayed
 from ..errors import (
     RateLimitedError,
@@ -36,6 +37,8 @@ PROBE_SECONDS = 5.0
 """How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
 _AT_ONCE = 1 << 18
+LARGEST_UNSTATED = 1 << 30
+"""Bytes (1 GiB) that are read where the server does not say how many there are: it may send for ever."""
 
 
 def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
@@ -105,6 +108,8 @@ def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) ->
 
 
 def _opened(response: httpx.Response, url: str) -> Opened:
+    import httpx
+
     headers = response.headers
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
     # A weak ETag allows other bytes, and encoded bytes are counted otherwise than those that are read.
@@ -117,9 +122,21 @@ def _opened(response: httpx.Response, url: str) -> Opened:
     else:
         take = _straight(response, network, size)
 
+    received, waited = 0, 0.0
+
     def read(count: int) -> bytes:
+        nonlocal received, waited
         with _errors(url):
-            return take(count)
+            before = time.monotonic()
+            data = take(count)
+            # Not what passes between two reads: whoever works on the bytes may take as long as it takes.
+            waited += time.monotonic() - before
+            received += len(data)
+            if data and too_slow(waited, received, _SILENCE_SECONDS):
+                raise httpx.ReadError(f"it trickles, {received:,} bytes in {waited:.0f} s")
+        if received > (LARGEST_UNSTATED if size is None else size):
+            raise _endless(url, size)
+        return data
 
     def stop() -> None:
         # Closing a socket does not wake who reads from it, shutting it down does.
@@ -127,6 +144,16 @@ def _opened(response: httpx.Response, url: str) -> Opened:
             network.get_extra_info("socket").shutdown(socket.SHUT_RD)  # pyright: ignore[reportOptionalMemberAccess]
 
     return Opened(read, response.close, stop, etag if strong else None, size)
+
+
+def _endless(url: str, size: int | None) -> StorageError:
+    shown = displayed(url)
+    more = f"the {size:,} bytes that it announced" if size is not None else f"{LARGEST_UNSTATED:,} bytes"
+    return StorageError(
+        f"{shown} goes on after {more}, and its server does not say where it ends. "
+        "Serve it as a plain file, with its length (Content-Length).",
+        urls=[shown],
+    )
 
 
 def _pieces(response: httpx.Response) -> Callable[[int], bytes]:

@@ -22,6 +22,13 @@ FOLDERS = "ATDATA_LOCAL_FOLDERS"
 _NO_DATA = ("/dev", "/proc", "/sys")
 """What lies there says something of the machine: it is no data, whoever names the folder."""
 
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe (FIFO)"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
 _named: set[str] = set()
 
 
@@ -36,6 +43,22 @@ def local_folders() -> list[Path]:
     """The folders that the configuration names; a path that is not absolute names none."""
     given = (Path(each.strip()) for each in os.environ.get(FOLDERS, "").split(os.pathsep))
     return [folder for folder in given if folder.is_absolute()]
+
+
+def refuse_special(shown: str, path: Path) -> None:
+    """Raise where a path leads to a pipe, a device or a socket: it would be waited for, or has no end.
+
+    Raises:
+        StorageError: It names which. Nothing was opened.
+        OSError: There is no such file, or it may not be looked at.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    kind = next((name for is_kind, name in _SPECIAL if is_kind(mode)), "no regular file")
+    raise StorageError(
+        f"{shown} is {kind}, which may have no end. Write its bytes to a file, and name that.", urls=[shown]
+    )
 
 
 def permitted_file(url: str, path: Path, dataset: str) -> Path:

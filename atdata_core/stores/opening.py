@@ -15,6 +15,7 @@ from ..common.urls import displayed, local_path, parse_s3, scheme
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError, StorageError
 from ..protocols import ShardStat
 from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web
+from .local_files import refuse_special
 from .private_addresses import check_public
 from .s3.objects import S3Endpoint
 from .shard_streams import ReadAhead, strong_etag
@@ -127,6 +128,7 @@ def _from_disk(url: str, guarded: bool, permit: Permit | None, act: Callable[[Pa
             path = permit(url, path)
         if path.is_dir():
             raise StorageError(f"{shown} is a directory. Name the tars in it.", urls=[shown])
+        refuse_special(shown, path)
         return act(path)
     except (FileNotFoundError, NotADirectoryError):
         raise ShardMissingError(

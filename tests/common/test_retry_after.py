@@ -8,10 +8,11 @@ from email.utils import formatdate
 import pytest
 
 from atdata_core.common import retry_after as patience
-from atdata_core.common.retry_after import RetryAfter, seconds_to_wait, service_of, with_retries
+from atdata_core.common.retry_after import Gate, RetryAfter, seconds_to_wait, service_of, with_retries
 from atdata_core.errors import RateLimitedError, ServiceRefusedError, ServiceUnavailableError
 
 SERVICE = "https://pds.example"
+GATE = Gate(SERVICE)
 
 
 def down(retry_after=None):
@@ -64,35 +65,35 @@ def test_what_does_not_pass_soon_is_raised_at_once(error, time_passes):
 
 def test_a_closed_gate_is_waited_for_and_only_at_that_service(time_passes):
     gates = RetryAfter(time_passes.clock, time_passes.sleep)
-    gates.hold(SERVICE, 30, 429)
-    gates.hold(SERVICE, 5, 503)  # it never gets shorter
-    gates.wait("https://other.example")
+    gates.hold(GATE, 30, 429)
+    gates.hold(GATE, 5, 503)  # it never gets shorter
+    gates.wait(Gate("https://other.example"))
     assert time_passes.slept == []
-    gates.wait(SERVICE)
+    gates.wait(GATE)
     assert sum(time_passes.slept) == pytest.approx(30)
-    gates.wait(SERVICE)
+    gates.wait(GATE)
     assert sum(time_passes.slept) == pytest.approx(30)
 
 
 def test_a_gate_that_stays_closed_for_long_is_told_at_once(time_passes):
     gates = RetryAfter(time_passes.clock, time_passes.sleep)
-    gates.hold(SERVICE, 300, 429)
+    gates.hold(GATE, 300, 429)
     with pytest.raises(RateLimitedError, match=r"pds\.example .* another 300 s") as caught:
-        gates.wait(SERVICE)
+        gates.wait(GATE)
     assert (caught.value.status, caught.value.retry_after, time_passes.slept) == (429, pytest.approx(300), [])
     time_passes.sleep(250)
-    gates.wait(SERVICE)
+    gates.wait(GATE)
     assert sum(time_passes.slept) == pytest.approx(300)
 
 
 def test_every_thread_waits_until_the_gate_opens():
     gates = RetryAfter()
-    gates.hold(SERVICE, 0.2, 429)
+    gates.hold(GATE, 0.2, 429)
     opens = time.monotonic() + 0.2
     passed = []
 
     def go():
-        gates.wait(SERVICE)
+        gates.wait(GATE)
         passed.append(time.monotonic())
 
     threads = [threading.Thread(target=go) for _ in range(8)]
@@ -108,21 +109,21 @@ def test_a_gate_that_closes_again_while_it_is_waited_for_is_waited_for_again(tim
     gates = RetryAfter(
         time_passes.clock, lambda seconds: (time_passes.sleep(seconds), closings and closings.pop()())
     )
-    closings = [lambda: gates.hold(SERVICE, 20, 429)]
-    gates.hold(SERVICE, 10, 429)
-    gates.wait(SERVICE)
+    closings = [lambda: gates.hold(GATE, 20, 429)]
+    gates.hold(GATE, 10, 429)
+    gates.wait(GATE)
     assert time_passes.slept == pytest.approx([10, 20])
 
 
 def test_a_long_wait_is_logged_once_with_what_how_long_and_why(time_passes, caplog):
     gates = RetryAfter(time_passes.clock, time_passes.sleep)
     with caplog.at_level(logging.WARNING, "atdata_core"):
-        gates.hold(SERVICE, 2, 429)
-        gates.wait(SERVICE)
+        gates.hold(GATE, 2, 429)
+        gates.wait(GATE)
         assert caplog.messages == []
-        gates.hold(SERVICE, 17, 503)
-        gates.wait(SERVICE)
-        gates.wait(SERVICE)
+        gates.hold(GATE, 17, 503)
+        gates.wait(GATE)
+        gates.wait(GATE)
     assert caplog.messages == [
         "https://pds.example asked to be left alone (503): waiting 17 s before the next request to it."
     ]
@@ -174,8 +175,8 @@ def test_only_answers_that_ask_to_wait_close_a_gate(time_passes):
     for status in (200, 400, 500):
         patience.note_answer(f"{SERVICE}/a", status, {"retry-after": "9"})
     patience.note_answer(f"{SERVICE}/a", 429, {})
-    patience.ours.wait(SERVICE)
+    patience.ours.wait(GATE)
     assert time_passes.slept == []
     patience.note_answer(f"{SERVICE}/a", 503, {"retry-after": "9"})
-    patience.ours.wait(SERVICE)
+    patience.ours.wait(GATE)
     assert sum(time_passes.slept) == pytest.approx(9)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import secrets
 
 import httpx
+import pytest
+
+from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.errors import LoginError
 
 
 def test_sixteen_processes_that_start_at_once_log_in_once(server, new_repo, logins):
@@ -38,3 +42,19 @@ def test_a_new_app_password_makes_a_session_of_its_own(official_pds, logins):
         http.post("com.atproto.server.revokeAppPassword", json={"name": "first"}).raise_for_status()
     assert logins(official_pds.url, handle, second, processes=2)["createSession"] == 1
     assert logins(official_pds.url, handle, second, processes=2, writes=2, every=2)["createSession"] == 0
+
+
+def test_an_account_that_was_deactivated_is_told_so_at_its_login(official_pds):
+    """The reference PDS alone: the sandbox's keeps no such accounts."""
+    with httpx.Client(base_url=f"{official_pds.url}/xrpc/") as http:
+        handle, password = f"user-{secrets.token_hex(5)}.test", secrets.token_urlsafe(12)
+        given = {"handle": handle, "password": password, "email": f"{handle}@example.com"}
+        made = http.post("com.atproto.server.createAccount", json=given).raise_for_status().json()
+        open_before = AtmosphereClient(official_pds.url)
+        open_before.login(handle, password)
+        access = {"authorization": f"Bearer {made['accessJwt']}"}
+        http.post("com.atproto.server.deactivateAccount", json={}, headers=access).raise_for_status()
+    with pytest.raises(LoginError, match=f"{handle} is deactivated"):
+        open_before.create_once("a.b.c", "d", {"$type": "a.b.c"})
+    with pytest.raises(LoginError, match=f"{handle} is deactivated"):
+        AtmosphereClient(official_pds.url).login(f"@{handle}", password)

@@ -265,3 +265,17 @@ def test_strays_are_counted_where_samples_are_not_taken_apart_as_well(suffix: st
     strays = Strays()
     list(sample_runs(io.BytesIO(data), url=URL, alone=suffix, strays=strays))
     assert strays == Strays(count, first)
+
+
+def test_zeros_without_end_after_an_archive_are_told():
+    class Zeros:
+        taken = 0
+
+        def read(self, size):
+            self.taken += size
+            return bytes(size)
+
+    device = Zeros()
+    with pytest.raises(ShardCorruptError, match="zeros follow its end"):
+        list(read_samples(device, url="a.tar"))
+    assert device.taken < 80_000_000

@@ -1,11 +1,15 @@
 """Shards are opened and looked at wherever they lie; what goes wrong has a name."""
 
+import contextlib
 import http.server
+import os
 import pickle
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -402,3 +406,117 @@ def test_importing_the_library_loads_no_service_client():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def special(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Make a path that is no regular file."""
+    # The path of a socket has room for some 100 characters.
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as unix:
+
+        def make(kind: str) -> Path:
+            path = Path(short) / "s" if kind == "socket" else tmp_path / "a.tar"
+            match kind:
+                case "pipe":
+                    os.mkfifo(path)
+                case "device":
+                    path.symlink_to("/dev/zero")
+                case _:
+                    unix.bind(str(path))
+            return path
+
+        yield make
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_a_path_that_may_have_no_end_is_refused_before_it_is_opened(kind: str, special: Callable[[str], Path]):
+    path = special(kind)
+    for look in (open_shard, stat_shard):
+        for url in (str(path), path.as_uri()):
+            with pytest.raises(StorageError, match=f"is a {kind}"):
+                look(url)
+
+
+class Pouring:
+    """The body of an answer that has no end: zeros, in chunks of HTTP or until the connection ends."""
+
+    def __init__(self, *, chunked: bool, pause: float = 0.0, size: int = 1 << 16) -> None:
+        self.chunked, self.pause, self.size = chunked, pause, size
+
+    def __call__(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        if self.chunked:
+            request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        piece = bytes(self.size)
+        with contextlib.suppress(OSError):
+            while True:
+                request.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self.chunked else piece)
+                time.sleep(self.pause)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_that_does_not_say_where_it_ends_is_given_up_after_a_bound(
+    chunked: bool, site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(web, "LARGEST_UNSTATED", 5_000_000)
+    site.answers["/a.tar"] = Pouring(chunked=chunked)
+    with (
+        open_shard(f"{site.url}/a.tar?X-Amz-Signature=hunter2") as stream,
+        pytest.raises(StorageError, match=r"/a\.tar.* goes on after 5,000,000 bytes.*Content-Length") as caught,
+    ):
+        stream.read()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_body_that_goes_on_after_the_size_it_announced_is_given_up(site: Site):
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "3000")
+        Pouring.__call__(Pouring(chunked=True), _Headless(request))
+
+    class _Headless:
+        def __init__(self, request: http.server.BaseHTTPRequestHandler) -> None:
+            self._request = request
+
+        def __getattr__(self, name: str) -> object:
+            return (lambda *_: None) if name == "send_response" else getattr(self._request, name)
+
+    site.answers["/a.tar"] = answer
+    with (
+        open_shard(f"{site.url}/a.tar") as stream,
+        pytest.raises(StorageError, match="the 3,000 bytes that it announced"),
+    ):
+        stream.read()
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_body_that_trickles_is_given_up_and_named(stated: bool, site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(web, "_SILENCE_SECONDS", 0.1)
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        if stated:
+            request.send_header("Content-Length", "1000000")
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(500):
+                request.wfile.write(b"x")
+                time.sleep(0.02)
+
+    site.answers["/a.tar"] = answer
+    with (
+        open_shard(f"{site.url}/a.tar") as stream,
+        pytest.raises(ServiceUnavailableError, match=r"/a\.tar cannot be read now: it trickles, \d+ bytes in"),
+    ):
+        stream.read()
+
+
+def test_who_takes_long_over_the_bytes_is_not_taken_for_a_body_that_trickles(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(web, "_SILENCE_SECONDS", 0.1)
+    with web.open_web(site.file("/a.tar", BODY[:5000])) as stream:
+        begun = stream.read(1000)
+        time.sleep(0.3)
+        assert begun + stream.read() == BODY[:5000]

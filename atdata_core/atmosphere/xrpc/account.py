@@ -8,10 +8,13 @@ import weakref
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport
-from atdata_core.atmosphere.xrpc.session_sharing import SessionFile, Tokens
-from atdata_core.common.retry_after import http_hooks, with_retries
-from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, ServiceRefusedError
+from atdata_core.atmosphere.xrpc.bodies import read_body
+from atdata_core.atmosphere.xrpc.identifiers import plain_identifier, plain_password
+from atdata_core.atmosphere.xrpc.login_errors import of_account, of_login, of_state, too_many_logins
+from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport, refused
+from atdata_core.atmosphere.xrpc.session_sharing import LoginLimit, SessionFile, Tokens
+from atdata_core.common.retry_after import LONGEST_WAIT, http_hooks, with_retries
+from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, RateLimitedError, ServiceRefusedError
 from atdata_core.secrets import keep_secret
 
 if TYPE_CHECKING:
@@ -67,9 +70,14 @@ class Account:
     def login(self, handle: str, password: str, *, shared: bool) -> None:
         """Open a session, or take up the one that the processes of this machine share.
 
+        What is around handle and password and belongs to neither is taken off.
+
         Raises:
-            LoginError: The PDS does not accept them.
+            LoginError: The PDS does not accept them, or the account is not active.
+            RateLimitedError: It takes no more logins of this account for now.
         """
+        keep_secret(password)
+        handle, password = plain_identifier(handle), plain_password(password)
         if not handle or not password:
             raise LoginError(
                 f"A login at {self._base_url} needs a handle and an app password. "
@@ -78,6 +86,12 @@ class Account:
                 service=self._base_url,
             )
         keep_secret(password)
+        if not any(mark in handle for mark in ".@:"):
+            raise LoginError(
+                f"{handle!r} is no whole handle. Give it with its domain, such as {handle}.bsky.social.",
+                handle=handle,
+                service=self._base_url,
+            )
         if not shared:
             self._use(self._logged_in(handle, password))
             self._file = None
@@ -212,14 +226,15 @@ class Account:
 
     # -- atproto underneath -----------------------------------------------------------------------
 
-    def _client(self) -> Any:
+    def _client(self, login: str) -> Any:
+        """``login``: whose requests it sends, by what they are counted."""
         import httpx
         from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
-        request = Request(
-            timeout=timeout, transport=self._transport, event_hooks=http_hooks(), verify=tls_context()
-        )
+        hooks = http_hooks(lambda _: login)
+        hooks["response"].append(self._read)
+        request = Request(timeout=timeout, transport=self._transport, event_hooks=hooks, verify=tls_context())
         http: Any = cast("Any", request)._client
         http.follow_redirects = False  # a password is for this service, not for wherever it points
         client = Client(self._base_url, request=request)
@@ -231,6 +246,10 @@ class Account:
         # A service whose DID documents name an unreachable or private PDS is still asked where it is.
         client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
         return client
+
+    def _read(self, response: httpx.Response) -> None:
+        """Reads an answer within bounds, before ``atproto`` takes what there is of it."""
+        cast("Any", response)._content = read_body(response, str(response.url), silence=self._timeout[0])
 
     def _keep_reachable(self, client: Any, endpoint: str | None) -> None:
         from atdata_core.stores.private_addresses import check_public
@@ -244,21 +263,27 @@ class Account:
         exported = session if isinstance(session, str) else ":::".join(session)
         if not exported.isascii():
             raise ValueError("a token that no request can carry")
-        client = self._client()
+        client = self._client(exported.partition(":::")[0])
         client.login(session_string=exported, fetch_bsky_profile=False)
         return client
 
     def _logged_in(self, handle: str, password: str) -> Any:
-        client = self._client()
+        limit = LoginLimit(self._base_url, handle)
+        if (seconds := limit.seconds()) > 0:
+            raise too_many_logins(self._base_url, handle, seconds)
+        client = self._client(handle)
 
-        def once() -> None:
+        def once() -> Any:
             try:
-                client.login(handle, password, fetch_bsky_profile=False)
+                return client._get_and_set_session(handle, password)
             except Exception as error:
                 # `from None`: the request in the cause holds the password.
-                raise self._login_failure(error, handle, password) from None
+                raise self._login_failure(error, handle, password, limit) from None
 
-        with_retries(once)
+        made = with_retries(once)
+        # The official PDS lets an account log in that is deactivated, and refuses its writes.
+        if made.active is False:
+            raise of_state(made.status or "", handle, self._base_url)
         return client
 
     def _refresh(self) -> None:
@@ -269,27 +294,24 @@ class Account:
             except Exception as error:
                 failure = self._translated(error, "com.atproto.server.refreshSession")
                 if isinstance(failure, ServiceRefusedError):
-                    raise self.ended() from None
+                    raise of_account(failure, cast(str, self.handle)) or self.ended() from None
                 raise failure from None
 
         with_retries(once)
         self._use(self._atproto)
 
-    def _login_failure(self, error: Exception, handle: str, password: str) -> Exception:
+    def _login_failure(self, error: Exception, handle: str, password: str, limit: LoginLimit) -> Exception:
         failure = self._translated(error, "com.atproto.server.createSession")
         if not isinstance(failure, AtdataError):
             return failure
+        if isinstance(failure, RateLimitedError) and failure is not error:
+            seconds = failure.facts.get("retry_after")
+            if seconds and seconds > LONGEST_WAIT:
+                limit.keep(seconds)
+            return too_many_logins(self._base_url, handle, seconds)
         # A service that repeats what it was sent must not make us show it.
-        message = failure.message.replace(password, "***")
-        if not isinstance(failure, ServiceRefusedError) or failure.status not in (400, 401, 403):
-            return type(failure)(message, **failure.facts)
-        return LoginError(
-            f"Wrong handle or app password of {handle!r} for {self._base_url} "
-            f"({message.rpartition('It answered ')[2].rstrip('.')}). "
-            "Check ATDATA_HANDLE and ATDATA_APP_PASSWORD, or make a new app password.",
-            handle=handle,
-            service=self._base_url,
-        )
+        failure = type(failure)(failure.message.replace(password, "***"), **failure.facts)
+        return of_login(failure, handle) if isinstance(failure, ServiceRefusedError) else failure
 
     def _translated(self, error: Exception, nsid: str) -> Exception:
         """An exception of ``atproto`` as one of ours; one that is none of its own comes back as it is."""
@@ -302,10 +324,18 @@ class Account:
         if not isinstance(error, exceptions.AtProtocolError):
             return error
         response: Any = getattr(error, "response", None)
+        if response is None and isinstance(error.__cause__, httpx.HTTPError):
+            return of_transport(url, error.__cause__)
         if response is None:
-            return of_transport(url, error.__cause__ or error)
-        words = {name: str(getattr(response.content, name, "") or "") for name in ("error", "message")}
-        return of_reply(url, response.status_code, response.headers, json.dumps(words).encode())
+            return refused(
+                f"{self._base_url} answered {nsid} with something else than a PDS does. "
+                "Is this the right address? Check ATDATA_PDS_URL or base_url.",
+                self._base_url,
+            )
+        body: Any = response.content
+        if not isinstance(body, bytes):
+            body = json.dumps({name: str(getattr(body, name, "") or "") for name in ("error", "message")}).encode()
+        return of_reply(url, response.status_code, response.headers, body)
 
 
 def _tokens_of(client: Any) -> Tokens:

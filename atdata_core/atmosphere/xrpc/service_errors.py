@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -52,7 +53,13 @@ def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
         return refused(f"{service} redirects {method} to {target}. Use the final address.", service, status)
     # A PDS names its reason; what gives none, a page for instance, is hardly one.
     unlike = error is None and "/xrpc/" in url
-    hint = " Is this the address of a PDS? Check ATDATA_PDS_URL or base_url." if unlike else ""
+    page = _page(headers, body)
+    hint = (
+        ""
+        if page is None
+        else (f" That is a page{page}, which a gateway, proxy or firewall before it sends: ask whoever runs that.")
+    )
+    hint += " Is this the address of a PDS? Check ATDATA_PDS_URL or base_url." if unlike else ""
     return refused(f"{service} refused {method}. It answered {status} {said}.{hint}", service, status, error)
 
 
@@ -92,6 +99,16 @@ def _place(url: str) -> tuple[str, str]:
     # A URL from a record may carry a user and password.
     service = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     return service, parts.path.removeprefix("/xrpc/").strip("/") or "/"
+
+
+def _page(headers: Mapping[str, str], body: bytes) -> str | None:
+    """The title of a page for people, to be put into a sentence; None where an answer is none."""
+    start = body[:_READ].decode(errors="replace").lstrip("\ufeff \r\n\t")
+    if "html" not in headers.get("content-type", "") and not start.startswith("<"):
+        return None
+    title = re.search(r"<title[^>]*>([^<]*)", start, re.IGNORECASE)
+    text = " ".join(title[1].split()) if title else ""
+    return f" (HTML, {_shown(text)!r})" if text else " (HTML)"
 
 
 def _words(body: bytes) -> tuple[str | None, str | None]:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from atdata_core.atmosphere.xrpc.account import Account, tls_context
-from atdata_core.atmosphere.xrpc.service_errors import of_endless_reply, of_reply, of_transport, refused
+from atdata_core.atmosphere.xrpc.bodies import MAX_REPLY, read_body
+from atdata_core.atmosphere.xrpc.login_errors import of_account
+from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport, refused
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
 from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
-MAX_REPLY = 1 << 26
-"""Bytes (64 MiB): more than a blob or a page of the largest records; a hostile service may send for ever."""
 
 AS_SENT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 """JSON as requests carry it: compact, in UTF-8."""
@@ -173,6 +173,8 @@ class Session:
             try:
                 return with_retries(once)
             except ServiceRefusedError as failure:
+                if token is not None and (inactive := of_account(failure, self.account.handle or "")):
+                    raise inactive from None
                 if token is None or failure.error not in _ENDED:
                     raise
                 if attempt == 2:
@@ -210,14 +212,10 @@ class Session:
                 self._pin(request)
             response = client.send(request, stream=True)
             with contextlib.closing(response):
-                received = bytearray()
-                for chunk in response.iter_bytes():
-                    received += chunk
-                    if len(received) > most:
-                        raise of_endless_reply(url, most)
+                body = read_body(response, url, silence=self._timeout[0], most=most)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise of_transport(url, error) from None
-        return _Answer(response.status_code, dict(response.headers), bytes(received))
+        return _Answer(response.status_code, dict(response.headers), body)
 
     def _pin(self, request: httpx.Request) -> None:
         """Hold a request to the address that was checked: the name could lead elsewhere the next time."""
@@ -228,6 +226,9 @@ class Session:
             request.extensions["sni_hostname"] = request.url.raw_host.decode("ascii")
             request.url = request.url.copy_with(host=address)  # the Host header keeps the name
 
+    def _asker(self, request: httpx.Request) -> str:
+        return self.account.did or "" if "authorization" in request.headers else ""
+
     def _client(self) -> httpx.Client:
         import httpx
 
@@ -237,7 +238,7 @@ class Session:
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport,
                     verify=tls_context(),
-                    event_hooks=http_hooks(),
+                    event_hooks=http_hooks(self._asker),
                     limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
                 # Nobody closes a client: its connections end with it; a given transport is its giver's.

@@ -1,4 +1,4 @@
-"""One session for all processes of an account on this machine: a PDS counts logins."""
+"""What the processes of an account on this machine share, as a PDS counts logins: a session, and when to log in."""
 
 from __future__ import annotations
 
@@ -25,6 +25,35 @@ class Tokens(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Tokens(handle={self.handle!r}, did={self.did!r})"
+
+
+_LONGEST = 86_400.0
+"""Seconds that logins may be held back; a file that says more was written by another clock."""
+
+
+class LoginLimit:
+    """Until when a service takes no more logins of an account.
+
+    Args:
+        service: URL that logins go to.
+        login: As it is given at the login, which is what services count by.
+    """
+
+    def __init__(self, service: str, login: str) -> None:
+        self._about = {"service": service, "login": login}
+        self._file = StateFile("logins", json.dumps(self._about, sort_keys=True))
+
+    def seconds(self) -> float:
+        """How long it is until then; 0 where a login may be tried."""
+        kept = self._file.read() or {}
+        until: Any = kept.get("until") if self._about.items() <= kept.items() else None
+        left = until - time.time() if isinstance(until, int | float) else 0.0
+        return left if 0 < left <= _LONGEST else 0.0
+
+    def keep(self, seconds: float) -> None:
+        """Note that it is so long from now."""
+        with self._file.locked():
+            self._file.write({**self._about, "until": time.time() + seconds})
 
 
 class SessionFile:

@@ -145,7 +145,7 @@ def _send_again(client: Any, most: int) -> None:
     """Make a boto3 S3 client wait at the gates, and send a request at most so often."""
 
     def wait(request: Any, **_: Any) -> None:
-        retry_after.ours.wait(retry_after.service_of(request.url))
+        retry_after.ours.wait(retry_after.gate_of(request.url))
 
     def needs_retry(
         response: Any, attempts: int, caught_exception: Any, request_dict: Mapping[str, Any], **_: Any

@@ -88,11 +88,13 @@ def _verified(named: str, client: AtmosphereClient, sample: int | None) -> Verif
 def _uri(named: str, client: AtmosphereClient) -> str:
     from atdata_core.atmosphere.atmosphere_index import find_published
     from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
+    from atdata_core.atmosphere.xrpc.identifiers import identifier_in
 
     if named.startswith("at://"):
         return named
     account, slash, name = named.partition("/")
-    if slash and name and (is_did(account) or is_handle(account)):
+    meant = identifier_in(account)
+    if slash and name and (is_did(meant) or is_handle(meant)):
         return find_published(client, account, name)
     return find_published(client, context.account(), named)
 

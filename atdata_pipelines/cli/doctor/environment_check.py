@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
+from atdata_core.atmosphere.xrpc.identifiers import identifier_in
 from atdata_core.atmosphere.xrpc.write_budget import from_environment
 from atdata_core.common.names import near
 from atdata_core.common.state_file import state_folder
@@ -41,7 +42,8 @@ def _is_url(value: str) -> str | None:
 
 
 def _is_account(value: str) -> str | None:
-    return None if is_handle(value) or is_did(value) else "is no handle (alice.example.org), without @ before it"
+    account = identifier_in(value)
+    return None if is_handle(account) or is_did(account) else "is no handle (alice.example.org)"
 
 
 def _taken_by(use: Callable[[str], object], otherwise: str) -> Callable[[str], str | None]:

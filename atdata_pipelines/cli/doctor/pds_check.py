@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 
 import httpx
 
+from atdata_core.atmosphere.xrpc.bodies import read_body
 from atdata_core.stores.s3.clients import same_service
 
 from ...config.resources import AtprotoResource
@@ -18,16 +20,17 @@ _ADDRESS = "ATDATA_PDS_URL is the address of a PDS, such as https://bsky.social.
 def look_at_service(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and is a PDS."""
     service = AtprotoResource().stranger().base_url
-    sent = time.time()
+    url, sent = f"{service}/xrpc/com.atproto.server.describeServer", time.time()
     try:
-        answer = httpx.get(f"{service}/xrpc/com.atproto.server.describeServer", timeout=known.answer)
+        with httpx.stream("GET", url, timeout=known.answer) as answer:
+            body = read_body(answer, url, silence=known.answer)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         yield fail(f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?")
         return
     known.heard(service, sent, date_of(answer.headers))
     if answer.status_code >= 500:
         yield fail(f"{service} fails: HTTP {answer.status_code}", "Try again later, or ask who runs it.")
-    elif answer.status_code != 200 or not _describes_a_pds(answer):
+    elif answer.status_code != 200 or not _describes_a_pds(body):
         yield fail(f"{service} is no PDS: HTTP {answer.status_code}", _ADDRESS)
     else:
         yield ok(f"{service} is a PDS")
@@ -64,9 +67,9 @@ def look_at_identity(known: Known) -> Iterable[CheckResult]:
         )
 
 
-def _describes_a_pds(answer: httpx.Response) -> bool:
+def _describes_a_pds(body: bytes) -> bool:
     try:
-        said = answer.json()
-    except ValueError:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and isinstance(said.get("did"), str) and "availableUserDomains" in said

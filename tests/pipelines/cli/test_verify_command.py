@@ -51,7 +51,7 @@ def test_names_are_looked_up_by_their_labels(publish, without_redis, account, co
     missing = command("verify", "one")
     assert missing.exit_code == 1
     assert "ATDATA_HANDLE is not set" in missing.output
-    assert command("verify", f"{account.handle}/one").exit_code == 0
+    assert command("verify", f"{account.handle}/one", f"\u2068@{account.handle.upper()}/one").exit_code == 0
 
 
 def test_what_differs_stands_on_lines_of_its_own_and_ends_with_1(publish, spoil, stranger, command):
