@@ -1,3 +1,3 @@
 """What promotions remember in Redis: the ledger and the leases."""
 
-__all__ = ["cached_ledger", "facts", "index_state", "lease", "ledger", "redis_state"]
+__all__ = ["cached_ledger", "facts", "index_state", "lease", "ledger", "redis_errors", "redis_state"]
