@@ -33,6 +33,7 @@ from ..common.cid import entry_cid
 from ..errors import MetadataError, RefusedError
 from ..protocols import ShardFacts
 from ..samples.metadata import unpack
+from ..state.redis_errors import reads_still
 from ..state.redis_state import ask
 
 ENTRY_KEY = "LocalDatasetEntry:"
@@ -293,11 +294,14 @@ class Foreign:
     that began at 0 and came back to 0, in however many steps. A restart of Redis in between changes the order of
     the keys: such a round may pass over some, and the next one finds them.
 
+    ``left`` are, by name and CID, entries that could not be indexed because this user or server only reads.
     ``unreadable`` are entries that were left out and why, by name, else by key, until somebody takes them.
     """
 
     def __init__(self, redis: Any) -> None:
         self._redis = redis
+        self._looked: float | None = None
+        self.left: dict[str, dict[str, LocalDatasetEntry]] = {}
         self.unreadable: dict[str, MetadataError] = {}
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[LocalDatasetEntry]]:
@@ -313,11 +317,21 @@ class Foreign:
         return following, self.adopt([(_decoded(name), cid.decode()) for name, cid in answer[1]])
 
     def scan_all(self) -> list[LocalDatasetEntry]:
-        """Looks at all of upstream's keys once and indexes what is new; the new entries."""
-        cursor, fresh = self.scan(0, _ALL_COUNT)
-        while cursor:
-            cursor, more = self.scan(cursor, _ALL_COUNT)
-            fresh += more
+        """Looks at all of upstream's keys once and indexes what is new; the new entries.
+
+        Where this user or server only reads, they are ``left`` as they are, and none is indexed.
+        """
+        try:
+            cursor, fresh = self.scan(0, _ALL_COUNT)
+            while cursor:
+                cursor, more = self.scan(cursor, _ALL_COUNT)
+                fresh += more
+        except Exception as error:
+            if not reads_still(error):
+                raise
+            self.look_only(anew=True)
+            return []
+        self._looked, self.left = None, {}
         return fresh
 
     def step(self, pace: Pace) -> tuple[Any, ...]:
@@ -347,9 +361,42 @@ class Foreign:
 
         One that cannot be read is left out with a warning. The commands ``then`` follow in the same round trip.
         """
-        found: list[LocalDatasetEntry] = []
-        records: list[bytes] = []
+        found = self._parsed(pairs)
         now = time.time_ns() // 1_000_000
+        triples = [(entry.name, entry.cid, stored.to_record(registered_at=now)) for entry, stored in found]
+        prefixes = dataset_key(""), LABEL_KEY
+        commands = [
+            ("eval", _ADOPT, 2, DATASETS, EVENTS, *prefixes, *chain(*triples[start : start + _TOGETHER]))
+            for start in range(0, len(triples), _TOGETHER)
+        ]
+        answers = ask(self._redis, [*commands, *then])
+        adopted = chain(*answers[: len(commands)])
+        return [entry for (entry, _), new in zip(found, adopted, strict=True) if new]
+
+    def look_only(self, *, anew: bool = False) -> None:
+        """Finds what nobody has indexed, for users and servers that only read: it is ``left``.
+
+        All of upstream's keys are looked at, at most every ten seconds unless it is to be done ``anew``.
+        """
+        now = time.monotonic()
+        if self._looked is not None and not anew and now - self._looked < SCANNED_SECONDS:
+            return
+        left: dict[str, dict[str, LocalDatasetEntry]] = {}
+        cursor = None
+        while cursor != 0:
+            cursor, keys = self._redis.scan(cursor or 0, ENTRY_KEY + "*", _ALL_COUNT, "hash")
+            owners = ask(self._redis, [("hget", key, "name") for key in keys])
+            cids = [key.decode(errors="replace").removeprefix(ENTRY_KEY) for key in keys]
+            pairs = [(_decoded(name), cid) for name, cid in zip(owners, cids, strict=True)]
+            known = ask(self._redis, [("hexists", dataset_key(name), f"entry:{cid}") for name, cid in pairs])
+            fresh = [pair for pair, indexed in zip(pairs, known, strict=True) if not indexed]
+            for entry, _ in self._parsed(fresh):
+                left.setdefault(entry.name, {})[entry.cid] = entry
+        self._looked, self.left = now, left
+
+    def _parsed(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[LocalDatasetEntry, StoredEntry]]:
+        """Entries of other programs by name and CID; one that cannot be read is left out with a warning."""
+        found: list[tuple[LocalDatasetEntry, StoredEntry]] = []
         hashes = ask(self._redis, [("hmget", ENTRY_KEY + cid, FIELDS) for _, cid in pairs])
         for (name, cid), values in zip(pairs, hashes, strict=True):
             try:
@@ -364,19 +411,10 @@ class Foreign:
                     "Insert the dataset again, or delete the key."
                 )
                 self.unreadable[name or key] = MetadataError(why, name=name or key)
-                warnings.warn(why, stacklevel=2)
+                warnings.warn(why, stacklevel=3)
                 continue
-            found.append(entry)
-            records.append(stored.to_record(registered_at=now))
-        triples = [(entry.name, entry.cid, record) for entry, record in zip(found, records, strict=True)]
-        prefixes = dataset_key(""), LABEL_KEY
-        commands = [
-            ("eval", _ADOPT, 2, DATASETS, EVENTS, *prefixes, *chain(*triples[start : start + _TOGETHER]))
-            for start in range(0, len(triples), _TOGETHER)
-        ]
-        answers = ask(self._redis, [*commands, *then])
-        adopted = chain(*answers[: len(commands)])
-        return [entry for entry, new in zip(found, adopted, strict=True) if new]
+            found.append((entry, stored))
+        return found
 
 
 def _decoded(name: bytes | None) -> str:

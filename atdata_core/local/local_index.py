@@ -15,7 +15,8 @@ from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
 from ..shards.dataset import Dataset
-from ..state.redis_state import address, connect, reaching
+from ..state.redis_errors import address
+from ..state.redis_state import connect, reaching
 from ..stores.local_files import name_files
 from . import schema_registry
 from .entry import LocalDatasetEntry, ShardClaims, StoredEntry, resolve
@@ -40,13 +41,14 @@ class LocalIndex:
         """Name the server; nothing is sent yet.
 
         Args:
-            redis: A client of redis-py. None: made from ``redis_kwargs``, else from ``ATDATA_REDIS_URL``,
-                else for localhost:6379.
+            redis: A client of redis-py, or the URL of a server. None: made from ``redis_kwargs``, else from
+                ``ATDATA_REDIS_URL``, else for localhost:6379.
             data_store: See above.
             **redis_kwargs: As ``redis.Redis`` takes them; they count more than what the URL says.
 
         Raises:
-            RefusedError: the client decodes its answers, or ``ATDATA_REDIS_URL`` is no URL of Redis.
+            RefusedError: the client is one of a cluster or of asyncio, or decodes its answers; or what should be
+                a URL of Redis is none.
         """
         self.redis = connect(redis, **redis_kwargs)
         self.data_store = data_store

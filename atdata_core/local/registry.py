@@ -11,10 +11,12 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ..errors import MetadataError
 from ..protocols import ShardFacts
+from ..state.redis_errors import reads_still
 from ..state.redis_state import ask
 from .entry import (
     DATASETS,
@@ -48,10 +50,10 @@ _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 _INSERT = """
 local name, cid = ARGV[1], ARGV[2]
-if #ARGV > 6 or redis.call('HEXISTS', KEYS[3], 'entry:' .. cid) == 1 or redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('DEL', KEYS[5])
-end
+local anew = #ARGV > 6 or redis.call('HEXISTS', KEYS[3], 'entry:' .. cid) == 1 or redis.call('EXISTS', KEYS[1]) == 0
+-- The first write: where memory is used up, Redis stops a script at the first that needs some, and at no later one.
 redis.call('HSET', KEYS[1], 'name', name, 'schema_ref', ARGV[4], 'data_urls', ARGV[5], 'cid', cid)
+if anew then redis.call('DEL', KEYS[5]) end
 if ARGV[6] == '' then
   redis.call('HDEL', KEYS[1], 'metadata')
 else
@@ -278,7 +280,14 @@ class Registry:
         return None if stored is None else stored.entry(name.decode(), cid)
 
     def names(self) -> Iterator[list[str]]:
-        """All indexed names in order, a page at a time."""
+        """All names in order, a page at a time: those that are indexed, and those that could not be."""
+        if self.foreign.left:
+            every = sorted({*chain.from_iterable(self._indexed()), *self.foreign.left})
+            yield from (every[start : start + _PAGE] for start in range(0, len(every), _PAGE))
+        else:
+            yield from self._indexed()
+
+    def _indexed(self) -> Iterator[list[str]]:
         start = 0
         while page := self.redis.zrange(DATASETS, start, start + _PAGE - 1):
             yield [name.decode() for name in page]
@@ -286,8 +295,14 @@ class Registry:
 
     def having_entries(self, names: Sequence[str]) -> list[str]:
         """Those of the names that an entry is there of; others were deleted. One round trip."""
-        there = self.redis.eval(_HAVING, 0, dataset_key(""), ENTRY_KEY, *names)
-        return [name for name, has in zip(names, there, strict=True) if has]
+        try:
+            there = self.redis.eval(_HAVING, 0, dataset_key(""), ENTRY_KEY, *names)
+            has = {name for name, entries in zip(names, there, strict=True) if entries} | {*self.foreign.left}
+        except Exception as error:
+            if not reads_still(error):
+                raise
+            has = self._only_read(names)
+        return [name for name in names if name in has]
 
     def currents(self) -> Iterator[LocalDatasetEntry]:
         """The newest entry of every name; a damaged one is left out with a warning."""
@@ -305,6 +320,7 @@ class Registry:
             pairs = [(name, cid) for name, known in zip(page, fields, strict=True) for cid in _cids(known)]
             for start in range(0, len(pairs), _PAGE):
                 yield from self._readable(pairs[start : start + _PAGE])
+            yield from (entry for name in page for entry in self.foreign.left.get(name, {}).values())
 
     def was_deleted(self, name: str, cid: str) -> bool:
         """Whether the index has had an entry under this name, and has it no more. One round trip."""
@@ -348,6 +364,41 @@ class Registry:
         """The newest entries of the names that are known; with a pace, labels and a step may find newer ones."""
         if not names:
             return {}
+        try:
+            if not self.foreign.left:
+                return self._by_script(names, pace)
+        except Exception as error:
+            if not reads_still(error):
+                raise
+        return self._only_read(names)
+
+    def _only_read(self, names: Sequence[str]) -> dict[str, Found]:
+        """As ``_current``, for users and servers that only read: what is new counts, and is not indexed."""
+        self.foreign.look_only()
+        # Anybody may have written something else under the key of a label.
+        with self.redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(label_key(name), "cid")
+            labels = [
+                cid.decode(errors="replace") if isinstance(cid, bytes) else None
+                for cid in pipe.execute(raise_on_error=False)
+            ]
+        known: list[dict[bytes, bytes]] = ask(self.redis, [("hgetall", dataset_key(name)) for name in names])
+        cids = [_cids(fields) for fields in known]
+        values = iter(ask(self.redis, [("hmget", ENTRY_KEY + cid, FIELDS) for each in cids for cid in each]))
+        found: dict[str, Found | None] = {}
+        for name, labelled, fields, each in zip(names, labels, known, cids, strict=True):
+            there = [(cid.encode(), fields[_ENTRY + cid.encode()], next(values)) for cid in each]
+            current = fields.get(b"current", b"").decode()
+            newest = [row for row in there if row[0] == current.encode() and any(row[2][:3])]
+            found[name] = _found(name, newest or there)
+            left = self.foreign.left.get(name)
+            # As a script would have indexed them: the last one counts, or the one that a label names.
+            if left and not (labelled == current and fields.get(b"adopted", b"").decode() == current):
+                found[name] = left.get(labelled or "") or [*left.values()][-1]
+        return {name: entry for name, entry in found.items() if entry is not None}
+
+    def _by_script(self, names: Sequence[str], pace: Pace | None) -> dict[str, Found]:
         command = ("eval", _CURRENT, 0, dataset_key(""), ENTRY_KEY, LABEL_KEY, *names)
         if pace is None:
             [answers] = ask(self.redis, [command])

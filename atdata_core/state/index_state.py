@@ -7,7 +7,8 @@ from typing import Any
 
 from .lease import Leases
 from .ledger import Ledger, MemoryLedger
-from .redis_state import RedisLeases, RedisLedger, address
+from .redis_errors import address
+from .redis_state import RedisLeases, RedisLedger
 
 
 @dataclass(frozen=True, slots=True)

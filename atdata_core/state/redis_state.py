@@ -15,12 +15,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from ..errors import RefusedError, ServiceError, ServiceRefusedError, ServiceUnavailableError
+from ..errors import RefusedError, ServiceError
 from ..secrets import keep_secret, masked_json
 from .lease import Lease, Leases
 from .ledger import Ledger, Place, Swap
-
-VARIABLE = "ATDATA_REDIS_URL"
+from .redis_errors import VARIABLE, named
 
 _DATABASE = re.compile(r"/?|/\d+/?", re.ASCII)
 _PLACES = ("host", "port", "unix_socket_path", "connection_pool")
@@ -31,17 +30,22 @@ def connect(redis: Any = None, **kwargs: Any) -> Any:
 
     Without any of them it is the server at localhost:6379. Nothing is sent yet.
 
-    A keyword counts more than the same thing in the URL.
+    A URL may stand for the client. A keyword counts more than the same thing in the URL.
 
     Raises:
-        RefusedError: the client given decodes its answers, which destroys msgpack; or the URL is none.
+        RefusedError: what is given is no client that an index can use: one of a cluster or of asyncio, a pipeline,
+            or one that decodes its answers, which destroys msgpack; or the URL is none.
     """
-    if redis is None:
+    if isinstance(redis, str):
+        redis = from_url(redis.strip(), source="The URL that was given as redis", **kwargs)
+    elif redis is None:
         from redis import Redis
 
         url = os.environ.get(VARIABLE, "").strip()
         elsewhere = any(place in kwargs for place in _PLACES)
         redis = from_url(url, **kwargs) if url and not elsewhere else Redis(**{**_defaults(), **kwargs})
+    else:
+        _refuse_other_clients(redis)
     keep_secret(redis.connection_pool.connection_kwargs.get("password"))
     if redis.connection_pool.connection_kwargs.get("decode_responses"):
         raise RefusedError(
@@ -51,12 +55,26 @@ def connect(redis: Any = None, **kwargs: Any) -> Any:
     return redis
 
 
-def address(redis: Any) -> str:
-    """Where a client's server is, ``host:port`` or the path of its socket; never its password."""
-    where = redis.connection_pool.connection_kwargs
-    if "path" in where:
-        return str(where["path"])
-    return f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+def _refuse_other_clients(redis: Any) -> None:
+    from redis import ConnectionPool
+    from redis.asyncio import ConnectionPool as AsyncioPool
+    from redis.client import Pipeline
+
+    kind = f"{type(redis).__module__}.{type(redis).__qualname__}"
+    pool = getattr(redis, "connection_pool", None)
+    if isinstance(pool, ConnectionPool) and not isinstance(redis, Pipeline):
+        return
+    if "cluster" in kind.lower():
+        why = ", a client of a cluster, which keeps keys on several servers; an index needs all of its keys on one"
+    elif isinstance(pool, AsyncioPool) or "asyncio" in kind:
+        why = ", a client of asyncio, whose calls have to be awaited; an index does not do that"
+    elif isinstance(redis, Pipeline):
+        why = ", a pipeline, which answers nothing until it is executed"
+    else:
+        why = ", no client of redis-py"
+    raise RefusedError(
+        f"redis is a {kind}{why}. Give a redis.Redis of one server, or its URL (redis://host:6379/0)."
+    )
 
 
 def ask(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -74,29 +92,15 @@ def reaching(redis: Any) -> Generator[None]:
     """Turns redis-py's errors into ours.
 
     Raises:
-        ServiceUnavailableError: the server does not answer, or is still loading.
-        ServiceRefusedError: it wants a password, or does not take the command.
+        ServiceUnavailableError: the server does not answer, or will do so later.
+        ServiceRefusedError: it will not: it names what is wrong with the server, the user or the way to it.
     """
-    from redis import exceptions
+    from redis.exceptions import RedisError
 
-    refused = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.ResponseError)
     try:
         yield
-    except refused as error:
-        # A server's error text repeats no argument but may name a key, never a password.
-        raise ServiceRefusedError(
-            f"Redis at {address(redis)} refused: {error}. Check the password and database in ATDATA_REDIS_URL.",
-            service=address(redis),
-            status=None,
-            error=type(error).__name__,
-        ) from None
-    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-        raise ServiceUnavailableError(
-            f"Redis at {address(redis)} does not answer ({type(error).__name__}). Start it "
-            "(redis-server, or: atdata-pipelines sandbox) or set ATDATA_REDIS_URL to where it runs.",
-            service=address(redis),
-            status=None,
-        ) from None
+    except RedisError as error:
+        raise named(redis, error) from None
 
 
 def from_url(url: str, *, source: str = VARIABLE, **kwargs: Any) -> Any:
@@ -127,11 +131,29 @@ def from_url(url: str, *, source: str = VARIABLE, **kwargs: Any) -> Any:
             "and : as %3A.",
             source=source,
         ) from None
+    if parts.scheme == "rediss":
+        client.connection_pool.connection_class = _tls_connection()
     # What redis-py reads from the URL takes the place of what it was given.
     options = client.connection_pool.connection_kwargs
     options.update({name: value for name, value in kwargs.items() if name in options})
     keep_secret(options.get("password"))
     return client
+
+
+@cache
+def _tls_connection() -> type[Any]:
+    from redis import SSLConnection
+
+    class Connection(SSLConnection):
+        """Gives the handshake the time of connecting: a server without TLS waits for more, and says nothing."""
+
+        def _wrap_socket_with_ssl(self, sock: Any) -> Any:
+            sock.settimeout(self.socket_connect_timeout)
+            secured: Any = super()._wrap_socket_with_ssl(sock)  # pyright: ignore[reportUnknownMemberType]
+            secured.settimeout(self.socket_timeout)
+            return secured
+
+    return Connection
 
 
 def _defaults() -> dict[str, Any]:

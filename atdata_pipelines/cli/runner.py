@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import click
@@ -152,13 +154,41 @@ def _run(
 ) -> dg.ExecuteInProcessResult:
     """Run a job; ``KeyboardInterrupt`` where that ended it."""
     run_id = str(uuid.uuid4())
-    instance.add_event_listener(run_id, listener)
-    result = job.execute_in_process(
-        run_config=config, instance=instance, raise_on_error=False, run_id=run_id, **more
-    )
+
+    def hear(event: dg.EventLogEntry) -> None:
+        # A terminal that is gone takes no more words, and the run must be told to its end all the same.
+        with suppress(OSError):
+            listener(event)
+
+    instance.add_event_listener(run_id, hear)
+    with _hang_up_interrupts():
+        result = job.execute_in_process(
+            run_config=config, instance=instance, raise_on_error=False, run_id=run_id, **more
+        )
     if not result.success and _was_interrupted(result):
         raise KeyboardInterrupt
     return result
+
+
+@contextmanager
+def _hang_up_interrupts() -> Iterator[None]:
+    """A command that is hung up (its terminal is closed) or terminated ends its run as Ctrl-C does: as failed.
+
+    Else the process would end at once, and the run stay as one that works still. Under ``nohup`` it goes on.
+    """
+    hang_up = getattr(signal, "SIGHUP", None)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ends = [each for each in (hang_up, signal.SIGTERM) if each and signal.getsignal(each) == signal.SIG_DFL]
+    try:
+        for each in ends:
+            # Dagster takes SIGINT as it needs it: at once within a step, else before the next one.
+            signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
+        yield
+    finally:
+        for each in ends:
+            signal.signal(each, signal.SIG_DFL)
 
 
 class _Steps:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 
 from atdata_core.errors import ServiceError
-from atdata_core.state.redis_state import address, reaching
+from atdata_core.state.redis_errors import address
+from atdata_core.state.redis_state import reaching
 
 from ...config import executors, partitions
 from ...config.dagster_instance import SETTINGS, checked_home, open_instance
@@ -86,7 +87,7 @@ def look_at_workers(known: Known) -> Iterable[CheckResult]:
                 client.ping()
         except ServiceError as error:
             yield fail(
-                f"Celery's Redis at {place} {'does not answer' if error.transient else 'refused this user'}",
+                f"Celery's {error.message.partition('. ')[0]}",
                 f"Start it, or mend {executors.CELERY_VARIABLE} (not set: the database after that of the index).",
             )
             return

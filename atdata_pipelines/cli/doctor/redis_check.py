@@ -12,7 +12,8 @@ from redis.retry import Retry
 
 from atdata_core.errors import ServiceRefusedError
 from atdata_core.local import LocalIndex
-from atdata_core.state.redis_state import VARIABLE, address, from_url, reaching
+from atdata_core.state.redis_errors import VARIABLE, address
+from atdata_core.state.redis_state import from_url, reaching
 
 from ...config.resources import RedisResource
 from .check import CheckResult, Known, fail, ok, warn

@@ -64,11 +64,11 @@ def test_a_redis_of_celery_that_does_not_answer_or_wants_a_password_is_an_error(
     url = os.environ["ATDATA_CELERY_URL"]
     monkeypatch.setenv("ATDATA_CELERY_URL", "redis://:hunter2@127.0.0.1:1/3")
     dead = doctor("workers").only("workers")
-    assert (dead.state, dead.found) == ("error", "Celery's Redis at 127.0.0.1:1 does not answer")
+    assert (dead.state, dead.found) == ("error", "Celery's Redis at 127.0.0.1:1 does not answer (ConnectionError)")
     assert "ATDATA_CELERY_URL" in dead.mend
     monkeypatch.setenv("ATDATA_CELERY_URL", url.replace("redis://", "redis://nobody:hunter2@"))
     refused = doctor("workers").only("workers")
-    assert refused.found.endswith(" refused this user")
+    assert refused.found.endswith(" refused the user name or the password, or this user is switched off")
     assert "hunter2" not in refused.found + refused.mend
 
 

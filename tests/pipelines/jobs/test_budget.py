@@ -1,16 +1,20 @@
 """What a person sees of a wait for write points, in a run's log and at the command line."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 
 import dagster as dg
 import pytest
 import yaml
 
 from atdata_core.atmosphere.xrpc import write_budget
+from atdata_pipelines.automation.run_history import active_runs
 from atdata_pipelines.config.dagster_instance import PROJECT, SETTINGS
+from atdata_pipelines.config.settings import DEFAULT
 from atdata_pipelines.jobs.promotion_jobs import JOB
 
 
@@ -75,3 +79,41 @@ def test_a_command_reads_its_settings_from_a_file_keeps_its_run_shows_a_wait_and
         [kept] = instance.get_runs()
         assert kept.tags["dataset"] == "pictures"
         assert instance.get_dynamic_partitions("dataset") == ["pictures"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ended_by", ["lost terminal", "SIGHUP", "SIGTERM"])
+def test_a_run_of_a_command_that_is_hung_up_ends_as_failed_and_holds_nothing_back(
+    lab, account_environ, tmp_path, ended_by
+):
+    # Over a second: a process of its own, at a terminal of its own, which takes seconds to import Dagster.
+    entry = lab.insert("pictures")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    ours, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atdata_pipelines", "promote", "pictures"],
+        cwd=tmp_path,
+        env=os.environ | {"ATDATA_WRITE_BUDGET": "4/1000", "DAGSTER_HOME": str(home)},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    said = b""
+    while b"putRecord waits" not in said:
+        said += os.read(ours, 4096)
+    if ended_by == "lost terminal":
+        os.close(ours)
+    else:
+        process.send_signal(getattr(signal, ended_by))
+    assert process.wait(60) == 1
+    if ended_by != "lost terminal":
+        os.close(ours)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        [kept] = instance.get_runs()
+        assert kept.status == dg.DagsterRunStatus.FAILURE
+        assert active_runs(instance, DEFAULT)(entry) is None
