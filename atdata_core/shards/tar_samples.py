@@ -268,12 +268,15 @@ class ShardWriter:
             SampleError: A reader would not find the same sample. Nothing of it is written.
         """
         key = str(sample["__key__"]) if "__key__" in sample else f"{self._first + self.samples:09d}"
-        self.write_files(key, {suffix: sample[suffix] for suffix in sample if not suffix.startswith("_")})
+        self._write(key, sample, [suffix for suffix in sorted(sample) if not suffix.startswith("_")])
 
     def write_files(self, key: str, files: Mapping[str, Any]) -> None:
         """As ``write``, each file of a sample by its suffix; none is left out."""
+        self._write(key, files, sorted(files))
+
+    def _write(self, key: str, files: Mapping[str, Any], suffixes: Sequence[str]) -> None:
         parts: list[bytes] = []
-        for suffix in sorted(files):
+        for suffix in suffixes:
             content = _content(key, suffix, files[suffix])
             parts += (_header(f"{key}.{suffix}", len(content)), content, bytes(-len(content) % BLOCK))
         if not parts or key == self._last_key:
@@ -285,7 +288,7 @@ class ShardWriter:
         self._put(b"".join(parts))
         self._last_key = key
         self.samples += 1
-        self.files += len(files)
+        self.files += len(suffixes)
 
     def __enter__(self) -> Self:
         return self
