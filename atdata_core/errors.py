@@ -129,7 +129,11 @@ class SampleError(RefusedError):
 
 
 class StrayFilesError(SampleError):
-    """A shard in which not every file is a sample. Facts: ``url``, ``count`` (of those), ``first`` (its name)."""
+    """A shard with files that are no samples, where those cannot be kept or published.
+
+    Facts: ``count`` (of those), ``suffixes`` (and how many there are of each); of one shard also ``url`` and
+    ``first`` (the first one's name).
+    """
 
 
 class StorageError(RefusedError):
@@ -153,6 +157,10 @@ class LocalFileError(StorageError):
 
     Facts: ``urls``, ``name`` (of the dataset), ``path``.
     """
+
+
+class ShardWarning(UserWarning):
+    """A shard holds what no sample is made of."""
 
 
 class NotPublicWarning(UserWarning):

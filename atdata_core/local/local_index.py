@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -10,11 +11,12 @@ from typing import Any, cast
 
 from ..common.names import check_dataset_name, near
 from ..common.urls import refuse_credentials
-from ..errors import EntryNotFoundError
+from ..errors import EntryNotFoundError, StrayFilesError
 from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
-from ..shards.dataset import Dataset
+from ..shards.dataset import Dataset, files_beside
+from ..shards.tar_samples import suffixes_told
 from ..state.redis_errors import address
 from ..state.redis_state import connect, reaching
 from ..stores.local_files import name_files
@@ -92,7 +94,8 @@ class LocalIndex:
     ) -> LocalDatasetEntry:
         """Register a dataset; an index with a ``data_store`` writes its samples there first.
 
-        Without one this is ``add_entry``. Raises as that does, and as the store's ``write_shards``.
+        Without one this is ``add_entry``. Raises as that does, and as the store's ``write_shards``; and
+        ``StrayFilesError`` where a store of one's own does not keep the files beside the samples.
         """
         store = self.data_store
         if store is None:
@@ -103,13 +106,18 @@ class LocalIndex:
         schema_ref = self.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
         self.ping()
         facts: list[ShardFacts] | None = None
+        beside: Counter[str] = Counter()
         write_with_facts = getattr(store, "write_shards_with_facts", None)
         if write_with_facts is None:
+            beside = files_beside(ds)
             urls = store.write_shards(ds, prefix=name)
         else:
             facts = cast("list[ShardFacts]", write_with_facts(ds, prefix=name))
             urls = [shard.url for shard in facts]
         try:
+            if beside:
+                written: Any = Dataset[ds.sample_type](urls, data_store=store)
+                _refuse_lost(beside - files_beside(written), name, type(store).__name__)
             return self._register(ds, urls, name, schema_ref, metadata, store=store, facts=facts)
         except BaseException:
             remove = getattr(store, "remove_shards", None)
@@ -393,3 +401,15 @@ class LocalIndex:
 
 def _packed(metadata: dict[Any, Any] | None) -> bytes | None:
     return None if metadata is None else pack(metadata)
+
+
+def _refuse_lost(lost: Counter[str], name: str, store: str) -> None:
+    """Raise where a store has not written files that lie beside the samples of a dataset."""
+    if lost:
+        raise StrayFilesError(
+            f"{store}.write_shards has not kept {lost.total():,} files beside the samples of dataset {name!r} "
+            f"({suffixes_told(dict(lost.most_common(10)), lost.total())}). Insert it with Repo.insert(), which "
+            "keeps them; or take the files out of the tars first.",
+            count=lost.total(),
+            suffixes=dict(lost),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
@@ -22,14 +23,15 @@ from ..errors import (
     ShardConflictError,
     ShardForbiddenError,
     ShardMissingError,
+    ShardWarning,
     StorageError,
 )
 from ..protocols import ShardFacts, ShardStat, WriteProof
 from ..samples.sample_types import packs_as_ours, unpacker_with_views
 from ..samples.schema import fields_digest, fields_of
-from ..shards.dataset import Dataset, shard_records
+from ..shards.dataset import Dataset, packed_of, shard_records
 from ..shards.shard_facts import sealed
-from ..shards.tar_samples import ShardWriter
+from ..shards.tar_samples import PACKED, ShardWriter, Strays
 from ..stores import opening
 from ..stores.data_store import DataStore
 from ..stores.s3.clients import same_service
@@ -47,6 +49,9 @@ MAX_SIZE = 1 << 30
 """Bytes after which a shard is full, where the caller says nothing."""
 
 _CHUNK = 1 << 20
+_LONGEST_NAME = 60
+_Files = tuple[str, Mapping[str, Any]]
+"""The key of a sample, and its files by their suffix."""
 
 
 class S3DataStore(DataStore):
@@ -110,7 +115,8 @@ class S3DataStore(DataStore):
     ) -> list[str]:
         """Write a dataset's samples as new shards; their URLs.
 
-        Shards are called ``data--{uuid}--000000.tar`` and so on. Samples keep their keys.
+        Shards are called ``data--{uuid}--000000.tar`` and so on. Samples keep their keys, and the files beside
+        their ``.msgpack`` byte for byte; a warning tells what belongs to no sample and is left out.
 
         Args:
             ds: The dataset.
@@ -159,7 +165,7 @@ class S3DataStore(DataStore):
             while (first := next(samples, None)) is not None:
                 url = self.shard_url(name(len(written)))
                 with S3Upload(self.endpoint, *self._place(url)) as upload:
-                    count = _write_shard(upload, chain([first], samples), maxcount, maxsize, cache_local)
+                    shard = _write_shard(upload, chain([first], samples), maxcount, maxsize, cache_local)
                     upload.commit()
                 written.append(
                     ShardFacts(
@@ -167,11 +173,12 @@ class S3DataStore(DataStore):
                         size=upload.size,
                         sha256=upload.sha256,
                         md5=upload.md5,
-                        samples=count,
+                        samples=shard.samples,
                         etag=upload.etag,
                         endpoint=self.endpoint.endpoint_url,
                         region=self.endpoint.region,
-                        schema=schema,
+                        # Of other files the schema says nothing.
+                        schema=schema if shard.files == shard.samples else None,
                     )
                 )
             if not written:
@@ -401,51 +408,54 @@ def _check_public_url(url: str) -> None:
 
 
 def _write_shard(
-    upload: S3Upload, samples: Iterator[dict[str, Any]], maxcount: int, maxsize: int, cache_local: bool
-) -> int:
+    upload: S3Upload, samples: Iterator[_Files], maxcount: int, maxsize: int, cache_local: bool
+) -> ShardWriter:
     if not cache_local:
         return _fill(cast(BinaryIO, upload), samples, maxcount, maxsize)
     with tempfile.TemporaryFile() as cache:
-        count = _fill(cast(BinaryIO, cache), samples, maxcount, maxsize)
+        shard = _fill(cast(BinaryIO, cache), samples, maxcount, maxsize)
         cache.seek(0)
         while chunk := cache.read(_CHUNK):
             upload.write(chunk)
-    return count
+    return shard
 
 
-def _fill(stream: BinaryIO, samples: Iterator[dict[str, Any]], maxcount: int, maxsize: int) -> int:
+def _fill(stream: BinaryIO, samples: Iterator[_Files], maxcount: int, maxsize: int) -> ShardWriter:
     with ShardWriter(stream) as writer:
-        for sample in samples:
-            writer.write(sample)
+        for key, files in samples:
+            writer.write_files(key, files)
             if writer.samples >= maxcount or writer.size >= maxsize:
                 break
-    return writer.samples
+    return writer
 
 
-def _samples(ds: Dataset[Any]) -> Iterator[dict[str, Any]]:
-    """Every sample with its key, packed as this version packs (arrays as ``.npy``).
+def _samples(ds: Dataset[Any]) -> Iterator[_Files]:
+    """Every sample with its key, packed as this version packs (arrays as ``.npy``), and the files beside it.
 
     Not ``ds.ordered()``: that leaves shards to other ranks and workers, and forgets the keys.
     """
     unpack = unpacker_with_views(ds.sample_type)
     last: str | None = None
     for number, url in enumerate(ds.shard_list):
-        for record in shard_records(url, store=ds.data_store):
-            key = str(record["__key__"])
+        loose = Strays(beside=False)
+        for record in shard_records(url, store=ds.data_store, strays=loose):
+            packed = packed_of(record, url, ds.sample_type)
+            key = str(record.pop("__key__"))
             if key == last:
                 # The end of one shard and the start of the next; a reader would take them for one sample.
                 key = f"{number:06d}-{key}"
             last = key
-            yield {"__key__": key, "msgpack": _repacked(unpack, url, key, record.get("msgpack"))}
+            yield key, record | {PACKED: _repacked(unpack, url, key, bytes(packed))}
+        if loose.count:
+            warnings.warn(
+                f"{displayed(url)}: {loose.count:,} of its files belong to no sample ({loose}), first "
+                f"{loose.first[:_LONGEST_NAME]!r}. They are not written with the samples.",
+                ShardWarning,
+                stacklevel=2,
+            )
 
 
-def _repacked(unpack: Callable[[bytes], Any], url: str, key: str, payload: bytes | str | None) -> bytes:
-    if not isinstance(payload, bytes):
-        raise SampleError(
-            f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack. Write samples with as_wds.",
-            url=displayed(url),
-            key=key,
-        )
+def _repacked(unpack: Callable[[bytes], Any], url: str, key: str, payload: bytes) -> bytes:
     try:
         return unpack(payload).packed
     except SampleError as error:

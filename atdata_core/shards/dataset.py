@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice, repeat
@@ -12,12 +14,12 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ..common.urls import displayed, expand
-from ..errors import MetadataError, RefusedError, SampleError
+from ..errors import MetadataError, RefusedError, SampleError, ShardWarning
 from ..samples.metadata import unpack
 from ..samples.sample_batches import SampleBatch, unpack_columns, unpacks_by_field
 from ..samples.sample_types import sample_fields, unpacker_with_views
 from ..stores.opening import open_shard, prefetched
-from .tar_samples import PACKED, Alone, Record, read_samples, sample_runs
+from .tar_samples import PACKED, Alone, Record, Strays, read_samples, sample_runs
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -27,6 +29,7 @@ Packed = tuple[str, bytes | str, bytes | memoryview]
 _NAMED = 10
 """Members that an error names of a sample: a hostile shard has as many as it likes."""
 _LONGEST_NAME = 60
+_NO_DOTS = "A key ends at the first dot of a file's name: write the shard again with keys that have no dots."
 
 
 class Dataset(Generic[T]):
@@ -269,14 +272,25 @@ def _unpacked_metadata(data: bytes, url: str) -> dict[Any, Any]:
     return cast("dict[Any, Any]", metadata)
 
 
-def shard_records(url: str, *, store: object | None = None) -> Iterator[Record]:
+def shard_records(url: str, *, store: object | None = None, strays: Strays | None = None) -> Iterator[Record]:
     """The samples of one shard as they lie in it: ``{"__key__": str, suffix: bytes, ...}``.
+
+    Args:
+        url: The shard.
+        store: The store that it lies in.
+        strays: As for ``tar_samples.read_samples``.
 
     Raises:
         As ``opening.open_shard`` and ``tar_samples.read_samples``.
     """
     with closing(open_shard(url, store=store)) as stream:
-        yield from read_samples(stream, url=url)
+        yield from read_samples(stream, url=url, strays=strays)
+
+
+def files_beside(ds: Dataset[Any]) -> Counter[str]:
+    """How many files of each suffix lie beside the packed samples of a dataset; raises as ``shard_records``."""
+    records = (record for url in ds.shard_list for record in shard_records(url, store=ds.data_store))
+    return Counter(f".{suffix}" for record in records for suffix in record if suffix not in ("__key__", PACKED))
 
 
 def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | None = None) -> Iterator[Packed]:
@@ -291,7 +305,7 @@ def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | No
                     yield from zip(repeat(url), run.keys, run.contents, strict=False)
                 else:
                     for record in run:
-                        yield url, record["__key__"], _payload(record, url, sample_type)
+                        yield url, record["__key__"], packed_of(record, url, sample_type)
 
 
 def typed_samples(
@@ -317,19 +331,31 @@ def typed_sample(record: Record, url: str, sample_type: type[T]) -> T:
     Raises:
         SampleError: It is not of this type; shard and key are named.
     """
-    packed = url, record["__key__"], _payload(record, url, sample_type)
+    packed = url, record["__key__"], packed_of(record, url, sample_type)
     return next(typed_samples([packed], sample_type, unpacker_with_views(sample_type)))
 
 
-def _payload(record: Record, url: str, sample_type: type) -> bytes | memoryview:
+def packed_of(record: Record, url: str, sample_type: type) -> bytes | memoryview:
+    """The packed sample of a record; ``SampleError`` names what is there where it has none.
+
+    A warning tells of files that look like further samples, but have a dot in their key.
+    """
     key, payload = record["__key__"], record.get(PACKED)
+    dotted = len(record) > 2 and next((name for name in record if name.endswith(f".{PACKED}")), None)
     if isinstance(payload, bytes | memoryview):
+        if dotted:
+            warnings.warn(
+                f"{displayed(url)}: a file like {f'{key}.{dotted}'[:_LONGEST_NAME]!r} is no sample of its own but "
+                f"belongs to {key!r}. {_NO_DOTS}",
+                ShardWarning,
+                stacklevel=2,
+            )
         return payload
     names = sorted(name[:_LONGEST_NAME] for name in record if name != "__key__")
     found = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if names[_NAMED:] else "")
+    way_out = _NO_DOTS if any(name.endswith(f".{PACKED}") for name in record) else "Write samples with as_wds."
     raise SampleError(
-        f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. "
-        "Write samples with as_wds.",
+        f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. {way_out}",
         **_facts(url, key, sample_type),
     )
 

@@ -41,9 +41,10 @@ def read_facts(url: str, stream: BinaryIO, sample_type: type | None = None) -> S
     strays = Strays()
     for record in read_samples(cast(BinaryIO, digesting), url=url, strays=strays):
         # What is no sample is counted to the end.
-        if sample_type is not None and PACKED in record:
-            typed_sample(record, url, sample_type)
-        samples += 1
+        if PACKED in record:
+            samples += 1
+            if sample_type is not None:
+                typed_sample(record, url, sample_type)
     if sample_type is not None and strays.count:
         raise _refusal(url, strays)
     return ShardFacts(url, digesting.size, digesting.sha256.hexdigest(), digesting.md5.hexdigest(), samples)
@@ -68,12 +69,13 @@ def _refusal(url: str, strays: Strays) -> StrayFilesError:
     shown, first = displayed(url), strays.first[:_LONGEST_NAME]
     files = "1 file that is no sample" if strays.count == 1 else f"{strays.count:,} files that are no samples"
     return StrayFilesError(
-        f"{shown} holds {files}, first {first!r}: it would be published with them. In a shard each file is a "
-        "KEY.msgpack, a sample of the schema. Write the dataset again with Repo.insert(), which keeps only "
-        "samples; or take the files out of the tar, and insert the dataset again.",
+        f"{shown} holds {files} ({strays}), first {first!r}: it would be published with them. In a published shard "
+        "each file is a KEY.msgpack, a sample of the schema. Repo.insert() leaves out what belongs to no sample; "
+        "take files beside a sample out of the tar (what they hold can be a field), then insert the dataset again.",
         url=shown,
         count=strays.count,
         first=first,
+        suffixes=dict(strays.suffixes),
     )
 
 

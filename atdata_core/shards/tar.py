@@ -39,9 +39,35 @@ _MOST_ZEROS = 1 << 26
 """Zeros that may follow an archive (64 MiB): writers fill a record of some KiB, and a device has no end of them."""
 AFTER = "(what follows the end of the archive)"
 """The name by which that is told."""
+ANOTHER = "another archive (cat a.tar b.tar)"
+_SPECIAL_KINDS = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a character device",
+    b"4": "a block device",
+    b"6": "a FIFO",
+    b"M": "the rest of a file that another volume begins",
+}
+_NO_TARS = (
+    (b"version https://git-lfs.github.com/", "it is a git-lfs pointer, not the file; git lfs pull fetches that"),
+    (b"/annex/objects/", "it is a git-annex pointer, not the file; git annex get fetches that"),
+    (b"<!doctype html", "it is no tar but an HTML page: whoever sent it answered with an error or a login"),
+    (b"<html", "it is no tar but an HTML page: whoever sent it answered with an error or a login"),
+    (b"<?xml", "it is no tar but XML: whoever sent it answered with an error"),
+    (b"<error", "it is no tar but XML: whoever sent it answered with an error"),
+    (b"{", "it is no tar but JSON: whoever sent it answered with an error"),
+    (b"\x1f\x8b", "it is compressed; decompress it first"),
+    (b"bzh", "it is compressed; decompress it first"),
+    (b"\xfd7zxz\0", "it is compressed; decompress it first"),
+    (b"(\xb5/\xfd", "it is compressed; decompress it first"),
+    (b"pk\3\4", "it is a zip, no tar"),
+)
+"""How files begin, in lower case, that are often found where a tar should be."""
 _FIRST_RUN = 64
 """Headers that are walked the first time; so many members are looked at one by one after a run that was short."""
 _SHORT_RUN = 16
+_LONGEST_NAME = 200
+"""Characters of a name that an error tells: a hostile one has as many as it likes."""
 _REGULAR = b"\x0007"
 MAX_FILE = 1 << 30
 """Bytes of a file in a shard (1 GiB): it is read into memory, and a hostile server may send what it claims."""
@@ -53,7 +79,7 @@ _EXTENDED_LIMIT = 1 << 20
 
 
 def member_runs(
-    stream: BinaryIO, *, url: str, dropped: Callable[[str], None] | None = None, writable: bool = False
+    stream: BinaryIO, *, url: str, dropped: Callable[[str, str], None] | None = None, writable: bool = False
 ) -> Iterator[tuple[list[str], list[bytes]]]:
     """The regular files of an uncompressed tar, in order: runs of plain ones, in between any others one by one.
 
@@ -63,7 +89,7 @@ def member_runs(
         stream: Read forward only, to its end.
         url: For errors.
         dropped: Told the name of each link and device, of each other member that has a content and is no file, and
-            of what follows the archive, where that is more than zeros.
+            of what follows the archive, where that is more than zeros; and what it is, in words.
         writable: The content of a large file is a ``memoryview`` of memory that nobody else has and that can be
             written to, where that takes no copy more.
 
@@ -100,7 +126,7 @@ def member_runs(
             general += header.size if header.kind == b"g" else 0
             if max(pending, general) > _EXTENDED_LIMIT:
                 raise _corrupt(url, at, "its extended headers are larger than 1 MiB")
-            body = source.body(header.size)
+            body = source.body(header.size, header.name)
             raw.append(body + bytes(-len(body) % BLOCK))
             if header.kind == b"L":
                 extended.setdefault("path", _text(body))
@@ -118,11 +144,14 @@ def member_runs(
         else:
             # Before ustar a directory was a file whose name ends so; links and the like have no content.
             folder = header.kind == b"\0" and header.name.endswith("/")
-            body = source.body(0 if folder or header.kind in b"123456" else size, writable=writable)
+            name = facts.get("path", header.name)
+            body = source.body(0 if folder or header.kind in b"123456" else size, name, writable=writable)
             if header.kind in _REGULAR and not folder:
-                yield [facts.get("path", header.name)], [body]
+                yield [name], [body]
             elif dropped is not None and (body or (header.kind in b"12346" and not folder)):
-                dropped(facts.get("path", header.name))
+                dropped(
+                    name, _SPECIAL_KINDS.get(header.kind, f"of a kind that is no file ({_text(header.kind)!r})")
+                )
         extended = {}
         raw = []
         pending = 0
@@ -131,8 +160,9 @@ def member_runs(
         raise _corrupt(url, at, "an extended header belongs to no member")
     if source.exactly(BLOCK) != ZEROS:
         raise _corrupt(url, at, "its end mark is damaged: one block of zeros, then data")
-    if source.drain() and dropped is not None:
-        dropped(AFTER)
+    behind = source.drain()
+    if behind and dropped is not None:
+        dropped(AFTER, ANOTHER if len(behind) == BLOCK and _is_header(behind) else "no archive")
 
 
 class _Header(NamedTuple):
@@ -176,10 +206,15 @@ class _Source:
         self.offset += count
         return data
 
-    def body(self, size: int, *, writable: bool = False) -> bytes:
+    def body(self, size: int, name: str, *, writable: bool = False) -> bytes:
         """The next ``size`` bytes; their padding to whole blocks is passed over."""
         if size > MAX_FILE:
-            raise _corrupt(self.url, self.offset, f"a file in it claims {size:,} bytes, {MAX_FILE:,} are the most")
+            raise _corrupt(
+                self.url,
+                self.offset,
+                f"the file {name[:_LONGEST_NAME]!r} in it claims {size:,} bytes, {MAX_FILE:,} are the most (1 GiB: "
+                "it is read into memory whole); split it into smaller samples",
+            )
         self._ahead = size < _LARGE
         if writable and _LARGE <= size <= _AT_ONCE:
             data = cast("bytes", self._into_memory(size))
@@ -208,12 +243,13 @@ class _Source:
         memory[: len(chunk)] = chunk
         return len(chunk)
 
-    def drain(self) -> bool:
-        """Read to the end; whether anything but zeros is there."""
+    def drain(self) -> bytes:
+        """Read to the end; up to a block of what is there, from the first byte on that is not zero."""
         rest = self.window[self.place :]
-        found, zeros = bool(rest.strip(b"\0")), len(rest)
+        found, zeros = rest.lstrip(b"\0")[:BLOCK], len(rest)
         while chunk := self._read(_CHUNK):
-            found = found or bool(chunk.strip(b"\0"))
+            if len(found) < BLOCK:
+                found = (found + chunk).lstrip(b"\0")[:BLOCK]
             zeros += len(chunk)
             if not found and zeros > _MOST_ZEROS:
                 raise _corrupt(self.url, self.offset, f"more than {_MOST_ZEROS:,} zeros follow its end")
@@ -227,7 +263,7 @@ class _Source:
             # Never ask for more than a chunk: the size may be a lie.
             chunk = self._read(_CHUNK if self._ahead or missing > _CHUNK else missing)
             if not chunk:
-                raise _corrupt(self.url, self.offset + count - missing, "it is cut short")
+                raise _corrupt(self.url, self.offset + count - missing, self._why_short(parts))
             if len(chunk) > missing:
                 self.window, self.place = chunk, missing
                 chunk = chunk[:missing]
@@ -235,21 +271,37 @@ class _Source:
             missing -= len(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def _why_short(self, parts: list[bytes]) -> str:
+        if self.offset:
+            return "it is cut short"
+        last = b"".join(parts)
+        return _what_else(last, f"it is cut short or no tar: it has {len(last)} bytes") if last else "it is empty"
+
 
 def _parse_header(block: bytes, url: str, at: int) -> _Header:
-    try:
-        checksum = _number(block[148:156])
-        size = _number(block[124:136])
-    except ValueError:
-        checksum = size = -1
-    # The checksum is the sum of all bytes, with blanks where it stands itself.
-    if checksum != sum(block) - sum(block[148:156]) + 8 * 0x20 or size < 0:
-        raise _corrupt(url, at, "its header is damaged" if at else _what_else(block))
+    size = _size(block) if _is_header(block) else -1
+    if size < 0:
+        raise _corrupt(url, at, "its header is damaged" if at else _what_else(block, "it is no tar"))
     name = _text(block[:100])
     # GNU's older format keeps other things where POSIX has the prefix.
     if block[257:263] == b"ustar\0" and block[345]:
         name = f"{_text(block[345:500])}/{name}"
     return _Header(name, size, block[156:157], block)
+
+
+def _is_header(block: bytes) -> bool:
+    """Whether a block has the checksum that it tells: the sum of all bytes, with blanks where it stands itself."""
+    try:
+        return _number(block[148:156]) == sum(block) - sum(block[148:156]) + 8 * 0x20
+    except ValueError:
+        return False
+
+
+def _size(header: bytes) -> int:
+    try:
+        return _number(header[124:136])
+    except ValueError:
+        return -1
 
 
 def _number(digits: bytes) -> int:
@@ -298,7 +350,7 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
         raw.append(block)
         if len(raw) > _EXTENDED_LIMIT // BLOCK:
             raise _corrupt(source.url, at, "the map of a sparse file in it is larger than 1 MiB")
-    body = source.body(size)
+    body = source.body(size, header.name)
     raw.append(body + bytes(-size % BLOCK))
     try:
         with tarfile.open(fileobj=BytesIO(b"".join(raw) + ZEROS * 2), mode="r:") as archive:
@@ -311,10 +363,10 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
     raise _corrupt(source.url, at, "a sparse file in it is damaged or grows beyond 32 MiB")
 
 
-def _what_else(block: bytes) -> str:
-    if block[:2] == b"\x1f\x8b" or block[:3] == b"BZh" or block[:6] == b"\xfd7zXZ\0" or block[:4] == b"(\xb5/\xfd":
-        return "it is compressed; decompress it first"
-    return "it is no tar"
+def _what_else(beginning: bytes, unknown: str) -> str:
+    """What a file is that begins so and is no tar; ``unknown`` where that cannot be told."""
+    text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((what for start, what in _NO_TARS if text.startswith(start)), unknown)
 
 
 def _corrupt(url: str, offset: int, what: str) -> ShardCorruptError:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tarfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import eq
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self, cast
 
 from ..common.urls import displayed
-from ..errors import SampleError, ShardCorruptError
-from .tar import BLOCK, MAX_FILE, ZEROS, member_runs
+from ..errors import SampleError, ShardCorruptError, ShardWarning
+from .tar import AFTER, ANOTHER, BLOCK, MAX_FILE, ZEROS, member_runs
 
 Record = dict[str, bytes | str]
 """A sample as it lies in a shard: ``{"__key__": str, suffix: bytes, ...}``."""
@@ -39,39 +40,70 @@ class Alone(NamedTuple):
     contents: list[bytes]
 
 
+_MACOS = "of macOS (._*, .DS_Store, __MACOSX)"
+_SUFFIXES = 10
+"""Suffixes that are told apart: a hostile shard has as many as it likes."""
+_LONGEST_NAME = 60
+
+
 @dataclass(slots=True)
 class Strays:
     """What in a shard is not the ``KEY.msgpack`` of a sample: how many files, and the first one's name.
 
     A member of a strange kind and bytes behind the archive count as well: no reader gives them, but they are there.
+
+    Attributes:
+        count: How many there are.
+        first: The name of the first one.
+        beside: Whether files beside the ``KEY.msgpack`` of a sample count, or only what belongs to no sample.
+        suffixes: How many there are of each suffix, of the first few suffixes.
     """
 
     count: int = 0
     first: str = ""
+    beside: bool = True
+    suffixes: dict[str, int] = field(default_factory=dict[str, int], compare=False)
 
     def add(self, name: str) -> None:
         """Count one more."""
         if not self.count:
             self.first = name
         self.count += 1
+        suffix = _suffix_told(name)
+        if suffix in self.suffixes or len(self.suffixes) < _SUFFIXES:
+            self.suffixes[suffix] = self.suffixes.get(suffix, 0) + 1
+
+    def __str__(self) -> str:
+        """Suffixes and how many files have each: ``3 .jpg, 1 .json``."""
+        return suffixes_told(self.suffixes, self.count)
+
+
+def suffixes_told(suffixes: Mapping[str, int], count: int) -> str:
+    """Suffixes and how many files have each, of ``count`` files: ``3 .jpg, 1 .json``."""
+    told = [f"{number:,} {suffix}" for suffix, number in suffixes.items()]
+    others = count - sum(suffixes.values())
+    return ", ".join([*told, f"{others:,} others"] if others else told)
 
 
 def read_samples(stream: BinaryIO, *, url: str, strays: Strays | None = None) -> Iterator[Record]:
     """The samples of a tar, grouped as webdataset does it.
 
     Neighbouring files whose path is the same up to the first dot of the file name are one sample; names
-    like ``__meta__`` are skipped.
+    like ``__meta__`` are skipped, and so are the companions that macOS adds.
 
     Args:
         stream: As for ``tar.member_runs``.
         url: For errors.
         strays: Counts each file that is no ``KEY.msgpack``, also those that are skipped.
 
+    A warning tells what follows the archive and is none.
+
     Yields:
         ``{"__key__": path up to the dot, suffix in lower case: content, ...}``.
 
     Raises:
-        ShardCorruptError: As ``tar.member_runs``; or one sample has two files with the same suffix.
+        ShardCorruptError: As ``tar.member_runs``; one sample has two files with the same suffix; a file of a sample
+            is a link or the like; another archive follows.
     """
     for run in sample_runs(stream, url=url, strays=strays):
         if not isinstance(run, Alone):
@@ -88,11 +120,16 @@ def sample_runs(
     """
     sample: Record = {}
     last = None
-    dropped = None if strays is None else strays.add
+
+    def dropped(name: str, what: str) -> None:
+        _refuse_lost(url, name, what, alone)
+        if strays is not None:
+            strays.add(name)
+
     for names, contents in member_runs(stream, url=url, dropped=dropped, writable=alone is not None):
         keys = _keys(names, alone) if alone else None
         if alone and keys and keys[0] != last:
-            if strays is not None and alone != PACKED:
+            if strays is not None and strays.beside and alone != PACKED:
                 for name in names:
                     strays.add(name)
             if sample:
@@ -105,7 +142,7 @@ def sample_runs(
         done: list[Record] = []
         for name, data in zip(names, contents, strict=True):
             parts = key_and_suffix(name)
-            if strays is not None and (parts is None or parts[1] != PACKED):
+            if strays is not None and (parts is None or (strays.beside and parts[1] != PACKED)):
                 strays.add(name)
             if parts is None:
                 continue
@@ -129,8 +166,30 @@ def sample_runs(
         yield [sample]
 
 
+def _refuse_lost(url: str, name: str, what: str, wanted: str | None) -> None:
+    """Raise where what is not read would have been a file of a sample (one with a suffix that is wanted)."""
+    shown = displayed(url)
+    if name == AFTER and what != ANOTHER:
+        warnings.warn(f"{shown}: what follows its end is {what}, and is not read.", ShardWarning, stacklevel=2)
+        return
+    if name == AFTER:
+        raise ShardCorruptError(
+            f"{shown}: its end is followed by {what}. Readers stop at the first end, so its samples would be lost. "
+            "Join tars with tar --concatenate, or name each one as a shard of its own.",
+            url=shown,
+        )
+    parts = key_and_suffix(name)
+    if parts is not None and wanted in (None, parts[1]):
+        raise ShardCorruptError(
+            f"{shown}: {name[:_LONGEST_NAME]!r} is {what}, so its bytes do not lie there and no reader gives "
+            "them. Write the shard again from files of their own (tar --dereference --hard-dereference).",
+            url=shown,
+            key=parts[0],
+        )
+
+
 def key_and_suffix(name: str) -> tuple[str, str] | None:
-    """What webdataset takes for the key and the suffix; None for a file that it skips."""
+    """What webdataset takes for the key and the suffix; None for a file that it skips, or that macOS has added."""
     if name[:1] not in _SPECIAL and "/" not in name:
         key, dot, suffix = name.partition(".")
         return (key, suffix.lower()) if dot else None
@@ -140,7 +199,7 @@ def key_and_suffix(name: str) -> tuple[str, str] | None:
         return None
     slash = name.rfind("/")
     dot = name.find(".", slash + 1)
-    if dot < 0:
+    if dot < 0 or _is_of_macos(name):
         return None
     if dot == slash + 1:
         # A hidden file: its folder is the key, where that has no dot itself.
@@ -148,6 +207,19 @@ def key_and_suffix(name: str) -> tuple[str, str] | None:
         if not folder or "." in folder:
             return None
     return name[:dot], name[dot + 1 :].lower()
+
+
+def _is_of_macos(name: str) -> bool:
+    """Whether a file is one that macOS adds: the attributes of another (AppleDouble), or how a folder looks."""
+    *folders, own = name.split("/")
+    return own.startswith("._") or own == ".DS_Store" or "__MACOSX" in folders
+
+
+def _suffix_told(name: str) -> str:
+    if _is_of_macos(name):
+        return _MACOS
+    dot, suffix = name.rpartition("/")[2].partition(".")[1:]
+    return f".{suffix[:_LONGEST_NAME]}" if dot else "without a suffix"
 
 
 def _keys(names: Sequence[str], suffix: str) -> list[str] | None:
@@ -172,12 +244,14 @@ class ShardWriter:
 
     Attributes:
         samples: Samples written so far.
+        files: Files of theirs.
         size: Bytes written so far.
     """
 
     def __init__(self, stream: BinaryIO, *, first: int = 0) -> None:
         """Start a shard; samples without a key are counted from ``first``."""
         self.samples = 0
+        self.files = 0
         self.size = 0
         self._stream = stream
         self._first = first
@@ -194,11 +268,17 @@ class ShardWriter:
             SampleError: A reader would not find the same sample. Nothing of it is written.
         """
         key = str(sample["__key__"]) if "__key__" in sample else f"{self._first + self.samples:09d}"
+        self._write(key, sample, [suffix for suffix in sorted(sample) if not suffix.startswith("_")])
+
+    def write_files(self, key: str, files: Mapping[str, Any]) -> None:
+        """As ``write``, each file of a sample by its suffix; none is left out."""
+        self._write(key, files, sorted(files))
+
+    def _write(self, key: str, files: Mapping[str, Any], suffixes: Sequence[str]) -> None:
         parts: list[bytes] = []
-        for suffix in sorted(sample):
-            if not suffix.startswith("_"):
-                content = _content(key, suffix, sample[suffix])
-                parts += (_header(f"{key}.{suffix}", len(content)), content, bytes(-len(content) % BLOCK))
+        for suffix in suffixes:
+            content = _content(key, suffix, files[suffix])
+            parts += (_header(f"{key}.{suffix}", len(content)), content, bytes(-len(content) % BLOCK))
         if not parts or key == self._last_key:
             raise SampleError(
                 f"The sample {key!r} {'has the key of the one before it' if parts else 'is empty'}. "
@@ -208,6 +288,7 @@ class ShardWriter:
         self._put(b"".join(parts))
         self._last_key = key
         self.samples += 1
+        self.files += len(suffixes)
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
+import shutil
+import tarfile
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +20,14 @@ from atdata_core.errors import (
     ServiceUnavailableError,
     ShardCorruptError,
     ShardMissingError,
+    ShardWarning,
     StorageError,
+    StrayFilesError,
 )
 from atdata_core.local import Repo
+from atdata_core.shards.dataset import shard_records
+from atdata_core.shards.tar_samples import ShardWriter
+from own_stores import FolderStore
 
 MakeDataset = Callable[..., Dataset[Any]]
 
@@ -134,6 +142,95 @@ def test_metadata_that_cannot_be_kept_leaves_nothing(repo: Repo, make_dataset: M
     assert objects(repo) == []
 
 
+def write_with_files(path: Any, sample_type: Any, count: int) -> Dataset[Any]:
+    """Samples of which every second one has files beside it."""
+    with path.open("wb") as stream, ShardWriter(stream) as writer:
+        for number in range(count):
+            files = files_of(number) if number % 2 else {}
+            writer.write_files(f"trip/{number:03d}", {"msgpack": sample_type(text=f"{number}").packed, **files})
+    return Dataset[sample_type](str(path))
+
+
+def files_of(number: int) -> dict[str, bytes]:
+    return {
+        "jpg": b"\xff\xd8\xff\xe0" + bytes([number]) * 700,
+        "seg.png": b"",
+        "_meta": b"hidden",
+        "json": b'{"number": %d}' % number,
+        "msgpack.sig": b"\0" * 512,
+    }
+
+
+@pytest.mark.parametrize("cache_local", [False, True])
+def test_files_beside_samples_are_kept_byte_for_byte_and_are_no_samples(
+    repo: Repo, tmp_path: Any, cache_local: bool
+):
+    word = make_word()
+    ds = write_with_files(tmp_path / "trips.tar", word, 7)
+
+    entry, stored = repo.insert(ds, name="trips", maxcount=3, cache_local=cache_local)
+
+    records = [record for url in stored.shard_list for record in shard_records(url, store=repo.data_store)]
+    assert [record.pop("__key__") for record in records] == [f"trip/{number:03d}" for number in range(7)]
+    assert [word.from_bytes(record.pop("msgpack")).text for record in records] == [f"{n}" for n in range(7)]
+    assert records == [files_of(number) if number % 2 else {} for number in range(7)]
+    assert [sample.text for sample in stored.ordered()] == [f"{number}" for number in range(7)]
+    claims = list(repo.index.shard_claims(entry.cid).values())
+    assert [claim.samples for claim in claims] == [3, 3, 1]
+    # What the schema says nothing of was not checked against it.
+    assert [claim.schema is None for claim in claims] == [True, True, False]
+
+    again, _ = repo.insert(stored, name="again", maxcount=3)
+    assert [each.sha256 for each in repo.index.shard_claims(again.cid).values()] == [c.sha256 for c in claims]
+
+
+def test_what_belongs_to_no_sample_is_told_by_suffix_and_count_and_left_out(repo: Repo, tmp_path: Any):
+    word = make_word()
+    path = tmp_path / "words.tar"
+    files = {"README": b"read", "a.msgpack": word(text="a").packed, "a.txt": b"kept", "._a.txt": b"\0\5\26\7"}
+    write_tar(path, {**files, "__index__/all.csv": b"1", "NOTES": b""})
+    told = r"words\.tar: 4 of its files belong to no sample \(2 without a suffix, 1 of macOS .*, 1 \.csv\), .*READ"
+    with pytest.warns(ShardWarning, match=told):
+        _, stored = repo.insert(Dataset[word](str(path)), name="words")  # type: ignore[valid-type]
+    [record] = shard_records(stored.shard_list[0], store=repo.data_store)
+    assert sorted(record) == ["__key__", "msgpack", "txt"]
+
+
+def test_a_file_beside_a_sample_that_is_a_link_is_refused_and_leaves_nothing(repo: Repo, tmp_path: Any):
+    word = make_word()
+    path = tmp_path / "words.tar"
+    write_tar(path, {"a.msgpack": word(text="a").packed, "b.msgpack": word(text="b").packed}, link="b.png")
+    with pytest.raises(ShardCorruptError, match=r"'b\.png' is a hard link"):
+        repo.insert(Dataset[word](str(path)), name="words", maxcount=1)  # type: ignore[valid-type]
+    assert objects(repo) == []
+
+
+class Keeping(FolderStore):
+    """One that copies the tar as it is."""
+
+    def write_shards(self, ds: Any, *, prefix: str, **_: Any) -> list[str]:
+        self.folder.mkdir()
+        shutil.copy(ds.url, self.folder / "kept.tar")
+        return [f"{self.url}/kept.tar"]
+
+
+def test_a_store_of_ones_own_that_loses_files_beside_samples_is_refused_by_suffix_and_count(
+    repo: Repo, tmp_path: Any
+):
+    word, index = make_word(), repo.index
+    ds = write_with_files(tmp_path / "trips.tar", word, 5)
+    index.data_store = FolderStore(tmp_path / "own", "https://data.example.org")
+    with pytest.raises(StrayFilesError, match=r"FolderStore.write_shards .* 10 files .*2 \.jpg") as raised:
+        index.insert_dataset(ds, name="trips")
+    assert raised.value.facts["suffixes"] == {f".{suffix}": 2 for suffix in files_of(0)}
+    assert index.list_datasets() == []
+
+    plain = write_with_files(tmp_path / "plain.tar", word, 1)
+    assert len(index.insert_dataset(plain, name="plain").data_urls) == 1
+    index.data_store = Keeping(tmp_path / "kept", "https://data.example.org")
+    assert index.insert_dataset(ds, name="trips").data_urls == ["https://data.example.org/kept.tar"]
+
+
 def test_a_missing_bucket_is_named_before_anything_is_read(
     s3: dict[str, str], client: Any, make_dataset: MakeDataset
 ):
@@ -214,6 +311,28 @@ def make_big() -> Any:
         data: atdata_core.samples.NDArray[np.uint8]
 
     return Big
+
+
+def make_word() -> Any:
+    import atdata_core
+
+    @atdata_core.packable
+    class Word:
+        text: str
+
+    return Word
+
+
+def write_tar(path: Any, files: dict[str, bytes], link: str | None = None) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        if link:
+            member = tarfile.TarInfo(link)
+            member.type, member.linkname = tarfile.LNKTYPE, next(iter(files))
+            archive.addfile(member)
 
 
 def with_metadata(ds: Dataset[Any], metadata: dict[Any, Any], folder: Any) -> Dataset[Any]:

@@ -26,6 +26,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import S3DataStore
+from atdata_core.shards.dataset import shard_records
 from atdata_core.shards.tar_samples import ShardWriter
 
 
@@ -93,6 +94,21 @@ def test_written_shards_hold_the_samples_in_order(s3_store: S3DataStore, make_da
 
     assert len(urls) == len(set(urls)) == 3
     assert [sample.number for sample in Dataset[Vector](urls, data_store=s3_store).ordered()] == [0, 1, 2, 3, 4]
+
+
+def test_written_shards_hold_the_files_beside_the_samples(s3_store: S3DataStore, tmp_path: Path):
+    path = tmp_path / "source.tar"
+    files = {"flac": b"fLaC" * 300, "en.txt": "Grüße".encode()}
+    with path.open("wb") as stream, ShardWriter(stream) as writer:
+        for number in range(3):
+            sample: Any = Vector(values=np.full(4, number, np.float32), number=number)
+            writer.write({"__key__": f"key-{number}", "msgpack": sample.packed, **files})
+    written = s3_store.write_shards_with_facts(Dataset[Vector](str(path)), prefix="spoken", maxcount=2)
+    assert [shard.samples for shard in written] == [2, 1]
+    records = [record for shard in written for record in shard_records(shard.url, store=s3_store)]
+    assert [{name: record[name] for name in files} for record in records] == [files] * 3
+    urls = s3_store.write_shards(Dataset[Vector]([shard.url for shard in written], data_store=s3_store), prefix="2")
+    assert [sorted(record) for record in shard_records(urls[0], store=s3_store)] == [sorted(records[0])] * 3
 
 
 def test_a_dataset_without_samples_leaves_nothing(s3_store: S3DataStore, make_dataset: MakeDataset):

@@ -118,9 +118,9 @@ class _Content:
             report.error("shards", url, self.damage)
         if self.strays.count:
             count, first = self.strays.count, self.strays.first
-            problem = f"{count} {'file is' if count == 1 else 'files are'} no sample"
+            problem = f"{count} {'file is' if count == 1 else 'files are'} no sample ({self.strays})"
             if not self.samples:
-                problem = f"no file is a sample, of {count}"
+                problem = f"no file is a sample, of {count} ({self.strays})"
             report.differs("samples", url, f"{problem}; the first: {first[:_LONGEST_NAME]!r}")
         if self._undecodable:
             named = self._type.__name__ if self._type else ""

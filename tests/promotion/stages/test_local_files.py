@@ -11,7 +11,15 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.common.cid import entry_cid
-from atdata_core.errors import LocalFileError, SampleError, ShardMissingError, StorageError, StrayFilesError
+from atdata_core.errors import (
+    LocalFileError,
+    SampleError,
+    ShardCorruptError,
+    ShardMissingError,
+    ShardWarning,
+    StorageError,
+    StrayFilesError,
+)
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
 from atdata_core.promotion.inventory import read_schema
 from atdata_core.promotion.operations.accept import changes_of
@@ -255,9 +263,10 @@ def test_what_lies_behind_the_archive_or_is_of_a_strange_kind_is_refused(lab, re
         member = tarfile.TarInfo("volume")
         member.size, member.type = 3, b"Q"
         archive.addfile(member, io.BytesIO(b"key"))
-    for path, first in ((behind, "(what follows the end of the archive)"), (odd, "volume")):
-        entry = lab.index.add_entry(atdata.Dataset[point_type](s3_put(path)), name="odd")
-        assert refused(entry, StrayFilesError).facts["first"] == first
+    entry = lab.index.add_entry(atdata.Dataset[point_type](s3_put(behind)), name="odd")
+    assert "another archive" in refused(entry, ShardCorruptError).message
+    entry = lab.index.add_entry(atdata.Dataset[point_type](s3_put(odd)), name="odd")
+    assert refused(entry, StrayFilesError).facts["first"] == "volume"
 
 
 def test_samples_of_another_type_are_refused(lab, refused, pack, s3_put, point_type):
@@ -276,12 +285,26 @@ def test_an_empty_shard_is_told_and_no_reason_to_refuse(lab, pack, s3_put, point
         assert found.looks == looks
 
 
-def test_inserting_such_a_dataset_anew_keeps_its_samples_only(lab, atmosphere, pack, point_type):
+def test_inserting_such_a_dataset_anew_leaves_out_what_belongs_to_no_sample(lab, atmosphere, pack, point_type):
     lab.index.publish_schema(point_type)
-    path = pack(**{"000002.jpg": b"picture", "id_rsa": b"key"})
-    entry, _ = lab.repo.insert(atdata.Dataset[point_type](path), name="clean")
+    path = pack(**{"id_rsa": b"key", "._000002.msgpack": b"\0\5\26\7"})
+    with pytest.warns(ShardWarning, match=r"2 of its files belong to no sample \(1 without a suffix, 1 of macOS"):
+        entry, _ = lab.repo.insert(atdata.Dataset[point_type](path), name="clean")
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert atmosphere.records(ENTRY)[0].value["size"]["samples"] == 3
+
+
+def test_files_that_repo_insert_has_kept_beside_samples_are_not_published_on_its_claim(
+    lab, refused, pack, point_type
+):
+    lab.index.publish_schema(point_type)
+    path = pack(**{"000002.jpg": b"picture", "000002.json": b"{}"})
+    entry, _ = lab.repo.insert(atdata.Dataset[point_type](path), name="pictures")
+    [claim] = lab.index.shard_claims(entry.cid).values()
+    assert (claim.samples, claim.schema) == (3, None)
+    error = refused(entry, StrayFilesError)
+    assert (error.facts["count"], error.facts["suffixes"]) == (2, {".jpg": 1, ".json": 1})
+    assert "2 files that are no samples (1 .jpg, 1 .json)" in error.message
 
 
 @pytest.fixture

@@ -316,8 +316,8 @@ def test_files_that_are_no_samples_are_counted_and_the_first_is_named(published,
     holding(third, ("x.msgpack", b"\xc0"))
     told = [(each.where, each.kind, each.problem) for each in verify(uri).of("samples")]
     assert told[:2] == [
-        (first, "differs", "3 files are no sample; the first: 'id_rsa'"),
-        (second, "differs", "no file is a sample, of 1; the first: 'id_rsa'"),
+        (first, "differs", "3 files are no sample (2 without a suffix, 1 .txt); the first: 'id_rsa'"),
+        (second, "differs", "no file is a sample, of 1 (1 without a suffix); the first: 'id_rsa'"),
     ]
     assert told[2][2].startswith("1 of 6 samples are no Point of the published schema; the first: sample 'x'")
     assert len(told) == 3
