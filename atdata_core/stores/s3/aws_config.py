@@ -31,8 +31,12 @@ def client_of(profile: str | None, **options: Any) -> Any:
 
 def _sessions(profile: str | None) -> _Sessions:
     # By process: a forked worker must not share its parent's connections. By variables: they may be set later.
-    variables = tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
-    return _made(os.getpid(), profile, variables)
+    return _made(os.getpid(), profile, variables())
+
+
+def variables() -> tuple[tuple[str, str], ...]:
+    """Those of the environment that say where keys are found."""
+    return tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
 
 
 class _Sessions(NamedTuple):

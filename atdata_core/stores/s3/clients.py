@@ -29,6 +29,7 @@ _MOST_CLIENTS = 16
 """Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
 SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
 """Names of errors by which a service asks to slow down."""
+_PAYER = "x-amz-request-payer"
 _PASSES = (429, 500, 502, 503, 504)
 _PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
 
@@ -99,7 +100,7 @@ _styles: dict[tuple[object, ...], str] = {}
 """How services are addressed, as they were configured: who looks at one without keys has to know it too."""
 
 # By process too: a forked worker must not share its parent's connections.
-_clients: dict[tuple[int, ClientOptions, int, str | None], Any] = {}
+_clients: dict[tuple[object, ...], Any] = {}
 _clients_lock = threading.Lock()
 
 
@@ -108,7 +109,8 @@ def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     style = endpoint.addressing_style
     if style is None and endpoint.endpoint_url:
         style = _styles.get(_place_of(endpoint.endpoint_url), "path")
-    key = (os.getpid(), endpoint, attempts, style)
+    asks_chain = not (endpoint.anonymous or endpoint.access_key)
+    key = (os.getpid(), endpoint, attempts, style, aws_config.variables() if asks_chain else ())
     with _clients_lock:
         client = _clients.pop(key, None) or _make_client(endpoint, style, attempts=attempts)
         # The last one used stands last.
@@ -153,6 +155,7 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
     _send_again(client, attempts)
     if endpoint.request_payer:
         client.meta.events.register("before-parameter-build.s3", _pay)
+        client.meta.events.register("before-sign.s3", _pay_by_url)
     if endpoint.guarded:
         _guard(client)
     return client
@@ -162,6 +165,13 @@ def _pay(params: dict[str, Any], model: Any, **_: Any) -> None:
     """Say with a request that whoever sends it pays, where it may say so."""
     if "RequestPayer" in model.input_shape.members:
         params.setdefault("RequestPayer", "requester")
+
+
+def _pay_by_url(request: Any, signature_version: str, **_: Any) -> None:
+    """Have a URL that is signed say so itself: whoever opens it sends no header."""
+    if signature_version.endswith("-query") and (payer := request.headers.get(_PAYER)):
+        del request.headers[_PAYER]
+        request.params = {**(request.params or {}), _PAYER: payer}
 
 
 def _send_again(client: Any, most: int) -> None:
@@ -182,7 +192,19 @@ def _send_again(client: Any, most: int) -> None:
         return 0.0  # seconds that botocore sleeps on top
 
     client.meta.events.register_first("before-send.s3", wait)
+    client.meta.events.register_first("needs-retry.s3", _redirected_once)
     client.meta.events.register("needs-retry.s3", needs_retry)
+
+
+def _redirected_once(response: Any, request_dict: Mapping[str, Any], operation: Any, **_: Any) -> None:
+    """Let botocore not look for the region of a bucket in the answer to a HEAD that was sent to find it.
+
+    It would send that again and again: what redirects without naming a region is no S3, but a website or a gateway.
+    """
+    if response is None or operation.name != "HeadBucket":
+        return
+    if "x-amz-bucket-region" not in _lowered(response[0].headers):
+        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _passes(response: Any, error: Any) -> bool:
