@@ -72,7 +72,7 @@ class InRegion(OfS3):
         if f"/{self.region}/s3/" in call.headers.get("authorization", f"/{self.region}/s3/"):
             return None
         code = "PermanentRedirect" if self.status == 301 else "AuthorizationHeaderMalformed"
-        said = refusal(self.status, code, f"the region is wrong; expecting '{self.region}'")
+        said = refusal(self.status, code, f"expecting '{self.region}'", Region=self.region)
         return Answer(said.status, {**said.headers, "x-amz-bucket-region": self.region}, said.body)
 
 
