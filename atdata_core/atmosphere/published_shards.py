@@ -88,7 +88,7 @@ def own_endpoint(shard: PublishedShard) -> S3Endpoint | None:
     if scheme(shard.url) != "s3":
         return None
     for own in (S3Endpoint.from_environment(), _publish_endpoint()):
-        if own is not None and own.access_key and _same(own.endpoint_url, shard.endpoint):
+        if own is not None and _same(own.endpoint_url, shard.endpoint) and own.signs:
             return own
     return None
 
@@ -120,6 +120,8 @@ def _publish_endpoint() -> S3Endpoint | None:
     if len(found) < len(names):
         return None
     checked_endpoint(found["AWS_ENDPOINT"], names["AWS_ENDPOINT"])
+    if style := os.environ.get("ATDATA_PUBLISH_ADDRESSING_STYLE"):
+        found["AWS_S3_ADDRESSING_STYLE"] = style
     return S3Endpoint.from_credentials(found)
 
 

@@ -236,8 +236,13 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
     if until is None:
         return None
     # The service's own time where it says it: this machine's clock may be minutes off.
-    now = _seconds_of(headers.get("date", ""))
+    now = its_time(headers)
     return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_HOLD)
+
+
+def its_time(headers: Mapping[str, str]) -> float | None:
+    """What time it was for a service when it answered (its ``Date``), in seconds since 1970; lower-case names."""
+    return _seconds_of(headers.get("date", ""))
 
 
 def _seconds_of(date: str) -> float | None:

@@ -67,7 +67,7 @@ class S3DataStore(DataStore):
 
     def __init__(
         self,
-        credentials: Mapping[str, Any] | str | os.PathLike[str],
+        credentials: Mapping[str, Any] | str | os.PathLike[str] | S3Endpoint,
         *,
         bucket: str,
         prefix: str = "",
@@ -77,7 +77,9 @@ class S3DataStore(DataStore):
 
         Args:
             credentials: A dict, or the path of a ``.env`` file, with ``AWS_ACCESS_KEY_ID``,
-                ``AWS_SECRET_ACCESS_KEY``, and ``AWS_ENDPOINT`` where it is not AWS itself.
+                ``AWS_SECRET_ACCESS_KEY`` (or ``AWS_PROFILE``), and ``AWS_ENDPOINT`` where it is not AWS itself.
+                ``AWS_S3_ADDRESSING_STYLE`` (``path``, ``virtual``, ``auto``) says how the service wants its buckets
+                named, ``AWS_REQUEST_PAYER=requester`` that these keys pay. An endpoint is taken as it is.
             bucket: A bucket that is there.
             prefix: A path below which everything is written.
             public_url: An http(s) address whose paths are the bucket's keys.
@@ -86,7 +88,8 @@ class S3DataStore(DataStore):
             CredentialsError: no such file, or a key is missing.
             StorageError: no bucket, or a public URL that is no plain http(s) one.
         """
-        self.endpoint = S3Endpoint.from_credentials(credentials)
+        known = isinstance(credentials, S3Endpoint)
+        self.endpoint = credentials if known else S3Endpoint.from_credentials(credentials)
         if not bucket or "/" in bucket:
             raise StorageError(f"{bucket!r} is no bucket's name. Paths below it go into prefix.", urls=[])
         if public_url is not None:

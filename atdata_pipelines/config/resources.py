@@ -22,7 +22,7 @@ from atdata_core.errors import CredentialsError, RefusedError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.state.redis_state import from_url
 from atdata_core.stores.s3.clients import checked_endpoint
-from atdata_core.stores.s3.objects import S3Endpoint
+from atdata_core.stores.s3.objects import S3Endpoint, checked_style
 
 DID_SILENCE = 5.0
 """Seconds that a PDS may be silent before it is asked again for a DID: Dagster ends a tick after 60."""
@@ -92,7 +92,7 @@ class ShardS3Resource(S3Resource):
         if self.use_unsigned_session:
             found = S3Endpoint.anonymous_at(address)
         elif self.profile_name:
-            found = S3Endpoint(address, *_profile_keys(self.profile_name))
+            found = _of_profile(self.profile_name, address)
         elif self.aws_access_key_id:
             keys = (self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
             found = S3Endpoint(address, *keys)
@@ -112,7 +112,7 @@ class ShardS3Resource(S3Resource):
                 source="use_ssl",
             )
         region = self.region_name or endpoint.region or _optional("AWS_REGION") or _optional("AWS_DEFAULT_REGION")
-        return replace(endpoint, region=region, attempts=self.max_attempts, verify=self.verify)
+        return replace(endpoint.configured(), region=region, attempts=self.max_attempts, verify=self.verify)
 
 
 class AtprotoResource(dg.ConfigurableResource):
@@ -174,6 +174,11 @@ class DestinationResource(dg.ConfigurableResource):
         description="ATDATA_PUBLISH_SECRET_ACCESS_KEY where it is not given, else as for reading. "
         "Give dg.EnvVar: text would be shown.",
     )
+    addressing_style: str | None = Field(
+        default=None,
+        description="path, virtual or auto; ATDATA_PUBLISH_ADDRESSING_STYLE where it is not given, else as for "
+        "reading.",
+    )
     public_url: str | None = Field(
         default=None,
         description="URL by which strangers read the bucket; ATDATA_PUBLISH_PUBLIC_URL where it is not given.",
@@ -210,25 +215,29 @@ class DestinationResource(dg.ConfigurableResource):
         token = None
         if not (access_key or secret_key):
             access_key, secret_key, token = reading.access_key, reading.secret_key, reading.session_token
+        # Without any, the AWS configuration may lead to some.
+        if access_key or secret_key or not reading.signs:
+            access_key = _required(access_key, "ATDATA_PUBLISH_ACCESS_KEY_ID", what)
+            secret_key = _required(secret_key, "ATDATA_PUBLISH_SECRET_ACCESS_KEY", what)
         address = reading.endpoint_url
         if self.endpoint_url:
             address = checked_endpoint(self.endpoint_url, "endpoint_url of the destination")
         elif published := _optional("ATDATA_PUBLISH_ENDPOINT"):
             address = checked_endpoint(published, "ATDATA_PUBLISH_ENDPOINT")
-        credentials = {
-            "AWS_ENDPOINT": address,
-            "AWS_ACCESS_KEY_ID": _required(access_key, "ATDATA_PUBLISH_ACCESS_KEY_ID", what),
-            "AWS_SECRET_ACCESS_KEY": _required(secret_key, "ATDATA_PUBLISH_SECRET_ACCESS_KEY", what),
-            "AWS_SESSION_TOKEN": token,
-            "AWS_REGION": reading.region,
-        }
+        style = self.addressing_style or _optional("ATDATA_PUBLISH_ADDRESSING_STYLE")
+        endpoint = replace(
+            reading,
+            endpoint_url=address,
+            access_key=access_key,
+            secret_key=secret_key,
+            session_token=token,
+            anonymous=False,
+            addressing_style=checked_style(style, "the destination") if style else reading.addressing_style,
+            # Trust in the certificate of one service is none in another's.
+            verify=reading.verify if address == reading.endpoint_url else None,
+        )
         public_url = self.public_url or _optional("ATDATA_PUBLISH_PUBLIC_URL")
-        given = {name: value for name, value in credentials.items() if value}
-        store = S3DataStore(given, bucket=bucket, public_url=public_url)
-        # Trust in the certificate of one service is none in another's.
-        verify = reading.verify if store.endpoint.endpoint_url == reading.endpoint_url else None
-        store.endpoint = replace(store.endpoint, attempts=reading.attempts, verify=verify)
-        return store
+        return S3DataStore(endpoint, bucket=bucket, public_url=public_url)
 
 
 @lru_cache
@@ -248,13 +257,11 @@ def _did(pds_url: str, handle: str) -> str:
     return Resolver(Session(pds_url, timeout=DID_SILENCE)).did_of(handle)
 
 
-def _profile_keys(profile: str) -> tuple[str, str, str | None]:
-    import boto3
-
-    credentials = boto3.session.Session(profile_name=profile).get_credentials()
-    if credentials is None:
+def _of_profile(profile: str, address: str | None) -> S3Endpoint:
+    # By name: keys of a role last an hour, and boto3 renews them.
+    found = S3Endpoint.from_credentials({"AWS_PROFILE": profile, "AWS_ENDPOINT": address})
+    if not found.signs:
         raise CredentialsError(
             f"The AWS profile {profile!r} holds no keys. Give another profile, or keys.", source=profile
         )
-    frozen = credentials.get_frozen_credentials()
-    return frozen.access_key, frozen.secret_key, frozen.token
+    return found

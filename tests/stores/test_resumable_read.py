@@ -271,12 +271,12 @@ def test_a_request_that_s3_refuses_for_now_is_sent_four_times(endpoint, front, s
     assert len(front.asked) == 4
 
 
-def test_what_s3_refuses_for_good_is_asked_once(endpoint, front, shard):
+def test_what_s3_refuses_for_good_is_asked_once_and_once_by_get_for_the_reason(endpoint, front, shard):
     front.faults = [Fault(status=403)]
     with pytest.raises(AtdataError) as caught:
         endpoint.stat(*shard)
     assert not caught.value.transient
-    assert len(front.asked) == 1
+    assert [request.method for request in front.asked] == ["HEAD", "GET"]
 
 
 def test_faults_of_a_bad_day_do_not_use_up_the_retries(endpoint, front, shard):

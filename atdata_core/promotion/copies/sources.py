@@ -105,7 +105,7 @@ class Sources:
             return of_store(next((store for store in self._stores if store.serves(url)), None))
         bucket, key = parse_s3(url)
         missing: ShardMissingError | None = None
-        forbidden: ShardForbiddenError | None = None
+        forbidden: ShardForbiddenError | CredentialsError | None = None
         for endpoint, store in self._candidates(url, bucket):
             try:
                 if endpoint is None:
@@ -117,9 +117,10 @@ class Sources:
                 return answer
             except ShardMissingError as error:
                 missing = missing or error
-            except ShardForbiddenError as error:
+            except (ShardForbiddenError, CredentialsError) as error:
                 forbidden = forbidden or error
-        if missing is not None:
+        # Where a token or the clock was to blame, it was not looked at there.
+        if missing is not None and not isinstance(forbidden, CredentialsError):
             raise missing
         raise forbidden or ShardForbiddenError(f"No credentials are known for {displayed(url)}.", url=url)
 

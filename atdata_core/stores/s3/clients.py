@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from ...common import retry_after
 from ...errors import CredentialsError, PrivateAddressError
 from ..private_addresses import check_public
+from . import aws_config
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUntypedBaseClass=false, reportAttributeAccessIssue=false, reportUnknownArgumentType=false
@@ -28,6 +29,7 @@ _MOST_CLIENTS = 16
 """Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
 SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
 """Names of errors by which a service asks to slow down."""
+_PAYER = "x-amz-request-payer"
 _PASSES = (429, 500, 502, 503, 504)
 _PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
 
@@ -46,6 +48,18 @@ class ClientOptions:
     attempts: int = retry_after.ATTEMPTS
     timeout: float | None = None
     verify: bool | None = None
+    profile: str | None = None
+    addressing_style: str | None = None
+    request_payer: bool = False
+
+    def __post_init__(self) -> None:
+        if self.endpoint_url and self.addressing_style:
+            _styles[_place_of(self.endpoint_url)] = self.addressing_style
+
+    @property
+    def signs(self) -> bool:
+        """Whether there are keys: those given, or those that the AWS configuration leads to."""
+        return not self.anonymous and bool(self.access_key or aws_config.has_credentials(self.profile))
 
     @property
     def name(self) -> str:
@@ -64,27 +78,41 @@ class ClientOptions:
 
     def has_bucket(self, bucket: str) -> bool:
         """Whether the bucket is there; True where the service will not say."""
+        return self._look_at(bucket).get("HTTPStatusCode") != 404
+
+    def region_of(self, bucket: str) -> str | None:
+        """The region of a bucket, where the service says it."""
+        return self._look_at(bucket).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+
+    def _look_at(self, bucket: str) -> Mapping[str, Any]:
+        """Status and headers with which a bucket is answered for; nothing where it is not."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            self.client.head_bucket(Bucket=bucket)
+            return self.client.head_bucket(Bucket=bucket)["ResponseMetadata"]
         except ClientError as error:
-            return error.response["ResponseMetadata"]["HTTPStatusCode"] != 404
+            return error.response["ResponseMetadata"]
         except BotoCoreError:
-            pass
-        return True
+            return {}
 
+
+_styles: dict[tuple[object, ...], str] = {}
+"""How services are addressed, as they were configured: who looks at one without keys has to know it too."""
 
 # By process too: a forked worker must not share its parent's connections.
-_clients: dict[tuple[int, ClientOptions, int], Any] = {}
+_clients: dict[tuple[object, ...], Any] = {}
 _clients_lock = threading.Lock()
 
 
 def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     """The client of an endpoint in this process, which sends a request so often."""
-    key = (os.getpid(), endpoint, attempts)
+    style = endpoint.addressing_style
+    if style is None and endpoint.endpoint_url:
+        style = _styles.get(_place_of(endpoint.endpoint_url), "path")
+    asks_chain = not (endpoint.anonymous or endpoint.access_key)
+    key = (os.getpid(), endpoint, attempts, style, aws_config.variables() if asks_chain else ())
     with _clients_lock:
-        client = _clients.pop(key, None) or _make_client(endpoint, attempts=attempts)
+        client = _clients.pop(key, None) or _make_client(endpoint, style, attempts=attempts)
         # The last one used stands last.
         _clients[key] = client
         if len(_clients) > _MOST_CLIENTS:
@@ -92,16 +120,9 @@ def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
         return client
 
 
-@cache
-def _loader() -> Any:
-    from botocore.loaders import create_loader
-
-    return create_loader()
-
-
-def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
+def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -> Any:
     import boto3
-    import botocore.session
+    import botocore
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -113,7 +134,7 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         # Checksums beyond what a call needs break servers that do not know them.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "path"} if endpoint.endpoint_url else None,
+        s3={"addressing_style": style} if style else None,
         # Spelled out, or URLs are signed in a way that only AWS itself still knows.
         signature_version=UNSIGNED if endpoint.anonymous else "s3v4",
         # botocore puts its own together twice for each request, which is a sixth of the work of a small one.
@@ -121,12 +142,8 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         # The environment was read once, in from_environment; it must not move another endpoint.
         ignore_configured_endpoint_urls=True,
     )
-    # What botocore knows of S3 takes 6 MB and a tenth of a second: once for all clients.
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader())
-    make: Any = boto3.session.Session(botocore_session=session).client
-    client = make(
-        "s3",
+    client = aws_config.client_of(
+        endpoint.profile,
         endpoint_url=endpoint.endpoint_url,
         aws_access_key_id=endpoint.access_key,
         aws_secret_access_key=endpoint.secret_key,
@@ -136,9 +153,25 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         config=config,
     )
     _send_again(client, attempts)
+    if endpoint.request_payer:
+        client.meta.events.register("before-parameter-build.s3", _pay)
+        client.meta.events.register("before-sign.s3", _pay_by_url)
     if endpoint.guarded:
         _guard(client)
     return client
+
+
+def _pay(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """Say with a request that whoever sends it pays, where it may say so."""
+    if "RequestPayer" in model.input_shape.members:
+        params.setdefault("RequestPayer", "requester")
+
+
+def _pay_by_url(request: Any, signature_version: str, **_: Any) -> None:
+    """Have a URL that is signed say so itself: whoever opens it sends no header."""
+    if signature_version.endswith("-query") and (payer := request.headers.get(_PAYER)):
+        del request.headers[_PAYER]
+        request.params = {**(request.params or {}), _PAYER: payer}
 
 
 def _send_again(client: Any, most: int) -> None:
@@ -159,7 +192,19 @@ def _send_again(client: Any, most: int) -> None:
         return 0.0  # seconds that botocore sleeps on top
 
     client.meta.events.register_first("before-send.s3", wait)
+    client.meta.events.register_first("needs-retry.s3", _redirected_once)
     client.meta.events.register("needs-retry.s3", needs_retry)
+
+
+def _redirected_once(response: Any, request_dict: Mapping[str, Any], operation: Any, **_: Any) -> None:
+    """Let botocore not look for the region of a bucket in the answer to a HEAD that was sent to find it.
+
+    It would send that again and again: what redirects without naming a region is no S3, but a website or a gateway.
+    """
+    if response is None or operation.name != "HeadBucket":
+        return
+    if "x-amz-bucket-region" not in _lowered(response[0].headers):
+        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _passes(response: Any, error: Any) -> bool:

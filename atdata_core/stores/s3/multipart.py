@@ -67,11 +67,14 @@ class Multipart:
     def send(self, part: bytes, md5: str | None = None) -> None:
         """Send the next part, unless the service has it already; ``md5`` is that of its bytes, where it is known.
 
+        It goes along: a bucket with Object Lock takes no part without a digest, and any server checks it.
+
         Raises as ``S3Endpoint.stat``, and ``ServiceUnavailableError`` also where a rival ended the upload.
         """
         number = len(self._sent) + 1
-        # The server checks it; and over TLS botocore need not digest the bytes once more for the signature then.
-        proof = {"ContentMD5": base64.b64encode(bytes.fromhex(md5)).decode()} if md5 else {}
+        # Over TLS botocore need not digest the bytes once more for the signature then.
+        digest = md5 or md5_of(part)
+        proof = base64.b64encode(bytes.fromhex(digest)).decode()
         tried = False
 
         def once() -> str:
@@ -81,11 +84,11 @@ class Multipart:
                 self._landed = self._parts_of(self._begin())
             tried = True
             here = self._landed.get(number)
-            if here is not None and here == Part(len(part), md5 or md5_of(part)):
+            if here is not None and here == Part(len(part), digest):
                 return here.etag
             with self._errors():
                 answer = self._endpoint.client_of_one_attempt.upload_part(
-                    **self._place, UploadId=self._begin(), PartNumber=number, Body=part, **proof
+                    **self._place, UploadId=self._begin(), PartNumber=number, Body=part, ContentMD5=proof
                 )
             return answer["ETag"]
 

@@ -13,7 +13,7 @@ import base64
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,8 @@ from ...errors import AtdataError, CredentialsError, ServiceRefusedError
 from ...protocols import ShardStat
 from ...secrets import keep_secret
 from ..shard_streams import Opened, ResumableRead, changed_while_read, read_ahead, strong_etag
+from . import aws_config
+from .aws_config import ProfileSettings
 from .clients import ClientOptions, checked_endpoint
 from .s3_errors import translated
 
@@ -29,8 +31,7 @@ _ISSUED = 16
 """Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
 
 _KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-# Where boto3 finds credentials by itself when no keys are spelled out.
-_CHAIN_NAMES = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+_STYLES = ("path", "virtual", "auto")
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class S3Endpoint(ClientOptions):
     ``endpoint_url`` is None for AWS itself. Without keys (and not anonymous) boto3's own chain is asked.
     ``guarded``: the address came from the network, so only public ones are connected to. ``attempts`` counts the
     first one too; ``timeout`` (seconds) holds for connecting and for each silence, 10 and 60 by default; ``verify``
-    False takes any TLS certificate, None is boto3's default.
+    False takes any TLS certificate, None is boto3's default. ``profile`` is one of the AWS configuration, None the
+    usual one. ``addressing_style``: ``path`` (the default beside AWS), ``virtual`` or ``auto``. ``request_payer``:
+    the owner of the keys pays for what a requester-pays bucket sends.
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         keep_secret(self.secret_key)
         keep_secret(self.session_token)
         if self.access_key and len(self.access_key) >= _ISSUED:
@@ -51,10 +55,11 @@ class S3Endpoint(ClientOptions):
 
     @classmethod
     def from_credentials(cls, credentials: Mapping[str, Any] | str | os.PathLike[str]) -> S3Endpoint:
-        """From a dict or a ``.env`` file with the usual ``AWS_*`` names.
+        """From a dict or a ``.env`` file with the usual ``AWS_*`` names; ``AWS_PROFILE`` may stand for the keys.
 
         Raises:
-            CredentialsError: no such file, a key that is missing, or an endpoint that is no http(s) URL.
+            CredentialsError: no such file, a key that is missing, an endpoint that is no http(s) URL, or an option
+                that is none.
         """
         if isinstance(credentials, Mapping):
             source, given = "the credentials given", credentials
@@ -62,28 +67,40 @@ class S3Endpoint(ClientOptions):
             source, given = str(credentials), _read_env_file(Path(credentials))
         values = {name: str(value).strip() for name, value in given.items() if value is not None}
         missing = [name for name in _KEY_NAMES if not values.get(name)]
-        if missing:
+        if missing and (len(missing) < len(_KEY_NAMES) or not values.get("AWS_PROFILE")):
             raise CredentialsError(
                 f"{source}: {' and '.join(missing)} missing. An S3 store needs AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT where it is not AWS itself.",
                 source=source,
                 missing=missing,
             )
+        profile = values.get("AWS_PROFILE") if missing else None
+        settings = aws_config.settings_of(profile)
         named = _first(values, _ENDPOINT_NAMES)
-        return cls._from_names(values, checked_endpoint(values[named], f"{source}: {named}") if named else None)
+        address = checked_endpoint(values[named], f"{source}: {named}") if named else None
+        found = cls._from_names(values, address, settings, source)
+        if profile is None:
+            return found  # keys that are spelled out belong to AWS itself, or to the address beside them
+        address, region = address or _address_of(settings), found.region or settings.region
+        return replace(found, profile=profile, endpoint_url=address, region=region)
 
     @classmethod
     def from_environment(cls) -> S3Endpoint | None:
-        """From ``ATDATA_S3_ENDPOINT`` and ``AWS_*``; None where neither address nor credentials are set.
+        """From ``ATDATA_S3_ENDPOINT``, ``AWS_*`` and the AWS configuration of this machine, as boto3 finds it.
+
+        None where neither an address is set nor credentials are found.
 
         Raises:
-            CredentialsError: the address is no http(s) URL.
+            CredentialsError: the address is no http(s) URL, or an option is none.
         """
         values = {name: value.strip() for name, value in os.environ.items() if value.strip()}
+        settings = aws_config.settings_of(None)
         named = _first(values, ("ATDATA_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
-        if named is None and not any(name in values for name in (_KEY_NAMES[0], *_CHAIN_NAMES)):
+        address = checked_endpoint(values[named], named) if named else _address_of(settings)
+        if address is None and _KEY_NAMES[0] not in values and not aws_config.has_credentials(None):
             return None
-        return cls._from_names(values, checked_endpoint(values[named], named) if named else None)
+        found = cls._from_names(values, address, settings, "the environment")
+        return replace(found, region=found.region or settings.region)
 
     @classmethod
     def anonymous_at(
@@ -94,7 +111,9 @@ class S3Endpoint(ClientOptions):
         return cls(endpoint_url=address, region=region, anonymous=True, guarded=guarded)
 
     @classmethod
-    def _from_names(cls, values: Mapping[str, str], endpoint_url: str | None) -> S3Endpoint:
+    def _from_names(
+        cls, values: Mapping[str, str], endpoint_url: str | None, settings: ProfileSettings, source: str
+    ) -> S3Endpoint:
         region = _first(values, ("AWS_REGION", "AWS_DEFAULT_REGION"))
         return cls(
             endpoint_url=endpoint_url,
@@ -102,6 +121,23 @@ class S3Endpoint(ClientOptions):
             secret_key=values.get("AWS_SECRET_ACCESS_KEY"),
             session_token=values.get("AWS_SESSION_TOKEN"),
             region=values[region] if region else None,
+        )._with_options(values, settings, source)
+
+    def configured(self) -> S3Endpoint:
+        """With the addressing style and the payer of the environment; raises as ``from_environment``."""
+        return self._with_options(os.environ, aws_config.settings_of(self.profile), "the environment")
+
+    def _with_options(self, values: Mapping[str, str], settings: ProfileSettings, source: str) -> S3Endpoint:
+        style = values.get("AWS_S3_ADDRESSING_STYLE") or self.addressing_style or settings.addressing_style
+        payer = values.get("AWS_REQUEST_PAYER")
+        if payer and payer != "requester":
+            raise CredentialsError(
+                f"{source}: AWS_REQUEST_PAYER is {payer!r}. Leave it out, or say requester.", source=source
+            )
+        return replace(
+            self,
+            addressing_style=checked_style(style, source) if style else None,
+            request_payer=bool(payer) or self.request_payer,
         )
 
     def stat(self, bucket: str, key: str) -> ShardStat:
@@ -110,6 +146,7 @@ class S3Endpoint(ClientOptions):
         Raises:
             ShardMissingError: no such object (fact ``key``) or no such bucket (fact ``key`` is None).
             ShardForbiddenError: it may not be looked at.
+            CredentialsError: nothing may be looked at: the token, the clock, the region, or where keys come from.
             ServiceUnavailableError, RateLimitedError: the service did not answer; it may pass.
         """
         with self.errors(bucket, key):
@@ -241,6 +278,22 @@ class S3Endpoint(ClientOptions):
 
 
 _without_attributes: set[tuple[int, S3Endpoint]] = set()
+
+
+def checked_style(style: str, source: str) -> str:
+    """How a service wants its buckets named; raises ``CredentialsError`` for what is no way to."""
+    if style not in _STYLES:
+        raise CredentialsError(
+            f"{source}: {style!r} is no addressing style. Say {', '.join(_STYLES[:-1])} or {_STYLES[-1]}: "
+            "AWS_S3_ADDRESSING_STYLE, or addressing_style of the AWS configuration.",
+            source=source,
+        )
+    return style
+
+
+def _address_of(settings: ProfileSettings) -> str | None:
+    found = settings.endpoint_url
+    return checked_endpoint(found, "endpoint_url of the AWS configuration") if found else None
 
 
 def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:

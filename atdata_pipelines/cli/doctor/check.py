@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -77,14 +76,6 @@ class Check:
 
 MOST = 60.0
 """Seconds that clocks may differ. S3 takes a signature for 15 minutes, a PDS a token for much less."""
-
-
-def date_of(headers: Mapping[str, str]) -> float | None:
-    """The time in the ``Date`` of an answer, in seconds since 1970; header names in lower case."""
-    try:
-        return parsedate_to_datetime(headers.get("date", "")).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def look_at_clock(known: Known) -> Iterable[CheckResult]:

@@ -23,6 +23,7 @@ from atdata_core.common.names import near
 from atdata_core.common.state_file import state_folder
 from atdata_core.errors import AtdataError
 from atdata_core.state.redis_state import from_url
+from atdata_core.stores.s3.objects import checked_style
 
 from ...config.executors import broker_url, executor_named
 from .check import CheckResult, Known, fail, ok, warn
@@ -59,6 +60,9 @@ def _taken_by(use: Callable[[str], object], otherwise: str) -> Callable[[str], s
     return problem
 
 
+_is_style = _taken_by(lambda value: checked_style(value, ""), "is no addressing style: path, virtual or auto")
+
+
 def _is_absolute(value: str) -> str | None:
     return None if Path(value).expanduser().is_absolute() else "is no absolute path"
 
@@ -77,6 +81,8 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "ATDATA_S3_ENDPOINT": _is_url,
     "AWS_ACCESS_KEY_ID": None,
     "AWS_SECRET_ACCESS_KEY": None,
+    "AWS_S3_ADDRESSING_STYLE": _is_style,
+    "AWS_REQUEST_PAYER": lambda value: None if value == "requester" else "is not requester",
     "ATDATA_PDS_URL": _is_url,
     "ATDATA_PLC_URL": _is_url,
     "ATDATA_HANDLE": _is_account,
@@ -85,6 +91,7 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "ATDATA_PUBLISH_ENDPOINT": _is_url,
     "ATDATA_PUBLISH_ACCESS_KEY_ID": None,
     "ATDATA_PUBLISH_SECRET_ACCESS_KEY": None,
+    "ATDATA_PUBLISH_ADDRESSING_STYLE": _is_style,
     "ATDATA_PUBLISH_PUBLIC_URL": _is_url,
     "ATDATA_ALLOW_PRIVATE": None,
     "ATDATA_LOCAL_FOLDERS": _is_folders,

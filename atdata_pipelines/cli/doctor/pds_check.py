@@ -9,10 +9,11 @@ from collections.abc import Iterable
 import httpx
 
 from atdata_core.atmosphere.xrpc.bodies import read_body
+from atdata_core.common.retry_after import its_time
 from atdata_core.stores.s3.clients import same_service
 
 from ...config.resources import AtprotoResource
-from .check import CheckResult, Known, date_of, fail, ok, skip
+from .check import CheckResult, Known, fail, ok, skip
 
 _ADDRESS = "ATDATA_PDS_URL is the address of a PDS, such as https://bsky.social."
 
@@ -27,7 +28,7 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         yield fail(f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?")
         return
-    known.heard(service, sent, date_of(answer.headers))
+    known.heard(service, sent, its_time(answer.headers))
     if answer.status_code >= 500:
         yield fail(f"{service} fails: HTTP {answer.status_code}", "Try again later, or ask who runs it.")
     elif answer.status_code != 200 or not _describes_a_pds(body):

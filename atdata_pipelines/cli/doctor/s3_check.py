@@ -11,9 +11,11 @@ from uuid import uuid4
 import httpx
 from botocore.exceptions import ClientError
 
+from atdata_core.common.retry_after import its_time
 from atdata_core.common.urls import expand, parse_s3
 from atdata_core.errors import (
     AtdataError,
+    CredentialsError,
     MetadataError,
     PrivateAddressError,
     ServiceUnavailableError,
@@ -26,7 +28,7 @@ from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
 
 from ...config.resources import DestinationResource, ShardS3Resource
-from .check import CheckResult, Known, date_of, fail, ok, warn
+from .check import CheckResult, Known, fail, ok, warn
 
 FIRST = 3
 """Datasets whose first shard is looked at."""
@@ -54,7 +56,7 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
     except ServiceUnavailableError:
         yield fail(f"{endpoint.name} does not answer", "Check ATDATA_S3_ENDPOINT, and that the service runs.")
         return
-    known.heard(endpoint.name, sent, date_of(_headers(reply)))
+    known.heard(endpoint.name, sent, its_time(_headers(reply)))
     yield _finding_of(endpoint, reply)
 
 
@@ -111,11 +113,12 @@ def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> CheckResult:
     try:
         try:
             endpoint.stat(bucket, key)
-        except ShardForbiddenError:
+        except (ShardForbiddenError, CredentialsError) as refusal:
             # As the library does: these keys may be for another account, and the shard public.
-            _without_keys(endpoint).stat(bucket, key)
-    except ShardForbiddenError:
-        return fail(f"s3://{bucket}/{key} may not be read with these keys", f"{_KEYS} Allow s3:GetObject.")
+            try:
+                _without_keys(endpoint).stat(bucket, key)
+            except ShardForbiddenError:
+                return fail(refusal.message, f"{_KEYS} Allow s3:GetObject.")
     except ShardMissingError as error:
         if error.key is None:
             return fail(error.message)
@@ -136,11 +139,12 @@ def look_at_destination(known: Known) -> Iterable[CheckResult]:
     try:
         with endpoint.errors(bucket):
             reply = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
-            known.heard(endpoint.name, sent, date_of(_headers(reply)))
+            known.heard(endpoint.name, sent, its_time(_headers(reply)))
     except ShardForbiddenError:
         yield warn(f"{what} may not be listed: what no record names is not found", "Allow s3:ListBucket.")
     with endpoint.errors(bucket, key):
-        client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+        # With a digest, which a bucket with Object Lock asks for.
+        client.put_object(Bucket=bucket, Key=key, Body=key.encode(), ChecksumAlgorithm="SHA256")
     try:
         with endpoint.errors(bucket, key):
             found = client.get_object(Bucket=bucket, Key=key)["Body"].read()

@@ -7,6 +7,7 @@ import redis
 
 from faulty.edge import Rule
 from faulty.messages import Answer
+from faulty.s3_services import ObjectLock, refusal
 from faulty.valkey import Valkey
 
 # -- Redis ------------------------------------------------------------------------------------------------------
@@ -140,6 +141,23 @@ def test_a_service_that_says_that_clocks_differ_leads_to_the_clock(doctor, lab, 
     found = doctor("s3", "clock")
     assert (found.only("s3").state, found.only("s3").mend) == ("error", "See clock.")
     assert "behind this machine's" in found.only("clock").found
+
+
+def test_an_expired_token_is_told_where_only_shards_show_it(doctor, lab, edge, monkeypatch):
+    class Expired(Rule):
+        def asked(self, call):
+            return refusal(400, "ExpiredToken") if "authorization" in call.headers and call.path != "/" else None
+
+    lab.insert("pictures")
+    monkeypatch.setenv("ATDATA_S3_ENDPOINT", edge.urls["s3"])
+    edge.rule = Expired()
+    assert "session token" in doctor("shards").only("shards").found
+
+
+def test_a_bucket_to_publish_to_that_has_object_lock_is_well(doctor, lab, edge, published, monkeypatch):
+    monkeypatch.setenv("ATDATA_S3_ENDPOINT", edge.urls["s3"])
+    edge.rule = ObjectLock()
+    assert doctor("publish bucket").only("publish bucket").state == "ok"
 
 
 def test_a_bucket_to_publish_to_that_is_missing_says_how_it_is_made(doctor, lab, monkeypatch):

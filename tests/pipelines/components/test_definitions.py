@@ -232,6 +232,8 @@ def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key
     store = DestinationResource().store(reading)
     assert (store.bucket, store.public_url) == ("public", "https://data.example.org")
     assert store.endpoint.endpoint_url == reading.endpoint_url
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
     with pytest.raises(MissingVariableError, match="ATDATA_PUBLISH_ACCESS_KEY_ID"):
         DestinationResource().store(S3Endpoint())
     monkeypatch.setenv("ATDATA_PUBLISH_ACCESS_KEY_ID", "writer")
