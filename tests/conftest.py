@@ -47,7 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     # Nothing here speaks TLS with anybody, and to read the authorities that certifi knows took each HTTP client
     # 25 ms: a tenth of all that the tests did.
-    os.environ.pop("SSL_CERT_FILE", None)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        os.environ.pop(name, None)
     os.environ["SSL_CERT_DIR"] = os.devnull
     # A change is tried with few examples of a property, CI tries more; a test that wants still more says so.
     settings.register_profile("few", max_examples=40, deadline=None)

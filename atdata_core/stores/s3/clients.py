@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...common import retry_after
-from ...errors import CredentialsError, PrivateAddressError
+from ...common.network_settings import checked_authorities, proxy_of, settings
+from ...errors import CredentialsError, NetworkSettingsError, PrivateAddressError
 from ..private_addresses import check_public
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -76,13 +77,13 @@ class ClientOptions:
 
 
 # By process too: a forked worker must not share its parent's connections.
-_clients: dict[tuple[int, ClientOptions, int], Any] = {}
+_clients: dict[Any, Any] = {}
 _clients_lock = threading.Lock()
 
 
 def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     """The client of an endpoint in this process, which sends a request so often."""
-    key = (os.getpid(), endpoint, attempts)
+    key = (os.getpid(), endpoint, attempts, settings())
     with _clients_lock:
         client = _clients.pop(key, None) or _make_client(endpoint, attempts=attempts)
         # The last one used stands last.
@@ -105,7 +106,15 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
 
+    proxy = proxy_of(endpoint.endpoint_url or "https://s3.amazonaws.com", any_scheme=False)
+    if proxy is not None and proxy.lower().startswith("socks"):
+        raise NetworkSettingsError(
+            f"{endpoint.name} cannot be reached by a SOCKS proxy. Name an http:// proxy for it, or list its "
+            "host in NO_PROXY.",
+            variable="HTTPS_PROXY",
+        )
     config = Config(
+        proxies={"http": proxy, "https": proxy} if proxy else {},
         max_pool_connections=_POOL,
         connect_timeout=endpoint.timeout or 10,
         read_timeout=endpoint.timeout or 60,
@@ -132,12 +141,12 @@ def _make_client(endpoint: ClientOptions, *, attempts: int) -> Any:
         aws_secret_access_key=endpoint.secret_key,
         aws_session_token=endpoint.session_token,
         region_name=endpoint.region or ("us-east-1" if endpoint.endpoint_url else None),
-        verify=endpoint.verify,
+        verify=_authorities(session) if endpoint.verify is None else endpoint.verify,
         config=config,
     )
     _send_again(client, attempts)
     if endpoint.guarded:
-        _guard(client)
+        _guard(client, proxied=proxy is not None)
     return client
 
 
@@ -179,9 +188,29 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _guard(client: Any) -> None:
+def _authorities(session: Any) -> str | None:
+    """The file of authorities that botocore is told of; None: it finds those that it brings."""
+    profile = None if "AWS_CA_BUNDLE" in os.environ else session.get_config_variable("ca_bundle")
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if profile is None and (path := os.environ.get(name)):
+            checked_authorities(path, name)
+            return path
+    if profile is not None:
+        checked_authorities(profile, "ca_bundle of the AWS profile")
+    return profile
+
+
+def _guard(client: Any, *, proxied: bool) -> None:
     """Let a boto3 client connect only where ``check_public`` allows, to the very address that was checked."""
+    if proxied:
+        # The connection is one to the proxy: what is asked of it is looked at.
+        client.meta.events.register_first("before-send.s3", _check_proxied)
+        return
     client._endpoint.http_session._manager.pool_classes_by_scheme = _guarded_pools()
+
+
+def _check_proxied(request: Any, **_: Any) -> None:
+    check_public(request.url, proxied=True)
 
 
 @cache
@@ -193,7 +222,7 @@ def _guarded_pools() -> dict[str, type]:
             name = self._dns_host
             host = f"[{name}]" if ":" in name else name
             # Only the connection is made to the address: certificate and Host header go on naming the host.
-            self._dns_host = check_public(f"{scheme}://{host}:{self.port}") or name
+            self._dns_host = check_public(f"{scheme}://{host}:{self.port}", proxied=False) or name
             try:
                 return connection._new_conn(self)
             finally:

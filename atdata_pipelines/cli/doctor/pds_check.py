@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import httpx
 
+from atdata_core.stores.http import environment_transport
 from atdata_core.stores.s3.clients import same_service
 
 from ...config.resources import AtprotoResource
@@ -20,7 +21,8 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
     service = AtprotoResource().stranger().base_url
     sent = time.time()
     try:
-        answer = httpx.get(f"{service}/xrpc/com.atproto.server.describeServer", timeout=known.answer)
+        with httpx.Client(transport=environment_transport(), timeout=known.answer) as client:
+            answer = client.get(f"{service}/xrpc/com.atproto.server.describeServer")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         yield fail(f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?")
         return
