@@ -151,8 +151,8 @@ class Services:
         return LocalIndex(client)
 
     def new_bucket(self, box: Sandbox) -> str:
-        """An empty bucket of a sandbox's S3 server."""
-        name = f"bucket-{secrets.token_hex(6)}"
+        """An empty bucket of a sandbox's S3 server, which anybody reads."""
+        name = f"public-{secrets.token_hex(6)}"
         self.s3(box).create_bucket(Bucket=name)
         return name
 
