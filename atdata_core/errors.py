@@ -26,6 +26,7 @@
     │   │   ├── ShardChangedError      other bytes than the recorded claim
     │   │   └── ShardConflictError     another object lies where a copy should go
     │   ├── CredentialsError           S3 credentials that are missing or unusable
+    │   ├── NetworkSettingsError       a proxy, or certificates, that the environment names and nobody can use
     │   ├── PreflightError             a record that the network would refuse
     │   ├── RecordChangedError         the record on the network was edited elsewhere
     │   ├── RecordGoneError            the record on the network was deleted elsewhere
@@ -197,6 +198,10 @@ class ShardConflictError(ShardError):
 
 class CredentialsError(RefusedError):
     """S3 credentials that are missing or unusable. Facts: ``source``."""
+
+
+class NetworkSettingsError(RefusedError):
+    """A proxy, or certificates, that the environment names and nobody can use. Facts: ``variable``."""
 
 
 class PreflightError(RefusedError):

@@ -46,11 +46,17 @@ class Pds(NamedTuple):
     title: str
     url: str
     plc_url: str
+    invite_code: str = ""
 
     def account(self) -> Account:
         """A new account."""
         handle, password = f"user-{secrets.token_hex(5)}.test", secrets.token_urlsafe(12)
-        given = {"handle": handle, "password": password, "email": f"{handle}@example.com"}
+        given = {
+            "handle": handle,
+            "password": password,
+            "email": f"{handle}@example.com",
+            "inviteCode": self.invite_code,
+        }
         made = httpx.post(f"{self.url}/xrpc/com.atproto.server.createAccount", json=given, timeout=30)
         reply = made.raise_for_status().json()
         return Account(handle, password, reply["did"], reply["accessJwt"])
@@ -124,7 +130,7 @@ class Services:
             subprocess.run([sys.executable, _INSTALL], stdout=sys.stderr, check=False)
         node = _node()
         if node is None or not (_INSTALLED / "installed").exists():
-            return Pds("the sandbox's PDS", self.box.pds_url, self.box.plc_url)
+            return Pds("the sandbox's PDS", self.box.pds_url, self.box.plc_url, self.box.invite_code)
         folder = self._folder / "official-pds"
         folder.mkdir()
         process = self._program([node, _INSTALLED / "server.mjs", folder])
@@ -145,8 +151,8 @@ class Services:
         return LocalIndex(client)
 
     def new_bucket(self, box: Sandbox) -> str:
-        """An empty bucket of a sandbox's S3 server."""
-        name = f"bucket-{secrets.token_hex(6)}"
+        """An empty bucket of a sandbox's S3 server, which anybody reads."""
+        name = f"public-{secrets.token_hex(6)}"
         self.s3(box).create_bucket(Bucket=name)
         return name
 

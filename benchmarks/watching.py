@@ -112,4 +112,6 @@ _PIPELINE = 5_000
 def redis_url(index: LocalIndex) -> str:
     """Where an index is, for programs."""
     where = index.redis.connection_pool.connection_kwargs
-    return f"redis://{where['host']}:{where['port']}/{where['db']}"
+    password = where.get("password")
+    login = f":{password}@" if password else ""
+    return f"redis://{login}{where['host']}:{where['port']}/{where['db']}"

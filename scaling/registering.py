@@ -78,7 +78,7 @@ def crowd(bench: Bench, size: int) -> Crowd:
 def another_account(bench: Bench) -> str:
     """The handle of an account of the sandbox that has published nothing."""
     box = bench.services.box
-    return Pds("the sandbox's PDS", box.pds_url, box.plc_url).account().handle
+    return Pds("the sandbox's PDS", box.pds_url, box.plc_url, box.invite_code).account().handle
 
 
 def _entry(number: int, ref: str) -> LocalDatasetEntry:

@@ -47,7 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     # Nothing here speaks TLS with anybody, and to read the authorities that certifi knows took each HTTP client
     # 25 ms: a tenth of all that the tests did.
-    os.environ.pop("SSL_CERT_FILE", None)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        os.environ.pop(name, None)
     os.environ["SSL_CERT_DIR"] = os.devnull
     # A change is tried with few examples of a property, CI tries more; a test that wants still more says so.
     settings.register_profile("few", max_examples=40, deadline=None)
@@ -183,8 +184,8 @@ def s3(box: Sandbox) -> dict[str, str]:
 
 @pytest.fixture
 def bucket(box: Sandbox) -> str:
-    """A new bucket of the sandbox's S3 server."""
-    name = f"bucket-{secrets.token_hex(6)}"
+    """A new bucket of the sandbox's S3 server, which anybody reads at its public URL."""
+    name = f"public-{secrets.token_hex(6)}"
     S3Endpoint.from_credentials(box.s3).client.create_bucket(Bucket=name)
     return name
 
@@ -196,12 +197,12 @@ def _accounts_of_pds(pds: PdsAddress) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def account(_accounts_of_pds: httpx.Client) -> PdsAccount:
+def account(_accounts_of_pds: httpx.Client, pds: PdsAddress) -> PdsAccount:
     """A new account, with an empty repository, on the sandbox's PDS."""
     handle, password = f"user-{secrets.token_hex(6)}.test", secrets.token_urlsafe(12)
     reply = _accounts_of_pds.post(
         "com.atproto.server.createAccount",
-        json={"handle": handle, "password": password, "email": f"{handle}@example.com"},
+        json={"handle": handle, "password": password, "email": f"{handle}@example.com", **pds.invite},
     )
     return PdsAccount(handle, password, reply.raise_for_status().json()["did"])
 

@@ -1,3 +1,3 @@
-"""What every room uses: URLs, CIDs, names, licenses, retries, small private files."""
+"""What every room uses: URLs, CIDs, names, licenses, retries, the way out, small private files."""
 
-__all__ = ["cid", "licenses", "names", "retry_after", "state_file", "urls"]
+__all__ = ["cid", "env_file", "licenses", "names", "network_settings", "retry_after", "state_file", "urls"]

@@ -104,18 +104,7 @@ class StateFile:
     def write(self, value: dict[str, Any]) -> bool:
         """Put another content in its place, at once; False where that cannot be done."""
         try:
-            path = self.path
-            # Always of that name: what a killed process left is taken away by the next.
-            new = path.with_suffix(".new")
-            new.unlink(missing_ok=True)
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
-            try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    json.dump(value, file)
-                os.replace(new, path)
-            except BaseException:
-                new.unlink(missing_ok=True)
-                raise
+            write_private(self.path, json.dumps(value))
         except OSError as error:
             _warn(error.strerror or str(error))
             return False
@@ -128,6 +117,25 @@ class StateFile:
 
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put a file in the place of another at once, which from its first byte its owner alone may read (0600).
+
+    Raises:
+        OSError: It cannot be written; what was there before is as it was.
+    """
+    # Always of that name: what a killed process left is taken away by the next.
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _read_private(path: Path) -> bytes | None:

@@ -1,3 +1,3 @@
 """Where bytes lie: opening, reading ahead, probing, and the services behind URLs."""
 
-__all__ = ["data_store", "local_files", "opening", "private_addresses", "s3", "shard_streams"]
+__all__ = ["data_store", "http", "local_files", "opening", "private_addresses", "s3", "shard_streams"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
+from ..common.network_settings import UNTRUSTED, proxy_of, tls_context, untrusted
 from ..common.retry_after import http_hooks, seconds_to_wait, too_slow, with_retries
 from ..common.urls import displayed
 from ..errors import (
@@ -220,15 +222,52 @@ def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
     # shards are large, so a new connection each time is not what takes long.
     import httpx
 
-    limits = httpx.Limits(max_keepalive_connections=0)
+    transport = environment_transport(httpx.Limits(max_keepalive_connections=0))
     return httpx.Client(
-        transport=_guarded_transport(httpx.HTTPTransport(limits=limits), strict) if guarded else None,
-        limits=limits,
+        transport=_guarded_transport(transport, strict) if guarded else transport,
         timeout=PROBE_SECONDS if strict else httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         event_hooks=http_hooks(),
         follow_redirects=True,
         max_redirects=_MOST_REDIRECTS,
     )
+
+
+def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTransport:
+    """Sends each request directly, or by the proxy that the environment names for it.
+
+    Which way, is by the Host header: the URL may hold the address that the host was found at.
+
+    Raises:
+        NetworkSettingsError: At a request: a variable names a proxy, or authorities, that cannot be used.
+    """
+    import httpx
+
+    kept = limits or httpx.Limits(max_connections=100, max_keepalive_connections=20)
+
+    class ByEnvironment(httpx.BaseTransport):
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+            self._ways: dict[Any, httpx.HTTPTransport] = {}
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            host = request.headers.get("Host", "")
+            return self._way(proxy_of(f"{request.url.scheme}://{host}")).handle_request(request)
+
+        def close(self) -> None:
+            for way in self._ways.values():
+                way.close()
+
+        def _way(self, proxy: str | None) -> httpx.HTTPTransport:
+            with self._lock:
+                tls = tls_context()
+                if (proxy, tls) not in self._ways:
+                    # Only a proxy that is itself spoken to by TLS takes a context.
+                    ours = tls if proxy is not None and proxy.startswith("https:") else None
+                    by = None if proxy is None else httpx.Proxy(proxy, ssl_context=ours)
+                    self._ways[proxy, tls] = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
+                return self._ways[proxy, tls]
+
+    return ByEnvironment()
 
 
 def _guarded_transport(inner: httpx.BaseTransport, strict: bool) -> httpx.BaseTransport:
@@ -272,6 +311,10 @@ def _errors(url: str) -> Generator[None]:
             error="too many redirects",
         ) from None
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as why:
+        if untrusted(why):
+            raise ServiceRefusedError(
+                f"{displayed(url)} {UNTRUSTED}.", service=_host(url), status=None, error="certificate"
+            ) from None
         raise ServiceUnavailableError(
             f"{displayed(url)} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",
             service=_host(url),

@@ -7,6 +7,8 @@ from types import TracebackType
 
 import click
 
+from atdata_core.common.env_file import open_env_file
+from atdata_core.errors import RefusedError
 from atdata_core.secrets import masked
 
 from .commands.accept_command import accept
@@ -32,7 +34,12 @@ def main() -> None:
     """
     from dotenv import load_dotenv
 
-    load_dotenv(Path.cwd() / ".env")
+    file = Path.cwd() / ".env"
+    if file.is_file():
+        try:
+            load_dotenv(stream=open_env_file(file))
+        except RefusedError as error:
+            raise click.ClickException(error.message) from None
     sys.excepthook = _say_masked
 
 

@@ -87,6 +87,7 @@ class Sandbox:
             self._root = self._path
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            _keep_private(self._root)
             self._enter()
         except BaseException:
             if self._path is None:
@@ -110,8 +111,8 @@ class Sandbox:
 
     @property
     def redis_url(self) -> str:
-        """URL of Redis, such as ``redis://127.0.0.1:6379/0``."""
-        return f"redis://{self._address('redis')}/0"
+        """URL of Redis with its password, such as ``redis://:password@127.0.0.1:6379/0``."""
+        return f"redis://:{self._running().redis_password}@{self._address('redis')}/0"
 
     @property
     def s3(self) -> dict[str, str]:
@@ -125,7 +126,10 @@ class Sandbox:
 
     @property
     def public_url(self) -> str:
-        """Where anybody reads the S3 objects without a key, as ``{public_url}/{bucket}/{key}``."""
+        """Where anybody reads objects without a key, as ``{public_url}/{bucket}/{key}``.
+
+        Of buckets that are named ``public``, or begin with ``public-``; nothing is listed.
+        """
         return f"http://{self._address('public')}"
 
     @property
@@ -137,6 +141,11 @@ class Sandbox:
     def plc_url(self) -> str:
         """URL of the PLC directory."""
         return f"http://{self._address('plc')}"
+
+    @property
+    def invite_code(self) -> str:
+        """Without this nobody makes another account on the PDS (``inviteCode`` of ``createAccount``)."""
+        return self._running().invite_code
 
     @property
     def handle(self) -> str:
@@ -271,12 +280,12 @@ class Sandbox:
             state.handle = self._handle
         if self._password is not None:
             state.passwords[state.handle] = self._password
-        self._did = _ensure_account(f"http://{HOST}:{state.ports['pds']}", state.handle, state.password)
+        self._did = _ensure_account(f"http://{HOST}:{state.ports['pds']}", state)
 
     def _make_buckets(self) -> None:
         # A bucket of rclone's S3 server is a folder, seen at once also while it runs.
         for bucket in self._buckets:
-            (self._root / "s3" / bucket).mkdir(exist_ok=True)
+            (self._root / "s3" / bucket).mkdir(mode=0o700, exist_ok=True)
 
     def _port_taken(self, name: str, port: int) -> SandboxError:
         chosen = name in ("redis", "s3", "pds")
@@ -301,7 +310,7 @@ def serve(path: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
     with _until_told_to_stop() as told, Sandbox(path, **arguments) as box:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in box.environ().items()]
         lines += [
-            f"# S3 objects without a key: {box.public_url}/BUCKET/KEY",
+            f"# S3 objects without a key: {box.public_url}/BUCKET/KEY, for a BUCKET named public or public-...",
             f"# Data and logs: {box.folder}{'' if path is not None else ' (removed at the end)'}",
         ]
         if box.attached:
@@ -313,18 +322,35 @@ def serve(path: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
     print("# Stopped.", flush=True)
 
 
-def _ensure_account(pds_url: str, handle: str, password: str) -> str:
-    """The DID of the account ``handle``, which is created where it is not there.
+def _keep_private(root: Path) -> None:
+    """Close the folder to other users, whose keys it holds.
+
+    Raises:
+        SandboxError: it is another user's.
+    """
+    try:
+        root.chmod(0o700)
+    except PermissionError:
+        raise SandboxError(
+            f"{root} belongs to another user, who could read what is kept there. Give a folder of your own.",
+            folder=str(root),
+        ) from None
+
+
+def _ensure_account(pds_url: str, state: State) -> str:
+    """The DID of the account ``state.handle``, which is created where it is not there.
 
     Raises:
         SandboxError: the account is there with another password, or cannot be created.
     """
+    handle, password = state.handle, state.password
     # No proxy of the environment has anything to do with a server on this machine.
     with httpx.Client(base_url=f"{pds_url}/xrpc/", timeout=30, trust_env=False) as client:
         known = client.get("com.atproto.identity.resolveHandle", params={"handle": handle})
         if known.is_success:
-            given = {"identifier": handle, "password": password}
-            reply = client.post("com.atproto.server.createSession", json=given)
+            reply = client.post(
+                "com.atproto.server.createSession", json={"identifier": handle, "password": password}
+            )
             if reply.is_success:
                 return reply.json()["did"]
             raise SandboxError(
@@ -332,7 +358,12 @@ def _ensure_account(pds_url: str, handle: str, password: str) -> str:
                 " another handle or another folder.",
                 handle=handle,
             )
-        given = {"handle": handle, "password": password, "email": f"someone@{handle}"}
+        given = {
+            "handle": handle,
+            "password": password,
+            "email": f"someone@{handle}",
+            "inviteCode": state.invite_code,
+        }
         reply = client.post("com.atproto.server.createAccount", json=given)
         if reply.is_success:
             return reply.json()["did"]

@@ -57,6 +57,7 @@ def _stop(children: dict[str, subprocess.Popen[bytes]], grace: float) -> None:
 
 def main() -> int:
     """Start the services, wait for the end of the owner, stop the services."""
+    os.umask(0o077)
     order = json.loads(sys.stdin.buffer.readline())
     stopping = False
 

@@ -9,6 +9,7 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from atdata_core.common.state_file import write_private
 from atdata_core.errors import AtdataError
 
 
@@ -23,6 +24,8 @@ class State:
     ports: dict[str, int] = field(default_factory=dict[str, int])
     s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_key: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
+    redis_password: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
+    invite_code: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     handle: str = "demo.test"
     passwords: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
@@ -33,10 +36,7 @@ class State:
 
     def save(self, root: Path) -> None:
         """Keep it in ``root``, readable by the owner alone."""
-        passing = root / "state.json.new"
-        with open(os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(asdict(self), file, indent=2)
-        passing.replace(root / "state.json")
+        write_private(root / "state.json", json.dumps(asdict(self), indent=2))
 
     @classmethod
     def load(cls, root: Path) -> State | None:

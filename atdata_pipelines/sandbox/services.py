@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from atdata_core.common.state_file import write_private
 from atdata_pipelines.sandbox import guard
 from atdata_pipelines.sandbox.sandbox_state import SandboxError, State
 
@@ -37,6 +39,21 @@ TITLES = {
     "plc": "the PLC directory",
 }
 """What listens on the ports of a sandbox, for people."""
+
+_PUBLIC = ("--include", "/public{,-*}/**")
+"""The buckets that anybody reads, as a filter of rclone: ``public``, and those that begin with ``public-``."""
+
+_VALKEY = f"""\
+bind {HOST}
+port {{port}}
+daemonize no
+save ""
+appendonly yes
+appendfsync everysec
+maxmemory-policy noeviction
+user default on #{{key}} ~* &* +@all -@admin -@dangerous +info +config|get +flushdb +keys +restore
+"""
+"""Its one user does what an index and its guests do, and nothing to the server itself."""
 
 _CODE = str(Path(__file__).resolve().parents[2])
 """Where `atdata_pipelines` lies: the PDS runs this code, whatever else is installed."""
@@ -67,6 +84,8 @@ def services(root: Path, state: State) -> list[Service]:
             raise _not_installed(package)
     for folder in ("redis", "s3", "pds", "logs"):
         (root / folder).mkdir(mode=0o700, exist_ok=True)
+    # In a file, so that the password does not stand in the list of processes.
+    write_private(root / "redis" / "valkey.conf", _VALKEY.format(port=state.ports["redis"], key=_digest(state)))
 
     ports = {name: str(port) for name, port in state.ports.items()}
     # A person's own rclone configuration must not change what is served.
@@ -80,15 +99,16 @@ def services(root: Path, state: State) -> list[Service]:
     def http_answers(name: str, path: str) -> bool:
         return answers(state.ports[name], send=f"GET {path} HTTP/1.0\r\n\r\n".encode(), expect=b" 200 ")
 
-    redis = [valkey, "--port", ports["redis"], "--bind", HOST, "--daemonize", "no", "--save", ""]
     s3 = [rclone, "serve", "s3", str(root / "s3"), "--addr", f"{HOST}:{ports['s3']}"]
     public = [rclone, "serve", "http", str(root / "s3"), "--addr", f"{HOST}:{ports['public']}"]
     pds = [sys.executable, "-m", "atdata_pipelines.sandbox.pds", "--folder", str(root / "pds")]
     return [
         service(
             "redis",
-            [*redis, "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"],
-            lambda: answers(state.ports["redis"], send=b"PING\r\n", expect=b"+PONG"),
+            [valkey, str(root / "redis" / "valkey.conf")],
+            lambda: answers(
+                state.ports["redis"], send=f"AUTH {state.redis_password}\r\nPING\r\n".encode(), expect=b"+PONG"
+            ),
         ),
         service(
             "s3",
@@ -100,16 +120,22 @@ def services(root: Path, state: State) -> list[Service]:
         service(
             "public",
             # What the S3 server writes is to be seen at once, not after the five minutes of the default.
-            [*public, "--read-only", "--disable-zip", "--dir-cache-time", "0s"],
+            # Other buckets are not there for it; what is there is not listed, and links lead nowhere.
+            [*public, "--read-only", "--disable-zip", "--disable-dir-list", "--dir-cache-time", "0s", *_PUBLIC],
             lambda: answers(state.ports["public"]),
         ),
         service(
             "pds",
             [*pds, "--port", ports["pds"], "--plc-port", ports["plc"]],
             lambda: http_answers("pds", "/xrpc/_health") and http_answers("plc", "/_health"),
+            PDS_INVITE_CODE=state.invite_code,
             PYTHONPATH=os.pathsep.join(filter(None, [_CODE, os.environ.get("PYTHONPATH")])),
         ),
     ]
+
+
+def _digest(state: State) -> str:
+    return hashlib.sha256(state.redis_password.encode()).hexdigest()
 
 
 class Keeper:

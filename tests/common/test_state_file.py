@@ -1,6 +1,7 @@
 """Small private files that the processes of a user share."""
 
 import logging
+import os
 import stat
 import threading
 from pathlib import Path
@@ -86,3 +87,29 @@ def test_what_a_killed_process_left_half_written_is_taken_away(state_folder):
         assert StateFile("kind", "who").write({"n": 1})
     assert StateFile("kind", "who").read() == {"n": 1}
     assert sorted(path.suffix for path in (state_folder / "kind").iterdir()) == [".json", ".lock"]
+
+
+def test_a_file_is_its_owners_alone_from_its_first_byte_whatever_the_umask(state_folder, monkeypatch):
+    monkeypatch.setenv("ATDATA_STATE_DIR", str(state_folder / "new"))
+    modes = []
+    real = os.open
+
+    def watching(path, flags, mode=0o777, **more):
+        descriptor = real(path, flags, mode, **more)
+        if flags & os.O_CREAT:
+            modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+            assert os.fstat(descriptor).st_size == 0
+        return descriptor
+
+    monkeypatch.setattr(os, "open", watching)
+    before = os.umask(0)
+    try:
+        with StateFile("kind", "who").locked():
+            assert StateFile("kind", "who").write({"token": "secret"})
+            assert StateFile("kind", "who").write({"token": "another"})
+    finally:
+        os.umask(before)
+    assert modes == [0o600] * 3
+    left = [state_folder / "new", *(state_folder / "new").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in left} == {0o600, 0o700}
+    assert all(stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600) for path in left)

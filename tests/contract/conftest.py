@@ -128,17 +128,17 @@ def http(server: PdsAddress) -> Iterator[httpx.Client]:
         yield client
 
 
-def _new_account(http: httpx.Client) -> Repo:
+def _new_account(http: httpx.Client, server: PdsAddress) -> Repo:
     name, password = f"user-{secrets.token_hex(5)}", secrets.token_urlsafe(12)
-    given = {"handle": f"{name}.test", "password": password, "email": f"{name}@example.com"}
+    given = {"handle": f"{name}.test", "password": password, "email": f"{name}@example.com", **server.invite}
     made = http.post("com.atproto.server.createAccount", json=given).raise_for_status().json()
     return Repo(http, given["handle"], password, made["did"], made["accessJwt"], made["refreshJwt"])
 
 
 @pytest.fixture(scope="session")
-def _accounts(http: httpx.Client) -> tuple[Repo, Repo]:
+def _accounts(http: httpx.Client, server: PdsAddress) -> tuple[Repo, Repo]:
     # An account takes the reference PDS a quarter of a second, so that tests share two.
-    return _new_account(http), _new_account(http)
+    return _new_account(http, server), _new_account(http, server)
 
 
 @pytest.fixture
@@ -148,9 +148,9 @@ def repo(_accounts: tuple[Repo, Repo]) -> Repo:
 
 
 @pytest.fixture
-def new_repo(http: httpx.Client) -> Repo:
+def new_repo(http: httpx.Client, server: PdsAddress) -> Repo:
     """The repository of a new account."""
-    return _new_account(http)
+    return _new_account(http, server)
 
 
 @pytest.fixture

@@ -99,7 +99,11 @@ def test_the_plc_directory_tells_handle_and_server_of_a_did(repo, server):
     assert httpx.get(f"{server.plc_url}/{NOBODY}").status_code == 404
 
 
-def test_a_handle_is_given_once(repo):
-    given = {"handle": repo.handle, "password": "some password", "email": f"{secrets.token_hex(5)}@example.com"}
+def test_a_handle_is_given_once(repo, server):
+    given = {
+        "handle": repo.handle,
+        "password": "some password",
+        "email": f"{secrets.token_hex(5)}@example.com",
+    } | server.invite
     assert refused(repo.post("server.createAccount", token="", **given), 400, "InvalidRequest")
     assert refused(repo.post("server.createAccount", token="", **(given | {"handle": "x"})), 400, "InvalidRequest")

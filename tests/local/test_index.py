@@ -4,6 +4,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgpack
 import pytest
@@ -394,7 +395,9 @@ def test_keywords_count_more_than_the_variable(redis_url: str, monkeypatch: pyte
     with pytest.raises(ServiceRefusedError):
         LocalIndex(db=int(database)).ping()
 
-    LocalIndex(db=int(database), username=None, password=None).register(entry_of("n", "a.tar"))
+    LocalIndex(db=int(database), username=None, password=urlsplit(redis_url).password).register(
+        entry_of("n", "a.tar")
+    )
 
     assert client.exists("atdata:dataset:n")
 

@@ -52,18 +52,24 @@ def page_box(tmp_path_factory):
     ) as box:
         httpx.post(
             f"{box.pds_url}/xrpc/com.atproto.server.createAccount",
-            json={"handle": "handle.bsky.social", "password": "app-password", "email": "h@example.org"},
+            json={
+                "handle": "handle.bsky.social",
+                "password": "app-password",
+                "email": "h@example.org",
+                "inviteCode": box.invite_code,
+            },
         ).raise_for_status()
         yield box
 
 
 @pytest.fixture
 def page_env(page_box, monkeypatch, tmp_path):
-    """Nothing set but the two variables, in an empty folder."""
+    """Nothing set but the two variables, and the password of Redis, in an empty folder."""
     for name in [name for name in os.environ if name.startswith(("ATDATA_", "AWS_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ATDATA_PDS_URL", page_box.pds_url)
     monkeypatch.setenv("ATDATA_PLC_URL", page_box.plc_url)
+    monkeypatch.setenv("ATDATA_REDIS_URL", page_box.redis_url)
     monkeypatch.chdir(tmp_path)
     return page_box
 

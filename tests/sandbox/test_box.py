@@ -145,7 +145,8 @@ def test_given_ports_keys_handle_and_bucket_are_used(tmp_path):
         password="app-password",
         buckets=["datasets-bucket"],
     ) as box:
-        assert box.redis_url == f"redis://127.0.0.1:{redis_port}/0"
+        assert box.redis_url.startswith("redis://:")
+        assert box.redis_url.endswith(f"@127.0.0.1:{redis_port}/0")
         assert box.s3 == {
             "AWS_ENDPOINT": f"http://127.0.0.1:{s3_port}",
             "AWS_ACCESS_KEY_ID": "minioadmin",
@@ -170,19 +171,19 @@ def test_given_ports_keys_handle_and_bucket_are_used(tmp_path):
 
 
 def test_a_second_start_has_the_same_addresses_accounts_and_data(tmp_path):
-    with Sandbox(tmp_path / "box", buckets=["kept"]) as box:
+    with Sandbox(tmp_path / "box", buckets=["public-kept"]) as box:
         first, did = box.environ(), box.did
         with redis_client(box) as redis:
             redis.set("name", "value")
         client = s3_client(box)
-        client.put_object(Bucket="kept", Key="k", Body=b"bytes")
+        client.put_object(Bucket="public-kept", Key="k", Body=b"bytes")
         client.close()
         put_record(box, "r")
     with Sandbox(tmp_path / "box") as box:
         assert (box.environ(), box.did) == (first, did)
         with redis_client(box) as redis:
             assert redis.get("name") == b"value"
-        assert httpx.get(f"{box.public_url}/kept/k").content == b"bytes"
+        assert httpx.get(f"{box.public_url}/public-kept/k").content == b"bytes"
         assert read_record(box, "r").json()["value"]["n"] == 1
 
 

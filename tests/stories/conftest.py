@@ -87,7 +87,7 @@ class Lab:
         self.public_url = f"{box.public_url}/{self.public}"
         self.client = AtmosphereClient(pds.url)
         handle, password = f"user-{secrets.token_hex(6)}.test", secrets.token_urlsafe(12)
-        made = {"handle": handle, "password": password, "email": f"{handle}@example.com"}
+        made = {"handle": handle, "password": password, "email": f"{handle}@example.com", **pds.invite}
         httpx.post(f"{pds.url}/xrpc/com.atproto.server.createAccount", json=made).raise_for_status()
         self.client.login(handle, password)
         patch.setenv("ATDATA_HANDLE", handle)

@@ -24,12 +24,18 @@ class PdsAddress(NamedTuple):
 
     url: str
     plc_url: str
+    invite_code: str = ""
+
+    @property
+    def invite(self) -> dict[str, str]:
+        """What it asks of whoever makes an account."""
+        return {"inviteCode": self.invite_code} if self.invite_code else {}
 
 
 @pytest.fixture(scope="session")
 def pds(box: Sandbox) -> PdsAddress:
     """The sandbox's PDS and PLC directory."""
-    return PdsAddress(box.pds_url, box.plc_url)
+    return PdsAddress(box.pds_url, box.plc_url, box.invite_code)
 
 
 def _unavailable(why: str) -> None:

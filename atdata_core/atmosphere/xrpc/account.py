@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from atdata_core.atmosphere.xrpc.bodies import read_body
@@ -16,19 +15,10 @@ from atdata_core.atmosphere.xrpc.session_sharing import LoginLimit, SessionFile,
 from atdata_core.common.retry_after import LONGEST_WAIT, http_hooks, with_retries
 from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, RateLimitedError, ServiceRefusedError
 from atdata_core.secrets import keep_secret
+from atdata_core.stores.http import environment_transport
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
-
-
-@lru_cache(maxsize=1)
-def tls_context() -> ssl.SSLContext:
-    """The one of this process: to read all certificates of the system takes 25 to 60 ms."""
-    import httpx
-
-    return httpx.create_ssl_context()
 
 
 class Account:
@@ -234,7 +224,8 @@ class Account:
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
         hooks = http_hooks(lambda _: login)
         hooks["response"].append(self._read)
-        request = Request(timeout=timeout, transport=self._transport, event_hooks=hooks, verify=tls_context())
+        transport = self._transport or environment_transport()
+        request = Request(timeout=timeout, transport=transport, event_hooks=hooks)
         http: Any = cast("Any", request)._client
         http.follow_redirects = False  # a password is for this service, not for wherever it points
         client = Client(self._base_url, request=request)

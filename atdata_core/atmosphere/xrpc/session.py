@@ -15,13 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from atdata_core.atmosphere.xrpc.account import Account, tls_context
+from atdata_core.atmosphere.xrpc.account import Account
 from atdata_core.atmosphere.xrpc.bodies import MAX_REPLY, read_body
 from atdata_core.atmosphere.xrpc.login_errors import of_account
 from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport, refused
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
 from atdata_core.common.retry_after import http_hooks, with_retries
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
+from atdata_core.stores.http import environment_transport
 
 if TYPE_CHECKING:
     import httpx
@@ -234,12 +235,11 @@ class Session:
 
         with self._lock:
             if self._http is None:
+                limits = httpx.Limits(max_connections=64, max_keepalive_connections=16)
                 self._http = httpx.Client(
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
-                    transport=self._transport,
-                    verify=tls_context(),
+                    transport=self._transport or environment_transport(limits),
                     event_hooks=http_hooks(self._asker),
-                    limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
                 )
                 # Nobody closes a client: its connections end with it; a given transport is its giver's.
                 if self._transport is None:

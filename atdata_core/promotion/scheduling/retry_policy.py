@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from ...errors import AtdataError, BlockedError, CredentialsError, LoginError, NotLoggedInError
+from ...errors import (
+    AtdataError,
+    BlockedError,
+    CredentialsError,
+    LoginError,
+    NetworkSettingsError,
+    NotLoggedInError,
+)
 from ...samples.metadata import pack
 from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Failure, Outage
 from ...state.ledger import timestamp
@@ -52,7 +59,9 @@ def passes(error: Exception) -> bool:
 
     Where a login or a right is missing somebody gives it back, and nobody should have to promote by hand then.
     """
-    ours = isinstance(error, AtdataError) and isinstance(error, PermissionError | CredentialsError)
+    ours = isinstance(error, AtdataError) and isinstance(
+        error, PermissionError | CredentialsError | NetworkSettingsError
+    )
     return ours or _is_transient(error)
 
 

@@ -21,6 +21,7 @@ class ProfileSettings(NamedTuple):
     endpoint_url: str | None = None
     region: str | None = None
     addressing_style: str | None = None
+    ca_bundle: str | None = None
 
 
 def client_of(profile: str | None, **options: Any) -> Any:
@@ -89,6 +90,7 @@ def settings_of(profile: str | None) -> ProfileSettings:
         scoped, services = session.get_scoped_config(), session.full_config.get("services", {})
         ignored = session.get_config_variable("ignore_configured_endpoint_urls")
         region = session.get_config_variable("region")
+        ca_bundle = session.get_config_variable("ca_bundle")
     except BotoCoreError:
         return ProfileSettings()
     of_service = services.get(scoped.get("services"), {}).get("s3", {})
@@ -98,4 +100,5 @@ def settings_of(profile: str | None) -> ProfileSettings:
         endpoint_url=None if ignored else of_service.get("endpoint_url") or scoped.get("endpoint_url"),
         region=region,
         addressing_style=of_s3.get("addressing_style") if isinstance(of_s3, dict) else None,
+        ca_bundle=ca_bundle,
     )

@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...common import retry_after
-from ...errors import CredentialsError, PrivateAddressError
+from ...common.network_settings import checked_authorities, proxy_of, settings
+from ...errors import CredentialsError, NetworkSettingsError, PrivateAddressError
 from ..private_addresses import check_public
 from . import aws_config
 
@@ -100,7 +101,7 @@ _styles: dict[tuple[object, ...], str] = {}
 """How services are addressed, as they were configured: who looks at one without keys has to know it too."""
 
 # By process too: a forked worker must not share its parent's connections.
-_clients: dict[tuple[object, ...], Any] = {}
+_clients: dict[Any, Any] = {}
 _clients_lock = threading.Lock()
 
 
@@ -110,7 +111,7 @@ def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     if style is None and endpoint.endpoint_url:
         style = _styles.get(_place_of(endpoint.endpoint_url), "path")
     asks_chain = not (endpoint.anonymous or endpoint.access_key)
-    key = (os.getpid(), endpoint, attempts, style, aws_config.variables() if asks_chain else ())
+    key = (os.getpid(), endpoint, attempts, style, aws_config.variables() if asks_chain else (), settings())
     with _clients_lock:
         client = _clients.pop(key, None) or _make_client(endpoint, style, attempts=attempts)
         # The last one used stands last.
@@ -126,7 +127,15 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
     from botocore import UNSIGNED
     from botocore.config import Config
 
+    proxy = proxy_of(endpoint.endpoint_url or "https://s3.amazonaws.com", any_scheme=False)
+    if proxy is not None and proxy.lower().startswith("socks"):
+        raise NetworkSettingsError(
+            f"{endpoint.name} cannot be reached by a SOCKS proxy. Name an http:// proxy for it, or list its "
+            "host in NO_PROXY.",
+            variable="HTTPS_PROXY",
+        )
     config = Config(
+        proxies={"http": proxy, "https": proxy} if proxy else {},
         max_pool_connections=_POOL,
         connect_timeout=endpoint.timeout or 10,
         read_timeout=endpoint.timeout or 60,
@@ -149,7 +158,7 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
         aws_secret_access_key=endpoint.secret_key,
         aws_session_token=endpoint.session_token,
         region_name=endpoint.region or ("us-east-1" if endpoint.endpoint_url else None),
-        verify=endpoint.verify,
+        verify=_authorities(endpoint.profile) if endpoint.verify is None else endpoint.verify,
         config=config,
     )
     _send_again(client, attempts)
@@ -157,7 +166,7 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
         client.meta.events.register("before-parameter-build.s3", _pay)
         client.meta.events.register("before-sign.s3", _pay_by_url)
     if endpoint.guarded:
-        _guard(client)
+        _guard(client, proxied=proxy is not None)
     return client
 
 
@@ -224,9 +233,29 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _guard(client: Any) -> None:
+def _authorities(profile: str | None) -> str | None:
+    """The file of authorities that botocore is told of; None: it finds those that it brings."""
+    configured = None if "AWS_CA_BUNDLE" in os.environ else aws_config.settings_of(profile).ca_bundle
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if configured is None and (path := os.environ.get(name)):
+            checked_authorities(path, name)
+            return path
+    if configured is not None:
+        checked_authorities(configured, "ca_bundle of the AWS profile")
+    return configured
+
+
+def _guard(client: Any, *, proxied: bool) -> None:
     """Let a boto3 client connect only where ``check_public`` allows, to the very address that was checked."""
+    if proxied:
+        # The connection is one to the proxy: what is asked of it is looked at.
+        client.meta.events.register_first("before-send.s3", _check_proxied)
+        return
     client._endpoint.http_session._manager.pool_classes_by_scheme = _guarded_pools()
+
+
+def _check_proxied(request: Any, **_: Any) -> None:
+    check_public(request.url, proxied=True)
 
 
 @cache
@@ -238,7 +267,7 @@ def _guarded_pools() -> dict[str, type]:
             name = self._dns_host
             host = f"[{name}]" if ":" in name else name
             # Only the connection is made to the address: certificate and Host header go on naming the host.
-            self._dns_host = check_public(f"{scheme}://{host}:{self.port}") or name
+            self._dns_host = check_public(f"{scheme}://{host}:{self.port}", proxied=False) or name
             try:
                 return connection._new_conn(self)
             finally:

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...errors import AtdataError, CredentialsError, ServiceRefusedError
+from ...common.env_file import open_env_file
+from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError
 from ...protocols import ShardStat
 from ...secrets import keep_secret
 from ..shard_streams import Opened, ResumableRead, changed_while_read, read_ahead, strong_etag
@@ -310,4 +311,7 @@ def _read_env_file(path: Path) -> dict[str, str | None]:
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT).",
             source=str(path),
         )
-    return dotenv_values(path, interpolate=False)
+    try:
+        return dotenv_values(stream=open_env_file(path), interpolate=False)
+    except RefusedError as error:
+        raise CredentialsError(error.message, source=str(path)) from None

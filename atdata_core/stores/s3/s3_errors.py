@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ...common.network_settings import UNTRUSTED, untrusted
 from ...common.retry_after import its_time, seconds_to_wait
 from ...errors import (
     AtdataError,
@@ -251,6 +252,10 @@ def _of_client(endpoint: ClientOptions, error: Exception, bucket: str, key: str 
         return _without_keys(endpoint, error, url)
     if isinstance(error, exceptions.ParamValidationError | ValueError):
         return StorageError(f"{url} cannot be asked for at {endpoint.name}: {error}", urls=[url])
+    if untrusted(error):
+        return ServiceRefusedError(
+            f"{endpoint.name} {UNTRUSTED}.", service=endpoint.name, status=None, error="certificate"
+        )
     return ServiceUnavailableError(
         f"{endpoint.name} did not answer for {url} ({type(error).__name__}). "
         "Check that the service runs and that its address is right (ATDATA_S3_ENDPOINT, AWS_ENDPOINT, or "

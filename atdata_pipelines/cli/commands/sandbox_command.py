@@ -22,7 +22,12 @@ STATE = ".sandbox"
 @click.option("--s3-secret-key", help="Secret key of the S3 server.")
 @click.option("--handle", help="Handle of the account on the PDS.")
 @click.option("--password", help="App password of that account.")
-@click.option("--bucket", "buckets", multiple=True, help="A bucket to make; may be repeated.")
+@click.option(
+    "--bucket",
+    "buckets",
+    multiple=True,
+    help="A bucket to make; may be repeated. Anybody reads public and public-... by HTTP.",
+)
 def sandbox(path: Path, **options: object) -> None:
     """Run Redis, S3 and a small PDS on this machine, and print their variables.
 

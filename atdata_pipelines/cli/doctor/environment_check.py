@@ -19,9 +19,11 @@ from packaging.specifiers import SpecifierSet
 from atdata_core.atmosphere.record_format.record_keys import is_did, is_handle
 from atdata_core.atmosphere.xrpc.identifiers import identifier_in
 from atdata_core.atmosphere.xrpc.write_budget import from_environment
+from atdata_core.common.env_file import open_env_file
 from atdata_core.common.names import near
+from atdata_core.common.network_settings import proxy_of, tls_context
 from atdata_core.common.state_file import state_folder
-from atdata_core.errors import AtdataError
+from atdata_core.errors import AtdataError, NetworkSettingsError
 from atdata_core.state.redis_state import from_url
 from atdata_core.stores.s3.objects import checked_style
 
@@ -119,13 +121,24 @@ def look_at_variables(known: Known) -> Iterable[CheckResult]:
     """Which are set, and what is wrong with them."""
     given = {name: os.environ[name].strip() for name in VARIABLES if os.environ.get(name, "").strip()}
     problems = list(_problems(given))
+    try:
+        # What every request will need: proxies, and whom to trust.
+        for scheme in ("http", "https"):
+            proxy_of(f"{scheme}://example.org")
+        tls_context()
+    except NetworkSettingsError as error:
+        problems.append(fail(error.message))
     yield from problems
     if not any(problem.state == "error" for problem in problems):
         yield ok(f"{len(given)} set: {', '.join(given)}")
     file = Path.cwd() / ".env"
     if not file.is_file():
         return
-    values = {name: value for name, value in dotenv_values(file).items() if name in VARIABLES and value}
+    values = {
+        name: value
+        for name, value in dotenv_values(stream=open_env_file(file)).items()
+        if name in VARIABLES and value
+    }
     same = [name for name, value in values.items() if os.environ.get(name) == value]
     if same:
         yield ok(f"{len(same)} of them as {file} says: {', '.join(same)}")

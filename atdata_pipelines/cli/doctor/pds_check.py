@@ -10,6 +10,7 @@ import httpx
 
 from atdata_core.atmosphere.xrpc.bodies import read_body
 from atdata_core.common.retry_after import its_time
+from atdata_core.stores.http import environment_transport
 from atdata_core.stores.s3.clients import same_service
 
 from ...config.resources import AtprotoResource
@@ -23,7 +24,10 @@ def look_at_service(known: Known) -> Iterable[CheckResult]:
     service = AtprotoResource().stranger().base_url
     url, sent = f"{service}/xrpc/com.atproto.server.describeServer", time.time()
     try:
-        with httpx.stream("GET", url, timeout=known.answer) as answer:
+        with (
+            httpx.Client(transport=environment_transport(), timeout=known.answer) as client,
+            client.stream("GET", url) as answer,
+        ):
             body = read_body(answer, url, silence=known.answer)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         yield fail(f"{service} does not answer ({type(error).__name__})", f"{_ADDRESS} Does it run?")

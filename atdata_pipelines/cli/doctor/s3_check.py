@@ -24,6 +24,7 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.local.registry import Position
+from atdata_core.stores.http import environment_transport
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
 
@@ -200,7 +201,10 @@ _PUBLIC = (
 def _fetched(url: str, known: Known, *, most: int) -> bytes:
     """The first bytes at a URL; raises ``ServiceUnavailableError`` where there are none."""
     try:
-        with httpx.stream("GET", url, timeout=known.answer, follow_redirects=True) as answer:
+        with (
+            httpx.Client(transport=environment_transport(), timeout=known.answer, follow_redirects=True) as client,
+            client.stream("GET", url) as answer,
+        ):
             if answer.status_code == 200:
                 return next(answer.iter_bytes(most), b"")
             reason = f"answers {answer.status_code}"

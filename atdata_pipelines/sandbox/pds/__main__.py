@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--plc-port", type=int, required=True, help="port of the PLC directory")
     given = parser.parse_args()
 
-    pds = Pds(given.folder, f"http://127.0.0.1:{given.port}")
+    pds = Pds(given.folder, f"http://127.0.0.1:{given.port}", os.environ.pop("PDS_INVITE_CODE", ""))
     app = _by_port(pds_app(pds), plc_app(pds), given.plc_port)
     config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=1)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -33,13 +34,22 @@ def _answers(table: dict[str, Handler], method: str) -> Callable[[Handler], Hand
 @_answers(QUERIES, "server.describeServer")
 async def describe_server(pds: Pds, request: Request) -> dict[str, Any]:
     """What the server offers."""
-    return {"did": "did:web:localhost", "availableUserDomains": [".test"], "inviteCodeRequired": False}
+    return {
+        "did": "did:web:localhost",
+        "availableUserDomains": [".test"],
+        "inviteCodeRequired": bool(pds.invite_code),
+    }
 
 
 @_answers(PROCEDURES, "server.createAccount")
 async def create_account(pds: Pds, request: Request) -> dict[str, Any]:
     """A new account and its first session."""
     given = await RequestFields.of_body(request)
+    code = given.optional_text("inviteCode") or ""
+    if not hmac.compare_digest(code.encode(), pds.invite_code.encode()):
+        raise XrpcError(
+            "InvalidInviteCode", "Provided invite code not available" if code else "No invite code provided"
+        )
     account = pds.create_account(given.text("handle"), given.text("password"))
     return _identity(pds, account) | pds.tokens.open_session(account.did)
 

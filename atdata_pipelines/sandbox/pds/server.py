@@ -20,9 +20,16 @@ MAX_JSON_BYTES = 1_000_000
 
 
 class Pds:
-    """What the routes work on. ``service_url`` is where this server is found, as DID documents say."""
+    """What the routes work on.
 
-    def __init__(self, folder: Path, service_url: str) -> None:
+    Args:
+        folder: Where accounts and records are kept.
+        service_url: Where this server is found, as DID documents say.
+        invite_code: What whoever makes an account has to know; anybody may where it is empty.
+    """
+
+    def __init__(self, folder: Path, service_url: str, invite_code: str = "") -> None:
+        self.invite_code = invite_code
         self.database = Database(folder / "pds.sqlite")
         self.keys = Keys(self.database)
         self.accounts = Accounts(self.database, self.keys, service_url)

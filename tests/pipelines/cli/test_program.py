@@ -146,3 +146,14 @@ def test_the_sandbox_prints_its_variables_until_it_is_stopped(tmp_path):
         "export ATDATA_PDS_URL",
         "export ATDATA_HANDLE",
     }
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
+def test_a_file_of_variables_in_another_encoding_is_refused_in_one_line(command, tmp_path, monkeypatch, encoding):
+    (tmp_path / ".env").write_bytes("ATDATA_APP_PASSWORD=schlüssel\n".encode(encoding))
+    monkeypatch.chdir(tmp_path)
+    result = command("status")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert ".env is not in UTF-8" in result.stderr
+    assert result.stderr.count("\n") == 1

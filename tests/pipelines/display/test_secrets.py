@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import secrets
 import sqlite3
 import stat
 import subprocess
@@ -74,15 +73,14 @@ class World:
         (self.home / "dagster.yaml").write_text(
             "telemetry:\n  enabled: false\npython_logs:\n  managed_python_loggers: [atdata_core, httpx]\n"
         )
-        password = secrets.token_hex(16)
-        lab.index.redis.execute_command("ACL", "SETUSER", "echoed", "on", f">{password}", "~*", "&*", "+@all")
+        password = urlsplit(environ["ATDATA_REDIS_URL"]).password
         place = urlsplit(edge.urls["redis"])
         self.variables = {
             **os.environ,
             **environ,
             "ATDATA_PDS_URL": edge.urls["pds"],
             "ATDATA_S3_ENDPOINT": edge.urls["s3"],
-            "ATDATA_REDIS_URL": f"redis://echoed:{password}@{place.netloc}{urlsplit(environ['ATDATA_REDIS_URL']).path}",
+            "ATDATA_REDIS_URL": f"redis://:{password}@{place.netloc}{urlsplit(environ['ATDATA_REDIS_URL']).path}",
             "ATDATA_ALLOW_PRIVATE": edge.places,
             "DAGSTER_HOME": str(self.home),
         }
@@ -180,7 +178,7 @@ def world(lab, account_environ, box, tmp_path, state_folder):
     """Make it with what fails: ``world(lambda call: status or None)``."""
     lab.insert("pictures")
     redis = urlsplit(account_environ["ATDATA_REDIS_URL"])
-    services = {"pds": box.pds_url, "s3": box.s3["AWS_ENDPOINT"], "redis": f"redis://{redis.netloc}"}
+    services = {"pds": box.pds_url, "s3": box.s3["AWS_ENDPOINT"], "redis": f"redis://{redis.hostname}:{redis.port}"}
     with Edge({name: url.replace("localhost", "127.0.0.1") for name, url in services.items()}) as edge:
 
         def make(failing):
@@ -188,7 +186,6 @@ def world(lab, account_environ, box, tmp_path, state_folder):
             return World(lab, account_environ, edge, echo, tmp_path, state_folder)
 
         yield make
-    lab.index.redis.execute_command("ACL", "DELUSER", "echoed")
 
 
 def is_put(call):

@@ -192,7 +192,7 @@ def test_another_account_that_names_a_copy_keeps_it(lab, atmosphere, publish, ta
     entry = lab.insert("points")
     publish(entry, data_store=store)
     handle, password = f"other-{secrets.token_hex(4)}.test", secrets.token_hex(8)
-    given = {"handle": handle, "password": password, "email": "other@example.com"}
+    given = {"handle": handle, "password": password, "email": "other@example.com", **pds.invite}
     httpx.post(f"{pds.url}/xrpc/com.atproto.server.createAccount", json=given).raise_for_status()
     other = AtmosphereClient(pds.url)
     other.login(handle, password)

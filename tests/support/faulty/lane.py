@@ -40,7 +40,7 @@ def edge_around(
         "plc": pds[1].replace("localhost", "127.0.0.1"),
         "source": source["AWS_ENDPOINT"],
         "destination": destination["AWS_ENDPOINT"],
-        "redis": f"redis://{redis_server.netloc}",
+        "redis": f"redis://{redis_server.hostname}:{redis_server.port}",
     }
     return Edge(services)
 
@@ -91,13 +91,15 @@ class Lane:
         self.credentials = {**source, "AWS_ENDPOINT": self.edge.urls["source"]}
         self.redis = redis.Redis.from_url(redis_url)
         self._database = urlsplit(redis_url).path
+        self._redis_password = urlsplit(redis_url).password
         self._kept: dict[bytes, bytes] = {}
 
     @property
     def environ(self) -> dict[str, str]:
         """The variables of a process that promotes."""
         return {
-            "ATDATA_REDIS_URL": self.edge.urls["redis"] + self._database,
+            "ATDATA_REDIS_URL": self.edge.urls["redis"].replace("//", f"//:{self._redis_password}@")
+            + self._database,
             "ATDATA_S3_ENDPOINT": self.credentials["AWS_ENDPOINT"],
             "AWS_ACCESS_KEY_ID": self.credentials["AWS_ACCESS_KEY_ID"],
             "AWS_SECRET_ACCESS_KEY": self.credentials["AWS_SECRET_ACCESS_KEY"],
@@ -132,8 +134,14 @@ class Lane:
     def user_index(self) -> LocalIndex:
         """The lab's index, reached through the edge."""
         parts = urlsplit(self.edge.urls["redis"])
-        where = {"host": parts.hostname, "port": parts.port, "db": self._database.strip("/")}
-        return LocalIndex(**where, data_store=S3DataStore(self.credentials, bucket=self.lab_bucket))
+        where = {
+            "host": parts.hostname,
+            "port": parts.port,
+            "db": self._database.strip("/"),
+            "password": self._redis_password,
+        }
+        store = S3DataStore(self.credentials, bucket=self.lab_bucket)
+        return LocalIndex(**where, password=self._redis_password, data_store=store)
 
     def promote(self, entry: Any, *, copy: bool = False, **asked: Any) -> str:
         """Promote in this process, through the edge; the at-uri."""
