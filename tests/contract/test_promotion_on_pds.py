@@ -159,7 +159,7 @@ def test_what_was_promoted_is_verified_and_what_was_spoilt_or_edited_is_told(sto
     index, entry = stored
     uri = promote_to_atmosphere(entry, index, client)
     result = verify_dataset(uri)
-    assert (result.discrepancies, result.shards_checked, result.samples) == ((), 2, 6)
+    assert (result.findings, result.shards_checked, result.samples) == ((), 2, 6)
     assert result.cid == client.get_record(uri).cid
     bucket, _, key = result.looked_at[1].removeprefix("s3://").partition("/")
     objects = S3Endpoint.from_credentials(s3).client

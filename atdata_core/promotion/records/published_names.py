@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import NameState, RecordNote
     from ...state.ledger import Key, Ledger
-    from ..inventory import Publication
-    from ..options import PromotionOptions
 
 
 @dataclass(frozen=True, slots=True)

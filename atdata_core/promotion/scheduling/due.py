@@ -20,8 +20,7 @@ from .retry_policy import failure_concerns, metadata_digest, next_attempt, outag
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
-    from ...state.facts import AttemptsReset, Block, Failure, Outage, OverrideLog, RecordResult
-    from ...state.ledger import Ledger
+    from ...state.facts import Block, OverrideLog, RecordResult
     from ...stores.data_store import DataStore
 
 PAGE = 500

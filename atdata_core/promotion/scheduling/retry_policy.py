@@ -23,17 +23,11 @@ from ...errors import (
 )
 from ...samples.metadata import pack
 from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Failure, Outage
-from ...state.ledger import timestamp
+from ...state.ledger import Fact, Ledger, timestamp
 from ..inventory import cid_of
 
 if TYPE_CHECKING:
     from ...protocols import IndexEntry
-    from ...state.facts import Fact
-    from ...state.ledger import Ledger
-from ...state.ledger import Fact, Ledger
-
-if TYPE_CHECKING:
-    from ...state.facts import Failure
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
 """Seconds after the first, second, ... failure that is the dataset's own; one more, and retries are exhausted."""

@@ -29,7 +29,6 @@ from ..records.summary import changed_value
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
-    from ...atmosphere.publishers import Listing
     from ...state.facts import Inventory
 
 

@@ -33,9 +33,6 @@ from ..inventory import accept_command
 from .resolved_values import WAYS_OUT as PLACES
 
 if TYPE_CHECKING:
-    from ...state.facts import CopiedShards
-    from .resolved_values import Resolved
-if TYPE_CHECKING:
     from ...atmosphere.record_format.parse import PublishedShard
     from ...protocols import AbstractIndex
     from ...state.facts import CopiedShards
