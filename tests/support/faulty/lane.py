@@ -141,7 +141,7 @@ class Lane:
             "password": self._redis_password,
         }
         store = S3DataStore(self.credentials, bucket=self.lab_bucket)
-        return LocalIndex(**where, password=self._redis_password, data_store=store)
+        return LocalIndex(**where, data_store=store)
 
     def promote(self, entry: Any, *, copy: bool = False, **asked: Any) -> str:
         """Promote in this process, through the edge; the at-uri."""
