@@ -20,8 +20,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 # Groups of pyproject.toml that are installed with the environment: `make install WITH="bench browser"`.
 WITH :=
-# In the order that tests/conftest.py puts them in, in which no worker is left with a long file at the end.
-TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # Where this is set, each process that tests start compiles the project, and each worker rewrites all tests.
 export PYTHONDONTWRITEBYTECODE :=
 

@@ -126,6 +126,9 @@ def keys(count: int) -> list[str]:
 def test_keys_of_processes_forks_and_threads_never_collide():
     with multiprocessing.get_context("fork").Pool(3) as pool:
         seen = list(chain.from_iterable(pool.map(keys, [2000] * 6)))
+        # Ended by word, not by SIGTERM: forked from a process that catches it, a worker may not end by it.
+        pool.close()
+        pool.join()
     threads = [threading.Thread(target=lambda: seen.extend(keys(2000))) for _ in range(4)]
     for thread in threads:
         thread.start()
