@@ -25,6 +25,7 @@ _INTEGERS = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?", re.ASCII)
 _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?(\d{1,9}))?", re.ASCII)
 _ALPHABET = string.ascii_uppercase + string.ascii_lowercase
 _PATTERN = re.compile(r"[{}\\]|::")
+_ESCAPED = re.compile(r"\\(.)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 Scheme = Literal["s3", "http", "https", "file"]
@@ -171,12 +172,12 @@ def _parse(pattern: str, depth: int = 0) -> _Node:
     at = 0
     while at < len(pattern):
         character = pattern[at]
-        if character == "\\" and at + 1 < len(pattern):
-            literal += pattern[at + 1]
+        if character == "\\":
+            literal += pattern[at : at + 2]
             at += 2
         elif character == "{":
             end = _closing(pattern, at)
-            factors += (_literal(literal), _parse_group(pattern[at + 1 : end], depth + 1))
+            factors += (_literal(literal), *_parse_group(pattern[at + 1 : end], depth + 1))
             literal = ""
             at = end + 1
         elif character == "}":
@@ -187,20 +188,20 @@ def _parse(pattern: str, depth: int = 0) -> _Node:
     return _product([*factors, _literal(literal)])
 
 
-def _parse_group(text: str, depth: int) -> _Node:
-    """What stands between two braces: a range, alternatives, or just text in braces."""
+def _parse_group(text: str, depth: int) -> list[_Node]:
+    """The factors of what stands between two braces: a range, alternatives, or just text in braces."""
     if depth > _MAX_DEPTH:
         raise StorageError(f"A pattern has braces {_MAX_DEPTH} deep. Give the URLs as a list instead.", urls=[])
     if found := _INTEGERS.fullmatch(text):
-        return _integers(found[1], found[2], found[3])
+        return [_integers(found[1], found[2], found[3])]
     if found := _LETTERS.fullmatch(text):
         places = _steps(_ALPHABET.index(found[1]), _ALPHABET.index(found[2]), found[3])
-        return _Node(len(places), lambda: (_ALPHABET[place] for place in places))
+        return [_Node(len(places), lambda: (_ALPHABET[place] for place in places))]
     alternatives = _alternatives(text)
     if len(alternatives) == 1:
-        return _product([_literal("{"), _parse(text, depth), _literal("}")])
+        return [_literal("{"), _parse(text, depth), _literal("}")]
     nodes = [_parse(alternative, depth) for alternative in alternatives]
-    return _Node(sum(node.count for node in nodes), lambda: (url for node in nodes for url in node.urls()))
+    return [_Node(sum(node.count for node in nodes), lambda: (url for node in nodes for url in node.urls()))]
 
 
 def _integers(first: str, last: str, step: str | None) -> _Node:
@@ -249,7 +250,11 @@ def _literal(text: str) -> _Node:
 
 def _product(factors: Sequence[_Node]) -> _Node:
     count = prod(factor.count for factor in factors)
-    return _Node(count, lambda: map("".join, product(*(factor.urls() for factor in factors))))
+    # Escapes end here, as with braceexpand: once more for each pair of braces around them.
+    return _Node(
+        count,
+        lambda: (_ESCAPED.sub(r"\1", "".join(parts)) for parts in product(*(each.urls() for each in factors))),
+    )
 
 
 def _unbalanced(pattern: str) -> StorageError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from braceexpand import UnbalancedBracesError, braceexpand
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atdata_core.common.urls import displayed, expand, literal, local_path, parse_s3, refuse_credentials, scheme
@@ -61,6 +61,9 @@ def test_a_literal_url_stands_for_itself_alone(url):
     assert expand([literal(url)]) == [url]
 
 
+@example(r"{\\}")
+@example(r"{\\,a}{1,2}")
+@example(r"{a,{\\\,b}}\,")
 @settings(max_examples=500)
 @given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=9).map("".join))
 def test_patterns_are_expanded_as_webdataset_does(pattern):
