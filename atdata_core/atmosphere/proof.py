@@ -14,13 +14,12 @@ from typing import Any, NamedTuple, cast
 
 import libipld
 
-from atdata_core.common.cid import dag_cbor
+from atdata_core.common.cid import DAG_CBOR_SHA256, dag_cbor
 from atdata_core.errors import ProofError
 
 MAX_BYTES = 1 << 23
 """Bytes of a proof (8 MiB): a record has at most one, the nodes that lead to it a few thousand each."""
 MAX_BLOCKS = 1024
-_DAG_CBOR_SHA256 = b"\x01\x71\x12\x20"
 _CID = 36
 _SIGNATURE = 64
 _LONGEST_VARINT = 4
@@ -68,7 +67,7 @@ def _read(car: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     blocks: dict[bytes, bytes] = {}
     for section in sections:
         cid, data = section[:_CID], section[_CID:]
-        if not _is_cid(cid) or hashlib.sha256(data).digest() != cid[len(_DAG_CBOR_SHA256) :]:
+        if not _is_cid(cid) or hashlib.sha256(data).digest() != cid[len(DAG_CBOR_SHA256) :]:
             raise _wrong("a block of it is not what its CID says")
         blocks[cid] = data
         if len(blocks) > MAX_BLOCKS:
@@ -114,7 +113,7 @@ def _decoded(block: bytes) -> dict[str, Any]:
 
 
 def _is_cid(raw: Any) -> bool:
-    return isinstance(raw, bytes) and len(raw) == _CID and raw.startswith(_DAG_CBOR_SHA256)
+    return isinstance(raw, bytes) and len(raw) == _CID and raw.startswith(DAG_CBOR_SHA256)
 
 
 def _text(cid: bytes) -> str:

@@ -13,7 +13,9 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-_DAG_CBOR_SHA256 = b"\x01\x71\x12\x20"
+DAG_CBOR_SHA256 = b"\x01\x71\x12\x20"
+"""What a CID of version 1 begins with: DAG-CBOR, SHA-256, 32 bytes (https://github.com/multiformats/cid)."""
+
 _CID_TAG = b"\xd8\x2a"
 
 
@@ -44,7 +46,7 @@ def dag_cbor(value: Any) -> bytes:
 
 def _cid(block: bytes) -> str:
     digest = hashlib.sha256(block).digest()
-    return "b" + base64.b32encode(_DAG_CBOR_SHA256 + digest).decode().lower().rstrip("=")
+    return "b" + base64.b32encode(DAG_CBOR_SHA256 + digest).decode().lower().rstrip("=")
 
 
 def _encode(value: Any, block: bytearray) -> None:

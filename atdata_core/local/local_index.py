@@ -21,8 +21,10 @@ from ..state.redis_errors import address
 from ..state.redis_state import connect, reaching
 from ..stores.local_files import name_files
 from . import schema_registry
-from .entry import LocalDatasetEntry, ShardClaims, StoredEntry, resolve
+from .entry import LocalDatasetEntry, StoredEntry
+from .foreign_entries import resolve
 from .registry import Found, Position, Registry, Removal
+from .shard_claims import ShardClaims
 
 _CID = re.compile("b[a-z2-7]{58}")
 """A CID of version 1 with a SHA-256, in base 32: what entries of ours and of upstream have."""

@@ -24,22 +24,15 @@ from .entry import (
     EVENTS,
     EVENTS_KEPT,
     FIELDS,
-    LABEL_KEY,
-    LOOKUP,
     REMOVED,
-    ROUND,
     SCANNED,
-    Foreign,
     LocalDatasetEntry,
-    Pace,
     StoredEntry,
-    claims_key,
     dataset_key,
-    encoded,
-    label_key,
-    labels_of,
     removed_member,
 )
+from .foreign_entries import LABEL_KEY, LOOKUP, ROUND, Foreign, Pace, label_key, labels_of
+from .shard_claims import claims_key, encoded
 
 _PAGE = 500
 _REMOVAL_PAGE = 5000

@@ -22,7 +22,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import Index, LocalDatasetEntry, LocalIndex
-from atdata_core.local.entry import Foreign
+from atdata_core.local.foreign_entries import Foreign
 
 MakeDataset = Callable[..., Dataset[Any]]
 REF = "local://schemas/some.module.Sample@1.0.0"

@@ -10,7 +10,7 @@ import pytest
 
 from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalDatasetEntry, LocalIndex
-from atdata_core.local.entry import ROUND, Foreign
+from atdata_core.local.foreign_entries import ROUND, Foreign
 from atdata_core.local.registry import Position
 from atdata_core.state.redis_state import ask
 

@@ -29,7 +29,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import schema_registry
-from atdata_core.local.entry import ShardClaims
+from atdata_core.local.shard_claims import ShardClaims
 from atdata_core.promotion.options import Values
 from atdata_core.samples.arrays import decode_array
 from atdata_core.samples.schema import decode, from_field_list

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from atdata_core.local.entry import claims_key, encoded
+from atdata_core.local.shard_claims import claims_key, encoded
 from tests.stories.conftest import Visibility
 
 # Each story goes through the library, the command and Dagster, on the reference PDS.

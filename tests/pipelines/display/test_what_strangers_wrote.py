@@ -10,7 +10,7 @@ import pytest
 import atdata_core as atdata
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.common.cid import entry_cid
-from atdata_core.local.entry import claims_key, encoded
+from atdata_core.local.shard_claims import claims_key, encoded
 from atdata_core.promotion.inventory import read_schema
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.facts import FAILURE, Inventory

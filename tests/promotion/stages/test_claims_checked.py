@@ -10,7 +10,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.errors import SampleError, ShardChangedError, ShardForbiddenError
 from atdata_core.local import Repo, schema_registry
-from atdata_core.local.entry import claims_key, encoded
+from atdata_core.local.shard_claims import claims_key, encoded
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere
 from atdata_core.promotion.stages.copy_stage import copy_shards, recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory, shard_facts, take_inventory

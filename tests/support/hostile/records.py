@@ -16,7 +16,7 @@ from atdata_core.atmosphere.record_format.parse import read_entry_record, read_s
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, schema_registry
-from atdata_core.local.entry import ShardClaims
+from atdata_core.local.shard_claims import ShardClaims
 from atdata_core.promotion.options import Values
 from atdata_core.promotion.stages.copy_stage import recall_copies
 from atdata_core.promotion.stages.inventory_stage import recall_inventory
