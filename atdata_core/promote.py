@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
+from .common.progress import Progress
 from .errors import NotPublicWarning
 from .promotion.bulk.many import Outcome, StageDone, promote_many
 from .promotion.options import PromotionKeywords, PromotionOptions, Values, takes_options
@@ -44,6 +45,7 @@ def promote_to_atmosphere(
     *,
     data_store: Any = None,
     defaults: Values = Values(),  # noqa: B008 - frozen
+    progress: Progress | None = None,
     **keywords: Unpack[PromotionKeywords],
 ) -> str:
     """Publish a dataset to the atmosphere, once.
@@ -61,6 +63,7 @@ def promote_to_atmosphere(
         data_store: Where shards are copied to; None: they stay where they are published, at first the index's own
             URLs.
         defaults: Where neither anybody nor the entry's metadata say anything.
+        progress: Told of the shards that are looked at, then of those that are copied.
         keywords: The options below.
 
     Returns:
@@ -94,6 +97,7 @@ def promote_to_atmosphere(
             data_store=data_store,
             options=options,
             done=warn,
+            progress=progress,
         )
         if ready.visibility.warning:
             warnings.warn(ready.visibility.warning, NotPublicWarning, stacklevel=3)

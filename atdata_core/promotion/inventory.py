@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from typing import Any
 
 from ..atmosphere.record_format.record_keys import ENTRY, entry_rkey, label_rkey
@@ -13,9 +12,6 @@ from ..common.urls import displayed, expand, refuse_credentials
 from ..errors import EntryNotFoundError, NoDataUrlsError, SchemaNotFoundError, StorageError
 from ..protocols import AbstractIndex, DeletionKeeper, IndexEntry
 from ..state.facts import PublicationId
-
-Progress = Callable[[int, int], None]
-"""Called after each shard with how many are done and how many there are."""
 
 
 def cid_of(entry: IndexEntry) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ..atmosphere.publishers import Listing
 from ..atmosphere.record_format.record_keys import SCHEMA, schema_rkey
+from ..common.progress import Progress
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.index_state import state_of
@@ -96,17 +97,20 @@ def plan_promotion(
     *,
     data_store: Any = None,
     defaults: Values = Values(),  # noqa: B008 - frozen
+    progress: Progress | None = None,
     **keywords: Unpack[PromotionKeywords],
 ) -> Plan:
     """Say what ``promote_to_atmosphere`` would write and copy; raises what it would raise before that.
 
-    Takes the same arguments.
+    Takes the same arguments; ``progress`` is told of the shards that are looked at.
     """
     ledger = state_of(index).ledger
     options = PromotionOptions.of(defaults=defaults, **keywords)
     did = client.did
     resolved = resolve(entry, did, ledger, data_store=data_store, options=options, find=client.find_record)
-    inventory = shard_facts(entry, index, destination=resolved.location.store, ledger=ledger, did=did)
+    inventory = shard_facts(
+        entry, index, destination=resolved.location.store, progress=progress, ledger=ledger, did=did
+    )
     planned = validate(inventory, resolved, client)
     planned, missing, warnings = _copies(planned, inventory, resolved)
     anonymous = AnonymousReader(client.base_url)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.record_format.build import schema_record
 from ..atmosphere.record_format.lexicon import check
 from ..atmosphere.record_format.record_keys import SCHEMA, schema_rkey
+from ..common.progress import Progress
 from ..errors import DatasetNameError
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
@@ -56,6 +57,7 @@ def prepare(
     options: PromotionOptions,
     done: Done,
     find: Finder | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Stages 1 to 3 of a promotion, and the probe of the shards with which the last one begins.
 
@@ -73,6 +75,7 @@ def prepare(
         options: What is asked of the promotion.
         done: Told of each stage.
         find: Reads a record of the account; the client by default.
+        progress: Told of the shards that are looked at, then of those that are copied.
 
     Raises:
         NotLoggedInError: The client is not logged in.
@@ -82,7 +85,7 @@ def prepare(
         entry, client.did, ledger, data_store=data_store, options=options, find=find or client.find_record
     )
     data_store = resolved.location.store
-    inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
+    inventory = take_inventory(entry, index, ledger, destination=data_store, progress=progress, did=client.did)
     done("local_dataset", inventory)
     current_attempt.stage = "published_schema"
     validate(inventory, resolved, client)
@@ -102,7 +105,14 @@ def prepare(
             current_attempt.stage = "copied_shards"
             published = resolved.published_copies(inventory)
             copies = copy_shards(
-                entry, inventory, index, ledger, data_store=data_store, published=published, run=options.run
+                entry,
+                inventory,
+                index,
+                ledger,
+                data_store=data_store,
+                published=published,
+                progress=progress,
+                run=options.run,
             )
         done("copied_shards", copies)
         current_attempt.stage = "atmosphere_record"

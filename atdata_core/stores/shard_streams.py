@@ -161,6 +161,12 @@ def read_ahead(body: ResumableRead, size: int | None) -> BinaryIO:
     return cast("BinaryIO", ReadAhead(body, size))
 
 
+def size_of(stream: BinaryIO) -> int | None:
+    """Bytes of a stream that nothing was read of yet, where it knows that; small ones do not."""
+    left = stream.left if isinstance(stream, ReadAhead) else sys.maxsize
+    return None if left == sys.maxsize else left
+
+
 class _Fetching:
     """What the thread and the stream share. The thread knows no more, so that an abandoned stream is collected."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from atdata_core.common.plurals import number_of
 from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.prepare import validate
 from atdata_core.promotion.stages import copy_stage, publish, schema_stage, visibility
@@ -58,9 +59,11 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
         """See every shard where strangers will read it; copy what is not there."""
         with stage_context_of(context, settings) as stage:
             copies = stage.copy_shards(progress_of(context, "at their destination"))
-            said = "shards stay where they are"
+            said = "shards stay where they are" if len(copies.shards) > 1 else "its shard stays where it is"
             if copies.destination is not None:
-                said = f"{copies.copied} of {len(copies.shards)} shards copied to {copies.destination}"
+                said = (
+                    f"{copies.copied:,} of {number_of(len(copies.shards), 'shard')} copied to {copies.destination}"
+                )
             context.log.info(shown(said, "log"))
         return result_of(copies.cid, materialisation_metadata.of_copies(copies))
 
@@ -90,8 +93,9 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             for warning in found.warnings:
                 context.log.warning(shown(warning, "log"))
             preview = preview_of(stage.entry, stage.index, found, stage.store)
-            samples = "an unknown number of" if found.samples is None else f"{found.samples:,}"
-            context.log.info(f"{len(found.shards)} shards, {found.size:,} bytes, {samples} samples")
+            counts = [number_of(len(found.shards), "shard"), number_of(found.size, "byte")]
+            counts.append("samples not counted" if found.samples is None else number_of(found.samples, "sample"))
+            context.log.info(", ".join(counts))
         return result_of(found.cid, materialisation_metadata.of_inventory(found, preview))
 
     @_stage(settings, kinds={"atproto"}, code_version=SchemaResult.CODE_VERSION, queue=PUBLISHING)

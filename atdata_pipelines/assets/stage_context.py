@@ -9,6 +9,7 @@ import dagster as dg
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.client import Record
+from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.copies.chunks import Chunk
@@ -95,7 +96,7 @@ class StageContext:
             progress=reporting(say, "shards at their destination"),
             run=self.options.run,
         )
-        say(f"{copied} of {chunk.stop - chunk.start} shards copied")
+        say(f"{copied:,} of {number_of(chunk.stop - chunk.start, 'shard')} copied")
 
     def copy_shards(
         self, progress: inventory_stage.Progress, resolved: Resolved | None = None

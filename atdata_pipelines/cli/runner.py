@@ -1,4 +1,4 @@
-"""Promotion of named datasets through Dagster, in this process, with a word on each step as it happens."""
+"""Promotion of datasets through Dagster, in this process, with a word on each step as it happens."""
 
 import logging
 import os
@@ -7,12 +7,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-import click
 import dagster as dg
 
 from atdata_core.common.names import near
+from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.local import LocalIndex
 from atdata_core.promotion.options import REQUIREMENTS
@@ -26,7 +27,10 @@ from ..config.run_config import PromotionConfig
 from ..config.settings import DEFAULT, RECORD, STAGES, Settings
 from ..display.markdown import in_terminal
 from ..jobs.promotion_jobs import BULK_JOB, FAILED, JOB, BulkConfig, bulk_config, not_promoted, run_config
+from .command import Output, note, when_interrupted
+from .interrupts import noted
 from .project import settings_of
+from .screen import naming
 
 WIDTH = max(len(stage) for stage in STAGES) + 2
 _SETTINGS = {
@@ -36,24 +40,65 @@ _SETTINGS = {
 """As in dagster.yaml."""
 
 
+@dataclass
+class Promoted:
+    """What became of datasets: how many there were, those that were promoted, and those that were not."""
+
+    output: Output
+    total: int = 0
+    names: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    succeeded: bool = True
+    """False also where a run failed as a whole."""
+
+    def add(self, name: str, record: Mapping[str, dg.MetadataValue]) -> None:
+        """Tell of a dataset that has its records: ``NAME: CHANGE AT-URI``."""
+        change, uri = (str(record[key].value) for key in ("change", "at_uri"))
+        self.names.append(name)
+        self.output.result({"name": name, "change": change, "uri": uri}, f"{name}: {change} {uri}")
+
+    def fail(self, name: str, reason: str) -> None:
+        """Tell why one has not."""
+        self.failed.append(name)
+        self.succeeded = False
+        reason = _line(reason)
+        self.output.problem(name, not_promoted(name, reason), reason)
+
+    def __str__(self) -> str:
+        of = f"{len(self.names):,} of {number_of(self.total, 'dataset')}" if self.total else "what stands above was"
+        return f"{of} promoted"
+
+
 def promote_all(
-    names: Sequence[str],
+    names: Sequence[str] | None,
     options: Mapping[str, Any],
     *,
     instances: Sequence[Settings] = (DEFAULT,),
     verbose: bool = False,
-) -> list[str]:
-    """Promote datasets, each through the instance of the pipeline that takes it; those that failed.
+    output: Output = Output(),  # noqa: B008 - says nothing but where to print
+) -> Promoted:
+    """Promote datasets, each through the instance of the pipeline that takes it.
 
     Several of an instance are promoted in one run, unless more is asked of them than requirements: then one by one.
     Progress goes to stderr, why one failed too; one line ``NAME: CHANGE AT-URI`` per dataset goes to stdout.
+
+    Args:
+        names: Of datasets; None: of each instance all that is missing on the network or has changed.
+        options: What is asked of the promotion.
+        instances: Of the pipeline.
+        verbose: Whether all that Dagster logs is shown.
+        output: Where results go.
 
     Raises:
         AtdataError: None of them can be promoted: the account or the index cannot be reached as configured.
     """
     # Dagster keeps what a run is told.
     refuse_secrets(options)
-    shares, failed = _shared_out(dict.fromkeys(names), instances)
+    done = Promoted(output, total=len(set(names or ())))
+    when_interrupted(done.__str__)
+    shares: Sequence[tuple[Settings, list[str] | None]] = [(each, None) for each in instances]
+    if names is not None:
+        shares = _shared_out(dict.fromkeys(names), instances, done)
     for settings, _ in shares:
         # Of a variable that is not set Dagster would tell in a stack trace.
         settings.destination.outside_of_runs()
@@ -63,42 +108,53 @@ def promote_all(
         # That can be asked of several datasets that are promoted in one run.
         required = {name: options[name] for name in REQUIREMENTS if name in options}
         for settings, share in shares:
-            if len(share) > 1 and PromotionConfig(**options) == PromotionConfig(**required):
-                failed += _promote_together(instance, share, required, settings, verbose)
+            together = share is None or (
+                len(share) > 1 and PromotionConfig(**options) == PromotionConfig(**required)
+            )
+            if share is None or together:
+                _promote_together(instance, share, required, settings, verbose, done)
             else:
-                failed += _promote_each(instance, share, options, index, settings, verbose)
-    return failed
+                _promote_each(instance, share, options, index, settings, verbose, done)
+    return done
 
 
 def _shared_out(
-    names: Iterable[str], instances: Sequence[Settings]
-) -> tuple[list[tuple[Settings, list[str]]], list[str]]:
-    """The datasets that each instance takes, and those that cannot be given to one."""
+    names: Iterable[str], instances: Sequence[Settings], done: Promoted
+) -> list[tuple[Settings, list[str] | None]]:
+    """The datasets that each instance takes; those that cannot be given to one have failed."""
     shares = {each.key_prefix: (each, list[str]()) for each in instances}
-    failed: list[str] = []
     for name in names:
         try:
             shares[settings_of(name, instances).key_prefix][1].append(name)
         except AtdataError as error:
-            failed.append(name)
-            _say_failed(name, error.message)
-    return [(settings, share) for settings, share in shares.values() if share], failed
+            done.fail(name, error.message)
+    return [(settings, share) for settings, share in shares.values() if share]
 
 
 def _promote_together(
     instance: dg.DagsterInstance,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     required: Mapping[str, bool],
     settings: Settings,
     verbose: bool,
-) -> list[str]:
-    """All of them in one run; those that failed."""
-    job, records = _job(BULK_JOB, settings), _Records()
-    config = bulk_config(BulkConfig(datasets=list(names), restore=True, **required), settings)
-    result = _run(job, instance, _quiet(config, verbose), records)
-    if not result.success and not _named_each(result):
-        click.echo(f"Error: {_line(_reason(result))}", err=True)
-    return [name for name in names if name not in records.promoted]
+    done: Promoted,
+) -> None:
+    """All of them, or all that is due, in one run."""
+    naming("promotion")
+    job = _job(BULK_JOB, settings)
+    config = bulk_config(BulkConfig(datasets=list(names or ()), restore=names is not None, **required), settings)
+    result = _run(job, instance, _quiet(config, verbose), _Records(done))
+    reasons = _failed_in(result)
+    done.succeeded &= result.success
+    if not result.success and not reasons:
+        note(f"Error: {_line(_reason(result))}")
+    if names is None:
+        done.total = len(done.names) + len(reasons)
+    # Each was told of in the run.
+    for name in reasons if names is None else (name for name in names if name not in done.names):
+        done.failed.append(name)
+        if done.output.as_json:
+            done.output.data({"name": name, "error": reasons.get(name) or _line(_reason(result))})
 
 
 def _promote_each(
@@ -108,12 +164,13 @@ def _promote_each(
     index: LocalIndex,
     settings: Settings,
     verbose: bool,
-) -> list[str]:
-    """One run after the other; those that failed."""
+    done: Promoted,
+) -> None:
+    """One run after the other."""
     job, config = _job(JOB, settings), _quiet(run_config(PromotionConfig(**options), settings), verbose)
-    failed: list[str] = []
     for name in names:
-        click.echo(name, err=True)
+        note(name)
+        naming(name)
         # Before it is a partition.
         reason = settings.refusal(name)
         try:
@@ -123,8 +180,7 @@ def _promote_each(
                 tags = {"dataset": name}
                 result = _run(job, instance, config, _Steps(settings), partition_key=name, tags=tags)
                 if result.success:
-                    mark = result.asset_materializations_for_node(settings.named(RECORD))[0].metadata
-                    click.echo(f"{name}: {mark['change'].value} {mark['at_uri'].value}")
+                    done.add(name, result.asset_materializations_for_node(settings.named(RECORD))[0].metadata)
                 else:
                     reason = _reason(result)
         except EntryNotFoundError as error:
@@ -132,13 +188,7 @@ def _promote_each(
         except AtdataError as error:
             reason = error.message
         if reason is not None:
-            failed.append(name)
-            _say_failed(name, reason)
-    return failed
-
-
-def _say_failed(name: str, reason: str) -> None:
-    click.echo(f"Error: {not_promoted(name, _line(reason))}", err=True)
+            done.fail(name, reason)
 
 
 def _job(name: str, settings: Settings) -> dg.JobDefinition:
@@ -161,7 +211,12 @@ def _run(
             listener(event)
 
     instance.add_event_listener(run_id, hear)
-    with _hang_up_interrupts():
+
+    def note_cancelled() -> None:
+        if (run := instance.get_run_by_id(run_id)) is not None and not run.is_finished:
+            instance.report_run_canceled(run, message="The command was interrupted.")
+
+    with _hang_up_interrupts(), noted(note_cancelled):
         result = job.execute_in_process(
             run_config=config, instance=instance, raise_on_error=False, run_id=run_id, **more
         )
@@ -197,7 +252,7 @@ class _Steps:
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.named("")
         self._stage: str | None = None
-        self._begun = False
+        self._named = False
 
     def __call__(self, event: dg.EventLogEntry) -> None:
         step = event.dagster_event
@@ -208,8 +263,8 @@ class _Steps:
             if self._stage_of(step.step_key) != self._stage:
                 self._end()
                 self._stage = self._stage_of(step.step_key)
-                click.echo(f"  {self._stage:{WIDTH}}", nl=False, err=True)
-                self._begun = True
+                self._named = False
+                naming(self._stage)
         elif step.event_type == dg.DagsterEventType.STEP_FAILURE:
             self._end()
             self._stage = None
@@ -220,13 +275,17 @@ class _Steps:
             self._end()
 
     def _say(self, message: str) -> None:
-        click.echo(message if self._begun else f"  {'':{WIDTH}}{message}", err=True)
-        self._begun = False
+        if self._stage == RECORD:
+            # The at-uri is told once, as the result.
+            message = message.partition(" at://")[0]
+        stage = "" if self._named or self._stage is None else self._stage
+        note(f"  {stage:{WIDTH}}{message}")
+        self._named = True
 
     def _end(self) -> None:
-        if self._begun:
-            click.echo(err=True)
-        self._begun = False
+        if self._stage is not None and not self._named:
+            note(f"  {self._stage}")
+        self._named = True
 
     def _stage_of(self, step_key: str | None) -> str:
         """The stage that a step belongs to: some are made of several steps."""
@@ -243,21 +302,20 @@ def _is_for_people(event: dg.EventLogEntry) -> bool:
 class _Records:
     """Prints what a run of many datasets says, and a line for each that has its records."""
 
-    def __init__(self) -> None:
-        self.promoted: set[str] = set()
+    def __init__(self, done: Promoted) -> None:
+        self._done = done
 
     def __call__(self, event: dg.EventLogEntry) -> None:
         step, mark = event.dagster_event, event.asset_materialization
         if mark is not None and mark.asset_key.path[-1] == RECORD:
-            self.promoted.add(str(mark.partition))
-            click.echo(f"{mark.partition}: {mark.metadata['change'].value} {mark.metadata['at_uri'].value}")
+            self._done.add(str(mark.partition), mark.metadata)
         elif step is not None and step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
             retry: Any = step.event_specific_data
-            click.echo(f"  {_root(retry.error)} Trying again.", err=True)
+            note(f"  {_root(retry.error)} Trying again.")
         elif step is None and event.step_key is not None and event.level >= logging.ERROR:
-            click.echo(f"Error: {in_terminal(_line(event.user_message))}", err=True)
+            note(f"Error: {in_terminal(_line(event.user_message))}")
         elif _is_for_people(event):
-            click.echo(f"  {in_terminal(event.user_message)}", err=True)
+            note(f"  {in_terminal(event.user_message)}")
 
 
 def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
@@ -268,7 +326,7 @@ def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
 def _instance() -> AbstractContextManager[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
         return open_instance()
-    click.echo("DAGSTER_HOME is not set: the UI will not show these runs.", err=True)
+    note("DAGSTER_HOME is not set: the UI will not show these runs.")
     return dg.DagsterInstance.ephemeral(settings=_SETTINGS)
 
 
@@ -295,10 +353,13 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return False
 
 
-def _named_each(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether a run of many failed because some of them did; else something failed for all."""
-    failures = [each.user_failure_data for each in _failures(result)]
-    return any(failure is not None and FAILED in failure.metadata for failure in failures)
+def _failed_in(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Those of a run of many that failed, with the reason; none where something failed for all."""
+    found: dict[str, str] = {}
+    for failure in (each.user_failure_data for each in _failures(result)):
+        if failure is not None and isinstance(table := failure.metadata.get(FAILED), dg.TableMetadataValue):
+            found |= {str(row.data["dataset"]): str(row.data["reason"]) for row in table.records}
+    return found
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -120,7 +120,7 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
 def _opened(home: Path) -> dg.DagsterInstance:
     logging.getLogger().addFilter(_is_no_retry)
     try:
-        return dg.DagsterInstance.get()
+        return _untelling(dg.DagsterInstance.get())
     except dg.DagsterInvalidConfigError as error:
         raise RefusedError(_misconfigured(home, error)) from error
     except Exception as error:
@@ -129,6 +129,15 @@ def _opened(home: Path) -> dg.DagsterInstance:
         raise RefusedError(f"{home / SETTINGS} cannot be used: {_line(str(error))}. {_EXAMPLES}") from error
     finally:
         logging.getLogger().removeFilter(_is_no_retry)
+
+
+def _untelling(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The same storage, opened so that Dagster sends no telemetry, nor prints a page on that."""
+    if not instance.telemetry_enabled:
+        return instance
+    ref = instance.get_ref()
+    instance.dispose()
+    return dg.DagsterInstance.from_ref(ref._replace(settings={**ref.settings, "telemetry": {"enabled": False}}))
 
 
 def _of_database(error: BaseException | None) -> DBAPIError | None:

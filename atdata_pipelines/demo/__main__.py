@@ -63,7 +63,7 @@ def demo() -> int:
         before = client.latest_commit(box.did)
         from atdata_pipelines.cli.runner import promote_all
 
-        if promote_all([NAME], {}):
+        if not promote_all([NAME], {}).succeeded:
             return 1
         changed = client.latest_commit(box.did) != before
         steps.end(

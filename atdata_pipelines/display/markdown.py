@@ -57,6 +57,11 @@ def shown(text: object, place: Place = "text", *, length: int = LONGEST) -> str:
     return said
 
 
+def whole(text: object) -> str:
+    """Text of whomever for a terminal or a pipe: all of it, without secrets, on one line."""
+    return _visible(masked(str(text)))
+
+
 def in_terminal(message: str) -> str:
     """A message of a run's log for a terminal, where addresses stand as they are."""
     return message.replace("[:]//", "://")

@@ -71,7 +71,7 @@ def of_fields(schema: Mapping[str, Any], shapes: Mapping[str, str] | None = None
         columns=[
             dg.TableColumn(
                 shown(field["name"]),
-                shown(_type_name(field["fieldType"])),
+                shown(type_name(field["fieldType"])),
                 description=f"{seen[field['name']]} in the first samples" if field["name"] in seen else None,
                 constraints=dg.TableColumnConstraints(nullable=bool(field.get("optional"))),
             )
@@ -122,7 +122,8 @@ def _safe(value: Any) -> Any:
     return [_safe(each) for each in value] if isinstance(value, list) else value
 
 
-def _type_name(kind: Any) -> str:
+def type_name(kind: Any) -> str:
+    """The type of a field of a schema record, for people: ``ndarray[uint8] 32×32×3``."""
     if not isinstance(kind, Mapping):
         return str(kind)
     name = str(kind.get("primitive") or kind.get("$type", "").rpartition("#")[2] or "unknown")
@@ -132,7 +133,7 @@ def _type_name(kind: Any) -> str:
         name = f"{name}[{kind['dtype']}]"
     if isinstance(kind.get("shape"), list):
         name = f"{name} {shape_name(kind['shape'])}"
-    return f"{name}[{_type_name(kind['items'])}]" if "items" in kind else name
+    return f"{name}[{type_name(kind['items'])}]" if "items" in kind else name
 
 
 def of_inventory(found: Inventory, preview: Preview) -> dict[str, Any]:

@@ -19,8 +19,8 @@ ENCODED_PIXELS = 40_000_000
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
 
 
-def picture(values: Sequence[Any]) -> str | None:
-    """One field of several samples side by side, as a PNG data URI; None where it is nothing to see."""
+def picture(values: Sequence[Any]) -> bytes | None:
+    """One field of several samples side by side, as a PNG of bounded size; None where it is nothing to see."""
     pixels = [_pixels(value) for value in values]
     images = [found for found in pixels if found is not None]
     vectors = [value for value in values if _is_vector(value)]
@@ -31,9 +31,9 @@ def picture(values: Sequence[Any]) -> str | None:
             tiles = [_vector_tile(vector, tile) for vector in vectors]
         else:
             return None
-        uri = _data_uri(_side_by_side(tiles, tile))
-        if len(uri) <= BYTES:
-            return uri
+        png = _encoded(_side_by_side(tiles, tile))
+        if len(data_uri(png)) <= BYTES:
+            return png
     return None
 
 
@@ -110,7 +110,12 @@ def _side_by_side(tiles: Sequence[Image.Image], tile: int) -> Image.Image:
     return sheet
 
 
-def _data_uri(image: Image.Image) -> str:
+def _encoded(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """A picture as it stands in Markdown."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

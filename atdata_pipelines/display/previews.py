@@ -20,7 +20,7 @@ from atdata_core.shards.tar_samples import read_samples
 from atdata_core.state.facts import Inventory
 
 from .markdown import TEXT, row, shown
-from .pictures import picture
+from .pictures import data_uri, picture
 
 SAMPLES = 8
 BYTES_READ = 16 << 20
@@ -159,17 +159,17 @@ def preview(samples: Sequence[tuple[str, Any]], fields: Sequence[str]) -> str:
     """Samples as a Markdown table, pictures below it."""
     columns = fields[:COLUMNS]
     lines = [row(["key", *columns]), "|" + " --- |" * (len(columns) + 1)]
-    lines += [row([key, *(_text(getattr(sample, field)) for field in columns)]) for key, sample in samples]
+    lines += [row([key, *(text_of(getattr(sample, field)) for field in columns)]) for key, sample in samples]
     if len(fields) > len(columns):
         lines.append(f"\n… and {len(fields) - len(columns)} more fields.")
     pictures: list[str] = []
     for field in fields:
         if len(pictures) == PICTURES:
             break
-        uri = picture([getattr(sample, field) for _, sample in samples])
-        if uri is not None:
+        png = picture([getattr(sample, field) for _, sample in samples])
+        if png is not None:
             name = shown(field, "markdown", length=TEXT)
-            pictures.append(f"**{name}**\n\n![{name}]({uri})")
+            pictures.append(f"**{name}**\n\n![{name}]({data_uri(png)})")
     return "\n\n".join(["\n".join(lines), *pictures])
 
 
@@ -185,7 +185,8 @@ def shapes(samples: Sequence[Any], fields: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value for people: an array by its type, shape and first items, bytes by their number."""
     if isinstance(value, np.ndarray):
         shape = shape_name(value.shape)
         first = ", ".join(

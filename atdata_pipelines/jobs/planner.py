@@ -210,7 +210,7 @@ def look(
             continue
         plan.keys.append(name)
         wanted = Wanted(name, entry, f"{name}@{cid_of(entry)}@{due.what}@{due.attempts}")
-        if due.state == "promote":
+        if due.state == "due":
             plan.runs.append(wanted)
         elif due.state == "published":
             plan.published += 1

@@ -14,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from atdata_core.common.names import near
+from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, EntryNotFoundError, MetadataError, ServiceError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.bulk import many
@@ -31,11 +32,11 @@ from ..assets.step_retries import POLICY, dagster_failures, reason_of
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.run_config import PromotionConfig, with_options
 from ..config.settings import DEFAULT, RECORD, Settings, is_like
-from ..display import materialisation_metadata
+from ..display import materialisation_metadata, progress
 from ..display.markdown import shown
 from ..display.materialisation_metadata import table
 from ..display.previews import Preview, preview_of
-from ..display.progress import now_and_then
+from ..display.progress import now_and_then, reporting
 from .planner import plan_promotions
 
 JOB = "promote"
@@ -169,6 +170,7 @@ def _promote(
                 restore=config.restore,
                 **settings.keywords(config.model_dump(include=set(REQUIREMENTS))),
                 report=report.hear,
+                progress=report.progress,
             )
         report.end()
 
@@ -299,6 +301,8 @@ class BulkReport:
         self._failed: dict[str, tuple[str, str]] = {}
         self._warned: dict[str, list[tuple[str, str]]] = {}
         self._is_time = now_and_then()
+        self.progress = reporting(lambda _: None, "datasets promoted")
+        """Of the bytes of all of them."""
 
     def hear(self, done: StageDone) -> None:
         """Of a stage of a dataset."""
@@ -310,7 +314,8 @@ class BulkReport:
             self._events.mark_failed(done.dataset, done.stage, reason)
         else:
             self._mark(done)
-        if self._is_time():
+        self.progress(self._changes.total(), self._total)
+        if self._is_time() and progress.screen is None:
             ready = sum(way.copies is not None for way in self._ways.values())
             self._context.log.info(
                 f"{self._changes.total()} of {self._total} datasets promoted, {ready} ready for their records, "
@@ -329,7 +334,9 @@ class BulkReport:
             (first, said), names = warned[0], [name for name, _ in warned]
             context.log.warning(shown(f"{check} fails for {named(names)}. {first}: {said}", "log"))
         counts: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
-        context.log.info(f"{self._changes.total()} of {self._total} datasets promoted, {len(failed)} failed")
+        context.log.info(
+            f"{self._changes.total():,} of {number_of(self._total, 'dataset')} promoted, {len(failed):,} failed"
+        )
         if not failed:
             context.add_output_metadata(counts)
             return
@@ -338,8 +345,11 @@ class BulkReport:
             {"dataset": name, "stage": stage, "reason": reason}
             for name, (stage, reason) in list(failed.items())[:FAILED_SHOWN]
         ]
+        were = "was" if len(failed) == 1 else "were"
         raise dg.Failure(
-            shown(f"{len(failed)} of {self._total} datasets were not promoted: {named([*failed])}"),
+            shown(
+                f"{len(failed):,} of {number_of(self._total, 'dataset')} {were} not promoted: {named([*failed])}"
+            ),
             # Of a long event the page shows the beginning.
             metadata={FAILED: table(_COLUMNS, rows), "failed": len(failed), **counts},
             allow_retries=False,

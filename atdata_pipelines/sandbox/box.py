@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -298,8 +301,8 @@ class Sandbox:
         )
 
 
-def serve(path: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
-    """Run a sandbox in the foreground and print its variables as ``export NAME=value`` lines.
+def serve(path: str | os.PathLike[str] | None = None, *, as_json: bool = False, **arguments: Any) -> None:
+    """Run a sandbox in the foreground and print its variables as ``export NAME=value`` lines, or as a JSON object.
 
     It comes back after Ctrl-C, SIGTERM or SIGHUP; at once where another program runs the sandbox of that
     folder already. To be called in the main thread. The arguments are those of ``Sandbox``.
@@ -307,19 +310,23 @@ def serve(path: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
     Raises:
         SandboxError: it cannot start, or a service has ended by itself.
     """
+    say = partial(print, sep="\n", flush=True, file=sys.stderr if as_json else sys.stdout)
     with _until_told_to_stop() as told, Sandbox(path, **arguments) as box:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in box.environ().items()]
+        if as_json:
+            print(json.dumps(box.environ()), flush=True)
+            lines = []
         lines += [
             f"# S3 objects without a key: {box.public_url}/BUCKET/KEY, for a BUCKET named public or public-...",
             f"# Data and logs: {box.folder}{'' if path is not None else ' (removed at the end)'}",
         ]
         if box.attached:
-            print(*lines, "# Another program runs this sandbox; it ends with that program.", sep="\n", flush=True)
+            say(*lines, "# Another program runs this sandbox; it ends with that program.")
             return
-        print(*lines, "# Running. Ctrl-C stops it.", sep="\n", flush=True)
+        say(*lines, "# Running. Ctrl-C stops it.")
         while not told.wait(1.0):
             box.check()
-    print("# Stopped.", flush=True)
+    say("# Stopped.")
 
 
 def _keep_private(root: Path) -> None:

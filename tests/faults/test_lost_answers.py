@@ -56,7 +56,7 @@ def publish_many(lane, seeds):
     uris = {f"run-{seed}": uri for seed, (uri, _, _) in done.items()}
     assert {record.value["name"]: record.uri for record in records[ENTRY]} == uris
     assert {record.value["name"]: record.value["datasetUri"] for record in records[LABEL]} == uris
-    assert lane.states() == {"source": "promote", **dict.fromkeys(uris, "published")}
+    assert lane.states() == {"source": "due", **dict.fromkeys(uris, "published")}
     return done.values()
 
 

@@ -87,7 +87,7 @@ def test_new_data_with_the_same_file_names_leaves_older_entries_as_they_were(lan
     assert label.value["datasetUri"] == after
     # What was said of the name holds for the new data, too.
     assert lane.client.get_record(after).value["tags"] == ["old"]
-    assert lane.states() == {"points": "published", "other": "promote"}
+    assert lane.states() == {"points": "published", "other": "due"}
     reliability(
         "one name for new data with the same file names",
         "shards of older entries stay as they were",

@@ -61,7 +61,7 @@ def test_redis_emptied_between_all_stages_makes_no_second_record(lane, reliabili
     assert len(uris) == 1
     assert lane.counts() == [1, 1, 1]
     assert len(lane.objects()) == 2
-    assert lane.states() == {"readings": "promote"}
+    assert lane.states() == {"readings": "due"}
     reconcile(lane.index, lane.client, ledger)
     assert lane.states() == {"readings": "published"}
     reliability(

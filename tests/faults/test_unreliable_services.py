@@ -122,7 +122,7 @@ def promote_under(lane, children, numbers, each=EACH):
     uris = {record.value["name"]: record.uri for record in records[ENTRY]}
     assert set(uris) == {f"run-{number}" for number in numbers}
     assert {record.value["name"]: record.value["datasetUri"] for record in records[LABEL]} == uris
-    assert lane.states() == {"source": "promote", **dict.fromkeys(uris, "published")}
+    assert lane.states() == {"source": "due", **dict.fromkeys(uris, "published")}
     assert rule.early == []
     assert rule.most_attempts <= ATTEMPTS
     return again, rule

@@ -22,7 +22,7 @@ def test_what_other_programs_delete_is_promoted_by_nobody_and_what_stands_of_it_
 
     # New data that nobody has published yet, and then wants no more.
     newer = lab.insert("cells", 10)
-    assert lab.status("cells")["state"] == "promote"
+    assert lab.status("cells")["state"] == "due"
     lab.index.redis.delete(f"LocalDatasetEntry:{newer.cid}")
     assert lab.index.get_entry_by_name("cells").cid == older.cid
     assert lab.seen("cells") == standing
@@ -42,7 +42,7 @@ def test_what_other_programs_delete_is_promoted_by_nobody_and_what_stands_of_it_
     # Its owner takes it back from the network, too; and inserts it again.
     assert uri in lab.does("retract", "cells", "--yes")
     assert (lab.record(uri), lab.uri("cells"), lab.stranger(uri)) == (None, None, "EntryNotFoundError")
-    assert lab.command("verify", uri).exit_code == 1
+    assert lab.command("verify", uri).exit_code == 3
     lab.index.register(older)
     assert lab.tick(team) == {}
     assert lab.status("cells")["state"] == "blocked"

@@ -76,7 +76,7 @@ def test_what_does_not_lie_where_its_instance_says_is_due_and_new_data_never_lea
     private = Visibility((None, None, None), "lab", "ShardForbiddenError", "published", PRIVATE, "private", False)
     assert lab.seen("cells") == private
     with lab.publishing_to(lab.public, lab.public_url):
-        assert lab.status("cells")["state"] == "promote"
+        assert lab.status("cells")["state"] == "due"
         assert lab.public in lab.status("cells")["reason"]
         assert lab.plan("cells")["shards"][3] == "the data store"
 

@@ -52,7 +52,7 @@ def test_a_record_is_verified_by_its_signature_and_a_pds_that_lies_is_found_out(
     assert lab.does("verify", uri).endswith(signed)
     answers[PROOF] = lambda answer: httpx.Response(200, content=before)
     found = lab.verified(uri)
-    assert (found["state"], found["signed_by"], found["ended"]) == ("failed", None, 1)
+    assert (found["state"], found["signed_by"], found["ended"]) == ("failed", None, 3)
     assert "another record there" in found["findings"][0]["problem"]
     assert lab.checks("cells")["record_resolves"] is False
     answers.clear()

@@ -32,7 +32,7 @@ def test_new_data_keep_what_was_said_by_whatever_way_they_are_promoted(lab):
 
     # New data: by the sensor.
     lab.insert("cells", 10)
-    assert lab.status("cells")["state"] == "promote"
+    assert lab.status("cells")["state"] == "due"
     with lab.publishing_to(lab.public, lab.public_url):
         rows = lab.plan("cells")
     assert [rows[name][1:] for name in ("description", "tags", "license")] == [

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
+from ...common.progress import ByteProgress, OnlyBytes
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
@@ -102,6 +103,7 @@ def promote_many(
     defaults: Values = Values(),  # noqa: B008 - frozen
     workers: int = WORKERS,
     report: Callable[[StageDone], None] | None = None,
+    progress: ByteProgress | None = None,
     **keywords: Unpack[Requirements],
 ) -> list[Outcome]:
     """Publish many datasets to the atmosphere, each once, as ``promote_to_atmosphere`` does.
@@ -121,6 +123,7 @@ def promote_many(
         defaults: License and tags of those of which neither a person nor their metadata say any.
         workers: Datasets whose shards are looked at or copied at the same time.
         report: Told of each stage of each dataset, in the thread of the caller.
+        progress: Told of the bytes of shards, by many threads.
         keywords: The options below. What is not required and is not so stands in ``warnings`` of the outcome.
 
     Returns:
@@ -136,10 +139,11 @@ def promote_many(
     schemas = Schemas(client, ledger, options)
     outcomes: list[Outcome] = []
     tell: Callable[[StageDone], None] = report or (lambda _: None)
+    only_bytes = None if progress is None else OnlyBytes(progress)
     left = iter(entries)
     while some := list(islice(left, SLICE)):
         writer = BatchWriter(client, expected_keys(some, client.did, options))
-        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, options, tell)
+        bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, options, tell, only_bytes)
         outcomes += bulk.promote(workers)
     return outcomes
 
@@ -157,6 +161,7 @@ class _Bulk:
     data_store: Any
     options: PromotionOptions
     report: Callable[[StageDone], None]
+    progress: ByteProgress | None
     find: Finder = field(init=False)
     outcomes: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
     warnings: dict[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
@@ -233,6 +238,7 @@ class _Bulk:
                         options=replace(self.options, run=self._run_of(number)),
                         done=lambda stage, result: self.messages.put((number, stage, result)),
                         find=self.find,
+                        progress=self.progress,
                     )
                 finally:
                     stage = current_attempt.stage

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
+from ...common.progress import Progress, counted, tell_bytes
 from ...protocols import ShardFacts, WriteProof
 from ...state.lease import POLL, Lease, Leases, Renewing, kept, leased
 from ...stores.data_store import DataStore
-from ..inventory import Progress
 from .layout import as_published
 from .sources import Sources
 
@@ -63,6 +63,7 @@ class Copying:
         self._slots = threading.Semaphore(WORKERS)
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
+        self._progress: Progress | None = None
 
     def all(
         self,
@@ -77,8 +78,9 @@ class Copying:
             shards: As the inventory has them.
             names: Of the copies, below the store's prefix.
             known: Where they were seen before.
-            progress: Told after each shard.
+            progress: Told after each shard, and of the bytes that are sent or copied.
         """
+        self._progress = progress
         near = [self._near(shard) for shard in shards]
         workers = SERVICE_COPIES if any(near) else WORKERS
         rows = list(zip(shards, near, names, known, strict=True))
@@ -176,14 +178,18 @@ class Copying:
         with kept(lease):
             written = self._store.copy_shard(name, near)
         if written is not None:
+            tell_bytes(self._progress, shard.url, shard.size, shard.size)
             return _copied(shard, self._store, written)
         with self._slot(lease):
             return self._sent(shard, name, lease)
 
     def _sent(self, shard: ShardFacts, name: str, lease: Lease) -> CopyResult:
         with self._sources.open_shard(shard.url) as stream:
-            written = self._store.send_shard(name, cast("BinaryIO", Renewing(stream, lease)), shard)
+            written = self._store.send_shard(name, self._sending(stream, shard, lease), shard)
         return _copied(shard, self._store, written)
+
+    def _sending(self, stream: BinaryIO, shard: ShardFacts, lease: Lease) -> BinaryIO:
+        return counted(cast("BinaryIO", Renewing(stream, lease)), shard.url, shard.size, self._progress)
 
 
 def nothing_at(store: DataStore, names: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from ...common.progress import Progress
 from ...errors import RefusedError, SampleError, ShardError
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import decode, fields_digest
@@ -23,7 +24,7 @@ from ...state.facts import (
 )
 from ..copies.layout import claim_of
 from ..copies.sources import Sources
-from ..inventory import Progress, accept_command, cid_of, read_schema, shard_urls
+from ..inventory import accept_command, cid_of, read_schema, shard_urls
 from ..scheduling.retry_policy import reset_attempts
 from ..stages.inventory_stage import WORKERS, read_shard
 
@@ -89,7 +90,7 @@ def changes_of(entry: IndexEntry, index: AbstractIndex, *, progress: Progress | 
 
     def read(url: str) -> ShardChange:
         try:
-            found = read_shard(url, sources, sample_type, checked_by, etag=sources.stat(url).etag)
+            found = read_shard(url, sources, sample_type, checked_by, sources.stat(url), progress)
         except (ShardError, SampleError) as problem:
             return ShardChange(url, claims.get(url), None, problem)
         return ShardChange(url, claims.get(url), found)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...common.names import near
+from ...common.plurals import number_of
 from ...errors import AtdataError, EntryNotFoundError, ServiceError
 from ...state.facts import (
     BLOCK,
@@ -55,7 +56,7 @@ class Status:
 
     Attributes:
         name: Its name in the local index.
-        state: ``published``; ``promote`` (it is to be promoted), ``waiting`` (its schema is missing), ``blocked``
+        state: ``published``; ``due`` (it is to be promoted), ``waiting`` (its schema is missing), ``blocked``
             (only a person may promote it), ``skipped`` (its metadata say so), ``failed`` (the last attempt did),
             ``retries exhausted`` (so often that only a person tries it), ``paused`` (nothing of the account can be
             published), ``refused`` (it cannot be promoted), ``removed`` (the ledger knows it, the index no
@@ -222,7 +223,7 @@ def _state(
     except AtdataError as error:
         return "refused", error.message, None
     # What failed before the last promotion is over, and so is what failed of other data.
-    if failure is not None and failure_concerns(failure, entry, last) and decided.state in ("promote", "published"):
+    if failure is not None and failure_concerns(failure, entry, last) and decided.state in ("due", "published"):
         return "failed", f"{failure.stage}: {failure.reason}", None
     return decided.state, decided.reason, decided.retry_at
 
@@ -235,12 +236,12 @@ def _steps(name: str, facts: Found, last: RecordResult | None, cid: str | None) 
         return Step(stage, fact.at, result, not behind, behind)
 
     if inventory is not None:
-        size = f"{len(inventory.shards)} shards, {inventory.size:,} bytes"
+        size = f"{number_of(len(inventory.shards), 'shard')}, {number_of(inventory.size, 'byte')}"
         yield step("local_dataset", inventory, size, inventory.cid, inventory.accepted)
     if schema is not None:
         yield step("published_schema", schema, schema.uri, schema.entry_cid)
     if copies is not None:
-        there = f"{len(copies.shards)} shards at {copies.destination}"
+        there = f"{number_of(len(copies.shards), 'shard')} at {copies.destination}"
         there = "shards stay where they are" if copies.destination is None else there
         yield step("copied_shards", copies, there, copies.cid, copies.accepted)
     if last is not None:

@@ -34,7 +34,7 @@ POLICY = "promote"
 class Due:
     """What is to be done with a dataset, and why, in words for people.
 
-    ``promote``: its current entry is not published by this account, or has changed since. ``published``:
+    ``due``: its current entry is not published by this account, or has changed since. ``published``:
     nothing is to be done. ``waiting``: its schema is not in the index yet. ``blocked``: only a person may promote
     it again. ``skipped``: its metadata say so. ``failed``: the sensor tries it again from ``retry_at`` on.
     ``retries exhausted``: it failed so often that only a person tries it, until something about it changes.
@@ -49,7 +49,7 @@ class Due:
         retry_at: A time, ISO 8601.
     """
 
-    state: Literal["promote", "published", "waiting", "blocked", "skipped", "failed", "retries exhausted", "paused"]
+    state: Literal["due", "published", "waiting", "blocked", "skipped", "failed", "retries exhausted", "paused"]
     reason: str
     what: str = ""
     attempts: int = 0
@@ -184,7 +184,7 @@ class _Dataset:
             return Due("waiting", f"waits for its schema {ref}")
         if problem is not None:
             raise problem
-        return self._after_failures(Due("promote", reason, self._what()))
+        return self._after_failures(Due("due", reason, self._what()))
 
     def _unpublished(self) -> str | None:
         """What of the dataset is not published yet; None where all is, as it shall be."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ...common.progress import Progress
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import fields_digest
 from ...state.facts import COPIES, COPIES_AT, FIRST_CLAIM, CopiedShards, FirstClaim, Inventory
@@ -21,7 +22,7 @@ from ..copies.layout import claim_of, folder_of, names_of
 from ..copies.repack import rewrite, still_there
 from ..copies.sources import Sources
 from ..copies.usage import in_use
-from ..inventory import Progress, cid_of
+from ..inventory import cid_of
 from ..records.summary import changed_shards, changed_value, short_cid
 from .inventory_stage import recall_inventory
 

@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...common.progress import Progress, counted
 from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
-from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
+from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts, ShardStat
 from ...samples.schema import decode, fields_digest
 from ...shards.shard_facts import is_sealed, read_facts, sealed
 from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
 from ..copies.sources import WAYS_OUT, Sources
-from ..inventory import Progress, accept_command, cid_of, read_schema, refuse_deleted, shard_urls
+from ..inventory import accept_command, cid_of, read_schema, refuse_deleted, shard_urls
 from ..records.summary import changed_shards, changed_value, short_cid
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def shard_facts(
             same = claim is not None and (stat.etag, stat.size) == (claim.etag, claim.size)
             if claim and same and stat.etag and url in trusted:
                 return replace(claim, seal=None), "etag", None
-            facts = read_shard(url, sources, sample_type, checked_by, etag=stat.etag)
+            facts = read_shard(url, sources, sample_type, checked_by, stat, progress)
         except ShardForbiddenError as error:
             shown = displayed(url)
             if claim is None or destination is not None or url not in trusted:
@@ -147,7 +148,14 @@ def recall_inventory(entry: IndexEntry, index: AbstractIndex, ledger: Ledger) ->
     return found if all(shard.schema == checked_by for shard in found.shards) else None
 
 
-def read_shard(url: str, sources: Sources, sample_type: type, checked_by: str, *, etag: str | None) -> ShardFacts:
+def read_shard(
+    url: str,
+    sources: Sources,
+    sample_type: type,
+    checked_by: str,
+    stat: ShardStat,
+    progress: Progress | None = None,
+) -> ShardFacts:
     """What a shard holds, every byte and sample read.
 
     Args:
@@ -155,12 +163,13 @@ def read_shard(url: str, sources: Sources, sample_type: type, checked_by: str, *
         sources: Where it is read.
         sample_type: The type that its samples should be of.
         checked_by: The ``fields_digest`` of the schema that the type was made from.
-        etag: What a look before the reading gave.
+        stat: What a look before the reading gave.
+        progress: Told of the bytes.
     """
     with sources.open_shard(url) as stream:
-        facts = read_facts(url, stream, sample_type)
+        facts = read_facts(url, counted(stream, url, stat.size, progress), sample_type)
     endpoint, region = sources.endpoint(url)
-    return replace(facts, etag=etag, endpoint=endpoint, region=region, schema=checked_by)
+    return replace(facts, etag=stat.etag, endpoint=endpoint, region=region, schema=checked_by)
 
 
 def _changes(before: Inventory, now: Inventory) -> tuple[str, ...]:

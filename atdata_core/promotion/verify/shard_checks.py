@@ -9,10 +9,12 @@ from typing import BinaryIO, cast
 
 from ...atmosphere.published_shards import open_anonymously, own_endpoint
 from ...atmosphere.record_format.parse import PublishedShard
+from ...common.progress import Progress, counted
 from ...common.urls import displayed, parse_s3
 from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
 from ...shards.dataset import typed_sample
 from ...shards.tar_samples import PACKED, Strays, read_samples
+from ...stores.shard_streams import size_of
 from .findings import Finding, Report, of_error
 
 CHUNK = 1 << 20
@@ -36,7 +38,7 @@ class ShardCheck:
     empty: bool = False
 
 
-def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
+def check_shard(shard: PublishedShard, sample_type: type | None, progress: Progress | None = None) -> ShardCheck:
     """Read a shard to its end, anonymously where that is possible.
 
     One sample is in memory at a time. Without a ``sample_type`` samples are counted, not decoded.
@@ -46,7 +48,8 @@ def check_shard(shard: PublishedShard, sample_type: type | None) -> ShardCheck:
     except AtdataError as error:
         return ShardCheck((of_error("shards", shard.url, error),))
     with closing(stream):
-        content = _Content(stream, shard, sample_type)
+        read = counted(stream, shard.url, size_of(stream), progress)
+        content = _Content(read, shard, sample_type)
         try:
             content.read_all()
         except AtdataError as error:

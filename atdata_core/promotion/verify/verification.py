@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +20,7 @@ from ...atmosphere.record_format.parse import (
 )
 from ...atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
 from ...common.cid import record_cid
+from ...common.progress import Progress
 from ...common.urls import displayed, expand
 from ...errors import AtdataError, MetadataError, RecordNotFoundError, RefusedError
 from ...samples.schema import decode
@@ -43,7 +44,7 @@ def verify_dataset(
     client: AtmosphereClient | None = None,
     sample: int | None = None,
     seed: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Compare what lies on the network with what a dataset's record says, and tell everything that differs.
 
@@ -60,7 +61,8 @@ def verify_dataset(
         client: Asks the network; a new one without a login by default.
         sample: Read only so many shards, drawn at random; ``looked_at`` tells which.
         seed: The same seed draws the same shards; without one each call draws others.
-        progress: Called after each shard with how many are done and how many there are.
+        progress: Called after each shard with how many are done and how many there are; a ``ByteProgress`` is also
+            told of the bytes.
 
     Returns:
         ``ok`` where everything that was looked at is as published; ``state`` also tells where that is so and
@@ -262,11 +264,11 @@ def _shards_of(entry: AtmosphereIndexEntry, report: Report) -> list[PublishedSha
 
 
 def _check(
-    shards: Sequence[PublishedShard], sample_type: type | None, progress: Callable[[int, int], None] | None
+    shards: Sequence[PublishedShard], sample_type: type | None, progress: Progress | None
 ) -> list[ShardCheck]:
     checks: list[ShardCheck] = []
     with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "verify") as pool:
-        pending = [pool.submit(check_shard, shard, sample_type) for shard in shards]
+        pending = [pool.submit(check_shard, shard, sample_type, progress) for shard in shards]
         try:
             for number, future in enumerate(pending, 1):
                 checks.append(future.result())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -10,15 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atdata_core.common.plurals import number_of
+
+from ..command import FAILED, Output, command, json_option
+
 if TYPE_CHECKING:
     from ..doctor import CheckResult
 
 COLORS = {"ok": "green", "warning": "yellow", "error": "red", "skipped": "cyan"}
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(as_json: bool) -> None:
+@command("doctor", "doctor --json", going_on="Run it again:")
+@json_option
+def doctor(output: Output) -> None:
     """Look at everything that a promotion needs, and say how to mend what is wrong.
 
     At variables, versions, clock, Redis, S3, the bucket that is published to (a tiny object is written below
@@ -33,22 +36,15 @@ def doctor(as_json: bool) -> None:
     found: list[CheckResult] = []
     for finding in examine():
         found.append(finding)
-        click.echo(_line(finding, width), err=as_json)
+        output.line(_line(finding, width))
+        output.data(asdict(finding))
     counts = Counter(finding.state for finding in found)
-    if as_json:
-        checks = [asdict(finding) for finding in found]
-        click.echo(json.dumps({"ok": not counts["error"], "checks": checks}, indent=2))
-    else:
-        click.echo(f"{_number(counts['error'], 'error')}, {_number(counts['warning'], 'warning')}")
+    output.line(f"{number_of(counts['error'], 'error')}, {number_of(counts['warning'], 'warning')}")
     if counts["error"]:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def _line(finding: CheckResult, width: int) -> str:
     state = click.style(f"{finding.state:8}", fg=COLORS[finding.state])
     mend = f"\n{'':8} {'':{width}}  -> {finding.mend}" if finding.mend else ""
     return f"{state} {finding.check:{width}}  {finding.found}{mend}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

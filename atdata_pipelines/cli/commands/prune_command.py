@@ -7,24 +7,26 @@ from typing import TYPE_CHECKING
 import click
 
 from atdata_core.common.names import near
+from atdata_core.common.plurals import number_of
 
-from . import context
-from .context import prefix_option
+from .. import context
+from ..command import Output, command, json_option
+from ..context import prefix_option
+from ..screen import progress_of
 
 if TYPE_CHECKING:
     import dagster as dg
 
 SHOWN = 50
 """Names that are shown; with --all every one is."""
-EVERY = 500
-"""Partitions after which a line tells how far it is: some five seconds."""
 
 
-@click.command()
+@command("prune", "prune --all --yes", going_on="What was removed is removed. Run it again for the rest:")
 @click.option("--all", "show_all", is_flag=True, help=f"Show every name, not only the first {SHOWN}.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @prefix_option
-def prune(show_all: bool, yes: bool, key_prefix: str | None) -> None:
+@json_option
+def prune(show_all: bool, yes: bool, key_prefix: str | None, output: Output) -> None:
     """Remove the partitions from Dagster whose dataset is gone from the index.
 
     Shows which they are, and asks. Nothing is taken back that is published (`retract` does that), and the
@@ -43,8 +45,9 @@ def prune(show_all: bool, yes: bool, key_prefix: str | None) -> None:
         index = context.index()
         gone = gone_keys(instance, index, settings)
         count = count_keys(instance, settings)
-        click.echo(f"{count:,} of at most {MOST:,} partitions; the dataset of {len(gone):,} is gone")
+        output.line(f"{count:,} of at most {MOST:,} partitions; the dataset of {len(gone):,} is gone")
         if not gone:
+            output.data({"partitions": count, "gone": [], "removed": 0})
             return
         if len(gone) == count and next(index.names(), None) is None:
             # Emptied, or another one: far more likely than that every dataset is gone.
@@ -54,15 +57,21 @@ def prune(show_all: bool, yes: bool, key_prefix: str | None) -> None:
             )
         shown = gone if show_all else gone[:SHOWN]
         for name in shown:
-            click.echo(f"  {name}")
+            output.line(f"  {name}")
         if len(gone) > len(shown):
-            click.echo(f"  and {len(gone) - len(shown):,} more (--all shows them)")
-        context.confirm(f"Remove these {len(gone):,} partitions?", yes=yes)
+            output.line(f"  and {len(gone) - len(shown):,} more (--all shows them)")
+        these = "this partition" if len(gone) == 1 else f"these {len(gone):,} partitions"
+        context.confirm(f"Remove {these}?", yes=yes)
         # The answer may have taken its time, and a dataset may be back.
         still = set(gone_keys(instance, index, settings))
         going = [name for name in gone if name in still]
-        remove_keys(instance, going, lambda number: _progress(number, len(going)), settings)
-    click.echo(f"removed {len(going):,} partitions, {count - len(going):,} are left")
+        progress = progress_of("partitions removed")
+        remove_keys(instance, going, lambda number: progress(number, len(going)), settings)
+    left = count - len(going)
+    output.result(
+        {"partitions": left, "gone": gone, "removed": len(going)},
+        f"removed {number_of(len(going), 'partition')}, {left:,} {'is' if left == 1 else 'are'} left",
+    )
 
 
 def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str) -> None:
@@ -76,8 +85,3 @@ def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str) -> None:
         raise click.ClickException(
             f"Dagster has no partitions under the key prefix {key_prefix}.{near(key_prefix, others) or known}"
         )
-
-
-def _progress(number: int, total: int) -> None:
-    if number % EVERY == 0:
-        click.echo(f"  {number:,} of {total:,}", err=True)

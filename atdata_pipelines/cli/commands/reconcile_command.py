@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from atdata_core.atmosphere.record_format.record_keys import LABEL
+from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError
 
-from . import context
+from .. import context
+from ..command import DIFFERS, FAILED, Output, command, json_option, note
+from ..screen import progress_of
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
@@ -25,7 +27,11 @@ Promotion = tuple[str, str | None, str | None]
 """Published name, entry CID, and the version whose label it sets."""
 
 
-@click.command()
+@command(
+    "reconcile",
+    "reconcile cells --restore",
+    going_on="What was restored or recovered stays. Run it again for the rest:",
+)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--restore", is_flag=True, help="Promote again what is gone, or older than what was written.")
 @click.option(
@@ -33,15 +39,16 @@ Promotion = tuple[str, str | None, str | None]
     is_flag=True,
     help=("Take back into the index what it lost and was published from here: schema, shards, name and values."),
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def reconcile(names: tuple[str, ...], restore: bool, recover: bool, as_json: bool) -> None:
+@json_option
+def reconcile(names: tuple[str, ...], restore: bool, recover: bool, output: Output) -> None:
     """Compare what the ledger knows with the account's records: of the datasets NAME..., or of all.
 
     What the ledger lost it learns from the records, so that nothing is promoted needlessly. A lab whose Redis
     was lost has its datasets again with --recover. Nothing is written to the network without --restore, and
     records of other programs are left alone.
 
-    Ends with 1 where a record is gone, older or edited elsewhere, and not restored; or could not be recovered.
+    Ends with 3 where a record is gone, older or edited elsewhere, and not restored; with 1 where one could not be
+    restored or recovered.
     """
     from atdata_core.promotion.operations.reconcile import reconcile as compare
 
@@ -50,26 +57,25 @@ def reconcile(names: tuple[str, ...], restore: bool, recover: bool, as_json: boo
         lost = _recover(names, index, client) if recover else []
         found = compare(index, client, ledger, names)
     for finding in found.discrepancies:
-        click.echo(f"{finding.kind:10}  {finding.name}  {finding.uri}\n{'':12}{finding.note}", err=as_json)
+        output.line(f"{finding.kind:10}  {finding.name}  {finding.uri}\n{'':12}{finding.note}")
     with context.said():
         restored, failed = _restore(found, index, client) if restore else ({}, {})
     vanished = [finding for finding in found.of("gone", "older") if _promotion(finding) not in restored]
-    if as_json:
-        uris = list(restored.values())
-        click.echo(json.dumps({**found.to_json(), "restored": uris, "failed": failed}, indent=2))
-    else:
-        counts = (
-            ", ".join(f"{number} {kind}" for kind, number in found.counts.items()) or "all as the ledger has them"
-        )
-        click.echo(f"{found.records} records looked at: {counts}")
+    counts = ", ".join(f"{number} {kind}" for kind, number in found.counts.items()) or "all as the ledger has them"
+    output.result(
+        {**found.to_json(), "restored": list(restored.values()), "failed": failed},
+        f"{number_of(found.records, 'record')} looked at: {counts}",
+    )
     if vanished and not restore:
-        click.echo("--restore promotes again what is gone or older.", err=True)
+        note("--restore promotes again what is gone or older.")
     if found.of("orphaned") and not recover:
-        click.echo("--recover takes back into the index what was published from here and it has lost.", err=True)
+        note("--recover takes back into the index what was published from here and it has lost.")
     if found.of("edited"):
-        click.echo("promote NAME --take-over writes over what was edited elsewhere.", err=True)
-    if vanished or lost or found.of("edited"):
-        sys.exit(1)
+        note("promote NAME --take-over writes over what was edited elsewhere.")
+    if failed or lost:
+        sys.exit(FAILED)
+    if vanished or found.of("edited"):
+        sys.exit(DIFFERS)
 
 
 def _recover(names: tuple[str, ...], index: LocalIndex, client: AtmosphereClient) -> list[Recovered]:
@@ -81,7 +87,7 @@ def _recover(names: tuple[str, ...], index: LocalIndex, client: AtmosphereClient
         said = (
             f"Error: {each.uri} was not recovered: {each.problem}" if each.problem else f"  recovered {each.name}"
         )
-        click.echo(said, err=True)
+        note(said)
     return [each for each in found if each.problem]
 
 
@@ -117,6 +123,7 @@ def _restore(
                         data_store=context.store(settings),
                         name=finding.name,
                         version=finding.version,
+                        progress=progress_of(f"shards of {entry.name}"),
                         **settings.keywords(),
                     )
             except AtdataError as error:
@@ -124,10 +131,10 @@ def _restore(
             else:
                 restored[_promotion(finding)] = uri
                 for warning in said:
-                    click.echo(f"  {warning.message}", err=True)
-                click.echo(f"  restored {uri}", err=True)
+                    note(f"  {warning.message}")
+                note(f"  restored {uri}")
     for uri, reason in failed.items():
-        click.echo(f"Error: {uri} was not restored: {reason}", err=True)
+        note(f"Error: {uri} was not restored: {reason}")
     return restored, failed
 
 

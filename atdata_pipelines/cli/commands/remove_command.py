@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import context
+from atdata_core.common.plurals import number_of
+
+from .. import context
+from ..command import PROGRAM, Output, command, json_option
 
 if TYPE_CHECKING:
     from atdata_core.local import Removal
 
 
-@click.command()
-@click.argument("name")
+@command("remove cells", "remove cells --yes", going_on="Run it again:")
+@click.argument("name", shell_complete=context.complete_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove(name: str, yes: bool) -> None:
+@json_option
+def remove(name: str, yes: bool, output: Output) -> None:
     """Remove the dataset NAME from the index: all its entries and its labels there.
 
     Shows what goes and what stays, and asks. Its shards stay where they are, and nothing is taken back that is
@@ -28,12 +32,15 @@ def remove(name: str, yes: bool) -> None:
     with context.said():
         index = context.index()
         found = index.removal_of(name)
-        click.echo(f"{name}, {index!r}")
+        output.line(f"{name}, {index!r}")
         for line in _told(found, published_names(context.ledger(), name)):
-            click.echo(f"  {line}")
+            output.line(f"  {line}")
         context.confirm(f"Remove {name} from the index?", yes=yes)
-        count = len(index.remove(name).entries)
-    click.echo(f"{name}: removed {count} {'entry' if count == 1 else 'entries'}")
+        gone = index.remove(name)
+    output.result(
+        {"name": name, "removed": gone.entries, "still_published": gone.published},
+        f"{name}: removed {number_of(len(gone.entries), 'entry')}",
+    )
 
 
 def _told(found: Removal, names: Iterable[str]) -> Iterable[str]:
@@ -43,5 +50,5 @@ def _told(found: Removal, names: Iterable[str]) -> Iterable[str]:
     for uri in found.published:
         yield f"stays  {uri}"
     for published in names:
-        retract = f"atdata-pipelines retract {shlex.quote(published)} --all-versions"
+        retract = f"{PROGRAM} retract {shlex.quote(published)} --all-versions"
         yield f"stays published as {published}; to take it back: {retract}"

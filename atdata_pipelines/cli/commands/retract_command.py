@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
-from . import context
-from .context import prefix_option
+from atdata_core.common.plurals import number_of
+
+from .. import context
+from ..command import Output, command, json_option, note
+from ..context import prefix_option
 
 if TYPE_CHECKING:
     from atdata_core.promotion.operations.retract import Retraction
 
 
-@click.command()
+@command(
+    "retract cells",
+    "retract cells --all-versions --shards",
+    going_on="What is gone is gone. Run it again for the rest:",
+)
 @click.argument("name")
 @click.option("--all-versions", is_flag=True, help="The entries that the name had before, too.")
 @click.option("--shards", is_flag=True, help="The copies of shards, too, that no other record names.")
 @prefix_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None, yes: bool) -> None:
+@json_option
+def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None, yes: bool, output: Output) -> None:
     """Take back what is published as NAME: its label, then its entry.
 
     Shows what would go and what stays, and asks. Afterwards sensor and schedules leave that dataset alone
@@ -39,28 +48,37 @@ def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None,
         plan = plan_retraction(
             name, client, ledger=ledger, store=store, index=index, all_versions=all_versions, shards=shards
         )
-        click.echo(f"{name}, published by {client.handle}")
-        _show(plan)
+        output.line(f"{name}, published by {client.handle}")
+        for line in _told(plan):
+            output.line(f"  {line}")
         context.confirm("Remove all that?", yes=yes)
-        done = run_effects(
-            plan, client, ledger, store, index=index, say=lambda step: click.echo(f"  {step}", err=True)
-        )
-    for note in done.kept:
-        click.echo(f"  kept {note}", err=True)
-    copies = f", {len(done.copies):,} copies ({done.bytes_removed:,} bytes)" if done.copies else ""
-    click.echo(f"{name}: retracted {len(done.records)} records{copies}")
+        done = run_effects(plan, client, ledger, store, index=index, say=lambda step: note(f"  {step}"))
+    for kept in done.kept:
+        note(f"  kept {kept}")
+    size = number_of(done.bytes_removed, "byte")
+    copies = f", {number_of(len(done.copies), 'copy')} ({size})" if done.copies else ""
+    output.result(
+        {
+            "name": name,
+            "records": list(done.records),
+            "copies": [copy.to_json() for copy in done.copies],
+            "bytes_removed": done.bytes_removed,
+            "kept": list(done.kept),
+        },
+        f"{name}: retracted {number_of(len(done.records), 'record')}{copies}",
+    )
     if plan.blocks:
         again = context.promotion_of(plan.dataset, plan.name)
-        click.echo(f"Sensor and schedules leave it until: {again}", err=True)
+        note(f"Sensor and schedules leave it until: {again}")
 
 
-def _show(plan: Retraction) -> None:
+def _told(plan: Retraction) -> Iterable[str]:
     for label in plan.labels:
-        click.echo(f"  label  {label.uri}  {label.about}")
+        yield f"label  {label.uri}  {label.about}"
     for entry in plan.entries:
-        click.echo(f"  entry  {entry.uri}  {entry.about}")
+        yield f"entry  {entry.uri}  {entry.about}"
     for copy in plan.copies:
-        click.echo(f"  copy   {copy.url}  {copy.size or 0:,} bytes")
-    for note in plan.stays:
-        click.echo(f"  stays  {note}")
-    click.echo(f"  {plan.bytes_to_remove:,} bytes, {plan.write_points} write points")
+        yield f"copy   {copy.url}  {number_of(copy.size or 0, 'byte')}"
+    for stays in plan.stays:
+        yield f"stays  {stays}"
+    yield f"{number_of(plan.bytes_to_remove, 'byte')}, {number_of(plan.write_points, 'write point')}"

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from ..command import Output, command, json_option
+
 STATE = ".sandbox"
 
 
-@click.command()
+@command("sandbox", "sandbox --path lab --bucket public", watched=False)
 @click.option(
     "--path",
     type=click.Path(file_okay=False, path_type=Path),
@@ -28,7 +30,8 @@ STATE = ".sandbox"
     multiple=True,
     help="A bucket to make; may be repeated. Anybody reads public and public-... by HTTP.",
 )
-def sandbox(path: Path, **options: object) -> None:
+@json_option
+def sandbox(path: Path, output: Output, **options: object) -> None:
     """Run Redis, S3 and a small PDS on this machine, and print their variables.
 
     Copy the printed lines into another shell, or into .env. It runs until Ctrl-C; nothing leaves this
@@ -41,6 +44,6 @@ def sandbox(path: Path, **options: object) -> None:
             f"The sandbox needs a package that is not there ({error.name}): pip install 'atdata-pipelines[sandbox]'"
         ) from None
     try:
-        serve(path, **options)  # type: ignore[arg-type]
+        serve(path, as_json=output.as_json, **options)  # type: ignore[arg-type]
     except SandboxError as error:
         raise click.ClickException(str(error)) from None

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import click
 
+from atdata_core.common.plurals import number_of
 from atdata_core.common.urls import displayed
 from atdata_core.errors import AtdataError
 
 from ...display.markdown import short
-from . import context
+from .. import context
+from ..command import Output, command, json_option, note
 
 if TYPE_CHECKING:
     from atdata_core.local import S3DataStore
     from atdata_core.promotion.operations.status import Status
 
-WIDTH = 100
 NAME = 32
+"""Characters of a name that a terminal shows."""
 WAYS_OUT = {
-    "promote": "{promote}",
+    "due": "{promote}",
     "blocked": "{promote} publishes it again",
     "failed": "mend that, then: {promote}",
     "retries exhausted": "mend that, then: {promote}",
@@ -36,11 +40,15 @@ READERS = {
 }
 
 
-@click.command()
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(name: str | None, as_json: bool) -> None:
+@command("status", "status cells", "status --json", going_on="Run it again:")
+@click.argument("name", required=False, shell_complete=context.complete_names)
+@json_option
+def status(name: str | None, output: Output) -> None:
     """Say how far the dataset NAME is, or all of them: what is published, what waits, and why.
+
+    The state of a dataset is one of: published; due (it is to be promoted); waiting (its schema is missing);
+    failed, paused (it is tried again later); retries exhausted, blocked, skipped (left to a person); refused (it
+    cannot be promoted as it is); removed (from the index); unknown (no account is known).
 
     Asks Redis alone, so it says what was last known of the network; verify and reconcile look there.
     """
@@ -51,15 +59,14 @@ def status(name: str | None, as_json: bool) -> None:
         store_of = _stores()
         if name is not None:
             found = status_of(name, index, ledger, did, store_of(name))
-            click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_details(found)))
+            output.result(found.to_json(), *_details(found))
             return
         every = list(all_statuses(index, ledger, did, store_of))
-    if as_json:
-        click.echo(json.dumps([found.to_json() for found in every], indent=2))
-    elif every:
-        click.echo("\n".join(_table(every, list(STAGES))))
-    else:
-        click.echo("The index has no datasets.")
+    for found in every:
+        output.data(found.to_json())
+    if not output.as_json:
+        for line in _table(every, list(STAGES)) if every else ["The index has no datasets."]:
+            output.line(line)
 
 
 def _stores() -> Callable[[str], S3DataStore | None]:
@@ -78,7 +85,7 @@ def _stores() -> Callable[[str], S3DataStore | None]:
                 stores[settings.key_prefix] = context.store(settings)
         except AtdataError as error:
             if not isinstance(error, InstanceError):
-                click.echo(f"Where copies go is not known: {error.message}", err=True)
+                note(f"Where copies go is not known: {error.message}")
             return None
         return stores[settings.key_prefix]
 
@@ -90,13 +97,14 @@ def _account() -> str | None:
     try:
         return context.account()
     except AtdataError as error:
-        click.echo(f"What is to be promoted is not known: {error.message}", err=True)
+        note(f"What is due is not known: {error.message}")
         return None
 
 
 def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
-    every = list(every)
-    name = min(NAME, max(4, *(len(found.name) for found in every)))
+    every, terminal = list(every), sys.stdout.isatty()
+    name = max(4, *(len(found.name) for found in every))
+    name = min(NAME, name) if terminal else name
     state = max(5, *(len(found.state) for found in every))
     yield f"{'NAME':{name}}  {'STATE':{state}}  STAGE  {'WHEN (UTC)':16}  RECORD, OR WHY NOT"
     for found in every:
@@ -104,9 +112,12 @@ def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
         what = found.reason
         if found.state == "published" and found.uri:
             private = found.readers not in (None, "all")
-            what = found.uri.rpartition("/")[2] + (" (private)" if private else "")
+            what = found.uri + (" (private)" if private else "")
         row = f"{short(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
-        yield row + short(" ".join(what.split()), WIDTH - len(row))
+        what = " ".join(what.split())
+        # An at-uri is of use only if it is whole.
+        cut = terminal and found.state != "published"
+        yield row + (short(what, max(20, shutil.get_terminal_size().columns - len(row))) if cut else what)
 
 
 def _details(found: Status) -> Iterable[str]:
@@ -118,14 +129,16 @@ def _details(found: Status) -> Iterable[str]:
         yield f"  {WAYS_OUT[found.state].format(promote=promote)}"
     rows = [("record", found.uri or "none")]
     if found.shards is not None:
-        samples = "" if found.samples is None else f", {found.samples:,} samples"
-        rows.append(("shards", f"{found.shards:,}, {found.size or 0:,} bytes{samples}"))
+        samples = "" if found.samples is None else f", {number_of(found.samples, 'sample')}"
+        rows.append(("data", f"{number_of(found.shards, 'shard')}, {number_of(found.size or 0, 'byte')}{samples}"))
     if found.place is not None:
         rows.append(("lie at", displayed(found.place).rpartition("/")[0]))
         rows.append(("readers", READERS.get(found.readers, found.readers)))
     for step in found.steps:
         behind = f"  ({step.behind})" if step.behind else ""
-        rows.append((step.stage, f"{_time(step.at)}  {step.result}{behind}"))
+        # An at-uri is told once.
+        result = step.result if found.uri is None else step.result.replace(found.uri, "").rstrip()
+        rows.append((step.stage, f"{_time(step.at)}  {result}{behind}"))
     if found.missing:
         rows.append(("missing", ", ".join(found.missing)))
     rows += [

@@ -2,65 +2,75 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError
 
-from ...display.progress import reporting
-from . import context
+from .. import context
+from ..command import DIFFERS, FAILED, Output, command, json_option, note, when_interrupted
+from ..screen import progress_of
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.promotion.verify.findings import Verification
 
 
-@click.command()
-@click.argument("datasets", nargs=-1, metavar="[AT_URI | NAME | HANDLE/NAME]...")
+@command(
+    "verify cells",
+    "verify @lab.example.org/cells --sample 10",
+    going_on="What was checked stands above. Run it again:",
+)
+@click.argument("datasets", nargs=-1, metavar="[AT_URI | NAME | @HANDLE/NAME]...")
 @click.option("--all", "every", is_flag=True, help="Verify every dataset of the account ATDATA_HANDLE.")
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Read only N shards of each, drawn at random."
 )
-@click.option("--public", is_flag=True, help="End with 1 where strangers cannot read a shard.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per dataset and line, for programs.")
-def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: bool, as_json: bool) -> None:
+@click.option("--public", is_flag=True, help="End with 3 where strangers cannot read a shard.")
+@json_option
+def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: bool, output: Output) -> None:
     """Check that what is published is what its records say.
 
     Anybody can: an at-uri needs no Redis, no login and no keys. NAME is a dataset of the account ATDATA_HANDLE,
-    HANDLE/NAME one of another account. Record, schema and label are read from the account's own PDS, which must
+    @HANDLE/NAME one of another account. Record, schema and label are read from the account's own PDS, which must
     prove that each is in the repository that the account signed, with the key of its DID document; a PDS that
     cannot is named in a note. Every shard is read to its end: its SHA-256, each sample as the published schema
     describes it, and whether there are files in it that are no samples.
 
     Prints a line for each dataset: ok; private where all is as published, but this machine's keys were needed for
-    some shards; FAILED, with a line for each thing that differs. Ends with 1 where one failed.
+    some shards; FAILED, with a line for each thing that differs. Ends with 3 where something differs, with 1 where
+    something could not be looked at.
     """
     if bool(datasets) == every:
         raise click.UsageError("Give at-uris or names, or --all.")
     from atdata_core.atmosphere import AtmosphereClient
 
-    failed = private = count = 0
+    failed = differing = private = count = 0
+    when_interrupted(lambda: f"{number_of(count, 'dataset')} checked")
     with context.said():
         client = AtmosphereClient()
         for named in _every(client) if every else datasets:
             result = _verified(named, client, sample)
             count += 1
             failed += result.state == "failed"
+            differing += any(finding.kind == "differs" for finding in result.findings)
             private += result.state == "private"
-            click.echo(json.dumps(result.to_json()) if as_json else "\n".join(_lines(named, result)))
+            output.result(result.to_json(), *_lines(named, result))
     if not count:
-        click.echo("This account has published no datasets.", err=True)
+        note("This account has published no datasets.")
+    of = number_of(count, "dataset")
     if failed:
-        click.echo(f"{failed} of {count} datasets are not as published, or could not be checked.", err=True)
+        note(f"{failed:,} of {of} {'is' if failed == 1 else 'are'} not as published, or could not be checked.")
     if private and public:
-        click.echo(f"{private} of {count} datasets have shards that strangers cannot read.", err=True)
-    if failed or (private and public):
-        sys.exit(1)
+        note(f"{private:,} of {of} {'has' if private == 1 else 'have'} shards that strangers cannot read.")
+    if differing or (private and public):
+        sys.exit(DIFFERS)
+    if failed:
+        sys.exit(FAILED)
 
 
 def _every(client: AtmosphereClient) -> Iterator[str]:
@@ -78,25 +88,11 @@ def _verified(named: str, client: AtmosphereClient, sample: int | None) -> Verif
     from atdata_core.promotion.verify.findings import Verification, of_error
     from atdata_core.promotion.verify.verification import verify_dataset
 
-    progress = reporting(partial(click.echo, err=True), f"shards of {named}")
+    progress = progress_of(f"shards of {named}")
     try:
-        return verify_dataset(_uri(named, client), client=client, sample=sample, progress=progress)
+        return verify_dataset(context.uri_of(named, client), client=client, sample=sample, progress=progress)
     except AtdataError as error:
         return Verification(named, findings=(of_error("record", named, error),))
-
-
-def _uri(named: str, client: AtmosphereClient) -> str:
-    from atdata_core.atmosphere.atmosphere_index import find_published
-    from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
-    from atdata_core.atmosphere.xrpc.identifiers import identifier_in
-
-    if named.startswith("at://"):
-        return named
-    account, slash, name = named.partition("/")
-    meant = identifier_in(account)
-    if slash and name and (is_did(meant) or is_handle(meant)):
-        return find_published(client, account, name)
-    return find_published(client, context.account(), named)
 
 
 def _lines(named: str, result: Verification) -> Iterator[str]:
@@ -105,12 +101,13 @@ def _lines(named: str, result: Verification) -> Iterator[str]:
     if result.ok:
         signed = f", signed by {result.signed_by}" if result.signed_by else ""
         yield (
-            f"{result.state} {name}: {result.shards_checked} of {result.shards} shards, "
-            f"{result.bytes_read:,} bytes, {result.samples:,} samples, {result.readers}{signed}"
+            f"{result.state} {name}: {result.shards_checked:,} of {number_of(result.shards, 'shard')}, "
+            f"{number_of(result.bytes_read, 'byte')}, {number_of(result.samples, 'sample')}, "
+            f"{result.readers}{signed}"
         )
     else:
-        read = f", {result.shards_checked} of {result.shards} shards read" if result.shards else ""
-        count = len(result.findings)
-        yield f"FAILED {name}: {count} {'finding' if count == 1 else 'findings'}{read}"
+        shards = number_of(result.shards, "shard")
+        read = f", {result.shards_checked:,} of {shards} read" if result.shards else ""
+        yield f"FAILED {name}: {number_of(len(result.findings), 'finding')}{read}"
     yield from (f"  {finding}" for finding in result.findings)
     yield from (f"  note: {note}" for note in result.notes)

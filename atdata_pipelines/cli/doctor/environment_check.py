@@ -84,6 +84,7 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "AWS_ACCESS_KEY_ID": None,
     "AWS_SECRET_ACCESS_KEY": None,
     "AWS_S3_ADDRESSING_STYLE": _is_style,
+    "ATDATA_BUCKET": None,
     "AWS_REQUEST_PAYER": lambda value: None if value == "requester" else "is not requester",
     "ATDATA_PDS_URL": _is_url,
     "ATDATA_PLC_URL": _is_url,

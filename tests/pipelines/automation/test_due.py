@@ -43,7 +43,7 @@ def published():
 
 
 def test_a_dataset_never_published_is_due(index):
-    assert due(Entry(), index, MemoryLedger(), DID).state == "promote"
+    assert due(Entry(), index, MemoryLedger(), DID).state == "due"
 
 
 def test_a_published_and_unchanged_dataset_is_not_due_under_whatever_name(index, published):
@@ -57,12 +57,12 @@ def test_a_published_and_unchanged_dataset_is_not_due_under_whatever_name(index,
 )
 def test_a_changed_dataset_is_due(index, published, now, reason):
     found = due(now, index, published(Entry()), DID)
-    assert (found.state, found.reason) == ("promote", reason)
+    assert (found.state, found.reason) == ("due", reason)
 
 
 def test_each_account_publishes_for_itself(index, published):
     found = due(Entry(), index, published(Entry(), did="did:plc:other"), DID)
-    assert (found.state, found.reason) == ("promote", "is not known to be published by this account")
+    assert (found.state, found.reason) == ("due", "is not known to be published by this account")
 
 
 def test_a_dataset_without_a_schema_waits(published):
@@ -78,7 +78,7 @@ def test_what_was_said_under_the_published_name_counts_whatever_that_name_is(ind
     ledger = published(Entry(), name="other")
     ledger.put(OVERRIDES("points", DID, "other", "bafyone"), OverrideLog({}, 1, {"order": 1}, ()))
     found = due(Entry(), index, ledger, DID)
-    assert (found.state, found.reason) == ("promote", "has values that are not published yet")
+    assert (found.state, found.reason) == ("due", "has values that are not published yet")
 
 
 def test_of_many_datasets_each_has_its_own_answer_and_a_schema_is_read_once(published):
@@ -101,6 +101,6 @@ def test_of_many_datasets_each_has_its_own_answer_and_a_schema_is_read_once(publ
     found = due_of_all(entries, SimpleNamespace(get_schema=get_schema), published(Entry()), DID)
     assert [getattr(each, "state", "error") for each in found] == [
         "published",
-        *["error", "waiting", "promote"] * 600,
+        *["error", "waiting", "due"] * 600,
     ]
     assert len(asked) == 3

@@ -71,7 +71,7 @@ def test_status_plan_and_verify_need_no_right_to_write(primary, lab, publish, co
     # Over a second: a replica is made, and all three commands are run.
     uri = publish("pictures")
     new = lab.insert("unpublished", start=3)
-    before = json.loads(command("status", "--json").stdout)
+    before = [json.loads(line) for line in command("status", "--json").stdout.splitlines()]
     planned = command("plan", "unpublished", "--json")
     assert planned.exit_code == 0, planned.output
     first, second = expand(new.data_urls)
@@ -80,11 +80,11 @@ def test_status_plan_and_verify_need_no_right_to_write(primary, lab, publish, co
     only_reads()
     every = command("status", "--json")
     assert every.exit_code == 0, every.output
-    told = {each["name"]: each for each in json.loads(every.stdout)}
+    told = {each["name"]: each for each in map(json.loads, every.stdout.splitlines())}
     assert sorted(told) == ["found", "pictures", "unpublished"]
     assert told["pictures"] == next(each for each in before if each["name"] == "pictures")
     assert (told["pictures"]["state"], told["pictures"]["uri"]) == ("published", uri)
-    assert told["found"]["state"] == "promote"
+    assert told["found"]["state"] == "due"
     for name in ("pictures", "unpublished", "found"):
         one = command("status", name)
         assert one.exit_code == 0, one.output

@@ -72,7 +72,8 @@ def test_changed_bytes_are_shown_asked_about_accepted_and_promoted(lab, promote,
     told = command("status", "pictures").stdout
     assert "accepted bytes are not published yet\n  atdata-pipelines promote pictures\n" in told
     assert "missing            local_dataset, copied_shards, atmosphere_record\n" in told
-    assert f"{uri}  (of earlier bytes)\n" in told
+    assert f"  record             {uri}\n" in told
+    assert "  created  (of earlier bytes)\n" in told
     # As it was told to: a run.
     assert command("promote", "pictures").stdout == f"pictures: updated {uri}\n"
     assert command("status", "pictures").stdout.startswith("pictures: published\n")
@@ -81,7 +82,7 @@ def test_changed_bytes_are_shown_asked_about_accepted_and_promoted(lab, promote,
 def test_damaged_bytes_are_not_accepted(lab, command, s3):
     overwrite(lab, lab.insert("pictures"), s3, cut=1500)
     result = command("accept", "pictures", "--yes")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "cut short" in result.stdout
     assert "Nothing was accepted" in result.stderr
 

@@ -37,7 +37,7 @@ def test_what_is_gone_is_told_and_restored_on_request(lab, published, command, a
     before = account_client.get_record(published)
     account_client.delete(collection, rkey)
     result = command("reconcile")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert f"gone        pictures  {published}" in result.stdout
     assert "--restore" in result.stderr
     assert command("status", "pictures").stdout.startswith("pictures: blocked\n")

@@ -54,12 +54,12 @@ def test_names_are_looked_up_by_their_labels(publish, without_redis, account, co
     assert command("verify", f"{account.handle}/one", f"\u2068@{account.handle.upper()}/one").exit_code == 0
 
 
-def test_what_differs_stands_on_lines_of_its_own_and_ends_with_1(publish, spoil, stranger, command):
+def test_what_differs_stands_on_lines_of_its_own_and_ends_with_3(publish, spoil, stranger, command):
     good, bad = publish("good"), publish("bad", start=50)
     url = stranger.get_record(bad).value["storage"]["shards"][1]["url"]
     spoil(url)
     result = command("verify", "good", "bad", "baad")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     first, *others = result.stdout.splitlines()
     assert first.startswith(f"ok good {good}: ")
     assert others[0] == f"FAILED bad {bad}: 2 findings, 2 of 2 shards read"
@@ -103,8 +103,8 @@ def test_what_only_this_machines_keys_read_is_private_and_fails_where_it_should_
     assert second.startswith(f"private closed {private}: 2 of 2 shards, ")
     assert ", strangers cannot read 2 of the shards (this machine's keys do), signed by did:plc:" in second
     asked = command("verify", "open", "closed", "--public")
-    assert (asked.exit_code, asked.stdout) == (1, result.stdout)
-    assert asked.stderr == "1 of 2 datasets have shards that strangers cannot read.\n"
+    assert (asked.exit_code, asked.stdout) == (3, result.stdout)
+    assert asked.stderr == "1 of 2 datasets has shards that strangers cannot read.\n"
     assert command("verify", "open", "--public").exit_code == 0
     told = [json.loads(line) for line in command("verify", "--all", "--json").stdout.splitlines()]
     assert {(each["name"], each["state"]) for each in told} == {("open", "ok"), ("closed", "private")}

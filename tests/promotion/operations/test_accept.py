@@ -164,7 +164,7 @@ def test_accepted_bytes_are_due_until_they_are_published(lab, atmosphere, overwr
         promote_to_atmosphere(lab.index.get_dataset(name), lab.index, atmosphere.client)
     overwrite(entry)
     accept(changes_of(entry, lab.index), lab.index, ledger)
-    pending = ("promote", "accepted bytes are not published yet")
+    pending = ("due", "accepted bytes are not published yet")
     assert states() == [pending, pending]
     seen = status_of("points", lab.index, ledger, did)
     assert (seen.state, seen.reason) == pending
@@ -175,7 +175,7 @@ def test_accepted_bytes_are_due_until_they_are_published(lab, atmosphere, overwr
     assert status_of("points", lab.index, ledger, did).missing == ("copied_shards", "atmosphere_record")
     assert states() == [pending, pending]
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
-    assert [state for state, _ in states()] == ["published", "promote"]
+    assert [state for state, _ in states()] == ["published", "due"]
     assert status_of("points", lab.index, ledger, did).missing == ()
 
 
@@ -187,7 +187,7 @@ def test_bytes_accepted_there_and_back_are_due_once(lab, atmosphere, overwrite, 
     for data in (None, before):
         overwrite(entry, data=data)
         accept(changes_of(entry, lab.index), lab.index, ledger)
-        assert due(entry, lab.index, ledger, did).state == "promote"
+        assert due(entry, lab.index, ledger, did).state == "due"
     commit = atmosphere.commit
     promote_to_atmosphere(entry, lab.index, atmosphere.client)
     assert atmosphere.commit == commit

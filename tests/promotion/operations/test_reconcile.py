@@ -94,7 +94,7 @@ def test_a_lost_ledger_is_rebuilt_so_that_nothing_is_promoted_needlessly(
     uri = publish(entry, tags=["a"], version="1")
     facts = ledger.get_all("dataset", "points")
     forget()
-    assert state(entry) == "promote"
+    assert state(entry) == "due"
     assert {kind for kind, _ in compare()} == {"rebuilt"}
     assert state(entry) == "published"
     after = ledger.get_all("dataset", "points")
@@ -131,7 +131,7 @@ def test_new_metadata_and_new_entries_are_still_to_be_promoted(lab, publish, com
     changed = again(dots, {"k": 1})
     forget()
     assert {kind for kind, _ in compare()} == {"rebuilt"}
-    assert (state(new), state(changed)) == ("promote", "promote")
+    assert (state(new), state(changed)) == ("due", "due")
 
 
 def test_other_names_of_a_dataset_are_known_again(lab, publish, compare, forget, ledger, atmosphere):
@@ -224,7 +224,7 @@ def test_a_record_without_its_label_is_promoted_again(lab, atmosphere, publish, 
     remove(atmosphere.records(LABEL)[0].uri)
     forget()
     assert compare() == [("rebuilt", uri), ("unlabelled", uri)]
-    assert state(entry) == "promote"
+    assert state(entry) == "due"
 
 
 def test_only_what_is_named_is_looked_at(lab, publish, compare, forget, ledger):

@@ -41,7 +41,7 @@ def test_a_new_entry_is_to_be_promoted_and_the_stages_of_the_old_one_do_not_coun
     promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
     new = lab.insert("points", start=50)
     found = status("points")
-    assert (found.state, found.reason, found.stage) == ("promote", "has a new entry", None)
+    assert (found.state, found.reason, found.stage) == ("due", "has a new entry", None)
     assert not any(step.current for step in found.steps)
     take_inventory(new, lab.index, state_of(lab.index).ledger)
     found = status("points")
@@ -106,7 +106,7 @@ def test_without_an_account_the_ledger_is_told_all_the_same(lab, atmosphere):
 def test_another_account_has_not_published_it(lab, atmosphere, status):
     promote_to_atmosphere(lab.insert("points"), lab.index, atmosphere.client)
     found = status("points", "did:plc:somebodyelse")
-    assert (found.state, found.uri, found.records) == ("promote", None, ())
+    assert (found.state, found.uri, found.records) == ("due", None, ())
 
 
 def test_a_misspelt_name_is_told_what_is_near(lab, status):

@@ -61,7 +61,7 @@ def state(ledger, **of):
 
 def test_pauses_grow_until_what_lasts_is_given_up(clock, ledger):
     for pause in retry_policy.PAUSES:
-        assert state(ledger) == "promote"
+        assert state(ledger) == "due"
         failed(ledger, "points", "copied_shards", LASTING, entry=entry())
         clock.passes(pause - 1)
         assert state(ledger) == "failed"
@@ -88,10 +88,10 @@ def test_what_passes_or_is_mended_for_all_is_never_given_up(clock, ledger, error
         failed(ledger, "points", "copied_shards", error, entry=entry())
         assert state(ledger) == "failed"
         clock.passes(retry_policy.PASSING_PAUSES[min(number, 2)])
-        assert state(ledger) == "promote"
+        assert state(ledger) == "due"
     failed(ledger, "points", "copied_shards", LASTING, entry=entry())
     clock.passes(retry_policy.PAUSES[0])
-    assert state(ledger) == "promote"
+    assert state(ledger) == "due"
 
 
 def test_what_a_run_tries_several_times_is_one_attempt_and_the_worst_of_it_counts(ledger):
@@ -107,7 +107,7 @@ def test_another_entry_and_other_metadata_have_failures_of_their_own(ledger):
     for _ in range(3):
         failed(ledger, "points", "copied_shards", LASTING, entry=entry())
     assert state(ledger) == "failed"
-    assert state(ledger, cid="bafytwo") == state(ledger, metadata={"license": "MIT"}) == "promote"
+    assert state(ledger, cid="bafytwo") == state(ledger, metadata={"license": "MIT"}) == "due"
     failed(ledger, "points", "copied_shards", LASTING, entry=entry(cid="bafytwo"))
     assert ledger.get(FAILURE("points")).attempts == 1
 
@@ -138,9 +138,9 @@ def test_trouble_is_counted_once_for_all_that_find_it_at_the_same_time(clock, le
             note_outage(ledger, DID, PASSING)
         found = due(entry(), INDEX, ledger, DID)
         assert (found.state, found.reason) == ("paused", "down")
-        assert due(entry(), INDEX, ledger, "did:plc:another").state == "promote"
+        assert due(entry(), INDEX, ledger, "did:plc:another").state == "due"
         clock.passes(pause)
-        assert state(ledger) == "promote"
+        assert state(ledger) == "due"
     assert ledger.get(OUTAGE(DID)).attempts == 4
     end_outage(ledger, DID)
     assert outage_of(ledger.get(OUTAGE(DID))).when == "now"

@@ -210,9 +210,9 @@ def test_where_an_instance_names_a_destination_a_dataset_that_lies_elsewhere_is_
     assert look.due().state == "published"
 
     found = look.due(store=public)
-    assert found.state == "promote"
+    assert found.state == "due"
     assert public.bucket in found.reason
-    assert look.status(store=public).state == "promote"
+    assert look.status(store=public).state == "due"
     assert look.status(store=public).readers == "3 of 3 cannot be read: needs a key"
 
     publish(entry, data_store=public)
@@ -220,7 +220,7 @@ def test_where_an_instance_names_a_destination_a_dataset_that_lies_elsewhere_is_
     assert look.due().state == "published"
     other = new_bucket()
     elsewhere = S3DataStore(lab.s3, bucket=other, public_url=f"{box.public_url}/{other}")
-    assert look.due(store=elsewhere).state == "promote"
+    assert look.due(store=elsewhere).state == "due"
 
 
 @pytest.mark.parametrize("rebuilt", [False, True])

@@ -402,7 +402,7 @@ class DailyLife:
         elif published is not None and published.alive and name in self.known and self.last[name] is published:
             expected = {"published"}
         else:
-            expected = {"promote"}
+            expected = {"due"}
         assert state in expected, (self.steps, name, state, expected)
 
     def verify(self) -> None:

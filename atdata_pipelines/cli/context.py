@@ -14,12 +14,15 @@ from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.promotion.options import OPTIONS, Option
 
+from .command import PROGRAM
+from .screen import aside
+
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
     from atdata_core.state.ledger import Ledger
 
-    from ...config.settings import Settings
+    from ..config.settings import Settings
 
 
 @contextmanager
@@ -44,18 +47,19 @@ def confirm(question: str, *, yes: bool) -> None:
         raise click.ClickException(
             "Nothing was done: there is no terminal to ask at. Say --yes if it is to be done."
         )
-    click.confirm(question, default=False, abort=True, err=True)
+    with aside():
+        click.confirm(question, default=False, abort=True, err=True)
 
 
 def promotion_of(dataset: str, name: str | None = None) -> str:
     """The command that promotes a dataset, as it is typed; ``name`` is the published one, where it differs."""
     other = "" if name in (None, dataset) else f" --name {shlex.quote(name)}"
-    return f"atdata-pipelines promote {shlex.quote(dataset)}{other}"
+    return f"{PROGRAM} promote {shlex.quote(dataset)}{other}"
 
 
 def index() -> LocalIndex:
     """The index of local datasets; raises ``MissingVariableError``."""
-    from ...config.resources import RedisResource
+    from ..config.resources import RedisResource
 
     return RedisResource().index()
 
@@ -69,6 +73,17 @@ def entry(name: str, index: LocalIndex) -> LocalDatasetEntry:
         raise EntryNotFoundError(error.message + found, **error.facts) from None
 
 
+def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of datasets, for a shell to complete; none where the index cannot be asked."""
+    from dotenv import load_dotenv
+
+    load_dotenv(".env")
+    try:
+        return [name for name in index().names() if name.startswith(incomplete)]
+    except AtdataError:
+        return []
+
+
 def ledger() -> Ledger:
     """The ledger beside that index."""
     from atdata_core.state.index_state import state_of
@@ -78,23 +93,46 @@ def ledger() -> Ledger:
 
 def client() -> AtmosphereClient:
     """The account that publishes, logged in; raises ``MissingVariableError``, ``LoginError``."""
-    from ...config.resources import AtprotoResource
+    from ..config.resources import AtprotoResource
 
     return AtprotoResource().client()
 
 
 def store(settings: Settings) -> S3DataStore | None:
     """Where copies of an instance go; None where shards stay. Raises ``MissingVariableError``."""
-    from ...config.resources import ShardS3Resource
+    from ..config.resources import ShardS3Resource
 
     return settings.destination.outside_of_runs().store(ShardS3Resource().endpoint())
 
 
 def account() -> str:
     """DID of the account, found without a login; raises ``MissingVariableError``, ``RecordNotFoundError``."""
-    from ...config.resources import AtprotoResource
+    from ..config.resources import AtprotoResource
 
     return AtprotoResource().did()
+
+
+def is_published(named: str) -> bool:
+    """Whether a dataset of the network is meant, ``at://...`` or ``@handle/name``; else one of the index."""
+    return named.startswith(("at://", "@"))
+
+
+def uri_of(named: str, client: AtmosphereClient) -> str:
+    """The at-uri of a published dataset: itself, ``@handle/name``, or a name of the account.
+
+    Raises ``EntryNotFoundError``, ``RecordNotFoundError``, ``MissingVariableError``.
+    """
+    from atdata_core.atmosphere.atmosphere_index import find_published
+    from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
+    from atdata_core.atmosphere.xrpc.identifiers import identifier_in
+
+    if named.startswith("at://"):
+        return named
+    owner, slash, name = named.partition("/")
+    meant = identifier_in(owner)
+    if slash and name and (is_did(meant) or is_handle(meant)):
+        return find_published(client, meant, name)
+    return find_published(client, account(), named)
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])

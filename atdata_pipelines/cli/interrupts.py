@@ -1,0 +1,84 @@
+"""Ctrl-C ends a command within a second, also while threads wait for a service that says nothing.
+
+A command is given a moment to end by itself: transfers stop with their next bytes, leases are given back, a run is
+noted as failed. Then the process is ended as it is, which no promise minds: a promotion may be killed at any point.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from .screen import Screen
+
+MOMENT = 0.6
+"""Seconds that a command has to end by itself."""
+LEAVING = 0.3
+"""Seconds that the interpreter then has to leave: it waits for threads."""
+INTERRUPTED = 130
+"""What a shell says of a process that SIGINT ended."""
+
+Note = Callable[[], object]
+_notes: list[Note] = []
+
+
+@contextmanager
+def noted(note: Note) -> Iterator[None]:
+    """Have something noted, in another thread, if the process is ended within."""
+    _notes.append(note)
+    try:
+        yield
+    finally:
+        _notes.remove(note)
+
+
+@contextmanager
+def ending_soon(screen: Screen, tell: Note) -> Iterator[None]:
+    """End the process soon after Ctrl-C, once ``tell`` has said what was done; it is called once.
+
+    Whoever handles the signal meanwhile (Dagster does, within a run) goes on doing so.
+    """
+    told = threading.Lock()
+
+    def tell_once() -> None:
+        if told.acquire(blocking=False):
+            tell()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+    heard, wake = os.pipe()
+    os.set_blocking(wake, False)
+    before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    watch = threading.Thread(target=_watch, args=(heard, screen, ended, tell_once), name="interrupts", daemon=True)
+    watch.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell_once()
+        raise
+    finally:
+        signal.set_wakeup_fd(before)
+        ended.set()
+        os.close(wake)
+
+
+def _watch(heard: int, screen: Screen, ended: threading.Event, tell: Note) -> None:
+    while signals := os.read(heard, 64):
+        if signal.SIGINT in signals:
+            screen.interrupted = True
+            if not ended.wait(MOMENT):
+                for note in _notes:
+                    with suppress(Exception):
+                        note()
+                with suppress(Exception):
+                    tell()
+                os._exit(INTERRUPTED)
+            time.sleep(LEAVING)
+            os._exit(INTERRUPTED)
+    os.close(heard)

@@ -1,0 +1,124 @@
+"""What a person sees at a terminal while something takes long, and how Ctrl-C ends it."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from atdata_core.promotion.scheduling import retry_policy  # noqa: F401 - as the fixtures import it
+from atdata_pipelines.cli import screen
+
+SLOW = """
+import sys
+from atdata_pipelines.cli import main
+import atdata_core.common.progress as told
+whole = told._Counted.read
+def slowly(self, size=-1):
+    import time; time.sleep({pause})
+    return whole(self, min(size, 4096) if size > 0 else 4096)
+told._Counted.read = slowly
+main(prog_name="atdata-pipelines")
+"""
+
+
+def start(words, pause, cwd, **streams):
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOW.format(pause=pause), *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path), "TERM": "xterm", "COLUMNS": "120"},
+        **streams,
+    )
+
+
+def read_terminal(master, until, seconds=90):
+    """What a terminal was sent, up to what is waited for."""
+    text, end = "", time.monotonic() + seconds
+    while until not in text:
+        assert time.monotonic() < end, text
+        if select.select([master], [], [], 0.5)[0]:
+            try:
+                text += os.read(master, 65536).decode(errors="replace")
+            except OSError:
+                break
+    return text
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_bytes_rate_and_time_left_until_ctrl_c_ends_it_within_a_second(lab, command, tmp_path):
+    # Long: a process of its own, that is slow on purpose.
+    lab.insert("pictures", labels=(1,) * 60)
+    master, terminal = pty.openpty()
+    process = start(["promote", "pictures"], 0.4, tmp_path, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = read_terminal(master, " left")
+    assert re.search(
+        r"0 of 2\d? shards looked at .* kB of .* kB, .*/s, \d+ s left", re.sub(r"\x1b\[[\d;?]*\w", "", shown)
+    )
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said = read_terminal(master, "atdata-pipelines promote pictures\r\n")
+    assert process.wait(timeout=30) == 130
+    took = time.monotonic() - began
+    os.close(master)
+    assert "Interrupted: 0 of 1 dataset promoted. Nothing is half published. Run it again" in said
+    assert "Traceback" not in said
+    # The machine that runs this may be busy; the moments are MOMENT each.
+    assert took < 5
+    assert command("promote", "pictures").exit_code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["promote", "pictures"], ["plan", "pictures"], ["accept", "pictures"]])
+def test_ctrl_c_ends_a_command_that_waits_for_a_silent_service(lab, edge, words, tmp_path):
+    # Long: a process of its own waits for an answer that never comes.
+    lab.insert("pictures")
+    process = start(words, 3600, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Long enough to be in the middle of it.
+    time.sleep(20)
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    took = time.monotonic() - began
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == f"  atdata-pipelines {' '.join(words)}"
+    assert err.splitlines()[-2].startswith("Interrupted")
+    assert "Traceback" not in err
+    assert took < 5
+
+
+def test_nothing_is_shown_where_stderr_is_no_terminal(lab, command, monkeypatch):
+    monkeypatch.setattr(screen, "AFTER", 0.0)
+    lab.insert("pictures")
+    result = command("promote", "pictures")
+    assert "\x1b" not in result.output
+    assert "left" not in result.stderr
+
+
+def test_the_display_gives_way_to_lines_and_questions(monkeypatch, capsys):
+    monkeypatch.setattr(screen, "AFTER", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with screen.showing("verify") as shown:
+        tell = shown.begin("shards read")
+        tell(1, 4)
+        tell.passed("s3://bucket/a/0.tar", 500_000, 1_000_000)
+        end = time.monotonic() + 20
+        while shown._live is None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        rows = shown._rows()
+        screen.echo("a line")
+        assert shown._live is not None
+        with screen.aside():
+            assert shown._live is None
+    assert shown._live is None
+    cells = [[*column.cells] for column in rows.columns]
+    assert cells[0] == ["1 of 4 shards read", "  0.tar"]
+    assert cells[2][1] == "500 kB of 1.0 MB"
+    assert "a line\n" in capsys.readouterr().out
