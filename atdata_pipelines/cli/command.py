@@ -13,7 +13,7 @@ import click
 
 from atdata_core.secrets import masked
 
-from .interrupts import INTERRUPTED, ending_soon
+from .interrupts import INTERRUPTED, ending_soon, leave
 from .screen import echo, showing
 
 PROGRAM = "atdata-pipelines"
@@ -76,7 +76,10 @@ class Command(click.Command):
                 with ending_soon(screen, tell):
                     return super().invoke(ctx)
             except KeyboardInterrupt:
-                ctx.exit(INTERRUPTED)
+                pass
+        if screen.interrupted:
+            leave()
+        ctx.exit(INTERRUPTED)
 
 
 def command(

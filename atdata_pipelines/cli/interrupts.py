@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,8 +17,6 @@ from .screen import Screen
 
 MOMENT = 0.6
 """Seconds that a command has to end by itself."""
-LEAVING = 0.3
-"""Seconds that the interpreter then has to leave: it waits for threads."""
 INTERRUPTED = 130
 """What a shell says of a process that SIGINT ended."""
 
@@ -68,17 +66,24 @@ def ending_soon(screen: Screen, tell: Note) -> Iterator[None]:
         os.close(wake)
 
 
+def leave() -> None:
+    """End the process at once: the interpreter would wait for threads, and take everything down piece by piece."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
 def _watch(heard: int, screen: Screen, ended: threading.Event, tell: Note) -> None:
     while signals := os.read(heard, 64):
         if signal.SIGINT in signals:
             screen.interrupted = True
-            if not ended.wait(MOMENT):
-                for note in _notes:
-                    with suppress(Exception):
-                        note()
+            if ended.wait(MOMENT):
+                break
+            for note in _notes:
                 with suppress(Exception):
-                    tell()
-                os._exit(INTERRUPTED)
-            time.sleep(LEAVING)
-            os._exit(INTERRUPTED)
+                    note()
+            with suppress(Exception):
+                tell()
+            leave()
     os.close(heard)

@@ -118,7 +118,9 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
 
 
 def _opened(home: Path) -> dg.DagsterInstance:
-    logging.getLogger().addFilter(_is_no_retry)
+    loggers = logging.getLogger(), logging.getLogger("dagster")
+    for logger in loggers:
+        logger.addFilter(_is_news)
     try:
         return _untelling(dg.DagsterInstance.get())
     except dg.DagsterInvalidConfigError as error:
@@ -128,7 +130,8 @@ def _opened(home: Path) -> dg.DagsterInstance:
             raise
         raise RefusedError(f"{home / SETTINGS} cannot be used: {_line(str(error))}. {_EXAMPLES}") from error
     finally:
-        logging.getLogger().removeFilter(_is_no_retry)
+        for logger in loggers:
+            logger.removeFilter(_is_news)
 
 
 def _untelling(instance: dg.DagsterInstance) -> dg.DagsterInstance:
@@ -147,9 +150,14 @@ def _of_database(error: BaseException | None) -> DBAPIError | None:
     return error
 
 
-def _is_no_retry(record: logging.LogRecord) -> bool:
-    """Keeps away what Dagster says of each attempt to connect: the error of the last one tells it, too."""
-    return not record.getMessage().startswith("Retrying failed database connection")
+def _is_news(record: logging.LogRecord) -> bool:
+    """Keeps away what Dagster says of each attempt to connect, and of a home without settings.
+
+    The error of the last attempt tells it, too; and Dagster's defaults are as good as any.
+    """
+    return not record.getMessage().startswith(
+        ("Retrying failed database connection", "No dagster instance configuration file")
+    )
 
 
 def _misconfigured(home: Path, error: dg.DagsterInvalidConfigError) -> str:

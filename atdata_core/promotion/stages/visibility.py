@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from ...common.plurals import number_of
 from ...common.urls import displayed, scheme
 from ...errors import (
     AtdataError,
@@ -87,7 +88,7 @@ class Visibility:
         named = ", ".join(f"{displayed(url)} ({reason})" for url, reason in self.unreadable[:NAMED])
         more = len(self.unreadable) - NAMED
         return (
-            f"{len(self.unreadable)} of {self.shards} shards cannot be read by strangers: {named}"
+            f"{len(self.unreadable):,} of {number_of(self.shards, 'shard')} cannot be read by strangers: {named}"
             f"{f' and {more} more' if more > 0 else ''}. {WAYS_OUT}"
         )
 
@@ -273,7 +274,8 @@ def refuse_to_hide(
     first, reason = visibility.unreadable[0]
     raise VisibilityError(
         f"Strangers could not read what would take the place of {published.uri}, which they can: "
-        f"{len(visibility.unreadable)} of {visibility.shards} shards, the first {displayed(first)} ({reason}). "
+        f"{len(visibility.unreadable):,} of {number_of(visibility.shards, 'shard')}, the first {displayed(first)} "
+        f"({reason}). "
         f"The record was not written. {PLACES} For shards in a store that strangers cannot read: "
         "allow_private=True, or --allow-private.",
         urls=[displayed(url) for url, _ in visibility.unreadable],

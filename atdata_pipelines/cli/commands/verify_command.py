@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -90,7 +91,12 @@ def _verified(named: str, client: AtmosphereClient, sample: int | None) -> Verif
 
     progress = progress_of(f"shards of {named}")
     try:
-        return verify_dataset(context.uri_of(named, client), client=client, sample=sample, progress=progress)
+        uri = context.uri_of(named, client)
+    except AtdataError as error:
+        # Nothing was compared: it fails, and does not differ.
+        return Verification(named, findings=(replace(of_error("record", named, error), kind="unreachable"),))
+    try:
+        return verify_dataset(uri, client=client, sample=sample, progress=progress)
     except AtdataError as error:
         return Verification(named, findings=(of_error("record", named, error),))
 
