@@ -132,7 +132,7 @@ def test_partitions_of_the_only_instance_are_pruned_and_of_several_the_one_that_
     team.has("images", key_prefix="images")
     lab.insert("images-one")
     add_keys(home, ["images-one", "gone"], Settings(key_prefix=("images",)))
-    assert command("prune", "--yes").stdout.splitlines()[-1].startswith("removed 1 partitions")
+    assert command("prune", "--yes").stdout.splitlines()[-1].startswith("removed 1 partition, ")
     assert "gone" not in home.get_dynamic_partitions("images__dataset")
     team.has("tables", key_prefix="tables")
     several = command("prune", "--yes")
