@@ -69,6 +69,9 @@ def refuse_secrets(published: Mapping[str, Any]) -> None:
     Raises:
         MetadataError: naming the value's place, never the value.
     """
+    # Nearly none holds any, so they are looked through as one: a list of many thousand words would take minutes.
+    if not holds_secret("\n".join(_texts(published))):
+        return
     for name, value in published.items():
         for path in _secret_places(value, name):
             raise MetadataError(
@@ -76,6 +79,23 @@ def refuse_secrets(published: Mapping[str, Any]) -> None:
                 "to everybody. Take it out, or name a plain URL instead, and try again.",
                 path=path,
             )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value, keys among them."""
+    left = [value]
+    while left:
+        match left.pop():
+            case str() as text:
+                yield text
+            case bytes() as data:
+                yield data.decode("latin-1")
+            case dict() as found:
+                left += [*cast("dict[Any, Any]", found), *cast("dict[Any, Any]", found).values()]
+            case list() | tuple() as found:
+                left += cast("list[Any]", found)
+            case _:
+                pass
 
 
 def _secret_places(value: Any, path: str) -> Iterator[str]:
