@@ -3,16 +3,25 @@
 import msgpack
 import pytest
 
+import atdata_core as atdata
 from atdata_core.errors import MetadataError, RefusedError, StorageError
-from atdata_core.local import LocalIndex
+from atdata_core.local import LocalIndex, schema_registry
 from atdata_core.local.entry import StoredEntry
 from atdata_core.local.registry import Position
 from atdata_core.promotion.inventory import shard_urls
 from atdata_core.state.facts import FAILURE
 from atdata_core.state.index_state import state_of
+from atdata_core.state.redis_state import RedisLeases
 
 REF = "local://schemas/a.B@1.0.0"
 URLS = ["s3://b/a.tar"]
+
+
+@atdata.packable
+class Word:
+    """A word."""
+
+    text: str
 
 
 @pytest.fixture
@@ -87,3 +96,32 @@ def test_addresses_without_end_are_refused_before_they_are_made(index):
         with pytest.raises(StorageError) as error:
             shard_urls(entry)
         assert len(str(error.value)) < 1_000
+
+
+def test_what_is_noted_takes_the_place_of_a_ledger_key_that_is_no_hash(index):
+    index.redis.rpush("atdata:ledger:dataset:other", "text")
+    ledger = state_of(index).ledger
+    place = ("dataset:other", "failure")
+    assert ledger.commit([], {place[0]: {place[1]: b"{}"}, "dataset:honest": {"failure": b"{}"}}) == []
+    assert ledger.fetch([place, ("dataset:honest", "failure")]) == [b"{}", b"{}"]
+
+
+def test_a_lease_that_nobody_would_ever_give_back_is_dropped(index):
+    leases = RedisLeases(index.redis)
+    for key, write_it in (("a", index.redis.set), ("b", index.redis.rpush)):
+        write_it(f"atdata:lease:{key}", b"\xff")
+        assert leases.take(key) is None
+        assert leases.take(key) is not None
+
+
+def test_an_insert_goes_on_after_the_last_event_that_there_can_be(index):
+    index.redis.xadd("atdata:events", {"name": "evil"}, f"{2**64 - 1}-{2**64 - 1}")
+    index._registry.insert("later", "bafylater", StoredEntry(REF, URLS, None))
+    write(index, "foreign", b"bafyforeign")
+    assert {entry.name for entry in index.list_datasets()} == {"honest", "later", "foreign"}
+
+
+def test_versions_of_a_class_that_are_no_text_hide_no_schema_of_another(index):
+    index.redis.rpush("atdata:schemas:evil.Class", "1.0.0")
+    index.redis.rpush("LocalSchema:evil.Class@1.0.0", "{}")
+    assert schema_registry.reference_for(index.redis, Word) == f"local://schemas/{Word.__module__}.Word@1.0.0"
