@@ -1,6 +1,7 @@
 import json
 import logging
 import pickle
+import time
 
 import pytest
 

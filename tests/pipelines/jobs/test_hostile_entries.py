@@ -148,8 +148,8 @@ def test_what_a_hostile_member_writes_is_published_truly_or_refused_by_name(sieg
     reliability(
         "entries, metadata, schemas, labels and keys that a hostile member of the lab writes to Redis, beside "
         "three honest datasets",
-        f"{AMOUNT}: published truly, or refused or left out by an error of ours, each in {SECONDS} s; no address "
-        "of theirs asked, no secret told; list, status, plan, sensor and bulk job go on; the honest published once",
+        f"{AMOUNT}: published truly, or refused or left out by an error of ours, each in {SECONDS} s; no file "
+        "of theirs fetched, no secret told; list, status, plan, sensor and bulk job go on; the honest published once",
         f"{outcomes['published']} published truly, {refused} refused by {len(outcomes) - 2} kinds of errors, "
         f"{outcomes['left out']} left out; {longest:.1f} s at most; each honest one has 1 entry and 1 label",
         runs=AMOUNT,

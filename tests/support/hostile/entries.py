@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import Any
 
 import msgpack
+from redis import ResponseError
 
 from atdata_core.local.entry import StoredEntry
 from hostile.mutation import hurt, spliced
@@ -554,7 +556,8 @@ class Member:
 
 
 def write(redis: Any, attacks: list[Attack]) -> None:
-    """Write attacks to a Redis."""
+    """Write attacks to a Redis, as far as it takes them beside each other."""
     for attack in attacks:
         for command, *arguments in attack.commands:
-            getattr(redis, command)(*arguments)
+            with suppress(ResponseError):
+                getattr(redis, command)(*arguments)
