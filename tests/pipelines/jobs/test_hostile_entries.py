@@ -29,7 +29,7 @@ LONGEST = 5_000
 HONEST = ("honest-0", "honest-1", "honest-2")
 
 
-def _tried(attack, name, index, client):
+def _tried(name, index, client):
     """What comes of one attack: where it is planned, where it is promoted, each our own error or none."""
     try:
         entry = index.get_entry_by_name(name)
@@ -87,7 +87,7 @@ def siege(lab, command, tick, run_bulk, stranger, monkeypatch):
             for attack in attacks:
                 name = attack.name.decode(errors="replace")
                 start = time.monotonic()
-                planned, refused = _in_time(_tried, attack, name, index, client)
+                planned, refused = _in_time(_tried, name, index, client)
                 longest = max(longest, time.monotonic() - start)
                 if refused is None:
                     assert planned is None, f"{attack.kind}: refused by the plan and published: {planned}"
@@ -149,7 +149,7 @@ def test_what_a_hostile_member_writes_is_published_truly_or_refused_by_name(sieg
         "entries, metadata, schemas, labels and keys that a hostile member of the lab writes to Redis, beside "
         "three honest datasets",
         f"{AMOUNT}: published truly, or refused or left out by an error of ours, each in {SECONDS} s; no file "
-        "of theirs fetched, no secret told; list, status, plan, sensor and bulk job go on; the honest published once",
+        "of theirs fetched, no secret told; list, status, plan, sensor and bulk go on; the honest published once",
         f"{outcomes['published']} published truly, {refused} refused by {len(outcomes) - 2} kinds of errors, "
         f"{outcomes['left out']} left out; {longest:.1f} s at most; each honest one has 1 entry and 1 label",
         runs=AMOUNT,
