@@ -85,17 +85,15 @@ def _texts(value: Any) -> Iterator[str]:
     """All texts in a value, keys among them."""
     left = [value]
     while left:
-        match left.pop():
-            case str() as text:
-                yield text
-            case bytes() as data:
-                yield data.decode("latin-1")
-            case dict() as found:
-                left += [*cast("dict[Any, Any]", found), *cast("dict[Any, Any]", found).values()]
-            case list() | tuple() as found:
-                left += cast("list[Any]", found)
-            case _:
-                pass
+        found = left.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, bytes):
+            yield found.decode("latin-1")
+        elif isinstance(found, Mapping):
+            left += [*cast("Mapping[Any, Any]", found), *cast("Mapping[Any, Any]", found).values()]
+        elif isinstance(found, list | tuple):
+            left += cast("list[Any]", found)
 
 
 def _secret_places(value: Any, path: str) -> Iterator[str]:
