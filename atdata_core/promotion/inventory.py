@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,10 @@ def refuse_deleted(entry: IndexEntry, index: AbstractIndex) -> None:
         )
 
 
+MOST_SHARDS = 10_000
+"""More than fit in a record of a million bytes, some 6,000; more are refused before any is looked at."""
+
+
 def read_schema(entry: IndexEntry, index: AbstractIndex) -> dict[str, Any]:
     """The local schema record of an entry; ``SchemaNotFoundError`` names what to publish."""
     try:
@@ -54,17 +59,17 @@ def shard_urls(entry: IndexEntry) -> list[str]:
     Raises ``NoDataUrlsError`` where there are none, ``StorageError`` where one stands twice or carries
     credentials.
     """
-    urls = expand(entry.data_urls) if entry.data_urls else []
+    urls = expand(entry.data_urls, most=MOST_SHARDS) if entry.data_urls else []
     if not urls:
         raise NoDataUrlsError(
             f"Dataset {entry.name!r} has no data URLs, so there is nothing to publish. "
             "Insert it again with its shards: repo.insert(dataset, name=...).",
             name=entry.name,
         )
-    for url in urls:
+    for url in entry.data_urls:
         refuse_credentials(url)
     if len(set(urls)) != len(urls):
-        twice = next(url for url in urls if urls.count(url) > 1)
+        twice = next(url for url, times in Counter(urls).items() if times > 1)
         raise StorageError(
             f"Dataset {entry.name!r} names the shard {displayed(twice)} twice. "
             "Insert it again with each shard once.",
