@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from ...common.cid import record_cid
 from ...common.urls import plain_path, scheme
 from ...protocols import ShardFacts
 from ...state.facts import FIRST_CLAIM
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ...state.ledger import Ledger
 
 FOLDER = "promoted/{dataset}/{entry}"
-"""Where copies lie, below the prefix of their store: of a dataset of this name, and an entry of this CID.
+"""Where copies lie, below the prefix of their store: of a dataset of this name, and an entry of this ``entry_key``.
 
 Copying, the protection of copies that a run is about to name, and retraction all ask this module.
 """
@@ -48,6 +49,17 @@ def claim_of(shards: Iterable[ShardFacts]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+_ENTRY = "baf[a-z2-7]{20,}"
+
+
+def entry_key(cid: str) -> str:
+    """What tells an entry in the place of its copies: its CID, or the CID that stands for an id of another form.
+
+    An index of somebody's own may have any text for an id: with slashes, or like the name of a folder.
+    """
+    return cid if re.fullmatch(_ENTRY, cid) else record_cid({"id": cid})
+
+
 def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     """Below the store's prefix, where the copies of an entry lie.
 
@@ -56,7 +68,9 @@ def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     """
     claim = claim_of(inventory.shards)
     first = ledger.get(FIRST_CLAIM(inventory.cid))
-    entry = inventory.cid if first is None or first.digest == claim else f"{inventory.cid}-{claim[:12]}"
+    entry = entry_key(inventory.cid)
+    if first is not None and first.digest != claim:
+        entry += f"-{claim[:12]}"
     return plain_path(FOLDER.format(dataset=inventory.name, entry=entry))
 
 
@@ -84,14 +98,14 @@ def copy_tails(url: str) -> set[str]:
 
 
 def copied_as(url: str) -> tuple[str, str] | None:
-    """Dataset and entry CID of a published copy, as its place tells; None where it lies at no such place.
+    """Dataset and ``entry_key`` of a published copy, as its place tells; None where it lies at no such place.
 
     The dataset is "" where its name may be written in another way there.
     """
     for tail in sorted(copy_tails(url)):
         found = _pattern(FOLDER).match(tail)
         if found is not None:
-            return "" if "%" in found["dataset"] else found["dataset"], found["cid"]
+            return "" if "%" in found["dataset"] else found["dataset"], found["entry"]
     return None
 
 
@@ -130,7 +144,7 @@ def _root() -> str:
 @cache
 def _pattern(folder: str) -> re.Pattern[str]:
     """What tells dataset and entry from the name of a copy in such a folder."""
-    entry = r"(?P<cid>baf[a-z2-7]{20,})(?:-[0-9a-f]{12})?"
+    entry = rf"(?P<entry>{_ENTRY})(?:-[0-9a-f]{{12}})?"
     return re.compile(
         re.escape(folder).replace(r"\{dataset\}", "(?P<dataset>.+?)").replace(r"\{entry\}", entry) + "/"
     )

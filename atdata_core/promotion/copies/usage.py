@@ -25,7 +25,7 @@ from ...state.facts import COPY_USE, CopyUse
 from ...state.lease import POLL
 from ...state.ledger import Key, Ledger
 from ...stores.data_store import DataStore
-from .layout import copied_as, copy_tails
+from .layout import copied_as, copy_tails, entry_key
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -96,7 +96,7 @@ def existing(copies: Iterable[StoredCopy], store: DataStore, known: Mapping[str,
 class Uses:
     """Who names which copy, by the part of its path that begins where copies lie.
 
-    That part holds dataset and entry CID, and is the same under whatever address a bucket is read, so a copy
+    That part holds dataset and entry, and is the same under whatever address a bucket is read, so a copy
     that a record names by an older address is found, too.
     """
 
@@ -177,7 +177,7 @@ def in_use(ledger: Ledger, leases: Leases, cid: str, run: str | None) -> Generat
     """
     ledger.put(_use(cid, run), CopyUse())
     try:
-        _taken(leases, cid).release()
+        _taken(leases, entry_key(cid)).release()
         yield
     except BaseException:
         with suppress(ServiceError):
@@ -204,8 +204,8 @@ def removing(ledger: Ledger, leases: Leases, urls: Iterable[str]) -> Generator[C
     """
     with ExitStack() as ends:
         held: list[Lease] = []
-        for cid in sorted({copied[1] for copied in map(copied_as, urls) if copied is not None}):
-            held.append(_taken(leases, cid))
+        for entry in sorted({copied[1] for copied in map(copied_as, urls) if copied is not None}):
+            held.append(_taken(leases, entry))
             ends.callback(held[-1].release)
 
         def run_using(url: str) -> str | None:
@@ -221,11 +221,11 @@ def removing(ledger: Ledger, leases: Leases, urls: Iterable[str]) -> Generator[C
 
 
 def _use(cid: str, run: str | None) -> Key[CopyUse]:
-    return COPY_USE(cid, run or "a run")
+    return COPY_USE(entry_key(cid), run or "a run")
 
 
-def _taken(leases: Leases, cid: str) -> Lease:
-    """The lease on a removal, once nobody else has it."""
-    while (lease := leases.take(f"removal of {cid}")) is None:
+def _taken(leases: Leases, entry: str) -> Lease:
+    """The lease on a removal of copies of an entry, once nobody else has it."""
+    while (lease := leases.take(f"removal of {entry}")) is None:
         time.sleep(POLL)
     return lease

@@ -1,5 +1,9 @@
 """Where copies lie is spelled in one place, and all that rests on it follows."""
 
+from types import SimpleNamespace
+
+import pytest
+
 from atdata_core.atmosphere import AtmosphereIndex
 from atdata_core.promotion.copies import layout
 from atdata_core.promotion.copies.usage import end_use, in_use
@@ -27,4 +31,34 @@ def test_copying_protection_and_retraction_follow_where_copies_lie(
 
     end_use(ledger, entry.cid, "a run")
     assert take_back("points", store=store, shards=True)[1].kept == ()
+    assert list_keys(store.bucket) == []
+
+
+IDS = [
+    "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+    "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWkuPbC",
+    "42",
+    "at://did:plc:a/b/{1,2} 7%",
+]
+"""Of entries of indexes of people's own making; the first ends like the name of a folder of a second claim."""
+
+
+@pytest.mark.parametrize("of_entry", IDS)
+def test_copies_of_an_entry_with_an_id_of_any_form_are_protected_and_removed(
+    lab, publish, store, take_back, list_keys, of_entry
+):
+    own = lab.insert("group/points")
+    entry = SimpleNamespace(
+        name=own.name, schema_ref=own.schema_ref, data_urls=own.data_urls, metadata=None, cid=of_entry
+    )
+    publish(entry, data_store=store)
+    assert len(list_keys(store.bucket)) == 3
+
+    ledger = state_of(lab.index).ledger
+    with in_use(ledger, Leases(), of_entry, "a run"):
+        kept = take_back(own.name, store=store, shards=True)[1].kept
+    assert [("a promotion under way since 20" in reason) for reason in kept] == [True] * 3
+
+    end_use(ledger, of_entry, "a run")
+    assert take_back(own.name, store=store, shards=True)[1].kept == ()
     assert list_keys(store.bucket) == []
