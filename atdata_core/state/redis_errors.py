@@ -135,6 +135,16 @@ def reads_still(error: Exception) -> bool:
     return kind is not None and kind.reads
 
 
+def can_pass(error: Exception) -> bool:
+    """Whether an error is one of redis-py's that may be gone later."""
+    from redis import exceptions
+
+    # redis-py takes them for connection errors, but a wrong password stays wrong.
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return False
+    return isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.TryAgainError)
+
+
 def named(redis: Any, error: Exception) -> ServiceError:
     """Our error for one of redis-py's."""
     from redis import exceptions
