@@ -10,7 +10,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from ...common.cid import record_cid
 from ...common.urls import plain_path, scheme
 from ...protocols import ShardFacts
 from ...state.facts import FIRST_CLAIM
@@ -25,6 +24,10 @@ FOLDER = "promoted/{dataset}/{entry}"
 
 Copying, the protection of copies that a run is about to name, and retraction all ask this module.
 """
+
+
+CID = re.compile("baf[a-z2-7]{20,}")
+_CLAIM = re.compile("-[0-9a-f]{12}$")
 
 
 def tails(urls: Sequence[str]) -> list[str]:
@@ -49,15 +52,12 @@ def claim_of(shards: Iterable[ShardFacts]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-_ENTRY = "baf[a-z2-7]{20,}"
-
-
 def entry_key(cid: str) -> str:
-    """What tells an entry in the place of its copies: its CID, or the CID that stands for an id of another form.
+    """How an entry is written in the place of its copies: one part of a path, a CID as it is.
 
-    An index of somebody's own may have any text for an id: with slashes, or like the name of a folder.
+    An index of somebody's own may have any text for an id.
     """
-    return cid if re.fullmatch(_ENTRY, cid) else record_cid({"id": cid})
+    return plain_path(cid).replace("/", "%2F")
 
 
 def folder_of(inventory: Inventory, ledger: Ledger) -> str:
@@ -100,13 +100,21 @@ def copy_tails(url: str) -> set[str]:
 def copied_as(url: str) -> tuple[str, str] | None:
     """Dataset and ``entry_key`` of a published copy, as its place tells; None where it lies at no such place.
 
-    The dataset is "" where its name may be written in another way there.
+    The dataset is "" where its name may be written in another way there. Where no part of the path is a CID, the
+    name of the dataset is taken to have no slash.
     """
-    for tail in sorted(copy_tails(url)):
-        found = _pattern(FOLDER).match(tail)
-        if found is not None:
-            return "" if "%" in found["dataset"] else found["dataset"], found["entry"]
+    for entry in (CID.pattern, "[^/]+"):
+        for tail in sorted(copy_tails(url)):
+            found = _pattern(FOLDER, entry).match(tail)
+            if found is not None:
+                return "" if "%" in found["dataset"] else found["dataset"], found["entry"]
     return None
+
+
+def entries_at(url: str) -> set[str]:
+    """The ``entry_key`` of every entry that may have a copy there: a name with slashes leaves open which it is."""
+    parts = {part for tail in copy_tails(url) for part in tail.removeprefix(_root()).split("/")[:-1]}
+    return parts | {_CLAIM.sub("", part) for part in parts}
 
 
 def lies_in(store: DataStore, shard: Mapping[str, Any], destination: str | None) -> bool:
@@ -142,9 +150,7 @@ def _root() -> str:
 
 
 @cache
-def _pattern(folder: str) -> re.Pattern[str]:
+def _pattern(folder: str, entry: str) -> re.Pattern[str]:
     """What tells dataset and entry from the name of a copy in such a folder."""
-    entry = rf"(?P<entry>{_ENTRY})(?:-[0-9a-f]{{12}})?"
-    return re.compile(
-        re.escape(folder).replace(r"\{dataset\}", "(?P<dataset>.+?)").replace(r"\{entry\}", entry) + "/"
-    )
+    text = re.escape(folder).replace(r"\{dataset\}", "(?P<dataset>.+?)")
+    return re.compile(text.replace(r"\{entry\}", f"(?P<entry>{entry})(?:-[0-9a-f]{{12}})?") + "/")
