@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...atmosphere.record_format.lexicon import OLD_ENTRY
 from ...atmosphere.record_format.parse import Fields, PublishedShard, read_storage
 from ...atmosphere.record_format.record_keys import ENTRY
+from ...common.network_settings import WORKERS
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
 from ...protocols import ShardFacts
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
     from ...state.lease import Lease, Leases
-
-WORKERS = 8
 
 HONOURED = timedelta(days=1)
 """A run that was killed leaves its note. Longer than this no run waits before it writes."""

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...common.network_settings import WORKERS
 from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
 from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
@@ -21,8 +22,6 @@ from ..records.summary import changed_shards, changed_value, short_cid
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
-
-WORKERS = 8
 
 
 def shard_facts(
