@@ -16,6 +16,12 @@ from urllib.request import getproxies
 
 from ..errors import NetworkSettingsError
 
+WORKERS = 8
+"""Shards that are read or sent, or records that are asked for, at a time: each of them takes memory."""
+
+PORTS = {"http": 80, "https": 443}
+"""The port of a URL that names none."""
+
 _PROXIES = tuple(
     name for each in ("http", "https", "all", "no") for name in (f"{each}_proxy", f"{each}_proxy".upper())
 )

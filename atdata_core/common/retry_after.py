@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import AtdataError, RateLimitedError
+from .network_settings import PORTS
 
 ATTEMPTS = 4
 """How often a request is sent, the first time included."""
@@ -34,7 +35,6 @@ _WORTH_TELLING = 3.0
 _LONGEST_HOLD = 86_400.0
 _TOO_MANY = 429
 _ASKS_TO_WAIT = (_TOO_MANY, 503)
-_PORTS = {"http": 80, "https": 443}
 
 _logger = logging.getLogger("atdata_core")
 R = TypeVar("R")
@@ -215,7 +215,7 @@ def service_of(url: str) -> str:
     except ValueError:
         return url  # no service, as whoever asks it will say
     host = f"[{name}]" if ":" in name else name
-    usual = port in (None, _PORTS.get(parts.scheme))
+    usual = port in (None, PORTS.get(parts.scheme))
     return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
 
 

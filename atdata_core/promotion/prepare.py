@@ -121,7 +121,7 @@ def validate(inventory: Inventory, resolved: Resolved, client: AtmosphereClient)
             is published under that name and nobody asked to take it over.
         StorageError: Its shards cannot be published from where they lie.
         PreflightError: The network would refuse a record; every problem is named.
-        NotPublicError: Strangers cannot read the shards where they are, and that was asked for.
+        NotPublicError: Anonymous readers cannot read the shards where they are, and that was asked for.
         LicenseError: It has no license that SPDX knows, and one was asked for.
         ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
             a copy should go.

@@ -39,6 +39,11 @@ def pack(metadata: dict[Any, Any]) -> bytes:
             f"{path} {problem}. Metadata may hold None, bool, int, float, str, bytes, lists and dicts.",
             path=path,
         ) from None
+    return checked_size(packed)
+
+
+def checked_size(packed: bytes) -> bytes:
+    """Packed metadata; ``MetadataError`` where there are more than ``MAX_BYTES`` bytes of them."""
     if len(packed) > MAX_BYTES:
         raise MetadataError(
             f"metadata takes {len(packed):,} bytes as msgpack, {MAX_BYTES:,} are allowed. "

@@ -150,7 +150,7 @@ def scope_of(scope: Scope, owner: str) -> str:
     return f"{scope}:{owner}"
 
 
-class Found:
+class FactMap:
     """Facts that were read together."""
 
     def __init__(self, facts: Mapping[Key[Any], Fact | None]) -> None:
@@ -236,16 +236,16 @@ class Ledger(ABC):
         [text] = self.fetch([key.place])
         return None if text is None else decode(key, text)
 
-    def get_many(self, keys: Sequence[Key[Any]]) -> Found:
+    def get_many(self, keys: Sequence[Key[Any]]) -> FactMap:
         """Several facts at once."""
         texts = self.fetch([key.place for key in keys])
-        return Found({key: decode(key, text) for key, text in zip(keys, texts, strict=True)})
+        return FactMap({key: decode(key, text) for key, text in zip(keys, texts, strict=True)})
 
-    def get_all(self, scope: Scope, owner: str) -> Found:
+    def get_all(self, scope: Scope, owner: str) -> FactMap:
         """Every fact of a dataset, an entry or an account."""
         [texts] = self.fetch_scopes([scope_of(scope, owner)])
         keys = {name: key for name in texts if (key := read_key(scope, owner, name)) is not None}
-        return Found({key: decode(key, texts[name]) for name, key in keys.items()})
+        return FactMap({key: decode(key, texts[name]) for name, key in keys.items()})
 
     def put(self, key: Key[F], fact: F) -> None:
         """Keep a fact; the last one stands."""

@@ -140,6 +140,16 @@ def is_wrong_type(error: Exception) -> bool:
     return "WRONGTYPE" in _text(error)
 
 
+def can_pass(error: Exception) -> bool:
+    """Whether an error is one of redis-py's that may be gone later."""
+    from redis import exceptions
+
+    # redis-py takes them for connection errors, but a wrong password stays wrong.
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return False
+    return isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.TryAgainError)
+
+
 def named(redis: Any, error: Exception) -> ServiceError:
     """Our error for one of redis-py's."""
     from redis import exceptions

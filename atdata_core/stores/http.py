@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 60.0
 FIRST_BYTES = "bytes=0-511"
-"""The range that is asked for to see what strangers get."""
+"""The range that is asked for to see what anonymous readers get."""
 PROBE_SECONDS = 5.0
 """How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10

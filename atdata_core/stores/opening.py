@@ -156,12 +156,12 @@ def probe(url: str, endpoint: str | None = None, region: str | None = None, *, i
         url: The shard.
         endpoint: The S3 service of an ``s3://`` URL; None is AWS.
         region: Its region.
-        inside: Strangers share our private network. Else a private address is none that they can reach, a
+        inside: Anonymous readers share our private network. Else a private address is none that they can reach, a
             configured one neither, except those that ``ATDATA_ALLOW_PRIVATE`` lists.
 
     Raises:
         PrivateAddressError: Only this network reaches it.
-        ShardForbiddenError, ShardMissingError: A stranger is turned away, or told that it is not there.
+        ShardForbiddenError, ShardMissingError: An anonymous reader is turned away, or told that it is not there.
         StorageError: The URL is not understood.
         ServiceError: The server did not answer as it should.
     """
@@ -174,9 +174,9 @@ def _probe_s3(url: str, endpoint: str | None, region: str | None, inside: bool) 
     bucket, key = parse_s3(url)
     if endpoint is not None and not inside:
         check_public(endpoint, environment=False)
-    stranger = replace(S3Endpoint.anonymous_at(endpoint, region), timeout=PROBE_SECONDS)
-    with stranger.errors(bucket, key):
-        answer: dict[str, Any] = stranger.client.get_object(Bucket=bucket, Key=key, Range=FIRST_BYTES)
+    anonymous = replace(S3Endpoint.anonymous_at(endpoint, region), timeout=PROBE_SECONDS)
+    with anonymous.errors(bucket, key):
+        answer: dict[str, Any] = anonymous.client.get_object(Bucket=bucket, Key=key, Range=FIRST_BYTES)
     answer["Body"].close()
     return _of_headers(answer["ResponseMetadata"]["HTTPHeaders"])
 

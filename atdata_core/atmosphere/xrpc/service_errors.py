@@ -82,6 +82,13 @@ def of_transport(url: str, error: BaseException) -> AtdataError:
     )
 
 
+def can_pass(error: Exception) -> bool:
+    """Whether an error is one of httpx's that may be gone later."""
+    import httpx
+
+    return isinstance(error, httpx.TransportError)
+
+
 def of_endless_reply(url: str, limit: int) -> AtdataError:
     """The error of an answer that is longer than any that makes sense."""
     service, method = _place(url)

@@ -25,7 +25,7 @@ from ...state.facts import (
     RecordNote,
     RecordResult,
 )
-from ...state.ledger import Found, Key, Ledger
+from ...state.ledger import FactMap, Key, Ledger
 from ..inventory import Publication, cid_of
 from ..overrides import Overrides
 from ..records.published_names import Versions, is_promoted, name_state, names_no_copies, place_of, versions_of
@@ -334,7 +334,7 @@ class _Comparison:
             # What failed before was about what is published after all.
             succeeded(self._ledger, dataset)
 
-    def _known(self, key: Key[RecordNote], note: RecordNote, facts: Found) -> Discrepancy | None:
+    def _known(self, key: Key[RecordNote], note: RecordNote, facts: FactMap) -> Discrepancy | None:
         """The record of a fact, as if it were gone; None for one of another account."""
         uri, dataset = note.uri, key.owner
         if not uri.startswith(f"at://{self._did}/"):

@@ -41,7 +41,7 @@ class PublishedName:
         cid: Of the index entry; None where the record does not tell.
         said: What people said of it, for the entries that follow; nothing where it is this entry's own.
         destination: Where its shards were copied to, None where they lie at the index's own URLs.
-        readable: Whether strangers could read all of its shards when it was published.
+        readable: Whether anonymous readers could read all of its shards when it was published.
         record: The entry record, where it was read; see ``read``.
     """
 

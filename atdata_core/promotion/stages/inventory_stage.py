@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ...common.network_settings import WORKERS
 from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
 from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
@@ -24,7 +25,6 @@ from ..records.summary import changed_shards, changed_value, short_cid
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
 
-WORKERS = 8
 _AHEAD = 1_000
 """Shards that are asked for before the first of them is answered for."""
 

@@ -35,7 +35,7 @@ PUBLISHED = "published so before"
 CONFIGURED = "the data store"
 OWN = "the index"
 WAYS_OUT = (
-    "Name the data store that strangers can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
+    "Name the data store that anybody can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
     "belongs to it), or say that the index's own URLs are to be published: keep_urls=True, or --keep-urls."
 )
 
@@ -259,6 +259,6 @@ def choose_location(
     if store is not None:
         return Location(as_data_store(store), source=CONFIGURED, earlier=earlier)
     if earlier is None or earlier.destination is None or earlier.cid != publication.cid:
-        # New data that strangers cannot read are refused once they are seen, where strangers can read the earlier.
+        # New data that nobody can read anonymously are refused once they are seen, where the earlier can be.
         return Location(earlier=earlier)
     return Location(stays=earlier, source=PUBLISHED, earlier=earlier)

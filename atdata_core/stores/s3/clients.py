@@ -27,7 +27,7 @@ from . import aws_config
 _POOL = 64
 """Connections a client keeps: more than the threads that copy at a time."""
 _MOST_CLIENTS = 16
-"""Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
+"""Records of others may name as many endpoints as they like, and a client takes some megabytes."""
 SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
 """Names of errors by which a service asks to slow down."""
 _PAYER = "x-amz-request-payer"

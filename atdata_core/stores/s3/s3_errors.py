@@ -79,6 +79,16 @@ def translated(endpoint: ClientOptions, bucket: str, key: str | None) -> Generat
         raise _of_client(endpoint, error, bucket, key) from None
 
 
+def can_pass(error: Exception) -> bool:
+    """Whether an error is one of botocore's that may be gone later."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status == 429 or status >= 500
+    return isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError)
+
+
 def _with_reason(endpoint: ClientOptions, error: Any, bucket: str, key: str | None) -> Mapping[str, Any]:
     """A refusal with its reason: the answer to a HEAD has no body that says it, so GET asks once."""
     from botocore.exceptions import BotoCoreError, ClientError

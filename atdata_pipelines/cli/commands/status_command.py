@@ -114,7 +114,7 @@ def _details(found: Status) -> Iterable[str]:
     if found.state != "published":
         yield f"  {found.reason}"
     if found.state in WAYS_OUT:
-        promote = context.promotion_of(found.name, found.hold["name"] if found.hold else None)
+        promote = context.promotion_of(found.name, found.block["name"] if found.block else None)
         yield f"  {WAYS_OUT[found.state].format(promote=promote)}"
     rows = [("record", found.uri or "none")]
     if found.shards is not None:
@@ -141,8 +141,8 @@ def _details(found: Status) -> Iterable[str]:
         rows.append(("failed", when if why in found.reason else f"{when}: {' '.join(why.split())}"))
     if found.again is not None:
         rows.append(("tried again", f"{_time(found.again)}, by sensor or schedule"))
-    if found.hold is not None:
-        rows.append(("held since", f"{_time(found.hold.get('at'))}  {found.hold['reason']}"))
+    if found.block is not None:
+        rows.append(("blocked since", f"{_time(found.block.get('at'))}  {found.block['reason']}"))
     width = max(len(title) for title, _ in rows)
     for title, text in rows:
         yield f"  {title:{width}}  {text}"

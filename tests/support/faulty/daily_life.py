@@ -91,7 +91,7 @@ class Expected:
 
     @property
     def public(self) -> bool:
-        """Whether strangers can read it."""
+        """Whether anonymous readers can read it."""
         return self.copied or self.own_urls_public
 
 
