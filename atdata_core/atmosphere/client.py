@@ -12,8 +12,8 @@ from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.lexicon import put_request
 from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri
+from atdata_core.atmosphere.xrpc.answers import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
-from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.common.retry_after import ATTEMPTS
 from atdata_core.errors import (

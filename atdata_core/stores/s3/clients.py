@@ -194,7 +194,8 @@ def _send_again(client: Any, most: int) -> None:
     ) -> float | None:
         if response is not None:
             http, _parsed = response
-            retry_after.note_answer(request_dict["url"], http.status_code, _lowered(http.headers))
+            gate = retry_after.gate_of(request_dict["url"])
+            retry_after.note_answer(gate, http.status_code, _lowered(http.headers))
         if attempts >= most or not _passes(response, caught_exception):
             return None
         retry_after.ours.pause(attempts)
