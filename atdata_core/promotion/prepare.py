@@ -15,7 +15,7 @@ from ..samples.schema import full_name
 from ..state.facts import NAME_OWNER, CopiedShards, Inventory
 from ..state.ledger import timestamp
 from .copies.layout import as_published, names_of
-from .scheduling.blocks import refuse_blocked, retracted
+from .scheduling.retry_policy import refuse_blocked, retracted
 from .stages.copy_stage import copy_shards, earlier_copies, find_copies
 from .stages.inventory_stage import take_inventory
 from .stages.publish import DatasetRecords, begin_publishing, dropping_refused

@@ -23,7 +23,7 @@ from ..inventory import Publication, cid_of, publication_of
 from ..options import PromotionOptions, Values
 from ..overrides import overrides_in, overrides_of
 from .summary import Summary
-from .upsert import Effects, find
+from .upsert import Effects, Find
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
@@ -57,7 +57,7 @@ class PublishedName:
         if self.record is not None:
             return self
         at = AtUri.parse(self.uri)
-        return replace(self, record=(yield from find(at.collection, at.rkey)))
+        return replace(self, record=(yield Find(at.collection, at.rkey)))
 
     @property
     def shards(self) -> list[PublishedShard]:
@@ -81,21 +81,21 @@ def published_name(
         own_urls: Of the entry's shards, patterns expanded.
         defaults: Of the pipeline: they were not said.
     """
-    state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
+    state, note = NAME_STATE(entry.name, publication.did, publication.name), ENTRY_NOTE(entry.name, *publication)
     known = ledger.get_many([state, note])
     last = known[state]
     if last is not None and last.cid == publication.cid:
         return PublishedName(last.uri, publication.cid, Values(), last.destination, last.readable)
     if known[note] is not None:
         # An older entry: what was said of the name since, and where its shards lie, is not of this one.
-        record = yield from find(ENTRY, publication.rkey)
+        record = yield Find(ENTRY, publication.rkey)
         return None if record is None else _read(record, publication, own_urls, defaults)
     if last is not None:
         said = overrides_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid))))
         return PublishedName(last.uri, last.cid, said, last.destination, last.readable)
-    label = yield from find(LABEL, publication.label_rkey)
+    label = yield Find(LABEL, publication.label_rkey)
     rkey = target_of(label, publication.did)
-    record = None if rkey is None else (yield from find(ENTRY, rkey))
+    record = None if rkey is None else (yield Find(ENTRY, rkey))
     if record is None:
         return None
     found = _read(record, publication, own_urls, defaults)
@@ -111,15 +111,13 @@ def unknown_names(
     for entry in entries:
         with suppress(DatasetNameError):
             publication = publication_of(entry, cid_of(entry), did, options.name)
-            state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
+            state, note = (
+                NAME_STATE(entry.name, publication.did, publication.name),
+                ENTRY_NOTE(entry.name, *publication),
+            )
             wanted.append((publication, state, note))
     found = ledger.get_many([key for _, *keys in wanted for key in keys])
     return [each for each, state, note in wanted if found[state] is None and found[note] is None]
-
-
-def name_state(dataset: str, publication: Publication) -> Key[NameState]:
-    """Where the last publication of a name is kept."""
-    return NAME_STATE(dataset, publication.did, publication.name)
 
 
 def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:

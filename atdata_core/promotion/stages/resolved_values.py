@@ -11,14 +11,14 @@ from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import DestinationError, RefusedError, StorageError
 from ...local.entry import LocalDatasetEntry
-from ...state.facts import OVERRIDES, CopiedShards
+from ...state.facts import NAME_STATE, OVERRIDES, CopiedShards
 from ...stores.data_store import DataStore, as_data_store
 from ..copies.layout import claim_of
 from ..copies.usage import shards_of
 from ..inventory import Publication, cid_of, publication_of, shard_urls
 from ..options import PromotionOptions, Values
 from ..overrides import BEFORE, EARLIER, NOW, OverrideLayers, Overrides, ResolvedValue, overrides_of
-from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
+from ..records.published_names import PublishedName, names_no_copies, published_name
 from ..records.upsert import Effects, Find
 from .copy_stage import HERE, earlier_copies_at
 
@@ -52,7 +52,7 @@ class Resolved:
         values: Of the record.
         rows: The same for people: each value, and the place of the shards, with who decided it.
         location: Where the shards will lie.
-        earlier: The overrides of the name, for an earlier entry.
+        overrides: What people said of the publication so far.
         find: Reads a record of the account.
     """
 
@@ -63,12 +63,8 @@ class Resolved:
     values: Values
     rows: tuple[ResolvedValue, ...]
     location: Location
-    earlier: Values
+    overrides: Overrides = field(compare=False, repr=False)
     find: Finder = field(compare=False, repr=False)
-
-    def overrides(self) -> Overrides:
-        """What people said of the publication so far."""
-        return Overrides(self.entry, self.publication, self.ledger, self.options.defaults, self.earlier)
 
     def published_copies(self, inventory: Inventory) -> CopiedShards | None:
         """The copies that are published and stay; None where the shards are copied, or stay where they are."""
@@ -117,7 +113,7 @@ def resolve(
         location = replace(location, stays=_found(location.stays.read(), find))
     rows = (*overrides.explain(layers, options.values), location.explain(layers))
     values = overrides.resolve(layers, options.values)
-    return Resolved(entry, publication, ledger, options, values, rows, location, earlier, find)
+    return Resolved(entry, publication, ledger, options, values, rows, location, overrides, find)
 
 
 def _refuse_other_data(entry: IndexEntry, publication: Publication, find: Finder) -> None:
@@ -143,7 +139,7 @@ def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, options: PromotionOp
     if options.values.keep_urls is not None:
         return options.values.keep_urls
     publication = publication_of(entry, cid_of(entry), did, options.name)
-    own, state = OVERRIDES(entry.name, *publication), name_state(entry.name, publication)
+    own, state = OVERRIDES(entry.name, *publication), NAME_STATE(entry.name, publication.did, publication.name)
     found = ledger.get_many([own, state])
     said, last = overrides_of(found[own]), found[state]
     if last is not None and last.cid != publication.cid:
