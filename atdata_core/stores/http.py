@@ -24,9 +24,9 @@ from ..errors import (
     ShardMissingError,
     StorageError,
 )
-from ..protocols import ShardStat
+from ..protocols import ShardStat, strong_etag
 from .private_addresses import check_public
-from .shard_streams import Opened, ResumableRead, changed_while_read, read_ahead, strong_etag
+from .shard_streams import Opened, ResumableRead, changed_while_read, read_ahead
 
 if TYPE_CHECKING:
     import httpx
