@@ -78,11 +78,10 @@ def prepare(
         NotLoggedInError: The client is not logged in.
         AtdataError: What the stages raise.
     """
-    resolved = resolve(
-        entry, client.did, ledger, data_store=data_store, options=options, find=find or client.find_record
-    )
+    did = client.did
+    resolved = resolve(entry, did, ledger, data_store=data_store, options=options, find=find or client.find_record)
     data_store = resolved.location.store
-    inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
+    inventory = take_inventory(entry, index, ledger, destination=data_store, did=did)
     done("local_dataset", inventory)
     current_attempt.stage = "published_schema"
     validate(inventory, resolved, client)

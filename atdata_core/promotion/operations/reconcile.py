@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...atmosphere.record_format.parse import label_target, read_entry_record
-from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, label_rkey
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, Publication, label_rkey
 from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError
@@ -28,7 +28,7 @@ from ...state.facts import (
     RecordResult,
 )
 from ...state.ledger import Found, Key, Ledger
-from ..inventory import Publication, cid_of
+from ..inventory import cid_of
 from ..overrides import Overrides
 from ..records.published_names import Versions, is_promoted, names_no_copies, place_of, versions_of
 from ..records.summary import Summary

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ...atmosphere.record_format.parse import PublishedShard, label_target
-from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, entry_rkey, is_identity_tid
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, Publication, is_identity_tid
 from ...common.cid import entry_cid
 from ...errors import DatasetNameError, RefusedError
 from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
-from ..inventory import Publication, cid_of, publication_of
+from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions, Values
 from ..overrides import overrides_in, overrides_of
 from .summary import Summary
@@ -148,7 +148,7 @@ def _shards_named(record: Record) -> list[PublishedShard] | None:
 
 
 def _read(record: Record, publication: Publication, own_urls: Sequence[str], defaults: Values) -> PublishedName:
-    own = record.uri.rpartition("/")[2] == entry_rkey(publication.did, publication.name, publication.cid)
+    own = record.uri.rpartition("/")[2] == publication.rkey
     said = Values() if own else overrides_in(record.value, defaults)
     place = place_of(record, own_urls if own else None)
     return PublishedName(record.uri, publication.cid if own else None, said, place, record=record)
@@ -175,7 +175,8 @@ def is_promoted(record: Record, did: str) -> bool:
     if shards is None or not is_identity_tid(rkey):
         return False
     urls = [shard.url for shard in shards]
-    return rkey != entry_rkey(did, str(value.get("name")), entry_cid(str(value.get("schemaRef")), urls))
+    own = Publication(did, str(value.get("name")), entry_cid(str(value.get("schemaRef")), urls))
+    return rkey != own.rkey
 
 
 class Versions:
@@ -201,11 +202,11 @@ class Versions:
             return None
         for likely in (dataset, name):
             for cid, entry in self._by_name.get(likely or "", {}).items():
-                if entry_rkey(self._did, name, cid) == rkey:
+                if Publication(self._did, name, cid).rkey == rkey:
                     return entry
         if name not in self._by_key:
             self._by_key[name] = {
-                entry_rkey(self._did, name, cid): entry
+                Publication(self._did, name, cid).rkey: entry
                 for _, entries in sorted(self._by_name.items(), reverse=True)
                 for cid, entry in entries.items()
             }

@@ -28,8 +28,8 @@ from ...state.ledger import Fact, Ledger, timestamp
 from ..inventory import cid_of
 
 if TYPE_CHECKING:
+    from ...atmosphere.record_format.record_keys import Publication
     from ...protocols import IndexEntry
-    from ..inventory import Publication
     from ..options import PromotionOptions
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)

@@ -40,10 +40,10 @@ from ..scheduling.retry_policy import block_deleted, block_of, end_block, metada
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
+    from ...atmosphere.record_format.record_keys import Publication
     from ...protocols import AbstractIndex, ShardFacts
     from ...state.facts import CopiedShards
     from ...state.ledger import Ledger
-    from ..inventory import Publication
     from .resolved_values import Resolved
     from .visibility import Visibility
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.record_format.record_keys import ENTRY
+from ...atmosphere.record_format.record_keys import ENTRY, Publication
 from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import DestinationError, RefusedError, StorageError
@@ -15,7 +15,7 @@ from ...state.facts import NAME_STATE, OVERRIDES, CopiedShards
 from ...stores.data_store import DataStore, as_data_store
 from ..copies.layout import claim_of
 from ..copies.usage import shards_of
-from ..inventory import Publication, cid_of, publication_of, shard_urls
+from ..inventory import cid_of, publication_of, shard_urls
 from ..options import PromotionOptions, Values
 from ..overrides import BEFORE, EARLIER, NOW, OverrideLayers, Overrides, ResolvedValue, overrides_of
 from ..records.published_names import PublishedName, names_no_copies, published_name
