@@ -10,7 +10,7 @@ from atdata_core.atmosphere.client import PAGE
 from atdata_core.atmosphere.record_format.build import entry_record, schema_record
 from atdata_core.atmosphere.record_format.lexicon import OLD_SCHEMA, check
 from atdata_core.atmosphere.record_format.parse import read_schema_record
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri, entry_rkey, schema_rkey
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri, Publication, schema_rkey
 from atdata_core.common.cid import entry_cid
 from atdata_core.common.names import check_dataset_name
 from atdata_core.common.urls import displayed, expand, refuse_credentials, scheme
@@ -312,7 +312,7 @@ class DatasetPublisher:
     ) -> AtUri:
         """Write the entry record, or bring it up to date; the same name and data is the same record."""
         cid = entry_cid(schema_uri, [shard.url for shard in shards])
-        rkey = entry_rkey(self.client.did, name, cid)
+        rkey = Publication(self.client.did, name, cid).rkey
         record = entry_record(
             name=name,
             schema_uri=schema_uri,

@@ -36,6 +36,11 @@ def settings() -> tuple[str | None, ...]:
     return tuple(os.environ.get(name) for name in (*_PROXIES, *_AUTHORITIES, "AWS_CA_BUNDLE"))
 
 
+def way_to(url: str) -> tuple[str | None, ssl.SSLContext]:
+    """The proxy on the way to a URL, as ``proxy_of``, and what is trusted there, as ``tls_context``."""
+    return proxy_of(url), tls_context()
+
+
 def proxy_of(url: str, *, any_scheme: bool = True) -> str | None:
     """URL of the proxy that the environment names for a URL; None where the way is direct.
 

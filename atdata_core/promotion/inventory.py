@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..atmosphere.record_format.record_keys import ENTRY, entry_rkey, label_rkey
+from ..atmosphere.record_format.record_keys import Publication
 from ..common.cid import entry_cid
 from ..common.names import check_dataset_name
 from ..common.urls import displayed, expand, refuse_credentials
 from ..errors import EntryNotFoundError, NoDataUrlsError, SchemaNotFoundError, StorageError
 from ..protocols import AbstractIndex, DeletionKeeper, IndexEntry
-from ..state.facts import PublicationId
 
 Progress = Callable[[int, int], None]
 """Called after each shard with how many are done and how many there are."""
@@ -81,27 +80,6 @@ def shard_urls(entry: IndexEntry) -> list[str]:
 def accept_command(dataset: str) -> str:
     """The command that shows what changed in a dataset and makes it the claim, as it is typed."""
     return f"atdata-pipelines accept {shlex.quote(dataset)}"
-
-
-class Publication(PublicationId):
-    """Account, published name and entry CID: the same three, the same records."""
-
-    __slots__ = ()
-
-    @property
-    def rkey(self) -> str:
-        """Record key of the entry record."""
-        return entry_rkey(self.did, self.name, self.cid)
-
-    @property
-    def uri(self) -> str:
-        """At-uri of the entry record."""
-        return f"at://{self.did}/{ENTRY}/{self.rkey}"
-
-    @property
-    def label_rkey(self) -> str:
-        """Record key of the label; the versions of a name share it."""
-        return label_rkey(self.did, self.name)
 
 
 def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:

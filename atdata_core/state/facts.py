@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
 from ..protocols import ShardFacts
-from .ledger import Fact, FactMap, Json, Key, KeyPattern, Ledger
+from .ledger import Fact, FactMap, Json, KeyPattern, Ledger
 
 # -- of a dataset: the last result of each stage ------------------------------------------------------
 
@@ -354,16 +354,6 @@ CHECKED_CLAIMS = KeyPattern(CheckedClaims, "entry", "checked:{did}")
 
 RESULTS = (LAST_RESULT, NAME_RESULT)
 RECORDS = (ENTRY_NOTE, LABEL_NOTE, VERSION_LABEL_NOTE)
-
-
-def created_key(record: Key[RecordNote]) -> Key[FirstMade]:
-    """Where it is kept when a record was first made."""
-    return CREATED(record.owner, record.name)
-
-
-def intent_key(record: Key[RecordNote]) -> Key[Intent]:
-    """Where it is kept what was about to be written of a record."""
-    return INTENT(record.owner, record.name)
 
 
 def entries_of(found: FactMap) -> set[str]:

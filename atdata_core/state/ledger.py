@@ -249,8 +249,14 @@ class Ledger(ABC):
 
     def put(self, key: Key[F], fact: F) -> None:
         """Keep a fact; the last one stands."""
-        place, text = key.place, encode(stamped(fact))
-        self.commit([], {place[0]: {place[1]: text}})
+        self.put_many({key: fact})
+
+    def put_many(self, facts: Mapping[Key[Any], Fact | None]) -> None:
+        """Keep several facts at once, as ``put`` keeps one; None forgets a fact, which need not be there."""
+        texts: dict[str, dict[str, bytes | None]] = {}
+        for key, fact in facts.items():
+            texts.setdefault(key.scope, {})[key.name] = None if fact is None else encode(stamped(fact))
+        self.commit([], texts)
 
     def exchange(self, key: Key[F], fact: F) -> F | None:
         """Keep a fact as ``put`` does; the one that stood before."""
@@ -281,8 +287,7 @@ class Ledger(ABC):
 
     def remove(self, key: Key[Any]) -> None:
         """Forget a fact; one that is not there is no error."""
-        scope, name = key.place
-        self.commit([], {scope: {name: None}})
+        self.put_many({key: None})
 
     def owners(self, scope: Scope) -> list[str]:
         """The datasets, entries or accounts of which there are facts, sorted."""

@@ -7,18 +7,17 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from ..common.urls import displayed, local_path, parse_s3, scheme
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError, StorageError
-from ..protocols import ShardStat
+from ..protocols import ShardStat, strong_etag
 from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web
 from .local_files import refuse_special
 from .private_addresses import check_public
 from .s3.objects import S3Endpoint
-from .shard_streams import ReadAhead, strong_etag
+from .shard_streams import ReadAhead
 
 F = TypeVar("F", bound=Callable[..., object])
 R = TypeVar("R")
@@ -174,7 +173,7 @@ def _probe_s3(url: str, endpoint: str | None, region: str | None, inside: bool) 
     bucket, key = parse_s3(url)
     if endpoint is not None and not inside:
         check_public(endpoint, environment=False)
-    anonymous = replace(S3Endpoint.anonymous_at(endpoint, region), timeout=PROBE_SECONDS)
+    anonymous = S3Endpoint.anonymous_at(endpoint, region, timeout=PROBE_SECONDS)
     with anonymous.errors(bucket, key):
         answer: dict[str, Any] = anonymous.client.get_object(Bucket=bucket, Key=key, Range=FIRST_BYTES)
     answer["Body"].close()

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from atdata_core.atmosphere.xrpc import service_errors
+from atdata_core.atmosphere.xrpc import answers
 from atdata_core.errors import AtdataError
 from atdata_core.secrets import masked
 from atdata_core.state import redis_errors
@@ -96,7 +96,7 @@ def can_pass(error: Exception) -> bool:
     if isinstance(error, AtdataError):
         return error.transient
     # What an index or a store of somebody's own lets through.
-    services = (redis_errors, s3_errors, service_errors)
+    services = (redis_errors, s3_errors, answers)
     return isinstance(error, ConnectionError | TimeoutError) or any(each.can_pass(error) for each in services)
 
 

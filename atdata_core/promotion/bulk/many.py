@@ -19,7 +19,7 @@ from ...common.network_settings import WORKERS
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
-from ...state.index_state import state_of
+from ...state.index_state import server_of, state_of
 from ..copies.usage import end_use
 from ..inventory import cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
@@ -323,7 +323,7 @@ class _Bulk:
         if not isinstance(error, ServiceError):
             return False
         service = error.facts.get("service") or ""
-        if service and service == state_of(self.index).service:
+        if service and service == server_of(self.index):
             return True
         pds = self.client.service_of(self.client.did)
         of_one_record = isinstance(error, ServiceRefusedError) and error.facts.get("status") in (400, 413)

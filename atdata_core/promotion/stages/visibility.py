@@ -235,8 +235,8 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
                 was_seen = False
         return None if reason is None else Unreadable(shard.url, reason), was_seen
 
-    copied, leases = copies.destination is not None, state_of(index).leases
-    with in_use(resolved.ledger, leases, copies.cid, options.run) if copied else nullcontext():
+    stay = copies.destination is None
+    with nullcontext() if stay else in_use(resolved.ledger, state_of(index).leases, copies.cid, options.run):
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "visibility") as pool:
             probed = list(pool.map(probe_shard, copies.shards))
         unreadable = tuple(found for found, _ in probed if found is not None)

@@ -68,7 +68,7 @@ def translated(endpoint: ClientOptions, bucket: str, key: str | None) -> Generat
     except AtdataError:
         raise
     except ClientError as error:
-        if error.operation_name not in endpoint.client_of_one_attempt.meta.service_model.operation_names:
+        if error.operation_name not in endpoint.client.meta.service_model.operation_names:
             raise _without_keys(endpoint, error, _url(bucket, key)) from None
         # `from None`: what the service said may repeat key and signature.
         raise _of_response(endpoint, _with_reason(endpoint, error, bucket, key), bucket, key) from None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import httpx
 
-from atdata_core.atmosphere.xrpc.bodies import read_body
+from atdata_core.atmosphere.xrpc.answers import read_body
 from atdata_core.common.retry_after import its_time
 from atdata_core.stores.http import environment_transport
 from atdata_core.stores.s3.clients import same_service
