@@ -14,7 +14,7 @@ from atdata_core.common.plurals import number_of
 from atdata_core.common.urls import displayed
 from atdata_core.errors import AtdataError
 
-from ...display.markdown import short
+from ...display.markdown import short, shown, whole
 from .. import context
 from ..command import Output, command, json_option, note
 
@@ -59,7 +59,7 @@ def status(name: str | None, output: Output) -> None:
         store_of = _stores()
         if name is not None:
             found = status_of(name, index, ledger, did, store_of(name))
-            output.result(found.to_json(), *_details(found))
+            output.result(found.to_json(), *map(whole, _details(found)))
             return
         every = list(all_statuses(index, ledger, did, store_of))
     for found in every:
@@ -103,21 +103,24 @@ def _account() -> str | None:
 
 def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
     every, terminal = list(every), sys.stdout.isatty()
-    name = max(4, *(len(found.name) for found in every))
+    names = [whole(found.name) for found in every]
+    name = max(4, *map(len, names))
     name = min(NAME, name) if terminal else name
     state = max(5, *(len(found.state) for found in every))
     yield f"{'NAME':{name}}  {'STATE':{state}}  STAGE  {'WHEN (UTC)':16}  RECORD, OR WHY NOT"
-    for found in every:
+    for called, found in zip(names, every, strict=True):
         stage = f"{stages.index(found.stage) + 1}/{len(stages)}" if found.stage else "-"
         what = found.reason
         if found.state == "published" and found.uri:
             private = found.readers not in (None, "all")
             what = found.uri + (" (private)" if private else "")
-        row = f"{short(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
-        what = " ".join(what.split())
+        row = f"{short(called, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
         # An at-uri is of use only if it is whole.
-        cut = terminal and found.state != "published"
-        yield row + (short(what, max(20, shutil.get_terminal_size().columns - len(row))) if cut else what)
+        if terminal and found.state != "published":
+            width = max(20, shutil.get_terminal_size().columns - len(row))
+            yield row + shown(" ".join(what[: 2 * width].split()), length=width)
+        else:
+            yield row + whole(" ".join(what.split()))
 
 
 def _details(found: Status) -> Iterable[str]:
@@ -125,7 +128,7 @@ def _details(found: Status) -> Iterable[str]:
     if found.state != "published":
         yield f"  {found.reason}"
     if found.state in WAYS_OUT:
-        promote = context.promotion_of(found.name, found.hold["name"] if found.hold else None)
+        promote = context.promotion_of(found.name, found.block["name"] if found.block else None)
         yield f"  {WAYS_OUT[found.state].format(promote=promote)}"
     rows = [("record", found.uri or "none")]
     if found.shards is not None:
@@ -154,8 +157,8 @@ def _details(found: Status) -> Iterable[str]:
         rows.append(("failed", when if why in found.reason else f"{when}: {' '.join(why.split())}"))
     if found.again is not None:
         rows.append(("tried again", f"{_time(found.again)}, by sensor or schedule"))
-    if found.hold is not None:
-        rows.append(("held since", f"{_time(found.hold.get('at'))}  {found.hold['reason']}"))
+    if found.block is not None:
+        rows.append(("blocked since", f"{_time(found.block.get('at'))}  {found.block['reason']}"))
     width = max(len(title) for title, _ in rows)
     for title, text in rows:
         yield f"  {title:{width}}  {text}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Read only N shards of each, drawn at random."
 )
-@click.option("--public", is_flag=True, help="End with 3 where strangers cannot read a shard.")
+@click.option("--public", is_flag=True, help="End with 3 where a shard cannot be read anonymously.")
 @json_option
 def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: bool, output: Output) -> None:
     """Check that what is published is what its records say.
@@ -67,7 +67,7 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
     if failed:
         note(f"{failed:,} of {of} {'is' if failed == 1 else 'are'} not as published, or could not be checked.")
     if private and public:
-        note(f"{private:,} of {of} {'has' if private == 1 else 'have'} shards that strangers cannot read.")
+        note(f"{private:,} of {of} {'has' if private == 1 else 'have'} shards that cannot be read anonymously.")
     if differing or (private and public):
         sys.exit(DIFFERS)
     if failed:
