@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
-from .common.progress import Progress
+from .common.byte_progress import Progress
 from .errors import NotPublicWarning
 from .promotion.bulk.many import Outcome, StageDone, promote_many
 from .promotion.options import PromotionKeywords, PromotionOptions, Values, takes_options

@@ -1,13 +1,13 @@
 """What every room uses: URLs, CIDs, names, licenses, retries, progress, the way out, small private files."""
 
 __all__ = [
+    "byte_progress",
     "cid",
     "env_file",
     "licenses",
     "names",
     "network_settings",
     "plurals",
-    "progress",
     "retry_after",
     "state_file",
     "urls",

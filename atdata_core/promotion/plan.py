@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ..atmosphere.publishers import Listing
 from ..atmosphere.record_format.record_keys import SCHEMA, schema_rkey
-from ..common.progress import Progress
+from ..common.byte_progress import Progress
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.index_state import state_of

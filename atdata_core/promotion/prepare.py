@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..atmosphere.record_format.build import schema_record
 from ..atmosphere.record_format.lexicon import check
 from ..atmosphere.record_format.record_keys import SCHEMA, schema_rkey
-from ..common.progress import Progress
+from ..common.byte_progress import Progress
 from ..errors import DatasetNameError
 from ..protocols import ShardFacts
 from ..samples.schema import full_name

@@ -135,10 +135,10 @@ def uri_of(named: str, client: AtmosphereClient) -> str:
     return find_published(client, account(), named)
 
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])
 
 
-def value_options(command: Command) -> Command:
+def value_options(command: CommandFunction) -> CommandFunction:
     """Gives a command these options; it takes them as ``**options``, as ``PromotionConfig`` does."""
     for option in reversed(OPTIONS.values()):
         if option.command is not None:
@@ -146,7 +146,7 @@ def value_options(command: Command) -> Command:
     return command
 
 
-def _click(option: Option) -> Callable[[Command], Command]:
+def _click(option: Option) -> Callable[[CommandFunction], CommandFunction]:
     flag = option.name.replace("_", "-")
     if option.type == Sequence[str] | None:
         one = f"--{flag.removesuffix('s')}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from atdata_core.common.progress import ByteProgress
+    from atdata_core.common.byte_progress import ByteProgress
 
 AFTER = 2.0
 """Seconds that something takes before it is shown."""

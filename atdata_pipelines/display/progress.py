@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from atdata_core.common.progress import ByteProgress
+from atdata_core.common.byte_progress import ByteProgress
 
 EVERY = 2.0
 """Seconds between two words on it."""

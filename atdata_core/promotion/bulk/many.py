@@ -15,8 +15,8 @@ from uuid import uuid4
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
+from ...common.byte_progress import ByteProgress, OnlyBytes
 from ...common.network_settings import WORKERS
-from ...common.progress import ByteProgress, OnlyBytes
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory

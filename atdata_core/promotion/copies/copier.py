@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
+from ...common.byte_progress import Progress, counted, tell_bytes
 from ...common.network_settings import WORKERS
-from ...common.progress import Progress, counted, tell_bytes
 from ...protocols import ShardFacts, WriteProof
 from ...state.lease import POLL, Lease, Leases, Renewing, kept, leased
 from ...stores.data_store import DataStore

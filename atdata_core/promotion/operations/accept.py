@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from ...common.byte_progress import Progress
 from ...common.network_settings import WORKERS
-from ...common.progress import Progress
 from ...errors import RefusedError, SampleError, ShardError
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import decode, fields_digest

@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ...common.byte_progress import Progress
 from ...common.network_settings import WORKERS
-from ...common.progress import Progress
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import fields_digest
 from ...state.facts import COPIES, COPIES_AT, FIRST_CLAIM, CopiedShards, FirstClaim, Inventory

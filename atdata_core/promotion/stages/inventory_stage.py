@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ...common.byte_progress import Progress, counted
 from ...common.network_settings import WORKERS
-from ...common.progress import Progress, counted
 from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
 from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts, ShardStat

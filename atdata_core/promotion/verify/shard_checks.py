@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 from ...atmosphere.published_shards import open_anonymously, own_endpoint
 from ...atmosphere.record_format.parse import PublishedShard
-from ...common.progress import Progress, counted
+from ...common.byte_progress import Progress, counted
 from ...common.urls import displayed, parse_s3
 from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
 from ...shards.dataset import typed_sample

@@ -19,9 +19,9 @@ from ...atmosphere.record_format.parse import (
     read_schema_record,
 )
 from ...atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
+from ...common.byte_progress import Progress
 from ...common.cid import record_cid
 from ...common.network_settings import WORKERS
-from ...common.progress import Progress
 from ...common.urls import displayed, expand
 from ...errors import AtdataError, MetadataError, RecordNotFoundError, RefusedError
 from ...samples.schema import decode

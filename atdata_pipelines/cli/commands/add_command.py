@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from atdata_core.common.byte_progress import ByteProgress, counted
 from atdata_core.common.plurals import number_of
-from atdata_core.common.progress import ByteProgress, counted
 from atdata_core.common.urls import expand, literal
 from atdata_core.errors import AtdataError
 

@@ -16,7 +16,7 @@ from atdata_pipelines.cli import screen
 SLOW = """
 import sys
 from atdata_pipelines.cli import main
-import atdata_core.common.progress as told
+import atdata_core.common.byte_progress as told
 whole = told._Counted.read
 def slowly(self, size=-1):
     import time; print("reading", file=sys.stderr, flush=True) if {pause} > 60 else None; time.sleep({pause})
