@@ -127,6 +127,8 @@ OTHERS = st.sampled_from(
 NAMES_IN_RUNS = st.lists(st.lists(PACKED, max_size=4) | st.lists(OTHERS, max_size=1), max_size=8)
 
 
+# Some of the names are ones that webdataset skips.
+@pytest.mark.filterwarnings("ignore::atdata_core.errors.ShardWarning")
 @settings(max_examples=500)
 @given(NAMES_IN_RUNS.map(lambda runs: list(chain.from_iterable(runs))))
 def test_samples_of_one_file_each_are_the_same_when_they_are_not_taken_apart(names):
