@@ -125,8 +125,8 @@ class AtmosphereClient:
         only that user can read (in ``ATDATA_STATE_DIR``, else ``~/.local/state/atdata-pipelines``), the
         others take it up without a request. Where it has ended, it is logged in anew with ``password``.
 
-        ``@``, blanks, invisible marks, ``at://``, a profile's address and a last dot are taken off the handle,
-        blanks and newlines off the password; a warning says so.
+        ``@``, blanks, quotes, commas, invisible marks, ``at://``, ``mailto:``, ``acct:``, a profile's address and a
+        last dot are taken off the handle, blanks and newlines off the password; a warning says so.
 
         Raises:
             LoginError: Wrong handle or password, an account that is not active, or one that wants a code.
