@@ -14,12 +14,12 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar, cast, overload
 
 from ..common.urls import displayed, expand
-from ..errors import MetadataError, RefusedError, SampleError, ShardWarning
+from ..errors import MetadataError, RefusedError, SampleError, ShardWarning, StrayFilesWarning
 from ..samples.metadata import unpack
 from ..samples.sample_batches import SampleBatch, unpack_columns, unpacks_by_field
 from ..samples.sample_types import sample_fields, unpacker_with_views
 from ..stores.opening import open_shard, prefetched
-from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs
+from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs, suffixes_told
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -308,6 +308,19 @@ def files_beside(ds: Dataset[Any]) -> Counter[str]:
     """How many files of each suffix lie beside the packed samples of a dataset; raises as ``shard_records``."""
     records = (record for url in ds.shard_list for record in shard_records(url, store=ds.data_store))
     return Counter(f".{suffix}" for record in records for suffix in record if suffix not in ("__key__", PACKED))
+
+
+def warn_of_files(beside: Counter[str], what: str) -> None:
+    """Tell whoever keeps files beside samples that a dataset with them cannot be promoted, and what to do."""
+    if beside:
+        told = suffixes_told(dict(beside.most_common(10)), beside.total())
+        warnings.warn(
+            f"{what}: {beside.total():,} files beside its samples ({told}) are kept, "
+            "but a dataset with them cannot be promoted: a schema says nothing of them. To promote it, make what "
+            "they hold fields of the sample type, or take them out of the tars, and insert it again.",
+            StrayFilesWarning,
+            stacklevel=3,
+        )
 
 
 def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | None = None) -> Iterator[Packed]:
