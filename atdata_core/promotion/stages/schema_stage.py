@@ -217,7 +217,7 @@ def compatibility_of(
     if listing is not None and listing.whole:
         records = listing.records
     else:
-        records = []
+        records = list[Record]()
         for page, following in client.iter_pages(SCHEMA, repo=repo, cursor=behind, reverse=True):
             records += page
             beyond = bool(page) and not page[-1].uri.rpartition("/")[2].startswith(behind)
