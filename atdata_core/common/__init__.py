@@ -5,6 +5,7 @@ __all__ = [
     "cid",
     "env_file",
     "licenses",
+    "machine",
     "names",
     "network_settings",
     "plurals",
