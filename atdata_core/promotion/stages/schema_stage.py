@@ -214,10 +214,10 @@ def compatibility_of(
     # Keys of a type are its name, a colon and the version: a listing that begins behind the colon gives them.
     name, version = full_name(schema), schema["version"]
     behind, own = schema_rkey(name, ""), version_order(version)
+    records: list[Record] = []
     if listing is not None and listing.whole:
         records = listing.records
     else:
-        records = list[Record]()
         for page, following in client.iter_pages(SCHEMA, repo=repo, cursor=behind, reverse=True):
             records += page
             beyond = bool(page) and not page[-1].uri.rpartition("/")[2].startswith(behind)
