@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
-from ..common.network_settings import UNTRUSTED, untrusted, way_to
+from ..common.network_settings import tls_trouble, way_to
 from ..common.retry_after import ReadRate, http_hooks, seconds_to_wait, with_retries
 from ..common.urls import displayed
 from ..errors import (
@@ -319,9 +319,9 @@ def _errors(url: str) -> Generator[None]:
             error="too many redirects",
         ) from None
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as why:
-        if untrusted(why):
+        if said := tls_trouble(why):
             raise ServiceRefusedError(
-                f"{displayed(url)} {UNTRUSTED}.", service=_host(url), status=None, error="certificate"
+                f"{displayed(url)} {said}.", service=_host(url), status=None, error="certificate"
             ) from None
         raise ServiceUnavailableError(
             f"{displayed(url)} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",

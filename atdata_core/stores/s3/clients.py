@@ -260,7 +260,7 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
 def _authorities(profile: str | None) -> str | None:
     """The file of authorities that botocore is told of; None: it finds those that it brings."""
     configured = None if "AWS_CA_BUNDLE" in os.environ else settings_of(profile).ca_bundle
-    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         if configured is None and (path := os.environ.get(name)):
             checked_authorities(path, name)
             return path

@@ -297,7 +297,8 @@ def checked_style(style: str, source: str) -> str:
 
 def _options(values: Mapping[str, str], settings: ProfileSettings, source: str) -> tuple[str | None, bool]:
     """The addressing style, and whether the owner of the keys pays."""
-    style = values.get("AWS_S3_ADDRESSING_STYLE") or settings.addressing_style
+    name = "AWS_S3_ADDRESSING_STYLE"
+    style = values.get(name) or os.environ.get(name) or settings.addressing_style
     payer = values.get("AWS_REQUEST_PAYER")
     if payer and payer != "requester":
         raise CredentialsError(
