@@ -38,11 +38,6 @@ def settings() -> tuple[str | None, ...]:
     return tuple(os.environ.get(name) for name in (*_PROXIES, *_AUTHORITIES, "AWS_CA_BUNDLE"))
 
 
-def way_to(url: str) -> tuple[str | None, ssl.SSLContext]:
-    """The proxy on the way to a URL, as ``proxy_of``, and what is trusted there, as ``tls_context``."""
-    return proxy_of(url), tls_context()
-
-
 def proxy_of(url: str, *, any_scheme: bool = True) -> str | None:
     """URL of the proxy that the environment names for a URL; None where the way is direct.
 
@@ -199,7 +194,7 @@ _TLS_TROUBLES = {
         "has a certificate that is not valid at this time. This machine's clock says {now}: set it right if it is "
         "wrong, else have the certificate renewed"
     ),
-    "ostname mismatch|IP address mismatch|doesn't match|certificate is not valid for": (
+    "ostname .*match|IP address mismatch|certificate is not valid for": (
         "has a certificate for another name. Use the address that it is for, or have one made for this address"
     ),
     "CERTIFICATE_VERIFY_FAILED": (

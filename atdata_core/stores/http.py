@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
-from ..common.network_settings import tls_trouble, way_to
+from ..common.network_settings import proxy_of, tls_context, tls_trouble
 from ..common.retry_after import ReadRate, http_hooks, seconds_to_wait, with_retries
 from ..common.urls import displayed
 from ..errors import (
@@ -221,7 +221,7 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
             self._ways: dict[Any, httpx.HTTPTransport] = {}
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            proxy, tls = way_to(f"{request.url.scheme}://{request.headers.get('Host', '')}")
+            proxy, tls = proxy_of(f"{request.url.scheme}://{request.headers.get('Host', '')}"), tls_context()
             with self._lock:
                 way = self._ways.get((proxy, tls))
                 if way is None:
