@@ -21,7 +21,8 @@ from ...common.env_file import open_env_file
 from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError
 from ...protocols import ShardStat, strong_etag
 from ..shard_streams import Opened, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
-from .clients import ClientOptions, ProfileSettings, checked_endpoint, has_credentials, settings_of
+from .aws_config import ProfileSettings, has_credentials, settings_of
+from .clients import ClientOptions, checked_endpoint
 from .s3_errors import translated
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
