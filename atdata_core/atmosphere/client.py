@@ -11,7 +11,7 @@ from atdata_core.atmosphere import proof
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.lexicon import put_request
 from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
-from atdata_core.atmosphere.record_format.record_keys import AtUri
+from atdata_core.atmosphere.record_format.record_keys import AtUri, new_tid
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
 from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.session import Session, as_object
@@ -20,6 +20,7 @@ from atdata_core.errors import (
     NotLoggedInError,
     ProofError,
     RecordNotFoundError,
+    RefusedError,
     ServiceError,
     ServiceRefusedError,
     ShardChangedError,
@@ -463,6 +464,33 @@ class AtmosphereClient:
             raise self._no_pds()
         return cids, commit
 
+    def create_record(self, collection: str, record: dict[str, Any], *, rkey: str | None = None) -> AtUri:
+        """Write a record under a key of its own, or under ``rkey``, where the same record may be already.
+
+        Raises:
+            RecordChangedError, NotLoggedInError: As ``create_once``.
+        """
+        return AtUri.parse(self.create_once(collection, rkey or new_tid(), record)[0].uri)
+
+    def put_record(
+        self, collection: str, rkey: str, record: dict[str, Any], *, swap_commit: str | None = None
+    ) -> AtUri:
+        """Write a record, whatever is there; with ``swap_commit`` only where that is the newest commit's CID."""
+        body = {"repo": self.did, "collection": collection, "rkey": rkey, "record": record}
+        self._write("putRecord", body, swap_commit)
+        return AtUri(self.did, collection, rkey)
+
+    def delete_record(self, uri: str | AtUri, *, swap_commit: str | None = None) -> None:
+        """Delete a record of the own repository, whatever is there; ``swap_commit`` as in ``put_record``.
+
+        Raises:
+            RefusedError: It is in the repository of somebody else.
+        """
+        at = AtUri.parse(uri) if isinstance(uri, str) else uri
+        if at.authority not in (self.did, self.handle):
+            raise RefusedError(f"{at} is not in the repository of {self.handle}, who is logged in.", uri=str(at))
+        self._write("deleteRecord", {"repo": self.did, "collection": at.collection, "rkey": at.rkey}, swap_commit)
+
     def upload_blob(self, data: bytes, mime: str) -> dict[str, Any]:
         """Upload a blob; its reference ``{"$type": "blob", "ref", "mimeType", "size"}``, for a record to keep it.
 
@@ -485,6 +513,10 @@ class AtmosphereClient:
         return cast("dict[str, Any]", blob)
 
     # -- underneath -------------------------------------------------------------------------------
+
+    def _write(self, procedure: str, body: dict[str, Any], swap_commit: str | None) -> None:
+        body = body if swap_commit is None else {**body, "swapCommit": swap_commit}
+        self._session.call("POST", f"com.atproto.repo.{procedure}", body=body, auth=True)
 
     def _put(self, collection: str, rkey: str, record: dict[str, Any], *, swap: str | None) -> tuple[Record, bool]:
         body = put_request(self.did, collection, rkey, record, swap=swap)

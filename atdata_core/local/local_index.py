@@ -15,7 +15,7 @@ from ..errors import EntryNotFoundError, StrayFilesError
 from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
-from ..shards.dataset import Dataset, files_beside
+from ..shards.dataset import Dataset, files_beside, refuse_view
 from ..shards.tar_samples import suffixes_told
 from ..state.redis_errors import address
 from ..state.redis_state import connect, reaching
@@ -81,8 +81,10 @@ class LocalIndex:
             SchemaConflictError: as ``schema_ref_for``; nothing was written.
             DatasetNameError, MetadataError: they cannot be kept.
             StorageError: a URL carries a password or a signature.
+            RefusedError: the shards hold another type than that of the dataset (``as_type``).
         """
         check_dataset_name(name)
+        refuse_view(ds)
         urls = [ds.url] if isinstance(ds.url, str) else list(ds.url)
         return self._register(ds, urls, name, schema_ref, metadata, store=ds.data_store)
 
@@ -93,11 +95,17 @@ class LocalIndex:
         name: str,
         schema_ref: str | None = None,
         metadata: dict[Any, Any] | None = None,
+        prefix: str | None = None,
+        **keywords: Any,
     ) -> LocalDatasetEntry:
         """Register a dataset; an index with a ``data_store`` writes its samples there first.
 
-        Without one this is ``add_entry``. Raises as that does, and as the store's ``write_shards``; and
-        ``StrayFilesError`` where a store of one's own does not keep the files beside the samples.
+        They go below ``prefix``, the name where none is given; ``keywords`` (``maxcount``, ``maxsize``,
+        ``cache_local``) are those of the store's ``write_shards``.
+
+        Without a store this is ``add_entry``, and nothing is written. Raises as that does, and as the store's
+        ``write_shards``; and ``StrayFilesError`` where a store of one's own does not keep the files beside the
+        samples.
         """
         store = self.data_store
         if store is None:
@@ -106,15 +114,16 @@ class LocalIndex:
         metadata = ds.metadata if metadata is None else metadata
         _packed(metadata)
         schema_ref = self.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
+        prefix = name if prefix is None else prefix
         self.ping()
         facts: list[ShardFacts] | None = None
         beside: Counter[str] = Counter()
         write_with_facts = getattr(store, "write_shards_with_facts", None)
         if write_with_facts is None:
             beside = files_beside(ds)
-            urls = store.write_shards(ds, prefix=name)
+            urls = store.write_shards(ds, prefix=prefix, **keywords)
         else:
-            facts = cast("list[ShardFacts]", write_with_facts(ds, prefix=name))
+            facts = cast("list[ShardFacts]", write_with_facts(ds, prefix=prefix, **keywords))
             urls = [shard.url for shard in facts]
         try:
             if beside:
@@ -309,7 +318,12 @@ class LocalIndex:
             return schema_registry.publish(self.redis, {"module": None, **record}, describe=False)
 
     def get_schema(self, ref: str) -> dict[str, Any]:
-        """The schema record of a reference; ``SchemaNotFoundError`` (a ``KeyError``) where there is none."""
+        """The schema record of a reference, which stands in it as ``$ref``.
+
+        Raises:
+            SchemaNotFoundError: (a ``KeyError``) there is none.
+            SchemaError: it is no reference, or the record is damaged.
+        """
         with self._reaching():
             return schema_registry.get(self.redis, ref)
 
@@ -386,8 +400,8 @@ class LocalIndex:
 
     def _no_dataset(self, name: str, hint: str = "") -> EntryNotFoundError:
         return EntryNotFoundError(
-            f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "
-            f"or LocalIndex.add_entry(); list_datasets() shows what is there.{hint}",
+            f"No entry with name {name!r}: the index at {address(self.redis)} has no dataset {name!r}. "
+            f"Insert it with Repo.insert() or LocalIndex.add_entry(); list_datasets() shows what is there.{hint}",
             ref=name,
         )
 

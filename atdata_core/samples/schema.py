@@ -242,7 +242,7 @@ def parse_schema_ref(ref: str) -> SchemaRef:
     found = _REF.fullmatch(ref)
     if found is None:
         raise SchemaError(
-            f"{ref!r} is no reference to a local schema. It looks like "
+            f"Invalid schema reference: {ref!r} is no reference to a local schema. It looks like "
             "local://schemas/my_module.MySample@1.0.0, or atdata://local/schema/MySample@1.0.0.",
             ref=ref,
         )
@@ -315,7 +315,16 @@ def _normalised(field_type: Any, where: str) -> dict[str, Any]:
     normal.pop("kind", None)
     if given.get("items") is not None:
         normal["items"] = _normalised(given["items"], f"{where}[]")
-    return normal
+    return _ArrayType(normal) if kind == "ndarray" else normal
+
+
+class _ArrayType(dict[str, Any]):
+    """The type of an array field; one that states no ``dtype`` has upstream's default for who looks it up."""
+
+    def __missing__(self, key: str) -> str:
+        if key == "dtype":
+            return "float32"
+        raise KeyError(key)
 
 
 class _Rebuilt(type):

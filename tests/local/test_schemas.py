@@ -44,6 +44,22 @@ def test_a_published_schema_is_read_by_every_form_of_its_reference(index: LocalI
     assert index.get_schema("atdata://local/schema/Picture@1.2.0") == schema
     assert index.get_schema("atdata://local/sampleSchema/Picture@1.2.0") == schema
     assert index.list_schemas() == [schema]
+    assert schema["$ref"] == ref
+
+
+def test_an_array_without_a_stated_dtype_has_that_of_other_programs_for_who_looks_it_up(index: LocalIndex):
+    @packable
+    class Arrays:
+        anything: NDArray
+        wide: NDArray[np.float64]
+
+    schema = index.get_schema(index.publish_schema(Arrays))
+    anything, wide = (field["fieldType"] for field in schema["fields"])
+    assert (anything["dtype"], wide["dtype"]) == ("float32", "float64")
+    # It is not said, and so not published.
+    assert "dtype" not in anything
+    with pytest.raises(KeyError, match="shape"):
+        anything["shape"]
 
 
 def test_publishing_again_changes_nothing_but_a_description_that_is_given(index: LocalIndex):

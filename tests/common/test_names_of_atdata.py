@@ -1,0 +1,68 @@
+"""What programs written for the package ``atdata`` 0.2 ask for is there under its names."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import atdata_core
+from atdata_core.errors import NotLoggedInError
+
+
+def ran(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_atdata_alone_reaches_its_modules_and_names():
+    # Over a second: a fresh process, which has loaded none of them.
+    assert (
+        ran(
+            "import atdata, sys; print('httpx' in sys.modules, 'boto3' in sys.modules, 'redis' in sys.modules);"
+            "print(atdata.atmosphere.AtmosphereClient.__name__, atdata.Index.__name__, atdata.dataset.__name__);"
+            "print(atdata.promote_to_atmosphere.__name__)"
+        )
+        == "False False False\nAtmosphereClient LocalIndex atdata_core.dataset\npromote_to_atmosphere\n"
+    )
+
+
+def test_lens_stays_a_decorator_also_where_its_module_is_imported():
+    program = (
+        "import atdata.lens; from atdata.lens import Lens, LensNetwork, lens; import atdata.dataset;"
+        "print(atdata.lens is lens, atdata.Lens is Lens, atdata.dataset.Dataset is atdata.Dataset)"
+    )
+    assert ran(program) == "True True True\n"
+
+
+def test_all_names_can_be_imported():
+    assert {name for name in atdata_core.__all__ if not hasattr(atdata_core, name)} == set()
+    with pytest.raises(AttributeError, match="nothing"):
+        atdata_core.nothing  # noqa: B018
+
+
+def test_sample_types_are_packable():
+    @atdata_core.packable
+    class Row:
+        n: int
+
+    assert isinstance(Row(n=1), atdata_core.Packable)
+    assert not isinstance(object(), atdata_core.Packable)
+
+
+def test_who_catches_a_value_error_catches_that_nobody_is_logged_in():
+    client = atdata_core.atmosphere.AtmosphereClient("http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="Nobody is logged in") as caught:
+        client.create_record("science.alt.dataset.entry", {})
+    assert isinstance(caught.value, NotLoggedInError)
+
+
+def test_a_promotion_takes_its_arguments_by_either_name():
+    client = atdata_core.atmosphere.AtmosphereClient("http://127.0.0.1:9")
+    named = {"local_entry": None, "local_index": None, "atmosphere_client": client}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'client'"):
+        atdata_core.promote_to_atmosphere(**named, client=client)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nothing'"):
+        atdata_core.promote_to_atmosphere(**named, nothing=1)
+    assert list(inspect.signature(atdata_core.promote_to_atmosphere).parameters)[:3] == ["entry", "index", "client"]
