@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 _PREFIX = f"{__name__}."
+_PRIVATE = ("_cid", "_protocols", "_schema_codec")
+"""Modules of atdata 0.2 from which programs take names, private though they are."""
 
 
 class _SameModule(Loader):
@@ -41,7 +43,8 @@ class _SameModules(MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if not fullname.startswith(_PREFIX):
             return None
-        real = "atdata_core." + fullname[len(_PREFIX) :]
+        name = fullname[len(_PREFIX) :]
+        real = "atdata_core." + ("former_names" if name in _PRIVATE else name)
         if importlib.util.find_spec(real) is None:
             return None
         return importlib.machinery.ModuleSpec(fullname, _SameModule(real))

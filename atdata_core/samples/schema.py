@@ -352,6 +352,7 @@ def _make(canonical: str) -> type:
     record = json.loads(canonical)
     name = check_identifier(record["name"], "class", str(record["name"]))
     annotations: dict[str, Any] = {}
+    defaults: dict[str, None] = {}
     for field in cast("Sequence[Mapping[str, Any]]", record["fields"]):
         if not isinstance(field, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SchemaError(f"Schema {name!r}: {field!r} is no field. Publish it again.", type_name=name)
@@ -361,10 +362,13 @@ def _make(canonical: str) -> type:
                 f"Schema {name!r} has two fields called {called!r}. Publish it again.", type_name=name
             )
         annotation = _annotation(field.get("fieldType"), f"{name}.{called}")
-        annotations[called] = annotation | None if field.get("optional") else annotation
+        annotations[called] = annotation
+        if field.get("optional"):
+            annotations[called], defaults[called] = annotation | None, None
     if not annotations:
         raise SchemaError(f"Schema {name!r} has no fields, so it describes no sample.", type_name=name)
     body = {
+        **defaults,
         "__annotations__": annotations,
         "__module__": _module(record.get("module"), name),
         "__doc__": f"Rebuilt from the schema {name}.",

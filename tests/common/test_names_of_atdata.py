@@ -36,6 +36,23 @@ def test_lens_stays_a_decorator_also_where_its_module_is_imported():
     assert ran(program) == "True True True\n"
 
 
+def test_names_of_private_modules_are_found_where_programs_take_them_from():
+    from atdata_core.former_names import clear_type_cache, generate_cid, parse_cid, schema_to_type, verify_cid
+
+    assert ran("from atdata._cid import generate_cid; from atdata._protocols import IndexEntry; print(IndexEntry)")
+    cid = generate_cid({"name": "n"})
+    assert verify_cid(cid, {"name": "n"})
+    assert not verify_cid(cid, {"name": "m"})
+    assert parse_cid(cid)["codec"] == 0x71
+    with pytest.raises(ValueError, match="Failed to encode"):
+        generate_cid({"ratio": 0.5})
+    field = {"name": "n", "fieldType": {"$type": "local#primitive", "primitive": "int"}, "optional": False}
+    maybe = {**field, "name": "maybe", "optional": True}
+    made = schema_to_type({"name": "Row", "fields": [maybe, field]})
+    clear_type_cache()
+    assert (made(n=1).n, made(n=1).maybe) == (1, None)
+
+
 def test_all_names_can_be_imported():
     assert {name for name in atdata_core.__all__ if not hasattr(atdata_core, name)} == set()
     with pytest.raises(AttributeError, match="nothing"):
