@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 _PREFIX = f"{__name__}."
-_PRIVATE = ("_cid", "_protocols", "_schema_codec")
-"""Modules of atdata 0.2 from which programs take names, private though they are."""
+_FORMER = ("_cid", "_protocols", "_schema_codec", "dataset")
+"""Modules of atdata 0.2 from which programs take names, some of them private; here they are one."""
 
 
 class _SameModule(Loader):
@@ -44,7 +44,7 @@ class _SameModules(MetaPathFinder):
         if not fullname.startswith(_PREFIX):
             return None
         name = fullname[len(_PREFIX) :]
-        real = "atdata_core." + ("former_names" if name in _PRIVATE else name)
+        real = "atdata_core." + ("former_names" if name in _FORMER else name)
         if importlib.util.find_spec(real) is None:
             return None
         return importlib.machinery.ModuleSpec(fullname, _SameModule(real))
@@ -90,7 +90,7 @@ else:
     __all__ = list(_core.__all__)
 
     def __getattr__(name: str) -> object:
-        return getattr(_core, name)
+        return importlib.import_module(_PREFIX + name) if name in _FORMER else getattr(_core, name)
 
     def __dir__() -> list[str]:
         return sorted({*dir(_core), *__all__})

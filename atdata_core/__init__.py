@@ -30,7 +30,7 @@ __all__ = [
     "promote_to_atmosphere",
 ]
 
-_ROOMS = ("atmosphere", "dataset", "local", "promote", "protocols")
+_ROOMS = ("atmosphere", "local", "promote", "protocols")
 _NAMES = {"Index": "local", "promote_to_atmosphere": "promote"}
 
 

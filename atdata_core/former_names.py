@@ -1,4 +1,4 @@
-"""Names that programs take from private modules of the package ``atdata`` 0.2, such as ``atdata._cid``."""
+"""Names that programs take from modules of the package ``atdata`` 0.2: ``atdata.dataset``, ``atdata._cid``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ import libipld
 
 from .common.cid import block_cid, record_cid
 from .protocols import AbstractDataStore, AbstractIndex, IndexEntry, Packable
+from .samples import PackableSample, SampleBatch, packable
 from .samples.schema import decode as schema_to_type
+from .shards.dataset import Dataset
 
 __all__ = [
     "AbstractDataStore",
     "AbstractIndex",
+    "Dataset",
     "IndexEntry",
     "Packable",
+    "PackableSample",
+    "SampleBatch",
+    "WDSRawSample",
     "clear_type_cache",
     "generate_cid",
     "generate_cid_from_bytes",
+    "packable",
     "parse_cid",
     "schema_to_type",
     "verify_cid",
 ]
+
+WDSRawSample = dict[str, Any]
+"""What ``as_wds`` gives: ``{"__key__": str, "msgpack": bytes}``."""
 
 
 def generate_cid(data: Any) -> str:

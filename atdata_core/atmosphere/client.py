@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from atdata_core.atmosphere import proof
+from atdata_core.atmosphere import blobs, proof
 from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.lexicon import put_request
-from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
+from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri, new_tid
+from atdata_core.atmosphere.xrpc.answers import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
-from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
-from atdata_core.atmosphere.xrpc.session import Session, as_object
+from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.common.retry_after import ATTEMPTS
 from atdata_core.errors import (
     NotLoggedInError,
@@ -23,8 +22,6 @@ from atdata_core.errors import (
     RefusedError,
     ServiceError,
     ServiceRefusedError,
-    ShardChangedError,
-    StorageError,
 )
 from atdata_core.state.ledger import timestamp
 
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
     from atdata_core.atmosphere.xrpc.account import Account
 
-MAX_BLOB = 52_428_800
-"""Bytes; the limit of the published lexicon. A PDS may allow less."""
 DEFAULT_PDS_URL = "https://bsky.social"
 PAGE = 100
 """Records that a PDS gives at most in one answer."""
@@ -171,7 +166,7 @@ class AtmosphereClient:
         """
         at = AtUri.parse(uri) if isinstance(uri, str) else uri
         params = {"collection": at.collection, "rkey": at.rkey}
-        reply = self._ask(at.authority, "com.atproto.repo.getRecord", params)
+        reply = self._ask(plain_identifier(at.authority), "com.atproto.repo.getRecord", params)
         if reply is None:
             raise RecordNotFoundError(
                 f"There is no record {at}. It may have been deleted, or the at-uri is misspelt.", uri=str(at)
@@ -275,7 +270,7 @@ class AtmosphereClient:
             "limit": limit,
             "reverse": "true" if reverse else None,
         }
-        repo = repo or self.did
+        repo = plain_identifier(repo) if repo else self.did
         reply = self._ask(repo, "com.atproto.repo.listRecords", params)
         if reply is None:
             raise RecordNotFoundError(
@@ -346,26 +341,7 @@ class AtmosphereClient:
             ShardChangedError: It sends other bytes than the CID says.
         """
         did = self._resolver.did_of(repo)
-        service = self.service_of(did)
-        url = blob_address(service, did, cid)
-        try:
-            data = self._session.send("GET", url, guarded=service != self._account.service)
-        except ServiceRefusedError as error:
-            if error.status not in (400, 404):
-                raise
-            raise RecordNotFoundError(
-                f"{service} has no blob {cid} of {did}. It is gone when no record names it any more.",
-                uri=f"at://{did}",
-            ) from None
-        expected, found = blob_sha256(cid), hashlib.sha256(data).hexdigest()
-        if expected != found:
-            raise ShardChangedError(
-                f"The blob at {url} is not what its CID says. Ask the publisher.",
-                url=url,
-                expected=expected,
-                found=found,
-            )
-        return data
+        return blobs.fetch(self._session, self.service_of(did), did, cid)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -497,20 +473,7 @@ class AtmosphereClient:
         Raises:
             StorageError: It is larger than 52,428,800 bytes, or than the PDS takes.
         """
-        if len(data) > MAX_BLOB:
-            raise _too_large(len(data), f"the lexicon allows {MAX_BLOB:,}")
-        service = self._account.service
-        url = f"{service}/xrpc/com.atproto.repo.uploadBlob"
-        try:
-            reply = self._session.send("POST", url, content=data, mime=mime, auth=True)
-        except ServiceRefusedError as error:
-            if error.status == 413 or error.error == "PayloadTooLarge":
-                raise _too_large(len(data), f"{service} allows less") from None
-            raise
-        blob = as_object(reply, url).get("blob")
-        if not isinstance(blob, dict):
-            raise refused(f"{service} gave no reference for the blob. Is it a PDS?", service)
-        return cast("dict[str, Any]", blob)
+        return blobs.upload(self._session, data, mime)
 
     # -- underneath -------------------------------------------------------------------------------
 
@@ -544,7 +507,6 @@ class AtmosphereClient:
 
     def _ask(self, repo: str, nsid: str, params: dict[str, Any], *, name: str = "repo") -> dict[str, Any] | None:
         """Ask the PDS at hand, then the one that holds the repository; None: neither has it."""
-        repo = plain_identifier(repo)
         try:
             return self._session.call("GET", nsid, params={name: repo, **params})
         except ServiceRefusedError as error:
@@ -579,9 +541,3 @@ def _record(reply: Any, asked: str) -> Record:
         if isinstance(uri, str) and isinstance(value, dict):
             return Record(uri, str(cid or ""), cast("dict[str, Any]", value))
     raise refused(f"The answer for {asked} holds no record. Is the address that of a PDS?", None)
-
-
-def _too_large(size: int, why: str) -> StorageError:
-    return StorageError(
-        f"A blob of {size:,} bytes is too large: {why}. Make smaller shards, or keep them in S3.", urls=[]
-    )

@@ -21,10 +21,10 @@ def test_import_atdata_alone_reaches_its_modules_and_names():
     assert (
         ran(
             "import atdata, sys; print('httpx' in sys.modules, 'boto3' in sys.modules, 'redis' in sys.modules);"
-            "print(atdata.atmosphere.AtmosphereClient.__name__, atdata.Index.__name__, atdata.dataset.__name__);"
-            "print(atdata.promote_to_atmosphere.__name__)"
+            "print(atdata.atmosphere.AtmosphereClient.__name__, atdata.Index.__name__);"
+            "print(atdata.dataset.Dataset.__name__, atdata.promote_to_atmosphere.__name__)"
         )
-        == "False False False\nAtmosphereClient LocalIndex atdata_core.dataset\npromote_to_atmosphere\n"
+        == "False False False\nAtmosphereClient LocalIndex\nDataset promote_to_atmosphere\n"
     )
 
 
