@@ -25,6 +25,7 @@ __all__ = [
     "atmosphere_index",
     "client",
     "identity",
+    "listings",
     "published_shards",
     "publishers",
     "record_batches",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere import blobs, proof
+from atdata_core.atmosphere import blobs, listings, proof
 from atdata_core.atmosphere.identity import Resolver
+from atdata_core.atmosphere.listings import PAGE, Record
 from atdata_core.atmosphere.record_format.lexicon import put_request
 from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri, new_tid
@@ -33,23 +34,11 @@ if TYPE_CHECKING:
     from atdata_core.atmosphere.xrpc.account import Account
 
 DEFAULT_PDS_URL = "https://bsky.social"
-PAGE = 100
-"""Records that a PDS gives at most in one answer."""
-MAX_PAGES = 10_000
-"""Pages of a listing: a million records. A hostile PDS may make up new ones for ever."""
 
 
 def apply_request(did: str, writes: Sequence[dict[str, Any]], *, swap: str) -> dict[str, Any]:
     """The body of an applyWrites; ``swap`` is the CID of the commit that it follows."""
     return {"repo": did, "writes": writes, "swapCommit": swap}
-
-
-class Record(NamedTuple):
-    """A record as a PDS gives it; ``value`` is plain JSON (``$bytes`` and ``$link`` are kept)."""
-
-    uri: str
-    cid: str
-    value: dict[str, Any]
 
 
 _NOBODY = (
@@ -119,8 +108,8 @@ class AtmosphereClient:
         only that user can read (in ``ATDATA_STATE_DIR``, else ``~/.local/state/atdata-pipelines``), the
         others take it up without a request. Where it has ended, it is logged in anew with ``password``.
 
-        ``@``, blanks, invisible marks, ``at://``, a profile's address and a last dot are taken off the handle,
-        blanks and newlines off the password; a warning says so.
+        ``@``, blanks, quotes, commas, invisible marks, ``at://``, ``mailto:``, ``acct:``, a profile's address and a
+        last dot are taken off the handle, blanks and newlines off the password; a warning says so.
 
         Raises:
             LoginError: Wrong handle or password, an account that is not active, or one that wants a code.
@@ -280,8 +269,10 @@ class AtmosphereClient:
         following: Any = reply.get("cursor")
         if not isinstance(items, list):
             raise self._no_pds()
+        if not isinstance(following, str | None):
+            raise self._no_pds()
         records = [_record(item, f"at://{repo}/{collection}") for item in cast("list[Any]", items)]
-        return records, following if records and isinstance(following, str) else None
+        return records, following or None
 
     def iter_records(self, collection: str, *, repo: str | None = None, reverse: bool = False) -> Iterator[Record]:
         """All records of a collection, a page at a time; raises as ``iter_pages``."""
@@ -293,21 +284,17 @@ class AtmosphereClient:
     ) -> Iterator[tuple[list[Record], str | None]]:
         """The pages of a collection, as ``list_records`` gives them, as long as each brings something new.
 
+        A page may be empty and others follow: only its cursor tells.
+
         Raises:
             ServiceRefusedError: The listing does not come to an end.
             RecordNotFoundError: There is no such repository.
         """
-        seen: set[int] = set()
-        for _ in range(MAX_PAGES):
-            records, cursor = self.list_records(collection, repo=repo, cursor=cursor, reverse=reverse)
-            known = len(seen)
-            seen.update(hash(record.uri) for record in records)
-            if records and len(seen) == known:
-                raise self._endless(collection, repo, "gives records that it gave before, again and again")
-            yield records, cursor
-            if cursor is None:
-                return
-        raise self._endless(collection, repo, f"goes on after {MAX_PAGES:,} pages")
+        yield from listings.pages(
+            lambda at: self.list_records(collection, repo=repo, cursor=at, reverse=reverse),
+            cursor,
+            endless=lambda what: self._endless(collection, repo, what),
+        )
 
     def latest_commit(self, did: str) -> str:
         """CID of the newest commit of a repository: it changes with every write.
