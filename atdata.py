@@ -70,6 +70,7 @@ elif TYPE_CHECKING:
     from atdata_core import AbstractIndex as AbstractIndex
     from atdata_core import AtdataError as AtdataError
     from atdata_core import Dataset as Dataset
+    from atdata_core import DictSample as DictSample
     from atdata_core import Index as Index
     from atdata_core import IndexEntry as IndexEntry
     from atdata_core import Lens as Lens

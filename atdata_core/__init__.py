@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import AtdataError
 from .lens import Lens, LensNetwork, lens
 from .protocols import AbstractDataStore, AbstractIndex, IndexEntry, Packable
-from .samples import PackableSample, SampleBatch, packable
+from .samples import DictSample, PackableSample, SampleBatch, packable
 from .shards.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = [
     "AbstractIndex",
     "AtdataError",
     "Dataset",
+    "DictSample",
     "Index",
     "IndexEntry",
     "Lens",

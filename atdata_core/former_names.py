@@ -8,7 +8,7 @@ import libipld
 
 from .common.cid import block_cid, record_cid
 from .protocols import AbstractDataStore, AbstractIndex, IndexEntry, Packable
-from .samples import PackableSample, SampleBatch, packable
+from .samples import DictSample, PackableSample, SampleBatch, packable
 from .samples.schema import decode as schema_to_type
 from .shards.dataset import Dataset
 
@@ -16,6 +16,7 @@ __all__ = [
     "AbstractDataStore",
     "AbstractIndex",
     "Dataset",
+    "DictSample",
     "IndexEntry",
     "Packable",
     "PackableSample",

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
 from .errors import LensNotFoundError, RefusedError
+from .samples import DictSample, PackableSample
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -71,13 +72,29 @@ class Lens(Generic[S, V]):
         }
         return [law for law, holds in held.items() if not holds]
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> str | tuple[Any, ...]:
         # Like a function, by its name: a DataLoader's workers import it.
         return cast("Any", self).__qualname__
 
 
+class _Typing(Lens[DictSample, V]):
+    """Shows samples whose type was not known as those of a type."""
+
+    def __init__(self, view: type[V]) -> None:
+        made: Any = view
+        self.source_type, self.view_type = DictSample, view
+        self._get = made.from_data
+        self._put = lambda view, _source: DictSample.from_bytes(cast("Any", view).packed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Typing, (self.view_type,)
+
+
 class LensNetwork:
-    """The lenses of this process; there is one such network."""
+    """The lenses of this process; there is one such network.
+
+    From ``DictSample`` a lens leads to every sample type, without being written.
+    """
 
     _lenses: dict[tuple[type, type], Lens[Any, Any]] = {}  # noqa: RUF012 - of all instances
 
@@ -92,6 +109,8 @@ class LensNetwork:
             LensNotFoundError: (a ``ValueError``) there is none.
         """
         found = self._lenses.get((source, view))
+        if found is None and issubclass(source, DictSample) and issubclass(view, PackableSample):
+            return cast("Lens[S, V]", _Typing(view))
         if found is None:
             raise LensNotFoundError(
                 f"No registered lens from {source.__name__} to {view.__name__}. Write one: @lens "

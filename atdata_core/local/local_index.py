@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ..common.names import check_dataset_name, near, quoted
 from ..common.urls import refuse_credentials
@@ -23,9 +23,11 @@ from ..stores.local_files import name_files
 from . import schema_registry
 from .entry import LocalDatasetEntry, StoredEntry
 from .foreign_entries import resolve
+from .loaded_types import LoadedTypes
 from .registry import Found, Position, Registry, Removal
 from .shard_claims import ShardClaims
 
+T = TypeVar("T")
 _CID = re.compile("b[a-z2-7]{58}")
 """A CID of version 1 with a SHA-256, in base 32: what entries of ours and of upstream have."""
 
@@ -39,6 +41,7 @@ class LocalIndex:
     Attributes:
         redis: The Redis client.
         data_store: Where ``insert_dataset`` writes shards, if anywhere; its credentials read them too.
+        types: What ``load_schema`` loaded, by name: ``index.types.MySample``.
     """
 
     def __init__(self, redis: Any = None, *, data_store: AbstractDataStore | None = None, **redis_kwargs: Any):
@@ -56,6 +59,7 @@ class LocalIndex:
         """
         self.redis = connect(redis, **redis_kwargs)
         self.data_store = data_store
+        self.types = LoadedTypes()
         self._registry = Registry(self.redis)
 
     def add_entry(
@@ -338,6 +342,16 @@ class LocalIndex:
     def decode_schema(self, ref: str) -> type:
         """A sample type rebuilt from a schema; raises ``SchemaError`` where it cannot be, and as ``get_schema``."""
         return decode(self.get_schema(ref))
+
+    def decode_schema_as(self, ref: str, type_hint: type[T]) -> type[T]:
+        """As ``decode_schema``; ``type_hint`` tells a type checker which fields the type has."""
+        return cast("type[T]", self.decode_schema(ref))
+
+    def load_schema(self, ref: str) -> type:
+        """As ``decode_schema``; from then on ``types`` has it by its name."""
+        loaded = self.decode_schema(ref)
+        self.types.add(loaded)
+        return loaded
 
     def shard_claims(self, entry_cid: str) -> dict[str, ShardFacts]:
         """What the shards of an entry held when first seen, by URL (patterns expanded)."""

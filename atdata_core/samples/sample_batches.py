@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import SampleError
 from .arrays import of_one_layout, stack_packed, writable_view
+from .dict_samples import DictSample
 from .field_types import packed_maps, plain_type, unpack_value
 from .sample_types import sample_fields, unpacks_as_ours
 
@@ -77,7 +78,10 @@ class SampleBatch(Generic[T]):
 
     def _values(self, name: str) -> list[Any] | None:
         samples: list[T] = self.__dict__.get("samples", [])
-        if not samples or name not in {each.name for each in fields(cast("Any", samples[0]))}:
+        if not samples:
+            return None
+        first: Any = samples[0]
+        if name not in (first if isinstance(first, DictSample) else {each.name for each in fields(first)}):
             return None
         return [getattr(sample, name) for sample in samples]
 

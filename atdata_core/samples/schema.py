@@ -52,6 +52,7 @@ _ENUM_TYPES = (str, int, bool)
 MOST_FIELDS = 1_000
 _made: WeakValueDictionary[str, type] = WeakValueDictionary()
 """The types that are in use: schemas of others are as many and as large as they like."""
+_UNKNOWN = {"primitive": "Unknown primitive type", "ref": "Schema references are not yet supported"}
 _RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
 
 
@@ -193,7 +194,9 @@ def check_names(record: Mapping[str, Any]) -> None:
     check_identifier(name, "class", str(name))
     fields = cast("Sequence[Mapping[str, Any]]", record["fields"])
     if not fields:
-        raise SchemaError(f"{name} has no fields, so it describes no sample. Add one.", type_name=name)
+        raise SchemaError(
+            f"{name} has no fields. It must have at least one field to describe a sample: add one.", type_name=name
+        )
     for each in fields:
         check_identifier(each.get("name"), "field", str(name))
 
@@ -357,6 +360,8 @@ def _decoded(canonical: str) -> type:
 
 def _make(canonical: str) -> type:
     record = json.loads(canonical)
+    if record["name"] is None:
+        raise SchemaError("A schema must have a 'name'; None cannot be the name of a class. Publish it again.")
     name = check_identifier(record["name"], "class", str(record["name"]))
     annotations: dict[str, Any] = {}
     defaults: dict[str, None] = {}
@@ -373,7 +378,9 @@ def _make(canonical: str) -> type:
         if field.get("optional"):
             annotations[called], defaults[called] = annotation | None, None
     if not annotations:
-        raise SchemaError(f"Schema {name!r} has no fields, so it describes no sample.", type_name=name)
+        raise SchemaError(
+            f"Schema {name!r} has no fields. It must have at least one field to describe a sample.", type_name=name
+        )
     body = {
         **defaults,
         "__annotations__": annotations,
@@ -416,8 +423,9 @@ def _annotation(field_type: Any, where: str) -> Any:
         items = given.get("items")
         bare = list if items is None else list[_annotation(items, f"{where}[]")]
     if bare is None:
+        what = _UNKNOWN.get(kind, "Unknown field type kind")
         raise SchemaError(
-            f"{where} is of kind {json.dumps(given)[:200]}, from which no type can be rebuilt. "
+            f"{what}: {where} is of kind {json.dumps(given)[:200]}, from which no type can be rebuilt. "
             "Read the dataset with the class that it was written with.",
             field=where,
         )

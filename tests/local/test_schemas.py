@@ -183,6 +183,18 @@ def test_a_rebuilt_type_reads_what_the_class_wrote(index: LocalIndex):
     assert schema_of(rebuilt)["fields"] == schema_of(Picture)["fields"]
 
 
+def test_a_loaded_type_is_there_by_its_name(index: LocalIndex):
+    assert (len(index.types), repr(index.types)) == (0, "LoadedTypes(empty)")
+    with pytest.raises(AttributeError, match=r"'Picture' is not loaded\. Call index\.load_schema"):
+        _ = index.types.Picture
+    ref = index.publish_schema(Picture)
+    loaded = index.load_schema(ref)
+    assert index.types.Picture is index.types["Picture"] is loaded
+    assert index.decode_schema_as(ref, Picture) is loaded
+    assert (list(index.types), "Picture" in index.types) == (["Picture"], True)
+    assert repr(index.types) == "LoadedTypes(Picture)"
+
+
 def test_a_schema_that_is_not_there_says_how_to_publish_it(index: LocalIndex):
     with pytest.raises(KeyError, match=r"index\.publish_schema\(Picture, version='2\.0\.0'\)") as missing:
         index.get_schema("local://schemas/lab.vision.Picture@2.0.0")
