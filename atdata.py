@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 _PREFIX = f"{__name__}."
+_FORMER = ("_cid", "_protocols", "_schema_codec", "dataset")
+"""Modules of atdata 0.2 from which programs take names, some of them private; here they are one."""
 
 
 class _SameModule(Loader):
@@ -41,7 +43,8 @@ class _SameModules(MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if not fullname.startswith(_PREFIX):
             return None
-        real = "atdata_core." + fullname[len(_PREFIX) :]
+        name = fullname[len(_PREFIX) :]
+        real = "atdata_core." + ("former_names" if name in _FORMER else name)
         if importlib.util.find_spec(real) is None:
             return None
         return importlib.machinery.ModuleSpec(fullname, _SameModule(real))
@@ -63,19 +66,32 @@ if _other is not None and _other.loader is not None:
     sys.modules[__name__] = _module
     _other.loader.exec_module(_module)
 elif TYPE_CHECKING:
+    from atdata_core import AbstractDataStore as AbstractDataStore
+    from atdata_core import AbstractIndex as AbstractIndex
     from atdata_core import AtdataError as AtdataError
     from atdata_core import Dataset as Dataset
+    from atdata_core import DictSample as DictSample
+    from atdata_core import Index as Index
+    from atdata_core import IndexEntry as IndexEntry
+    from atdata_core import Lens as Lens
+    from atdata_core import LensNetwork as LensNetwork
+    from atdata_core import Packable as Packable
     from atdata_core import PackableSample as PackableSample
     from atdata_core import SampleBatch as SampleBatch
+    from atdata_core import lens as lens
     from atdata_core import packable as packable
+    from atdata_core import promote_to_atmosphere as promote_to_atmosphere
 else:
     _core = importlib.import_module("atdata_core")
     __path__: list[str] = []
     sys.meta_path.insert(0, _SameModules())
+    # What is loaded is there at once: an import of ``atdata.lens`` later would put the module over the function.
+    for _name in [name for name in sys.modules if name.startswith("atdata_core.")]:
+        sys.modules[_PREFIX + _name.partition(".")[2]] = sys.modules[_name]
     __all__ = list(_core.__all__)
 
     def __getattr__(name: str) -> object:
-        return getattr(_core, name)
+        return importlib.import_module(_PREFIX + name) if name in _FORMER else getattr(_core, name)
 
     def __dir__() -> list[str]:
-        return dir(_core)
+        return sorted({*dir(_core), *__all__})

@@ -1,7 +1,44 @@
 """Typed WebDataset datasets: samples, shards and where they are indexed and published."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import AtdataError
-from .samples import PackableSample, SampleBatch, packable
+from .lens import Lens, LensNetwork, lens
+from .protocols import AbstractDataStore, AbstractIndex, IndexEntry, Packable
+from .samples import DictSample, PackableSample, SampleBatch, packable
 from .shards.dataset import Dataset
 
-__all__ = ["AtdataError", "Dataset", "PackableSample", "SampleBatch", "packable"]
+if TYPE_CHECKING:
+    from .local import Index
+    from .promote import promote_to_atmosphere
+
+__all__ = [
+    "AbstractDataStore",
+    "AbstractIndex",
+    "AtdataError",
+    "Dataset",
+    "DictSample",
+    "Index",
+    "IndexEntry",
+    "Lens",
+    "LensNetwork",
+    "Packable",
+    "PackableSample",
+    "SampleBatch",
+    "lens",
+    "packable",
+    "promote_to_atmosphere",
+]
+
+_ROOMS = ("atmosphere", "local", "promote", "protocols")
+_NAMES = {"Index": "local", "promote_to_atmosphere": "promote"}
+
+
+def __getattr__(name: str) -> Any:
+    # Redis, S3 and the network are loaded when they are asked for.
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
+    if name in _NAMES:
+        return getattr(import_module(f".{_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

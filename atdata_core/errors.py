@@ -7,6 +7,7 @@
     ├── refusals, also ValueError: nothing was written, trying again changes nothing
     │   ├── NoDataUrlsError            an entry without data
     │   ├── DatasetNameError           a name that cannot be published or be a partition key
+    │   ├── LensNotFoundError          no lens leads from one sample type to another
     │   ├── MetadataError              metadata that msgpack cannot hold, too large, or with a secret
     │   ├── SchemaError                a type or schema that cannot be described or rebuilt
     │   │   ├── SchemaConflictError    same class and version, other fields
@@ -33,7 +34,7 @@
     │   ├── ProofError                 a record that is not in the repository that its account signed
     │   ├── BlockedError               a dataset that only a person may promote again
     │   └── PrivateAddressError        a record pointed at a private address
-    ├── NotLoggedInError, LoginError                                    also PermissionError
+    ├── NotLoggedInError (also ValueError), LoginError                  also PermissionError
     └── ServiceError                   a service failed (also ConnectionError)
         ├── ServiceUnavailableError    it may pass: timeout, dropped connection, 5xx
         ├── RateLimitedError           it will pass: 429, with when
@@ -104,6 +105,10 @@ class NoDataUrlsError(RefusedError):
 
 class DatasetNameError(RefusedError):
     """A dataset name that cannot be published or be a partition key. Facts: ``name``."""
+
+
+class LensNotFoundError(RefusedError):
+    """No lens leads from one sample type to another. Facts: ``source``, ``view``."""
 
 
 class MetadataError(RefusedError):
@@ -236,7 +241,7 @@ class PrivateAddressError(RefusedError):
     """A record, or a redirect, points at a private address. Facts: ``url``, ``host``."""
 
 
-class NotLoggedInError(AtdataError, PermissionError):
+class NotLoggedInError(AtdataError, PermissionError, ValueError):
     """A write without a login."""
 
 

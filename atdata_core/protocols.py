@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
+from typing import Any, BinaryIO, Protocol, Self, cast, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,31 @@ class ShardFacts:
             if type(value) is not kind and (value is not None or key in ("url", "size", "sha256")):
                 raise ValueError(f"{key} is {type(value).__name__}, not {kind.__name__}")
         return cls(**cast("dict[str, Any]", found))
+
+
+@runtime_checkable
+class Packable(Protocol):
+    """A sample type: what ``@packable`` makes, or whatever packs itself in that way."""
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """A sample from its msgpack map."""
+        ...
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The inverse of ``packed``."""
+        ...
+
+    @property
+    def packed(self) -> bytes:
+        """The sample as one msgpack map."""
+        ...
+
+    @property
+    def as_wds(self) -> dict[str, Any]:
+        """``{"__key__": str, "msgpack": bytes}``."""
+        ...
 
 
 @runtime_checkable

@@ -106,18 +106,22 @@ def batches_on_our_tars(bench: Bench) -> Measured:
     return _compared(bench, shards, read_batches, Dataset[Vector](shards.paths).ordered(BATCH))
 
 
-@row("read `shuffled(256)` with `batch.vec` stacked, webdataset's own tars", peer=UNDECODED, reach=Reach(ratio=10))
+@row(
+    "read shuffled batches of 256 with `batch.vec` stacked, webdataset's own tars",
+    peer=UNDECODED,
+    reach=Reach(ratio=10),
+)
 def shuffled_on_their_tars(bench: Bench) -> Measured:
     """Shuffled batches, PAX headers; the peer does not shuffle."""
     shards = bench.data.their_vectors
-    return _compared(bench, shards, read_batches, Dataset[Vector](shards.paths).shuffled(BATCH))
+    return _compared(bench, shards, read_batches, Dataset[Vector](shards.paths).shuffled(batch_size=BATCH))
 
 
-@row("read `shuffled(256)` with `batch.vec` stacked, our tars", peer=UNDECODED, reach=Reach(ratio=6))
+@row("read shuffled batches of 256 with `batch.vec` stacked, our tars", peer=UNDECODED, reach=Reach(ratio=6))
 def shuffled_on_our_tars(bench: Bench) -> Measured:
     """Shuffled batches; the peer does not shuffle."""
     shards = bench.data.our_vectors
-    return _compared(bench, shards, read_batches, Dataset[Vector](shards.paths).shuffled(BATCH))
+    return _compared(bench, shards, read_batches, Dataset[Vector](shards.paths).shuffled(batch_size=BATCH))
 
 
 @row("read `ordered()`, 224x224x3 uint8 + str", peer=UNDECODED, reach=Reach(ratio=2))

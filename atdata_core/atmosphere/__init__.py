@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
 from atdata_core.atmosphere.client import AtmosphereClient, Record
+from atdata_core.atmosphere.loaders import DatasetLoader, SchemaLoader
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
 from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry
 from atdata_core.atmosphere.record_format.record_keys import AtUri
@@ -16,12 +17,15 @@ __all__ = [
     "AtmosphereClient",
     "AtmosphereIndex",
     "AtmosphereIndexEntry",
+    "DatasetLoader",
     "DatasetPublisher",
     "Record",
+    "SchemaLoader",
     "SchemaPublisher",
     "atmosphere_index",
     "client",
     "identity",
+    "listings",
     "published_shards",
     "publishers",
     "record_batches",

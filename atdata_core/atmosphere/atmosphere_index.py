@@ -88,14 +88,15 @@ class AtmosphereIndex:
             raise EntryNotFoundError(error.message, ref=ref) from None
         return self._entry(record)
 
-    def open_dataset(self, at_uri: str, *, verify: bool = True) -> Dataset[Any]:
+    def open_dataset(self, at_uri: str, *, sample_type: type | None = None, verify: bool = True) -> Dataset[Any]:
         """A published dataset, ready to read by anybody: no login, no keys.
 
-        The sample type is rebuilt from the published schema. Shards come from the addresses in the record;
-        private ones are refused unless they are configured.
+        The sample type is rebuilt from the published schema, where none is given. Shards come from the addresses in
+        the record; private ones are refused unless they are configured.
 
         Args:
             at_uri: Of the entry record.
+            sample_type: A class of one's own with the same fields.
             verify: Compare each shard with the digest in the record while it is read. Other bytes raise
                 ``ShardChangedError`` at the end of that shard, after its samples.
 
@@ -106,10 +107,10 @@ class AtmosphereIndex:
         from atdata_core.shards.dataset import Dataset
 
         entry = self.get_dataset(at_uri)
-        sample_type: Any = self.decode_schema(entry.schema_ref)
+        seen_as: Any = sample_type or self.decode_schema(entry.schema_ref)
         reader = PublishedShards(entry.shards, verify=verify)
         patterns = [shard.url if shard.pattern else literal(shard.url) for shard in entry.shards]
-        return Dataset[sample_type](patterns, data_store=reader)
+        return Dataset[seen_as](patterns, data_store=reader)
 
     def list_datasets(self, repo: str | None = None) -> list[AtmosphereIndexEntry]:
         """The datasets of a repository (DID or handle), the own one by default.

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere import proof
+from atdata_core.atmosphere import blobs, listings, proof
 from atdata_core.atmosphere.identity import Resolver
+from atdata_core.atmosphere.listings import PAGE, Record
 from atdata_core.atmosphere.record_format.lexicon import put_request
-from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
-from atdata_core.atmosphere.record_format.record_keys import AtUri
+from atdata_core.atmosphere.record_format.parse import changed, differing_fields
+from atdata_core.atmosphere.record_format.record_keys import AtUri, new_tid
 from atdata_core.atmosphere.xrpc.answers import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
-from atdata_core.atmosphere.xrpc.session import Session, as_object
+from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.common.retry_after import ATTEMPTS
 from atdata_core.errors import (
     NotLoggedInError,
     ProofError,
     RecordNotFoundError,
+    RefusedError,
     ServiceError,
     ServiceRefusedError,
-    ShardChangedError,
-    StorageError,
 )
 from atdata_core.state.ledger import timestamp
 
@@ -34,28 +33,12 @@ if TYPE_CHECKING:
 
     from atdata_core.atmosphere.xrpc.account import Account
 
-MAX_BLOB = 52_428_800
-"""Bytes; the limit of the published lexicon. A PDS may allow less."""
 DEFAULT_PDS_URL = "https://bsky.social"
-PAGE = 100
-"""Records that a PDS gives at most in one answer."""
-MAX_PAGES = 10_000
-"""Pages of a listing: a million records. A hostile PDS may make up new ones for ever."""
-MAX_EMPTY_PAGES = 100
-"""Empty pages of a listing in a row: a PDS may leave out what it does not show, but not everything for ever."""
 
 
 def apply_request(did: str, writes: Sequence[dict[str, Any]], *, swap: str) -> dict[str, Any]:
     """The body of an applyWrites; ``swap`` is the CID of the commit that it follows."""
     return {"repo": did, "writes": writes, "swapCommit": swap}
-
-
-class Record(NamedTuple):
-    """A record as a PDS gives it; ``value`` is plain JSON (``$bytes`` and ``$link`` are kept)."""
-
-    uri: str
-    cid: str
-    value: dict[str, Any]
 
 
 _NOBODY = (
@@ -307,24 +290,11 @@ class AtmosphereClient:
             ServiceRefusedError: The listing does not come to an end.
             RecordNotFoundError: There is no such repository.
         """
-        seen: set[int] = set()
-        empty = 0
-        for _ in range(MAX_PAGES):
-            asked = cursor
-            records, cursor = self.list_records(collection, repo=repo, cursor=cursor, reverse=reverse)
-            empty = 0 if records else empty + 1
-            if empty > MAX_EMPTY_PAGES:
-                raise self._endless(collection, repo, f"gives more than {MAX_EMPTY_PAGES} empty pages in a row")
-            if not records and cursor == asked:
-                cursor = None  # nothing is behind it
-            known = len(seen)
-            seen.update(hash(record.uri) for record in records)
-            if records and len(seen) == known:
-                raise self._endless(collection, repo, "gives records that it gave before, again and again")
-            yield records, cursor
-            if cursor is None:
-                return
-        raise self._endless(collection, repo, f"goes on after {MAX_PAGES:,} pages")
+        yield from listings.pages(
+            lambda at: self.list_records(collection, repo=repo, cursor=at, reverse=reverse),
+            cursor,
+            endless=lambda what: self._endless(collection, repo, what),
+        )
 
     def latest_commit(self, did: str) -> str:
         """CID of the newest commit of a repository: it changes with every write.
@@ -358,26 +328,7 @@ class AtmosphereClient:
             ShardChangedError: It sends other bytes than the CID says.
         """
         did = self._resolver.did_of(repo)
-        service = self.service_of(did)
-        url = blob_address(service, did, cid)
-        try:
-            data = self._session.send("GET", url, guarded=service != self._account.service)
-        except ServiceRefusedError as error:
-            if error.status not in (400, 404):
-                raise
-            raise RecordNotFoundError(
-                f"{service} has no blob {cid} of {did}. It is gone when no record names it any more.",
-                uri=f"at://{did}",
-            ) from None
-        expected, found = blob_sha256(cid), hashlib.sha256(data).hexdigest()
-        if expected != found:
-            raise ShardChangedError(
-                f"The blob at {url} is not what its CID says. Ask the publisher.",
-                url=url,
-                expected=expected,
-                found=found,
-            )
-        return data
+        return blobs.fetch(self._session, self.service_of(did), did, cid)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -476,28 +427,46 @@ class AtmosphereClient:
             raise self._no_pds()
         return cids, commit
 
+    def create_record(self, collection: str, record: dict[str, Any], *, rkey: str | None = None) -> AtUri:
+        """Write a record under a key of its own, or under ``rkey``, where the same record may be already.
+
+        Raises:
+            RecordChangedError, NotLoggedInError: As ``create_once``.
+        """
+        return AtUri.parse(self.create_once(collection, rkey or new_tid(), record)[0].uri)
+
+    def put_record(
+        self, collection: str, rkey: str, record: dict[str, Any], *, swap_commit: str | None = None
+    ) -> AtUri:
+        """Write a record, whatever is there; with ``swap_commit`` only where that is the newest commit's CID."""
+        body = {"repo": self.did, "collection": collection, "rkey": rkey, "record": record}
+        self._write("putRecord", body, swap_commit)
+        return AtUri(self.did, collection, rkey)
+
+    def delete_record(self, uri: str | AtUri, *, swap_commit: str | None = None) -> None:
+        """Delete a record of the own repository, whatever is there; ``swap_commit`` as in ``put_record``.
+
+        Raises:
+            RefusedError: It is in the repository of somebody else.
+        """
+        at = AtUri.parse(uri) if isinstance(uri, str) else uri
+        if at.authority not in (self.did, self.handle):
+            raise RefusedError(f"{at} is not in the repository of {self.handle}, who is logged in.", uri=str(at))
+        self._write("deleteRecord", {"repo": self.did, "collection": at.collection, "rkey": at.rkey}, swap_commit)
+
     def upload_blob(self, data: bytes, mime: str) -> dict[str, Any]:
         """Upload a blob; its reference ``{"$type": "blob", "ref", "mimeType", "size"}``, for a record to keep it.
 
         Raises:
             StorageError: It is larger than 52,428,800 bytes, or than the PDS takes.
         """
-        if len(data) > MAX_BLOB:
-            raise _too_large(len(data), f"the lexicon allows {MAX_BLOB:,}")
-        service = self._account.service
-        url = f"{service}/xrpc/com.atproto.repo.uploadBlob"
-        try:
-            reply = self._session.send("POST", url, content=data, mime=mime, auth=True)
-        except ServiceRefusedError as error:
-            if error.status == 413 or error.error == "PayloadTooLarge":
-                raise _too_large(len(data), f"{service} allows less") from None
-            raise
-        blob = as_object(reply, url).get("blob")
-        if not isinstance(blob, dict):
-            raise refused(f"{service} gave no reference for the blob. Is it a PDS?", service)
-        return cast("dict[str, Any]", blob)
+        return blobs.upload(self._session, data, mime)
 
     # -- underneath -------------------------------------------------------------------------------
+
+    def _write(self, procedure: str, body: dict[str, Any], swap_commit: str | None) -> None:
+        body = body if swap_commit is None else {**body, "swapCommit": swap_commit}
+        self._session.call("POST", f"com.atproto.repo.{procedure}", body=body, auth=True)
 
     def _put(self, collection: str, rkey: str, record: dict[str, Any], *, swap: str | None) -> tuple[Record, bool]:
         body = put_request(self.did, collection, rkey, record, swap=swap)
@@ -544,15 +513,6 @@ class AtmosphereClient:
             return None
 
 
-def is_last_page(records: Sequence[Record], cursor: str | None) -> bool:
-    """Whether no page comes after one of ``PAGE`` records at most; spares the request for an empty one.
-
-    The official PDS gives a cursor with its last page too: the key of the last record. Any other one stands for
-    records that were left out.
-    """
-    return cursor is None or (0 < len(records) < PAGE and records[-1].uri.endswith(f"/{cursor}"))
-
-
 def _is_absence(error: ServiceRefusedError) -> bool:
     """Whether a PDS says that it does not hold the record or the repository."""
     if error.error in ("RecordNotFound", "RepoNotFound", "HandleNotFound"):
@@ -568,9 +528,3 @@ def _record(reply: Any, asked: str) -> Record:
         if isinstance(uri, str) and isinstance(value, dict):
             return Record(uri, str(cid or ""), cast("dict[str, Any]", value))
     raise refused(f"The answer for {asked} holds no record. Is the address that of a PDS?", None)
-
-
-def _too_large(size: int, why: str) -> StorageError:
-    return StorageError(
-        f"A blob of {size:,} bytes is too large: {why}. Make smaller shards, or keep them in S3.", urls=[]
-    )

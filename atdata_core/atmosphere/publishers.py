@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere.client import is_last_page
+from atdata_core.atmosphere.listings import is_last_page
 from atdata_core.atmosphere.record_format.build import entry_record, schema_record
 from atdata_core.atmosphere.record_format.lexicon import OLD_SCHEMA, check
 from atdata_core.atmosphere.record_format.parse import read_schema_record
@@ -26,6 +26,7 @@ from atdata_core.errors import (
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.compatibility import compare, newest_with_fields
 from atdata_core.samples.schema import decode, describe, full_name, schema_of
+from atdata_core.shards.dataset import refuse_view
 from atdata_core.shards.shard_facts import read_facts
 from atdata_core.stores.opening import open_shard
 
@@ -240,7 +241,8 @@ class DatasetPublisher:
             SampleError: A sample is not what the schema says.
             StorageError: Its shards cannot be reached by others where they are.
             ShardMissingError, ShardForbiddenError, ShardCorruptError: One cannot be read.
-            RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off; or it is no at-uri.
+            RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off; or it is no at-uri. Or its shards
+                hold another type (``as_type``).
             SchemaNotFoundError: (a ``KeyError``) there is no record at ``schema_uri``.
             SchemaError: The record there is no schema.
         """
@@ -249,6 +251,7 @@ class DatasetPublisher:
                 "A dataset needs the at-uri of its schema. Give schema_uri, or leave auto_publish_schema on."
             )
         check_dataset_name(name)
+        refuse_view(dataset)
         schema: Record | None = None
         if schema_uri is not None:
             schema = self._given_schema(schema_uri)

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atdata_core.atmosphere.client import Record, apply_request, is_last_page
+from atdata_core.atmosphere.client import apply_request
+from atdata_core.atmosphere.listings import Record, is_last_page
 from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
 from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.xrpc.session import AS_SENT

@@ -21,7 +21,7 @@ _CID_TAG = b"\xd8\x2a"
 
 def entry_cid(schema_ref: str, data_urls: Sequence[str]) -> str:
     """CID of an index entry: its schema and its data, not its name or metadata."""
-    return _cid(dag_cbor({"data_urls": list(data_urls), "schema_ref": schema_ref}))
+    return block_cid(dag_cbor({"data_urls": list(data_urls), "schema_ref": schema_ref}))
 
 
 def record_cid(record: Mapping[str, Any]) -> str:
@@ -30,7 +30,7 @@ def record_cid(record: Mapping[str, Any]) -> str:
     Raises:
         ValueError: the record holds what the data model does not, such as a float.
     """
-    return _cid(dag_cbor(record))
+    return block_cid(dag_cbor(record))
 
 
 def dag_cbor(value: Any) -> bytes:
@@ -44,7 +44,8 @@ def dag_cbor(value: Any) -> bytes:
     return bytes(block)
 
 
-def _cid(block: bytes) -> str:
+def block_cid(block: bytes) -> str:
+    """CID of DAG-CBOR."""
     digest = hashlib.sha256(block).digest()
     return "b" + base64.b32encode(DAG_CBOR_SHA256 + digest).decode().lower().rstrip("=")
 

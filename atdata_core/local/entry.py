@@ -27,8 +27,8 @@ import msgpack
 
 from ..common.cid import entry_cid
 from ..common.names import quoted
-from ..errors import MetadataError
-from ..samples.metadata import unpack
+from ..errors import EntryNotFoundError, MetadataError
+from ..samples.metadata import pack, unpack
 
 ENTRY_KEY = "LocalDatasetEntry:"
 """Prefix of upstream's hash per entry CID: name, schema_ref, cid, data_urls, metadata."""
@@ -86,6 +86,37 @@ class LocalDatasetEntry:
     def wds_url(self) -> str:
         """The first URL; empty where there is none."""
         return self.data_urls[0] if self.data_urls else ""
+
+    def write_to(self, redis: Any) -> None:
+        """Write the entry as other programs do, which every index finds; ``LocalIndex.add_entry`` knows it at once.
+
+        Raises:
+            MetadataError: the metadata cannot be kept.
+        """
+        stored = StoredEntry(
+            self.schema_ref, self.data_urls, None if self.metadata is None else pack(self.metadata)
+        )
+        metadata = stored.upstream_metadata
+        values = {
+            "name": self.name,
+            "schema_ref": self.schema_ref,
+            "data_urls": stored.packed_urls,
+            "cid": self.cid,
+        }
+        redis.hset(ENTRY_KEY + self.cid, mapping={**values, **({} if metadata is None else {"metadata": metadata})})
+
+    @classmethod
+    def from_redis(cls, redis: Any, cid: str) -> LocalDatasetEntry:
+        """The entry that is written under a CID, whichever program wrote it.
+
+        Raises:
+            EntryNotFoundError: (a ``KeyError``) there is none.
+            ValueError: it is damaged.
+        """
+        values: Mapping[str, bytes | None] = dict(zip(FIELDS, redis.hmget(ENTRY_KEY + cid, FIELDS), strict=True))
+        if not any(values.values()):
+            raise EntryNotFoundError(f"There is no {ENTRY_KEY}{cid} in Redis. Write the entry first.", ref=cid)
+        return StoredEntry.from_hash(values).entry((values["name"] or b"").decode(), cid)
 
     @property
     def sample_kind(self) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ..common.names import check_dataset_name, near, quoted
 from ..common.urls import refuse_credentials
@@ -15,7 +15,7 @@ from ..errors import EntryNotFoundError, StrayFilesError
 from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
-from ..shards.dataset import Dataset, files_beside, warn_of_files
+from ..shards.dataset import Dataset, files_beside, refuse_view, warn_of_files
 from ..shards.tar_samples import suffixes_told
 from ..state.redis_errors import address
 from ..state.redis_state import connect, reaching
@@ -23,9 +23,11 @@ from ..stores.local_files import name_files
 from . import schema_registry
 from .entry import LocalDatasetEntry, StoredEntry
 from .foreign_entries import resolve
+from .loaded_types import LoadedTypes
 from .registry import Found, Position, Registry, Removal
 from .shard_claims import ShardClaims
 
+T = TypeVar("T")
 _CID = re.compile("b[a-z2-7]{58}")
 """A CID of version 1 with a SHA-256, in base 32: what entries of ours and of upstream have."""
 
@@ -39,6 +41,7 @@ class LocalIndex:
     Attributes:
         redis: The Redis client.
         data_store: Where ``insert_dataset`` writes shards, if anywhere; its credentials read them too.
+        types: What ``load_schema`` loaded, by name: ``index.types.MySample``.
     """
 
     def __init__(self, redis: Any = None, *, data_store: AbstractDataStore | None = None, **redis_kwargs: Any):
@@ -56,6 +59,7 @@ class LocalIndex:
         """
         self.redis = connect(redis, **redis_kwargs)
         self.data_store = data_store
+        self.types = LoadedTypes()
         self._registry = Registry(self.redis)
 
     def add_entry(
@@ -81,8 +85,10 @@ class LocalIndex:
             SchemaConflictError: as ``schema_ref_for``; nothing was written.
             DatasetNameError, MetadataError: they cannot be kept.
             StorageError: a URL carries a password or a signature.
+            RefusedError: the shards hold another type than that of the dataset (``as_type``).
         """
         check_dataset_name(name)
+        refuse_view(ds)
         urls = [ds.url] if isinstance(ds.url, str) else list(ds.url)
         return self._register(ds, urls, name, schema_ref, metadata, store=ds.data_store)
 
@@ -93,12 +99,17 @@ class LocalIndex:
         name: str,
         schema_ref: str | None = None,
         metadata: dict[Any, Any] | None = None,
+        prefix: str | None = None,
+        **keywords: Any,
     ) -> LocalDatasetEntry:
         """Register a dataset; an index with a ``data_store`` writes its samples there first.
 
-        Without one this is ``add_entry``. Raises as that does, and as the store's ``write_shards``; and
-        ``StrayFilesError`` where files lie beside the samples, and a store of one's own does not say that it keeps
-        them (``keeps_files = True``), or does not.
+        They go below ``prefix``, the name where none is given; ``keywords`` (``maxcount``, ``maxsize``,
+        ``cache_local``) are those of the store's ``write_shards``.
+
+        Without a store this is ``add_entry``, and nothing is written. Raises as that does, and as the store's
+        ``write_shards``; and ``StrayFilesError`` where files lie beside the samples, and a store of one's own
+        does not say that it keeps them (``keeps_files = True``), or does not.
         """
         store = self.data_store
         if store is None:
@@ -107,6 +118,7 @@ class LocalIndex:
         metadata = ds.metadata if metadata is None else metadata
         _packed(metadata)
         schema_ref = self.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
+        prefix = name if prefix is None else prefix
         self.ping()
         facts: list[ShardFacts] | None = None
         beside: Counter[str] = Counter()
@@ -115,9 +127,9 @@ class LocalIndex:
             beside = files_beside(ds)
             if not getattr(store, "keeps_files", False):
                 _refuse_lost(beside, name, type(store).__name__)
-            urls = store.write_shards(ds, prefix=name)
+            urls = store.write_shards(ds, prefix=prefix, **keywords)
         else:
-            facts = cast("list[ShardFacts]", write_with_facts(ds, prefix=name))
+            facts = cast("list[ShardFacts]", write_with_facts(ds, prefix=prefix, **keywords))
             urls = [shard.url for shard in facts]
         try:
             if beside:
@@ -313,7 +325,12 @@ class LocalIndex:
             return schema_registry.publish(self.redis, {"module": None, **record}, describe=False)
 
     def get_schema(self, ref: str) -> dict[str, Any]:
-        """The schema record of a reference; ``SchemaNotFoundError`` (a ``KeyError``) where there is none."""
+        """The schema record of a reference, which stands in it as ``$ref``.
+
+        Raises:
+            SchemaNotFoundError: (a ``KeyError``) there is none.
+            SchemaError: it is no reference, or the record is damaged.
+        """
         with self._reaching():
             return schema_registry.get(self.redis, ref)
 
@@ -325,6 +342,16 @@ class LocalIndex:
     def decode_schema(self, ref: str) -> type:
         """A sample type rebuilt from a schema; raises ``SchemaError`` where it cannot be, and as ``get_schema``."""
         return decode(self.get_schema(ref))
+
+    def decode_schema_as(self, ref: str, type_hint: type[T]) -> type[T]:
+        """As ``decode_schema``; ``type_hint`` tells a type checker which fields the type has."""
+        return cast("type[T]", self.decode_schema(ref))
+
+    def load_schema(self, ref: str) -> type:
+        """As ``decode_schema``; from then on ``types`` has it by its name."""
+        loaded = self.decode_schema(ref)
+        self.types.add(loaded)
+        return loaded
 
     def shard_claims(self, entry_cid: str) -> dict[str, ShardFacts]:
         """What the shards of an entry held when first seen, by URL (patterns expanded)."""
@@ -390,8 +417,8 @@ class LocalIndex:
 
     def _no_dataset(self, name: str, hint: str = "") -> EntryNotFoundError:
         return EntryNotFoundError(
-            f"The index at {address(self.redis)} has no dataset {quoted(name)}. Insert it with Repo.insert() "
-            f"or LocalIndex.add_entry(); list_datasets() shows what is there.{hint}",
+            f"No entry with name {quoted(name)}: the index at {address(self.redis)} has no dataset {quoted(name)}. "
+            f"Insert it with Repo.insert() or LocalIndex.add_entry(); list_datasets() shows what is there.{hint}",
             ref=name,
         )
 

@@ -67,6 +67,7 @@ class Repo:
         *,
         name: str,
         schema_ref: str | None = None,
+        metadata: dict[Any, Any] | None = None,
         cache_local: bool = False,
         maxcount: int = MAX_COUNT,
         maxsize: int = MAX_SIZE,
@@ -80,6 +81,7 @@ class Repo:
             name: 1 to 200 bytes of UTF-8, see ``atdata_core.common.names``.
             schema_ref: Where the schema is found; None: the newest version in the index with the fields of the
                 sample type, else version 1.0.0.
+            metadata: Whatever msgpack holds; None: the dataset's own.
             cache_local: Write each shard to a temporary file before it is sent.
             maxcount: Samples to a shard.
             maxsize: Bytes after which the next shard begins.
@@ -95,7 +97,7 @@ class Repo:
             ServiceError: Redis or S3 failed. In each case nothing is left behind.
         """
         check_dataset_name(name)
-        metadata = ds.metadata
+        metadata = ds.metadata if metadata is None else metadata
         packed = None if metadata is None else pack(metadata)
         schema_ref = self.index.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
         self.index.ping()

@@ -28,7 +28,7 @@ from ..errors import (
     StorageError,
 )
 from ..protocols import ShardFacts, ShardStat, WriteProof
-from ..samples.sample_types import packs_as_ours, unpacker_with_views
+from ..samples.sample_types import packs_as_ours
 from ..samples.schema import fields_digest, fields_of
 from ..shards.dataset import Dataset, packed_of, shard_records, warn_of_files
 from ..shards.shard_facts import sealed
@@ -115,7 +115,13 @@ class S3DataStore(DataStore):
         return self.public_url is not None and url.startswith(f"{self.public_url}/")
 
     def write_shards(
-        self, ds: Dataset[Any], *, prefix: str, maxcount: int = MAX_COUNT, maxsize: int = MAX_SIZE
+        self,
+        ds: Dataset[Any],
+        *,
+        prefix: str,
+        cache_local: bool = False,
+        maxcount: int = MAX_COUNT,
+        maxsize: int = MAX_SIZE,
     ) -> list[str]:
         """Write a dataset's samples as new shards; their URLs.
 
@@ -125,6 +131,7 @@ class S3DataStore(DataStore):
         Args:
             ds: The dataset.
             prefix: A path below the store's own.
+            cache_local: Write each shard to a temporary file before it is sent.
             maxcount: Samples to a shard.
             maxsize: Bytes after which the next shard begins.
 
@@ -133,16 +140,30 @@ class S3DataStore(DataStore):
             NoDataUrlsError: ``ds`` has no samples.
             ServiceError: the service failed. Nothing is left behind.
         """
-        written = self.write_shards_with_facts(ds, prefix=prefix, maxcount=maxcount, maxsize=maxsize)
+        written = self.write_shards_with_facts(
+            ds, prefix=prefix, cache_local=cache_local, maxcount=maxcount, maxsize=maxsize
+        )
         return [shard.url for shard in written]
 
     def write_shards_with_facts(
-        self, ds: Dataset[Any], *, prefix: str, maxcount: int = MAX_COUNT, maxsize: int = MAX_SIZE
+        self,
+        ds: Dataset[Any],
+        *,
+        prefix: str,
+        cache_local: bool = False,
+        maxcount: int = MAX_COUNT,
+        maxsize: int = MAX_SIZE,
     ) -> list[ShardFacts]:
         """As ``write_shards``; sizes, digests and numbers of samples as well, taken while writing."""
         below = plain_path(prefix.strip("/"))
         stem = f"{below}/data--{uuid4()}" if below else f"data--{uuid4()}"
-        return self.write_named(ds, lambda number: f"{stem}--{number:06d}.tar", maxcount=maxcount, maxsize=maxsize)
+        return self.write_named(
+            ds,
+            lambda number: f"{stem}--{number:06d}.tar",
+            maxcount=maxcount,
+            maxsize=maxsize,
+            cache_local=cache_local,
+        )
 
     def write_named(
         self,
@@ -438,13 +459,13 @@ def _samples(ds: Dataset[Any]) -> Iterator[_Files]:
 
     Not ``ds.ordered()``: that leaves shards to other ranks and workers, and forgets the keys.
     """
-    unpack = unpacker_with_views(ds.sample_type)
+    unpack = ds.unpacker()
     last: str | None = None
     beside: Counter[str] = Counter()
     for number, url in enumerate(ds.shard_list):
         loose = Strays(beside=False)
         for record in shard_records(url, store=ds.data_store, strays=loose):
-            packed = packed_of(record, url, ds.sample_type)
+            packed = packed_of(record, url, ds.stored_type)
             key = str(record.pop("__key__"))
             if key == last:
                 # The end of one shard and the start of the next; a reader would take them for one sample.

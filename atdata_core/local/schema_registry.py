@@ -66,7 +66,7 @@ def get(redis: Any, ref: str) -> dict[str, Any]:
     found = _found(wanted, *redis.mget(*_keys(wanted._asdict())))
     if found is None:
         raise SchemaNotFoundError(_missing(wanted, ref), ref=ref)
-    return found
+    return _with_ref(found)
 
 
 def reference_for(redis: Any, sample_type: type) -> str:
@@ -175,7 +175,14 @@ def listing(redis: Any) -> list[dict[str, Any]]:
         )
         if not any(compare(each, record) == [] for each in twins):
             records[schema_ref(record)] = record
-    return sorted(records.values(), key=lambda record: (record["name"], record["version"], full_name(record)))
+    return sorted(
+        map(_with_ref, records.values()),
+        key=lambda record: (record["name"], record["version"], full_name(record)),
+    )
+
+
+def _with_ref(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "$ref": schema_ref(record)}
 
 
 def _left_out(why: str) -> None:
@@ -242,6 +249,6 @@ def _read(value: bytes | None, key: str) -> dict[str, Any] | None:
 
 def _missing(wanted: SchemaRef, ref: str) -> str:
     return (
-        f"The index has no schema {ref}. Publish it first: "
+        f"Schema not found: the index has no {ref}. Publish it first: "
         f"index.publish_schema({wanted.name}, version={wanted.version!r})."
     )

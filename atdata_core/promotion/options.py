@@ -230,6 +230,10 @@ OF_INSTANCE = tuple(name for name, each in OPTIONS.items() if each.instance)
 """What a pipeline can be configured with: defaults of values, and requirements."""
 
 
+_OTHER_NAMES = {"local_entry": "entry", "local_index": "index", "atmosphere_client": "client"}
+"""What the package ``atdata`` calls the arguments of a promotion."""
+
+
 def takes_options(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """For a function with ``**keywords``: it takes these and no others, and ``help`` shows each of them."""
     taken = [each for each in OPTIONS.values() if each.name in get_type_hints(options)]
@@ -244,10 +248,13 @@ def takes_options(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, 
 
         @wraps(function)
         def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
-            for name in keywords:
-                if name not in known:
+            named: dict[str, Any] = {}
+            for name, value in keywords.items():
+                own_name = _OTHER_NAMES.get(name, name)
+                if own_name not in known or own_name in named:
                     raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}")
-            return function(*arguments, **keywords)
+                named[own_name] = value
+            return cast("Callable[..., R]", function)(*arguments, **named)
 
         setattr(checked, "__signature__", signature.replace(parameters=own))  # noqa: B010 - no type has it
         checked.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{texts}\n"

@@ -2,15 +2,18 @@
 
 from numpy.typing import NDArray
 
+from .dict_samples import DictSample
 from .sample_batches import SampleBatch
 from .sample_types import PackableSample, packable
 
 __all__ = [
+    "DictSample",
     "NDArray",
     "PackableSample",
     "SampleBatch",
     "arrays",
     "compatibility",
+    "dict_samples",
     "json_schema",
     "metadata",
     "packable",

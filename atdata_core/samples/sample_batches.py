@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from operator import itemgetter
 from types import CodeType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SampleError
 from .arrays import of_one_layout, stack_packed, writable_view
+from .dict_samples import DictSample
 from .field_types import packed_maps, plain_type, unpack_value
 from .sample_types import sample_fields, unpacks_as_ours
 
@@ -31,9 +32,11 @@ class SampleBatch(Generic[T]):
 
     Attributes:
         samples: The samples.
+        sample_type: Their type, unless that is the name of a field.
     """
 
     samples: list[T]
+    sample_type: type[T]
 
     def __init__(self, samples: Sequence[T]) -> None:
         self.samples = list(samples)
@@ -53,8 +56,12 @@ class SampleBatch(Generic[T]):
             self.__dict__.pop("_columns", None)
             return samples
         values = self._values(name) if columns is None else columns.column(name)
+        if values is None and name == "sample_type":
+            return self._sample_type()
         if values is None:
-            raise AttributeError(f"The samples of this batch have no field {name!r}.")
+            raise AttributeError(
+                f"No sample attribute named {name!r}: the samples of this batch have no such field."
+            )
         if isinstance(values, list) and all(isinstance(value, np.ndarray) for value in values):
             try:
                 values = np.stack(values)
@@ -71,9 +78,22 @@ class SampleBatch(Generic[T]):
 
     def _values(self, name: str) -> list[Any] | None:
         samples: list[T] = self.__dict__.get("samples", [])
-        if not samples or name not in {each.name for each in fields(cast("Any", samples[0]))}:
+        if not samples:
+            return None
+        first: Any = samples[0]
+        if name not in (first if isinstance(first, DictSample) else {each.name for each in fields(first)}):
             return None
         return [getattr(sample, name) for sample in samples]
+
+    def _sample_type(self) -> type[T]:
+        columns: Columns[T] | None = self.__dict__.get("_columns")
+        if columns is not None:
+            return columns.sample_type
+        # ``SampleBatch[T](samples)`` leaves T there.
+        (stated,) = get_args(self.__dict__.get("__orig_class__")) or (None,)
+        if stated is None and not self.samples:
+            raise AttributeError("An empty batch does not know its sample_type. Write SampleBatch[MySample]([]).")
+        return stated or type(self.samples[0])
 
     def __len__(self) -> int:
         return len(self.__dict__.get("_columns") or self.samples)

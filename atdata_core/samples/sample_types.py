@@ -53,20 +53,12 @@ class PackableSample:
         name = type(self).__name__
         described = sample_fields(type(self))
         payload = {each.name: pack_value(each, getattr(self, each.name), name) for each in described}
-        try:
-            return packb(payload)
-        except (TypeError, ValueError, OverflowError, RecursionError) as why:
-            raise SampleError(
-                f"A {name} holds something that msgpack cannot keep: {why}. Integers have 64 bits at most; "
-                "a dict holds plain values, and an array goes into an NDArray field.",
-                type_name=name,
-            ) from None
+        return packed_payload(payload, name)
 
     @property
     def as_wds(self) -> dict[str, Any]:
         """``{"__key__": a new unique key, "msgpack": the packed sample}``, as webdataset writes it."""
-        # The operating system is asked each time: no two threads, forks or machines share a state.
-        return {"__key__": os.urandom(16).hex(), "msgpack": self.packed}
+        return {"__key__": new_key(), "msgpack": self.packed}
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -117,6 +109,28 @@ def packable(cls: type[T]) -> type[T]:
     made = new_class(cls.__name__, (dataclass(eq=False)(cls), PackableSample), {}, lambda names: names.update(body))
     made.__annotations__ = inspect.get_annotations(cls)
     return cast("type[T]", made)
+
+
+def new_key() -> str:
+    """A key that no other sample has."""
+    # The operating system is asked each time: no two threads, forks or machines share a state.
+    return os.urandom(16).hex()
+
+
+def packed_payload(payload: dict[str, Any], name: str) -> bytes:
+    """The values of a sample's fields as one msgpack map; ``name`` is that of its type, for the error.
+
+    Raises:
+        SampleError: One cannot be kept.
+    """
+    try:
+        return packb(payload)
+    except (TypeError, ValueError, OverflowError, RecursionError) as why:
+        raise SampleError(
+            f"A {name} holds something that msgpack cannot keep: {why}. Integers have 64 bits at most; "
+            "a dict holds plain values, and an array goes into an NDArray field.",
+            type_name=name,
+        ) from None
 
 
 def sample_fields(sample_type: type) -> tuple[SampleField, ...]:

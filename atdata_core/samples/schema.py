@@ -52,6 +52,7 @@ _ENUM_TYPES = (str, int, bool)
 MOST_FIELDS = 1_000
 _made: WeakValueDictionary[str, type] = WeakValueDictionary()
 """The types that are in use: schemas of others are as many and as large as they like."""
+_UNKNOWN = {"primitive": "Unknown primitive type", "ref": "Schema references are not yet supported"}
 _RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
 
 
@@ -193,7 +194,9 @@ def check_names(record: Mapping[str, Any]) -> None:
     check_identifier(name, "class", str(name))
     fields = cast("Sequence[Mapping[str, Any]]", record["fields"])
     if not fields:
-        raise SchemaError(f"{name} has no fields, so it describes no sample. Add one.", type_name=name)
+        raise SchemaError(
+            f"{name} has no fields. It must have at least one field to describe a sample: add one.", type_name=name
+        )
     for each in fields:
         check_identifier(each.get("name"), "field", str(name))
 
@@ -249,7 +252,7 @@ def parse_schema_ref(ref: str) -> SchemaRef:
     found = _REF.fullmatch(ref)
     if found is None:
         raise SchemaError(
-            f"{ref!r} is no reference to a local schema. It looks like "
+            f"Invalid schema reference: {ref!r} is no reference to a local schema. It looks like "
             "local://schemas/my_module.MySample@1.0.0, or atdata://local/schema/MySample@1.0.0.",
             ref=ref,
         )
@@ -322,7 +325,16 @@ def _normalised(field_type: Any, where: str) -> dict[str, Any]:
     normal.pop("kind", None)
     if given.get("items") is not None:
         normal["items"] = _normalised(given["items"], f"{where}[]")
-    return normal
+    return _ArrayType(normal) if kind == "ndarray" else normal
+
+
+class _ArrayType(dict[str, Any]):
+    """The type of an array field; one that states no ``dtype`` has upstream's default for who looks it up."""
+
+    def __missing__(self, key: str) -> str:
+        if key == "dtype":
+            return "float32"
+        raise KeyError(key)
 
 
 class _Rebuilt(type):
@@ -348,8 +360,11 @@ def _decoded(canonical: str) -> type:
 
 def _make(canonical: str) -> type:
     record = json.loads(canonical)
+    if record["name"] is None:
+        raise SchemaError("A schema must have a 'name'; None cannot be the name of a class. Publish it again.")
     name = check_identifier(record["name"], "class", str(record["name"]))
     annotations: dict[str, Any] = {}
+    defaults: dict[str, None] = {}
     for field in cast("Sequence[Mapping[str, Any]]", record["fields"]):
         if not isinstance(field, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SchemaError(f"Schema {name!r}: {field!r} is no field. Publish it again.", type_name=name)
@@ -359,10 +374,15 @@ def _make(canonical: str) -> type:
                 f"Schema {name!r} has two fields called {called!r}. Publish it again.", type_name=name
             )
         annotation = _annotation(field.get("fieldType"), f"{name}.{called}")
-        annotations[called] = annotation | None if field.get("optional") else annotation
+        annotations[called] = annotation
+        if field.get("optional"):
+            annotations[called], defaults[called] = annotation | None, None
     if not annotations:
-        raise SchemaError(f"Schema {name!r} has no fields, so it describes no sample.", type_name=name)
+        raise SchemaError(
+            f"Schema {name!r} has no fields. It must have at least one field to describe a sample.", type_name=name
+        )
     body = {
+        **defaults,
         "__annotations__": annotations,
         "__module__": _module(record.get("module"), name),
         "__doc__": f"Rebuilt from the schema {name}.",
@@ -403,8 +423,9 @@ def _annotation(field_type: Any, where: str) -> Any:
         items = given.get("items")
         bare = list if items is None else list[_annotation(items, f"{where}[]")]
     if bare is None:
+        what = _UNKNOWN.get(kind, "Unknown field type kind")
         raise SchemaError(
-            f"{where} is of kind {json.dumps(given)[:200]}, from which no type can be rebuilt. "
+            f"{what}: {where} is of kind {json.dumps(given)[:200]}, from which no type can be rebuilt. "
             "Read the dataset with the class that it was written with.",
             field=where,
         )

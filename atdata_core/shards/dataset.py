@@ -9,12 +9,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from copy import copy
 from itertools import islice, repeat
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar, cast, overload
 
 from ..common.urls import displayed, expand
 from ..errors import MetadataError, RefusedError, SampleError, ShardWarning, StrayFilesWarning
+from ..lens import Lens, LensNetwork
 from ..samples.metadata import unpack
 from ..samples.sample_batches import SampleBatch, unpack_columns, unpacks_by_field
 from ..samples.sample_types import sample_fields, unpacker_with_views
@@ -22,6 +24,7 @@ from ..stores.opening import open_shard, prefetched
 from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs, suffixes_told
 
 T = TypeVar("T")
+V = TypeVar("V")
 Item = TypeVar("Item")
 Packed = tuple[str, bytes | str, bytes | memoryview]
 """URL of the shard, key, and the packed sample, in memory that nobody else has where it can be written to."""
@@ -42,7 +45,7 @@ class Dataset(Generic[T]):
 
     Attributes:
         url: What was given.
-        sample_type: The type in the brackets.
+        sample_type: The type in the brackets, or that of ``as_type``.
         metadata_url: Where the metadata lie, if anywhere.
         data_store: Whose credentials read the shards, if anyone's.
     """
@@ -76,6 +79,7 @@ class Dataset(Generic[T]):
         self.metadata_url = metadata_url
         self.data_store = data_store
         self._shards = expand(url)
+        self._lenses: tuple[Lens[Any, Any], ...] = ()
         self._metadata: dict[Any, Any] | None = None
 
     if not TYPE_CHECKING:
@@ -89,6 +93,34 @@ class Dataset(Generic[T]):
     def shard_list(self) -> list[str]:
         """The shards, patterns expanded."""
         return list(self._shards)
+
+    def list_shards(self) -> list[str]:
+        """As ``shard_list``."""
+        return self.shard_list
+
+    def as_type(self, view: type[V]) -> Dataset[V]:
+        """The same shards, each sample seen as another type, by the lens that leads there.
+
+        Raises:
+            LensNotFoundError: (a ``ValueError``) no ``@lens`` goes from ``sample_type`` to that type.
+        """
+        lens = LensNetwork().transform(self.sample_type, view)
+        seen = cast("Dataset[V]", copy(self))
+        seen.sample_type = view
+        seen._lenses = (*self._lenses, lens)
+        return seen
+
+    @property
+    def stored_type(self) -> type[Any]:
+        """The type of the samples as they lie in the shards."""
+        return self._lenses[0].source_type if self._lenses else self.sample_type
+
+    def unpacker(self, *, writable: bool = False) -> Callable[[bytes | memoryview], T]:
+        """What makes a sample of a packed one; arrays as in ``unpacker_with_views``."""
+        unpack: Callable[[bytes | memoryview], Any] = unpacker_with_views(self.stored_type, writable=writable)
+        for lens in self._lenses:
+            unpack = _seen_through(lens, unpack)
+        return unpack
 
     @property
     def metadata(self) -> dict[Any, Any] | None:
@@ -118,35 +150,39 @@ class Dataset(Generic[T]):
     @overload
     def shuffled(
         self,
-        batch_size: None = None,
-        *,
         buffer_shards: int = 100,
         buffer_samples: int = 10_000,
+        batch_size: None = None,
+        *,
         seed: int | None = None,
     ) -> SampleStream[T]: ...
     @overload
     def shuffled(
         self,
-        batch_size: int,
-        *,
         buffer_shards: int = 100,
         buffer_samples: int = 10_000,
+        *,
+        batch_size: int,
         seed: int | None = None,
+    ) -> SampleStream[SampleBatch[T]]: ...
+    @overload
+    def shuffled(
+        self, buffer_shards: int, buffer_samples: int, batch_size: int, *, seed: int | None = None
     ) -> SampleStream[SampleBatch[T]]: ...
     def shuffled(
         self,
-        batch_size: int | None = None,
-        *,
         buffer_shards: int = 100,
         buffer_samples: int = 10_000,
+        batch_size: int | None = None,
+        *,
         seed: int | None = None,
     ) -> SampleStream[Any]:
         """The samples in random order, or batches of so many.
 
         Args:
-            batch_size: Samples to a batch.
             buffer_shards: Shards among which the next one is drawn.
             buffer_samples: Samples among which the next one is drawn; so many are kept in memory.
+            batch_size: Samples to a batch.
             seed: The same seed gives the same order each time. Without one, each pass has its own.
 
         Raises:
@@ -157,6 +193,9 @@ class Dataset(Generic[T]):
             _positive("buffer_samples", buffer_samples) or 1,
         )
         return SampleStream(self, batch_size=_positive("batch_size", batch_size), buffers=buffers, seed=seed)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.ordered())
 
     def __repr__(self) -> str:
         shards = displayed(self._shards[0])
@@ -203,11 +242,15 @@ class SampleStream(Generic[Item]):
         return cast("Iterator[Item]", items)
 
     def _samples(self) -> Iterator[Any]:
-        yield from typed_samples(self._packed(), self._dataset.sample_type, self._unpack())
+        yield from typed_samples(self._packed(), self._dataset.sample_type, self._dataset.unpacker(writable=True))
 
     def _batches(self, size: int) -> Iterator[SampleBatch[Any]]:
-        packed, sample_type, unpack = self._packed(), self._dataset.sample_type, self._unpack()
-        by_field = unpacks_by_field(sample_type)
+        packed, sample_type, unpack = (
+            self._packed(),
+            self._dataset.sample_type,
+            self._dataset.unpacker(writable=True),
+        )
+        by_field = self._dataset.stored_type is sample_type and unpacks_by_field(sample_type)
         while held := list(islice(packed, size)):
             payloads = [payload for _, _, payload in held]
             columns = unpack_columns(sample_type, payloads) if by_field else None
@@ -216,9 +259,6 @@ class SampleStream(Generic[Item]):
             else:
                 yield SampleBatch.of_columns(columns)
 
-    def _unpack(self) -> Callable[[bytes | memoryview], Any]:
-        return unpacker_with_views(self._dataset.sample_type, writable=True)
-
     def _packed(self) -> Iterator[Packed]:
         dataset = self._dataset
         for_shards, for_samples = self._buffers or (1, 1)
@@ -226,7 +266,7 @@ class SampleStream(Generic[Item]):
         # Split before shuffling: consumers need not agree on a seed to read every shard once.
         shards = _shuffled(iter(own_shards(dataset.shard_list)), for_shards, draw)
         # Packed samples wait in the buffer: they take less memory than decoded ones.
-        packed = packed_samples(shards, dataset.sample_type, store=dataset.data_store)
+        packed = packed_samples(shards, dataset.stored_type, store=dataset.data_store)
         return _shuffled(packed, for_samples, draw)
 
     def __repr__(self) -> str:
@@ -240,6 +280,34 @@ class SampleStream(Generic[Item]):
             # is certain to be loaded, and the last to tell it; torch is never imported for this.
             register_with_torch(type(self))
             return type(self)
+
+
+def _seen_through(
+    lens: Lens[Any, Any], unpack: Callable[[bytes | memoryview], Any]
+) -> Callable[[bytes | memoryview], Any]:
+    def seen(data: bytes | memoryview) -> Any:
+        view = lens.get(unpack(data))
+        # What is stored of it is described by the fields of this very type.
+        if type(view) is not lens.view_type:
+            wanted = lens.view_type.__name__
+            raise SampleError(
+                f"The lens to {wanted} gave a {type(view).__name__}. Let its getter return a {wanted}.",
+                type_name=wanted,
+            )
+        return view
+
+    return seen
+
+
+def refuse_view(ds: Dataset[Any]) -> None:
+    """Raises ``RefusedError`` where the shards of a dataset do not hold its samples as they are seen."""
+    if ds.stored_type is not ds.sample_type:
+        stored, seen = ds.stored_type.__name__, ds.sample_type.__name__
+        raise RefusedError(
+            f"The shards of {ds!r} hold {stored}, which a lens shows as {seen}: an entry that names them would not "
+            f"be true. Store the {seen} samples (Repo.insert, or an index with a data store), or add the dataset "
+            "as it was before as_type().",
+        )
 
 
 def _shuffled(items: Iterator[Item], buffer: int, draw: random.Random) -> Iterator[Item]:

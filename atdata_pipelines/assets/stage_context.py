@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.client import Record
+from atdata_core.atmosphere.listings import Record
 from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, RecordNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex

@@ -6,8 +6,7 @@ import time
 import httpx
 import pytest
 
-from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere import client as client_module
+from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex, listings
 from atdata_core.atmosphere.record_batches import BatchWriter
 from atdata_core.errors import ServiceRefusedError, ServiceUnavailableError
 
@@ -54,7 +53,7 @@ def test_a_listing_that_brings_nothing_new_ends_with_an_error_that_names_it(page
 
 
 def test_a_listing_of_ever_new_records_ends_after_so_many_pages(monkeypatch):
-    monkeypatch.setattr(client_module, "MAX_PAGES", 20)
+    monkeypatch.setattr(listings, "MAX_PAGES", 20)
     listing = Listing(lambda n: {"records": [record(n)], "cursor": str(n)})
     with pytest.raises(ServiceRefusedError, match="goes on after 20 pages"):
         list(listing.client.iter_records("a.b.c", repo=DID))

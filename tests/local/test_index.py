@@ -454,3 +454,22 @@ def test_an_entry_says_what_it_is_without_its_store():
     assert entry == LocalDatasetEntry("n", REF, ["a.tar"])
     assert "object" not in repr(entry)
     assert LocalDatasetEntry("n", REF, []).wds_url == ""
+
+
+def test_an_entry_is_written_and_read_as_other_programs_do(index: LocalIndex, client: Any):
+    entry = LocalDatasetEntry("n", REF, ["s3://b/a.tar"], {"a": 1})
+    entry.write_to(client)
+    assert LocalDatasetEntry.from_redis(client, entry.cid) == entry
+    assert index.get_dataset("n") == entry
+    with pytest.raises(EntryNotFoundError, match="no LocalDatasetEntry:bafynone"):
+        LocalDatasetEntry.from_redis(client, "bafynone")
+
+
+def test_a_store_is_told_below_what_path_and_in_what_shards_samples_go(
+    client: Any, s3: dict[str, str], bucket: str, make_dataset: MakeDataset
+):
+    from atdata_core.local import S3DataStore
+
+    index = LocalIndex(client, data_store=S3DataStore(s3, bucket=bucket))
+    entry = index.insert_dataset(make_dataset(5), name="n", prefix="plants/v1", maxcount=2, cache_local=True)
+    assert [url.startswith(f"s3://{bucket}/plants/v1/data--") for url in entry.data_urls] == [True] * 3

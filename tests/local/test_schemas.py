@@ -44,6 +44,22 @@ def test_a_published_schema_is_read_by_every_form_of_its_reference(index: LocalI
     assert index.get_schema("atdata://local/schema/Picture@1.2.0") == schema
     assert index.get_schema("atdata://local/sampleSchema/Picture@1.2.0") == schema
     assert index.list_schemas() == [schema]
+    assert schema["$ref"] == ref
+
+
+def test_an_array_without_a_stated_dtype_has_that_of_other_programs_for_who_looks_it_up(index: LocalIndex):
+    @packable
+    class Arrays:
+        anything: NDArray
+        wide: NDArray[np.float64]
+
+    schema = index.get_schema(index.publish_schema(Arrays))
+    anything, wide = (field["fieldType"] for field in schema["fields"])
+    assert (anything["dtype"], wide["dtype"]) == ("float32", "float64")
+    # It is not said, and so not published.
+    assert "dtype" not in anything
+    with pytest.raises(KeyError, match="shape"):
+        anything["shape"]
 
 
 def test_publishing_again_changes_nothing_but_a_description_that_is_given(index: LocalIndex):
@@ -165,6 +181,18 @@ def test_a_rebuilt_type_reads_what_the_class_wrote(index: LocalIndex):
     assert (read.note, read.tags, read.pixels.tolist()) == (None, ["a"], [[1, 0], [0, 1]])
     assert read.packed == sample.packed
     assert schema_of(rebuilt)["fields"] == schema_of(Picture)["fields"]
+
+
+def test_a_loaded_type_is_there_by_its_name(index: LocalIndex):
+    assert (len(index.types), repr(index.types)) == (0, "LoadedTypes(empty)")
+    with pytest.raises(AttributeError, match=r"'Picture' is not loaded\. Call index\.load_schema"):
+        _ = index.types.Picture
+    ref = index.publish_schema(Picture)
+    loaded = index.load_schema(ref)
+    assert index.types.Picture is index.types["Picture"] is loaded
+    assert index.decode_schema_as(ref, Picture) is loaded
+    assert (list(index.types), "Picture" in index.types) == (["Picture"], True)
+    assert repr(index.types) == "LoadedTypes(Picture)"
 
 
 def test_a_schema_that_is_not_there_says_how_to_publish_it(index: LocalIndex):

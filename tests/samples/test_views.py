@@ -313,7 +313,7 @@ def test_a_batch_with_a_sample_of_another_type_is_refused_and_the_sample_is_name
             writer.write({"__key__": f"{n}", "msgpack": payload if n == 5 else rows(1)[0].packed})
     dataset = atdata.Dataset[Row](str(path))
     with pytest.raises(SampleError, match=r"r\.tar, sample '5'") as caught:
-        list(dataset.shuffled(8) if shuffled else dataset.ordered(8))
+        list(dataset.shuffled(batch_size=8) if shuffled else dataset.ordered(8))
     assert caught.value.key == "5"
 
 

@@ -61,7 +61,7 @@ def test_torch_does_not_warn_of_the_arrays_that_a_dataloader_collates(dataset, w
         loader = torch_data.DataLoader(stream, batch_size=10, num_workers=workers, collate_fn=collate)
         found = [int(n) for batch in loader for n in batch["vector"][:, 0]]
         assert sorted(found) == list(range(50))
-    for stream in (dataset.ordered(10), dataset.shuffled(10)):
+    for stream in (dataset.ordered(10), dataset.shuffled(batch_size=10)):
         for batch in torch_data.DataLoader(stream, batch_size=None, num_workers=workers):
             assert convert(batch.vector).shape == (10, 4)
             assert convert(batch.samples[0].vector).shape == (4,)

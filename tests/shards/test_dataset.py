@@ -102,7 +102,37 @@ def test_shuffled_gives_every_sample_once_in_another_order(shards: str):
     seen = numbers(dataset.shuffled())
     assert seen != list(range(60))
     assert sorted(seen) == list(range(60))
-    assert sorted(n for batch in dataset.shuffled(7) for n in batch.n) == list(range(60))
+    assert sorted(n for batch in dataset.shuffled(batch_size=7) for n in batch.n) == list(range(60))
+
+
+def test_numbers_of_shuffled_are_buffers_of_shards_and_of_samples_before_the_batch(shards: str):
+    dataset = atdata.Dataset[Row](shards)
+    assert numbers(dataset.shuffled(1, 1)) == list(range(60))
+    assert sorted(numbers(dataset.shuffled(100))) == list(range(60))
+    assert [len(batch) for batch in dataset.shuffled(100, 10, 32)] == [32, 28]
+
+
+def test_a_dataset_is_iterated_in_order_and_lists_its_shards(shards: str):
+    dataset = atdata.Dataset[Row](shards)
+    assert numbers(dataset) == list(range(60))
+    assert dataset.list_shards() == dataset.shard_list
+
+
+def test_a_batch_knows_the_type_of_its_samples(shards: str):
+    batch = next(iter(atdata.Dataset[Row](shards).ordered(batch_size=7)))
+    assert batch.sample_type is Row
+    assert batch.samples
+    assert batch.sample_type is Row
+    assert atdata.SampleBatch([row(1)]).sample_type is Row
+    assert atdata.SampleBatch[Row]([]).sample_type is Row
+    with pytest.raises(AttributeError, match="does not know its sample_type"):
+        atdata.SampleBatch([]).sample_type  # noqa: B018
+
+    @atdata.packable
+    class Typed:
+        sample_type: str
+
+    assert atdata.SampleBatch([Typed(sample_type="leaf")]).sample_type == ["leaf"]
 
 
 def test_a_seed_repeats_an_order_and_none_does_not(shards: str):

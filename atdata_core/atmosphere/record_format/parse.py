@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -38,7 +38,7 @@ class PublishedShard:
     pattern: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class AtmosphereIndexEntry:
     """A published dataset.
 
@@ -52,11 +52,42 @@ class AtmosphereIndexEntry:
     metadata: dict[Any, Any] | None
     uri: str
     cid: str
-    description: str | None = None
-    tags: list[str] = field(default_factory=list[str])
-    license: str | None = None
-    shards: tuple[PublishedShard, ...] = ()
-    created_at: str | None = None
+    description: str | None
+    tags: list[str]
+    license: str | None
+    shards: tuple[PublishedShard, ...]
+    created_at: str | None
+
+    def __init__(
+        self, uri: str, record: dict[str, Any], *, cid: str = "", service_of: Callable[[str], str] | None = None
+    ) -> None:
+        """Read the body of a record, which may lack fields; raises as ``read_entry_record`` does."""
+        fields = Fields(record, uri)
+
+        def blob_url(blob: str) -> str:
+            did = AtUri.parse(uri).authority
+            if service_of is None:
+                raise RefusedError(
+                    f"The shards of {uri} are blobs, and the PDS that holds them is not known.", uri=uri
+                )
+            return blob_address(service_of(did), did, blob)
+
+        shards = read_storage(fields.object("storage"), blob_url) if record.get("storage") else []
+        values = {
+            "name": fields.optional_text("name") or "",
+            "schema_ref": fields.optional_text("schemaRef") or "",
+            "data_urls": [shard.url for shard in shards],
+            "metadata": unpack_metadata(record.get("metadata")),
+            "uri": uri,
+            "cid": cid,
+            "description": fields.optional_text("description"),
+            "tags": fields.texts("tags") if record.get("tags") is not None else [],
+            "license": fields.optional_text("license"),
+            "shards": tuple(shards),
+            "created_at": fields.optional_text("createdAt"),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
 
 def read_entry_record(
@@ -76,27 +107,10 @@ def read_entry_record(
     """
     _expect(uri, value, (ENTRY, OLD_ENTRY), "dataset")
     fields = Fields(value, uri)
-
-    def blob_url(blob: str) -> str:
-        did = AtUri.parse(uri).authority
-        if service_of is None:
-            raise RefusedError(f"The shards of {uri} are blobs, and the PDS that holds them is not known.", uri=uri)
-        return blob_address(service_of(did), did, blob)
-
-    shards = read_storage(fields.object("storage"), blob_url)
-    return AtmosphereIndexEntry(
-        name=fields.text("name"),
-        schema_ref=fields.text("schemaRef"),
-        data_urls=[shard.url for shard in shards],
-        metadata=unpack_metadata(value.get("metadata")),
-        uri=uri,
-        cid=cid,
-        description=fields.optional_text("description"),
-        tags=fields.texts("tags") if value.get("tags") is not None else [],
-        license=fields.optional_text("license"),
-        shards=tuple(shards),
-        created_at=fields.optional_text("createdAt"),
-    )
+    for needed in ("name", "schemaRef"):
+        fields.text(needed)
+    fields.object("storage").text("$type")
+    return AtmosphereIndexEntry(uri, value, cid=cid, service_of=service_of)
 
 
 def label_target(value: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,7 +48,15 @@ def identity_tid(*parts: str) -> str:
     """
     digest = hashlib.sha256(dag_cbor(parts)).digest()
     # The top 4 of 64 bits stay zero: the sign bit, and the 3 that keep the time below 2**50 us.
-    number = int.from_bytes(digest[:8], "big") >> 4
+    return _tid(int.from_bytes(digest[:8], "big") >> 4)
+
+
+def new_tid() -> str:
+    """A TID of this moment, for a record without an identity of its own."""
+    return _tid(time.time_ns() // 1000 << 10 | secrets.randbelow(1024))
+
+
+def _tid(number: int) -> str:
     return "".join(TID_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
 
 
@@ -119,7 +129,8 @@ class AtUri:
         parts = rest.split("/")
         if scheme != "at" or len(parts) != 3:
             raise RefusedError(
-                f"{uri!r} is no at-uri of a record. It has the form at://DID-OR-HANDLE/COLLECTION/RECORD-KEY.",
+                f"{uri!r} is no at-uri of a record: it must start with 'at://', and after that "
+                "expected authority/collection/rkey, such as at://alice.example/science.alt.dataset.entry/3k2a.",
                 ref=uri,
             )
         authority, collection, rkey = parts

@@ -47,7 +47,7 @@ def unpack_metadata(field: Any) -> dict[Any, Any] | None:
     """
     if field is None:
         return None
-    packed = bytes_of(field)
+    packed = field if isinstance(field, bytes) else bytes_of(field)
     if packed is not None:
         value = unpack(packed)
         if isinstance(value, dict):

@@ -26,7 +26,7 @@ from .summary import Summary
 from .upsert import Effects, Find
 
 if TYPE_CHECKING:
-    from ...atmosphere.client import Record
+    from ...atmosphere.listings import Record
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import NameState, RecordNote
     from ...state.ledger import Key, Ledger

@@ -23,7 +23,7 @@ from ..records.upsert import Effects, Find
 from .copy_stage import HERE, earlier_copies_at
 
 if TYPE_CHECKING:
-    from ...atmosphere.client import Record
+    from ...atmosphere.listings import Record
     from ...protocols import IndexEntry, ShardFacts
     from ...state.facts import Inventory
     from ...state.ledger import Ledger

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import publishers
-from ...atmosphere.client import is_last_page
+from ...atmosphere.listings import is_last_page
 from ...atmosphere.publishers import Listing
 from ...atmosphere.record_format.parse import read_schema_record
 from ...atmosphere.record_format.record_keys import SCHEMA, schema_rkey

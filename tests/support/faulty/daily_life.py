@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata_core.atmosphere.client import Record
+from atdata_core.atmosphere.listings import Record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, Publication, label_rkey
 from atdata_core.errors import AtdataError, EntryNotFoundError, RefusedError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
