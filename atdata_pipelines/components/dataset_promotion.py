@@ -15,13 +15,13 @@ from atdata_core.promotion.options import OF_INSTANCE, PromotionOptions
 
 from ..assets.checks import published_true
 from ..assets.stage_assets import stages
-from ..assets.upstream import partitions_found
+from ..assets.upstream import declarations, partitions_found, place_of
 from ..automation.automation_conditions import entries, with_conditions
 from ..automation.sensor import new_datasets, nightly_promotion
-from ..config.dagster_internals import is_valid_cron_string
 from ..config.resources import DestinationResource
 from ..config.run_config import with_options
 from ..config.settings import DEFAULT, Settings, key_parts
+from ..config.times import is_cron
 from ..jobs.promotion_jobs import promote, promote_many
 from ..jobs.verification_jobs import verification, verify, verify_many, weekly_verification
 
@@ -151,20 +151,12 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     @field_validator("cron", "verification_cron")
     @classmethod
     def _times(cls, cron: str | None) -> str | None:
-        if cron is not None and not is_valid_cron_string(cron):
+        if cron is not None and not is_cron(cron):
             raise ValueError(
                 f"{cron!r} is no cron expression of five fields: minute, hour, day, month, day of the week. "
                 'Write one such as "0 3 * * *" (each night at three), or null for no such schedule.'
             )
         return cron
-
-    @classmethod
-    def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What tools list of this component."""
-        return dg.ComponentTypeSpec(
-            description="Promotes local WebDataset datasets to the AT Protocol network.",
-            produces=["asset", "asset_check", "job", "sensor", "schedule", "resource"],
-        )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """All definitions of this instance; raises ``InstanceError`` where another has the same names."""
@@ -222,14 +214,16 @@ def instances_in(tree: dg.ComponentTree) -> dict[str, Settings]:
 
 
 def _components(tree: dg.ComponentTree) -> Iterator[tuple[str, DatasetPromotion]]:
-    for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
-        kind = declared.component_type
+    # Dagster 1.13 calls it load_component.
+    load = tree.load_component if hasattr(tree, "load_component") else tree.load_component_at_path
+    for declared in declarations(tree.find_root_decl()):
+        place, kind = place_of(declared), declared.component_type
         # A function that makes a component need not say of which type it is.
         untold = kind in (dg.Component, Signature.empty) or not isinstance(kind, type)
         if untold or issubclass(kind, DatasetPromotion):
-            component = tree.load_component(place)
+            component = load(place)
             if isinstance(component, DatasetPromotion):
-                yield f"{tree.defs_module_path.name}/{place.get_display_key(tree.defs_module_path)}", component
+                yield f"{tree.defs_module_path.name}/{place.get_relative_key(tree.defs_module_path)}", component
 
 
 def prefix_of(settings: Settings) -> str:

@@ -2,10 +2,10 @@
 
 __all__ = [
     "dagster_instance",
-    "dagster_internals",
     "executors",
     "partitions",
     "resources",
     "run_config",
     "settings",
+    "times",
 ]

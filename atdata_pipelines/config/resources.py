@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from atdata_core.atmosphere import AtmosphereClient
@@ -68,14 +67,28 @@ class RedisResource(dg.ConfigurableResource):
         return LocalIndex(_redis(url, "The url of the Redis resource" if self.url else "ATDATA_REDIS_URL", silence))
 
 
-class ShardS3Resource(S3Resource):
+class ShardS3Resource(dg.ConfigurableResource):
     """S3 where the shards of local datasets lie.
 
-    The fields are those of dagster-aws, and hold for the stages as for ``get_client``. What is not given
-    comes from ``ATDATA_S3_ENDPOINT`` and the usual ``AWS_*`` names. Whether TLS is used stands in the
-    address; ``use_ssl: false`` beside another address than an http:// one is refused.
+    The fields have the names that they have in dagster-aws, which is not needed: each of its releases wants one
+    release of Dagster, and would keep this package out of projects with any other. They hold for the stages as for
+    ``get_client``. What is not given comes from ``ATDATA_S3_ENDPOINT`` and the usual ``AWS_*`` names. Whether TLS
+    is used stands in the address; ``use_ssl: false`` beside another address than an http:// one is refused.
     """
 
+    endpoint_url: str | None = Field(
+        default=None, description="ATDATA_S3_ENDPOINT where it is not given, else Amazon's."
+    )
+    region_name: str | None = Field(default=None, description="AWS_REGION where it is not given.")
+    profile_name: str | None = Field(default=None, description="Of the AWS configuration; it holds the keys.")
+    aws_access_key_id: str | None = Field(
+        default=None, description="AWS_ACCESS_KEY_ID where neither it nor a profile is given."
+    )
+    aws_secret_access_key: str | None = Field(default=None, description="Give dg.EnvVar: text would be shown.")
+    aws_session_token: str | None = Field(default=None, description="Of keys that do not last.")
+    use_unsigned_session: bool = Field(default=False, description="Whether to read without keys.")
+    use_ssl: bool = Field(default=True, description="False is refused where the address is not an http:// one.")
+    verify: bool | None = Field(default=None, description="Whether the service's certificate is checked.")
     max_attempts: int = Field(default=4, ge=1, description="How often a request is sent, the first time included.")
 
     def endpoint(self) -> S3Endpoint | None:

@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field, create_model
 
 from atdata_core.promotion.options import OPTIONS, PromotionOptions
 
-from .dagster_internals import AUTOMATION_CONDITION_TAG
-from .settings import RECORD, Settings
+from .settings import RECORD, Settings, Tag
 
 Model = TypeVar("Model", bound=type[BaseModel])
 
@@ -46,4 +45,4 @@ def options_of(run: dg.DagsterRun, settings: Settings) -> PromotionOptions:
     ops: Any = run.run_config.get("ops", {})
     given = ops.get(settings.named(RECORD), {}).get("config", {})
     options = PromotionOptions.of(run=run.run_id, **settings.keywords(PromotionConfig(**given).model_dump()))
-    return replace(options, restore=options.restore and AUTOMATION_CONDITION_TAG not in run.tags)
+    return replace(options, restore=options.restore and Tag.AUTOMATION_CONDITION not in run.tags)

@@ -24,6 +24,19 @@ _NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
 RECORD = STAGES[-1]
 
 
+class Tag:
+    """What Dagster writes on runs and on materialisations, as it stands in its database and its UI."""
+
+    PARTITION = "dagster/partition"
+    AUTOMATION_CONDITION = "dagster/from_automation_condition"
+    CODE_SERVER = ".dagster/grpc_info"
+    CODE_VERSION = "dagster/code_version"
+    DATA_VERSION = "dagster/data_version"
+    DATA_VERSION_IS_GIVEN = "dagster/data_version_is_user_provided"
+    INPUT_DATA_VERSION = "dagster/input_data_version"
+    INPUT_EVENT = "dagster/input_event_pointer"
+
+
 @dataclass(frozen=True)
 class Services:
     """The resources of an instance."""
@@ -143,9 +156,7 @@ class Settings:
 
     def services(self, context: Any) -> Services:
         """The resources that a run or a tick was given."""
-        # As they were given: as an attribute, that of S3 is a client of boto3.
-        given = context.resources.original_resource_dict
-        return Services(*(given[self.named(service)] for service in _SERVICES))
+        return Services(*(getattr(context.resources, self.named(service)) for service in _SERVICES))
 
 
 DEFAULT = Settings()

@@ -292,7 +292,7 @@ class BulkReport:
         self._context = context
         self._settings = settings
         self._look = look
-        self._events = MaterialisationEvents(context, stages, settings.upstream_partitions)
+        self._events = MaterialisationEvents(context, stages, settings)
         self._ways: dict[str, _Way] = {}
         self._total = total
         self._changes = changes

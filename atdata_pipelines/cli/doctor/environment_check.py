@@ -205,11 +205,11 @@ def _is_open(path: Path) -> bool:
 
 
 PACKAGE = "atdata-pipelines"
-SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
+SHOWN = ("dagster", "redis", "boto3", "atproto")
 
 
 def look_at_versions(known: Known) -> Iterable[CheckResult]:
-    """Compare with the ranges in the metadata of this package and of dagster-aws, which names its dagster."""
+    """Compare with the ranges in the metadata of this package."""
     try:
         about = metadata.metadata(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -220,7 +220,7 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
         yield fail(f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
     wrong = False
     extras = about.get_all("Provides-Extra") or []
-    for requirement, optional in (*_of(PACKAGE, extras), *_of("dagster-aws", [])):
+    for requirement, optional in _of(PACKAGE, extras):
         found = _installed(requirement.name)
         if found is None and optional:
             continue
