@@ -35,7 +35,7 @@ class MaterialisationEvents:
 
     Args:
         context: Of the op.
-        assets: The stages; the last part of an asset's key is the stage's name.
+        assets: Of the stages.
         settings: Of the pipeline.
     """
 
@@ -46,7 +46,7 @@ class MaterialisationEvents:
         settings: Settings,
     ) -> None:
         self._context = context
-        self._assets = {asset.key.path[-1]: asset for asset in assets}
+        self._assets = {settings.stage_of(asset.key): asset for asset in assets}
         self._given: dict[tuple[dg.AssetKey, str], _Given] = {}
         self._upstream: dict[dg.AssetKey, Collection[str]] = {}
         self._settings = settings

@@ -93,7 +93,7 @@ def _promote_together(
     verbose: bool,
 ) -> list[str]:
     """All of them in one run; those that failed."""
-    job, records = _job(BULK_JOB, settings), _Records()
+    job, records = _job(BULK_JOB, settings), _Records(settings)
     config = bulk_config(BulkConfig(datasets=list(names), restore=True, **required), settings)
     result = _run(job, instance, _quiet(config, verbose), records)
     if not result.success and not _named_each(result):
@@ -123,7 +123,7 @@ def _promote_each(
                 tags = {"dataset": name}
                 result = _run(job, instance, config, _Steps(settings), partition_key=name, tags=tags)
                 if result.success:
-                    mark = result.asset_materializations_for_node(settings.named(RECORD))[0].metadata
+                    mark = result.asset_materializations_for_node(settings.node(RECORD))[0].metadata
                     click.echo(f"{name}: {mark['change'].value} {mark['at_uri'].value}")
                 else:
                     reason = _reason(result)
@@ -243,12 +243,13 @@ def _is_for_people(event: dg.EventLogEntry) -> bool:
 class _Records:
     """Prints what a run of many datasets says, and a line for each that has its records."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.promoted: set[str] = set()
+        self._key = settings.key(RECORD)
 
     def __call__(self, event: dg.EventLogEntry) -> None:
         step, mark = event.dagster_event, event.asset_materialization
-        if mark is not None and mark.asset_key.path[-1] == RECORD:
+        if mark is not None and mark.asset_key == self._key:
             self.promoted.add(str(mark.partition))
             click.echo(f"{mark.partition}: {mark.metadata['change'].value} {mark.metadata['at_uri'].value}")
         elif step is not None and step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:

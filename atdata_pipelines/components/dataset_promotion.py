@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from inspect import Signature
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import dagster as dg
+from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import Field, field_validator
 
 from atdata_core.common.licenses import license_problem
@@ -18,6 +19,7 @@ from ..assets.stage_assets import stages
 from ..assets.upstream import declarations, partitions_found, place_of
 from ..automation.automation_conditions import entries, with_conditions
 from ..automation.sensor import new_datasets, nightly_promotion
+from ..config.hooks import Hooks
 from ..config.resources import DestinationResource
 from ..config.run_config import with_options
 from ..config.settings import DEFAULT, Settings, key_parts
@@ -67,10 +69,11 @@ class _Scaffolder(dg.Scaffolder[dg.ScaffoldRequest]):
 
 @dg.scaffold_with(_Scaffolder)
 @with_options(OF_INSTANCE, "instance")
-class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
+class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
     """Promotes local WebDataset datasets to the AT Protocol network.
 
-    Redis, S3 and the account come from the environment; see ``.env.example``.
+    Redis, S3 and the account come from the environment; see ``.env.example``. A team's own component is a subclass
+    that overrides methods of ``Hooks``; ``docs/component.md`` shows one.
     """
 
     key_prefix: str | list[str] = Field(
@@ -122,6 +125,16 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
         default=None,
         description="Where the steps of its jobs are done; null: as ATDATA_EXECUTOR says, else in-process.",
     )
+    translation: (
+        Annotated[
+            TranslationFn[dg.AssetSpec],
+            TranslationFnResolver(lambda spec: {"spec": spec, "stage": spec.key.path[-1]}),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Of the specs of its assets, as of other components: {{ stage }} and {{ spec }} are known.",
+    )
 
     @field_validator("key_prefix")
     @classmethod
@@ -158,6 +171,10 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             )
         return cron
 
+    def get_asset_spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """As the YAML's ``translation`` says; see ``Hooks``."""
+        return spec if self.translation is None else self.translation(spec, spec)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """All definitions of this instance; raises ``InstanceError`` where another has the same names."""
         # A component that is built by itself has a tree that knows of no project.
@@ -186,6 +203,7 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             publishing_pool=self.publishing_pool,
             upstream=dg.AssetKey.from_user_string(self.upstream) if self.upstream else None,
             executor=self.executor,
+            hooks=self,
             destination=self.destination.resource() if self.destination else DestinationResource(),
         )
 

@@ -3,6 +3,7 @@
 __all__ = [
     "dagster_instance",
     "executors",
+    "hooks",
     "partitions",
     "resources",
     "run_config",

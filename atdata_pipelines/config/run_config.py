@@ -43,6 +43,6 @@ def options_of(run: dg.DagsterRun, settings: Settings) -> PromotionOptions:
     So an early stage can refuse it before anything is written.
     """
     ops: Any = run.run_config.get("ops", {})
-    given = ops.get(settings.named(RECORD), {}).get("config", {})
+    given = ops.get(settings.node(RECORD), {}).get("config", {})
     options = PromotionOptions.of(run=run.run_id, **settings.keywords(PromotionConfig(**given).model_dump()))
     return replace(options, restore=options.restore and Tag.AUTOMATION_CONDITION not in run.tags)

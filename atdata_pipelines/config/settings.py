@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -14,6 +15,7 @@ from atdata_core.promotion.operations.status import STAGES
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
 
 from .executors import default_executor, executor_named
+from .hooks import Hooks
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 
 T = TypeVar("T")
@@ -65,6 +67,7 @@ class Settings:
             metadata says any (``defaults``), and what is always required.
         upstream: An asset that ``local_dataset`` depends on.
         upstream_partitions: Of that asset, where they are known (``upstream.py``).
+        hooks: What a team's component does differently.
     """
 
     key_prefix: tuple[str, ...] = ()
@@ -83,16 +86,17 @@ class Settings:
     upstream_partitions: dg.PartitionsDefinition | None = None
     destination: DestinationResource = field(default_factory=DestinationResource)
     executor: str | None = None
+    hooks: Hooks = field(default_factory=Hooks, compare=False)
 
     @property
     def verification(self) -> dg.AssetKey:
         """Of the asset that stands for the last look at everything that is published."""
-        return self.key("verification")
+        return dg.AssetKey([*self.key_prefix, "verification"])
 
     @property
     def entry(self) -> dg.AssetKey:
         """Of the asset that stands for the entries of the index, where automation conditions start runs."""
-        return self.key("index_entry")
+        return dg.AssetKey([*self.key_prefix, "index_entry"])
 
     def named(self, name: str) -> str:
         """The name of a job, op, sensor, schedule, resource or partitions definition."""
@@ -100,7 +104,25 @@ class Settings:
 
     def key(self, stage: str) -> dg.AssetKey:
         """Of a stage's asset."""
-        return dg.AssetKey([*self.key_prefix, stage])
+        return self._stage_keys[stage]
+
+    @cached_property
+    def _stage_keys(self) -> dict[str, dg.AssetKey]:
+        plain = [dg.AssetSpec(dg.AssetKey([*self.key_prefix, stage])) for stage in STAGES]
+        return {spec.key.path[-1]: self.hooks.get_asset_spec(spec).key for spec in plain}
+
+    def stage_of(self, key: dg.AssetKey) -> str:
+        """Of which stage an asset is."""
+        return next(stage for stage, own in self._stage_keys.items() if own == key)
+
+    def node(self, stage: str) -> str:
+        """The name of the op, or graph, of a stage's asset."""
+        return self.key(stage).to_python_identifier()
+
+    def described(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """The spec of a stage's asset as the team wants it."""
+        plain = dg.AssetKey([*self.key_prefix, self.stage_of(spec.key)])
+        return self.hooks.get_asset_spec(spec.replace_attributes(key=plain))
 
     @property
     def keys(self) -> list[dg.AssetKey]:

@@ -348,3 +348,69 @@ def test_the_page_of_the_component_names_each_attribute_and_its_yaml_is_accepted
     assert sorted(named) == sorted(DatasetPromotion.model_fields)
     project.instance("images", page.partition("```yaml\n")[2].partition("```")[0])
     assert project("check", "yaml")[0] == 0
+
+
+@pytest.fixture
+def own(instance):
+    """The subclass of the page, with a key of its own."""
+    page = (ROOT / "docs" / "component.md").read_text()
+    found = {"__name__": "the_page"}
+    exec(compile(page.split("```python\n")[2].partition("```")[0], "component.md", "exec"), found)
+
+    class Own(found["ImagePromotion"]):
+        def get_asset_spec(self, spec):
+            spec = super().get_asset_spec(spec)
+            return spec.replace_attributes(key=spec.key.with_prefix("imaging"))
+
+    settings = Own(key_prefix="images", pattern="images-*", reviewers=["Ada"]).settings()
+    return settings, promotion_definitions(settings)
+
+
+def told(instance, result):
+    return [event.user_message for event in instance.all_logs(result.run_id) if not event.is_dagster_event]
+
+
+# Runs of one dataset and of several: both ask the team's methods.
+def test_the_subclass_of_the_page_decides_about_specs_and_what_runs_before_and_after(lab, own, instance):
+    settings, definitions = own
+    graph = definitions.get_repository_def().asset_graph
+    for stage in STAGES:
+        node = graph.get(dg.AssetKey(["imaging", "images", stage]))
+        assert node.owners == ["team:imaging"]
+    for name, reviewer in {"images-one": "Ada", "images-two": "Ada", "images-bad": "nobody"}.items():
+        lab.insert(name, metadata={"reviewed_by": reviewer, "license": "CC0-1.0"})
+    job, bulk = (definitions.resolve_job_def(settings.named(name)) for name in (JOB, BULK_JOB))
+
+    def promote(name):
+        add_keys(instance, [name], settings)
+        config = run_config(settings=settings)
+        return job.execute_in_process(
+            partition_key=name, instance=instance, run_config=config, raise_on_error=False
+        )
+
+    one = promote("images-one")
+    assert one.success
+    assert sum("images-one is created: at://" in line for line in told(instance, one)) == 1
+    refused = promote("images-bad")
+    assert not refused.success
+    assert "Nobody has reviewed images-bad." in str([event.event_specific_data for event in refused.all_events])
+    config = bulk_config(BulkConfig(datasets=["images-two", "images-bad"]), settings)
+    many = bulk.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+    said = told(instance, many)
+    assert sum("images-two is created: at://" in line for line in said) == 1
+    assert any("images-bad was not promoted: " in line and "Nobody has reviewed" in line for line in said)
+    record = dg.AssetKey(["imaging", "images", STAGES[-1]])
+    assert instance.get_materialized_partitions(record) == {"images-one", "images-two"}
+
+
+def test_translation_and_post_processing_of_the_page_reach_the_assets(project):
+    page = (ROOT / "docs" / "component.md").read_text()
+    project.instance("images", page.split("```yaml\n")[2].partition("```")[0])
+    code, said = project("list", "defs", "--json")
+    assert code == 0, said
+    assets = {asset["key"]: asset for asset in json.loads(said[said.index("{") :])["assets"]}
+    keys = {f"imaging/{stage}" for stage in STAGES}
+    assert keys <= assets.keys()
+    for key in keys:
+        assert assets[key]["owners"] == ["team:imaging"]
+        assert {"key": "domain", "value": "microscopy"} in assets[key]["tags"]
