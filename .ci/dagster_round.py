@@ -16,7 +16,7 @@ import dagster as dg
 import atdata_core as atdata
 from atdata_core.local import LocalIndex
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
-from atdata_pipelines.config.settings import RECORD
+from atdata_pipelines.config.settings import DEFAULT, RECORD
 from atdata_pipelines.demo.digits import NAME, Digit, sandbox
 from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, BulkConfig, bulk_config
 
@@ -48,7 +48,8 @@ def check_pipeline() -> None:
         entry = index.get_entry_by_name(NAME)
         add = {"schema_ref": entry.schema_ref, "metadata": {"license": "CC-BY-4.0"}}
         index.add_entry(atdata.Dataset[Digit](entry.data_urls), name=ALONE, **add)
-        with dg.build_sensor_context(instance=instance, repository_def=repository) as context:
+        given = DEFAULT.resources()
+        with dg.build_sensor_context(instance=instance, repository_def=repository, resources=given) as context:
             tick = repository.get_sensor_def("new_datasets").evaluate_tick(context)
         [request] = [each for each in tick.run_requests or [] if each.partition_key == ALONE]
         for added in tick.dynamic_partitions_requests or []:

@@ -403,14 +403,16 @@ def test_the_subclass_of_the_page_decides_about_specs_and_what_runs_before_and_a
     assert instance.get_materialized_partitions(record) == {"images-one", "images-two"}
 
 
-def test_translation_and_post_processing_of_the_page_reach_the_assets(project):
+def test_translation_and_post_processing_of_the_page_reach_the_assets(project, dg_process):
     page = (ROOT / "docs" / "component.md").read_text()
     project.instance("images", page.split("```yaml\n")[2].partition("```")[0])
-    code, said = project("list", "defs", "--json")
-    assert code == 0, said
-    assets = {asset["key"]: asset for asset in json.loads(said[said.index("{") :])["assets"]}
-    keys = {f"imaging/{stage}" for stage in STAGES}
-    assert keys <= assets.keys()
-    for key in keys:
-        assert assets[key]["owners"] == ["team:imaging"]
-        assert {"key": "domain", "value": "microscopy"} in assets[key]["tags"]
+    code = (
+        "import json; from team.definitions import defs\n"
+        "specs = [spec for asset in defs.load_fn().assets if hasattr(asset, 'specs') for spec in asset.specs]\n"
+        "print(json.dumps({s.key.to_user_string(): [s.owners, s.tags, s.metadata.get('bucket')] for s in specs}))"
+    )
+    specs = json.loads(dg_process.python(project.folder, code))
+    for stage in STAGES:
+        owners, tags, bucket = specs[f"imaging/{stage}"]
+        assert (owners, tags["domain"]) == (["team:imaging"], "microscopy")
+        assert (bucket == "open-images") == (stage in ("local_dataset", "copied_shards"))
