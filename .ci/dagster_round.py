@@ -49,8 +49,11 @@ def check_pipeline() -> None:
         add = {"schema_ref": entry.schema_ref, "metadata": {"license": "CC-BY-4.0"}}
         index.add_entry(atdata.Dataset[Digit](entry.data_urls), name=ALONE, **add)
         given = DEFAULT.resources()
-        with dg.build_sensor_context(instance=instance, repository_def=repository, resources=given) as context:
-            tick = repository.get_sensor_def("new_datasets").evaluate_tick(context)
+        sensor = repository.get_sensor_def("new_datasets")
+        with dg.build_sensor_context(
+            instance_ref=instance.get_ref(), repository_def=repository, resources=given, sensor_name=sensor.name
+        ) as context:
+            tick = sensor.evaluate_tick(context)
         [request] = [each for each in tick.run_requests or [] if each.partition_key == ALONE]
         for added in tick.dynamic_partitions_requests or []:
             instance.add_dynamic_partitions(added.partitions_def_name, added.partition_keys)
