@@ -31,6 +31,14 @@ from ...config.executors import broker_url, executor_named
 from .check import CheckResult, Known, fail, ok, warn
 
 PREFIX = "ATDATA_"
+REQUIRED = ("ATDATA_REDIS_URL", "ATDATA_HANDLE", "ATDATA_APP_PASSWORD")
+TOGETHER = (
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    ("ATDATA_PUBLISH_ACCESS_KEY_ID", "ATDATA_PUBLISH_SECRET_ACCESS_KEY"),
+)
+BUCKET = "ATDATA_PUBLISH_BUCKET"
+PACKAGE = "atdata-pipelines"
+SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
 
 
 def _is_url(value: str) -> str | None:
@@ -108,13 +116,6 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "DAGSTER_HOME": _is_absolute,
 }
 """Those of .env.example, with what tells what is wrong with a value (without repeating it), where anything is."""
-
-REQUIRED = ("ATDATA_REDIS_URL", "ATDATA_HANDLE", "ATDATA_APP_PASSWORD")
-TOGETHER = (
-    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-    ("ATDATA_PUBLISH_ACCESS_KEY_ID", "ATDATA_PUBLISH_SECRET_ACCESS_KEY"),
-)
-BUCKET = "ATDATA_PUBLISH_BUCKET"
 
 
 def look_at_variables(known: Known) -> Iterable[CheckResult]:
@@ -204,12 +205,8 @@ def _is_open(path: Path) -> bool:
         return False  # taken away meanwhile, by a process that is done with it
 
 
-PACKAGE = "atdata-pipelines"
-SHOWN = ("dagster", "redis", "boto3", "atproto")
-
-
 def look_at_versions(known: Known) -> Iterable[CheckResult]:
-    """Compare with the ranges in the metadata of this package."""
+    """Compare with the ranges in the metadata of this package and of dagster-aws, which names its dagster."""
     try:
         about = metadata.metadata(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -220,7 +217,7 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
         yield fail(f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
     wrong = False
     extras = about.get_all("Provides-Extra") or []
-    for requirement, optional in _of(PACKAGE, extras):
+    for requirement, optional in (*_of(PACKAGE, extras), *_of("dagster-aws", [])):
         found = _installed(requirement.name)
         if found is None and optional:
             continue
@@ -232,7 +229,7 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
             f"pip install '{requirement.name}{requirement.specifier}'",
         )
     if not wrong:
-        versions = ", ".join(f"{name} {_installed(name)}" for name in SHOWN)
+        versions = ", ".join(f"{name} {_installed(name)}" for name in SHOWN if _installed(name))
         yield ok(f"{PACKAGE} {about['Version']}, Python {python}, {versions}")
 
 

@@ -61,7 +61,7 @@ def test_it_tells_programs_and_ends_with_one_where_something_is_an_error(environ
 
 
 def test_the_variables_are_those_of_the_example():
-    example = (Path(__file__).resolve().parents[3] / ".env.example").read_text()
+    example = (Path(__file__).resolve().parents[4] / ".env.example").read_text()
     assert set(re.findall(r"^#?([A-Z0-9_]+)=", example, flags=re.MULTILINE)) == set(VARIABLES)
 
 
@@ -129,7 +129,7 @@ def test_a_package_outside_the_range_is_named_with_what_installs_the_right_one(d
     assert finding.found.startswith("redis is 5.0.0, not ")
     assert finding.mend.startswith("pip install 'redis")
     monkeypatch.undo()
-    assert re.search("dagster [0-9.]+, redis ", doctor("versions").only("versions").found)
+    assert re.search("dagster [0-9.]+, dagster-aws [0-9.]+, redis ", doctor("versions").only("versions").found)
 
 
 def test_another_python_and_a_package_that_is_not_installed_are_told(doctor, monkeypatch):
