@@ -82,7 +82,7 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
         context.instance,
         state_of(index).ledger,
         settings,
-        services.atproto.stranger().base_url,
+        services.atproto.anonymous().base_url,
         lambda: active_runs(context.instance, settings),
     )
     requests = _unasked(_runs(plan.runs, settings), plan, index, context)

@@ -57,6 +57,7 @@ def promote_all(
     for settings, _ in shares:
         # Of a variable that is not set Dagster would tell in a stack trace.
         settings.destination.outside_of_runs()
+        settings.s3.outside_of_runs()
     index = RedisResource().index()
     _log_in()
     with _instance() as instance:

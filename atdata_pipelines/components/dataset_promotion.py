@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from inspect import Signature
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dagster as dg
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
@@ -20,7 +20,7 @@ from ..assets.upstream import declarations, partitions_found, place_of
 from ..automation.automation_conditions import entries, with_conditions
 from ..automation.sensor import new_datasets, nightly_promotion
 from ..config.hooks import Hooks
-from ..config.resources import DestinationResource
+from ..config.resources import DestinationResource, ShardS3Resource
 from ..config.run_config import with_options
 from ..config.settings import DEFAULT, Settings, key_parts
 from ..config.times import is_cron
@@ -89,6 +89,11 @@ class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
     upstream: str | None = Field(
         default=None, description="Key of an asset that makes the datasets: local_dataset depends on it."
     )
+    s3: Annotated[Any, dg.Resolver(lambda _, given: given, model_field_type=str)] | None = Field(
+        default=None,
+        description="S3Resource of dagster_aws that shards are read with, as a template variable; null: as the "
+        "environment says.",
+    )
     destination: Destination | None = Field(
         default=None,
         description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay.",
@@ -153,6 +158,14 @@ class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
             raise ValueError("'' fits no dataset. Leave it out, or write *, for all of them.")
         return pattern
 
+    @field_validator("s3", mode="before")
+    @classmethod
+    def _readable(cls, given: object) -> ShardS3Resource | None:
+        try:
+            return None if given is None else ShardS3Resource.of(given)
+        except RefusedError as error:
+            raise ValueError(error.message) from None
+
     @field_validator("license", check_fields=False)
     @classmethod
     def _known(cls, given: str | None) -> str | None:
@@ -204,6 +217,7 @@ class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
             upstream=dg.AssetKey.from_user_string(self.upstream) if self.upstream else None,
             executor=self.executor,
             hooks=self,
+            s3=self.s3 or ShardS3Resource(),
             destination=self.destination.resource() if self.destination else DestinationResource(),
         )
 

@@ -8,7 +8,7 @@ set the fields in its own way (``dg.EnvVar``).
 import os
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import Field
@@ -22,6 +22,8 @@ from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.state.redis_state import from_url
 from atdata_core.stores.s3.clients import checked_endpoint
 from atdata_core.stores.s3.objects import S3Endpoint, checked_style
+
+R = TypeVar("R", bound=dg.ConfigurableResource)
 
 DID_SILENCE = 5.0
 """Seconds that a PDS may be silent before it is asked again for a DID: Dagster ends a tick after 60."""
@@ -44,6 +46,15 @@ def _required(given: str | None, variable: str, what: str) -> str:
             variable=variable,
         )
     return value
+
+
+def _outside_of_runs(resource: R, what: str) -> R:
+    given = {name: getattr(resource, name) for name in type(resource).model_fields}
+    for name, value in given.items():
+        # Dagster's own way opens an instance for it, which takes longer than most commands.
+        if isinstance(value, dg.EnvVar):
+            given[name] = _required(None, value.env_var_name, f"the {name} of {what}")
+    return type(resource)(**given)
 
 
 class RedisResource(dg.ConfigurableResource):
@@ -70,10 +81,11 @@ class RedisResource(dg.ConfigurableResource):
 class ShardS3Resource(dg.ConfigurableResource):
     """S3 where the shards of local datasets lie.
 
-    The fields have the names that they have in dagster-aws, which is not needed: each of its releases wants one
-    release of Dagster, and would keep this package out of projects with any other. They hold for the stages as for
-    ``get_client``. What is not given comes from ``ATDATA_S3_ENDPOINT`` and the usual ``AWS_*`` names. Whether TLS
-    is used stands in the address; ``use_ssl: false`` beside another address than an http:// one is refused.
+    The fields have the names that they have in dagster-aws, whose own resource is taken as well (``of``). It is not
+    needed: each release of it wants one release of Dagster, and would keep this package out of projects with any
+    other. They hold for the stages as for ``get_client``. What is not given comes from ``ATDATA_S3_ENDPOINT`` and
+    the usual ``AWS_*`` names. Whether TLS is used stands in the address; ``use_ssl: false`` beside another address
+    than an http:// one is refused.
     """
 
     endpoint_url: str | None = Field(
@@ -90,6 +102,26 @@ class ShardS3Resource(dg.ConfigurableResource):
     use_ssl: bool = Field(default=True, description="False is refused where the address is not an http:// one.")
     verify: bool | None = Field(default=None, description="Whether the service's certificate is checked.")
     max_attempts: int = Field(default=4, ge=1, description="How often a request is sent, the first time included.")
+
+    @classmethod
+    def of(cls, given: object) -> "ShardS3Resource":
+        """With the fields of a project's own resource, such as ``dagster_aws.s3.S3Resource``.
+
+        Raises:
+            RefusedError: It is another kind of resource.
+        """
+        if isinstance(given, cls):
+            return given
+        if not (isinstance(given, dg.ConfigurableResource) and {*cls.model_fields} <= {*type(given).model_fields}):
+            raise RefusedError(
+                f"{type(given).__name__} is no S3 resource. Give an S3Resource of dagster_aws.s3, or leave s3 out: "
+                "then the environment says where shards lie."
+            )
+        return cls(**{name: getattr(given, name) for name in cls.model_fields})
+
+    def outside_of_runs(self) -> "ShardS3Resource":
+        """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
+        return _outside_of_runs(self, "the S3 where shards lie")
 
     def endpoint(self) -> S3Endpoint | None:
         """The service as the stages read it; None where neither address nor credentials are known.
@@ -199,14 +231,7 @@ class DestinationResource(dg.ConfigurableResource):
 
     def outside_of_runs(self) -> "DestinationResource":
         """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
-        given = {name: getattr(self, name) for name in DestinationResource.model_fields}
-        for name, value in given.items():
-            # Dagster's own way opens an instance for it, which takes longer than most commands.
-            if isinstance(value, dg.EnvVar):
-                given[name] = _required(
-                    None, value.env_var_name, f"the {name} of the bucket that shards are copied to"
-                )
-        return DestinationResource(**given)
+        return _outside_of_runs(self, "the bucket that shards are copied to")
 
     def store(self, reading: S3Endpoint | None) -> S3DataStore | None:
         """The store that copies go to, or None.

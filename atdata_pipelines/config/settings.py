@@ -84,6 +84,7 @@ class Settings:
     publishing_pool: str | None = "pds"
     upstream: dg.AssetKey | None = None
     upstream_partitions: dg.PartitionsDefinition | None = None
+    s3: ShardS3Resource = field(default_factory=ShardS3Resource)
     destination: DestinationResource = field(default_factory=DestinationResource)
     executor: str | None = None
     hooks: Hooks = field(default_factory=Hooks, compare=False)
@@ -173,7 +174,7 @@ class Settings:
 
     def resources(self) -> dict[str, Any]:
         """The resources by their keys."""
-        services = Services(RedisResource(), ShardS3Resource(), self.destination, AtprotoResource())
+        services = Services(RedisResource(), self.s3, self.destination, AtprotoResource())
         return {self.named(service): getattr(services, service) for service in _SERVICES}
 
     def services(self, context: Any) -> Services:

@@ -114,21 +114,12 @@ def test_no_secret_stands_in_the_configuration_of_a_resource(environ):
 
 
 def test_the_s3_resource_keeps_one_client_and_the_fields_of_dagster_aws(environ):
+    from dagster_aws.s3 import S3Resource
+
     from atdata_pipelines.config.resources import ShardS3Resource
 
     resource = ShardS3Resource()
-    assert set(ShardS3Resource.model_fields) == {
-        "aws_access_key_id",
-        "aws_secret_access_key",
-        "aws_session_token",
-        "endpoint_url",
-        "max_attempts",
-        "profile_name",
-        "region_name",
-        "use_ssl",
-        "use_unsigned_session",
-        "verify",
-    }
+    assert {*ShardS3Resource.model_fields} == {*S3Resource.model_fields}
     assert resource.get_client() is ShardS3Resource().get_client()
     assert resource.get_client().meta.endpoint_url == environ["ATDATA_S3_ENDPOINT"]
     assert resource.endpoint().secret_key == environ["AWS_SECRET_ACCESS_KEY"]
