@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -43,6 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(("ATDATA_", "AWS_", "DAGSTER_")) and name not in _FOR_TESTS:
             del os.environ[name]
+    # What a fixture of a whole module does comes before ``state_folder``, and must not find the developer's own.
+    folder = tempfile.mkdtemp(prefix="atdata-state-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["ATDATA_STATE_DIR"] = folder
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     # Nothing here speaks TLS with anybody, and to read the authorities that certifi knows took each HTTP client

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..errors import ServiceError, ServiceRefusedError, ServiceUnavailableError
@@ -15,6 +16,11 @@ VARIABLE = "ATDATA_REDIS_URL"
 
 RIGHTS = "~* +@read +@write +@scripting +@transaction +@connection"
 """What an ACL user needs to promote; to look (status, plan) the rights ``~* +@read`` are enough."""
+
+_OF_SENTINEL = (
+    "is a Sentinel, which only names the primary and keeps no data. Give the primary's address (SENTINEL "
+    "GET-MASTER-ADDR-BY-NAME tells it), or redis.sentinel.Sentinel([...]).master_for(NAME), which follows it."
+)
 
 _PROBE = 1.0
 """Seconds that a server is given to show whether it speaks TLS."""
@@ -104,6 +110,12 @@ _KINDS = [
         f"{VARIABLE} to it.",
         passes=True,
     ),
+    _Kind(
+        "^No (?:master|slave) found",
+        "is named by none of the Sentinels: {text}. They know no server of that name (SENTINEL MASTERS lists those "
+        "that they do), do not answer, or are about to choose another one.",
+        passes=True,
+    ),
     _Kind("^LOADING", "is loading its data after a start. Wait until it is done (INFO persistence).", passes=True),
     _Kind(
         "max number of clients",
@@ -120,8 +132,11 @@ _KINDS = [
 
 
 def address(redis: Any) -> str:
-    """Where a client's server is, ``host:port`` or the path of its socket; never its password."""
-    where = redis.connection_pool.connection_kwargs
+    """Where a client's server is, ``host:port``, the path of its socket or its name at Sentinels; no password."""
+    pool = redis.connection_pool
+    where = pool.connection_kwargs
+    if hasattr(pool, "sentinel_manager"):
+        return f"{pool.service_name} (Sentinel {', '.join(map(address, pool.sentinel_manager.sentinels))})"
     if "path" in where:
         return str(where["path"])
     return f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
@@ -155,6 +170,8 @@ def named(redis: Any, error: Exception) -> ServiceError:
     from redis import exceptions
 
     kind = _kind(error)
+    if "unknown command" in _text(error) and _is_sentinel(redis):
+        return _error(redis, error, _OF_SENTINEL, passes=False)
     if kind is not None:
         options = redis.connection_pool.connection_kwargs
         name = options.get("username") or "default"
@@ -165,6 +182,14 @@ def named(redis: Any, error: Exception) -> ServiceError:
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.InvalidResponse):
         return _unanswered(redis, error)
     return _error(redis, error, f"refused: {_text(error)}", passes=False)
+
+
+def _is_sentinel(redis: Any) -> bool:
+    from redis.exceptions import RedisError
+
+    with suppress(RedisError):
+        return redis.execute_command("ROLE")[0] == b"sentinel"
+    return False
 
 
 def _kind(error: Exception) -> _Kind | None:

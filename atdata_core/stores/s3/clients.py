@@ -1,26 +1,36 @@
 """Clients of boto3, made once per process and endpoint, and shared by all threads.
 
-They wait at the gates of ``retry_after`` and send again what may soon succeed. One whose address came from the
-network connects to public addresses alone. Keys that are not given are found by boto3's own ways in the AWS
-configuration of this machine (``AWS_*``, ``~/.aws``), in sessions that are made once per process and profile: these
-renew the keys of roles and of single sign-on.
+They wait at the gates of ``retry_after`` and send again what may soon succeed. An answer that trickles is given up,
+and all but an object's bytes is read up to a bound. One whose address came from the network connects to public
+addresses alone. Keys that are not given are found by boto3's own ways in the AWS configuration of this machine
+(``AWS_*``, ``~/.aws``), in sessions that are made once per process and profile: these renew the keys of roles and
+of single sign-on.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from http.client import HTTPResponse
+from io import BufferedReader, RawIOBase
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...common import retry_after
 from ...common.network_settings import checked_authorities, proxy_of, settings
-from ...errors import CredentialsError, NetworkSettingsError, PrivateAddressError
+from ...errors import (
+    AtdataError,
+    CredentialsError,
+    NetworkSettingsError,
+    ServiceRefusedError,
+)
 from ...secrets import keep_secret
 from ..private_addresses import check_public
+from ..shard_streams import LARGEST_UNSTATED
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUntypedBaseClass=false, reportAttributeAccessIssue=false, reportUnknownArgumentType=false
@@ -34,6 +44,8 @@ SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "Th
 """Names of errors by which a service asks to slow down."""
 _ISSUED = 16
 """Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
+_MOST_TOLD = 1 << 23
+"""Bytes (8 MiB) of an answer that is no object: a list of a thousand names has less."""
 _PAYER = "x-amz-request-payer"
 _PASSES = (429, 500, 502, 503, 504)
 _PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
@@ -172,8 +184,12 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
     if endpoint.request_payer:
         client.meta.events.register("before-parameter-build.s3", _pay)
         client.meta.events.register("before-sign.s3", _pay_by_url)
-    if endpoint.guarded:
-        _guard(client, proxied=proxy is not None)
+    guarded = endpoint.guarded and proxy is None
+    session = client._endpoint.http_session
+    session._pool_classes_by_scheme = session._manager.pool_classes_by_scheme = _pools(guarded)
+    if endpoint.guarded and not guarded:
+        # The connection is one to the proxy: what is asked of it is looked at.
+        client.meta.events.register_first("before-send.s3", _check_proxied)
     return client
 
 
@@ -229,8 +245,8 @@ def _passes(response: Any, error: Any) -> bool:
     from botocore.exceptions import ConnectionError, HTTPClientError
 
     if response is None:
-        guarded = isinstance(getattr(error, "kwargs", {}).get("error"), PrivateAddressError)
-        return isinstance(error, ConnectionError | HTTPClientError) and not guarded
+        ours = isinstance(getattr(error, "kwargs", {}).get("error"), AtdataError)
+        return isinstance(error, ConnectionError | HTTPClientError) and not ours
     http, parsed = response
     if http.status_code not in _PASSES and parsed.get("Error", {}).get("Code") not in _PASSES_BY_NAME:
         return False
@@ -253,24 +269,19 @@ def _authorities(profile: str | None) -> str | None:
     return configured
 
 
-def _guard(client: Any, *, proxied: bool) -> None:
-    """Let a boto3 client connect only where ``check_public`` allows, to the very address that was checked."""
-    if proxied:
-        # The connection is one to the proxy: what is asked of it is looked at.
-        client.meta.events.register_first("before-send.s3", _check_proxied)
-        return
-    client._endpoint.http_session._manager.pool_classes_by_scheme = _guarded_pools()
-
-
 def _check_proxied(request: Any, **_: Any) -> None:
     check_public(request.url, proxied=True)
 
 
 @cache
-def _guarded_pools() -> dict[str, type]:
+def _pools(guarded: bool) -> dict[str, type]:
+    """Pools of connections whose answers have bounds.
+
+    ``guarded``: they connect only where ``check_public`` allows, to the very address that was checked.
+    """
     from botocore import awsrequest
 
-    def guarded(scheme: str, connection: Any, pool: Any) -> type:
+    def bounded(scheme: str, connection: Any, pool: Any) -> type:
         def connect(self: Any) -> Any:
             name = self._dns_host
             host = f"[{name}]" if ":" in name else name
@@ -281,13 +292,81 @@ def _guarded_pools() -> dict[str, type]:
             finally:
                 self._dns_host = name
 
-        made = type(f"Guarded{connection.__name__}", (connection,), {"_new_conn": connect})
-        return type(f"Guarded{pool.__name__}", (pool,), {"ConnectionCls": made})
+        def urlopen(self: Any, *args: Any, **options: Any) -> Any:
+            answer = pool.urlopen(self, *args, **options)
+            pieces = _told(answer, self.host)
+            if answer.status >= 300:
+                # What breaks off here is translated by botocore; it would read later, where nothing is.
+                pieces = iter([b"".join(pieces)])
+            # By this botocore reads what is no object.
+            answer.stream = lambda: pieces
+            return answer
+
+        attributes = {"response_class": _PacedAnswer, **({"_new_conn": connect} if guarded else {})}
+        made = type(f"Bounded{connection.__name__}", (connection,), attributes)
+        return type(f"Bounded{pool.__name__}", (pool,), {"ConnectionCls": made, "urlopen": urlopen})
 
     return {
-        "http": guarded("http", awsrequest.AWSHTTPConnection, awsrequest.AWSHTTPConnectionPool),
-        "https": guarded("https", awsrequest.AWSHTTPSConnection, awsrequest.AWSHTTPSConnectionPool),
+        "http": bounded("http", awsrequest.AWSHTTPConnection, awsrequest.AWSHTTPConnectionPool),
+        "https": bounded("https", awsrequest.AWSHTTPSConnection, awsrequest.AWSHTTPSConnectionPool),
     }
+
+
+def _told(answer: Any, service: str) -> Iterator[bytes]:
+    """The body of an answer that is no object; that of an error ends at the bound, for its status says enough."""
+    left = _MOST_TOLD
+    while piece := answer.read(1 << 16):
+        left -= len(piece)
+        if left < 0:
+            answer.close()
+            if answer.status >= 300:
+                return
+            raise ServiceRefusedError(
+                f"{service} answered with more than {_MOST_TOLD:,} bytes where S3 says little. "
+                "Check that its address is that of an S3 service.",
+                service=service,
+                status=answer.status,
+                error="too large",
+            )
+        yield piece
+    answer.release_conn()
+
+
+class _PacedAnswer(HTTPResponse):
+    """An answer whose bytes keep to ``ReadRate``, and are no more than headers and a body of this kind may have."""
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._bytes = _PacedBytes(self.fp.detach(), sock.gettimeout() or 60.0)
+        self.fp = BufferedReader(self._bytes)
+
+    def begin(self) -> None:
+        super().begin()
+        # With a length, no more than that is read.
+        self._bytes.most = LARGEST_UNSTATED + _MOST_TOLD if self.length is None else None
+
+
+class _PacedBytes(RawIOBase):
+    def __init__(self, inner: Any, silence: float) -> None:
+        self.most: int | None = _MOST_TOLD
+        self._inner = inner
+        self._silence = silence
+        self._pace = retry_after.ReadRate()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        before = time.monotonic()
+        count = self._inner.readinto(buffer)
+        self._pace.note(time.monotonic() - before, count, self._silence)
+        if self.most is not None and self._pace.received > self.most:
+            raise TimeoutError(f"it has no end, after {self._pace.received:,} bytes")
+        return count
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
 
 def checked_endpoint(endpoint_url: str, source: str) -> str:

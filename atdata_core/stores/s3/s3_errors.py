@@ -266,8 +266,11 @@ def _of_client(endpoint: ClientOptions, error: Exception, bucket: str, key: str 
         return ServiceRefusedError(
             f"{endpoint.name} {UNTRUSTED}.", service=endpoint.name, status=None, error="certificate"
         )
+    # What the client of ``clients`` itself found, such as that an answer trickles.
+    found = getattr(getattr(error, "kwargs", {}).get("error"), "__cause__", None)
+    why = found if isinstance(found, TimeoutError) else type(error).__name__
     return ServiceUnavailableError(
-        f"{endpoint.name} did not answer for {url} ({type(error).__name__}). "
+        f"{endpoint.name} did not answer for {url} ({why}). "
         "Check that the service runs and that its address is right (ATDATA_S3_ENDPOINT, AWS_ENDPOINT, or "
         "ATDATA_PUBLISH_ENDPOINT for the bucket that is published to).",
         service=endpoint.name,
