@@ -6,10 +6,11 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from ..common.network_settings import causes
 from ..errors import ServiceError, ServiceRefusedError, ServiceUnavailableError
 
 VARIABLE = "ATDATA_REDIS_URL"
@@ -235,7 +236,7 @@ def _unanswered(redis: Any, error: Exception) -> ServiceError:
         if "Protocol Error" in str(error):
             said = f"answers, but not as Redis does. Mend host and port in {VARIABLE}."
             return _error(redis, error, said, passes=False)
-    if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
+    if any(isinstance(cause, socket.gaierror) for cause in causes(error)):
         said = f"cannot be found: no address is known of that host. Mend it in {VARIABLE}."
         return _error(redis, error, said, passes=True)
     said = (
@@ -261,7 +262,7 @@ def _speaks_tls(redis: Any) -> bool:
 
 def _of_tls(error: Exception) -> str | None:
     """What is wrong with certificates; None where nothing of that kind is."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             why = cause.verify_message
             if "expired" in why or "not yet valid" in why:
@@ -282,12 +283,6 @@ def _of_tls(error: Exception) -> str | None:
                 f"({cause.strerror}). Mend ssl_ca_certs, ssl_certfile or ssl_keyfile in {VARIABLE}."
             )
     return _OF_CLIENTS if _REQUIRED in str(error) else None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _answers_plainly(host: str, port: int) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
-from ..common.network_settings import UNTRUSTED, untrusted, way_to
+from ..common.network_settings import proxy_of, tls_context, tls_trouble
 from ..common.retry_after import ReadRate, http_hooks, seconds_to_wait, with_retries
 from ..common.urls import displayed
 from ..errors import (
@@ -221,7 +221,7 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
             self._ways: dict[Any, httpx.HTTPTransport] = {}
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            proxy, tls = way_to(f"{request.url.scheme}://{request.headers.get('Host', '')}")
+            proxy, tls = proxy_of(f"{request.url.scheme}://{request.headers.get('Host', '')}"), tls_context()
             with self._lock:
                 way = self._ways.get((proxy, tls))
                 if way is None:
@@ -319,9 +319,9 @@ def _errors(url: str) -> Generator[None]:
             error="too many redirects",
         ) from None
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as why:
-        if untrusted(why):
+        if said := tls_trouble(why):
             raise ServiceRefusedError(
-                f"{displayed(url)} {UNTRUSTED}.", service=_host(url), status=None, error="certificate"
+                f"{displayed(url)} {said}.", service=_host(url), status=None, error="certificate"
             ) from None
         raise ServiceUnavailableError(
             f"{displayed(url)} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",

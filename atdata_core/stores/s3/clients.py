@@ -2,9 +2,7 @@
 
 They wait at the gates of ``retry_after`` and send again what may soon succeed. An answer that trickles is given up,
 and all but an object's bytes is read up to a bound. One whose address came from the network connects to public
-addresses alone. Keys that are not given are found by boto3's own ways in the AWS configuration of this machine
-(``AWS_*``, ``~/.aws``), in sessions that are made once per process and profile: these renew the keys of roles and
-of single sign-on.
+addresses alone.
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...common import retry_after
@@ -31,6 +29,7 @@ from ...errors import (
 from ...secrets import keep_secret
 from ..private_addresses import check_public
 from ..shard_streams import LARGEST_UNSTATED
+from .aws_config import client_of, has_credentials, settings_of, variables
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUntypedBaseClass=false, reportAttributeAccessIssue=false, reportUnknownArgumentType=false
@@ -130,7 +129,7 @@ def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     if style is None and endpoint.endpoint_url:
         style = _styles.get(_place_of(endpoint.endpoint_url), "path")
     asks_chain = not (endpoint.anonymous or endpoint.access_key)
-    key = (os.getpid(), endpoint, attempts, style, _variables() if asks_chain else (), settings())
+    key = (os.getpid(), endpoint, attempts, style, variables() if asks_chain else (), settings())
     with _clients_lock:
         client = _clients.pop(key, None) or _make_client(endpoint, style, attempts=attempts)
         # The last one used stands last.
@@ -260,7 +259,7 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
 def _authorities(profile: str | None) -> str | None:
     """The file of authorities that botocore is told of; None: it finds those that it brings."""
     configured = None if "AWS_CA_BUNDLE" in os.environ else settings_of(profile).ca_bundle
-    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         if configured is None and (path := os.environ.get(name)):
             checked_authorities(path, name)
             return path
@@ -408,95 +407,3 @@ def _place_of(endpoint_url: str) -> tuple[object, ...]:
     parts = urlsplit(endpoint_url)
     host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname
     return (parts.scheme, host, parts.port, parts.path.rstrip("/"))
-
-
-# -- the AWS configuration of this machine -------------------------------------------------------------
-
-
-class ProfileSettings(NamedTuple):
-    """Of a profile, what an S3 client needs besides keys; None where it says nothing."""
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    addressing_style: str | None = None
-    ca_bundle: str | None = None
-
-
-def client_of(profile: str | None, **options: Any) -> Any:
-    """A boto3 client for S3 of a profile (None: ``AWS_PROFILE``, else ``[default]``); raises as botocore does."""
-    with _making:
-        return _sessions(profile).boto3.client("s3", **options)
-
-
-def _sessions(profile: str | None) -> _Sessions:
-    # By process: a forked worker must not share its parent's connections. By variables: they may be set later.
-    return _made(os.getpid(), profile, _variables())
-
-
-def _variables() -> tuple[tuple[str, str], ...]:
-    """Those of the environment that say where keys are found."""
-    return tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
-
-
-class _Sessions(NamedTuple):
-    botocore: Any
-    boto3: Any
-
-
-# Neither makes clients in several threads at once.
-_making = threading.RLock()
-
-
-@lru_cache(16)
-def _made(_process: int, profile: str | None, _variables: tuple[tuple[str, str], ...]) -> _Sessions:
-    import boto3.session
-    import botocore.session
-
-    session = botocore.session.Session(profile=profile)
-    session.register_component("data_loader", _loader())
-    return _Sessions(session, boto3.session.Session(botocore_session=session))
-
-
-@cache
-def _loader() -> Any:
-    # What botocore knows of S3 takes 6 MB and a tenth of a second: once for all clients.
-    from botocore.loaders import create_loader
-
-    return create_loader()
-
-
-def has_credentials(profile: str | None) -> bool:
-    """Whether boto3's chain leads to keys: variables, profile, role, single sign-on, container, machine.
-
-    True also where the chain is broken: whoever sends a request with it is told how.
-    """
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        with _making:
-            return _sessions(profile).botocore.get_credentials() is not None
-    except BotoCoreError:
-        return True
-
-
-def settings_of(profile: str | None) -> ProfileSettings:
-    """The settings of a profile for S3; none where the configuration cannot be read, as a request will say."""
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        session = _sessions(profile).botocore
-        scoped, services = session.get_scoped_config(), session.full_config.get("services", {})
-        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
-        region = session.get_config_variable("region")
-        ca_bundle = session.get_config_variable("ca_bundle")
-    except BotoCoreError:
-        return ProfileSettings()
-    of_service = services.get(scoped.get("services"), {}).get("s3", {})
-    # A section that is written on one line is text.
-    of_s3 = scoped.get("s3", {})
-    return ProfileSettings(
-        endpoint_url=None if ignored else of_service.get("endpoint_url") or scoped.get("endpoint_url"),
-        region=region,
-        addressing_style=of_s3.get("addressing_style") if isinstance(of_s3, dict) else None,
-        ca_bundle=ca_bundle,
-    )

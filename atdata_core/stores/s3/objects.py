@@ -21,7 +21,8 @@ from ...common.env_file import open_env_file
 from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError
 from ...protocols import ShardStat, strong_etag
 from ..shard_streams import Opened, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
-from .clients import ClientOptions, ProfileSettings, checked_endpoint, has_credentials, settings_of
+from .aws_config import ProfileSettings, has_credentials, settings_of
+from .clients import ClientOptions, checked_endpoint
 from .s3_errors import translated
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
@@ -297,7 +298,8 @@ def checked_style(style: str, source: str) -> str:
 
 def _options(values: Mapping[str, str], settings: ProfileSettings, source: str) -> tuple[str | None, bool]:
     """The addressing style, and whether the owner of the keys pays."""
-    style = values.get("AWS_S3_ADDRESSING_STYLE") or settings.addressing_style
+    name = "AWS_S3_ADDRESSING_STYLE"
+    style = values.get(name) or os.environ.get(name) or settings.addressing_style
     payer = values.get("AWS_REQUEST_PAYER")
     if payer and payer != "requester":
         raise CredentialsError(
