@@ -34,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Making .venv with $$($(PYTHON) --version) (a minute, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==26.3"
-	@$(PIP) -e ".[sandbox,ui,demo,celery,k8s,postgres]" $(patsubst %,--group %,dev $(WITH))
+	@$(PIP) -e ".[aws,sandbox,ui,demo,celery,k8s,postgres]" $(patsubst %,--group %,dev $(WITH))
 	@touch $@ $(WITH:%=$(READY)-%)
 
 $(READY)-%: $(READY)
@@ -80,7 +80,7 @@ check: $(READY)
 
 constraints:
 	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
-	@.constraints/bin/python -m pip install --quiet ".[sandbox,ui,demo,celery,k8s,postgres]" --group dev
+	@.constraints/bin/python -m pip install --quiet ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev
 	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --exclude atdata-pipelines; } > .constraints/new
 	@mv .constraints/new constraints.txt && rm -rf .constraints
 

@@ -136,8 +136,12 @@ def fields_of(sample_type: type) -> list[dict[str, Any]]:
     ]
 
 
+_REBUILT = "name", "module", "fields", "description"
+"""Parts of a schema record that a type is rebuilt from."""
+
+
 def decode(record: Mapping[str, Any]) -> type:
-    """The sample type of a local schema record; the same type for the same record.
+    """The sample type of a local schema record, its description as docstring; the same type for the same record.
 
     Raises:
         SchemaError: a name or a kind that cannot be rebuilt.
@@ -151,7 +155,7 @@ def decode(record: Mapping[str, Any]) -> type:
             f"{_called(record)} has {count:,} fields; {MOST_FIELDS:,} are the most. Use a dict field."
         )
     try:
-        return _decoded(json.dumps({part: record.get(part) for part in ("name", "module", "fields")}))
+        return _decoded(json.dumps({part: record.get(part) for part in _REBUILT}))
     except SchemaError:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
@@ -302,7 +306,7 @@ def _docstring(sample_type: type) -> str | None:
     # A dataclass without a docstring is given its signature as one.
     if not text or text.startswith(f"{sample_type.__name__}("):
         return None
-    return text.strip()
+    return inspect.cleandoc(text)
 
 
 def _described(field: Mapping[str, Any], schema: str) -> dict[str, Any]:
@@ -385,7 +389,7 @@ def _make(canonical: str) -> type:
         **defaults,
         "__annotations__": annotations,
         "__module__": _module(record.get("module"), name),
-        "__doc__": f"Rebuilt from the schema {name}.",
+        "__doc__": record["description"] if isinstance(record["description"], str) else None,
         # No field can be called so.
         "__rebuilt_from__": canonical,
     }

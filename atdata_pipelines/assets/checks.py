@@ -4,6 +4,7 @@ A person launches them by the job `verify`. The job `promote` leaves them out, a
 Where Dagster takes them along, as "Materialize" in its UI does, they look at a part of what was published.
 """
 
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -127,6 +128,10 @@ class VerifyConfig(dg.Config):
     )
 
 
+_PARTITIONED = "partitions_def" in inspect.signature(dg.AssetCheckSpec).parameters
+"""Whether Dagster knows checks of partitions; one before 1.12.13 shows of each check the dataset that was last."""
+
+
 # A check that comes through a component is built again by Dagster, with a parameter that it calls beta.
 warnings.filterwarnings("ignore", "Parameter `execution_type` of function `AssetsDefinition", dg.BetaWarning)
 
@@ -139,7 +144,10 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
         warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", dg.PreviewWarning)
         specs = [
             dg.AssetCheckSpec(
-                name, asset=settings.key(RECORD), description=said, partitions_def=settings.partitions
+                name,
+                asset=settings.key(RECORD),
+                description=said,
+                **({"partitions_def": settings.partitions} if _PARTITIONED else {}),
             )
             for name, said in CHECKS.items()
         ]
@@ -152,7 +160,9 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def checks(context: dg.AssetCheckExecutionContext, config: VerifyConfig) -> Iterator[dg.AssetCheckResult]:
-        if not context.has_partition_key:
+        # Before Dagster 1.12.13 the context of checks knows no partitions, but that of their op does.
+        op = context.op_execution_context
+        if not op.has_partition_key:
             # The button "Execute all" of the asset's page knows no partitions.
             raise dg.Failure(
                 f"The checks are of one dataset. Launch the job `{job}`, with the dataset as its partition.",
@@ -162,7 +172,7 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
             # Comes after the stages, which have just seen every shard.
             config = VerifyConfig(sample=SAMPLE)
         wanted = {key.name for key in context.selected_asset_check_keys}
-        for each in results_of(verified(context, config, settings), settings):
+        for each in results_of(verified(op, config, settings), settings):
             if each.check_name in wanted:
                 yield each._replace(description=shown(each.description or "", "markdown"))
 
@@ -175,10 +185,10 @@ def evaluation_of(result: dg.AssetCheckResult, dataset: str) -> dg.AssetCheckEva
         asset_key=result.asset_key,
         check_name=str(result.check_name),
         passed=result.passed,
-        metadata=result.metadata,
+        metadata={"dataset": shown(dataset), **result.metadata},
         severity=result.severity,
         description=shown(result.description or "", "markdown"),
-        partition=dataset,
+        **({"partition": dataset} if _PARTITIONED else {}),
     )
 
 

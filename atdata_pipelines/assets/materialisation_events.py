@@ -6,23 +6,18 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from ..config.dagster_internals import (
-    CODE_VERSION_TAG,
-    DATA_VERSION_IS_USER_PROVIDED_TAG,
-    DATA_VERSION_TAG,
-    DEFAULT_DATA_VERSION,
-    NULL_EVENT_POINTER,
-    SKIP_PARTITION_DATA_VERSION_DEPENDENCY_THRESHOLD,
-    AssetMaterializationPlannedData,
-    extract_data_version_from_entry,
-    get_input_data_version_tag,
-    get_input_event_pointer_tag,
-)
+from ..config.settings import Settings, Tag
 from ..display.materialisation_metadata import safe
 from .upstream import partitions_read
 
 NOT_PROMOTED = "not_promoted"
 """Metadata of what is observed of a partition whose stage failed: the reason."""
+
+_NO_VERSION, _NO_EVENT = "INITIAL", "NULL"
+"""What Dagster notes of an input that has no data version, and that no event tells of."""
+
+_TOO_MANY = 100
+"""Partitions of an input from which on Dagster notes the version of the last event, not those of all."""
 
 
 class _Given(NamedTuple):
@@ -40,21 +35,21 @@ class MaterialisationEvents:
 
     Args:
         context: Of the op.
-        assets: The stages; the last part of an asset's key is the stage's name.
-        upstream_partitions: Of the asset before the first stage, where they are known.
+        assets: Of the stages.
+        settings: Of the pipeline.
     """
 
     def __init__(
         self,
         context: dg.OpExecutionContext,
         assets: Sequence[dg.AssetsDefinition],
-        upstream_partitions: dg.PartitionsDefinition | None = None,
+        settings: Settings,
     ) -> None:
         self._context = context
-        self._assets = {asset.key.path[-1]: asset for asset in assets}
+        self._assets = {settings.stage_of(asset.key): asset for asset in assets}
         self._given: dict[tuple[dg.AssetKey, str], _Given] = {}
         self._upstream: dict[dg.AssetKey, Collection[str]] = {}
-        self._upstream_partitions = upstream_partitions
+        self._settings = settings
         self._marks = 0
         self._latest, self._latest_of = 0, 0
 
@@ -69,18 +64,19 @@ class MaterialisationEvents:
         """
         asset = self._assets[stage]
         tags = {
-            DATA_VERSION_TAG: cid,
-            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-            CODE_VERSION_TAG: str(asset.code_versions_by_key[asset.key]),
+            Tag.DATA_VERSION: cid,
+            Tag.DATA_VERSION_IS_GIVEN: "true",
+            Tag.CODE_VERSION: str(asset.code_versions_by_key[asset.key]),
         }
         for before in asset.asset_deps[asset.key]:
             if (before, dataset) in self._given:
                 given = self._given.pop((before, dataset))
                 version, event = _of_partitions(given.cid), self._event(given)
             else:
-                version, event = self._of_upstream(asset, before, dataset)
-            tags[get_input_data_version_tag(before)] = version
-            tags[get_input_event_pointer_tag(before)] = str(event or NULL_EVENT_POINTER)
+                version, event = self._of_upstream(before, dataset)
+            name = before.to_user_string()
+            tags[f"{Tag.INPUT_DATA_VERSION}/{name}"] = version
+            tags[f"{Tag.INPUT_EVENT}/{name}"] = str(event or _NO_EVENT)
         self._context.log_event(
             dg.AssetMaterialization(asset_key=asset.key, partition=dataset, metadata=safe(shown), tags=tags)
         )
@@ -89,37 +85,31 @@ class MaterialisationEvents:
             self._given[asset.key, dataset] = _Given(cid, self._marks)
 
     def mark_failed(self, dataset: str, stage: str, reason: str) -> None:
-        """Say that a stage of a dataset failed, and why; its partition is shown as failed once the run has ended.
+        """Say that a stage of a dataset failed, and why, where a person looks who misses its materialisation.
 
-        Dagster takes that from what a run planned to do and has not done.
+        Dagster lets nobody but its own steps say that a partition failed.
         """
-        context, key = self._context, self._assets[stage].key
-        planned = dg.DagsterEvent.build_asset_materialization_planned_event(
-            context.job_name,
-            context.get_step_execution_context().step.key,
-            AssetMaterializationPlannedData(key, partition=dataset),
-        )
-        context.instance.report_dagster_event(planned, context.run.run_id)
-        # Where a person looks who sees that the partition failed.
-        context.log_event(dg.AssetObservation(key, partition=dataset, metadata=safe({NOT_PROMOTED: reason})))
+        key = self._assets[stage].key
+        self._context.log_event(dg.AssetObservation(key, partition=dataset, metadata=safe({NOT_PROMOTED: reason})))
 
-    def _of_upstream(self, asset: dg.AssetsDefinition, key: dg.AssetKey, dataset: str) -> tuple[str, int | None]:
+    def _of_upstream(self, key: dg.AssetKey, dataset: str) -> tuple[str, int | None]:
         """Data version and event of what a team's own asset gave, however that is partitioned."""
         instance = self._context.instance
         has_own = dataset in self._partitions_of(key)
-        record = instance.get_latest_data_version_record(key, partition_key=dataset if has_own else None)
+        of_it = dg.AssetRecordsFilter(key, asset_partitions=[dataset] if has_own else None)
+        found = instance.fetch_materializations(of_it, limit=1).records
+        record = next(iter(found or instance.fetch_observations(of_it, limit=1).records), None)
         if record is None:
-            return DEFAULT_DATA_VERSION.value, None
-        version = (extract_data_version_from_entry(record.event_log_entry) or DEFAULT_DATA_VERSION).value
-        theirs = self._upstream_partitions
-        read = None if theirs is None else partitions_read(asset, key, theirs, dataset, instance)
+            return _NO_VERSION, None
+        event = record.asset_materialization or record.event_log_entry.asset_observation
+        version = (event.tags if event else {}).get(Tag.DATA_VERSION, _NO_VERSION)
+        read = None if key != self._settings.upstream else partitions_read(self._settings, dataset, instance)
         if read is not None:
-            # Of more, Dagster notes the version of the last event.
-            if len(read) < SKIP_PARTITION_DATA_VERSION_DEPENDENCY_THRESHOLD:
-                found = instance.event_log_storage.get_latest_tags_by_partition(
-                    key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=read
+            if len(read) < _TOO_MANY:
+                tagged = instance.event_log_storage.get_latest_tags_by_partition(
+                    key, dg.DagsterEventType.ASSET_MATERIALIZATION, [Tag.DATA_VERSION], asset_partitions=read
                 )
-                version = _of_partitions(*(tags[DATA_VERSION_TAG] for _, tags in sorted(found.items())))
+                version = _of_partitions(*(tags[Tag.DATA_VERSION] for _, tags in sorted(tagged.items())))
         elif record.partition_key is not None:
             version = _of_partitions(version) if has_own else _of_partitions()
         return version, record.storage_id

@@ -89,6 +89,7 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
     def local_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The shards of a dataset, with their digests; what changed without a word is refused here."""
         with stage_context_of(context, settings) as stage:
+            settings.hooks.before_promotion(context, stage.entry)
             found = stage.take_inventory(progress_of(context, "looked at"))
             for warning in found.warnings:
                 context.log.warning(shown(warning, "log"))
@@ -129,13 +130,15 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             for warning in warnings_of(record, kept_schema, seen).values():
                 context.log.warning(shown(warning, "log"))
             context.log.info(shown(f"{record.change} {record.uri}", "log"))
+            settings.hooks.after_promotion(context, stage.entry, record)
         if not context.op_execution_context.job_def.has_node_named(settings.named(PUBLISHED_TRUE)):
             for each in seen_in_passing(settings, record, kept_schema, seen):
                 context.log_event(evaluation_of(each, context.partition_key))
         metadata = materialisation_metadata.of_record(record, kept_schema.uri, copies, seen, client.base_url)
         return result_of(copies.cid, metadata)
 
-    return [local_dataset, published_schema, copied_shards(settings), atmosphere_record]
+    made = [local_dataset, published_schema, copied_shards(settings), atmosphere_record]
+    return [asset.map_asset_specs(settings.described) for asset in made]
 
 
 def _stage(

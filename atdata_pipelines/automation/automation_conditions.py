@@ -14,8 +14,7 @@ from dagster import AutomationCondition as When
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling import retry_policy
 
-from ..config.dagster_internals import AUTOMATION_CONDITION_TAG, DATA_VERSION_TAG, PARTITION_NAME_TAG
-from ..config.settings import STAGES, Settings
+from ..config.settings import STAGES, Settings, Tag
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe
 from ..jobs.planner import PlannedPromotions, Wanted
@@ -33,7 +32,8 @@ def with_conditions(assets: Sequence[dg.AssetsDefinition], settings: Settings) -
         return list(assets)
 
     def conditioned(spec: dg.AssetSpec) -> dg.AssetSpec:
-        return spec.replace_attributes(automation_condition=_condition_of(spec.key.path[-1], settings))
+        stage = settings.stage_of(spec.key)
+        return spec.replace_attributes(automation_condition=_condition_of(stage, settings))
 
     return [asset.map_asset_specs(conditioned) for asset in assets]
 
@@ -86,7 +86,7 @@ def leave_to_conditions(
     for wanted in plan.runs:
         at = _marked(wanted, instance, settings)
         if at is None:
-            metadata, tags = safe({_ATTEMPT: wanted.key}), {DATA_VERSION_TAG: cid_of(wanted.entry)}
+            metadata, tags = safe({_ATTEMPT: wanted.key}), {Tag.DATA_VERSION: cid_of(wanted.entry)}
             marks.append(
                 dg.AssetMaterialization(settings.entry, partition=wanted.name, metadata=metadata, tags=tags)
             )
@@ -111,7 +111,7 @@ def _marked(wanted: Wanted, instance: dg.DagsterInstance, settings: Settings) ->
 
 def _stopped(wanted: Wanted, since: datetime, instance: dg.DagsterInstance, settings: Settings) -> str | None:
     """Whether a person stopped the run that a condition asked for."""
-    tags = {PARTITION_NAME_TAG: wanted.name, AUTOMATION_CONDITION_TAG: "true"}
+    tags = {Tag.PARTITION: wanted.name, Tag.AUTOMATION_CONDITION: "true"}
     for run in instance.get_runs(dg.RunsFilter(tags=tags, created_after=since)):
         if set(settings.keys) & (run.asset_selection or set()):
             fate = last_run(run)

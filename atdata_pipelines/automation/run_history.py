@@ -17,8 +17,7 @@ from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.scheduling import retry_policy
 
-from ..config.dagster_internals import GRPC_INFO_TAG, PARTITION_NAME_TAG
-from ..config.settings import Settings, is_like
+from ..config.settings import Settings, Tag, is_like
 from ..jobs.promotion_jobs import BULK_JOB, JOB, config_of
 
 MACHINE_TAG = "atdata/machine"
@@ -126,7 +125,7 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     lost: list[str] = []
     for run in instance.get_runs(dg.RunsFilter(statuses=begun)):
         here = run.tags.get(MACHINE_TAG) == machine()
-        if not here and "socket" not in json.loads(run.tags.get(GRPC_INFO_TAG, "{}")):
+        if not here and "socket" not in json.loads(run.tags.get(Tag.CODE_SERVER, "{}")):
             continue  # started on what may be another machine
         for start in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_START)[-1:]:
             pid = start.get_dagster_event().pid
@@ -184,7 +183,7 @@ def active_runs(instance: dg.DagsterInstance, settings: Settings) -> Callable[[L
             bulks.append(_Bulk(run.run_id, config_of(run, settings), record.start_time))
         # Other instances may have partitions of the same names.
         elif run.job_name == settings.named(JOB) or (run.asset_selection or set()) & set(settings.keys):
-            alone[run.tags.get(PARTITION_NAME_TAG, "")] = run.run_id
+            alone[run.tags.get(Tag.PARTITION, "")] = run.run_id
 
     def promoted_by(entry: LocalDatasetEntry) -> str | None:
         if entry.name in alone:

@@ -22,6 +22,7 @@ from ..display.markdown import shown
 from ..jobs.planner import PlannedPromotions, ReportedReasons, Wanted, look, plan_promotions
 from ..jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, named, run_config
 from .automation_conditions import leave_to_conditions
+from .outside_publications import outside_publications
 from .run_history import LastRun, LostRunError, active_runs, end_lost_runs, run_key_for
 
 EVENTS_A_TICK = 500
@@ -76,6 +77,14 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
         plan.leave_to_runs(active_runs(context.instance, settings))
     few = len(plan.runs) <= settings.bulk_from
     marks = leave_to_conditions(plan, context.instance, settings) if settings.automation and few else []
+    marks += outside_publications(
+        plan.published,
+        context.instance,
+        state_of(index).ledger,
+        settings,
+        services.atproto.anonymous().base_url,
+        lambda: active_runs(context.instance, settings),
+    )
     requests = _unasked(_runs(plan.runs, settings), plan, index, context)
     if len(new) > settings.bulk_from or marks:
         # The daemon looks up each key that a tick asks for by itself: seconds for hundreds of them. And it makes

@@ -100,9 +100,7 @@ def client() -> AtmosphereClient:
 
 def store(settings: Settings) -> S3DataStore | None:
     """Where copies of an instance go; None where shards stay. Raises ``MissingVariableError``."""
-    from ..config.resources import ShardS3Resource
-
-    return settings.destination.outside_of_runs().store(ShardS3Resource().endpoint())
+    return settings.destination.outside_of_runs().store(settings.s3.outside_of_runs().endpoint())
 
 
 def account() -> str:

@@ -104,6 +104,7 @@ def promote_all(
     for settings, _ in shares:
         # Of a variable that is not set Dagster would tell in a stack trace.
         settings.destination.outside_of_runs()
+        settings.s3.outside_of_runs()
     index = RedisResource().index()
     _log_in()
     with _instance() as instance:
@@ -145,7 +146,7 @@ def _promote_together(
     naming("promotion")
     job = _job(BULK_JOB, settings)
     config = bulk_config(BulkConfig(datasets=list(names or ()), restore=names is not None, **required), settings)
-    result = _run(job, instance, _quiet(config, verbose), _Records(done))
+    result = _run(job, instance, _quiet(config, verbose), _Records(done, settings))
     reasons = _failed_in(result)
     done.succeeded &= result.success
     if not result.success and not reasons:
@@ -182,7 +183,8 @@ def _promote_each(
                 tags = {"dataset": name}
                 result = _run(job, instance, config, _Steps(settings), partition_key=name, tags=tags)
                 if result.success:
-                    done.add(name, result.asset_materializations_for_node(settings.named(RECORD))[0].metadata)
+                    mark = result.asset_materializations_for_node(settings.node(RECORD))[0].metadata
+                    done.add(name, mark)
                 else:
                     reason = _reason(result)
         except EntryNotFoundError as error:
@@ -307,12 +309,13 @@ def _is_for_people(event: dg.EventLogEntry) -> bool:
 class _Records:
     """Prints what a run of many datasets says, and a line for each that has its records."""
 
-    def __init__(self, done: Promoted) -> None:
+    def __init__(self, done: Promoted, settings: Settings) -> None:
         self._done = done
+        self._key = settings.key(RECORD)
 
     def __call__(self, event: dg.EventLogEntry) -> None:
         step, mark = event.dagster_event, event.asset_materialization
-        if mark is not None and mark.asset_key.path[-1] == RECORD:
+        if mark is not None and mark.asset_key == self._key:
             self._done.add(str(mark.partition), mark.metadata)
         elif step is not None and step.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
             retry: Any = step.event_specific_data

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from inspect import Signature
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dagster as dg
+from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import Field, field_validator
 
 from atdata_core.common.licenses import license_problem
@@ -15,13 +16,14 @@ from atdata_core.promotion.options import OF_INSTANCE, PromotionOptions
 
 from ..assets.checks import published_true
 from ..assets.stage_assets import stages
-from ..assets.upstream import partitions_found
+from ..assets.upstream import declarations, partitions_found, place_of
 from ..automation.automation_conditions import entries, with_conditions
 from ..automation.sensor import new_datasets, nightly_promotion
-from ..config.dagster_internals import is_valid_cron_string
-from ..config.resources import DestinationResource
+from ..config.hooks import Hooks
+from ..config.resources import DestinationResource, ShardS3Resource
 from ..config.run_config import with_options
 from ..config.settings import DEFAULT, Settings, key_parts
+from ..config.times import is_cron
 from ..jobs.promotion_jobs import promote, promote_many
 from ..jobs.verification_jobs import verification, verify, verify_many, weekly_verification
 
@@ -67,10 +69,11 @@ class _Scaffolder(dg.Scaffolder[dg.ScaffoldRequest]):
 
 @dg.scaffold_with(_Scaffolder)
 @with_options(OF_INSTANCE, "instance")
-class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
+class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
     """Promotes local WebDataset datasets to the AT Protocol network.
 
-    Redis, S3 and the account come from the environment; see ``.env.example``.
+    Redis, S3 and the account come from the environment; see ``.env.example``. A team's own component is a subclass
+    that overrides methods of ``Hooks``; ``docs/component.md`` shows one.
     """
 
     key_prefix: str | list[str] = Field(
@@ -85,6 +88,11 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     )
     upstream: str | None = Field(
         default=None, description="Key of an asset that makes the datasets: local_dataset depends on it."
+    )
+    s3: Annotated[Any, dg.Resolver(lambda _, given: given, model_field_type=str)] | None = Field(
+        default=None,
+        description="S3Resource of dagster_aws that shards are read with, as a template variable; null: as the "
+        "environment says.",
     )
     destination: Destination | None = Field(
         default=None,
@@ -122,6 +130,16 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
         default=None,
         description="Where the steps of its jobs are done; null: as ATDATA_EXECUTOR says, else in-process.",
     )
+    translation: (
+        Annotated[
+            TranslationFn[dg.AssetSpec],
+            TranslationFnResolver(lambda spec: {"spec": spec, "stage": spec.key.path[-1]}),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Of the specs of its assets, as of other components: {{ stage }} and {{ spec }} are known.",
+    )
 
     @field_validator("key_prefix")
     @classmethod
@@ -140,6 +158,14 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             raise ValueError("'' fits no dataset. Leave it out, or write *, for all of them.")
         return pattern
 
+    @field_validator("s3", mode="before")
+    @classmethod
+    def _readable(cls, given: object) -> ShardS3Resource | None:
+        try:
+            return None if given is None else ShardS3Resource.of(given)
+        except RefusedError as error:
+            raise ValueError(error.message) from None
+
     @field_validator("license", check_fields=False)
     @classmethod
     def _known(cls, given: str | None) -> str | None:
@@ -151,20 +177,16 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
     @field_validator("cron", "verification_cron")
     @classmethod
     def _times(cls, cron: str | None) -> str | None:
-        if cron is not None and not is_valid_cron_string(cron):
+        if cron is not None and not is_cron(cron):
             raise ValueError(
                 f"{cron!r} is no cron expression of five fields: minute, hour, day, month, day of the week. "
                 'Write one such as "0 3 * * *" (each night at three), or null for no such schedule.'
             )
         return cron
 
-    @classmethod
-    def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What tools list of this component."""
-        return dg.ComponentTypeSpec(
-            description="Promotes local WebDataset datasets to the AT Protocol network.",
-            produces=["asset", "asset_check", "job", "sensor", "schedule", "resource"],
-        )
+    def get_asset_spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """As the YAML's ``translation`` says; see ``Hooks``."""
+        return spec if self.translation is None else self.translation(spec, spec)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """All definitions of this instance; raises ``InstanceError`` where another has the same names."""
@@ -194,6 +216,8 @@ class DatasetPromotion(dg.Component, dg.Model, dg.Resolvable):
             publishing_pool=self.publishing_pool,
             upstream=dg.AssetKey.from_user_string(self.upstream) if self.upstream else None,
             executor=self.executor,
+            hooks=self,
+            s3=self.s3 or ShardS3Resource(),
             destination=self.destination.resource() if self.destination else DestinationResource(),
         )
 
@@ -222,14 +246,16 @@ def instances_in(tree: dg.ComponentTree) -> dict[str, Settings]:
 
 
 def _components(tree: dg.ComponentTree) -> Iterator[tuple[str, DatasetPromotion]]:
-    for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
-        kind = declared.component_type
+    # Dagster 1.13 calls it load_component.
+    load = tree.load_component if hasattr(tree, "load_component") else tree.load_component_at_path
+    for declared in declarations(tree.find_root_decl()):
+        place, kind = place_of(declared), declared.component_type
         # A function that makes a component need not say of which type it is.
         untold = kind in (dg.Component, Signature.empty) or not isinstance(kind, type)
         if untold or issubclass(kind, DatasetPromotion):
-            component = tree.load_component(place)
+            component = load(place)
             if isinstance(component, DatasetPromotion):
-                yield f"{tree.defs_module_path.name}/{place.get_display_key(tree.defs_module_path)}", component
+                yield f"{tree.defs_module_path.name}/{place.get_relative_key(tree.defs_module_path)}", component
 
 
 def prefix_of(settings: Settings) -> str:

@@ -2,10 +2,11 @@
 
 __all__ = [
     "dagster_instance",
-    "dagster_internals",
     "executors",
+    "hooks",
     "partitions",
     "resources",
     "run_config",
     "settings",
+    "times",
 ]

@@ -8,10 +8,9 @@ set the fields in its own way (``dg.EnvVar``).
 import os
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from atdata_core.atmosphere import AtmosphereClient
@@ -23,6 +22,8 @@ from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.state.redis_state import from_url
 from atdata_core.stores.s3.clients import checked_endpoint
 from atdata_core.stores.s3.objects import S3Endpoint, checked_style
+
+R = TypeVar("R", bound=dg.ConfigurableResource)
 
 DID_SILENCE = 5.0
 """Seconds that a PDS may be silent before it is asked again for a DID: Dagster ends a tick after 60."""
@@ -47,6 +48,15 @@ def _required(given: str | None, variable: str, what: str) -> str:
     return value
 
 
+def _outside_of_runs(resource: R, what: str) -> R:
+    given = {name: getattr(resource, name) for name in type(resource).model_fields}
+    for name, value in given.items():
+        # Dagster's own way opens an instance for it, which takes longer than most commands.
+        if isinstance(value, dg.EnvVar):
+            given[name] = _required(None, value.env_var_name, f"the {name} of {what}")
+    return type(resource)(**given)
+
+
 class RedisResource(dg.ConfigurableResource):
     """The index of local datasets, and the ledger beside it."""
 
@@ -68,15 +78,50 @@ class RedisResource(dg.ConfigurableResource):
         return LocalIndex(_redis(url, "The url of the Redis resource" if self.url else "ATDATA_REDIS_URL", silence))
 
 
-class ShardS3Resource(S3Resource):
+class ShardS3Resource(dg.ConfigurableResource):
     """S3 where the shards of local datasets lie.
 
-    The fields are those of dagster-aws, and hold for the stages as for ``get_client``. What is not given
-    comes from ``ATDATA_S3_ENDPOINT`` and the usual ``AWS_*`` names. Whether TLS is used stands in the
-    address; ``use_ssl: false`` beside another address than an http:// one is refused.
+    The fields have the names that they have in dagster-aws, whose own resource is taken as well (``of``). It is not
+    needed: each release of it wants one release of Dagster, and would keep this package out of projects with any
+    other. They hold for the stages as for ``get_client``. What is not given comes from ``ATDATA_S3_ENDPOINT`` and
+    the usual ``AWS_*`` names. Whether TLS is used stands in the address; ``use_ssl: false`` beside another address
+    than an http:// one is refused.
     """
 
+    endpoint_url: str | None = Field(
+        default=None, description="ATDATA_S3_ENDPOINT where it is not given, else Amazon's."
+    )
+    region_name: str | None = Field(default=None, description="AWS_REGION where it is not given.")
+    profile_name: str | None = Field(default=None, description="Of the AWS configuration; it holds the keys.")
+    aws_access_key_id: str | None = Field(
+        default=None, description="AWS_ACCESS_KEY_ID where neither it nor a profile is given."
+    )
+    aws_secret_access_key: str | None = Field(default=None, description="Give dg.EnvVar: text would be shown.")
+    aws_session_token: str | None = Field(default=None, description="Of keys that do not last.")
+    use_unsigned_session: bool = Field(default=False, description="Whether to read without keys.")
+    use_ssl: bool = Field(default=True, description="False is refused where the address is not an http:// one.")
+    verify: bool | None = Field(default=None, description="Whether the service's certificate is checked.")
     max_attempts: int = Field(default=4, ge=1, description="How often a request is sent, the first time included.")
+
+    @classmethod
+    def of(cls, given: object) -> "ShardS3Resource":
+        """With the fields of a project's own resource, such as ``dagster_aws.s3.S3Resource``.
+
+        Raises:
+            RefusedError: It is another kind of resource.
+        """
+        if isinstance(given, cls):
+            return given
+        if not (isinstance(given, dg.ConfigurableResource) and {*cls.model_fields} <= {*type(given).model_fields}):
+            raise RefusedError(
+                f"{type(given).__name__} is no S3 resource. Give an S3Resource of dagster_aws.s3, or leave s3 out: "
+                "then the environment says where shards lie."
+            )
+        return cls(**{name: getattr(given, name) for name in cls.model_fields})
+
+    def outside_of_runs(self) -> "ShardS3Resource":
+        """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
+        return _outside_of_runs(self, "the S3 where shards lie")
 
     def endpoint(self) -> S3Endpoint | None:
         """The service as the stages read it; None where neither address nor credentials are known.
@@ -186,14 +231,7 @@ class DestinationResource(dg.ConfigurableResource):
 
     def outside_of_runs(self) -> "DestinationResource":
         """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
-        given = {name: getattr(self, name) for name in DestinationResource.model_fields}
-        for name, value in given.items():
-            # Dagster's own way opens an instance for it, which takes longer than most commands.
-            if isinstance(value, dg.EnvVar):
-                given[name] = _required(
-                    None, value.env_var_name, f"the {name} of the bucket that shards are copied to"
-                )
-        return DestinationResource(**given)
+        return _outside_of_runs(self, "the bucket that shards are copied to")
 
     def store(self, reading: S3Endpoint | None) -> S3DataStore | None:
         """The store that copies go to, or None.

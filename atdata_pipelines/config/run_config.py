@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field, create_model
 
 from atdata_core.promotion.options import OPTIONS, PromotionOptions
 
-from .dagster_internals import AUTOMATION_CONDITION_TAG
-from .settings import RECORD, Settings
+from .settings import RECORD, Settings, Tag
 
 Model = TypeVar("Model", bound=type[BaseModel])
 
@@ -44,6 +43,6 @@ def options_of(run: dg.DagsterRun, settings: Settings) -> PromotionOptions:
     So an early stage can refuse it before anything is written.
     """
     ops: Any = run.run_config.get("ops", {})
-    given = ops.get(settings.named(RECORD), {}).get("config", {})
+    given = ops.get(settings.node(RECORD), {}).get("config", {})
     options = PromotionOptions.of(run=run.run_id, **settings.keywords(PromotionConfig(**given).model_dump()))
-    return replace(options, restore=options.restore and AUTOMATION_CONDITION_TAG not in run.tags)
+    return replace(options, restore=options.restore and Tag.AUTOMATION_CONDITION not in run.tags)

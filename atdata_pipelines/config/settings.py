@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -14,6 +15,7 @@ from atdata_core.promotion.operations.status import STAGES
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
 
 from .executors import default_executor, executor_named
+from .hooks import Hooks
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
 
 T = TypeVar("T")
@@ -22,6 +24,19 @@ _NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
 """How the keys begin of what has no readable name."""
 
 RECORD = STAGES[-1]
+
+
+class Tag:
+    """What Dagster writes on runs and on materialisations, as it stands in its database and its UI."""
+
+    PARTITION = "dagster/partition"
+    AUTOMATION_CONDITION = "dagster/from_automation_condition"
+    CODE_SERVER = ".dagster/grpc_info"
+    CODE_VERSION = "dagster/code_version"
+    DATA_VERSION = "dagster/data_version"
+    DATA_VERSION_IS_GIVEN = "dagster/data_version_is_user_provided"
+    INPUT_DATA_VERSION = "dagster/input_data_version"
+    INPUT_EVENT = "dagster/input_event_pointer"
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,7 @@ class Settings:
             metadata says any (``defaults``), and what is always required.
         upstream: An asset that ``local_dataset`` depends on.
         upstream_partitions: Of that asset, where they are known (``upstream.py``).
+        hooks: What a team's component does differently.
     """
 
     key_prefix: tuple[str, ...] = ()
@@ -68,18 +84,20 @@ class Settings:
     publishing_pool: str | None = "pds"
     upstream: dg.AssetKey | None = None
     upstream_partitions: dg.PartitionsDefinition | None = None
+    s3: ShardS3Resource = field(default_factory=ShardS3Resource)
     destination: DestinationResource = field(default_factory=DestinationResource)
     executor: str | None = None
+    hooks: Hooks = field(default_factory=Hooks, compare=False)
 
     @property
     def verification(self) -> dg.AssetKey:
         """Of the asset that stands for the last look at everything that is published."""
-        return self.key("verification")
+        return dg.AssetKey([*self.key_prefix, "verification"])
 
     @property
     def entry(self) -> dg.AssetKey:
         """Of the asset that stands for the entries of the index, where automation conditions start runs."""
-        return self.key("index_entry")
+        return dg.AssetKey([*self.key_prefix, "index_entry"])
 
     def named(self, name: str) -> str:
         """The name of a job, op, sensor, schedule, resource or partitions definition."""
@@ -87,7 +105,25 @@ class Settings:
 
     def key(self, stage: str) -> dg.AssetKey:
         """Of a stage's asset."""
-        return dg.AssetKey([*self.key_prefix, stage])
+        return self._stage_keys[stage]
+
+    @cached_property
+    def _stage_keys(self) -> dict[str, dg.AssetKey]:
+        plain = [dg.AssetSpec(dg.AssetKey([*self.key_prefix, stage])) for stage in STAGES]
+        return {spec.key.path[-1]: self.hooks.get_asset_spec(spec).key for spec in plain}
+
+    def stage_of(self, key: dg.AssetKey) -> str:
+        """Of which stage an asset is."""
+        return next(stage for stage, own in self._stage_keys.items() if own == key)
+
+    def node(self, stage: str) -> str:
+        """The name of the op, or graph, of a stage's asset."""
+        return self.key(stage).to_python_identifier()
+
+    def described(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """The spec of a stage's asset as the team wants it."""
+        plain = dg.AssetKey([*self.key_prefix, self.stage_of(spec.key)])
+        return self.hooks.get_asset_spec(spec.replace_attributes(key=plain))
 
     @property
     def keys(self) -> list[dg.AssetKey]:
@@ -138,14 +174,12 @@ class Settings:
 
     def resources(self) -> dict[str, Any]:
         """The resources by their keys."""
-        services = Services(RedisResource(), ShardS3Resource(), self.destination, AtprotoResource())
+        services = Services(RedisResource(), self.s3, self.destination, AtprotoResource())
         return {self.named(service): getattr(services, service) for service in _SERVICES}
 
     def services(self, context: Any) -> Services:
         """The resources that a run or a tick was given."""
-        # As they were given: as an attribute, that of S3 is a client of boto3.
-        given = context.resources.original_resource_dict
-        return Services(*(given[self.named(service)] for service in _SERVICES))
+        return Services(*(getattr(context.resources, self.named(service)) for service in _SERVICES))
 
 
 DEFAULT = Settings()

@@ -248,8 +248,8 @@ def _links(record: PublishedRecord, schema_uri: str, service: str) -> Iterator[s
 
 
 def _code(uri: str, service: str) -> Iterator[str]:
-    """Three lines of Python; a PDS that nobody else finds has to be named."""
-    yield "from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex"
+    """Three lines of Python, as the README has them; a PDS that nobody else finds has to be named."""
+    yield "from atdata.atmosphere import AtmosphereClient, AtmosphereIndex"
     address = "" if is_public(service) else repr(displayed(service))
     yield f"dataset = AtmosphereIndex(AtmosphereClient({address})).open_dataset({uri!r})"
     yield "print(next(iter(dataset.ordered())))"

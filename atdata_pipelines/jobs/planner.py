@@ -112,7 +112,7 @@ class PlannedPromotions:
     left: dict[str, dict[str, str]] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
-    published: int = 0
+    published: list[LocalDatasetEntry] = field(default_factory=list)
 
     @property
     def due(self) -> list[Wanted]:
@@ -170,7 +170,7 @@ class PlannedPromotions:
 
     def summary(self, place: Medium = "text") -> str:
         """One line for a tick that starts nothing."""
-        parts = [f"{self.published} datasets looked at are published and unchanged"]
+        parts = [f"{len(self.published)} datasets looked at are published and unchanged"]
         parts += [f"{words}: {self._listed(kind, place)}" for kind, words in _LEFT.items() if self.left.get(kind)]
         if self.told:
             counts = ", ".join(f"{self.told[kind]} {kind}" for kind in _LEFT if kind in self.told)
@@ -213,7 +213,7 @@ def look(
         if due.state == "due":
             plan.runs.append(wanted)
         elif due.state == "published":
-            plan.published += 1
+            plan.published.append(entry)
         else:
             plan.leave(due.state, name, due.reason)
             if due.retry_at:

@@ -21,7 +21,7 @@ from atdata_core.promotion.bulk import many
 from atdata_core.promotion.bulk.many import StageDone
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.due import may_promote
-from atdata_core.promotion.scheduling.retry_policy import noting_outage
+from atdata_core.promotion.scheduling.retry_policy import attempt, noting_outage
 from atdata_core.state.facts import Inventory
 from atdata_core.state.index_state import state_of
 
@@ -31,7 +31,7 @@ from ..assets.stage_context import read_by
 from ..assets.step_retries import POLICY, dagster_failures, reason_of
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.run_config import PromotionConfig, with_options
-from ..config.settings import DEFAULT, RECORD, Settings, is_like
+from ..config.settings import DEFAULT, RECORD, STAGES, Settings, is_like
 from ..display import materialisation_metadata, progress
 from ..display.markdown import shown
 from ..display.materialisation_metadata import table
@@ -59,7 +59,7 @@ _COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("
 
 def run_config(config: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
     """The run configuration of one promotion; without any, every value stays as it is."""
-    return {"ops": {settings.named(RECORD): {"config": (config or PromotionConfig()).model_dump()}}}
+    return {"ops": {settings.node(RECORD): {"config": (config or PromotionConfig()).model_dump()}}}
 
 
 def promote(settings: Settings) -> Any:
@@ -151,7 +151,7 @@ def _promote(
             context.log.info(plan.summary("log"))
         wanted = _Wanted({each.name: each.entry for each in plan.due}, dict(plan.left.get("refused", {})))
     wanted.make_partitions(context.instance, settings)
-    before, failed_before = _before_retry(context)
+    before, failed_before = _before_retry(context, settings)
     entries = {name: read_by(each, reading) for name, each in wanted.entries.items() if name not in before}
     # What has exhausted its retries by now, or gone, failed all the same.
     given_up = {name: why for name, why in failed_before.items() if name not in wanted.entries}
@@ -168,6 +168,14 @@ def _promote(
             report.fail(name, "index", problem)
         for name, (stage, reason) in given_up.items():
             report.fail(name, stage, reason)
+        for name, entry in list(entries.items()):
+            try:
+                with attempt(state_of(index).ledger, name, STAGES[0], entry=entry, run=context.run.run_id):
+                    settings.hooks.before_promotion(context, entry)
+            except Exception as error:
+                report.hear(StageDone(name, STAGES[0], None, error))
+                del entries[name]
+        report.entries = entries
         if entries:
             with noting_outage(state_of(index).ledger, services.atproto.did):
                 client = services.atproto.client()
@@ -238,7 +246,9 @@ def _wanted(context: dg.OpExecutionContext, config: BulkConfig, index: LocalInde
     return wanted
 
 
-def _before_retry(context: dg.OpExecutionContext) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+def _before_retry(
+    context: dg.OpExecutionContext, settings: Settings
+) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """What this run did before something failed for all and it was tried again.
 
     How each that it promoted changed; of those that it did not promote, at which stage they failed and why.
@@ -249,10 +259,11 @@ def _before_retry(context: dg.OpExecutionContext) -> tuple[dict[str, str], dict[
         return promoted, failed
     of_type = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
     for event in context.instance.all_logs(context.run.run_id, of_type=of_type):
-        if (mark := event.asset_materialization) is not None and mark.asset_key.path[-1] == RECORD:
+        if (mark := event.asset_materialization) is not None and mark.asset_key == settings.key(RECORD):
             promoted[str(mark.partition)] = str(mark.metadata["change"].value)
         elif (seen := event.asset_observation) is not None:
-            failed[str(seen.partition)] = seen.asset_key.path[-1], str(seen.metadata[NOT_PROMOTED].value)
+            stage = settings.stage_of(seen.asset_key)
+            failed[str(seen.partition)] = stage, str(seen.metadata[NOT_PROMOTED].value)
     return promoted, {name: why for name, why in failed.items() if name not in promoted}
 
 
@@ -280,6 +291,8 @@ class BulkReport:
 
     service: str
     """URL of the PDS, once it is known."""
+    entries: Mapping[str, LocalDatasetEntry]
+    """What is promoted, by name."""
 
     def __init__(
         self,
@@ -293,7 +306,7 @@ class BulkReport:
         self._context = context
         self._settings = settings
         self._look = look
-        self._events = MaterialisationEvents(context, stages, settings.upstream_partitions)
+        self._events = MaterialisationEvents(context, stages, settings)
         self._ways: dict[str, _Way] = {}
         self._total = total
         self._changes = changes
@@ -381,6 +394,11 @@ class BulkReport:
         if done.visibility is not None:
             for each in seen_in_passing(self._settings, result, way.schema, done.visibility):
                 self._context.log_event(evaluation_of(each, name))
+        if stage == RECORD:
+            try:
+                self._settings.hooks.after_promotion(self._context, self.entries[name], result)
+            except Exception as error:
+                self.fail(name, "after", reason_of(error))
 
     def _mark_inventory(self, dataset: str) -> None:
         way = self._ways.get(dataset)

@@ -26,8 +26,8 @@ from ..assets.checks import (
     verified,
 )
 from ..assets.step_retries import POLICY, dagster_failures
-from ..config.dagster_internals import get_smallest_cron_interval
 from ..config.settings import DEFAULT, RECORD, Services, Settings
+from ..config.times import shortest_interval
 from ..display.markdown import shown
 from ..display.materialisation_metadata import table
 from ..display.progress import now_and_then
@@ -98,7 +98,7 @@ def verification(settings: Settings) -> dg.AssetSpec:
     """Stands in the graph for the last look at everything; its freshness tells when the next one is late."""
     freshness = None
     if settings.verification_cron is not None:
-        between = get_smallest_cron_interval(settings.verification_cron)
+        between = shortest_interval(settings.verification_cron)
         freshness = dg.FreshnessPolicy.time_window(fail_window=between + LATE, warn_window=between + LONG)
     return dg.AssetSpec(
         settings.verification,

@@ -412,3 +412,24 @@ def test_a_type_rebuilt_without_a_module_is_described_without_one():
     assert schema_ref(schema_of(rebuilt)) == "local://schemas/Everything@1.0.0"
     assert decode(schema_of(rebuilt)) is rebuilt
     assert schema_of(type("Mine", (rebuilt,), {"__module__": "m"}))["module"] == "m"
+
+
+@packable
+class Documented:
+    """A sample that says what it is.
+
+    In more than one line, too.
+    """
+
+    label: int
+
+
+def test_the_docstring_of_a_class_travels_as_description_and_comes_back_with_the_rebuilt_type() -> None:
+    local = schema_of(Documented)
+    assert local["description"] == "A sample that says what it is.\n\nIn more than one line, too."
+    rebuilt = decode(local)
+    assert rebuilt.__doc__ == local["description"]
+    assert pickle.loads(pickle.dumps(rebuilt)) is rebuilt
+    again = schema_of(rebuilt)
+    assert again["description"] == local["description"]
+    assert schema_of(decode({**local, "description": None}))["description"] is None

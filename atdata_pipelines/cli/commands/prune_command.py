@@ -17,6 +17,8 @@ from ..screen import progress_of
 if TYPE_CHECKING:
     import dagster as dg
 
+    from ...config.settings import Settings
+
 SHOWN = 50
 """Names that are shown; with --all every one is."""
 
@@ -41,7 +43,7 @@ def prune(show_all: bool, yes: bool, key_prefix: str | None, output: Output) -> 
         # What is given may be of a component that is not there any more.
         settings = only_settings() if key_prefix is None else Settings(key_prefix=key_parts(key_prefix))
         if key_prefix:
-            _refuse_unknown(instance, key_prefix)
+            _refuse_unknown(instance, settings)
         index = context.index()
         gone = gone_keys(instance, index, settings)
         count = count_keys(instance, settings)
@@ -74,14 +76,15 @@ def prune(show_all: bool, yes: bool, key_prefix: str | None, output: Output) -> 
     )
 
 
-def _refuse_unknown(instance: dg.DagsterInstance, key_prefix: str) -> None:
+def _refuse_unknown(instance: dg.DagsterInstance, settings: Settings) -> None:
     """Say that nothing has partitions under a key prefix: it is misspelt, or all of them were removed."""
-    from ...config.partitions import counts
+    from ...components.dataset_promotion import prefix_of
+    from ...config.partitions import count_keys
+    from ..project import settings_here
 
-    there = counts(instance)
-    if key_prefix not in there:
-        others = [prefix for prefix in there if prefix]
-        known = f" There are: {', '.join(others)}." if others else ""
+    if not count_keys(instance, settings):
+        given, others = prefix_of(settings), [prefix_of(each) for each in settings_here() if each.key_prefix]
+        known = f" The instances of this project have: {', '.join(others)}." if others else ""
         raise click.ClickException(
-            f"Dagster has no partitions under the key prefix {key_prefix}.{near(key_prefix, others) or known}"
+            f"Dagster has no partitions under the key prefix {given}.{near(given, others) or known}"
         )

@@ -9,9 +9,9 @@ from atdata_core.errors import ServiceError
 from atdata_core.state.redis_errors import address
 from atdata_core.state.redis_state import reaching
 
+from ...components.dataset_promotion import prefix_of
 from ...config import executors, partitions
 from ...config.dagster_instance import SETTINGS, checked_home, open_instance
-from ...config.settings import Settings, key_parts
 from ..project import settings_here
 from .check import CheckResult, Known, fail, ok, skip, warn
 from .redis_check import sent_once
@@ -56,16 +56,17 @@ def look_at_partitions(known: Known) -> Iterable[CheckResult]:
         yield skip("not looked at: there are none without DAGSTER_HOME")
         return
     with open_instance() as instance:
-        found = partitions.counts(instance) or {"": 0}
-    for prefix, count in found.items():
-        said = f"{count:,} of at most {partitions.MOST:,}" + (f" under the key prefix {prefix}" if prefix else "")
+        found = [(each, partitions.count_keys(instance, each)) for each in settings_here()]
+    for settings, count in found:
+        under = f" under the key prefix {prefix_of(settings)}" if settings.key_prefix else ""
+        said = f"{count:,} of at most {partitions.MOST:,}{under}"
         if count < NEAR * partitions.MOST:
             yield ok(said)
         else:
             yield CheckResult(
                 "error" if count >= partitions.MOST else "warning",
                 f"{said}: beyond that no dataset is added",
-                partitions.way_out(Settings(key_prefix=key_parts(prefix))),
+                partitions.way_out(settings),
             )
 
 

@@ -230,7 +230,7 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
             f"pip install '{requirement.name}{requirement.specifier}'",
         )
     if not wrong:
-        versions = ", ".join(f"{name} {_installed(name)}" for name in SHOWN)
+        versions = ", ".join(f"{name} {_installed(name)}" for name in SHOWN if _installed(name))
         yield ok(f"{PACKAGE} {about['Version']}, Python {python}, {versions}")
 
 

@@ -50,7 +50,7 @@ def examine(
         limit: Seconds after which a check is given up that has no limit of its own.
     """
     # Takes seconds on a slow machine, which no service is to blame for.
-    for module in ("atproto", "boto3", "dagster_aws.s3"):
+    for module in ("atproto", "boto3", "dagster"):
         import_module(module)
     known = Known(answer)
     unwell: set[str] = set()

@@ -9,10 +9,13 @@ import pytest
 import yaml
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
+from dagster_aws.s3 import S3Resource
 
+from atdata_pipelines.cli.context import store
 from atdata_pipelines.components import DatasetPromotion
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
+from atdata_pipelines.config.resources import MissingVariableError, RedisResource
 from atdata_pipelines.config.settings import STAGES, Settings
 from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, run_config
 from dg_process import DgProcess
@@ -241,6 +244,63 @@ def test_a_key_of_the_destination_stands_in_no_configuration(monkeypatch):
     assert "hunter2" not in str(shown)
 
 
+class NeverAsked(S3Resource):
+    """Of dagster-aws, and of use without its client, which nothing keeps."""
+
+    def get_client(self):
+        raise AssertionError("A client of dagster-aws is asked for.")
+
+
+# A whole run: the environment knows no S3, so that nothing else can have read the shards.
+def test_the_s3_resource_of_a_team_is_what_its_runs_and_its_commands_read_with(lab, environ, instance, monkeypatch):
+    lab.insert("images-elsewhere")
+    monkeypatch.setenv("LAB_SECRET", environ["AWS_SECRET_ACCESS_KEY"])
+    s3 = NeverAsked(
+        endpoint_url=environ["ATDATA_S3_ENDPOINT"],
+        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=dg.EnvVar("LAB_SECRET"),
+        region_name="eu-west-1",
+        max_attempts=3,
+    )
+    for name in ("ATDATA_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    settings = settings_of(key_prefix="images", pattern="images-*", license="CC0-1.0", s3=s3)
+    add_keys(instance, ["images-elsewhere"], settings)
+    definitions = promotion_definitions(settings)
+    shown = definitions.get_repository_def().get_top_level_resources()["images__s3"].config_schema.default_value
+    assert shown["aws_secret_access_key"] == {"env": "LAB_SECRET"}
+    job = definitions.resolve_job_def(settings.named(JOB))
+    config = run_config(settings=settings)
+    assert job.execute_in_process(partition_key="images-elsewhere", instance=instance, run_config=config).success
+    monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", "copies")
+    endpoint = store(settings).endpoint
+    assert endpoint.client.meta.region_name == "eu-west-1"
+    assert (endpoint.secret_key, endpoint.attempts) == (environ["AWS_SECRET_ACCESS_KEY"], 3)
+    monkeypatch.delenv("LAB_SECRET")
+    with pytest.raises(MissingVariableError, match="LAB_SECRET is not set"):
+        store(settings)
+
+
+@pytest.mark.parametrize("other", ["s3", RedisResource()])
+def test_what_is_no_s3_resource_is_refused_with_a_way_out(other):
+    with pytest.raises(ValueError, match=r"is no S3 resource\. Give an S3Resource of dagster_aws\.s3"):
+        DatasetPromotion(s3=other)
+
+
+def test_the_s3_resource_of_the_page_reaches_the_instance_from_its_yaml(project, dg_process):
+    page = (ROOT / "docs" / "component.md").read_text()
+    project.instance("images", page.split("```yaml\n")[3].partition("```")[0])
+    own = page.split("```python\n")[3].partition("```")[0]
+    (project.folder / "team" / "defs" / "images" / "resources.py").write_text(own)
+    code = (
+        "import json; from team.definitions import defs\n"
+        "found = defs.load_fn().get_repository_def().get_top_level_resources()['images__s3']\n"
+        "print(json.dumps(found.config_schema.default_value))"
+    )
+    shown = json.loads(dg_process.python(project.folder, code))
+    assert (shown["endpoint_url"], shown["aws_access_key_id"]) == ("https://s3.example.org", {"env": "LAB_KEY"})
+
+
 @dg.asset
 def rendered() -> dg.MaterializeResult:
     return dg.MaterializeResult(data_version=dg.DataVersion("one"))
@@ -348,3 +408,71 @@ def test_the_page_of_the_component_names_each_attribute_and_its_yaml_is_accepted
     assert sorted(named) == sorted(DatasetPromotion.model_fields)
     project.instance("images", page.partition("```yaml\n")[2].partition("```")[0])
     assert project("check", "yaml")[0] == 0
+
+
+@pytest.fixture
+def own(instance):
+    """The subclass of the page, with a key of its own."""
+    page = (ROOT / "docs" / "component.md").read_text()
+    found = {"__name__": "the_page"}
+    exec(compile(page.split("```python\n")[2].partition("```")[0], "component.md", "exec"), found)
+
+    class Own(found["ImagePromotion"]):
+        def get_asset_spec(self, spec):
+            spec = super().get_asset_spec(spec)
+            return spec.replace_attributes(key=spec.key.with_prefix("imaging"))
+
+    settings = Own(key_prefix="images", pattern="images-*", reviewers=["Ada"]).settings()
+    return settings, promotion_definitions(settings)
+
+
+def told(instance, result):
+    return [event.user_message for event in instance.all_logs(result.run_id) if not event.is_dagster_event]
+
+
+# Runs of one dataset and of several: both ask the team's methods.
+def test_the_subclass_of_the_page_decides_about_specs_and_what_runs_before_and_after(lab, own, instance):
+    settings, definitions = own
+    graph = definitions.get_repository_def().asset_graph
+    for stage in STAGES:
+        node = graph.get(dg.AssetKey(["imaging", "images", stage]))
+        assert node.owners == ["team:imaging"]
+    for name, reviewer in {"images-one": "Ada", "images-two": "Ada", "images-bad": "nobody"}.items():
+        lab.insert(name, metadata={"reviewed_by": reviewer, "license": "CC0-1.0"})
+    job, bulk = (definitions.resolve_job_def(settings.named(name)) for name in (JOB, BULK_JOB))
+
+    def promote(name):
+        add_keys(instance, [name], settings)
+        config = run_config(settings=settings)
+        return job.execute_in_process(
+            partition_key=name, instance=instance, run_config=config, raise_on_error=False
+        )
+
+    one = promote("images-one")
+    assert one.success
+    assert sum("images-one is created: at://" in line for line in told(instance, one)) == 1
+    refused = promote("images-bad")
+    assert not refused.success
+    assert "Nobody has reviewed images-bad." in str([event.event_specific_data for event in refused.all_events])
+    config = bulk_config(BulkConfig(datasets=["images-two", "images-bad"]), settings)
+    many = bulk.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+    said = told(instance, many)
+    assert sum("images-two is created: at://" in line for line in said) == 1
+    assert any("images-bad was not promoted: " in line and "Nobody has reviewed" in line for line in said)
+    record = dg.AssetKey(["imaging", "images", STAGES[-1]])
+    assert instance.get_materialized_partitions(record) == {"images-one", "images-two"}
+
+
+def test_translation_and_post_processing_of_the_page_reach_the_assets(project, dg_process):
+    page = (ROOT / "docs" / "component.md").read_text()
+    project.instance("images", page.split("```yaml\n")[2].partition("```")[0])
+    code = (
+        "import json; from team.definitions import defs\n"
+        "specs = [spec for asset in defs.load_fn().assets if hasattr(asset, 'specs') for spec in asset.specs]\n"
+        "print(json.dumps({s.key.to_user_string(): [s.owners, s.tags, s.metadata.get('bucket')] for s in specs}))"
+    )
+    specs = json.loads(dg_process.python(project.folder, code))
+    for stage in STAGES:
+        owners, tags, bucket = specs[f"imaging/{stage}"]
+        assert (owners, tags["domain"]) == (["team:imaging"], "microscopy")
+        assert (bucket == "open-images") == (stage in ("local_dataset", "copied_shards"))

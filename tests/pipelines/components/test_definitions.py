@@ -1,5 +1,6 @@
 import http.server
 import logging
+import re
 import ssl
 import subprocess
 import sys
@@ -118,7 +119,7 @@ def test_the_s3_resource_keeps_one_client_and_the_fields_of_dagster_aws(environ)
     from atdata_pipelines.config.resources import ShardS3Resource
 
     resource = ShardS3Resource()
-    assert isinstance(resource, S3Resource)
+    assert {*ShardS3Resource.model_fields} == {*S3Resource.model_fields}
     assert resource.get_client() is ShardS3Resource().get_client()
     assert resource.get_client().meta.endpoint_url == environ["ATDATA_S3_ENDPOINT"]
     assert resource.endpoint().secret_key == environ["AWS_SECRET_ACCESS_KEY"]
@@ -272,3 +273,15 @@ def test_dagster_dev_says_when_its_state_will_be_lost(monkeypatch, caplog, varia
     dagster_instance.warn_if_state_is_lost.cache_clear()
     dagster_instance.warn_if_state_is_lost()
     assert ("make ui" in caplog.text and "export DAGSTER_HOME=" in caplog.text) is warns
+
+
+def test_nothing_private_of_dagster_is_imported():
+    root = Path(__file__).resolve().parents[3]
+    imported = {
+        f"{path.relative_to(root)}: {module}"
+        for package in ("atdata_core", "atdata_pipelines")
+        for path in (root / package).rglob("*.py")
+        for module in re.findall(r"^\s*(?:from|import) (dagster[\w.]*)", path.read_text(), re.MULTILINE)
+    }
+    assert imported
+    assert not {each for each in imported if "._" in each}

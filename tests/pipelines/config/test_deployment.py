@@ -63,9 +63,14 @@ def test_the_instance_of_several_machines_is_one_that_dagster_takes(needs, monke
 
 def test_it_differs_from_that_of_one_machine_only_where_it_has_to():
     here, there = (yaml.safe_load((folder / "dagster.yaml").read_text()) for folder in (ROOT, DEPLOY))
-    for same in ("telemetry", "run_retries", "python_logs"):
+    for same in ("telemetry", "nux", "run_retries", "python_logs"):
         assert there[same] == here[same]
     assert set(there) - set(here) == {"storage", "compute_logs"}
+
+
+def test_the_welcome_window_of_the_ui_is_off_where_the_settings_of_the_project_hold(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path), yaml.safe_load((ROOT / "dagster.yaml").read_text())) as made:
+        assert made.nux_enabled is False
 
 
 def test_without_its_storage_an_instance_opens_with_it(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from atdata_core.local.entry import dataset_key
+from atdata_pipelines.cli import project
 from atdata_pipelines.cli.commands import prune_command as prune_command
 from atdata_pipelines.config import partitions
 from atdata_pipelines.config.partitions import add_keys
@@ -110,12 +111,16 @@ def test_the_partitions_of_a_component_are_those_of_its_prefix(lab, home, comman
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("lab/image", "Near it: lab/images."), ("nosuch", "There are: lab/images, sounds.")],
+    [("lab/image", "Near it: lab/images."), ("nosuch", "The instances of this project have: lab/images, sounds.")],
     ids=["near", "far"],
 )
-def test_a_prefix_that_nothing_has_is_refused_with_those_that_there_are(lab, home, command, given, said):
-    for prefix in ("lab", "images"), ("sounds",), ():
-        add_keys(home, ["gone"], Settings(key_prefix=prefix))
+def test_a_prefix_that_nothing_has_is_refused_with_those_that_there_are(
+    lab, home, command, monkeypatch, given, said
+):
+    instances = [Settings(key_prefix=prefix) for prefix in (("lab", "images"), ("sounds",), ())]
+    monkeypatch.setattr(project, "settings_here", lambda: instances)
+    for settings in instances:
+        add_keys(home, ["gone"], settings)
     result = command("prune", "--yes", "--key-prefix", given)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: Dagster has no partitions under the key prefix {given}. {said}\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from atdata_core.errors import EntryNotFoundError
-from atdata_pipelines.cli.doctor import CHECKS, examine
+from atdata_pipelines.cli.doctor import CHECKS, dagster_check, examine
 from atdata_pipelines.cli.doctor.check import Check
 from atdata_pipelines.cli.doctor.environment_check import VARIABLES
 from atdata_pipelines.config import partitions
@@ -180,8 +180,10 @@ def test_the_partitions_of_each_component_are_counted_and_pruned_by_its_prefix(d
     monkeypatch.setattr(partitions, "MOST", 10)
     monkeypatch.setenv("DAGSTER_HOME", instance.root_directory)
     instance.add_dynamic_partitions("somebody_elses_dataset", ["x"])
-    for prefix, count in ((), 2), (("images",), 10), (("lab", "sounds"), 9):
-        partitions.add_keys(instance, [f"d{number}" for number in range(count)], Settings(key_prefix=prefix))
+    instances = {Settings(): 2, Settings(key_prefix=("images",)): 10, Settings(key_prefix=("lab", "sounds")): 9}
+    monkeypatch.setattr(dagster_check, "settings_here", lambda: [*instances])
+    for settings, count in instances.items():
+        partitions.add_keys(instance, [f"d{number}" for number in range(count)], settings)
     own, images, sounds = doctor("partitions").of("partitions")
     assert (own.state, own.found) == ("ok", "2 of at most 10")
     assert (images.state, sounds.state) == ("error", "warning")
