@@ -204,12 +204,14 @@ def _is_open(path: Path) -> bool:
         return False  # taken away meanwhile, by a process that is done with it
 
 
-PACKAGE = "atdata-pipelines"
+PACKAGE, LIBRARY = "atdata-pipelines", "atdata-core"
 SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
 
 
 def look_at_versions(known: Known) -> Iterable[CheckResult]:
-    """Compare with the ranges in the metadata of this package and of dagster-aws, which names its dagster."""
+    """Compare with the ranges in the metadata of this package, of the library, and of dagster-aws, which names its
+    dagster.
+    """
     try:
         about = metadata.metadata(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -220,7 +222,7 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
         yield fail(f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
     wrong = False
     extras = about.get_all("Provides-Extra") or []
-    for requirement, optional in (*_of(PACKAGE, extras), *_of("dagster-aws", [])):
+    for requirement, optional in (*_of(PACKAGE, extras), *_of(LIBRARY, ["publish"]), *_of("dagster-aws", [])):
         found = _installed(requirement.name)
         if found is None and optional:
             continue
