@@ -7,5 +7,6 @@ __all__ = [
     "partitions",
     "resources",
     "run_config",
+    "sandbox_lab",
     "settings",
 ]

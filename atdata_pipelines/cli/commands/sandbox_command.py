@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-STATE = ".sandbox"
+from ...config.sandbox_lab import FOLDER, LAB, PUBLIC, lab_environ
 
 
 @click.command()
 @click.option(
     "--path",
     type=click.Path(file_okay=False, path_type=Path),
-    default=STATE,
+    default=FOLDER,
     show_default=True,
     help="Folder that keeps data and ports, so that the next start finds the same addresses.",
 )
@@ -26,13 +26,13 @@ STATE = ".sandbox"
     "--bucket",
     "buckets",
     multiple=True,
-    help="A bucket to make; may be repeated. Anybody reads public and public-... by HTTP.",
+    help=f"A bucket besides {LAB} and {PUBLIC}; may be repeated. Anybody reads public and public-... by HTTP.",
 )
-def sandbox(path: Path, **options: object) -> None:
+def sandbox(path: Path, buckets: tuple[str, ...], **options: object) -> None:
     """Run Redis, S3 and a small PDS on this machine, and print their variables.
 
-    Copy the printed lines into another shell, or into .env. It runs until Ctrl-C; nothing leaves this
-    machine.
+    Copy the printed lines into another shell, or into .env: commands there do what `make ui` does. It runs until
+    Ctrl-C; nothing leaves this machine.
     """
     try:
         from ...sandbox import SandboxError, serve
@@ -41,6 +41,6 @@ def sandbox(path: Path, **options: object) -> None:
             f"The sandbox needs a package that is not there ({error.name}): pip install 'atdata-pipelines[sandbox]'"
         ) from None
     try:
-        serve(path, **options)  # type: ignore[arg-type]
+        serve(path, environ=lab_environ, buckets=(LAB, PUBLIC, *buckets), **options)
     except SandboxError as error:
         raise click.ClickException(str(error)) from None
