@@ -14,8 +14,8 @@
     │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)
     │   │   └── StrayFilesError        a shard that holds other files than samples
     │   ├── StorageError               URLs that cannot be published or reached as configured
-    │   │   ├── NotPublicError         URLs that a stranger cannot read, where that was asked for
-    │   │   │   └── VisibilityError    strangers would lose what they can read, and nobody asked for that
+    │   │   ├── NotPublicError         URLs that cannot be read anonymously, where that was asked for
+    │   │   │   └── VisibilityError    anonymous readers would lose what they can read, and nobody asked for that
     │   │   └── DestinationError       published copies cannot be followed, and nobody says where shards go
     │   │   └── LocalFileError         a file of this machine that neither process nor configuration names
     │   ├── LicenseError               no known license, where one was asked for
@@ -142,11 +142,11 @@ class StorageError(RefusedError):
 
 
 class NotPublicError(StorageError):
-    """Shards that a stranger cannot read, where that was asked for. Facts: ``urls``."""
+    """Shards that cannot be read anonymously, where that was asked for. Facts: ``urls``."""
 
 
 class VisibilityError(NotPublicError):
-    """Strangers would lose what they can read, and nobody asked for that. Facts: ``urls``."""
+    """Anonymous readers would lose what they can read, and nobody asked for that. Facts: ``urls``."""
 
 
 class DestinationError(StorageError):
@@ -165,7 +165,7 @@ class ShardWarning(UserWarning):
 
 
 class NotPublicWarning(UserWarning):
-    """What is published cannot be read by strangers."""
+    """What is published cannot be read anonymously."""
 
 
 class LicenseError(RefusedError):

@@ -23,6 +23,12 @@ class ShardStat:
     sha256: str | None = None
 
 
+def strong_etag(header: str | None) -> str | None:
+    """An ETag without its quotes; None where the server gives none, or a weak one, which allows other bytes."""
+    header = header or ""
+    return None if header[:2] in ("W/", "w/") else header.strip('"') or None
+
+
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
     """What is known of one shard: where it lies and what it holds. Never a key or a password.

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from atdata_core.atmosphere.record_format.record_keys import Publication
 from atdata_core.local import LocalIndex
-from atdata_core.promotion.inventory import Publication
 from atdata_core.state.facts import LAST_RESULT, PublicationId, RecordResult
 from atdata_core.state.redis_state import RedisLedger
 from atdata_pipelines.components.dataset_promotion import promotion_definitions

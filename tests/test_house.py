@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,18 @@ def test_what_a_door_does_not_name_is_used_inside_its_folder_only():
         if name.removeprefix(f"{room}.").split(".")[0] not in doors[room]
     ]
     assert not windows, "\n".join(windows)
+
+
+def test_no_two_modules_and_no_two_public_classes_have_one_name():
+    # Over a second: it parses every file of both packages.
+    places: dict[str, set[str]] = defaultdict(set)
+    for file in (file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        if file.name != "__main__.py":
+            places[(file.parent if file.name == "__init__.py" else file).stem].add(dotted(file))
+        for node in ast.parse(file.read_text("utf-8")).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else None
+            name = node.name if isinstance(node, ast.ClassDef) else getattr(target, "id", "")
+            # A type that has a name without being a class (`Json = dict[str, Any]`) is written as one.
+            if re.fullmatch("[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*", name):
+                places[name].add(dotted(file))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -12,8 +12,8 @@ from atdata_core.atmosphere.identity import Resolver
 from atdata_core.atmosphere.record_format.lexicon import put_request
 from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256, changed, differing_fields
 from atdata_core.atmosphere.record_format.record_keys import AtUri
+from atdata_core.atmosphere.xrpc.answers import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
-from atdata_core.atmosphere.xrpc.service_errors import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.common.retry_after import ATTEMPTS
 from atdata_core.errors import (
@@ -170,7 +170,7 @@ class AtmosphereClient:
         """
         at = AtUri.parse(uri) if isinstance(uri, str) else uri
         params = {"collection": at.collection, "rkey": at.rkey}
-        reply = self._ask(at.authority, "com.atproto.repo.getRecord", params)
+        reply = self._ask(plain_identifier(at.authority), "com.atproto.repo.getRecord", params)
         if reply is None:
             raise RecordNotFoundError(
                 f"There is no record {at}. It may have been deleted, or the at-uri is misspelt.", uri=str(at)
@@ -274,7 +274,7 @@ class AtmosphereClient:
             "limit": limit,
             "reverse": "true" if reverse else None,
         }
-        repo = repo or self.did
+        repo = plain_identifier(repo) if repo else self.did
         reply = self._ask(repo, "com.atproto.repo.listRecords", params)
         if reply is None:
             raise RecordNotFoundError(
@@ -512,7 +512,6 @@ class AtmosphereClient:
 
     def _ask(self, repo: str, nsid: str, params: dict[str, Any], *, name: str = "repo") -> dict[str, Any] | None:
         """Ask the PDS at hand, then the one that holds the repository; None: neither has it."""
-        repo = plain_identifier(repo)
         try:
             return self._session.call("GET", nsid, params={name: repo, **params})
         except ServiceRefusedError as error:

@@ -75,7 +75,7 @@ class PublishedShards:
 
 
 def open_anonymously(shard: PublishedShard) -> BinaryIO:
-    """A published shard's bytes as a stranger gets them, unchecked; raises as ``PublishedShards.open_shard``."""
+    """A published shard's bytes as anybody gets them, unchecked; raises as ``PublishedShards.open_shard``."""
     if scheme(shard.url) == "s3":
         return _anonymous(shard).open(*parse_s3(shard.url))
     return open_shard(shard.url, guarded=True)

@@ -10,7 +10,7 @@ from atdata_core.atmosphere.client import PAGE
 from atdata_core.atmosphere.record_format.build import entry_record, schema_record
 from atdata_core.atmosphere.record_format.lexicon import OLD_SCHEMA, check
 from atdata_core.atmosphere.record_format.parse import read_schema_record
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri, entry_rkey, schema_rkey
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri, Publication, schema_rkey
 from atdata_core.common.cid import entry_cid
 from atdata_core.common.names import check_dataset_name
 from atdata_core.common.urls import displayed, expand, refuse_credentials, scheme
@@ -257,7 +257,7 @@ class DatasetPublisher:
             schema = newest_schema(describe(dataset.sample_type), self.client)
         # What is published now describes the type of the dataset.
         sample_type = dataset.sample_type if schema is None else _sample_type(schema)
-        facts = survey(dataset.shard_list, sample_type, store=dataset.data_store)
+        facts = shard_facts(dataset.shard_list, sample_type, store=dataset.data_store)
         if schema is None:
             uri = str(SchemaPublisher(self.client).publish(dataset.sample_type, version=schema_version or "1.0.0"))
         else:
@@ -278,7 +278,7 @@ class DatasetPublisher:
         """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
         check_dataset_name(name)
         schema = self._given_schema(schema_uri)
-        facts = survey(expand(urls), _sample_type(schema))
+        facts = shard_facts(expand(urls), _sample_type(schema))
         return self._write(name, schema.uri, facts, description, tags, license, metadata)
 
     def _given_schema(self, schema_uri: str) -> Record:
@@ -312,7 +312,7 @@ class DatasetPublisher:
     ) -> AtUri:
         """Write the entry record, or bring it up to date; the same name and data is the same record."""
         cid = entry_cid(schema_uri, [shard.url for shard in shards])
-        rkey = entry_rkey(self.client.did, name, cid)
+        rkey = Publication(self.client.did, name, cid).rkey
         record = entry_record(
             name=name,
             schema_uri=schema_uri,
@@ -340,7 +340,7 @@ def _sample_type(schema: Record) -> type:
     return decode(read_schema_record(schema.value))
 
 
-def survey(urls: Sequence[str], sample_type: type, *, store: object | None = None) -> list[ShardFacts]:
+def shard_facts(urls: Sequence[str], sample_type: type, *, store: object | None = None) -> list[ShardFacts]:
     """Size, SHA-256 and number of samples of each shard, every sample decoded.
 
     Args:

@@ -18,6 +18,7 @@ from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
 from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.common.cid import record_cid
+from atdata_core.common.network_settings import WORKERS
 from atdata_core.errors import AtdataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 READS_A_PAGE = 3
 """A page of 100 records takes a PDS about as long as three records that are asked for one by one."""
 
-WORKERS = 8
-
-Key = tuple[str, str]
+RecordKey = tuple[str, str]
 """Collection and record key."""
 
 
@@ -51,7 +50,7 @@ class Write(NamedTuple):
     swap: str | None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RecordKey:
         """Where it is written."""
         return self.collection, self.rkey
 
@@ -94,12 +93,12 @@ class BatchWriter:
         expected: Keys whose records a listing keeps; of other records it keeps the CID.
     """
 
-    def __init__(self, client: AtmosphereClient, expected: Iterable[Key] = ()) -> None:
+    def __init__(self, client: AtmosphereClient, expected: Iterable[RecordKey] = ()) -> None:
         self._client = client
         self._expected = frozenset(expected)
         self._commit: str | None = None
-        self._cids: dict[Key, str | None] = {}
-        self._records: dict[Key, Record] = {}
+        self._cids: dict[RecordKey, str | None] = {}
+        self._records: dict[RecordKey, Record] = {}
         self._whole: set[str] = set()
         self._long: dict[str, int] = {}
         """Collections of more than so many pages."""
@@ -127,7 +126,7 @@ class BatchWriter:
         self._records.clear()
         self._whole.clear()
 
-    def read(self, keys: Iterable[Key]) -> None:
+    def read(self, keys: Iterable[RecordKey]) -> None:
         """Read what is not known of some keys, by listing where that takes a PDS less time."""
         missing = dict.fromkeys(key for key in keys if not self._holds(key))
         if not missing:
@@ -142,26 +141,26 @@ class BatchWriter:
             with ThreadPoolExecutor(min(WORKERS, len(singly)), "records") as pool:
                 list(pool.map(self._ask, singly))
 
-    def _holds(self, key: Key) -> bool:
+    def _holds(self, key: RecordKey) -> bool:
         """Whether it is known what lies under a key."""
         return key in self._cids or key[0] in self._whole
 
-    def find(self, key: Key) -> Record | None:
+    def find(self, key: RecordKey) -> Record | None:
         """The record under a key, or None; asked for where its content is not at hand."""
         self.read([key])
         if self._cids.get(key) is not None and key not in self._records:
             self._ask(key)
         return self._records.get(key)
 
-    def _ask(self, key: Key) -> None:
+    def _ask(self, key: RecordKey) -> None:
         self._keep(key, self._client.find_record(*key))
 
-    def _keep(self, key: Key, record: Record | None) -> None:
+    def _keep(self, key: RecordKey, record: Record | None) -> None:
         self._cids[key] = record.cid if record else None
         if record is not None:
             self._records[key] = record
 
-    def _list(self, collection: str, pages: int, kept: Set[Key]) -> None:
+    def _list(self, collection: str, pages: int, kept: Set[RecordKey]) -> None:
         """List a collection to its end, if it has no more than so many pages."""
         if pages <= self._long.get(collection, 0):
             return
@@ -219,7 +218,7 @@ class BatchWriter:
     def _round(self, todo: Sequence[_Pending]) -> None:
         """Bring every write to its answer; of several to one key the first, the others see what it made."""
         self.read(each.write.key for each in todo)
-        first: dict[Key, _Pending] = {}
+        first: dict[RecordKey, _Pending] = {}
         for each in todo:
             if each.write.key not in first:
                 each.answer = self._judged(each)

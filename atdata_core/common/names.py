@@ -19,6 +19,9 @@ MAX_BYTES = 200
 NEAR = 3
 """Names that an error offers for a misspelt one."""
 
+_QUOTED = 250
+"""Characters, so that every name that is allowed is quoted whole."""
+
 ALLOWED = (
     f"A name has 1 to {MAX_BYTES} bytes of UTF-8, no control characters, no '...' "
     "and no '.' or '..' between slashes"
@@ -33,8 +36,13 @@ def check_dataset_name(name: str) -> str:
     """
     problem = _problem(name)
     if problem is not None:
-        raise DatasetNameError(f"Dataset name {name!r} {problem}. {ALLOWED}.", name=name)
+        raise DatasetNameError(f"Dataset name {quoted(name)} {problem}. {ALLOWED}.", name=name)
     return name
+
+
+def quoted(name: object) -> str:
+    """A name or key of whomever in a message: what nobody sees is escaped, and what is very long is cut."""
+    return repr(f"{name[:_QUOTED]}..." if isinstance(name, str) and len(name) > _QUOTED else name)
 
 
 def near(name: str, names: Iterable[str]) -> str:

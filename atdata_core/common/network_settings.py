@@ -16,6 +16,12 @@ from urllib.request import getproxies
 
 from ..errors import NetworkSettingsError
 
+WORKERS = 8
+"""Shards that are read or sent, or records that are asked for, at a time: each of them takes memory."""
+
+PORTS = {"http": 80, "https": 443}
+"""The port of a URL that names none."""
+
 _PROXIES = tuple(
     name for each in ("http", "https", "all", "no") for name in (f"{each}_proxy", f"{each}_proxy".upper())
 )
@@ -28,6 +34,11 @@ _TLS = "CERTIFICATE_VERIFY_FAILED"
 def settings() -> tuple[str | None, ...]:
     """The variables that count, as they are now."""
     return tuple(os.environ.get(name) for name in (*_PROXIES, *_AUTHORITIES, "AWS_CA_BUNDLE"))
+
+
+def way_to(url: str) -> tuple[str | None, ssl.SSLContext]:
+    """The proxy on the way to a URL, as ``proxy_of``, and what is trusted there, as ``tls_context``."""
+    return proxy_of(url), tls_context()
 
 
 def proxy_of(url: str, *, any_scheme: bool = True) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import AtdataError, RateLimitedError
+from .network_settings import PORTS
 
 ATTEMPTS = 4
 """How often a request is sent, the first time included."""
@@ -34,7 +35,6 @@ _WORTH_TELLING = 3.0
 _LONGEST_HOLD = 86_400.0
 _TOO_MANY = 429
 _ASKS_TO_WAIT = (_TOO_MANY, 503)
-_PORTS = {"http": 80, "https": 443}
 
 _logger = logging.getLogger("atdata_core")
 R = TypeVar("R")
@@ -159,47 +159,45 @@ def passes_soon(error: AtdataError) -> bool:
     return error.transient and (error.facts.get("retry_after") or 0.0) <= LONGEST_WAIT
 
 
-def note_answer(url: str, status: int, headers: Mapping[str, str], account: str = "") -> None:
+def note_answer(gate: Gate, status: int, headers: Mapping[str, str]) -> None:
     """Obey an answer that asks to wait: no further request of the kind that was limited before that time.
 
     A 429 of an XRPC method is of that method where it names its policy, or answers an account. Any other one, and
     each 503, is of the whole service.
 
     Args:
-        url: What was asked.
+        gate: That of the request.
         status: HTTP status.
         headers: Of the answer, lower-case names.
-        account: Who asked, or for whom; empty for anybody.
     """
     if status in _ASKS_TO_WAIT:
-        gate = gate_of(url, account)
-        if status != _TOO_MANY or not (account or "ratelimit-policy" in headers):
+        if status != _TOO_MANY or not (gate.account or "ratelimit-policy" in headers):
             gate = Gate(gate.service)
         ours.hold(gate, seconds_to_wait(headers), status)
 
 
-def http_hooks(account_of: Callable[[Any], str] = lambda _: "") -> dict[str, list[Callable[[Any], None]]]:
-    """Event hooks for an ``httpx.Client``: each request waits at its gate, each answer is noted.
+def http_hooks(account: str = "") -> dict[str, list[Callable[[Any], None]]]:
+    """Event hooks for an ``httpx.Client``, whose requests are all an account's: as ``gate_of``, redirects too."""
 
-    ``account_of`` tells of a request whose it is; empty for nobody's.
-    """
-
-    def url_of(request: Any) -> str:
+    def gate(request: Any) -> Gate:
         # The header, for a request that is held to an address keeps the service's name there.
-        return f"{request.url.scheme}://{request.headers.get('host', '')}{request.url.path}"
+        return gate_of(f"{request.url.scheme}://{request.headers.get('host', '')}{request.url.path}", account)
 
     def asking(request: Any) -> None:
-        ours.wait(gate_of(url_of(request), account_of(request)))
+        ours.wait(gate(request))
 
     def answered(answer: Any) -> None:
-        url = url_of(answer.request)
-        note_answer(url, answer.status_code, answer.headers, account_of(answer.request))
+        note_answer(gate(answer.request), answer.status_code, answer.headers)
 
     return {"request": [asking], "response": [answered]}
 
 
 def gate_of(url: str, account: str = "") -> Gate:
-    """The gate of a request: of its method and account where it is one of XRPC, else of its service."""
+    """The gate of a request, at which it waits, and which its answer may close.
+
+    Of its method and account where it is one of XRPC, else of its service. ``account``: who asks, or for whom;
+    empty for anybody.
+    """
     try:
         path = urlsplit(url).path
     except ValueError:
@@ -215,7 +213,7 @@ def service_of(url: str) -> str:
     except ValueError:
         return url  # no service, as whoever asks it will say
     host = f"[{name}]" if ":" in name else name
-    usual = port in (None, _PORTS.get(parts.scheme))
+    usual = port in (None, PORTS.get(parts.scheme))
     return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
 
 

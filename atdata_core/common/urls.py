@@ -20,10 +20,13 @@ MAX_SHARDS = 1_000_000
 """A pattern may stand for so many shards; an entry record has room for some 6,000."""
 _MAX_CHARACTERS = 1 << 28
 _MAX_DEPTH = 32
+_MAX_PATTERN = 1 << 18
+"""Characters of one URL or pattern."""
 
 _INTEGERS = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?", re.ASCII)
 _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?(\d{1,9}))?", re.ASCII)
 _ALPHABET = string.ascii_uppercase + string.ascii_lowercase
+_PLAIN = re.compile(r"[^\\{}]+")
 _PATTERN = re.compile(r"[{}\\]|::")
 _ESCAPED = re.compile(r"\\(.)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -31,7 +34,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 Scheme = Literal["s3", "http", "https", "file"]
 
 
-def expand(urls: str | Sequence[str]) -> list[str]:
+def expand(urls: str | Sequence[str], *, most: int = MAX_SHARDS) -> list[str]:
     """The URLs that brace patterns stand for, in order, as webdataset expands them.
 
     ``{000..009}`` (with a width and an optional ``..step``), ``{a..c}``, ``{train,test}``, nested; ``\\``
@@ -39,17 +42,18 @@ def expand(urls: str | Sequence[str]) -> list[str]:
 
     Args:
         urls: One string, or several; each may be a pattern.
+        most: URLs that they may stand for.
 
     Raises:
-        StorageError: Unbalanced braces, no URL at all, or more than ``MAX_SHARDS`` URLs.
+        StorageError: Unbalanced braces, no URL at all, more than ``most`` URLs, or one that is far longer than any.
     """
     patterns = _split(urls) if isinstance(urls, str) else list(urls)
     nodes = [_parse(pattern) for pattern in patterns]
     count = sum(node.count for node in nodes)
     characters = sum(node.count * len(pattern) for node, pattern in zip(nodes, patterns, strict=True))
-    if count > MAX_SHARDS or characters > _MAX_CHARACTERS:
+    if count > most or characters > _MAX_CHARACTERS:
         raise StorageError(
-            f"The pattern {displayed(patterns[0])[:200]!r} stands for {count} shards; {MAX_SHARDS} are the most. "
+            f"The pattern {displayed(patterns[0])[:200]!r} stands for {count} shards; {most} are the most. "
             "Use a narrower range, or several datasets.",
             urls=patterns[:1],
         )
@@ -167,6 +171,12 @@ def _split(urls: str) -> list[str]:
 
 def _parse(pattern: str, depth: int = 0) -> _Node:
     """A product of literals and groups."""
+    if len(pattern) > _MAX_PATTERN:
+        raise StorageError(
+            f"The URL {displayed(pattern[:100])!r}... has {len(pattern):,} characters; {_MAX_PATTERN:,} is most. "
+            "Give the URLs as a list instead.",
+            urls=[],
+        )
     factors: list[_Node] = []
     literal = ""
     at = 0
@@ -183,8 +193,9 @@ def _parse(pattern: str, depth: int = 0) -> _Node:
         elif character == "}":
             raise _unbalanced(pattern)
         else:
-            literal += character
-            at += 1
+            plain = _PLAIN.match(pattern, at)
+            literal += plain[0] if plain else character
+            at = plain.end() if plain else at + 1
     return _product([*factors, _literal(literal)])
 
 
@@ -259,6 +270,6 @@ def _product(factors: Sequence[_Node]) -> _Node:
 
 def _unbalanced(pattern: str) -> StorageError:
     return StorageError(
-        f"The braces of {displayed(pattern)!r} are unbalanced. Close each, or write \\{{ for a literal one.",
-        urls=[displayed(pattern)],
+        f"The braces of {displayed(pattern)[:200]!r} are unbalanced. Close each, or write \\{{ for a literal one.",
+        urls=[displayed(pattern)[:200]],
     )

@@ -18,6 +18,7 @@ and what stands here of it counts no more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -25,6 +26,8 @@ from typing import Any, cast
 import msgpack
 
 from ..common.cid import entry_cid
+from ..common.names import quoted
+from ..errors import MetadataError
 from ..samples.metadata import unpack
 
 ENTRY_KEY = "LocalDatasetEntry:"
@@ -35,12 +38,25 @@ FIELDS = ("name", "schema_ref", "data_urls", "metadata")
 DATASETS = "atdata:datasets"
 EVENTS = "atdata:events"
 EVENTS_KEPT = 100_000
+# A stream whose last number somebody took takes no more; who watches it begins anew with another.
+TELL = """
+local function tell(events, name, cid)
+  local function add() return redis.pcall('XADD', events, 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid) end
+  if type(add()) == 'table' then
+    redis.call('DEL', events)
+    add()
+  end
+end
+""".replace("{kept}", str(EVENTS_KEPT))
 SCANNED = "atdata:scanned"
 SCANNED_SECONDS = 10
 SCAN = "atdata:scan"
 SCAN_PAUSE = "atdata:scan:pause"
 SCHEMAS_SCANNED = "atdata:schemas-scanned"
 REMOVED = "atdata:removed"
+
+CID = re.compile(rb"[0-9A-Za-z_-]{1,200}")
+"""What can be a CID, of this library and of others; it stands in keys of ours, and in those of runs."""
 
 _msgpack: Any = msgpack
 
@@ -99,14 +115,26 @@ class StoredEntry:
         try:
             urls: Any = _msgpack.unpackb(data_urls)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise ValueError(f"its data_urls are no msgpack: {error}") from None
+            raise ValueError(f"its data_urls are no msgpack: {str(error) or type(error).__name__}") from None
         return cls(schema_ref.decode(), _checked_urls(urls), values.get("metadata"))
 
     @classmethod
     def from_record(cls, record: bytes) -> StoredEntry:
-        """From a record of ours."""
-        values = cast("dict[str, Any]", _msgpack.unpackb(record))
-        return cls(values["schema_ref"], values["data_urls"], values["metadata"], values.get("registered_at"))
+        """From a record of ours.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            values = cast("dict[str, Any]", _msgpack.unpackb(record))
+            schema_ref, metadata, at = values["schema_ref"], values["metadata"], values.get("registered_at")
+            urls = _checked_urls(values["data_urls"])
+        except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+            raise ValueError(f"what is kept of it is damaged: {str(error) or type(error).__name__}") from None
+        kinds = ((schema_ref, str), (metadata, bytes | None), (at, int | None))
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise ValueError("what is kept of it is damaged: a value is of another type")
+        return cls(schema_ref, urls, metadata, at)
 
     def to_record(self, *, registered_at: int) -> bytes:
         """As a record of ours."""
@@ -139,10 +167,17 @@ class StoredEntry:
         return self.metadata
 
     def entry(self, name: str, cid: str) -> LocalDatasetEntry:
-        """The entry of that name; raises ``MetadataError`` where its metadata cannot be read."""
+        """The entry of that name; raises ``MetadataError`` where its metadata cannot be read, or are no map."""
         metadata = None if self.metadata is None else unpack(self.metadata)
+        if not isinstance(metadata, dict | None):
+            raise MetadataError(
+                f"The metadata of {quoted(name)} are {type(metadata).__name__}, not a map. Insert it again, or let "
+                "the program that wrote it write a map or none.",
+                name=name,
+            )
+        known = cast("dict[Any, Any] | None", metadata)
         return LocalDatasetEntry(
-            name, self.schema_ref, self.data_urls, metadata, cid=cid, registered_at=self.registered_at
+            name, self.schema_ref, self.data_urls, known, cid=cid, registered_at=self.registered_at
         )
 
 

@@ -9,19 +9,21 @@ from collections.abc import Container, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+from ..common.names import quoted
 from ..errors import MetadataError
 from ..state.redis_errors import reads_still
-from ..state.redis_state import ask
+from ..state.redis_state import ask, decoded, read
 from .entry import (
+    CID,
     DATASETS,
     ENTRY_KEY,
     EVENTS,
-    EVENTS_KEPT,
     FIELDS,
     SCAN,
     SCAN_PAUSE,
     SCANNED,
     SCANNED_SECONDS,
+    TELL,
     LocalDatasetEntry,
     StoredEntry,
     dataset_key,
@@ -57,12 +59,18 @@ ROUND = Pace(6_500, 50_000, 0)
 
 # An entry not seen before was written later, so it becomes the current one; among several that another
 # program wrote, that program's own label knows better.
-_ADOPT = """
+_ADOPT = (
+    TELL
+    + """
 local adopted = {}
 for i = 3, #ARGV, 3 do
   local name, cid = ARGV[i], ARGV[i + 1]
   local known = ARGV[1] .. name
-  local new = redis.call('HSETNX', known, 'entry:' .. cid, ARGV[i + 2])
+  local new = redis.pcall('HSETNX', known, 'entry:' .. cid, ARGV[i + 2])
+  if type(new) == 'table' then
+    if string.sub(new.err, 1, 9) ~= 'WRONGTYPE' then return new end
+    new = -1
+  end
   if new == 1 then
     local current = redis.call('HGET', known, 'current')
     local labelled = redis.pcall('HGET', ARGV[2] .. name .. '@', 'cid')
@@ -70,12 +78,13 @@ for i = 3, #ARGV, 3 do
       redis.call('HSET', known, 'current', cid, 'adopted', cid)
     end
     redis.call('ZADD', KEYS[1], 0, name)
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
+    tell(KEYS[2], name, cid)
   end
   adopted[#adopted + 1] = new
 end
 return adopted
-""".replace("{kept}", str(EVENTS_KEPT))
+"""
+)
 
 
 _TOGETHER = 500
@@ -88,7 +97,7 @@ local function unknown_of(keys, prefix, datasets, unknown)
   for _, key in ipairs(keys) do
     local cid = string.sub(key, #prefix + 1)
     local name = redis.call('HGET', key, 'name') or ''
-    if redis.call('HEXISTS', datasets .. name, 'entry:' .. cid) == 0 then
+    if redis.pcall('HEXISTS', datasets .. name, 'entry:' .. cid) ~= 1 then
       unknown[#unknown + 1] = {name, cid}
     end
   end
@@ -174,7 +183,7 @@ class Foreign:
         following = int(answer[0])
         if following == 0:
             self._redis.set(SCANNED, 1, ex=SCANNED_SECONDS)
-        return following, self.adopt([(_decoded(name), cid.decode()) for name, cid in answer[1]])
+        return following, self.adopt(self._readable(answer[1]))
 
     def scan_all(self) -> list[LocalDatasetEntry]:
         """Looks at all of upstream's keys once and indexes what is new; the new entries.
@@ -208,10 +217,10 @@ class Foreign:
         No round trip where nothing was found.
         """
         start, following, unknown = answer
-        pairs = [(_decoded(name), cid.decode()) for name, cid in unknown]
-        if not pairs and not labelled:
+        pairs = self._readable(unknown)
+        if not unknown and not labelled:
             return False
-        moved = [("eval", _MOVED, 2, SCAN, SCANNED, start, following)] if pairs else []
+        moved = [("eval", _MOVED, 2, SCAN, SCANNED, start, following)] if unknown else []
         return bool(self.adopt([*dict.fromkeys([*pairs, *labelled])], then=moved))
 
     def adopt(
@@ -230,8 +239,11 @@ class Foreign:
             for start in range(0, len(triples), _TOGETHER)
         ]
         answers = ask(self._redis, [*commands, *then])
-        adopted = chain(*answers[: len(commands)])
-        return [entry for (entry, _), new in zip(found, adopted, strict=True) if new]
+        adopted: list[int] = list(chain(*answers[: len(commands)]))
+        for (entry, _), new in zip(found, adopted, strict=True):
+            if new < 0:
+                self._leave_out(entry.name, dataset_key(entry.name), "it is no hash")
+        return [entry for (entry, _), new in zip(found, adopted, strict=True) if new > 0]
 
     def look_only(self, *, anew: bool = False) -> None:
         """Finds what nobody has indexed, for users and servers that only read: it is ``left``.
@@ -245,10 +257,10 @@ class Foreign:
         cursor = None
         while cursor != 0:
             cursor, keys = self._redis.scan(cursor or 0, ENTRY_KEY + "*", _ALL_COUNT, "hash")
-            owners = ask(self._redis, [("hget", key, "name") for key in keys])
-            cids = [key.decode(errors="replace").removeprefix(ENTRY_KEY) for key in keys]
-            pairs = [(_decoded(name), cid) for name, cid in zip(owners, cids, strict=True)]
-            known = ask(self._redis, [("hexists", dataset_key(name), f"entry:{cid}") for name, cid in pairs])
+            owners = read(self._redis, [("hget", key, "name") for key in keys])
+            cids = [key.removeprefix(ENTRY_KEY.encode()) for key in keys]
+            pairs = self._readable(list(zip(owners, cids, strict=True)))
+            known = read(self._redis, [("hexists", dataset_key(name), f"entry:{cid}") for name, cid in pairs])
             fresh = [pair for pair, indexed in zip(pairs, known, strict=True) if not indexed]
             for entry, _ in self._parsed(fresh):
                 left.setdefault(entry.name, {})[entry.cid] = entry
@@ -257,31 +269,39 @@ class Foreign:
     def _parsed(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[LocalDatasetEntry, StoredEntry]]:
         """Entries of other programs by name and CID; one that cannot be read is left out with a warning."""
         found: list[tuple[LocalDatasetEntry, StoredEntry]] = []
-        hashes = ask(self._redis, [("hmget", ENTRY_KEY + cid, FIELDS) for _, cid in pairs])
+        hashes = read(self._redis, [("hmget", ENTRY_KEY + cid, FIELDS) for _, cid in pairs])
         for (name, cid), values in zip(pairs, hashes, strict=True):
             try:
+                if values is None:
+                    raise ValueError("it is no hash")
                 stored = StoredEntry.from_hash(dict(zip(FIELDS, values, strict=True)))
                 entry = stored.entry(name, cid)
                 if not name:
                     raise ValueError("it has no readable name")
             except (ValueError, MetadataError) as error:
-                key = f"{ENTRY_KEY}{cid}"
-                why = (
-                    f"{key} in Redis cannot be read and is left out: {error}. "
-                    "Insert the dataset again, or delete the key."
-                )
-                self.unreadable[name or key] = MetadataError(why, name=name or key)
-                warnings.warn(why, stacklevel=3)
+                self._leave_out(name, ENTRY_KEY + cid, str(error))
                 continue
             found.append((entry, stored))
         return found
 
+    def _readable(self, unknown: Sequence[Sequence[bytes]]) -> list[tuple[str, str]]:
+        """Entries by name and CID; one without a CID that can be one is left out with a warning."""
+        pairs: list[tuple[str, str]] = []
+        for name, cid in unknown:
+            if CID.fullmatch(cid):
+                pairs.append((decoded(name), cid.decode()))
+            else:
+                key = ENTRY_KEY + cid.decode(errors="backslashreplace")
+                self._leave_out(decoded(name), key, "it ends with no CID")
+        return pairs
 
-def _decoded(name: bytes | None) -> str:
-    try:
-        return (name or b"").decode()
-    except UnicodeDecodeError:
-        return ""
+    def _leave_out(self, name: str, key: str, problem: str) -> None:
+        why = (
+            f"{quoted(key)[1:-1]} in Redis cannot be read and is left out: {problem}. Insert the dataset "
+            "again, or delete the key."
+        )
+        self.unreadable[name or key] = MetadataError(why, name=name or key)
+        warnings.warn(why, stacklevel=4)
 
 
 LABEL_KEY = "Label:"
@@ -295,27 +315,33 @@ def label_key(name: str, version: str = "") -> str:
 
 def resolve(redis: Any, name: str) -> str | None:
     """The CID that a label names: of the label without a version, else of the highest version."""
-    cid = redis.hget(label_key(name), "cid")
-    if cid is not None:
-        return cid.decode()
+    if cid := _labelled(redis, name):
+        return cid
     found = [(_version_order(key.removeprefix(label_key(name))), cid) for key, cid in _versions(redis, name)]
     return max(found)[1] if found else None
 
 
 def labels_of(redis: Any, name: str, cids: Container[str]) -> list[str]:
     """The keys of the labels of a name, with a version or without, that name one of these entries."""
-    cid = redis.hget(label_key(name), "cid")
-    labels = [(label_key(name), cid.decode())] if cid is not None else []
+    cid = _labelled(redis, name)
+    labels = [(label_key(name), cid)] if cid else []
     return [key for key, cid in [*labels, *_versions(redis, name)] if cid in cids]
+
+
+def _labelled(redis: Any, name: str) -> str:
+    """The CID that the label without a version names; empty where there is none that can be read."""
+    [cid] = read(redis, [("hget", label_key(name), "cid")])
+    return decoded(cid)
 
 
 def _versions(redis: Any, name: str) -> Iterator[tuple[str, str]]:
     """Key and CID of the labels of a name that have a version."""
     prefix = label_key(name)
     for key in redis.scan_iter(match=_escaped(prefix) + "?*", count=1000, _type="hash"):
-        owner, cid = redis.hmget(key, ["name", "cid"])
-        if cid is not None and owner == name.encode():
-            yield key.decode(), cid.decode()
+        [values] = read(redis, [("hmget", key, ["name", "cid"])])
+        owner, cid = values or (None, None)
+        if owner == name.encode() and (cid := decoded(cid)) and (key := decoded(key)):
+            yield key, cid
 
 
 def _escaped(text: str) -> str:
@@ -330,4 +356,6 @@ def _version_order(version: str) -> list[tuple[int, int, str]]:
 
 
 def _part(part: str) -> tuple[int, int, str]:
-    return (1, int(part), "") if part.isascii() and part.isdigit() else (1, -1, part)
+    # Python reads no number of thousands of digits.
+    number = part.isascii() and part.isdigit() and len(part) <= 1_000
+    return (1, int(part), "") if number else (1, -1, part)

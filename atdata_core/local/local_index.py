@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
-from ..common.names import check_dataset_name, near
+from ..common.names import check_dataset_name, near, quoted
 from ..common.urls import refuse_credentials
 from ..errors import EntryNotFoundError, StrayFilesError
 from ..protocols import AbstractDataStore, ShardFacts
@@ -386,7 +386,7 @@ class LocalIndex:
 
     def _no_dataset(self, name: str, hint: str = "") -> EntryNotFoundError:
         return EntryNotFoundError(
-            f"The index at {address(self.redis)} has no dataset {name!r}. Insert it with Repo.insert() "
+            f"The index at {address(self.redis)} has no dataset {quoted(name)}. Insert it with Repo.insert() "
             f"or LocalIndex.add_entry(); list_datasets() shows what is there.{hint}",
             ref=name,
         )

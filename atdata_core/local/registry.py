@@ -14,18 +14,20 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
+from ..common.names import quoted
 from ..errors import MetadataError
 from ..protocols import ShardFacts
 from ..state.redis_errors import reads_still
-from ..state.redis_state import ask
+from ..state.redis_state import ask, decoded, read
 from .entry import (
+    CID,
     DATASETS,
     ENTRY_KEY,
     EVENTS,
-    EVENTS_KEPT,
     FIELDS,
     REMOVED,
     SCANNED,
+    TELL,
     LocalDatasetEntry,
     StoredEntry,
     dataset_key,
@@ -39,9 +41,12 @@ _REMOVAL_PAGE = 5000
 """Names that one script of a removal looks at, some 5 ms of Redis's time."""
 _ENTRY = b"entry:"
 _NO_EVENT = "0-0"
+_NO_VALUES = (None,) * len(FIELDS)
 _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
-_INSERT = """
+_INSERT = (
+    TELL
+    + """
 local name, cid = ARGV[1], ARGV[2]
 local anew = #ARGV > 6 or redis.call('HEXISTS', KEYS[3], 'entry:' .. cid) == 1 or redis.call('EXISTS', KEYS[1]) == 0
 -- The first write: where memory is used up, Redis stops a script at the first that needs some, and at no later one.
@@ -57,21 +62,24 @@ redis.call('HSET', KEYS[3], 'current', cid, 'entry:' .. cid, ARGV[3])
 redis.call('HDEL', KEYS[3], 'adopted')
 redis.call('ZADD', KEYS[4], 0, name)
 for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
-redis.call('XADD', KEYS[6], 'MAXLEN', '~', {kept}, '*', 'name', name, 'cid', cid)
-""".replace("{kept}", str(EVENTS_KEPT))
+tell(KEYS[6], name, cid)
+"""
+)
 
 # The entries of a name that are there: upstream's hash is what an owner deletes, whatever we kept of the entry.
 # Each is its CID, our record of it and what that hash says. It is the newest one alone, unless that was deleted:
 # then all others.
 _THERE = """
 local function values_of(cid)
-  local values = redis.call('HMGET', ARGV[2] .. cid, {fields})
+  local values = redis.pcall('HMGET', ARGV[2] .. cid, {fields})
+  if values.err then return end
   for i = 1, {count} do
     if values[i] then return values end
   end
 end
 local function entries_there(key)
-  local cid = redis.call('HGET', key, 'current')
+  local cid = redis.pcall('HGET', key, 'current')
+  if type(cid) == 'table' then return false end
   local values = cid and values_of(cid)
   if values then return {{cid, redis.call('HGET', key, 'entry:' .. cid), values}} end
   local found = {}
@@ -95,7 +103,7 @@ for i = 4, #ARGV do
   local key = ARGV[1] .. name
   local there, unknown = entries_there(key), false
   local labelled = redis.pcall('HGET', ARGV[3] .. name .. '@', 'cid')
-  if type(labelled) == 'string' and not (there[1] and there[1][1] == labelled)
+  if there and type(labelled) == 'string' and not (there[1] and there[1][1] == labelled)
       and redis.call('HEXISTS', key, 'entry:' .. labelled) == 0
       and redis.pcall('HGET', ARGV[2] .. labelled, 'name') == name then
     unknown = labelled
@@ -109,7 +117,7 @@ return answers
 _HAVING = (
     _THERE
     + """
-for i = 3, #ARGV do answers[#answers + 1] = #entries_there(ARGV[1] .. ARGV[i]) end
+for i = 3, #ARGV do answers[#answers + 1] = #(entries_there(ARGV[1] .. ARGV[i]) or {0}) end
 return answers
 """
 )
@@ -240,21 +248,21 @@ class Registry:
             since = since._replace(event=newest[0][0].decode() if newest else _NO_EVENT)
         look: list[tuple[Any, ...]] = [
             ("xrange", EVENTS, f"({since.event}", "+", events),
-            ("zrangebylex", DATASETS, f"({since.name}" if since.name else "-", "+", 0, names),
+            ("zrangebylex", DATASETS, _after(since.name) if since.name else "-", "+", 0, names),
             ("xrevrange", EVENTS, "+", "-", 1),
         ]
         came, walked, last, step = ask(self.redis, [*look, self.foreign.step(ROUND)])
         if self.foreign.settle(step):
             came, walked, last = ask(self.redis, look)
         if came:
-            following = Position(came[-1][0].decode(), walked[-1].decode() if len(walked) == names else "")
+            following = Position(came[-1][0].decode(), _place(walked[-1]) if len(walked) == names else "")
         elif _number(last[0][0].decode() if last else _NO_EVENT) < _number(since.event):
             # Another stream: the old one was lost with its Redis, whose clock may have been ahead. All begins anew.
             following = Position(_NO_EVENT)
         else:
-            following = Position(since.event, walked[-1].decode() if len(walked) == names else "")
+            following = Position(since.event, _place(walked[-1]) if len(walked) == names else "")
         told, nameless = _names_in(came)
-        wanted = told + [name.decode() for name in walked]
+        wanted = told + [text for name in walked if (text := decoded(name))]
         found = self._current([*dict.fromkeys(wanted)], ROUND)
         unreadable, self.foreign.unreadable = self.foreign.unreadable, {}
         return {**found, **unreadable, **nameless}, following
@@ -269,8 +277,12 @@ class Registry:
         name = self.redis.hget(ENTRY_KEY + cid, "name")
         if name is None:
             return None
-        [stored] = self._stored([(name.decode(), cid)])
-        return None if stored is None else stored.entry(name.decode(), cid)
+        if not (text := decoded(name)):
+            raise _unreadable("", cid, "it has no readable name")
+        [stored] = self._stored([(text, cid)])
+        if isinstance(stored, MetadataError):
+            raise stored
+        return None if stored is None else stored.entry(text, cid)
 
     def names(self) -> Iterator[list[str]]:
         """All names in order, a page at a time: those that are indexed, and those that could not be."""
@@ -283,7 +295,8 @@ class Registry:
     def _indexed(self) -> Iterator[list[str]]:
         start = 0
         while page := self.redis.zrange(DATASETS, start, start + _PAGE - 1):
-            yield [name.decode() for name in page]
+            # Whoever put a member there that is no text has no dataset under it.
+            yield [text for name in page if (text := decoded(name))]
             start += _PAGE
 
     def having_entries(self, names: Sequence[str]) -> list[str]:
@@ -309,8 +322,8 @@ class Registry:
     def versions(self) -> Iterator[LocalDatasetEntry]:
         """Every entry of every name, those left out that were deleted."""
         for page in self.names():
-            fields = ask(self.redis, [("hkeys", dataset_key(name)) for name in page])
-            pairs = [(name, cid) for name, known in zip(page, fields, strict=True) for cid in _cids(known)]
+            fields = read(self.redis, [("hkeys", dataset_key(name)) for name in page])
+            pairs = [(name, cid) for name, known in zip(page, fields, strict=True) for cid in _cids(known or [])]
             for start in range(0, len(pairs), _PAGE):
                 yield from self._readable(pairs[start : start + _PAGE])
             yield from (entry for name in page for entry in self.foreign.left.get(name, {}).values())
@@ -368,27 +381,23 @@ class Registry:
     def _only_read(self, names: Sequence[str]) -> dict[str, Found]:
         """As ``_current``, for users and servers that only read: what is new counts, and is not indexed."""
         self.foreign.look_only()
-        # Anybody may have written something else under the key of a label.
-        with self.redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hget(label_key(name), "cid")
-            labels = [
-                cid.decode(errors="replace") if isinstance(cid, bytes) else None
-                for cid in pipe.execute(raise_on_error=False)
-            ]
-        known: list[dict[bytes, bytes]] = ask(self.redis, [("hgetall", dataset_key(name)) for name in names])
-        cids = [_cids(fields) for fields in known]
-        values = iter(ask(self.redis, [("hmget", ENTRY_KEY + cid, FIELDS) for each in cids for cid in each]))
+        labels = [decoded(cid) for cid in read(self.redis, [("hget", label_key(name), "cid") for name in names])]
+        known: list[Any] = read(self.redis, [("hgetall", dataset_key(name)) for name in names])
+        cids = [_cids(fields or {}) for fields in known]
+        values = iter(read(self.redis, [("hmget", ENTRY_KEY + cid, FIELDS) for each in cids for cid in each]))
         found: dict[str, Found | None] = {}
         for name, labelled, fields, each in zip(names, labels, known, cids, strict=True):
-            there = [(cid.encode(), fields[_ENTRY + cid.encode()], next(values)) for cid in each]
-            current = fields.get(b"current", b"").decode()
+            if fields is None:
+                found[name] = _found(name, None)
+                continue
+            there = [(cid.encode(), fields[_ENTRY + cid.encode()], next(values) or _NO_VALUES) for cid in each]
+            current = decoded(fields.get(b"current"))
             newest = [row for row in there if row[0] == current.encode() and any(row[2][:3])]
             found[name] = _found(name, newest or there)
             left = self.foreign.left.get(name)
             # As a script would have indexed them: the last one counts, or the one that a label names.
-            if left and not (labelled == current and fields.get(b"adopted", b"").decode() == current):
-                found[name] = left.get(labelled or "") or [*left.values()][-1]
+            if left and not (labelled and labelled == current and decoded(fields.get(b"adopted")) == current):
+                found[name] = left.get(labelled) or [*left.values()][-1]
         return {name: entry for name, entry in found.items() if entry is not None}
 
     def _by_script(self, names: Sequence[str], pace: Pace | None) -> dict[str, Found]:
@@ -398,7 +407,9 @@ class Registry:
         else:
             answers, step = ask(self.redis, [command, self.foreign.step(pace)])
             labelled = [
-                (name, labelled.decode()) for name, (_, labelled) in zip(names, answers, strict=True) if labelled
+                (name, labelled.decode())
+                for name, (_, labelled) in zip(names, answers, strict=True)
+                if labelled and CID.fullmatch(labelled)
             ]
             if self.foreign.settle(step, labelled):
                 [answers] = ask(self.redis, [command])
@@ -409,22 +420,24 @@ class Registry:
         """Entries by name and CID, those that are there; a damaged one is left out with a warning."""
         for (name, cid), stored in zip(pairs, self._stored(pairs), strict=True):
             try:
+                if isinstance(stored, MetadataError):
+                    raise stored
                 if stored is not None:
                     yield stored.entry(name, cid)
             except MetadataError as error:
                 _left_out(name, error)
 
-    def _stored(self, pairs: Sequence[tuple[str, str]]) -> list[StoredEntry | None]:
+    def _stored(self, pairs: Sequence[tuple[str, str]]) -> list[StoredEntry | MetadataError | None]:
         commands: list[tuple[Any, ...]] = []
         for name, cid in pairs:
             commands.append(("hget", dataset_key(name), "entry:" + cid))
             commands.append(("hmget", ENTRY_KEY + cid, FIELDS))
-        answers = iter(ask(self.redis, commands))
-        return [_merged(name, next(answers), next(answers)) for name, _ in pairs]
+        answers = iter(read(self.redis, commands))
+        return [_merged(name, cid, next(answers), next(answers) or _NO_VALUES) for name, cid in pairs]
 
     def _owners(self, cids: Sequence[str]) -> dict[str, bytes]:
         """The name that upstream's hash of each entry tells; empty where the entry was deleted."""
-        names = ask(self.redis, [("hget", ENTRY_KEY + cid, "name") for cid in cids])
+        names = read(self.redis, [("hget", ENTRY_KEY + cid, "name") for cid in cids])
         return {cid: name or b"" for cid, name in zip(cids, names, strict=True)}
 
     def _successors(self, name: str, cids: Sequence[str]) -> dict[str, tuple[bytes, bytes]]:
@@ -437,39 +450,80 @@ class Registry:
             )
             start += _REMOVAL_PAGE
             for cid, other, record in page:
-                stored = StoredEntry.from_record(record)
+                try:
+                    stored = StoredEntry.from_record(record)
+                except ValueError:
+                    continue
                 each = stored.registered_at or 0, other, stored.upstream_metadata or b""
                 found[cid.decode()] = max(each, found.get(cid.decode(), each))
         return {cid: (other, metadata) for cid, (_, other, metadata) in found.items()}
 
 
-def _merged(name: str, record: bytes | None, values: Sequence[bytes | None]) -> StoredEntry | None:
-    """Our record of an entry, with the metadata that another program gave it since; None where it was deleted."""
+def _merged(
+    name: str, cid: str, record: bytes | None, values: Sequence[bytes | None]
+) -> StoredEntry | MetadataError | None:
+    """Our record of an entry, with the metadata that another program gave it since; None where it was deleted.
+
+    One of which our record is damaged is as upstream's hash says; an error where that is damaged, too.
+    """
     upstream: dict[str, bytes | None] = dict(zip(FIELDS, values, strict=True))
     if not any(value is not None for value in values):
         return None
-    if record is None:
+    try:
+        stored = None if record is None else StoredEntry.from_record(record)
+    except ValueError:
+        stored = None
+    if stored is None:
         try:
             return StoredEntry.from_hash(upstream)
-        except ValueError:
-            return None
-    stored = StoredEntry.from_record(record)
+        except ValueError as error:
+            return _unreadable(name, cid, str(error))
     if upstream["name"] == name.encode() and upstream["metadata"] != stored.upstream_metadata:
         return replace(stored, metadata=upstream["metadata"])
     return stored
 
 
-def _found(name: str, there: Sequence[tuple[bytes, bytes | None, Sequence[bytes | None]]]) -> Found | None:
+def _found(name: str, there: Sequence[tuple[bytes, bytes | None, Sequence[bytes | None]]] | None) -> Found | None:
     """The newest of the entries of a name that are there."""
-    stored = [(cid.decode(), _merged(name, record, values)) for cid, record, values in there]
-    known = [(each.registered_at or 0, cid, each) for cid, each in stored if each is not None]
+    if there is None:
+        return _damaged(name, dataset_key(name), "it is no hash")
+    stored = [
+        (cid.decode(), _merged(name, cid.decode(), record, values))
+        for cid, record, values in there
+        if CID.fullmatch(cid)
+    ]
+    known = [
+        (each.registered_at or 0, cid, each)
+        for cid, each in stored
+        if each is not None and not isinstance(each, MetadataError)
+    ]
     if not known:
-        return None
+        return next((each for _, each in stored if isinstance(each, MetadataError)), None)
     _, cid, newest = max(known, key=lambda each: each[:2])
     try:
         return newest.entry(name, cid)
     except MetadataError as error:
         return error
+
+
+def _unreadable(name: str, cid: str, problem: str) -> MetadataError:
+    return _damaged(name, ENTRY_KEY + cid, problem)
+
+
+def _damaged(name: str, key: str, problem: str) -> MetadataError:
+    return MetadataError(
+        f"{quoted(key)[1:-1]} in Redis cannot be read: {problem}. Insert the dataset again, or delete the key.",
+        name=name or key,
+    )
+
+
+def _place(name: bytes) -> str:
+    """A member of the names as a position tells it, whatever its bytes."""
+    return name.decode(errors="surrogateescape")
+
+
+def _after(name: str) -> bytes:
+    return b"(" + name.encode(errors="surrogateescape")
 
 
 def is_event_id(text: str) -> bool:
@@ -478,7 +532,8 @@ def is_event_id(text: str) -> bool:
 
 
 def _cids(fields: Mapping[bytes, bytes] | Sequence[bytes]) -> list[str]:
-    return [field.removeprefix(_ENTRY).decode() for field in fields if field.startswith(_ENTRY)]
+    cids = (field.removeprefix(_ENTRY) for field in fields if field.startswith(_ENTRY))
+    return [cid.decode() for cid in cids if CID.fullmatch(cid)]
 
 
 def _names_in(events: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[list[str], dict[str, MetadataError]]:
@@ -486,11 +541,7 @@ def _names_in(events: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[list[
     names: list[str] = []
     nameless: dict[str, MetadataError] = {}
     for event, fields in events:
-        try:
-            name = fields.get(b"name", b"").decode()
-        except UnicodeDecodeError:
-            name = ""
-        if name:
+        if name := decoded(fields.get(b"name")):
             names.append(name)
             continue
         number = event.decode()
@@ -511,4 +562,4 @@ def _number(event: str) -> tuple[int, ...]:
 
 
 def _left_out(name: str, error: MetadataError) -> None:
-    warnings.warn(f"Dataset {name!r} cannot be read and is left out: {error}", stacklevel=3)
+    warnings.warn(f"Dataset {quoted(name)} cannot be read and is left out: {error}", stacklevel=3)

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import SchemaConflictError, SchemaError, SchemaNotFoundError
 from ..samples.compatibility import compare, newest_with_fields
 from ..samples.schema import SchemaRef, describe, from_field_list, full_name, parse_schema_ref, schema_ref
-from ..state.redis_state import ask
+from ..state.redis_state import decoded, read
 from .entry import SCANNED_SECONDS, SCHEMAS_SCANNED, schemas_key
 
 PREFIX = "LocalSchema:"
@@ -80,7 +80,7 @@ def reference_for(redis: Any, sample_type: type) -> str:
         SchemaConflictError: The index has schemas of that class, all with other fields.
     """
     wanted = describe(sample_type)
-    scanned = ask(redis, [("exists", SCHEMAS_SCANNED), *_versions_asked(wanted)])
+    scanned = read(redis, [("exists", SCHEMAS_SCANNED), *_versions_asked(wanted)])
     where = "The index has"
     try:
         found = newest_with_fields(wanted, _of_class(redis, wanted, scanned[1:]), where=where)
@@ -88,7 +88,7 @@ def reference_for(redis: Any, sample_type: type) -> str:
         found, scanned = None, [0]
     if found is None and not scanned[0]:
         _note_versions(redis)
-        of_all = _of_class(redis, wanted, ask(redis, _versions_asked(wanted)))
+        of_all = _of_class(redis, wanted, read(redis, _versions_asked(wanted)))
         found = newest_with_fields(wanted, of_all, where=where)
     return schema_ref({**wanted, "version": found["version"]} if found else wanted)
 
@@ -99,7 +99,7 @@ def _versions_asked(wanted: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 def _of_class(redis: Any, wanted: Mapping[str, Any], noted: Sequence[bytes | None]) -> list[dict[str, Any]]:
     """The schemas of a class among some versions, each under the version of its key; a damaged one is left out."""
-    versions = {"1.0.0", *(version for value in noted for version in (value or b"").decode().split())}
+    versions = {"1.0.0", *(version for value in noted for version in decoded(value).split())}
     refs = [SchemaRef(wanted.get("module"), wanted["name"], version) for version in sorted(versions)]
     values = iter(redis.mget([key for ref in refs for key in _keys(ref._asdict())]))
     there: list[dict[str, Any]] = []
@@ -107,7 +107,7 @@ def _of_class(redis: Any, wanted: Mapping[str, Any], noted: Sequence[bytes | Non
         try:
             found = _found(ref, next(values), next(values))
         except SchemaError as error:
-            warnings.warn(f"A schema is left out: {error}", stacklevel=4)
+            _left_out(str(error))
         else:
             there += [] if found is None else [{**found, "version": ref.version}]
     return there
@@ -131,9 +131,9 @@ def _note_versions(redis: Any) -> None:
     for key in redis.scan_iter(match=PREFIX + "*", count=1000):
         named, _, version = key.decode(errors="replace").removeprefix(PREFIX).rpartition("@")
         there.setdefault(named, set()).add(version)
-    noted = ask(redis, [("get", schemas_key(named)) for named in there])
+    noted = read(redis, [("get", schemas_key(named)) for named in there])
     missing = {
-        named: sorted(versions - set((value or b"").decode().split()))
+        named: sorted(versions - set(decoded(value).split()))
         for (named, versions), value in zip(there.items(), noted, strict=True)
     }
     notes = [
@@ -141,12 +141,16 @@ def _note_versions(redis: Any) -> None:
         for named, versions in missing.items()
         if versions
     ]
-    ask(redis, [*notes, ("set", SCHEMAS_SCANNED, 1, SCANNED_SECONDS)])
+    read(redis, [*notes, ("set", SCHEMAS_SCANNED, 1, SCANNED_SECONDS)])
 
 
 def listing(redis: Any) -> list[dict[str, Any]]:
     """All schema records, each once, by name and version; a damaged one is left out with a warning."""
-    keys = sorted({key.decode() for key in redis.scan_iter(match=PREFIX + "*", count=1000)})
+    found = {*redis.scan_iter(match=PREFIX + "*", count=1000)}
+    keys = sorted(text for key in found if (text := decoded(key)))
+    for key in found:
+        if not decoded(key):
+            _left_out(f"{key.decode(errors='backslashreplace')} in Redis is no name of a schema. Delete the key.")
     values: list[bytes | None] = redis.mget(keys) if keys else []
     records: dict[str, dict[str, Any]] = {}
     without_module: list[dict[str, Any]] = []
@@ -154,7 +158,7 @@ def listing(redis: Any) -> list[dict[str, Any]]:
         try:
             record = _read(value, key)
         except SchemaError as error:
-            warnings.warn(f"A schema is left out: {error}", stacklevel=3)
+            _left_out(str(error))
             continue
         if record is None:
             continue
@@ -171,6 +175,10 @@ def listing(redis: Any) -> list[dict[str, Any]]:
         if not any(compare(each, record) == [] for each in twins):
             records[schema_ref(record)] = record
     return sorted(records.values(), key=lambda record: (record["name"], record["version"], full_name(record)))
+
+
+def _left_out(why: str) -> None:
+    warnings.warn(f"A schema is left out: {why}", stacklevel=5)
 
 
 def _refuse_conflict(standing: Mapping[str, Any], record: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import RefusedError
 from ..protocols import ShardFacts
+from ..state.redis_state import decoded, read
 
 # Writes a field only where it still holds what was read: two writers at a time cannot undo each other.
 _RECORD = """
@@ -54,13 +55,13 @@ class ShardClaims:
 
     def read(self, cid: str) -> dict[str, ShardFacts]:
         """The claims of an entry, by shard URL; raises ``RefusedError`` where one is damaged."""
-        return {url.decode(): _claim(cid, value) for url, value in self._redis.hgetall(claims_key(cid)).items()}
+        return {decoded(url): _claim(cid, value) for url, value in self._raw(cid).items()}
 
     def record(self, cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
         """Keeps facts where a shard has none of another digest; all claims that stand afterwards."""
         given = list(facts)
         if given:
-            standing = self._redis.hmget(claims_key(cid), [shard.url for shard in given])
+            standing = self._answer(cid, "hmget", [shard.url for shard in given])
             changes: list[Any] = []
             for shard, known in zip(given, standing, strict=True):
                 wanted = _updated(cid, known, shard)
@@ -74,13 +75,22 @@ class ShardClaims:
         """Makes facts the claims of an entry; False where other digests are claimed than ``standing`` says."""
         new = [part for shard in facts for part in (shard.url, encoded(shard))]
         while True:
-            raw: dict[bytes, bytes] = self._redis.hgetall(claims_key(cid))
-            known = {url.decode(): _claim(cid, value).sha256 for url, value in raw.items()}
+            raw = self._raw(cid)
+            known = {decoded(url): _claim(cid, value).sha256 for url, value in raw.items()}
             if known != {url: shard.sha256 for url, shard in standing.items()}:
                 return False
             seen = [part for pair in raw.items() for part in pair]
             if self._redis.eval(_REPLACE, 1, claims_key(cid), len(raw), *seen, *new):
                 return True
+
+    def _raw(self, cid: str) -> dict[bytes, bytes]:
+        return self._answer(cid, "hgetall")
+
+    def _answer(self, cid: str, command: str, *arguments: Any) -> Any:
+        [answer] = read(self._redis, [(command, claims_key(cid), *arguments)])
+        if answer is None:
+            raise _damaged(cid, "it is no hash")
+        return answer
 
 
 def _updated(cid: str, known: bytes | None, seen: ShardFacts) -> ShardFacts | None:
@@ -99,9 +109,13 @@ def _claim(cid: str, value: bytes) -> ShardFacts:
     try:
         return ShardFacts.from_json(json.loads(value))
     except (ValueError, AttributeError, RecursionError) as error:
-        # What a shard once held cannot be worked out again, and to guess it would vouch for any bytes.
-        raise RefusedError(
-            f"{claims_key(cid)} in Redis is damaged ({error}). Insert the dataset again: that makes a new claim on "
-            "what its shards hold.",
-            ref=cid,
-        ) from None
+        raise _damaged(cid, str(error)) from None
+
+
+def _damaged(cid: str, problem: str) -> RefusedError:
+    # What a shard once held cannot be worked out again, and to guess it would vouch for any bytes.
+    return RefusedError(
+        f"{claims_key(cid)} in Redis is damaged ({problem}). Insert the dataset again: that makes a new claim on "
+        "what its shards hold.",
+        ref=cid,
+    )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..atmosphere.record_format.record_keys import ENTRY, entry_rkey, label_rkey
+from ..atmosphere.record_format.record_keys import Publication
 from ..common.cid import entry_cid
 from ..common.names import check_dataset_name
 from ..common.urls import displayed, expand, refuse_credentials
 from ..errors import EntryNotFoundError, NoDataUrlsError, SchemaNotFoundError, StorageError
 from ..protocols import AbstractIndex, DeletionKeeper, IndexEntry
-from ..state.facts import PublicationId
 
 Progress = Callable[[int, int], None]
 """Called after each shard with how many are done and how many there are."""
@@ -32,6 +32,10 @@ def refuse_deleted(entry: IndexEntry, index: AbstractIndex) -> None:
             f"the dataset again, or promote what the name has now: index.get_entry_by_name({entry.name!r}).",
             ref=entry.name,
         )
+
+
+MOST_SHARDS = 10_000
+"""More than fit in a record of a million bytes, some 6,000; more are refused before any is looked at."""
 
 
 def read_schema(entry: IndexEntry, index: AbstractIndex) -> dict[str, Any]:
@@ -54,17 +58,17 @@ def shard_urls(entry: IndexEntry) -> list[str]:
     Raises ``NoDataUrlsError`` where there are none, ``StorageError`` where one stands twice or carries
     credentials.
     """
-    urls = expand(entry.data_urls) if entry.data_urls else []
+    urls = expand(entry.data_urls, most=MOST_SHARDS) if entry.data_urls else []
     if not urls:
         raise NoDataUrlsError(
             f"Dataset {entry.name!r} has no data URLs, so there is nothing to publish. "
             "Insert it again with its shards: repo.insert(dataset, name=...).",
             name=entry.name,
         )
-    for url in urls:
+    for url in entry.data_urls:
         refuse_credentials(url)
     if len(set(urls)) != len(urls):
-        twice = next(url for url in urls if urls.count(url) > 1)
+        twice = next(url for url, times in Counter(urls).items() if times > 1)
         raise StorageError(
             f"Dataset {entry.name!r} names the shard {displayed(twice)} twice. "
             "Insert it again with each shard once.",
@@ -76,27 +80,6 @@ def shard_urls(entry: IndexEntry) -> list[str]:
 def accept_command(dataset: str) -> str:
     """The command that shows what changed in a dataset and makes it the claim, as it is typed."""
     return f"atdata-pipelines accept {shlex.quote(dataset)}"
-
-
-class Publication(PublicationId):
-    """Account, published name and entry CID: the same three, the same records."""
-
-    __slots__ = ()
-
-    @property
-    def rkey(self) -> str:
-        """Record key of the entry record."""
-        return entry_rkey(self.did, self.name, self.cid)
-
-    @property
-    def uri(self) -> str:
-        """At-uri of the entry record."""
-        return f"at://{self.did}/{ENTRY}/{self.rkey}"
-
-    @property
-    def label_rkey(self) -> str:
-        """Record key of the label; the versions of a name share it."""
-        return label_rkey(self.did, self.name)
 
 
 def publication_of(entry: IndexEntry, cid: str, did: str, name: str | None) -> Publication:

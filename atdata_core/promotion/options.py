@@ -155,10 +155,10 @@ class PromotionOptions:
     )
     require_public: bool = _option(
         False,
-        "Refuse shards that a stranger cannot read; else that is a warning, unless the pipeline is configured to "
-        "refuse them always.",
-        command="Refuse shards that a stranger cannot read.",
-        instance="Refuse shards that a stranger cannot read, always.",
+        "Refuse shards that cannot be read anonymously; else that is a warning, unless the pipeline is configured "
+        "to refuse them always.",
+        command="Refuse shards that cannot be read anonymously.",
+        instance="Refuse shards that cannot be read anonymously, always.",
     )
     require_license: bool = _option(
         False,
@@ -175,8 +175,8 @@ class PromotionOptions:
     )
     allow_private: bool = _option(
         False,
-        "Publish shards that strangers cannot read in the place of those that they can; else refused.",
-        command="Publish shards that strangers cannot read in the place of those that they can; else that is "
+        "Publish shards that cannot be read anonymously in the place of some that can; else refused.",
+        command="Publish shards that cannot be read anonymously in the place of some that can; else that is "
         "refused.",
     )
     run: str | None = None

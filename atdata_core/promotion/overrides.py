@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -20,14 +21,14 @@ from ..state.ledger import Json, Ledger
 from .options import RECORD_FIELDS, Values, explicit_values, from_metadata
 
 if TYPE_CHECKING:
+    from ..atmosphere.record_format.record_keys import Publication
     from ..protocols import IndexEntry
-    from .inventory import Publication
 
 KEPT = 20
 """Overrides that are kept one by one, so that one that is refused can be removed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OverrideLayers:
     """All overrides, layer by layer; ``order`` is the number of the last one, 0 for none.
 
@@ -38,7 +39,7 @@ class OverrideLayers:
     order: int
     inherited: Values = Values()  # noqa: RUF009 - frozen
 
-    @property
+    @cached_property
     def explicit(self) -> Values:
         """What people said so far, of the publication or of its name."""
         return self.values.over(self.inherited)

@@ -42,7 +42,7 @@ class Plan:
     ``schema``, ``entry``, ``label`` and ``version_label`` are ``create``, ``update`` or ``keep``. ``shards`` and
     ``size`` (bytes) are of the whole dataset, ``destination`` says where copies go, None where URLs are kept.
     ``copies`` are the shards that would be written, as they would be published; ``bytes_to_copy`` is their size.
-    ``unreadable`` are URL and reason of the shards that strangers cannot read; of a copy that is not made yet
+    ``unreadable`` are URL and reason of the shards that cannot be read anonymously; of a copy that is not made yet
     no more is known than whether they reach its address. ``values`` are description, tags, license, the place of
     the shards and who can read them: what is given now and was before, what is published, and why.
     """

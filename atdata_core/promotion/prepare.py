@@ -15,7 +15,7 @@ from ..samples.schema import full_name
 from ..state.facts import NAME_OWNER, CopiedShards, Inventory
 from ..state.ledger import timestamp
 from .copies.layout import as_published, names_of
-from .scheduling.blocks import refuse_blocked, retracted
+from .scheduling.retry_policy import refuse_blocked, retracted
 from .stages.copy_stage import copy_shards, earlier_copies, find_copies
 from .stages.inventory_stage import take_inventory
 from .stages.publish import DatasetRecords, begin_publishing, dropping_refused
@@ -78,11 +78,10 @@ def prepare(
         NotLoggedInError: The client is not logged in.
         AtdataError: What the stages raise.
     """
-    resolved = resolve(
-        entry, client.did, ledger, data_store=data_store, options=options, find=find or client.find_record
-    )
+    did = client.did
+    resolved = resolve(entry, did, ledger, data_store=data_store, options=options, find=find or client.find_record)
     data_store = resolved.location.store
-    inventory = take_inventory(entry, index, ledger, destination=data_store, did=client.did)
+    inventory = take_inventory(entry, index, ledger, destination=data_store, did=did)
     done("local_dataset", inventory)
     current_attempt.stage = "published_schema"
     validate(inventory, resolved, client)
@@ -121,7 +120,7 @@ def validate(inventory: Inventory, resolved: Resolved, client: AtmosphereClient)
             is published under that name and nobody asked to take it over.
         StorageError: Its shards cannot be published from where they lie.
         PreflightError: The network would refuse a record; every problem is named.
-        NotPublicError: Strangers cannot read the shards where they are, and that was asked for.
+        NotPublicError: Anonymous readers cannot read the shards where they are, and that was asked for.
         LicenseError: It has no license that SPDX knows, and one was asked for.
         ShardMissingError, ShardConflictError: The destination's bucket is not there, or something else lies where
             a copy should go.

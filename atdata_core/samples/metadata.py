@@ -39,6 +39,11 @@ def pack(metadata: dict[Any, Any]) -> bytes:
             f"{path} {problem}. Metadata may hold None, bool, int, float, str, bytes, lists and dicts.",
             path=path,
         ) from None
+    return checked_size(packed)
+
+
+def checked_size(packed: bytes) -> bytes:
+    """Packed metadata; ``MetadataError`` where there are more than ``MAX_BYTES`` bytes of them."""
     if len(packed) > MAX_BYTES:
         raise MetadataError(
             f"metadata takes {len(packed):,} bytes as msgpack, {MAX_BYTES:,} are allowed. "
@@ -69,6 +74,9 @@ def refuse_secrets(published: Mapping[str, Any]) -> None:
     Raises:
         MetadataError: naming the value's place, never the value.
     """
+    # Nearly none holds any, so they are looked through as one: a list of many thousand words would take minutes.
+    if not holds_secret("\n".join(_texts(published))):
+        return
     for name, value in published.items():
         for path in _secret_places(value, name):
             raise MetadataError(
@@ -76,6 +84,21 @@ def refuse_secrets(published: Mapping[str, Any]) -> None:
                 "to everybody. Take it out, or name a plain URL instead, and try again.",
                 path=path,
             )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value, keys among them."""
+    left = [value]
+    while left:
+        found = left.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, bytes):
+            yield found.decode("latin-1")
+        elif isinstance(found, Mapping):
+            left += [*cast("Mapping[Any, Any]", found), *cast("Mapping[Any, Any]", found).values()]
+        elif isinstance(found, list | tuple):
+            left += cast("list[Any]", found)
 
 
 def _secret_places(value: Any, path: str) -> Iterator[str]:

@@ -49,7 +49,7 @@ BINARY_KINDS = ("sparse", "arrow_tensor", "safetensors", "dataframe")
 _DTYPE = re.compile(r"[<>=|]?[a-zA-Z_]+[0-9]*(\[[a-zA-Z0-9]+\])?", re.ASCII)
 MOST_FIELDS = 1_000
 _made: WeakValueDictionary[str, type] = WeakValueDictionary()
-"""The types that are in use: strangers' schemas are as many and as large as they like."""
+"""The types that are in use: schemas of others are as many and as large as they like."""
 _RESERVED = frozenset(name for name in vars(PackableSample) if not name.startswith("__"))
 
 

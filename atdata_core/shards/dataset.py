@@ -19,7 +19,7 @@ from ..samples.metadata import unpack
 from ..samples.sample_batches import SampleBatch, unpack_columns, unpacks_by_field
 from ..samples.sample_types import sample_fields, unpacker_with_views
 from ..stores.opening import open_shard, prefetched
-from .tar_samples import PACKED, Alone, Record, Strays, read_samples, sample_runs
+from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -272,7 +272,7 @@ def _unpacked_metadata(data: bytes, url: str) -> dict[Any, Any]:
     return cast("dict[Any, Any]", metadata)
 
 
-def shard_records(url: str, *, store: object | None = None, strays: Strays | None = None) -> Iterator[Record]:
+def shard_records(url: str, *, store: object | None = None, strays: Strays | None = None) -> Iterator[TarSample]:
     """The samples of one shard as they lie in it: ``{"__key__": str, suffix: bytes, ...}``.
 
     Args:
@@ -325,7 +325,7 @@ def typed_samples(
         yield sample
 
 
-def typed_sample(record: Record, url: str, sample_type: type[T]) -> T:
+def typed_sample(record: TarSample, url: str, sample_type: type[T]) -> T:
     """A sample of ``shard_records`` as its type; its arrays are read-only.
 
     Raises:
@@ -335,7 +335,7 @@ def typed_sample(record: Record, url: str, sample_type: type[T]) -> T:
     return next(typed_samples([packed], sample_type, unpacker_with_views(sample_type)))
 
 
-def packed_of(record: Record, url: str, sample_type: type) -> bytes | memoryview:
+def packed_of(record: TarSample, url: str, sample_type: type) -> bytes | memoryview:
     """The packed sample of a record; ``SampleError`` names what is there where it has none.
 
     A warning tells of files that look like further samples, but have a dot in their key.

@@ -14,7 +14,7 @@ from ..common.urls import displayed
 from ..errors import SampleError, ShardCorruptError, ShardWarning
 from .tar import AFTER, ANOTHER, BLOCK, MAX_FILE, ZEROS, member_runs
 
-Record = dict[str, bytes | str]
+TarSample = dict[str, bytes | str]
 """A sample as it lies in a shard: ``{"__key__": str, suffix: bytes, ...}``."""
 
 PACKED = "msgpack"
@@ -85,7 +85,7 @@ def suffixes_told(suffixes: Mapping[str, int], count: int) -> str:
     return ", ".join([*told, f"{others:,} others"] if others else told)
 
 
-def read_samples(stream: BinaryIO, *, url: str, strays: Strays | None = None) -> Iterator[Record]:
+def read_samples(stream: BinaryIO, *, url: str, strays: Strays | None = None) -> Iterator[TarSample]:
     """The samples of a tar, grouped as webdataset does it.
 
     Neighbouring files whose path is the same up to the first dot of the file name are one sample; names
@@ -112,13 +112,13 @@ def read_samples(stream: BinaryIO, *, url: str, strays: Strays | None = None) ->
 
 def sample_runs(
     stream: BinaryIO, *, url: str, alone: str | None = None, strays: Strays | None = None
-) -> Iterator[list[Record] | Alone]:
+) -> Iterator[list[TarSample] | Alone]:
     """As ``read_samples``, some samples at a time.
 
     Samples that are one file with the suffix ``alone`` come as ``Alone`` where many follow each other: that is what
     a shard of packed samples is, and so they need not be taken apart one by one.
     """
-    sample: Record = {}
+    sample: TarSample = {}
     last = None
 
     def dropped(name: str, what: str) -> None:
@@ -139,7 +139,7 @@ def sample_runs(
             last = keys[-1]
             sample = {"__key__": last, alone: contents[-1]}
             continue
-        done: list[Record] = []
+        done: list[TarSample] = []
         for name, data in zip(names, contents, strict=True):
             parts = key_and_suffix(name)
             if strays is not None and (parts is None or (strays.beside and parts[1] != PACKED)):

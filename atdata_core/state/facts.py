@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
 from ..protocols import ShardFacts
-from .ledger import Fact, Found, Json, Key, KeyPattern, Ledger
+from .ledger import Fact, FactMap, Json, KeyPattern, Ledger
 
 # -- of a dataset: the last result of each stage ------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Intent(Fact):
 class OverrideLog(Fact):
     """What people said of a publication: what stands (``values``), and what that is made of.
 
-    ``order`` is the number of the last saying, ``base`` the older ones as one, ``said`` the others, and
+    ``order`` is the number of the last override, ``base`` the older ones as one, ``said`` the others, and
     ``inherited`` what was said of the name for earlier entries; None where nothing was asked of that yet.
     """
 
@@ -191,7 +191,7 @@ class OverrideLog(Fact):
 
 @dataclass(frozen=True)
 class NameState(Fact):
-    """What was published last under a name, also when it is retracted; ``readable`` by strangers or not."""
+    """What was published last under a name, also when it is retracted; ``readable`` anonymously or not."""
 
     cid: str
     uri: str
@@ -336,10 +336,10 @@ OVERRIDES = KeyPattern(OverrideLog, "dataset", "values:record:{did}:{name}:{cid}
 NAME_STATE = KeyPattern(NameState, "dataset", "published:{did}:{name}")
 VERSION_TARGET = KeyPattern(VersionTarget, "dataset", "version:{rkey}")
 FAILURE = KeyPattern(Failure, "dataset", "failure")
-RESET = KeyPattern(AttemptsReset, "dataset", "anew")
-BLOCK = KeyPattern(Block, "dataset", "hold")
+RESET = KeyPattern(AttemptsReset, "dataset", "reset")
+BLOCK = KeyPattern(Block, "dataset", "block")
 
-OUTAGE = KeyPattern(Outage, "account", "trouble")
+OUTAGE = KeyPattern(Outage, "account", "outage")
 NAME_OWNER = KeyPattern(NameOwner, "account", "published:{name}")
 RETRACTED = KeyPattern(RetractedEntry, "account", "retracted:{name}")
 COPIES_LEFT = KeyPattern(CopiesLeft, "account", "left:{name}")
@@ -356,17 +356,7 @@ RESULTS = (LAST_RESULT, NAME_RESULT)
 RECORDS = (ENTRY_NOTE, LABEL_NOTE, VERSION_LABEL_NOTE)
 
 
-def created_key(record: Key[RecordNote]) -> Key[FirstMade]:
-    """Where it is kept when a record was first made."""
-    return CREATED(record.owner, record.name)
-
-
-def intent_key(record: Key[RecordNote]) -> Key[Intent]:
-    """Where it is kept what was about to be written of a record."""
-    return INTENT(record.owner, record.name)
-
-
-def entries_of(found: Found) -> set[str]:
+def entries_of(found: FactMap) -> set[str]:
     """The CIDs of a dataset's entries that were ever published, also those that are retracted."""
     records = [key.name for key, _ in found.of(ENTRY_NOTE)] + [key.parts[0] for key, _ in found.of(CREATED)]
     keys = (ENTRY_NOTE.read("", name) for name in records)

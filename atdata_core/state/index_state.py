@@ -13,11 +13,10 @@ from .redis_state import RedisLeases, RedisLedger
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """What promotions remember, and who does what just now. ``service``: its server."""
+    """What promotions remember, and who does what just now."""
 
     ledger: Ledger
     leases: Leases
-    service: str | None = None
 
 
 def state_of(index: Any) -> IndexState:
@@ -27,4 +26,10 @@ def state_of(index: Any) -> IndexState:
         ledger = MemoryLedger() if redis is None else RedisLedger(redis)
     if not isinstance(leases, Leases):
         leases = Leases() if redis is None else RedisLeases(redis)
-    return IndexState(ledger, leases, None if redis is None else address(redis))
+    return IndexState(ledger, leases)
+
+
+def server_of(index: Any) -> str | None:
+    """The server that keeps an index's state, as errors name it; None where that is not Redis."""
+    redis = getattr(index, "redis", None)
+    return None if redis is None else address(redis)

@@ -150,7 +150,7 @@ def scope_of(scope: Scope, owner: str) -> str:
     return f"{scope}:{owner}"
 
 
-class Found:
+class FactMap:
     """Facts that were read together."""
 
     def __init__(self, facts: Mapping[Key[Any], Fact | None]) -> None:
@@ -236,21 +236,27 @@ class Ledger(ABC):
         [text] = self.fetch([key.place])
         return None if text is None else decode(key, text)
 
-    def get_many(self, keys: Sequence[Key[Any]]) -> Found:
+    def get_many(self, keys: Sequence[Key[Any]]) -> FactMap:
         """Several facts at once."""
         texts = self.fetch([key.place for key in keys])
-        return Found({key: decode(key, text) for key, text in zip(keys, texts, strict=True)})
+        return FactMap({key: decode(key, text) for key, text in zip(keys, texts, strict=True)})
 
-    def get_all(self, scope: Scope, owner: str) -> Found:
+    def get_all(self, scope: Scope, owner: str) -> FactMap:
         """Every fact of a dataset, an entry or an account."""
         [texts] = self.fetch_scopes([scope_of(scope, owner)])
         keys = {name: key for name in texts if (key := read_key(scope, owner, name)) is not None}
-        return Found({key: decode(key, texts[name]) for name, key in keys.items()})
+        return FactMap({key: decode(key, texts[name]) for name, key in keys.items()})
 
     def put(self, key: Key[F], fact: F) -> None:
         """Keep a fact; the last one stands."""
-        place, text = key.place, encode(stamped(fact))
-        self.commit([], {place[0]: {place[1]: text}})
+        self.put_many({key: fact})
+
+    def put_many(self, facts: Mapping[Key[Any], Fact | None]) -> None:
+        """Keep several facts at once, as ``put`` keeps one; None forgets a fact, which need not be there."""
+        texts: dict[str, dict[str, bytes | None]] = {}
+        for key, fact in facts.items():
+            texts.setdefault(key.scope, {})[key.name] = None if fact is None else encode(stamped(fact))
+        self.commit([], texts)
 
     def exchange(self, key: Key[F], fact: F) -> F | None:
         """Keep a fact as ``put`` does; the one that stood before."""
@@ -281,8 +287,7 @@ class Ledger(ABC):
 
     def remove(self, key: Key[Any]) -> None:
         """Forget a fact; one that is not there is no error."""
-        scope, name = key.place
-        self.commit([], {scope: {name: None}})
+        self.put_many({key: None})
 
     def owners(self, scope: Scope) -> list[str]:
         """The datasets, entries or accounts of which there are facts, sorted."""

@@ -112,7 +112,7 @@ _KINDS = [
     ),
     _Kind("^BUSY ", "is busy with a script of somebody. Wait until that ends (SCRIPT KILL ends it).", passes=True),
     _Kind(
-        "^WRONGTYPE",
+        "WRONGTYPE",
         "holds another kind of value under a key that an index uses. Delete that key, or give the index a database "
         f"of its own (the number at the end of {VARIABLE}).",
     ),
@@ -133,6 +133,21 @@ def reads_still(error: Exception) -> bool:
 
     kind = _kind(error) if isinstance(error, RedisError) else None
     return kind is not None and kind.reads
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Whether an error of redis-py means that a key is of another type than a command is for."""
+    return "WRONGTYPE" in _text(error)
+
+
+def can_pass(error: Exception) -> bool:
+    """Whether an error is one of redis-py's that may be gone later."""
+    from redis import exceptions
+
+    # redis-py takes them for connection errors, but a wrong password stays wrong.
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return False
+    return isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.TryAgainError)
 
 
 def named(redis: Any, error: Exception) -> ServiceError:

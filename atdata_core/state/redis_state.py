@@ -19,7 +19,7 @@ from ..errors import RefusedError, ServiceError
 from ..secrets import keep_secret, masked_json
 from .lease import Lease, Leases
 from .ledger import Ledger, Place, Swap
-from .redis_errors import VARIABLE, named
+from .redis_errors import VARIABLE, is_wrong_type, named
 
 _DATABASE = re.compile(r"/?|/\d+/?", re.ASCII)
 _PLACES = ("host", "port", "unix_socket_path", "connection_pool")
@@ -85,6 +85,26 @@ def ask(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     for command, *arguments in commands:
         getattr(pipe, command)(*arguments)
     return pipe.execute()
+
+
+def decoded(text: bytes | None) -> str:
+    """Text of whomever; empty where there is none, and where it is no UTF-8."""
+    try:
+        return (text or b"").decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def read(redis: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """As ``ask``, for commands on a key each; None where somebody wrote one of another type there."""
+    with redis.pipeline(transaction=False) as pipe:
+        for command, *arguments in commands:
+            getattr(pipe, command)(*arguments)
+        answers: list[Any] = pipe.execute(raise_on_error=False)
+    failed = next((each for each in answers if isinstance(each, Exception) and not is_wrong_type(each)), None)
+    if failed is not None:
+        raise failed
+    return [None if isinstance(answer, Exception) else answer for answer in answers]
 
 
 @contextmanager
@@ -182,6 +202,10 @@ return 1
 """
 
 
+# Unless another one has made room already.
+_MAKE_ROOM = "if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end"
+
+
 class RedisLedger(Ledger):
     """The ledger in Redis: a hash ``atdata:ledger:{scope}``, a field per fact. Each method is one round trip."""
 
@@ -194,14 +218,18 @@ class RedisLedger(Ledger):
         scopes: dict[str, list[str]] = {}
         for scope, name in places:
             scopes.setdefault(scope, []).append(name)
-        rows = iter(self._ask([("hmget", _LEDGER + scope, names) for scope, names in scopes.items()]))
-        found = {scope: dict(zip(names, next(rows), strict=True)) for scope, names in scopes.items()}
+        rows = iter(self._read([("hmget", _LEDGER + scope, names) for scope, names in scopes.items()]))
+        found = {
+            scope: dict(zip(names, next(rows) or [None] * len(names), strict=True))
+            for scope, names in scopes.items()
+        }
         return [found[scope][name] for scope, name in places]
 
     def fetch_scopes(self, scopes: Sequence[str]) -> list[dict[str, bytes]]:
         """All texts of some scopes, by the names of the facts."""
-        found = self._ask([("hgetall", _LEDGER + scope) for scope in scopes])
-        return [{name.decode(): text for name, text in texts.items()} for texts in found]
+        found = self._read([("hgetall", _LEDGER + scope) for scope in scopes])
+        scoped: list[dict[bytes, bytes]] = [texts or {} for texts in found]
+        return [{name.decode(errors="replace"): text for name, text in texts.items()} for texts in scoped]
 
     def commit(self, swaps: Sequence[Swap], blind: Mapping[str, Mapping[str, bytes | None]]) -> list[bool]:
         """Change texts of many scopes; None removes one. What an error has brought that is secret is masked."""
@@ -221,26 +249,44 @@ class RedisLedger(Ledger):
                 commands.append(("hset", _LEDGER + scope, None, None, kept))
             if removed:
                 commands.append(("hdel", _LEDGER + scope, *removed))
-        return [bool(answer) for answer in self._ask(commands)[: len(swaps)]]
+        return [bool(answer) for answer in self._write(commands)[: len(swaps)]]
 
     def swap_in(self, place: Place, text: bytes) -> bytes | None:
         """Keep a text; the one that stood before."""
         at = (_LEDGER + place[0], place[1])
-        return self._ask([("hget", *at), ("hset", *at, *masked_json([text]))])[0]
+        return self._write([("hmget", *at), ("hset", *at, *masked_json([text]))])[0][0]
 
     def scopes(self, start: str) -> list[str]:
         """The scopes that begin so."""
         with reaching(self._redis):
-            keys = list(self._redis.scan_iter(match=f"{_LEDGER}{start}*", count=1000))
-        return [key.decode().removeprefix(_LEDGER) for key in keys]
+            keys = list(self._redis.scan_iter(match=f"{_LEDGER}{start}*", count=1000, _type="hash"))
+        return [text.removeprefix(_LEDGER) for key in keys if (text := decoded(key))]
 
-    def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _read(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Answers to commands that read a scope each; None for one that somebody else wrote and that is no hash."""
         with reaching(self._redis):
-            return ask(self._redis, commands)
+            answers = read(self._redis, commands)
+        for answer, (_, key, *_) in zip(answers, commands, strict=True):
+            if answer is None:
+                _logger.warning("%s in Redis is no hash: what it held counts as lost. Delete the key.", key)
+        return answers
+
+    def _write(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Answers to commands that change a scope each; what somebody else wrote in the place of one goes."""
+        with reaching(self._redis):
+            answers = read(self._redis, commands)
+            for at, command in enumerate(commands):
+                if answers[at] is None:
+                    key = command[3] if command[0] == "eval" else command[1]
+                    _logger.warning("%s in Redis was no hash, and is written anew.", key)
+                    self._redis.eval(_MAKE_ROOM, 1, key)
+                    [answers[at]] = ask(self._redis, [command])
+        return answers
 
 
 SECONDS = 15.0
 """How long a lease lives that is not renewed: what a crash on another machine costs those who wait for it."""
+
 
 _LEASE = "atdata:lease:"
 _RENEW = """
@@ -250,6 +296,13 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
+"""
+# What expires never, or far later than any lease does, or is no text, nobody wrote who holds one.
+_DROP = """
+local left = redis.call('PTTL', KEYS[1])
+if left == -1 or left > tonumber(ARGV[1]) or redis.call('TYPE', KEYS[1]).ok ~= 'string' then
+  redis.call('DEL', KEYS[1])
+end
 """
 _logger = logging.getLogger("atdata_core")
 
@@ -277,8 +330,9 @@ class RedisLeases(Leases):
             with reaching(self._redis):
                 if self._redis.set(lease.key, lease.token, nx=True, px=self._milliseconds):
                     return lease
+                self._redis.eval(_DROP, 1, lease.key, 10 * self._milliseconds)
                 holder = self._redis.get(lease.key)
-                if holder is not None and _is_gone(holder.decode()):
+                if holder is not None and _is_gone(decoded(holder)):
                     self._redis.eval(_RELEASE, 1, lease.key, holder)
         except ServiceError as error:
             self._give_up(error)

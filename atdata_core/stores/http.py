@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
-from ..common.network_settings import UNTRUSTED, proxy_of, tls_context, untrusted
+from ..common.network_settings import UNTRUSTED, untrusted, way_to
 from ..common.retry_after import http_hooks, seconds_to_wait, too_slow, with_retries
 from ..common.urls import displayed
 from ..errors import (
@@ -24,9 +24,9 @@ from ..errors import (
     ShardMissingError,
     StorageError,
 )
-from ..protocols import ShardStat
+from ..protocols import ShardStat, strong_etag
 from .private_addresses import check_public
-from .shard_streams import Opened, ResumableRead, changed_while_read, read_ahead, strong_etag
+from .shard_streams import Opened, ResumableRead, changed_while_read, read_ahead
 
 if TYPE_CHECKING:
     import httpx
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 60.0
 FIRST_BYTES = "bytes=0-511"
-"""The range that is asked for to see what strangers get."""
+"""The range that is asked for to see what anonymous readers get."""
 PROBE_SECONDS = 5.0
 """How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
@@ -250,22 +250,19 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
             self._ways: dict[Any, httpx.HTTPTransport] = {}
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            host = request.headers.get("Host", "")
-            return self._way(proxy_of(f"{request.url.scheme}://{host}")).handle_request(request)
+            proxy, tls = way_to(f"{request.url.scheme}://{request.headers.get('Host', '')}")
+            with self._lock:
+                way = self._ways.get((proxy, tls))
+                if way is None:
+                    # Only a proxy that is itself spoken to by TLS takes a context.
+                    ours = tls if proxy is not None and proxy.startswith("https:") else None
+                    by = None if proxy is None else httpx.Proxy(proxy, ssl_context=ours)
+                    way = self._ways[proxy, tls] = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
+            return way.handle_request(request)
 
         def close(self) -> None:
             for way in self._ways.values():
                 way.close()
-
-        def _way(self, proxy: str | None) -> httpx.HTTPTransport:
-            with self._lock:
-                tls = tls_context()
-                if (proxy, tls) not in self._ways:
-                    # Only a proxy that is itself spoken to by TLS takes a context.
-                    ours = tls if proxy is not None and proxy.startswith("https:") else None
-                    by = None if proxy is None else httpx.Proxy(proxy, ssl_context=ours)
-                    self._ways[proxy, tls] = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
-                return self._ways[proxy, tls]
 
     return ByEnvironment()
 

@@ -7,18 +7,17 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from ..common.urls import displayed, local_path, parse_s3, scheme
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError, StorageError
-from ..protocols import ShardStat
+from ..protocols import ShardStat, strong_etag
 from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web
 from .local_files import refuse_special
 from .private_addresses import check_public
 from .s3.objects import S3Endpoint
-from .shard_streams import ReadAhead, strong_etag
+from .shard_streams import ReadAhead
 
 F = TypeVar("F", bound=Callable[..., object])
 R = TypeVar("R")
@@ -156,12 +155,12 @@ def probe(url: str, endpoint: str | None = None, region: str | None = None, *, i
         url: The shard.
         endpoint: The S3 service of an ``s3://`` URL; None is AWS.
         region: Its region.
-        inside: Strangers share our private network. Else a private address is none that they can reach, a
+        inside: Anonymous readers share our private network. Else a private address is none that they can reach, a
             configured one neither, except those that ``ATDATA_ALLOW_PRIVATE`` lists.
 
     Raises:
         PrivateAddressError: Only this network reaches it.
-        ShardForbiddenError, ShardMissingError: A stranger is turned away, or told that it is not there.
+        ShardForbiddenError, ShardMissingError: An anonymous reader is turned away, or told that it is not there.
         StorageError: The URL is not understood.
         ServiceError: The server did not answer as it should.
     """
@@ -174,9 +173,9 @@ def _probe_s3(url: str, endpoint: str | None, region: str | None, inside: bool) 
     bucket, key = parse_s3(url)
     if endpoint is not None and not inside:
         check_public(endpoint, environment=False)
-    stranger = replace(S3Endpoint.anonymous_at(endpoint, region), timeout=PROBE_SECONDS)
-    with stranger.errors(bucket, key):
-        answer: dict[str, Any] = stranger.client.get_object(Bucket=bucket, Key=key, Range=FIRST_BYTES)
+    anonymous = S3Endpoint.anonymous_at(endpoint, region, timeout=PROBE_SECONDS)
+    with anonymous.errors(bucket, key):
+        answer: dict[str, Any] = anonymous.client.get_object(Bucket=bucket, Key=key, Range=FIRST_BYTES)
     answer["Body"].close()
     return _of_headers(answer["ResponseMetadata"]["HTTPHeaders"])
 

@@ -8,12 +8,11 @@ import socket
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from ..common.network_settings import proxy_of
+from ..common.network_settings import PORTS, proxy_of
 from ..common.urls import displayed
 from ..errors import PrivateAddressError, ServiceUnavailableError, StorageError
 
 _ENDPOINTS = ("ATDATA_S3_ENDPOINT", "ATDATA_PUBLISH_ENDPOINT", "ATDATA_PDS_URL", "ATDATA_PLC_URL")
-_PORTS = {"http": 80, "https": 443}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -82,7 +81,7 @@ def check_public(
     Args:
         url: ``http://`` or ``https://``.
         configured: More URLs whose host and port are trusted, such as the client's own ``base_url``.
-        environment: Endpoints in the environment are trusted; they are not where strangers are meant.
+        environment: Endpoints in the environment are trusted; they are not where anonymous readers are meant.
         proxied: Whether a proxy fetches it; None: as the environment says.
 
     Returns:
@@ -131,7 +130,7 @@ def is_private(url: str) -> bool:
 def _host_and_port(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
+        port = parts.port or PORTS[parts.scheme]
     except (ValueError, KeyError):
         port = 0
         parts = urlsplit("")

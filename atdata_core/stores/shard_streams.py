@@ -34,12 +34,6 @@ def sha256_of(stream: BinaryIO) -> str:
     return found.hexdigest()
 
 
-def strong_etag(header: str | None) -> str | None:
-    """An ETag without its quotes; None where the server gives none, or a weak one, which allows other bytes."""
-    header = header or ""
-    return None if header[:2] in ("W/", "w/") else header.strip('"') or None
-
-
 @dataclass(frozen=True)
 class Opened:
     """A body as it arrives.

@@ -32,7 +32,7 @@ PUBLISHED_TRUE = "published_true"
 """The op of the checks, where a run has it."""
 
 RESOLVES, AS_PUBLISHED, SAMPLES = "record_resolves", "shards_as_published", "samples_of_published_schema"
-READABLE, COMPATIBLE, LICENSE = "readable_by_strangers", "schema_compatible", "license_known"
+READABLE, COMPATIBLE, LICENSE = "readable_anonymously", "schema_compatible", "license_known"
 
 
 def severity_of(check: str, settings: Settings) -> dg.AssetCheckSeverity:
@@ -192,7 +192,7 @@ def verified(
     with dagster_failures():
         result = verify_dataset(
             published_uri(name, services),
-            client=services.atproto.stranger(),
+            client=services.atproto.anonymous(),
             sample=config.sample,
             progress=reporting(context.log.info, "shards read"),
         )
@@ -214,7 +214,7 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
     }
     notes = {"notes": list(result.notes)} if result.notes else {}
     was_read = result.shards_checked > 0
-    strangers, looked_at = result.strangers, len(result.looked_at)
+    anonymous, looked_at = result.anonymous, len(result.looked_at)
     compared = result.compatibility
 
     def of(check: str, passed: bool, said: str, *subjects: Subject) -> dg.AssetCheckResult:
@@ -233,7 +233,7 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
         of_shards(AS_PUBLISHED, True, f"{result.shards_checked} shards are as published.", "shards"),
         of_shards(SAMPLES, True, f"{result.samples:,} samples are of the schema.", "schema", "samples"),
         of_shards(
-            READABLE, strangers == looked_at, f"{strangers} of {looked_at} shards can be read without a key."
+            READABLE, anonymous == looked_at, f"{anonymous} of {looked_at} shards can be read without a key."
         ),
         of(COMPATIBLE, compared.kept, str(compared))
         if compared is not None
@@ -251,7 +251,7 @@ def published_uri(name: str, services: Services) -> str:
     last = state_of(services.redis.index()).ledger.get(LAST_RESULT(name))
     if last is not None and last.publication.did == did:
         return last.uri
-    return find_published(services.atproto.stranger(), did, name)
+    return find_published(services.atproto.anonymous(), did, name)
 
 
 def _table(findings: tuple[Finding, ...]) -> dict[str, Any]:

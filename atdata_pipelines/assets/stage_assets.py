@@ -55,7 +55,7 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
     # Only by an input of the asset's own does Dagster note of which partition the stage before was.
     @dg.op(name=settings.named("see_copies"), ins={"before": nothing, "copied": nothing}, **step)
     def see_copies(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        """See every shard where strangers will read it; copy what is not there."""
+        """See every shard where it will be read; copy what is not there."""
         with stage_context_of(context, settings) as stage:
             copies = stage.copy_shards(progress_of(context, "at their destination"))
             said = "shards stay where they are"
@@ -73,7 +73,7 @@ def copied_shards(settings: Settings) -> dg.AssetsDefinition:
         code_version=CopiedShards.CODE_VERSION,
     )
     def copied_shards(before: Any) -> Any:
-        """The shards where strangers will read them, each seen there with its digest."""
+        """The shards where they will be read, each seen there with its digest."""
         return see_copies(before=before, copied=share_out(before).map(copy_chunk).collect())
 
     return copied_shards

@@ -46,11 +46,11 @@ class StageContext:
 
     def resolve(self) -> Resolved:
         """What will be published and where; the PDS is asked as anybody can ask."""
-        did, stranger = self.services.atproto.did(), self.services.atproto.stranger()
+        did, anonymous = self.services.atproto.did(), self.services.atproto.anonymous()
 
         def find(collection: str, rkey: str) -> Record | None:
             try:
-                return stranger.get_record(f"at://{did}/{collection}/{rkey}")
+                return anonymous.get_record(f"at://{did}/{collection}/{rkey}")
             except RecordNotFoundError:
                 return None
 

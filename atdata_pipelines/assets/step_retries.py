@@ -12,8 +12,11 @@ from typing import Any
 
 import dagster as dg
 
+from atdata_core.atmosphere.xrpc import answers
 from atdata_core.errors import AtdataError
 from atdata_core.secrets import masked
+from atdata_core.state import redis_errors
+from atdata_core.stores.s3 import s3_errors
 
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe
@@ -92,19 +95,9 @@ def can_pass(error: Exception) -> bool:
     """Whether the same call can succeed later without anybody mending anything."""
     if isinstance(error, AtdataError):
         return error.transient
-    import httpx
-    from botocore import exceptions as s3
-    from redis import exceptions as redis
-
-    if isinstance(error, s3.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status == 429 or status >= 500
-    # Both are connection errors to redis-py, but a wrong password stays wrong.
-    if isinstance(error, redis.AuthenticationError | redis.AuthorizationError):
-        return False
-    of_redis = redis.ConnectionError | redis.TimeoutError | redis.TryAgainError
-    of_s3 = s3.HTTPClientError | s3.ConnectionError
-    return isinstance(error, of_redis | of_s3 | ConnectionError | TimeoutError | httpx.TransportError)
+    # What an index or a store of somebody's own lets through.
+    services = (redis_errors, s3_errors, answers)
+    return isinstance(error, ConnectionError | TimeoutError) or any(each.can_pass(error) for each in services)
 
 
 def failure_of(error: Exception) -> dg.Failure:

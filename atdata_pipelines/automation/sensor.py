@@ -194,7 +194,7 @@ def _cursor(cursor: str | None) -> tuple[Position, ReportedReasons]:
     try:
         said = json.loads(cursor or "{}")
         position = Position(said.get("event", ""), said.get("name", ""))
-        position.name.encode()  # JSON holds characters that no text of Redis has
+        position.name.encode(errors="surrogateescape")  # JSON holds characters that nothing in Redis has
         told = ReportedReasons.of(said.get("told"))
         return (position if not position.event or is_event_id(position.event) else Position()), told
     except (ValueError, AttributeError, TypeError):

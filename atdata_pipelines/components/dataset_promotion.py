@@ -35,7 +35,7 @@ class Destination(dg.Model, dg.Resolvable):
     """A bucket that shards are copied to before they are published."""
 
     bucket: str
-    public_url: str = Field(description="URL by which strangers read the bucket.")
+    public_url: str = Field(description="URL by which anybody reads the bucket.")
     endpoint_url: str | None = Field(default=None, description="Where it is not that of the shards' own service.")
     access_key_id_env: str | None = Field(
         default=None, description="Variable that holds the key; not given: the same key as for reading."

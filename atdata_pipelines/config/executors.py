@@ -27,6 +27,36 @@ QUEUE = "dagster-celery/queue"
 COPYING = "copying"
 """Queue of what reads and copies shards: workers with a good connection to both sides."""
 
+CELERY_VARIABLE = "ATDATA_CELERY_URL"
+
+PUBLISHING = "publishing"
+"""Queue of what writes to the PDS, and of everything else: one small worker will do."""
+
+LOST_AFTER = 60
+"""Seconds after which the step of a worker that was not heard of goes to another one.
+
+Workers say meanwhile that they are still at it (``workers.py``), so a long step is not taken for a lost one. Should
+it happen (clocks that differ, Redis out of reach), a step is done twice: each finds what the other has done, by its
+digest or by the key of its record, and copies of one shard wait for each other.
+"""
+
+SAY_EVERY = 10
+"""Seconds between two words of a worker."""
+
+_DATABASES = 16
+"""Of a Redis that nobody has configured otherwise."""
+
+
+_MAKE: dict[str, Callable[[], dg.ExecutorDefinition]] = {
+    "in-process": lambda: dg.in_process_executor,
+    "multiprocess": lambda: dg.multiprocess_executor,
+    # The address may hold a password: it is read when a run begins, and stands in no configuration.
+    "celery": lambda: _package("celery", "dagster_celery").celery_executor.configured(
+        lambda _: executor_config(), config_schema={}
+    ),
+    "k8s": lambda: _package("k8s", "dagster_k8s").k8s_job_executor,
+}
+
 
 def executor_named(name: str) -> dg.ExecutorDefinition:
     """The executor of a name: ``in-process``, ``multiprocess``, ``celery`` or ``k8s``.
@@ -60,37 +90,6 @@ def _package(extra: str, module: str) -> ModuleType:
             f"The executor {extra} needs {module.replace('_', '-')}, which is not installed: "
             f'pip install "atdata-pipelines[{extra}]"'
         ) from None
-
-
-_MAKE: dict[str, Callable[[], dg.ExecutorDefinition]] = {
-    "in-process": lambda: dg.in_process_executor,
-    "multiprocess": lambda: dg.multiprocess_executor,
-    # The address may hold a password: it is read when a run begins, and stands in no configuration.
-    "celery": lambda: _package("celery", "dagster_celery").celery_executor.configured(
-        lambda _: executor_config(), config_schema={}
-    ),
-    "k8s": lambda: _package("k8s", "dagster_k8s").k8s_job_executor,
-}
-
-
-CELERY_VARIABLE = "ATDATA_CELERY_URL"
-
-PUBLISHING = "publishing"
-"""Queue of what writes to the PDS, and of everything else: one small worker will do."""
-
-LOST_AFTER = 60
-"""Seconds after which the step of a worker that was not heard of goes to another one.
-
-Workers say meanwhile that they are still at it (``workers.py``), so a long step is not taken for a lost one. Should
-it happen (clocks that differ, Redis out of reach), a step is done twice: each finds what the other has done, by its
-digest or by the key of its record, and copies of one shard wait for each other.
-"""
-
-SAY_EVERY = 10
-"""Seconds between two words of a worker."""
-
-_DATABASES = 16
-"""Of a Redis that nobody has configured otherwise."""
 
 
 def broker_url() -> str:

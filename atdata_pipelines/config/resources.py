@@ -137,7 +137,7 @@ class AtprotoResource(dg.ConfigurableResource):
         password = _required(self.app_password, "ATDATA_APP_PASSWORD", f"an app password of {handle}")
         return _logged_in(self._pds_url(), handle, password)
 
-    def stranger(self) -> AtmosphereClient:
+    def anonymous(self) -> AtmosphereClient:
         """A client of the same PDS that nobody is logged in with."""
         return AtmosphereClient(self._pds_url())
 
@@ -181,7 +181,7 @@ class DestinationResource(dg.ConfigurableResource):
     )
     public_url: str | None = Field(
         default=None,
-        description="URL by which strangers read the bucket; ATDATA_PUBLISH_PUBLIC_URL where it is not given.",
+        description="URL by which anybody reads the bucket; ATDATA_PUBLISH_PUBLIC_URL where it is not given.",
     )
 
     def outside_of_runs(self) -> "DestinationResource":

@@ -52,10 +52,10 @@ def demo() -> int:
         records, _ = client.list_records(ENTRY, repo=box.did)
         uri = next(record.uri for record in records if record.value["name"] == NAME)
 
-        steps.begin("Read it back as a stranger: no login, no Redis, no S3 keys, only the at-uri")
+        steps.begin("Read it back anonymously: no login, no Redis, no S3 keys, only the at-uri")
         known = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
-        stranger = {name: value for name, value in os.environ.items() if name in (*known, "PATH", "HOME")}
-        read = subprocess.run([sys.executable, "-m", "atdata_pipelines.demo.anonymous_reader", uri], env=stranger)
+        anonymous = {name: value for name, value in os.environ.items() if name in (*known, "PATH", "HOME")}
+        read = subprocess.run([sys.executable, "-m", "atdata_pipelines.demo.anonymous_reader", uri], env=anonymous)
         if read.returncode:
             return read.returncode
         steps.end()

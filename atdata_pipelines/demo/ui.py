@@ -1,5 +1,7 @@
 """Dagster's UI on the sandbox, until somebody stops it."""
 
+import http.client
+import json
 import os
 import sys
 import time
@@ -7,7 +9,6 @@ from pathlib import Path
 
 import click
 import dagster as dg
-import httpx
 
 from atdata_pipelines.config.dagster_instance import PROJECT
 from atdata_pipelines.config.partitions import add_keys
@@ -75,18 +76,7 @@ def run_ui() -> None:
 def _dagster(folder: Path, port: int) -> Service:
     # Started in the sandbox's folder: Dagster loads a .env of its working directory over what is set, and
     # one in the project's root may name the real network.
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-w",
-        str(PROJECT / "workspace.yaml"),
-        "-h",
-        HOST,
-        "-p",
-        str(port),
-    ]
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
     environ = {**PATIENCE, **os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command`"}
     return Service(
         "dagster",
@@ -100,13 +90,14 @@ def _dagster(folder: Path, port: int) -> Service:
 
 def _missing(port: int) -> str:
     """What the UI still lacks; nothing where it shows the definitions."""
+    server = http.client.HTTPConnection(HOST, port, timeout=30)
     try:
-        # No proxy of the environment has anything to do with a server on this machine.
-        answer = httpx.post(
-            f"http://{HOST}:{port}/graphql", json={"query": LOADED}, timeout=30, trust_env=False
-        ).json()
-    except (httpx.TransportError, ValueError):
+        server.request("POST", "/graphql", json.dumps({"query": LOADED}), {"Content-Type": "application/json"})
+        answer = json.load(server.getresponse())
+    except (OSError, http.client.HTTPException, ValueError):
         return "the webserver starts"
+    finally:
+        server.close()
     entries = answer["data"]["locationStatusesOrError"]["entries"]
     if entries and all(entry["loadStatus"] == "LOADED" for entry in entries):
         return ""

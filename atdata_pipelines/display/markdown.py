@@ -11,7 +11,7 @@ from typing import Literal
 
 from atdata_core.secrets import masked
 
-Place = Literal["text", "log", "markdown", "code"]
+Medium = Literal["text", "log", "markdown", "code"]
 
 TEXT = 60
 """Characters of a cell."""
@@ -34,7 +34,7 @@ _SYNTAX = re.compile(r"[\\|`*\[\]~$]|&(?=[A-Za-z#])|(?<![^\W_])_|_(?![^\W_])")
 _BEGINNING = re.compile(r"^(\d{0,9})([#>+=.)-])")
 
 
-def shown(text: object, place: Place = "text", *, length: int = LONGEST) -> str:
+def shown(text: object, place: Medium = "text", *, length: int = LONGEST) -> str:
     r"""Text of whomever, without secrets, so that it is nothing but text at a place of the UI.
 
     A character that nobody sees, or that turns others round, is shown as its escape (``\u202e``), a line break as

@@ -21,6 +21,9 @@ from .previews import Preview
 SHARDS_SHOWN = 100
 VIEWER = "https://pdsls.dev/"
 """Shows any public record by its at-uri."""
+DESCRIPTION = 1_000
+"""Characters of a description that are shown."""
+TAGS = 20
 
 _COLUMNS = dg.TableSchema(
     columns=[
@@ -86,7 +89,7 @@ def of_changes(changed: Sequence[str] | None) -> dict[str, Any]:
 
 
 def record_link(uri: str, service: str) -> dict[str, Any]:
-    """An at-uri; with a link to look at it, where strangers reach the service."""
+    """An at-uri; with a link to look at it, where anonymous readers reach the service."""
     metadata: dict[str, Any] = {"at_uri": uri}
     if is_public(service):
         metadata["record"] = dg.MetadataValue.url(viewer(uri))
@@ -109,7 +112,7 @@ def table(columns: dg.TableSchema, rows: Sequence[Mapping[str, Any]]) -> dg.Tabl
 
 
 def is_public(service: str) -> bool:
-    """Whether strangers can reach the URL of a service, as far as its name tells."""
+    """Whether anonymous readers can reach the URL of a service, as far as its name tells."""
     host = urlsplit(service).hostname or ""
     return (
         "." in host and not host.replace(".", "").isdigit() and not host.endswith((".test", ".local", ".localhost"))
@@ -184,16 +187,11 @@ def of_record(
         "label": record.label_uri or record.note or "none",
         "label_change": record.label_change,
         **({"version_label": record.version_label_uri} if record.version_label_uri else {}),
-        "strangers_can_read": seen.summary,
+        "readable_anonymously": seen.summary,
         **of_shards(copies.shards, copies.proofs),
         "record_cid": record.cid,
         "entry_cid": copies.cid,
     }
-
-
-DESCRIPTION = 1_000
-"""Characters of a description that are shown."""
-TAGS = 20
 
 
 def overview(record: PublishedRecord, schema_uri: str, copies: CopiedShards, seen: Visibility, service: str) -> str:
@@ -207,7 +205,7 @@ def overview(record: PublishedRecord, schema_uri: str, copies: CopiedShards, see
             "| | |",
             "| --- | --- |",
             *rows,
-            f"\n**How {'those who have keys' if seen.unreadable else 'strangers'} read it**\n",
+            f"\n**How {'those who have keys' if seen.unreadable else 'anonymous readers'} read it**\n",
             "```python",
             *_code(record.uri, service),
             "```",
@@ -235,13 +233,13 @@ def _rows(record: PublishedRecord, summary: Summary, copies: CopiedShards, seen:
     if copies.destination is not None:
         copied = shown(copies.destination, "code", length=DESCRIPTION)
     yield f"| copies | {copied} |"
-    yield row(["strangers can read", seen.summary], length=DESCRIPTION)
+    yield row(["readable anonymously", seen.summary], length=DESCRIPTION)
     if record.note:
         yield row(["label", record.note], length=DESCRIPTION)
 
 
 def _links(record: PublishedRecord, schema_uri: str, service: str) -> Iterator[str]:
-    """At-uris of the records; with a link to look at them, where strangers reach the service."""
+    """At-uris of the records; with a link to look at them, where anonymous readers reach the service."""
     for what, uri in (("record", record.uri), ("label", record.label_uri), ("schema", schema_uri)):
         if uri is not None:
             address = shown(uri, "code")

@@ -16,7 +16,7 @@ from atdata_core.state.index_state import state_of
 
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.settings import DEFAULT, Services, Settings
-from ..display.markdown import Place, shown
+from ..display.markdown import Medium, shown
 
 NAMED = 20
 """Names that one line of a log lists."""
@@ -168,7 +168,7 @@ class PlannedPromotions:
                 said = f"{words[0].upper()}{words[1:]}: {self._listed(kind, 'log')}"
                 (log.warning if kind in ("refused", "retries exhausted") else log.info)(said)
 
-    def summary(self, place: Place = "text") -> str:
+    def summary(self, place: Medium = "text") -> str:
         """One line for a tick that starts nothing."""
         parts = [f"{self.published} datasets looked at are published and unchanged"]
         parts += [f"{words}: {self._listed(kind, place)}" for kind, words in _LEFT.items() if self.left.get(kind)]
@@ -177,7 +177,7 @@ class PlannedPromotions:
             parts.append(f"as told before: {counts}")
         return "; ".join(parts)
 
-    def _listed(self, kind: str, place: Place) -> str:
+    def _listed(self, kind: str, place: Medium) -> str:
         reasons = self.left[kind]
         listed: list[str] = []
         for name, reason in islice(reasons.items(), NAMED):

@@ -45,6 +45,16 @@ _OP = "promote_datasets"
 PREVIEWS = 4
 """Datasets whose samples are looked at at the same time, beside those that are promoted."""
 
+FAILED_SHOWN = 500
+"""Rows of the table of what failed; the log names all."""
+
+FAILED = "failed_table"
+
+NAMED = 5
+"""Datasets that the error of the run names, and a warning."""
+
+_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "stage", "reason")])
+
 
 def run_config(config: PromotionConfig | None = None, settings: Settings = DEFAULT) -> dict[str, Any]:
     """The run configuration of one promotion; without any, every value stays as it is."""
@@ -242,17 +252,6 @@ def _before_retry(context: dg.OpExecutionContext) -> tuple[dict[str, str], dict[
         elif (seen := event.asset_observation) is not None:
             failed[str(seen.partition)] = seen.asset_key.path[-1], str(seen.metadata[NOT_PROMOTED].value)
     return promoted, {name: why for name, why in failed.items() if name not in promoted}
-
-
-FAILED_SHOWN = 500
-"""Rows of the table of what failed; the log names all."""
-
-FAILED = "failed_table"
-
-NAMED = 5
-"""Datasets that the error of the run names, and a warning."""
-
-_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("dataset", "stage", "reason")])
 
 
 @dataclass

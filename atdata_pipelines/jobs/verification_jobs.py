@@ -178,12 +178,12 @@ def _named(datasets: Iterable[str], services: Services) -> Iterator[tuple[str, l
 def _everything(partitions: Collection[str], settings: Settings, services: Services) -> PublishedStates:
     """What is published of the datasets that are partitions, or that the instance takes."""
     ledger = state_of(services.redis.index()).ledger
-    return PublishedStates(services.atproto.stranger(), ledger, services.atproto.did(), partitions, settings.takes)
+    return PublishedStates(services.atproto.anonymous(), ledger, services.atproto.did(), partitions, settings.takes)
 
 
 def _looked_at(state: PublishedState, services: Services, config: VerifyManyConfig) -> Verification:
     try:
-        return verify_dataset(state.uri, client=services.atproto.stranger(), sample=config.sample)
+        return verify_dataset(state.uri, client=services.atproto.anonymous(), sample=config.sample)
     except RefusedError as error:
         # A label that somebody edited may point at anything.
         uri = plain(state.uri)

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from atdata_pipelines.sandbox.sandbox_state import SandboxError, State, lock
+from atdata_pipelines.sandbox.sandbox_state import SandboxError, SandboxState, lock
 from atdata_pipelines.sandbox.services import HOST, TITLES, Keeper, free_port, is_taken, services
 
 START_SECONDS = 180.0
@@ -75,7 +75,7 @@ class Sandbox:
         self._password = password
         self._buckets = [buckets] if isinstance(buckets, str) else list(buckets)
         self._keeper: Keeper | None = None
-        self._state: State | None = None
+        self._state: SandboxState | None = None
         self._did = ""
         self.attached = False
         self._check_arguments()
@@ -198,7 +198,7 @@ class Sandbox:
         if len(set(self._ports.values())) < len(self._ports):
             raise SandboxError("Two services cannot share a port. Give each port once.")
 
-    def _running(self) -> State:
+    def _running(self) -> SandboxState:
         if self._state is None:
             raise SandboxError("The sandbox is not running. Use it inside `with Sandbox(...) as box:`.")
         return self._state
@@ -226,7 +226,7 @@ class Sandbox:
             time.sleep(0.05)
 
     def _start(self, hold: int) -> None:
-        state = State.load(self._root) or State()
+        state = SandboxState.load(self._root) or SandboxState()
         state.ports.update(self._ports)
         for name, key in self._keys.items():
             setattr(state, name, key)
@@ -249,7 +249,7 @@ class Sandbox:
         self._keeper, self._state = keeper, state
 
     def _attach(self) -> bool:
-        state = State.load(self._root)
+        state = SandboxState.load(self._root)
         if state is None or not all(service.ready() for service in services(self._root, state)):
             return False
         for name, port in self._ports.items():
@@ -275,7 +275,7 @@ class Sandbox:
         self._make_buckets()
         return True
 
-    def _take_account(self, state: State) -> None:
+    def _take_account(self, state: SandboxState) -> None:
         if self._handle is not None:
             state.handle = self._handle
         if self._password is not None:
@@ -347,7 +347,7 @@ def _keep_private(root: Path) -> None:
         ) from None
 
 
-def _ensure_account(pds_url: str, state: State) -> str:
+def _ensure_account(pds_url: str, state: SandboxState) -> str:
     """The DID of the account ``state.handle``, which is created where it is not there.
 
     Raises:

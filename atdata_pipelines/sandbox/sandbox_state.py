@@ -18,7 +18,7 @@ class SandboxError(AtdataError, RuntimeError):
 
 
 @dataclass
-class State:
+class SandboxState:
     """Everything that a second start must find again."""
 
     ports: dict[str, int] = field(default_factory=dict[str, int])
@@ -39,7 +39,7 @@ class State:
         write_private(root / "state.json", json.dumps(asdict(self), indent=2))
 
     @classmethod
-    def load(cls, root: Path) -> State | None:
+    def load(cls, root: Path) -> SandboxState | None:
         """What ``save`` kept, or None.
 
         Raises:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from atdata_core.common.state_file import write_private
 from atdata_pipelines.sandbox import guard
-from atdata_pipelines.sandbox.sandbox_state import SandboxError, State
+from atdata_pipelines.sandbox.sandbox_state import SandboxError, SandboxState
 
 HOST = "127.0.0.1"
 
 # Below the ranges from which systems take ports for outgoing connections (Linux 32768-60999, macOS
-# 49152-65535), so that a port kept for the next start is not lent to a stranger meanwhile.
+# 49152-65535), so that a port kept for the next start is not lent to another process meanwhile.
 _CANDIDATES = range(20000, 32000)
 
 GRACE_SECONDS = 3.0
@@ -71,7 +71,7 @@ class Service:
     ready: Callable[[], bool]
 
 
-def services(root: Path, state: State) -> list[Service]:
+def services(root: Path, state: SandboxState) -> list[Service]:
     """All services of the sandbox in the folder ``root``; their folders are made.
 
     Raises:
@@ -134,7 +134,7 @@ def services(root: Path, state: State) -> list[Service]:
     ]
 
 
-def _digest(state: State) -> str:
+def _digest(state: SandboxState) -> str:
     return hashlib.sha256(state.redis_password.encode()).hexdigest()
 
 

@@ -173,10 +173,10 @@ def test_a_service_is_its_scheme_host_and_port():
 
 def test_only_answers_that_ask_to_wait_close_a_gate(time_passes):
     for status in (200, 400, 500):
-        patience.note_answer(f"{SERVICE}/a", status, {"retry-after": "9"})
-    patience.note_answer(f"{SERVICE}/a", 429, {})
+        patience.note_answer(GATE, status, {"retry-after": "9"})
+    patience.note_answer(GATE, 429, {})
     patience.ours.wait(GATE)
     assert time_passes.slept == []
-    patience.note_answer(f"{SERVICE}/a", 503, {"retry-after": "9"})
+    patience.note_answer(GATE, 503, {"retry-after": "9"})
     patience.ours.wait(GATE)
     assert sum(time_passes.slept) == pytest.approx(9)

@@ -24,7 +24,7 @@ from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosph
 from atdata_core.promotion.operations.reconcile import reconcile
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
-from atdata_core.state.facts import ENTRY_NOTE, LABEL_NOTE, RECORDS, intent_key
+from atdata_core.state.facts import ENTRY_NOTE, INTENT, LABEL_NOTE, RECORDS
 from atdata_core.state.index_state import state_of
 
 KEY = label_rkey("did:web:a.test", "n")
@@ -122,7 +122,7 @@ def test_many_promoted_together_are_made_once_updated_and_left(stored, client):
     facts = state_of(index).ledger.get_all("dataset", "twin-0")
     noted = [*facts.of(ENTRY_NOTE, LABEL_NOTE)]
     for key, note in noted:
-        assert facts[intent_key(key)].cids == (note.cid, *note.earlier)
+        assert facts[INTENT(key.owner, key.name)].cids == (note.cid, *note.earlier)
         assert client.get_record(note.uri).cid == note.cid
 
 
@@ -222,7 +222,7 @@ def test_the_content_of_every_record_is_known_before_it_is_written(stored, clien
     noted = [*facts.of(*RECORDS)]
     assert len(noted) == 3
     for key, note in noted:
-        assert facts[intent_key(key)].cids == (note.cid, *note.earlier)
+        assert facts[INTENT(key.owner, key.name)].cids == (note.cid, *note.earlier)
         assert client.get_record(note.uri).cid == note.cid
 
 

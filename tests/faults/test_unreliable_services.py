@@ -58,7 +58,7 @@ class Unreliable(Rule):
         self.calls += 1
         now = time.monotonic()
         request = self._of_one_thread(call)
-        shut, opened, refused = self._closed.get(call.service, (now, now, None))
+        shut, opened, refused = self._closed.get(self._limited(call), (now, now, None))
         # Whoever asks the same again has read the 429.
         if now < opened and (now > shut + UNDER_WAY or (request and request == refused)):
             self.early.append((call.what, round(now - shut, 3)))
@@ -69,7 +69,7 @@ class Unreliable(Rule):
             return None
         self.faults[kind] += 1
         if kind == "429":
-            self._closed[call.service] = (now, now + RETRY_AFTER, request)
+            self._closed[self._limited(call)] = (now, now + RETRY_AFTER, request)
             return Answer(429, {"retry-after": str(RETRY_AFTER)})
         fault = {"500": Answer(500), "reset": Fault.RESET, "timeout": Fault.SILENCE}[kind]
         if not late:
@@ -90,6 +90,16 @@ class Unreliable(Rule):
         kinds = ["429", "500", "reset", "timeout"]
         number = int(chance.random() / self.each)
         return (kinds[number] if number < len(kinds) else None), chance.random() < 0.5
+
+    @staticmethod
+    def _limited(call):
+        """What a 429 holds: an XRPC method of a PDS, for an account; a whole other service.
+
+        A request without a token is of the account that it names, or of nobody.
+        """
+        if call.service != "pds":
+            return call.service
+        return call.path.partition("?")[0], "authorization" in call.headers
 
     @staticmethod
     def _of_one_thread(call):

@@ -1,4 +1,4 @@
-"""What the store in S3 does beyond what every data store has to do (tests/contract/test_stores.py)."""
+"""What the store in S3 does beyond what every data store has to do (tests/stores/test_data_stores.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where shards lie: what strangers can read they can read until somebody says otherwise."""
+"""Where shards lie: what anonymous readers can read they can read until somebody says otherwise."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def test_a_public_dataset_stays_public_whoever_promotes_it_from_wherever(lab):
     # A bucket that is closed: refused by all, and said so.
     with lab.publishing_to(lab.closed):
         assert lab.plan("cells")["readers"][1:3] == ("anybody", "known once they are copied")
-        assert "Strangers could not read what would take the place" in lab.refusal("promote", "cells")
+        assert "cannot be read anonymously, as that can" in lab.refusal("promote", "cells")
         assert not lab.bulk("cells")
     assert lab.seen("cells") == replace(public, status="failed")
     assert lab.promote("cells") == uri
@@ -85,7 +85,7 @@ def test_what_does_not_lie_where_its_instance_says_is_due_and_new_data_never_lea
     assert lab.seen("cells") == public
     assert lab.tick(team) == {}
 
-    # New data: nobody here knows of the bucket, and no way publishes them where strangers cannot read them.
+    # New data: nobody here knows of the bucket, and no way publishes them where anonymous readers cannot read them.
     lab.insert("cells", 10)
     assert lab.tick() == {"cells": False}
     assert not lab.bulk("cells")

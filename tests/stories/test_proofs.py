@@ -97,7 +97,7 @@ def test_what_only_the_labs_keys_read_is_never_ok_without_a_word(lab):
         "record_resolves": True,
         "shards_as_published": True,
         "samples_of_published_schema": True,
-        "readable_by_strangers": False,
+        "readable_anonymously": False,
         "schema_compatible": True,
         "license_known": False,
     }

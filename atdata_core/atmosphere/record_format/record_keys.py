@@ -27,6 +27,7 @@ from atdata_core.atmosphere.record_format.lexicon import (
 )
 from atdata_core.common.cid import dag_cbor
 from atdata_core.errors import PreflightError, RefusedError
+from atdata_core.state.facts import PublicationId
 
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 
@@ -49,15 +50,25 @@ def identity_tid(*parts: str) -> str:
     return "".join(TID_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
 
 
-def entry_rkey(did: str, name: str, cid: str) -> str:
-    """The record key of a publication's entry.
+class Publication(PublicationId):
+    """Account, published name and CID of the index entry: the same three, the same records."""
 
-    Args:
-        did: The account.
-        name: The published name.
-        cid: CID of the index entry (its schema reference and data URLs).
-    """
-    return identity_tid(ENTRY, did, name, cid)
+    __slots__ = ()
+
+    @property
+    def rkey(self) -> str:
+        """Record key of the entry record."""
+        return identity_tid(ENTRY, self.did, self.name, self.cid)
+
+    @property
+    def uri(self) -> str:
+        """At-uri of the entry record."""
+        return f"at://{self.did}/{ENTRY}/{self.rkey}"
+
+    @property
+    def label_rkey(self) -> str:
+        """Record key of the label; the versions of a name share it."""
+        return label_rkey(self.did, self.name)
 
 
 def label_rkey(did: str, name: str, version: str | None = None) -> str:

@@ -15,7 +15,7 @@ import msgpack
 
 from atdata_core.atmosphere.record_format.lexicon import bytes_of
 from atdata_core.errors import MetadataError
-from atdata_core.samples.metadata import MAX_BYTES, pack, unpack
+from atdata_core.samples.metadata import checked_size, pack, unpack
 
 _msgpack: Any = msgpack
 
@@ -31,14 +31,7 @@ def pack_metadata(metadata: dict[Any, Any]) -> bytes:
     Raises:
         MetadataError: msgpack cannot hold it, or it is too large.
     """
-    packed = _widened(pack(metadata))
-    if len(packed) > MAX_BYTES:
-        raise MetadataError(
-            f"metadata takes {len(packed):,} bytes as msgpack, {MAX_BYTES:,} are allowed. "
-            "Keep what is larger in a file beside the shards and its URL here.",
-            size=len(packed),
-        )
-    return packed
+    return checked_size(_widened(pack(metadata)))
 
 
 def to_field(metadata: dict[Any, Any]) -> dict[str, str]:

@@ -7,11 +7,10 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, cast
 
+from atdata_core.atmosphere.xrpc.answers import of_reply, of_transport, read_body, refused
 from atdata_core.atmosphere.xrpc.atproto_package import needed_for
-from atdata_core.atmosphere.xrpc.bodies import read_body
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier, plain_password
 from atdata_core.atmosphere.xrpc.login_errors import of_account, of_login, of_state, too_many_logins
-from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport, refused
 from atdata_core.atmosphere.xrpc.session_sharing import LoginLimit, SessionFile, Tokens
 from atdata_core.common.retry_after import LONGEST_WAIT, http_hooks, with_retries
 from atdata_core.errors import (
@@ -234,7 +233,7 @@ class Account:
             from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
-        hooks = http_hooks(lambda _: login)
+        hooks = http_hooks(login)
         hooks["response"].append(self._read)
         transport = self._transport or environment_transport()
         request = Request(timeout=timeout, transport=transport, event_hooks=hooks)

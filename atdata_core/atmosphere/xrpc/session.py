@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from atdata_core.atmosphere.xrpc.account import Account
-from atdata_core.atmosphere.xrpc.bodies import MAX_REPLY, read_body
+from atdata_core.atmosphere.xrpc.answers import MAX_REPLY, of_reply, of_transport, read_body, refused
 from atdata_core.atmosphere.xrpc.login_errors import of_account
-from atdata_core.atmosphere.xrpc.service_errors import of_reply, of_transport, refused
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
-from atdata_core.common.retry_after import http_hooks, with_retries
+from atdata_core.common import retry_after
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
 from atdata_core.stores.http import environment_transport
 
@@ -159,7 +158,8 @@ class Session:
         headers: dict[str, str] = {"Content-Type": mime} if mime else {}
         given = {key: value for key, value in (params or {}).items() if value is not None}
         asked = {"method": method, "url": url, "params": given or None, "content": content, "headers": headers}
-        exchange = partial(self._exchange, asked, guarded=guarded, most=most)
+        account = self.account.did or "" if auth else ""
+        exchange = partial(self._exchange, asked, account, guarded=guarded, most=most)
 
         def once() -> bytes:
             if token:
@@ -172,7 +172,7 @@ class Session:
         for attempt in (1, 2):
             token = self.account.token(url.rpartition("/")[2]) if auth else None
             try:
-                return with_retries(once)
+                return retry_after.with_retries(once)
             except ServiceRefusedError as failure:
                 if token is not None and (inactive := of_account(failure, self.account.handle or "")):
                     raise inactive from None
@@ -202,21 +202,25 @@ class Session:
 
     # -- its answer -------------------------------------------------------------------------------
 
-    def _exchange(self, asked: dict[str, Any], *, guarded: bool, most: int) -> _Answer:
+    def _exchange(self, asked: dict[str, Any], account: str, *, guarded: bool, most: int) -> _Answer:
+        """A request and its answer, once the gate is open; ``account``: whose it is, empty without a login."""
         import httpx
 
         url = asked["url"]
         client = self._client()
         try:
             request = client.build_request(**asked)
+            gate = retry_after.gate_of(str(request.url), account)
             if guarded:
                 self._pin(request)
-            response = client.send(request, stream=True)
-            with contextlib.closing(response):
+            retry_after.ours.wait(gate)
+            with contextlib.closing(client.send(request, stream=True)) as response:
+                headers = dict(response.headers)
+                retry_after.note_answer(gate, response.status_code, headers)
                 body = read_body(response, url, silence=self._timeout[0], most=most)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise of_transport(url, error) from None
-        return _Answer(response.status_code, dict(response.headers), body)
+        return _Answer(response.status_code, headers, body)
 
     def _pin(self, request: httpx.Request) -> None:
         """Hold a request to the address that was checked: the name could lead elsewhere the next time."""
@@ -227,9 +231,6 @@ class Session:
             request.extensions["sni_hostname"] = request.url.raw_host.decode("ascii")
             request.url = request.url.copy_with(host=address)  # the Host header keeps the name
 
-    def _asker(self, request: httpx.Request) -> str:
-        return self.account.did or "" if "authorization" in request.headers else ""
-
     def _client(self) -> httpx.Client:
         import httpx
 
@@ -239,7 +240,6 @@ class Session:
                 self._http = httpx.Client(
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport or environment_transport(limits),
-                    event_hooks=http_hooks(self._asker),
                 )
                 # Nobody closes a client: its connections end with it; a given transport is its giver's.
                 if self._transport is None:

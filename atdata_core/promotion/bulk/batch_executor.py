@@ -26,7 +26,7 @@ from ..stages.publish import PublishedRecord, publishing
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
-    from ...atmosphere.record_batches import Answer, Key
+    from ...atmosphere.record_batches import Answer, RecordKey
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import CopiedShards
     from ...state.ledger import Ledger
@@ -52,7 +52,7 @@ class Draft:
     run: str | None = None
 
 
-Outcome = PublishedRecord | Exception
+PublishResult = PublishedRecord | Exception
 
 
 def publish_many(
@@ -63,7 +63,7 @@ def publish_many(
     *,
     options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
     writer: BatchWriter | None = None,
-) -> list[Outcome]:
+) -> list[PublishResult]:
     """Write the records of many datasets, or bring them up to date, or leave them; as ``publish_record`` each.
 
     Args:
@@ -86,9 +86,9 @@ def publish_many(
     return _BatchExecutor(drafts, index, client, ledger, options, writer).run_effects()
 
 
-def expected_keys(entries: Iterable[IndexEntry], did: str, options: PromotionOptions) -> list[Key]:
+def expected_keys(entries: Iterable[IndexEntry], did: str, options: PromotionOptions) -> list[RecordKey]:
     """Where the entry records and labels of datasets lie."""
-    keys: list[Key] = []
+    keys: list[RecordKey] = []
     for entry in entries:
         try:
             publication = publication_of(entry, cid_of(entry), did, options.name)
@@ -122,7 +122,7 @@ class _BatchExecutor:
         self._client = client
         self._options = options
         self._writer = writer
-        self._outcomes: list[Outcome | None] = [None] * len(drafts)
+        self._outcomes: list[PublishResult | None] = [None] * len(drafts)
         self._jobs = [_Job(number, draft.entry, self._steps(draft)) for number, draft in enumerate(drafts)]
         self._waiting = deque(self._jobs)
         self._currents: list[tuple[_Job, Current]] = []
@@ -130,7 +130,7 @@ class _BatchExecutor:
         self._writes: deque[tuple[_Job, Write]] = deque()
         self._sent: tuple[list[tuple[_Job, Write]], Future[list[Answer]]] | None = None
 
-    def run_effects(self) -> list[Outcome]:
+    def run_effects(self) -> list[PublishResult]:
         self._writer.refresh()
         with ThreadPoolExecutor(1, "records") as sender:
             try:

@@ -15,10 +15,11 @@ from uuid import uuid4
 
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
+from ...common.network_settings import WORKERS
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
-from ...state.index_state import state_of
+from ...state.index_state import server_of, state_of
 from ..copies.usage import end_use
 from ..inventory import cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ...state.ledger import Ledger
     from ..stages.resolved_values import Finder
 
-WORKERS = 8
 SLICE = 2000
 """Datasets whose records are looked for at once; what is found of them is held in memory."""
 AHEAD = 2 * MAX_WRITES
@@ -50,7 +50,7 @@ class StageDone:
     """A stage that one dataset of a bulk has been through.
 
     ``result`` is what the stage gave, None where it failed; ``error`` says why then. ``visibility`` comes with
-    the last stage: whether strangers can read the shards.
+    the last stage: whether anonymous readers can read the shards.
     """
 
     dataset: str
@@ -107,9 +107,9 @@ def promote_many(
     """Publish many datasets to the atmosphere, each once, as ``promote_to_atmosphere`` does.
 
     Each is published under its own name, with the values that were given before, else those of its metadata. One
-    that cannot be published, or whose shards strangers could not read any more, costs no other. Records are written
-    up to 200 in a request; a dataset waits a few seconds at most until there are as many. (An account on a host
-    that counts writes pays 3 points for a record that is created so, 2 for one that is written alone.)
+    that cannot be published, or whose shards could not be read anonymously any more, costs no other. Records are
+    written up to 200 in a request; a dataset waits a few seconds at most until there are as many. (An account on a
+    host that counts writes pays 3 points for a record that is created so, 2 for one that is written alone.)
 
     Args:
         entries: Entries of the local index.
@@ -323,7 +323,7 @@ class _Bulk:
         if not isinstance(error, ServiceError):
             return False
         service = error.facts.get("service") or ""
-        if service and service == state_of(self.index).service:
+        if service and service == server_of(self.index):
             return True
         pds = self.client.service_of(self.client.did)
         of_one_record = isinstance(error, ServiceRefusedError) and error.facts.get("status") in (400, 413)

@@ -17,15 +17,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
+from ...common.network_settings import WORKERS
 from ...protocols import ShardFacts, WriteProof
 from ...state.lease import POLL, Lease, Leases, Renewing, kept, leased
 from ...stores.data_store import DataStore
 from ..inventory import Progress
 from .layout import as_published
 from .sources import Sources
-
-WORKERS = 8
-"""Shards that are read, or sent, at a time: each of them takes memory."""
 
 SERVICE_COPIES = 32
 """Shards that an S3 service copies at a time: they take nothing here."""

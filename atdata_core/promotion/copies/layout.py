@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from ...state.ledger import Ledger
 
 FOLDER = "promoted/{dataset}/{entry}"
-"""Where copies lie, below the prefix of their store: of a dataset of this name, and an entry of this CID.
+"""Where copies lie, below the prefix of their store: of a dataset of this name, and an entry of this ``entry_key``.
 
 Copying, the protection of copies that a run is about to name, and retraction all ask this module.
 """
+
+
+CID = re.compile("baf[a-z2-7]{20,}")
+_CLAIM = re.compile("-[0-9a-f]{12}$")
 
 
 def tails(urls: Sequence[str]) -> list[str]:
@@ -48,6 +52,14 @@ def claim_of(shards: Iterable[ShardFacts]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def entry_key(cid: str) -> str:
+    """How an entry is written in the place of its copies: one part of a path, a CID as it is.
+
+    An index of somebody's own may have any text for an id.
+    """
+    return plain_path(cid).replace("/", "%2F")
+
+
 def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     """Below the store's prefix, where the copies of an entry lie.
 
@@ -56,7 +68,9 @@ def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     """
     claim = claim_of(inventory.shards)
     first = ledger.get(FIRST_CLAIM(inventory.cid))
-    entry = inventory.cid if first is None or first.digest == claim else f"{inventory.cid}-{claim[:12]}"
+    entry = entry_key(inventory.cid)
+    if first is not None and first.digest != claim:
+        entry += f"-{claim[:12]}"
     return plain_path(FOLDER.format(dataset=inventory.name, entry=entry))
 
 
@@ -84,15 +98,23 @@ def copy_tails(url: str) -> set[str]:
 
 
 def copied_as(url: str) -> tuple[str, str] | None:
-    """Dataset and entry CID of a published copy, as its place tells; None where it lies at no such place.
+    """Dataset and ``entry_key`` of a published copy, as its place tells; None where it lies at no such place.
 
-    The dataset is "" where its name may be written in another way there.
+    The dataset is "" where its name may be written in another way there. Where no part of the path is a CID, the
+    name of the dataset is taken to have no slash.
     """
-    for tail in sorted(copy_tails(url)):
-        found = _pattern(FOLDER).match(tail)
-        if found is not None:
-            return "" if "%" in found["dataset"] else found["dataset"], found["cid"]
+    for entry in (CID.pattern, "[^/]+"):
+        for tail in sorted(copy_tails(url)):
+            found = _pattern(FOLDER, entry).match(tail)
+            if found is not None:
+                return "" if "%" in found["dataset"] else found["dataset"], found["entry"]
     return None
+
+
+def entries_at(url: str) -> set[str]:
+    """The ``entry_key`` of every entry that may have a copy there: a name with slashes leaves open which it is."""
+    parts = {part for tail in copy_tails(url) for part in tail.removeprefix(_root()).split("/")[:-1]}
+    return parts | {_CLAIM.sub("", part) for part in parts}
 
 
 def lies_in(store: DataStore, shard: Mapping[str, Any], destination: str | None) -> bool:
@@ -128,9 +150,7 @@ def _root() -> str:
 
 
 @cache
-def _pattern(folder: str) -> re.Pattern[str]:
+def _pattern(folder: str, entry: str) -> re.Pattern[str]:
     """What tells dataset and entry from the name of a copy in such a folder."""
-    entry = r"(?P<cid>baf[a-z2-7]{20,})(?:-[0-9a-f]{12})?"
-    return re.compile(
-        re.escape(folder).replace(r"\{dataset\}", "(?P<dataset>.+?)").replace(r"\{entry\}", entry) + "/"
-    )
+    text = re.escape(folder).replace(r"\{dataset\}", "(?P<dataset>.+?)")
+    return re.compile(text.replace(r"\{entry\}", f"(?P<entry>{entry})(?:-[0-9a-f]{{12}})?") + "/")

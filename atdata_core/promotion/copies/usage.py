@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...atmosphere.record_format.lexicon import OLD_ENTRY
 from ...atmosphere.record_format.parse import Fields, PublishedShard, read_storage
 from ...atmosphere.record_format.record_keys import ENTRY
+from ...common.network_settings import WORKERS
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
 from ...protocols import ShardFacts
@@ -25,14 +26,12 @@ from ...state.facts import COPY_USE, CopyUse
 from ...state.lease import POLL
 from ...state.ledger import Key, Ledger
 from ...stores.data_store import DataStore
-from .layout import copied_as, copy_tails
+from .layout import CID, copy_tails, entries_at, entry_key
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...protocols import AbstractIndex
     from ...state.lease import Lease, Leases
-
-WORKERS = 8
 
 HONOURED = timedelta(days=1)
 """A run that was killed leaves its note. Longer than this no run waits before it writes."""
@@ -96,8 +95,8 @@ def existing(copies: Iterable[StoredCopy], store: DataStore, known: Mapping[str,
 class Uses:
     """Who names which copy, by the part of its path that begins where copies lie.
 
-    That part holds dataset and entry CID, and is the same under whatever address a bucket is read, so a copy
-    that a record names by an older address is found, too.
+    That part holds dataset and entry, and is the same under whatever address a bucket is read, so a copy that a
+    record names by an older address is found, too.
     """
 
     def __init__(self) -> None:
@@ -177,7 +176,7 @@ def in_use(ledger: Ledger, leases: Leases, cid: str, run: str | None) -> Generat
     """
     ledger.put(_use(cid, run), CopyUse())
     try:
-        _taken(leases, cid).release()
+        _taken(leases, _removal_of(entry_key(cid))).release()
         yield
     except BaseException:
         with suppress(ServiceError):
@@ -204,16 +203,15 @@ def removing(ledger: Ledger, leases: Leases, urls: Iterable[str]) -> Generator[C
     """
     with ExitStack() as ends:
         held: list[Lease] = []
-        for cid in sorted({copied[1] for copied in map(copied_as, urls) if copied is not None}):
-            held.append(_taken(leases, cid))
+        for removal in sorted({_removal_of(entry) for url in urls for entry in entries_at(url)}):
+            held.append(_taken(leases, removal))
             ends.callback(held[-1].release)
 
         def run_using(url: str) -> str | None:
             for lease in held:
                 lease.renew()
-            copied = copied_as(url)
-            uses = () if copied is None else ledger.get_all("entry", copied[1]).of(COPY_USE)
-            noted = [use.at for _, use in uses if use.at]
+            uses = [use for entry in entries_at(url) for _, use in ledger.get_all("entry", entry).of(COPY_USE)]
+            noted = [use.at for use in uses if use.at]
             recent = [at for at in noted if datetime.fromisoformat(at) > datetime.now(UTC) - HONOURED]
             return f"a promotion under way since {max(recent)}" if recent else None
 
@@ -221,11 +219,16 @@ def removing(ledger: Ledger, leases: Leases, urls: Iterable[str]) -> Generator[C
 
 
 def _use(cid: str, run: str | None) -> Key[CopyUse]:
-    return COPY_USE(cid, run or "a run")
+    return COPY_USE(entry_key(cid), run or "a run")
 
 
-def _taken(leases: Leases, cid: str) -> Lease:
+def _removal_of(entry: str) -> str:
+    # Any part of a path may be an id that is no CID, and there may be many: one lease serves them all.
+    return f"removal of {entry if CID.fullmatch(entry) else 'others'}"
+
+
+def _taken(leases: Leases, removal: str) -> Lease:
     """The lease on a removal, once nobody else has it."""
-    while (lease := leases.take(f"removal of {cid}")) is None:
+    while (lease := leases.take(removal)) is None:
         time.sleep(POLL)
     return lease

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from ...common.network_settings import WORKERS
 from ...errors import RefusedError, SampleError, ShardError
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import decode, fields_digest
@@ -25,7 +26,7 @@ from ..copies.layout import claim_of
 from ..copies.sources import Sources
 from ..inventory import Progress, accept_command, cid_of, read_schema, shard_urls
 from ..scheduling.retry_policy import reset_attempts
-from ..stages.inventory_stage import WORKERS, read_shard
+from ..stages.inventory_stage import read_shard
 
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry

@@ -13,7 +13,7 @@ from ..scheduling.due import PAGE
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient
     from ...state.facts import RecordResult
-    from ...state.ledger import Found, Key, Ledger
+    from ...state.ledger import FactMap, Key, Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class PublishedStates:
         names = sorted(self._names[dataset])
         return [LAST_RESULT(dataset), *(NAME_RESULT(dataset, self._did, name) for name in names)]
 
-    def _states(self, dataset: str, found: Found) -> list[PublishedState]:
+    def _states(self, dataset: str, found: FactMap) -> list[PublishedState]:
         uris: dict[str, str] = {}
         for key in self._keys(dataset):
             result = found[key]

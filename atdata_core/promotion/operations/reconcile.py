@@ -8,15 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...atmosphere.record_format.parse import label_target, read_entry_record
-from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, label_rkey
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, Publication, label_rkey
 from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError
 from ...state.facts import (
     ENTRY_NOTE,
+    FAILURE,
     LABEL_NOTE,
     LAST_RESULT,
     NAME_OWNER,
+    NAME_STATE,
     RECORDS,
     VERSION_LABEL_NOTE,
     VERSION_TARGET,
@@ -25,14 +27,13 @@ from ...state.facts import (
     RecordNote,
     RecordResult,
 )
-from ...state.ledger import Found, Key, Ledger
-from ..inventory import Publication, cid_of
+from ...state.ledger import FactMap, Key, Ledger
+from ..inventory import cid_of
 from ..overrides import Overrides
-from ..records.published_names import Versions, is_promoted, name_state, names_no_copies, place_of, versions_of
+from ..records.published_names import Versions, is_promoted, names_no_copies, place_of, versions_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
-from ..scheduling.blocks import block_deleted, block_of
-from ..scheduling.retry_policy import metadata_digest, succeeded
+from ..scheduling.retry_policy import block_deleted, block_of, metadata_digest
 from ..stages.publish import PublishedRecord, note_version
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ class _Comparison:
         """Note the last result of a dataset, so that it counts as published as far as it is."""
         for (record, entry), _ in published:
             publication = self._publication(record, entry)
-            key = name_state(dataset, publication)
+            key = NAME_STATE(dataset, publication.did, publication.name)
             if self._ledger.get(key) is None:
                 place = place_of(record, expand(entry.data_urls))
                 self._ledger.put(key, NameState(publication.cid, record.uri, place, place is not None))
@@ -332,9 +333,9 @@ class _Comparison:
         self._ledger.put_first(LAST_RESULT(dataset), kept)
         if publication.cid == self._current.get(dataset):
             # What failed before was about what is published after all.
-            succeeded(self._ledger, dataset)
+            self._ledger.remove(FAILURE(dataset))
 
-    def _known(self, key: Key[RecordNote], note: RecordNote, facts: Found) -> Discrepancy | None:
+    def _known(self, key: Key[RecordNote], note: RecordNote, facts: FactMap) -> Discrepancy | None:
         """The record of a fact, as if it were gone; None for one of another account."""
         uri, dataset = note.uri, key.owner
         if not uri.startswith(f"at://{self._did}/"):

@@ -20,7 +20,7 @@ from ...atmosphere.record_format.parse import (
     read_entry_record,
     read_schema_record,
 )
-from ...atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, Publication, label_rkey
 from ...common.cid import entry_cid
 from ...common.names import near
 from ...common.urls import expand, literal
@@ -105,7 +105,7 @@ def _taken_back(record: Record, index: LocalIndex, client: AtmosphereClient, *, 
     published = read_entry_record(record.uri, record.cid, record.value)
     schema = read_schema_record(client.get_record(published.schema_ref).value)
     for name, cid, reference, urls in _candidates(published, schema):
-        if entry_rkey(client.did, published.name, cid) == record.uri.rpartition("/")[2]:
+        if Publication(client.did, published.name, cid).rkey == record.uri.rpartition("/")[2]:
             if not named and index.was_deleted(name, cid):
                 return None
             # The schema first: an entry without it waits.

@@ -33,7 +33,7 @@ from ...state.index_state import state_of
 from ...state.ledger import Key, Ledger, MemoryLedger
 from ..copies.layout import is_copy
 from ..copies.usage import StoredCopy, copies_in, existing, removing, uses
-from ..scheduling.blocks import retracted
+from ..scheduling.retry_policy import retracted
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record

@@ -28,7 +28,7 @@ from ..scheduling.retry_policy import failure_concerns
 if TYPE_CHECKING:
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import Block, Failure, RecordResult
-    from ...state.ledger import Fact, Found, Ledger
+    from ...state.ledger import Fact, FactMap, Ledger
     from ...stores.data_store import DataStore
 
 STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
@@ -70,10 +70,10 @@ class Status:
         samples: Samples of all shards, where they are known.
         values: What people said, by field; of the name, where an earlier entry was published under it.
         place: URL of the first shard, as it is published.
-        readers: Who could read the shards when they were last published: ``all``, or how many strangers cannot.
+        readers: Who could read the shards when they were last published: ``all``, or how many cannot be read.
         records: At-uris of all its entry records, by published name and entry CID.
         labels: At-uris of its labels, by published name; "" for one that stands for a version.
-        hold: Why only a person may promote it: ``kind``, ``reason``, ``name``, ``at``.
+        block: Why only a person may promote it: ``kind``, ``reason``, ``name``, ``at``.
         failure: What went wrong last: ``stage``, ``reason``, ``transient``, ``attempts``, ``at``.
         again: When sensor and schedules may try it again; None where nothing keeps them, or where they never do.
     """
@@ -93,7 +93,7 @@ class Status:
     readers: str | None = None
     records: tuple[tuple[str, str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
-    hold: Mapping[str, Any] | None = None
+    block: Mapping[str, Any] | None = None
     failure: Mapping[str, Any] | None = None
     again: str | None = None
 
@@ -193,7 +193,7 @@ def _status(
         readers=last.readers if last else None,
         records=tuple(_records(facts, did)),
         labels=tuple(_labels(facts, did)),
-        hold=block.to_json() if block else None,
+        block=block.to_json() if block else None,
         failure=failure.to_json() if failure else None,
         again=retry_at,
     )
@@ -227,7 +227,7 @@ def _state(
     return decided.state, decided.reason, decided.retry_at
 
 
-def _steps(name: str, facts: Found, last: RecordResult | None, cid: str | None) -> Iterator[Step]:
+def _steps(name: str, facts: FactMap, last: RecordResult | None, cid: str | None) -> Iterator[Step]:
     inventory, schema, copies = facts[INVENTORY(name)], facts[SCHEMA_RESULT(name)], facts[COPIES(name)]
 
     def step(stage: str, fact: Fact, result: str, of: str, accepted: str | None = None) -> Step:
@@ -247,7 +247,7 @@ def _steps(name: str, facts: Found, last: RecordResult | None, cid: str | None) 
         yield step("atmosphere_record", last, f"{last.change} {last.uri}", last.publication.cid, last.accepted)
 
 
-def _records(facts: Found, did: str | None) -> Iterator[tuple[str, str, str]]:
+def _records(facts: FactMap, did: str | None) -> Iterator[tuple[str, str, str]]:
     """Published name, entry CID and at-uri of each record of the account."""
     for key, note in sorted(facts.of(ENTRY_NOTE), key=lambda row: row[0].name):
         account, name, cid = key.parts
@@ -255,7 +255,7 @@ def _records(facts: Found, did: str | None) -> Iterator[tuple[str, str, str]]:
             yield name, cid, note.uri
 
 
-def _labels(facts: Found, did: str | None) -> Iterator[tuple[str, str]]:
+def _labels(facts: FactMap, did: str | None) -> Iterator[tuple[str, str]]:
     """Published name and at-uri of each label of the account; no name for those of versions."""
     for key, note in sorted(facts.of(LABEL_NOTE, VERSION_LABEL_NOTE), key=lambda row: row[0].name):
         if did is not None and note.uri.startswith(f"at://{did}/"):

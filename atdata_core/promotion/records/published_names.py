@@ -13,17 +13,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ...atmosphere.record_format.parse import PublishedShard, label_target
-from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, entry_rkey, is_identity_tid
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, Publication, is_identity_tid
 from ...common.cid import entry_cid
 from ...errors import DatasetNameError, RefusedError
 from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
 from ..copies.layout import copy_tails
 from ..copies.usage import shards_of
-from ..inventory import Publication, cid_of, publication_of
+from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions, Values
 from ..overrides import overrides_in, overrides_of
 from .summary import Summary
-from .upsert import Effects, find
+from .upsert import Effects, Find
 
 if TYPE_CHECKING:
     from ...atmosphere.client import Record
@@ -41,7 +41,7 @@ class PublishedName:
         cid: Of the index entry; None where the record does not tell.
         said: What people said of it, for the entries that follow; nothing where it is this entry's own.
         destination: Where its shards were copied to, None where they lie at the index's own URLs.
-        readable: Whether strangers could read all of its shards when it was published.
+        readable: Whether anonymous readers could read all of its shards when it was published.
         record: The entry record, where it was read; see ``read``.
     """
 
@@ -57,7 +57,7 @@ class PublishedName:
         if self.record is not None:
             return self
         at = AtUri.parse(self.uri)
-        return replace(self, record=(yield from find(at.collection, at.rkey)))
+        return replace(self, record=(yield Find(at.collection, at.rkey)))
 
     @property
     def shards(self) -> list[PublishedShard]:
@@ -81,21 +81,21 @@ def published_name(
         own_urls: Of the entry's shards, patterns expanded.
         defaults: Of the pipeline: they were not said.
     """
-    state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
+    state, note = NAME_STATE(entry.name, publication.did, publication.name), ENTRY_NOTE(entry.name, *publication)
     known = ledger.get_many([state, note])
     last = known[state]
     if last is not None and last.cid == publication.cid:
         return PublishedName(last.uri, publication.cid, Values(), last.destination, last.readable)
     if known[note] is not None:
         # An older entry: what was said of the name since, and where its shards lie, is not of this one.
-        record = yield from find(ENTRY, publication.rkey)
+        record = yield Find(ENTRY, publication.rkey)
         return None if record is None else _read(record, publication, own_urls, defaults)
     if last is not None:
         said = overrides_of(ledger.get(OVERRIDES(entry.name, *publication._replace(cid=last.cid))))
         return PublishedName(last.uri, last.cid, said, last.destination, last.readable)
-    label = yield from find(LABEL, publication.label_rkey)
+    label = yield Find(LABEL, publication.label_rkey)
     rkey = target_of(label, publication.did)
-    record = None if rkey is None else (yield from find(ENTRY, rkey))
+    record = None if rkey is None else (yield Find(ENTRY, rkey))
     if record is None:
         return None
     found = _read(record, publication, own_urls, defaults)
@@ -111,15 +111,13 @@ def unknown_names(
     for entry in entries:
         with suppress(DatasetNameError):
             publication = publication_of(entry, cid_of(entry), did, options.name)
-            state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
+            state, note = (
+                NAME_STATE(entry.name, publication.did, publication.name),
+                ENTRY_NOTE(entry.name, *publication),
+            )
             wanted.append((publication, state, note))
     found = ledger.get_many([key for _, *keys in wanted for key in keys])
     return [each for each, state, note in wanted if found[state] is None and found[note] is None]
-
-
-def name_state(dataset: str, publication: Publication) -> Key[NameState]:
-    """Where the last publication of a name is kept."""
-    return NAME_STATE(dataset, publication.did, publication.name)
 
 
 def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:
@@ -150,7 +148,7 @@ def _shards_named(record: Record) -> list[PublishedShard] | None:
 
 
 def _read(record: Record, publication: Publication, own_urls: Sequence[str], defaults: Values) -> PublishedName:
-    own = record.uri.rpartition("/")[2] == entry_rkey(publication.did, publication.name, publication.cid)
+    own = record.uri.rpartition("/")[2] == publication.rkey
     said = Values() if own else overrides_in(record.value, defaults)
     place = place_of(record, own_urls if own else None)
     return PublishedName(record.uri, publication.cid if own else None, said, place, record=record)
@@ -177,7 +175,8 @@ def is_promoted(record: Record, did: str) -> bool:
     if shards is None or not is_identity_tid(rkey):
         return False
     urls = [shard.url for shard in shards]
-    return rkey != entry_rkey(did, str(value.get("name")), entry_cid(str(value.get("schemaRef")), urls))
+    own = Publication(did, str(value.get("name")), entry_cid(str(value.get("schemaRef")), urls))
+    return rkey != own.rkey
 
 
 class Versions:
@@ -203,11 +202,11 @@ class Versions:
             return None
         for likely in (dataset, name):
             for cid, entry in self._by_name.get(likely or "", {}).items():
-                if entry_rkey(self._did, name, cid) == rkey:
+                if Publication(self._did, name, cid).rkey == rkey:
                     return entry
         if name not in self._by_key:
             self._by_key[name] = {
-                entry_rkey(self._did, name, cid): entry
+                Publication(self._did, name, cid).rkey: entry
                 for _, entries in sorted(self._by_name.items(), reverse=True)
                 for cid, entry in entries.items()
             }

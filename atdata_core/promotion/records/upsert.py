@@ -17,7 +17,7 @@ from ...atmosphere.record_format.parse import differing_fields
 from ...common.cid import record_cid
 from ...errors import AtdataError, EntryNotFoundError, RecordChangedError, RecordGoneError, RefusedError
 from ...protocols import CurrentEntries
-from ...state.facts import FirstMade, Intent, RecordNote, created_key, intent_key
+from ...state.facts import CREATED, INTENT, FirstMade, Intent, RecordNote
 from ..inventory import cid_of, refuse_deleted
 
 if TYPE_CHECKING:
@@ -58,16 +58,6 @@ Effects = Generator[Effect, Any, R]
 
 The answer to a ``Write`` is the record and whether a commit was made for it.
 """
-
-
-def find(collection: str, rkey: str) -> Effects[Record | None]:
-    """The record under a key."""
-    return (yield Find(collection, rkey))
-
-
-def current(entry: IndexEntry) -> Effects[str]:
-    """The CID that the index has for an entry's name."""
-    return (yield Current(entry))
 
 
 class RecordUpsert(ABC):
@@ -214,7 +204,7 @@ class RecordUpsert(ABC):
         return self._created(existing) if existing else self._history.created_at(self._now())
 
     def _read(self) -> Effects[Record | None]:
-        found = yield from find(self._collection, self._rkey)
+        found: Record | None = yield Find(self._collection, self._rkey)
         if found is None and not self._options.restore and self._history.last() is not None:
             raise RecordGoneError(
                 f"{self.uri} was published from here and is there no more. Promote the dataset yourself to publish "
@@ -248,13 +238,23 @@ class RecordHistory:
     ledger: Ledger
     key: Key[RecordNote]
 
+    @property
+    def created(self) -> Key[FirstMade]:
+        """Where it is kept when the record was first made."""
+        return CREATED(self.key.owner, self.key.name)
+
+    @property
+    def intent(self) -> Key[Intent]:
+        """Where it is kept what was about to be written of it."""
+        return INTENT(self.key.owner, self.key.name)
+
     def last(self) -> RecordNote | None:
         """The record as it was last noted; None where it is not known to be published."""
         return self.ledger.get(self.key)
 
     def created_at(self, now: str) -> str:
         """The time at which the record was first made; ``now`` where it is made now."""
-        return self.ledger.put_first(created_key(self.key), FirstMade(at=now)).at or now
+        return self.ledger.put_first(self.created, FirstMade(at=now)).at or now
 
     def intend(self, record: dict[str, Any]) -> None:
         """Note what is about to be written."""
@@ -263,13 +263,13 @@ class RecordHistory:
         def change(intent: Intent | None) -> Intent:
             return Intent(_first(cid, () if intent is None else intent.cids))
 
-        self.ledger.update(intent_key(self.key), change)
+        self.ledger.update(self.intent, change)
 
     def note(self, record: Record) -> None:
         """Note what was written, or found and taken over."""
         created = record.value.get("createdAt")
         if isinstance(created, str) and self.last() is None:
-            self.ledger.put(created_key(self.key), FirstMade(at=created))
+            self.ledger.put(self.created, FirstMade(at=created))
         self.note_created(record)
 
     def note_created(self, record: Record) -> None:
@@ -285,7 +285,7 @@ class RecordHistory:
         known = _cids(self.last())
         if not known or cid in known:
             return True
-        intent = self.ledger.get(intent_key(self.key))
+        intent = self.ledger.get(self.intent)
         return intent is not None and cid in intent.cids
 
 

@@ -1,3 +1,3 @@
 """What is due, what is blocked, and when a failed dataset is tried again."""
 
-__all__ = ["blocks", "due", "retry_policy"]
+__all__ = ["due", "retry_policy"]

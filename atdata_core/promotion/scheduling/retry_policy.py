@@ -2,6 +2,7 @@
 
 What passes by itself (a service that is down) or is mended for all at once (a login, keys) is tried for ever.
 What is wrong with the dataset is tried a few times; then only a person tries it, until something about it changes.
+So it is with a dataset that is blocked: its records were retracted, or deleted by hand.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from ...errors import (
     NotLoggedInError,
 )
 from ...samples.metadata import pack
-from ...state.facts import FAILURE, OUTAGE, RESET, AttemptsReset, Failure, Outage
+from ...state.facts import BLOCK, FAILURE, OUTAGE, RESET, RETRACTED, AttemptsReset, Block, Failure, Outage
 from ...state.ledger import Fact, Ledger, timestamp
 from ..inventory import cid_of
 
 if TYPE_CHECKING:
+    from ...atmosphere.record_format.record_keys import Publication
     from ...protocols import IndexEntry
+    from ..options import PromotionOptions
 
 PAUSES = (5 * 60, 30 * 60, 2 * 3600, 12 * 3600)
 """Seconds after the first, second, ... failure that is the dataset's own; one more, and retries are exhausted."""
@@ -124,11 +127,6 @@ def attempt(
         raise
 
 
-def succeeded(ledger: Ledger, dataset: str) -> None:
-    """Forget what went wrong before."""
-    ledger.remove(FAILURE(dataset))
-
-
 def failed(
     ledger: Ledger,
     dataset: str,
@@ -202,9 +200,44 @@ def noting_outage(ledger: Ledger, did: Callable[[], str]) -> Generator[None]:
         raise
 
 
-def end_outage(ledger: Ledger, did: str) -> None:
-    """Forget what failed for everybody: something was published."""
-    ledger.remove(OUTAGE(did))
+def block_of(ledger: Ledger, dataset: str, did: str) -> Block | None:
+    """Why a dataset is blocked for an account, or None."""
+    block = ledger.get(BLOCK(dataset))
+    return block if block is not None and block.did == did else None
+
+
+def refuse_blocked(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
+    """Raises ``BlockedError`` where a dataset is blocked, and no person asked."""
+    block = None if options.restore else block_of(ledger, dataset, did)
+    if block is not None:
+        raise BlockedError(
+            f"Dataset {dataset!r} is blocked: {block.reason}. Promote it yourself to publish it again.",
+            name=dataset,
+            reason=block.reason,
+        )
+
+
+def end_block(ledger: Ledger, dataset: str, did: str, options: PromotionOptions) -> None:
+    """A promotion that a person asked for begins, so the dataset is blocked no more.
+
+    Sensor and schedules publish a dataset under its own name, so a promotion under a name that is neither that
+    one nor the one that is blocked leaves the block as it is.
+    """
+    block = block_of(ledger, dataset, did) if options.restore else None
+    if block is not None and (options.name or dataset) in (dataset, block.name):
+        ledger.remove(BLOCK(dataset))
+
+
+def block_deleted(ledger: Ledger, dataset: str, publication: Publication, uri: str) -> None:
+    """Note that a record was deleted elsewhere, so that sensor and schedules leave it."""
+    block = Block("gone", f"{uri} was deleted elsewhere", publication.did, publication.name)
+    ledger.put(BLOCK(dataset), block)
+
+
+def retracted(ledger: Ledger, did: str, name: str) -> str | None:
+    """At-uri of the entry that the last retraction of a name takes or took; None once it is published again."""
+    fact = ledger.get(RETRACTED(did, name))
+    return fact.entry if fact is not None else None
 
 
 def _is_transient(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ...common.network_settings import WORKERS
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import fields_digest
 from ...state.facts import COPIES, COPIES_AT, FIRST_CLAIM, CopiedShards, FirstClaim, Inventory
@@ -16,7 +17,7 @@ from ...state.index_state import state_of
 from ...stores.data_store import DataStore
 from ..copies import chunks
 from ..copies.chunks import Chunk
-from ..copies.copier import WORKERS, Copying, CopyResult, find, nothing_at
+from ..copies.copier import Copying, CopyResult, find, nothing_at
 from ..copies.layout import claim_of, folder_of, names_of
 from ..copies.repack import rewrite, still_there
 from ..copies.sources import Sources

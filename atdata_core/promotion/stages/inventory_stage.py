@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ...common.network_settings import WORKERS
 from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
 from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
@@ -22,7 +25,8 @@ from ..records.summary import changed_shards, changed_value, short_cid
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
 
-WORKERS = 8
+_AHEAD = 1_000
+"""Shards that are asked for before the first of them is answered for."""
 
 
 def shard_facts(
@@ -87,10 +91,13 @@ def shard_facts(
     looks: list[str] = []
     warnings: list[str] = []
     with ThreadPoolExecutor(min(WORKERS, len(urls)), "inventory") as pool:
-        pending = [pool.submit(facts_of, url) for url in urls]
+        # Not all at once: else thousands of shards were asked for before anybody sees that the first is gone.
+        waiting = iter(urls)
+        pending = deque(pool.submit(facts_of, url) for url in islice(waiting, _AHEAD))
         try:
-            for done, future in enumerate(pending, 1):
-                shard, look, warning = future.result()
+            for done in range(1, len(urls) + 1):
+                shard, look, warning = pending.popleft().result()
+                pending.extend(pool.submit(facts_of, url) for url in islice(waiting, 1))
                 shards.append(shard)
                 looks.append(look)
                 warnings += [warning] if warning else []

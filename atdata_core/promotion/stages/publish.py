@@ -15,10 +15,14 @@ from ...common.licenses import refuse_unknown
 from ...errors import AtdataError, RecordChangedError, RecordGoneError, RefusedError
 from ...state.facts import (
     ENTRY_NOTE,
+    FAILURE,
     LABEL_NOTE,
     LAST_RESULT,
     NAME_OWNER,
     NAME_RESULT,
+    NAME_STATE,
+    OUTAGE,
+    RETRACTED,
     VERSION_LABEL_NOTE,
     VERSION_TARGET,
     NameOwner,
@@ -26,21 +30,20 @@ from ...state.facts import (
     RecordResult,
     VersionTarget,
 )
-from ...state.ledger import timestamp
+from ...state.ledger import Fact, Key, timestamp
 from ..copies.usage import end_use
 from ..options import Values
-from ..records.published_names import name_state, names_no_copies
+from ..records.published_names import names_no_copies
 from ..records.summary import Summary
-from ..records.upsert import ROUNDS, Created, Effects, RecordHistory, RecordUpsert, current, find, run_effects
-from ..scheduling.blocks import block_deleted, block_of, end_block, forget_retraction, refuse_blocked
-from ..scheduling.retry_policy import end_outage, metadata_digest, succeeded
+from ..records.upsert import ROUNDS, Created, Current, Effects, Find, RecordHistory, RecordUpsert, run_effects
+from ..scheduling.retry_policy import block_deleted, block_of, end_block, metadata_digest, refuse_blocked
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
+    from ...atmosphere.record_format.record_keys import Publication
     from ...protocols import AbstractIndex, ShardFacts
     from ...state.facts import CopiedShards
     from ...state.ledger import Ledger
-    from ..inventory import Publication
     from .resolved_values import Resolved
     from .visibility import Visibility
 
@@ -134,7 +137,7 @@ def publishing(
     """The effects of ``publish_record``; raises what that raises."""
     try:
         # It may have been deleted while its shards were looked at and copied.
-        yield from current(resolved.entry)
+        yield Current(resolved.entry)
         refuse_blocked(resolved.ledger, resolved.entry.name, resolved.publication.did, resolved.options)
         end_block(resolved.ledger, resolved.entry.name, resolved.publication.did, resolved.options)
         records = DatasetRecords(resolved, copies.shards, schema_uri, client)
@@ -197,14 +200,19 @@ def _labelled(
         copies.destination,
         {"url": first.url, "endpoint": first.endpoint},
     )
+    # Before the result, which says that nothing is left to do; what failed or stood against it counts no more.
+    done: dict[Key[Any], Fact | None] = {
+        NAME_OWNER(publication.did, publication.name): NameOwner(entry.name),
+        RETRACTED(publication.did, publication.name): None,
+        OUTAGE(publication.did): None,
+        FAILURE(entry.name): None,
+    }
     if label.current == publication.cid:
-        published = NameState(publication.cid, written.uri, copies.destination, not visibility.unreadable)
-        ledger.put(name_state(entry.name, publication), published)
+        done[NAME_STATE(entry.name, publication.did, publication.name)] = NameState(
+            publication.cid, written.uri, copies.destination, not visibility.unreadable
+        )
+    ledger.put_many(done)
     last = _keep(ledger, entry.name, label.current, kept, summary)
-    ledger.put(NAME_OWNER(publication.did, publication.name), NameOwner(entry.name))
-    forget_retraction(ledger, publication.did, publication.name)
-    succeeded(ledger, entry.name)
-    end_outage(ledger, publication.did)
     return replace(result, summary=summary, changed=_changes(records.entry.before, last, publication, summary))
 
 
@@ -413,7 +421,7 @@ class NameLabel(RecordUpsert):
                 note = f"The index has a newer entry for {self._entry.name!r}: its promotion sets the label."
                 return Label(None, None, change, self._current.cid, note)
             change = did if change == "unchanged" else change
-            if (yield from current(self._entry)) == self._current.cid:
+            if (yield Current(self._entry)) == self._current.cid:
                 if self._current == self._publication:
                     return Label(written.uri, written.cid, change, self._current.cid)
                 note = f"The label of {self._publication.name!r} points at its newer entry."
@@ -429,14 +437,14 @@ class NameLabel(RecordUpsert):
 
     def _planned(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The label once this publication's entry is written."""
-        if (yield from current(self._entry)) != self._publication.cid:
+        if (yield Current(self._entry)) != self._publication.cid:
             return (yield from self._wanted(existing, created))
         return _label(self._publication, None, created)
 
     def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The label of the current entry; None where that is a newer one that is not published."""
-        self._current = self._publication._replace(cid=(yield from current(self._entry)))
-        if self._current != self._publication and (yield from find(ENTRY, self._current.rkey)) is None:
+        self._current = self._publication._replace(cid=(yield Current(self._entry)))
+        if self._current != self._publication and (yield Find(ENTRY, self._current.rkey)) is None:
             return None
         return _label(self._current, None, created)
 

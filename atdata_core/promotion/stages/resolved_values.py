@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.record_format.record_keys import ENTRY
+from ...atmosphere.record_format.record_keys import ENTRY, Publication
 from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import DestinationError, RefusedError, StorageError
 from ...local.entry import LocalDatasetEntry
-from ...state.facts import OVERRIDES, CopiedShards
+from ...state.facts import NAME_STATE, OVERRIDES, CopiedShards
 from ...stores.data_store import DataStore, as_data_store
 from ..copies.layout import claim_of
 from ..copies.usage import shards_of
-from ..inventory import Publication, cid_of, publication_of, shard_urls
+from ..inventory import cid_of, publication_of, shard_urls
 from ..options import PromotionOptions, Values
 from ..overrides import BEFORE, EARLIER, NOW, OverrideLayers, Overrides, ResolvedValue, overrides_of
-from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
+from ..records.published_names import PublishedName, names_no_copies, published_name
 from ..records.upsert import Effects, Find
 from .copy_stage import HERE, earlier_copies_at
 
@@ -35,7 +35,7 @@ PUBLISHED = "published so before"
 CONFIGURED = "the data store"
 OWN = "the index"
 WAYS_OUT = (
-    "Name the data store that strangers can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
+    "Name the data store that anybody can read (data_store=, in the pipeline ATDATA_PUBLISH_BUCKET and what "
     "belongs to it), or say that the index's own URLs are to be published: keep_urls=True, or --keep-urls."
 )
 
@@ -67,7 +67,7 @@ class Resolved:
     find: Finder = field(compare=False, repr=False)
 
     def overrides(self) -> Overrides:
-        """What people said of the publication so far."""
+        """What people said of the publication so far, in the ledger that the promotion has now."""
         return Overrides(self.entry, self.publication, self.ledger, self.options.defaults, self.earlier)
 
     def published_copies(self, inventory: Inventory) -> CopiedShards | None:
@@ -143,7 +143,7 @@ def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, options: PromotionOp
     if options.values.keep_urls is not None:
         return options.values.keep_urls
     publication = publication_of(entry, cid_of(entry), did, options.name)
-    own, state = OVERRIDES(entry.name, *publication), name_state(entry.name, publication)
+    own, state = OVERRIDES(entry.name, *publication), NAME_STATE(entry.name, publication.did, publication.name)
     found = ledger.get_many([own, state])
     said, last = overrides_of(found[own]), found[state]
     if last is not None and last.cid != publication.cid:
@@ -259,6 +259,6 @@ def choose_location(
     if store is not None:
         return Location(as_data_store(store), source=CONFIGURED, earlier=earlier)
     if earlier is None or earlier.destination is None or earlier.cid != publication.cid:
-        # New data that strangers cannot read are refused once they are seen, where strangers can read the earlier.
+        # New data that nobody can read anonymously are refused once they are seen, where the earlier can be.
         return Location(earlier=earlier)
     return Location(stays=earlier, source=PUBLISHED, earlier=earlier)

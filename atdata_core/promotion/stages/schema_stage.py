@@ -63,14 +63,14 @@ def publish_schema(
             ``require_compatible``.
         PreflightError: The network would refuse the record.
     """
-    listing = publishers.Listing()
+    listing, did = publishers.Listing(), client.did
     found = find_schema(schema, client, ledger, listing)
     if listing.listed is not None:
-        ledger.put(FOREIGN_SCHEMAS(client.did), SchemaListing(**listing.listed))
-    key = _comparison_key(schema, client.did)
+        ledger.put(FOREIGN_SCHEMAS(did), SchemaListing(**listing.listed))
+    key = _comparison_key(schema, did)
     known = _compatibility(ledger.get(key))
     if known is None and (found is None or require_compatible):
-        known = compatibility_of(schema, client, client.did, listing)
+        known = compatibility_of(schema, client, did, listing)
         ledger.put(key, SchemaComparison(known.type_name, known.version, known.previous, known.problems))
     if require_compatible and known is not None:
         known.refuse()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from ...common.network_settings import WORKERS
 from ...common.urls import displayed, scheme
 from ...errors import (
     AtdataError,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ...state.facts import CopiedShards
     from .resolved_values import Resolved
 
-WORKERS = 8
 NAMED = 3
 """Shards that a warning names; the others it counts."""
 
@@ -49,7 +49,7 @@ WAYS_OUT = (
 
 
 class Unreadable(NamedTuple):
-    """A shard that strangers cannot read."""
+    """A shard that cannot be read anonymously."""
 
     url: str
     reason: str
@@ -57,7 +57,7 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """Every shard was seen where the record will say; some of them strangers cannot read.
+    """Every shard was seen where the record will say; some of them cannot be read anonymously.
 
     Of ``unseen`` shards that is not so: they may not be looked at, and are published on their recorded digests.
     """
@@ -81,13 +81,13 @@ class Visibility:
 
     @property
     def warning(self) -> str | None:
-        """The same for people, with the first URLs and the way out; None where strangers can read all."""
+        """The same for people, with the first URLs and the way out; None where all can be read."""
         if not self.unreadable:
             return None
         named = ", ".join(f"{displayed(url)} ({reason})" for url, reason in self.unreadable[:NAMED])
         more = len(self.unreadable) - NAMED
         return (
-            f"{len(self.unreadable)} of {self.shards} shards cannot be read by strangers: {named}"
+            f"{len(self.unreadable)} of {self.shards} shards cannot be read anonymously: {named}"
             f"{f' and {more} more' if more > 0 else ''}. {WAYS_OUT}"
         )
 
@@ -98,7 +98,7 @@ class Visibility:
 
 
 def readers(share: float) -> str:
-    """Who can read shards of which strangers can read a share, from 0 to 1."""
+    """Who can read shards of which a share can be read anonymously, from 0 to 1."""
     return (
         "anybody"
         if share == 1
@@ -201,7 +201,7 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
         ShardMissingError, ShardChangedError: A shard is not what is to be published.
         ShardForbiddenError: A copy may not be looked at. (Shards that stay where they are, are published on
             their recorded digests then.)
-        NotPublicError: Strangers cannot read it, and that is required.
+        NotPublicError: It cannot be read anonymously, and that is required.
         VisibilityError: They could read what is published now, and nobody asked for that.
         ServiceError: A service failed.
     """
@@ -235,8 +235,8 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
                 was_seen = False
         return None if reason is None else Unreadable(shard.url, reason), was_seen
 
-    copied, leases = copies.destination is not None, state_of(index).leases
-    with in_use(resolved.ledger, leases, copies.cid, options.run) if copied else nullcontext():
+    stay = copies.destination is None
+    with nullcontext() if stay else in_use(resolved.ledger, state_of(index).leases, copies.cid, options.run):
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "visibility") as pool:
             probed = list(pool.map(probe_shard, copies.shards))
         unreadable = tuple(found for found, _ in probed if found is not None)
@@ -250,7 +250,7 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
 def refuse_to_hide(
     visibility: Visibility, planned: Sequence[ShardFacts], resolved: Resolved, anonymous: AnonymousReader
 ) -> None:
-    """Refuse to publish shards that strangers cannot read in the place of those that they can.
+    """Refuse to publish shards that cannot be read anonymously in the place of some that can.
 
     Args:
         visibility: Who can read the shards as they would be published.
@@ -259,7 +259,7 @@ def refuse_to_hide(
         anonymous: Probes what is published now, where that matters.
 
     Raises:
-        VisibilityError: Strangers would lose what they can read, and nobody asked for that.
+        VisibilityError: Anonymous readers would lose what they can read, and nobody asked for that.
     """
     if not visibility.unreadable or resolved.options.allow_private or not resolved.moves:
         return
@@ -272,16 +272,16 @@ def refuse_to_hide(
         return
     first, reason = visibility.unreadable[0]
     raise VisibilityError(
-        f"Strangers could not read what would take the place of {published.uri}, which they can: "
+        f"What would take the place of {published.uri} cannot be read anonymously, as that can: "
         f"{len(visibility.unreadable)} of {visibility.shards} shards, the first {displayed(first)} ({reason}). "
-        f"The record was not written. {PLACES} For shards in a store that strangers cannot read: "
+        f"The record was not written. {PLACES} To publish them all the same: "
         "allow_private=True, or --allow-private.",
         urls=[displayed(url) for url, _ in visibility.unreadable],
     )
 
 
 def readable_share(shards: Sequence[PublishedShard], anonymous: AnonymousReader) -> float:
-    """The share of published shards that strangers can read, from 0 to 1; 0 where there are none."""
+    """The share of published shards that can be read anonymously, from 0 to 1; 0 where there are none."""
     there = [
         ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
         for shard in shards
@@ -320,7 +320,7 @@ def _require_same(dataset: str, shard: ShardFacts, what: str, expected: object, 
 
 
 def _reason(error: AtdataError) -> str:
-    """A few words on why a stranger does not get a shard."""
+    """A few words on why an anonymous reader does not get a shard."""
     match error:
         case PrivateAddressError():
             return f"private address {error.facts.get('host')}"

@@ -55,7 +55,7 @@ class Verification:
         shards: Shards that the record names.
         looked_at: URLs of the shards that were to be read: all, or the part that was asked for.
         shards_checked: Of these, those that were read to their end.
-        strangers: Of these, those that anybody can read; the others needed the keys of this machine.
+        anonymous: Of these, those that anybody can read; the others needed the keys of this machine.
         bytes_read: Bytes of shards.
         samples: Samples that were found in them.
         compatibility: The schema beside the version before it; None where that could not be told.
@@ -71,7 +71,7 @@ class Verification:
     shards: int = 0
     looked_at: tuple[str, ...] = ()
     shards_checked: int = 0
-    strangers: int = 0
+    anonymous: int = 0
     bytes_read: int = 0
     samples: int = 0
     compatibility: Compatibility | None = None
@@ -83,18 +83,18 @@ class Verification:
 
     @property
     def state(self) -> State:
-        """``failed`` where anything was found; else ``private`` where strangers cannot read all that was read."""
+        """``failed`` where anything was found; else ``private`` where some could not be read anonymously."""
         if self.findings:
             return "failed"
-        return "ok" if self.strangers == self.shards_checked else "private"
+        return "ok" if self.anonymous == self.shards_checked else "private"
 
     @property
     def readers(self) -> str:
         """Who can read what was read, in words."""
-        if self.strangers == self.shards_checked:
+        if self.anonymous == self.shards_checked:
             return "readable by anybody"
-        unread = self.shards_checked - self.strangers
-        return f"strangers cannot read {unread} of the shards (this machine's keys do)"
+        unread = self.shards_checked - self.anonymous
+        return f"{unread} of the shards cannot be read anonymously (but with this machine's keys)"
 
     def of(self, *subjects: Subject) -> tuple[Finding, ...]:
         """The findings about some subjects."""

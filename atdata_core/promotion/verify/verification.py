@@ -20,6 +20,7 @@ from ...atmosphere.record_format.parse import (
 )
 from ...atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
 from ...common.cid import record_cid
+from ...common.network_settings import WORKERS
 from ...common.urls import displayed, expand
 from ...errors import AtdataError, MetadataError, RecordNotFoundError, RefusedError
 from ...samples.schema import decode
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Verification", "verify_dataset"]
 
-WORKERS = 8
 _SHOWN: dict[Subject, str] = {"record": "entry"}
 """What a subject is called in a note, where that is another word."""
 
@@ -52,7 +52,7 @@ def verify_dataset(
     the repository that its account signed, with the key that the DID document names. Then every shard is read to
     its end: its SHA-256, whether it is a whole tar, each sample as the type that the *published* schema describes,
     and whether there are files in it that are no samples. Shards are read without keys; those of the environment
-    serve only at the environment's own endpoints, and only where a stranger is turned away. Private addresses are
+    serve only at the environment's own endpoints, and only where nobody is served without. Private addresses are
     refused unless they are configured. Eight shards are read at a time, one sample of each is in memory.
 
     Args:
@@ -64,8 +64,9 @@ def verify_dataset(
 
     Returns:
         ``ok`` where everything that was looked at is as published; ``state`` also tells where that is so and
-        strangers cannot read it all. What could not be reached is a finding of the kind ``unreachable``, what is
-        there and not as published one of the kind ``differs``. A PDS that cannot prove anything is named in a note.
+        not all can be read anonymously. What could not be reached is a finding of the kind ``unreachable``, what
+        is there and not as published one of the kind ``differs``. A PDS that cannot prove anything is named in a
+        note.
 
     Raises:
         RefusedError: (a ``ValueError``) ``at_uri`` is malformed, or ``sample`` is below 1.
@@ -111,7 +112,7 @@ def verify_dataset(
         shards=len(shards),
         looked_at=tuple(displayed(shard.url) for shard in drawn),
         shards_checked=sum(check.read for check in read),
-        strangers=sum(check.anonymous for check in read),
+        anonymous=sum(check.anonymous for check in read),
         bytes_read=sum(check.size for check in read),
         samples=sum(check.samples for check in read),
         compatibility=compatibility,

@@ -1,3 +1,3 @@
 """S3 and what speaks it: objects, endpoints, uploads and their proofs."""
 
-__all__ = ["clients", "objects", "upload"]
+__all__ = ["clients", "objects", "s3_errors", "upload"]

@@ -1,7 +1,9 @@
 """Clients of boto3, made once per process and endpoint, and shared by all threads.
 
 They wait at the gates of ``retry_after`` and send again what may soon succeed. One whose address came from the
-network connects to public addresses alone.
+network connects to public addresses alone. Keys that are not given are found by boto3's own ways in the AWS
+configuration of this machine (``AWS_*``, ``~/.aws``), in sessions that are made once per process and profile: these
+renew the keys of roles and of single sign-on.
 """
 
 from __future__ import annotations
@@ -10,15 +12,15 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...common import retry_after
 from ...common.network_settings import checked_authorities, proxy_of, settings
 from ...errors import CredentialsError, NetworkSettingsError, PrivateAddressError
+from ...secrets import keep_secret
 from ..private_addresses import check_public
-from . import aws_config
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUntypedBaseClass=false, reportAttributeAccessIssue=false, reportUnknownArgumentType=false
@@ -27,9 +29,11 @@ from . import aws_config
 _POOL = 64
 """Connections a client keeps: more than the threads that copy at a time."""
 _MOST_CLIENTS = 16
-"""Records of strangers may name as many endpoints as they like, and a client takes some megabytes."""
+"""Records of others may name as many endpoints as they like, and a client takes some megabytes."""
 SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
 """Names of errors by which a service asks to slow down."""
+_ISSUED = 16
+"""Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
 _PAYER = "x-amz-request-payer"
 _PASSES = (429, 500, 502, 503, 504)
 _PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
@@ -56,11 +60,14 @@ class ClientOptions:
     def __post_init__(self) -> None:
         if self.endpoint_url and self.addressing_style:
             _styles[_place_of(self.endpoint_url)] = self.addressing_style
+        issued = self.access_key if self.access_key and len(self.access_key) >= _ISSUED else None
+        for secret in filter(None, (self.secret_key, self.session_token, issued)):
+            keep_secret(secret)
 
     @property
     def signs(self) -> bool:
         """Whether there are keys: those given, or those that the AWS configuration leads to."""
-        return not self.anonymous and bool(self.access_key or aws_config.has_credentials(self.profile))
+        return not self.anonymous and bool(self.access_key or has_credentials(self.profile))
 
     @property
     def name(self) -> str:
@@ -111,7 +118,7 @@ def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     if style is None and endpoint.endpoint_url:
         style = _styles.get(_place_of(endpoint.endpoint_url), "path")
     asks_chain = not (endpoint.anonymous or endpoint.access_key)
-    key = (os.getpid(), endpoint, attempts, style, aws_config.variables() if asks_chain else (), settings())
+    key = (os.getpid(), endpoint, attempts, style, _variables() if asks_chain else (), settings())
     with _clients_lock:
         client = _clients.pop(key, None) or _make_client(endpoint, style, attempts=attempts)
         # The last one used stands last.
@@ -151,7 +158,7 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
         # The environment was read once, in from_environment; it must not move another endpoint.
         ignore_configured_endpoint_urls=True,
     )
-    client = aws_config.client_of(
+    client = client_of(
         endpoint.profile,
         endpoint_url=endpoint.endpoint_url,
         aws_access_key_id=endpoint.access_key,
@@ -194,7 +201,8 @@ def _send_again(client: Any, most: int) -> None:
     ) -> float | None:
         if response is not None:
             http, _parsed = response
-            retry_after.note_answer(request_dict["url"], http.status_code, _lowered(http.headers))
+            headers, gate = _lowered(http.headers), retry_after.gate_of(request_dict["url"])
+            retry_after.note_answer(gate, http.status_code, headers)
         if attempts >= most or not _passes(response, caught_exception):
             return None
         retry_after.ours.pause(attempts)
@@ -224,9 +232,9 @@ def _passes(response: Any, error: Any) -> bool:
         guarded = isinstance(getattr(error, "kwargs", {}).get("error"), PrivateAddressError)
         return isinstance(error, ConnectionError | HTTPClientError) and not guarded
     http, parsed = response
-    if (retry_after.seconds_to_wait(_lowered(http.headers)) or 0.0) > retry_after.LONGEST_WAIT:
+    if http.status_code not in _PASSES and parsed.get("Error", {}).get("Code") not in _PASSES_BY_NAME:
         return False
-    return http.status_code in _PASSES or parsed.get("Error", {}).get("Code") in _PASSES_BY_NAME
+    return (retry_after.seconds_to_wait(_lowered(http.headers)) or 0.0) <= retry_after.LONGEST_WAIT
 
 
 def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
@@ -235,7 +243,7 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _authorities(profile: str | None) -> str | None:
     """The file of authorities that botocore is told of; None: it finds those that it brings."""
-    configured = None if "AWS_CA_BUNDLE" in os.environ else aws_config.settings_of(profile).ca_bundle
+    configured = None if "AWS_CA_BUNDLE" in os.environ else settings_of(profile).ca_bundle
     for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         if configured is None and (path := os.environ.get(name)):
             checked_authorities(path, name)
@@ -321,3 +329,95 @@ def _place_of(endpoint_url: str) -> tuple[object, ...]:
     parts = urlsplit(endpoint_url)
     host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname
     return (parts.scheme, host, parts.port, parts.path.rstrip("/"))
+
+
+# -- the AWS configuration of this machine -------------------------------------------------------------
+
+
+class ProfileSettings(NamedTuple):
+    """Of a profile, what an S3 client needs besides keys; None where it says nothing."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    addressing_style: str | None = None
+    ca_bundle: str | None = None
+
+
+def client_of(profile: str | None, **options: Any) -> Any:
+    """A boto3 client for S3 of a profile (None: ``AWS_PROFILE``, else ``[default]``); raises as botocore does."""
+    with _making:
+        return _sessions(profile).boto3.client("s3", **options)
+
+
+def _sessions(profile: str | None) -> _Sessions:
+    # By process: a forked worker must not share its parent's connections. By variables: they may be set later.
+    return _made(os.getpid(), profile, _variables())
+
+
+def _variables() -> tuple[tuple[str, str], ...]:
+    """Those of the environment that say where keys are found."""
+    return tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
+
+
+class _Sessions(NamedTuple):
+    botocore: Any
+    boto3: Any
+
+
+# Neither makes clients in several threads at once.
+_making = threading.RLock()
+
+
+@lru_cache(16)
+def _made(_process: int, profile: str | None, _variables: tuple[tuple[str, str], ...]) -> _Sessions:
+    import boto3.session
+    import botocore.session
+
+    session = botocore.session.Session(profile=profile)
+    session.register_component("data_loader", _loader())
+    return _Sessions(session, boto3.session.Session(botocore_session=session))
+
+
+@cache
+def _loader() -> Any:
+    # What botocore knows of S3 takes 6 MB and a tenth of a second: once for all clients.
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def has_credentials(profile: str | None) -> bool:
+    """Whether boto3's chain leads to keys: variables, profile, role, single sign-on, container, machine.
+
+    True also where the chain is broken: whoever sends a request with it is told how.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        with _making:
+            return _sessions(profile).botocore.get_credentials() is not None
+    except BotoCoreError:
+        return True
+
+
+def settings_of(profile: str | None) -> ProfileSettings:
+    """The settings of a profile for S3; none where the configuration cannot be read, as a request will say."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = _sessions(profile).botocore
+        scoped, services = session.get_scoped_config(), session.full_config.get("services", {})
+        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
+        region = session.get_config_variable("region")
+        ca_bundle = session.get_config_variable("ca_bundle")
+    except BotoCoreError:
+        return ProfileSettings()
+    of_service = services.get(scoped.get("services"), {}).get("s3", {})
+    # A section that is written on one line is text.
+    of_s3 = scoped.get("s3", {})
+    return ProfileSettings(
+        endpoint_url=None if ignored else of_service.get("endpoint_url") or scoped.get("endpoint_url"),
+        region=region,
+        addressing_style=of_s3.get("addressing_style") if isinstance(of_s3, dict) else None,
+        ca_bundle=ca_bundle,
+    )

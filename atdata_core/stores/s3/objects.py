@@ -19,18 +19,12 @@ from typing import Any, BinaryIO
 
 from ...common.env_file import open_env_file
 from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError
-from ...protocols import ShardStat
-from ...secrets import keep_secret
-from ..shard_streams import Opened, ResumableRead, changed_while_read, read_ahead, strong_etag
-from . import aws_config
-from .aws_config import ProfileSettings
-from .clients import ClientOptions, checked_endpoint
+from ...protocols import ShardStat, strong_etag
+from ..shard_streams import Opened, ResumableRead, changed_while_read, read_ahead
+from .clients import ClientOptions, ProfileSettings, checked_endpoint, has_credentials, settings_of
 from .s3_errors import translated
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-_ISSUED = 16
-"""Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
-
 _KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _STYLES = ("path", "virtual", "auto")
 
@@ -46,13 +40,6 @@ class S3Endpoint(ClientOptions):
     usual one. ``addressing_style``: ``path`` (the default beside AWS), ``virtual`` or ``auto``. ``request_payer``:
     the owner of the keys pays for what a requester-pays bucket sends.
     """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        keep_secret(self.secret_key)
-        keep_secret(self.session_token)
-        if self.access_key and len(self.access_key) >= _ISSUED:
-            keep_secret(self.access_key)
 
     @classmethod
     def from_credentials(cls, credentials: Mapping[str, Any] | str | os.PathLike[str]) -> S3Endpoint:
@@ -76,14 +63,14 @@ class S3Endpoint(ClientOptions):
                 missing=missing,
             )
         profile = values.get("AWS_PROFILE") if missing else None
-        settings = aws_config.settings_of(profile)
         named = _first(values, _ENDPOINT_NAMES)
         address = checked_endpoint(values[named], f"{source}: {named}") if named else None
-        found = cls._from_names(values, address, settings, source)
+        settings = settings_of(profile)
         if profile is None:
-            return found  # keys that are spelled out belong to AWS itself, or to the address beside them
-        address, region = address or _address_of(settings), found.region or settings.region
-        return replace(found, profile=profile, endpoint_url=address, region=region)
+            # Keys that are spelled out belong to AWS itself, or to the address beside them.
+            return cls._from_names(values, settings, source, address=address, region=None)
+        address = address or _address_of(settings)
+        return cls._from_names(values, settings, source, address=address, region=settings.region, profile=profile)
 
     @classmethod
     def from_environment(cls) -> S3Endpoint | None:
@@ -95,51 +82,58 @@ class S3Endpoint(ClientOptions):
             CredentialsError: the address is no http(s) URL, or an option is none.
         """
         values = {name: value.strip() for name, value in os.environ.items() if value.strip()}
-        settings = aws_config.settings_of(None)
         named = _first(values, ("ATDATA_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+        settings = settings_of(None)
         address = checked_endpoint(values[named], named) if named else _address_of(settings)
-        if address is None and _KEY_NAMES[0] not in values and not aws_config.has_credentials(None):
+        if address is None and _KEY_NAMES[0] not in values and not has_credentials(None):
             return None
-        found = cls._from_names(values, address, settings, "the environment")
-        return replace(found, region=found.region or settings.region)
+        return cls._from_names(values, settings, "the environment", address=address, region=settings.region)
 
     @classmethod
     def anonymous_at(
-        cls, endpoint_url: str | None, region: str | None = None, *, guarded: bool = False
+        cls,
+        endpoint_url: str | None,
+        region: str | None = None,
+        *,
+        guarded: bool = False,
+        timeout: float | None = None,
     ) -> S3Endpoint:
         """The service as anybody sees it, without credentials; ``guarded``: its address came from the network."""
         address = None if endpoint_url is None else checked_endpoint(endpoint_url, "The endpoint")
-        return cls(endpoint_url=address, region=region, anonymous=True, guarded=guarded)
+        return cls(endpoint_url=address, region=region, anonymous=True, guarded=guarded, timeout=timeout)
 
     @classmethod
     def _from_names(
-        cls, values: Mapping[str, str], endpoint_url: str | None, settings: ProfileSettings, source: str
+        cls,
+        values: Mapping[str, str],
+        settings: ProfileSettings,
+        source: str,
+        *,
+        address: str | None,
+        region: str | None,
+        profile: str | None = None,
     ) -> S3Endpoint:
-        region = _first(values, ("AWS_REGION", "AWS_DEFAULT_REGION"))
+        """``region``: where the values name none."""
+        named = _first(values, ("AWS_REGION", "AWS_DEFAULT_REGION"))
+        style, pays = _options(values, settings, source)
         return cls(
-            endpoint_url=endpoint_url,
+            endpoint_url=address,
             access_key=values.get("AWS_ACCESS_KEY_ID"),
             secret_key=values.get("AWS_SECRET_ACCESS_KEY"),
             session_token=values.get("AWS_SESSION_TOKEN"),
-            region=values[region] if region else None,
-        )._with_options(values, settings, source)
+            region=values[named] if named else region,
+            profile=profile,
+            addressing_style=style,
+            request_payer=pays,
+        )
 
     def configured(self) -> S3Endpoint:
         """With the addressing style and the payer of the environment; raises as ``from_environment``."""
-        return self._with_options(os.environ, aws_config.settings_of(self.profile), "the environment")
-
-    def _with_options(self, values: Mapping[str, str], settings: ProfileSettings, source: str) -> S3Endpoint:
-        style = values.get("AWS_S3_ADDRESSING_STYLE") or self.addressing_style or settings.addressing_style
-        payer = values.get("AWS_REQUEST_PAYER")
-        if payer and payer != "requester":
-            raise CredentialsError(
-                f"{source}: AWS_REQUEST_PAYER is {payer!r}. Leave it out, or say requester.", source=source
-            )
-        return replace(
-            self,
-            addressing_style=checked_style(style, source) if style else None,
-            request_payer=bool(payer) or self.request_payer,
-        )
+        settings = settings_of(self.profile)
+        if self.addressing_style is not None:
+            settings = settings._replace(addressing_style=self.addressing_style)
+        style, pays = _options(os.environ, settings, "the environment")
+        return replace(self, addressing_style=style, request_payer=pays or self.request_payer)
 
     def stat(self, bucket: str, key: str) -> ShardStat:
         """Size, ETag and, where the server keeps one that it checked itself, the SHA-256 of an object.
@@ -251,8 +245,7 @@ class S3Endpoint(ClientOptions):
         if kind is None:
             # Some servers repeat in HEAD whatever the uploader claimed, unchecked, or the digest of
             # part digests; those that know their checksums answer this call too, and name the kind.
-            with self.errors(bucket, key):
-                checksum = self._attributes(bucket, key)
+            checksum = self._attributes(bucket, key)
             claimed, kind = checksum.get("ChecksumSHA256"), checksum.get("ChecksumType", "FULL_OBJECT")
         if not claimed or "-" in claimed or kind != "FULL_OBJECT":
             return None
@@ -290,6 +283,17 @@ def checked_style(style: str, source: str) -> str:
             source=source,
         )
     return style
+
+
+def _options(values: Mapping[str, str], settings: ProfileSettings, source: str) -> tuple[str | None, bool]:
+    """The addressing style, and whether the owner of the keys pays."""
+    style = values.get("AWS_S3_ADDRESSING_STYLE") or settings.addressing_style
+    payer = values.get("AWS_REQUEST_PAYER")
+    if payer and payer != "requester":
+        raise CredentialsError(
+            f"{source}: AWS_REQUEST_PAYER is {payer!r}. Leave it out, or say requester.", source=source
+        )
+    return checked_style(style, source) if style else None, bool(payer)
 
 
 def _address_of(settings: ProfileSettings) -> str | None:

@@ -68,7 +68,7 @@ def translated(endpoint: ClientOptions, bucket: str, key: str | None) -> Generat
     except AtdataError:
         raise
     except ClientError as error:
-        if error.operation_name not in endpoint.client_of_one_attempt.meta.service_model.operation_names:
+        if error.operation_name not in endpoint.client.meta.service_model.operation_names:
             raise _without_keys(endpoint, error, _url(bucket, key)) from None
         # `from None`: what the service said may repeat key and signature.
         raise _of_response(endpoint, _with_reason(endpoint, error, bucket, key), bucket, key) from None
@@ -77,6 +77,16 @@ def translated(endpoint: ClientOptions, bucket: str, key: str | None) -> Generat
         if isinstance(inner, AtdataError):
             raise inner from None  # the guard of addresses, which botocore takes for a fault of the network
         raise _of_client(endpoint, error, bucket, key) from None
+
+
+def can_pass(error: Exception) -> bool:
+    """Whether an error is one of botocore's that may be gone later."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status == 429 or status >= 500
+    return isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError)
 
 
 def _with_reason(endpoint: ClientOptions, error: Any, bucket: str, key: str | None) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ from .multipart import NOT_IMPLEMENTED, Multipart, is_refusal, md5_of
 from .objects import S3Endpoint
 
 R = TypeVar("R")
-Place = tuple[str, str]
+S3Key = tuple[str, str]
 """Bucket and key of an object."""
 
 SINGLE = 32 << 20
@@ -262,7 +262,7 @@ class _Source:
         )
 
 
-def copy_within(endpoint: S3Endpoint, source: Place, target: Place, *, size: int, etag: str) -> str | None:
+def copy_within(endpoint: S3Endpoint, source: S3Key, target: S3Key, *, size: int, etag: str) -> str | None:
     """Copy an object, unless something lies at its destination; what the service says of it proves nothing.
 
     The endpoint's keys read the source, which has so many bytes and this ETag (without quotes; not every server
@@ -288,7 +288,7 @@ def copy_within(endpoint: S3Endpoint, source: Place, target: Place, *, size: int
         return None
 
 
-def _at_once(endpoint: S3Endpoint, source: Place, target: Place, etag: str, condition: Mapping[str, str]) -> str:
+def _at_once(endpoint: S3Endpoint, source: S3Key, target: S3Key, etag: str, condition: Mapping[str, str]) -> str:
     with endpoint.errors(*target):
         answer = endpoint.client.copy_object(
             Bucket=target[0],
@@ -303,7 +303,7 @@ def _at_once(endpoint: S3Endpoint, source: Place, target: Place, etag: str, cond
     return str(answer.get("CopyObjectResult", {}).get("ETag", "")).strip('"')
 
 
-def _in_ranges(endpoint: S3Endpoint, source: Place, target: Place, size: int, etag: str) -> str | None:
+def _in_ranges(endpoint: S3Endpoint, source: S3Key, target: S3Key, size: int, etag: str) -> str | None:
     parts = Multipart(endpoint, *target)
     place = {"Bucket": source[0], "Key": source[1]}
     try:
@@ -320,7 +320,7 @@ def _in_ranges(endpoint: S3Endpoint, source: Place, target: Place, size: int, et
 
 def prove(
     endpoint: S3Endpoint,
-    place: Place,
+    place: S3Key,
     url: str,
     stat: ShardStat,
     *,

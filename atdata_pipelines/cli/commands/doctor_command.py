@@ -22,7 +22,7 @@ def doctor(as_json: bool) -> None:
     """Look at everything that a promotion needs, and say how to mend what is wrong.
 
     At variables, versions, clock, Redis, S3, the bucket that is published to (a tiny object is written below
-    atdata-doctor/, read by a stranger and removed), the PDS and the account, Dagster's folder, storage and
+    atdata-doctor/, read anonymously and removed), the PDS and the account, Dagster's folder, storage and
     partitions, and Celery's workers where the executor is celery.
 
     Ends with 1 where something is an error; what is a warning works, but not as it should.

@@ -92,7 +92,7 @@ def _rows(plan: Plan) -> Iterable[tuple[str, str]]:
     for warning in plan.warnings:
         yield "warning", warning
     if plan.unreadable:
-        yield "warning", f"{len(plan.unreadable)} of {plan.shards} shards cannot be read by strangers:"
+        yield "warning", f"{len(plan.unreadable)} of {plan.shards} shards cannot be read anonymously:"
         for url, reason in plan.unreadable[:SHOWN]:
             yield "", f"{displayed(url)}  {reason}"
         if plan.unreadable[SHOWN:]:

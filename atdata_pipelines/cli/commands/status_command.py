@@ -11,7 +11,7 @@ import click
 from atdata_core.common.urls import displayed
 from atdata_core.errors import AtdataError
 
-from ...display.markdown import short
+from ...display.markdown import shown
 from . import context
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def status(name: str | None, as_json: bool) -> None:
         store_of = _stores()
         if name is not None:
             found = status_of(name, index, ledger, did, store_of(name))
-            click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_details(found)))
+            click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(map(shown, _details(found))))
             return
         every = list(all_statuses(index, ledger, did, store_of))
     if as_json:
@@ -105,8 +105,8 @@ def _table(every: Iterable[Status], stages: list[str]) -> Iterable[str]:
         if found.state == "published" and found.uri:
             private = found.readers not in (None, "all")
             what = found.uri.rpartition("/")[2] + (" (private)" if private else "")
-        row = f"{short(found.name, name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
-        yield row + short(" ".join(what.split()), WIDTH - len(row))
+        row = f"{shown(found.name, length=name):{name}}  {found.state:{state}}  {stage:5}  {_time(found.at):16}  "
+        yield row + shown(" ".join(what[: 2 * WIDTH].split()), length=WIDTH - len(row))
 
 
 def _details(found: Status) -> Iterable[str]:
@@ -114,7 +114,7 @@ def _details(found: Status) -> Iterable[str]:
     if found.state != "published":
         yield f"  {found.reason}"
     if found.state in WAYS_OUT:
-        promote = context.promotion_of(found.name, found.hold["name"] if found.hold else None)
+        promote = context.promotion_of(found.name, found.block["name"] if found.block else None)
         yield f"  {WAYS_OUT[found.state].format(promote=promote)}"
     rows = [("record", found.uri or "none")]
     if found.shards is not None:
@@ -141,8 +141,8 @@ def _details(found: Status) -> Iterable[str]:
         rows.append(("failed", when if why in found.reason else f"{when}: {' '.join(why.split())}"))
     if found.again is not None:
         rows.append(("tried again", f"{_time(found.again)}, by sensor or schedule"))
-    if found.hold is not None:
-        rows.append(("held since", f"{_time(found.hold.get('at'))}  {found.hold['reason']}"))
+    if found.block is not None:
+        rows.append(("blocked since", f"{_time(found.block.get('at'))}  {found.block['reason']}"))
     width = max(len(title) for title, _ in rows)
     for title, text in rows:
         yield f"  {title:{width}}  {text}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Read only N shards of each, drawn at random."
 )
-@click.option("--public", is_flag=True, help="End with 1 where strangers cannot read a shard.")
+@click.option("--public", is_flag=True, help="End with 1 where a shard cannot be read anonymously.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per dataset and line, for programs.")
 def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: bool, as_json: bool) -> None:
     """Check that what is published is what its records say.
@@ -58,7 +58,7 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
     if failed:
         click.echo(f"{failed} of {count} datasets are not as published, or could not be checked.", err=True)
     if private and public:
-        click.echo(f"{private} of {count} datasets have shards that strangers cannot read.", err=True)
+        click.echo(f"{private} of {count} datasets have shards that cannot be read anonymously.", err=True)
     if failed or (private and public):
         sys.exit(1)
 

@@ -31,6 +31,14 @@ from ...config.executors import broker_url, executor_named
 from .check import CheckResult, Known, fail, ok, warn
 
 PREFIX = "ATDATA_"
+REQUIRED = ("ATDATA_REDIS_URL", "ATDATA_HANDLE", "ATDATA_APP_PASSWORD")
+TOGETHER = (
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    ("ATDATA_PUBLISH_ACCESS_KEY_ID", "ATDATA_PUBLISH_SECRET_ACCESS_KEY"),
+)
+BUCKET = "ATDATA_PUBLISH_BUCKET"
+PACKAGE, LIBRARY = "atdata-pipelines", "atdata-core"
+SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
 
 
 def _is_url(value: str) -> str | None:
@@ -108,13 +116,6 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "DAGSTER_HOME": _is_absolute,
 }
 """Those of .env.example, with what tells what is wrong with a value (without repeating it), where anything is."""
-
-REQUIRED = ("ATDATA_REDIS_URL", "ATDATA_HANDLE", "ATDATA_APP_PASSWORD")
-TOGETHER = (
-    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-    ("ATDATA_PUBLISH_ACCESS_KEY_ID", "ATDATA_PUBLISH_SECRET_ACCESS_KEY"),
-)
-BUCKET = "ATDATA_PUBLISH_BUCKET"
 
 
 def look_at_variables(known: Known) -> Iterable[CheckResult]:
@@ -202,10 +203,6 @@ def _is_open(path: Path) -> bool:
         return bool(stat.S_IMODE(path.lstat().st_mode) & 0o077)
     except FileNotFoundError:
         return False  # taken away meanwhile, by a process that is done with it
-
-
-PACKAGE, LIBRARY = "atdata-pipelines", "atdata-core"
-SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
 
 
 def look_at_versions(known: Known) -> Iterable[CheckResult]:

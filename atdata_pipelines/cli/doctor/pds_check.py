@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import httpx
 
-from atdata_core.atmosphere.xrpc.bodies import read_body
+from atdata_core.atmosphere.xrpc.answers import read_body
 from atdata_core.common.retry_after import its_time
 from atdata_core.stores.http import environment_transport
 from atdata_core.stores.s3.clients import same_service
@@ -21,7 +21,7 @@ _ADDRESS = "ATDATA_PDS_URL is the address of a PDS, such as https://bsky.social.
 
 def look_at_service(known: Known) -> Iterable[CheckResult]:
     """Whether it answers, and is a PDS."""
-    service = AtprotoResource().stranger().base_url
+    service = AtprotoResource().anonymous().base_url
     url, sent = f"{service}/xrpc/com.atproto.server.describeServer", time.time()
     try:
         with (
@@ -52,10 +52,10 @@ def look_at_login(known: Known) -> Iterable[CheckResult]:
 def look_at_identity(known: Known) -> Iterable[CheckResult]:
     """Whether those who look for the account find this PDS."""
     account = AtprotoResource()
-    did, stranger = account.did(), account.stranger()
-    home = stranger.service_of(did)
+    did, anonymous = account.did(), account.anonymous()
+    home = anonymous.service_of(did)
     # A login may lead on to the PDS that holds the account (bsky.social does).
-    here = known.account.service_of(did) if known.account is not None else stranger.base_url
+    here = known.account.service_of(did) if known.account is not None else anonymous.base_url
     if known.account is not None and known.account.did != did:
         yield fail(
             f"the handle leads to {did}, but the login to {known.account.did}",

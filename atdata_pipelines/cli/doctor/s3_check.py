@@ -128,7 +128,7 @@ def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> CheckResult:
 
 
 def look_at_destination(known: Known) -> Iterable[CheckResult]:
-    """Whether copies can be written, read, removed, and seen by strangers."""
+    """Whether copies can be written, read, removed, and read anonymously."""
     store = DestinationResource().store(ShardS3Resource().endpoint())
     if store is None:
         yield ok("ATDATA_PUBLISH_BUCKET is not set: shards stay where they are, and their URLs are published")
@@ -153,7 +153,7 @@ def look_at_destination(known: Known) -> Iterable[CheckResult]:
             yield fail(f"{what} gives other bytes than were written", "Look at what stands before it.")
         else:
             yield ok(f"{what} can be written and read")
-        yield replace(_as_a_stranger(store, key, known), check="public url")
+        yield replace(_read_anonymously(store, key, known), check="public url")
     finally:
         yield from _removed(store, key, what)
 
@@ -169,7 +169,7 @@ def _removed(store: S3DataStore, key: str, what: str) -> Iterator[CheckResult]:
         )
 
 
-def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> CheckResult:
+def _read_anonymously(store: S3DataStore, key: str, known: Known) -> CheckResult:
     """What becomes of an object for those who have no keys."""
     if store.public_url is None:
         what = f"{store.bucket} at {store.endpoint.name}"
@@ -177,8 +177,8 @@ def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> CheckResult:
             _without_keys(store.endpoint).stat(store.bucket, key)
         except (ShardForbiddenError, ShardMissingError):
             mend = "Let everybody read it (s3:GetObject), or set ATDATA_PUBLISH_PUBLIC_URL to where they can."
-            return warn(f"strangers cannot read {what}", mend)
-        return ok(f"strangers can read {what}")
+            return warn(f"{what} cannot be read anonymously", mend)
+        return ok(f"{what} can be read anonymously")
     try:
         found = _fetched(store.shard_url(key), known, most=len(key) + 1)
     except AtdataError as error:
@@ -189,7 +189,7 @@ def _as_a_stranger(store: S3DataStore, key: str, known: Known) -> CheckResult:
         check_public(store.public_url, environment=False)
     except PrivateAddressError as error:
         return warn(f"{store.public_url} leads to {error.host}, which only this network reaches", _PUBLIC)
-    return ok(f"{store.public_url} serves the bucket to strangers")
+    return ok(f"{store.public_url} serves the bucket to anybody")
 
 
 _PUBLIC = (

@@ -18,7 +18,7 @@ _CID = b"\x01\x71\x12\x20"
 _LINK = b"\xd8\x2a\x58\x25\x00"
 _NULL = b"\xf6"
 
-Block = tuple[bytes, bytes]
+TreeBlock = tuple[bytes, bytes]
 """A CID in binary form, and the bytes that have it."""
 
 
@@ -38,7 +38,7 @@ class Node:
         self.trees = trees
 
     @cached_property
-    def block(self) -> Block:
+    def block(self) -> TreeBlock:
         """The block of this node alone."""
         out = bytearray(b"\xa2\x61e" + head(4, len(self.keys)))
         before = b""
@@ -51,7 +51,7 @@ class Node:
         out += b"\x61l" + _link(self._below(self.trees[0]))
         return block_of(bytes(out))
 
-    def way_down(self, tree: Node) -> list[Block]:
+    def way_down(self, tree: Node) -> list[TreeBlock]:
         """The blocks from one of its trees up to just below this node: the tree's own, then those without keys."""
         blocks = [tree.block]
         for _ in range(tree.layer + 1, self.layer):
@@ -91,7 +91,7 @@ def remove(tree: Node | None, key: bytes) -> Node | None:
     return _with_tree(tree, place, remove(tree.trees[place], key))
 
 
-def way_to(tree: Node | None, key: bytes) -> Iterator[Block]:
+def way_to(tree: Node | None, key: bytes) -> Iterator[TreeBlock]:
     """The blocks that show what is under a key, or that nothing is; the root comes first."""
     node = tree or _EMPTY
     yield node.block
@@ -109,7 +109,7 @@ def layer_of(key: bytes) -> int:
     return (256 - int.from_bytes(hashlib.sha256(key).digest(), "big").bit_length()) // 2
 
 
-def block_of(data: bytes) -> Block:
+def block_of(data: bytes) -> TreeBlock:
     """DAG-CBOR bytes with their CID."""
     return _CID + hashlib.sha256(data).digest(), data
 

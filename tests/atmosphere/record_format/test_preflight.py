@@ -15,7 +15,7 @@ from atdata_core.atmosphere.record_format.record_keys import (
     ENTRY,
     LABEL,
     SCHEMA,
-    entry_rkey,
+    Publication,
     label_rkey,
     schema_rkey,
 )
@@ -28,7 +28,7 @@ from atdata_core.state.ledger import timestamp
 OURS = Path(atdata_core.atmosphere.__file__).parent / "lexicons"
 DID = "did:plc:abcdefghijklmnopqrstuvwx"
 SCHEMA_URI = f"at://{DID}/{SCHEMA}/m.C:1.0.0"
-KEYS = {SCHEMA: schema_rkey("m.C", "1.0.0"), ENTRY: entry_rkey(DID, "n", "c"), LABEL: label_rkey(DID, "n")}
+KEYS = {SCHEMA: schema_rkey("m.C", "1.0.0"), ENTRY: Publication(DID, "n", "c").rkey, LABEL: label_rkey(DID, "n")}
 BLOB = {"$type": "blob", "ref": {"$link": "bafkreiah54eqiyr2onizggzv3cpjss4o3ozo3savvil3sowrbgvcec6yt4"},
         "mimeType": "application/x-tar", "size": 8}  # fmt: skip
 

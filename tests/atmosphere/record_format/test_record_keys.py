@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atdata_core.atmosphere.record_format.lexicon import is_record_key, is_tid
-from atdata_core.atmosphere.record_format.record_keys import entry_rkey, identity_tid, label_rkey, schema_rkey
+from atdata_core.atmosphere.record_format.record_keys import Publication, identity_tid, label_rkey, schema_rkey
 from atdata_core.errors import PreflightError
 
 ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
@@ -27,17 +27,17 @@ def test_an_identity_has_one_tid_and_its_time_lies_before_2006(parts):
 
 def test_the_keys_of_a_publication_stay_what_they_are():
     # Whoever changes these publishes every dataset a second time.
-    assert entry_rkey("did:plc:abc", "mnist", "bafyx") == "2s6sqvdgrkhcw"
+    assert Publication("did:plc:abc", "mnist", "bafyx").rkey == "2s6sqvdgrkhcw"
     assert label_rkey("did:plc:abc", "mnist") == "2eei4jgble3cg"
     assert label_rkey("did:plc:abc", "mnist", "1.0") == "2fkmybga3jssq"
 
 
 def test_entries_and_labels_versions_and_names_have_keys_of_their_own():
     keys = [
-        entry_rkey("d", "n", "c"),
-        entry_rkey("d", "nc", ""),
-        entry_rkey("d", "n", "c2"),
-        entry_rkey("d2", "n", "c"),
+        Publication("d", "n", "c").rkey,
+        Publication("d", "nc", "").rkey,
+        Publication("d", "n", "c2").rkey,
+        Publication("d2", "n", "c").rkey,
         label_rkey("d", "n"),
         label_rkey("d", "n", ""),
         label_rkey("d", "n", "c"),

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from atdata_core.atmosphere.record_format.build import entry_record, label_record
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, Publication, label_rkey
 from atdata_core.samples.sample_types import packable
 from atdata_core.state.ledger import timestamp
 
@@ -90,7 +90,7 @@ def test_schema_entry_and_label_from_a_pds_are_read_by_atdata_0_7(upstream, inde
         metadata=METADATA,
         created_at=timestamp(),
     )
-    written, _ = client.create_once(ENTRY, entry_rkey(client.did, "digits", "bafy"), entry)
+    written, _ = client.create_once(ENTRY, Publication(client.did, "digits", "bafy").rkey, entry)
     label = label_record(name="digits", dataset_uri=written.uri, version=None, created_at=timestamp())
     pointed, _ = client.create_once(LABEL, label_rkey(client.did, "digits"), label)
     sample = everything(

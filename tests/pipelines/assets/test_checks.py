@@ -16,7 +16,7 @@ from atdata_pipelines.jobs.verification_jobs import VerifyManyConfig, verify_con
 SEEN = {
     "record_resolves",
     "shards_as_published",
-    "readable_by_strangers",
+    "readable_anonymously",
     "schema_compatible",
     "license_known",
 }
@@ -99,9 +99,9 @@ def test_shards_that_strangers_cannot_read_are_a_warning(lab, verify, promote):
     lab.insert("pictures")
     promote("pictures", license="MIT")
     found = verify("pictures")
-    assert {name for name, each in found.items() if not each.passed} == {"readable_by_strangers"}
-    assert found["readable_by_strangers"].severity == dg.AssetCheckSeverity.WARN
-    assert found["readable_by_strangers"].description == "0 of 2 shards can be read without a key."
+    assert {name for name, each in found.items() if not each.passed} == {"readable_anonymously"}
+    assert found["readable_anonymously"].severity == dg.AssetCheckSeverity.WARN
+    assert found["readable_anonymously"].description == "0 of 2 shards can be read without a key."
 
 
 def test_a_license_that_spdx_does_not_know_is_a_warning_that_says_what_may_be_meant(lab, verify, promote):
@@ -157,11 +157,11 @@ def test_what_a_promotion_warns_of_stands_on_the_checks_and_in_the_log(lab, run,
     lab.insert("pictures")
     result = run("pictures", said={"license": "CC BY 4.0"})
     found = {each.check_name: each for each in evaluations(result)}
-    assert {name for name, each in found.items() if not each.passed} == {"license_known", "readable_by_strangers"}
-    for name in ("license_known", "readable_by_strangers"):
+    assert {name for name, each in found.items() if not each.passed} == {"license_known", "readable_anonymously"}
+    for name in ("license_known", "readable_anonymously"):
         assert found[name].severity == dg.AssetCheckSeverity.WARN
     assert "Write CC-BY-4.0" in found["license_known"].description
-    assert found["readable_by_strangers"].description == "0 of 2 shards can be read without a key."
+    assert found["readable_anonymously"].description == "0 of 2 shards can be read without a key."
     warned = [event.user_message for event in instance.all_logs(result.run_id) if event.level == logging.WARNING]
     assert [line for line in warned if "Write CC-BY-4.0" in line]
 
@@ -185,7 +185,7 @@ def test_a_bulk_answers_the_same_checks_for_each_dataset(lab, run_bulk, instance
     found = [event.dagster_event.asset_check_evaluation_data for event in events]
     failed = {(each.partition, each.check_name) for each in found if not each.passed}
     assert {(each.partition, each.check_name) for each in found} == {(n, c) for n in ("one", "two") for c in SEEN}
-    assert failed == {("one", "license_known"), ("one", "readable_by_strangers"), ("two", "readable_by_strangers")}
+    assert failed == {("one", "license_known"), ("one", "readable_anonymously"), ("two", "readable_anonymously")}
 
 
 def test_what_is_required_is_refused_before_anything_is_written(lab, run, run_bulk, stranger, account):
@@ -210,7 +210,7 @@ def test_what_is_required_is_no_mere_warning_when_it_holds_no_more(lab, instance
         partition_key="turned-private", instance=instance
     )
     found = {each.check_name: (each.passed, each.severity.value) for each in evaluations(one)}
-    assert found["readable_by_strangers"] == (False, "ERROR")
+    assert found["readable_anonymously"] == (False, "ERROR")
     assert found["license_known"] == (True, "ERROR")
     assert found["schema_compatible"] == (True, "WARN")
     many = definitions.resolve_job_def("verify_many").execute_in_process(

@@ -74,9 +74,9 @@ def test_the_panel_tells_what_is_published_where_and_to_whom(panel):
         "| size | 1,234 bytes in 1 shard |",
         "| shards lie at | `https://data.example.org/p` |",
         "| copies | `s3.example.org/public/` |",
-        "| strangers can read | all |",
+        "| readable anonymously | all |",
         f"| schema | [`{SCHEMA}`](https://pdsls.dev/{SCHEMA}) |",
-        "**How strangers read it**",
+        "**How anonymous readers read it**",
     ):
         assert line in text.splitlines(), line
     assert "AtmosphereClient())" in text
@@ -87,7 +87,7 @@ def test_who_cannot_read_it_and_what_is_not_given_is_said(panel):
     text = panel("http://127.0.0.1:2583", seen, "The label points elsewhere.", size=None)
     for line in (
         "| license | none is given |",
-        "| strangers can read | 1 of 1 cannot be read: needs a key |",
+        "| readable anonymously | 1 of 1 cannot be read: needs a key |",
         "| label | The label points elsewhere. |",
         f"| schema | `{SCHEMA}` |",
         "**How those who have keys read it**",

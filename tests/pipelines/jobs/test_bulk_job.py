@@ -197,9 +197,9 @@ def test_a_bulk_tells_its_progress_who_cannot_read_and_what_changed_since_the_la
     assert lines[0] == "0 of 2 datasets promoted, 0 ready for their records, 0 failed"
     assert "0 of 2 datasets promoted, 2 ready for their records, 0 failed" in lines
     assert lines[-1] == "2 of 2 datasets promoted, 0 failed"
-    [line] = [line for line in said(instance, first, logging.WARNING) if "cannot be read by strangers" in line]
+    [line] = [line for line in said(instance, first, logging.WARNING) if "cannot be read anonymously" in line]
     told, _, why = line.partition(". ")
-    assert told.startswith("readable_by_strangers fails for ")
+    assert told.startswith("readable_anonymously fails for ")
     assert all(name in told for name in names)
     assert why.partition(": ")[0] in names
 

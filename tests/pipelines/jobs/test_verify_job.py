@@ -62,7 +62,7 @@ def test_a_warning_does_not_fail_the_run(lab, promote, verify_many):
     promote("pictures")
     found, failed = verify_many(["pictures"])
     assert {check for (_, check), passed in found.items() if not passed} == {
-        "readable_by_strangers",
+        "readable_anonymously",
         "license_known",
     }
     assert failed == []

@@ -20,7 +20,7 @@ from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.protocols import ShardFacts
-from atdata_core.state.facts import ENTRY_NOTE, FAILURE, CopiedShards, created_key
+from atdata_core.state.facts import CREATED, ENTRY_NOTE, FAILURE, CopiedShards
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import MemoryLedger
 from stages import publish_last, resolved_for
@@ -288,11 +288,9 @@ def test_a_service_that_goes_away_in_between_keeps_what_is_done_and_the_next_cal
     assert [each.change for each in published] == ["unchanged"] * 200 + ["created"] * 50
     assert look.counts() == [1, 250, 250]
     times = {look.record(each.uri).value["createdAt"] for each in published}
-    kept = {
-        state_of(index).ledger.get(created_key(ENTRY_NOTE(d.entry.name, client.did, d.entry.name, d.entry.cid))).at
-        for d in many
-    }
-    assert times == kept
+    ledger, names = state_of(index).ledger, [(d.entry.name, d.entry.cid) for d in many]
+    records = [ENTRY_NOTE(name, client.did, name, cid) for name, cid in names]
+    assert times == {ledger.get(CREATED(record.owner, record.name)).at for record in records}
 
 
 def test_a_ledger_in_memory_and_an_index_that_is_asked_for_one_name_serve_as_well(drafts, index, client, look):

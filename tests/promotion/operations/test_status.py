@@ -83,7 +83,7 @@ def test_a_retracted_dataset_is_held_with_its_reason(lab, atmosphere, status):
     found = status("points")
     assert (found.state, found.uri, found.records, found.labels) == ("blocked", None, (), ())
     assert "retracted" in found.reason
-    assert found.hold is not None
+    assert found.block is not None
 
 
 def test_a_dataset_that_left_the_index_is_known_by_the_ledger(lab, atmosphere, status):

@@ -16,7 +16,6 @@ from atdata_core.errors import (
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.scheduling.retry_policy import (
-    end_outage,
     failed,
     next_attempt,
     note_outage,
@@ -142,7 +141,7 @@ def test_trouble_is_counted_once_for_all_that_find_it_at_the_same_time(clock, le
         clock.passes(pause)
         assert state(ledger) == "promote"
     assert ledger.get(OUTAGE(DID)).attempts == 4
-    end_outage(ledger, DID)
+    ledger.remove(OUTAGE(DID))
     assert outage_of(ledger.get(OUTAGE(DID))).when == "now"
 
 

@@ -193,7 +193,7 @@ def test_a_move_to_a_store_that_strangers_cannot_read_is_refused_unless_it_is_as
     uri = publish(entry, data_store=public)
     private = S3DataStore(lab.s3, bucket=new_bucket())
 
-    with pytest.raises(VisibilityError, match="Strangers could not read what would take the place") as caught:
+    with pytest.raises(VisibilityError, match="cannot be read anonymously, as that can") as caught:
         publish(entry, data_store=private)
     assert isinstance(caught.value, NotPublicError)
     assert look.record(uri).storage["$type"].endswith("storageHttp")

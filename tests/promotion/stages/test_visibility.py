@@ -112,7 +112,7 @@ def test_shards_that_need_a_key_are_published_with_one_warning(lab, atmosphere):
     with pytest.warns(NotPublicWarning) as caught:
         promote_to_atmosphere(entry, lab.index, atmosphere.client)
     (warning,) = caught
-    assert "5 of 5 shards cannot be read by strangers" in str(warning.message)
+    assert "5 of 5 shards cannot be read anonymously" in str(warning.message)
     assert "and 2 more" in str(warning.message)
     assert "public_url" in str(warning.message)
     assert warning.filename == __file__

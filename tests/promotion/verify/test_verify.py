@@ -98,7 +98,7 @@ def test_what_is_as_published_is_found_so_by_a_stranger(published, atmosphere, v
     assert result.signed_by == atmosphere.client.did
     record = atmosphere.client.get_record(uri)
     assert (result.uri, result.cid, result.name) == (uri, record.cid, "points")
-    assert (result.shards, result.shards_checked, result.strangers) == (3, 3, 3)
+    assert (result.shards, result.shards_checked, result.anonymous) == (3, 3, 3)
     assert (result.bytes_read, result.samples) == (record.value["size"]["bytes"], 15)
     assert result.readers == "readable by anybody"
     assert seen == [(1, 3), (2, 3), (3, 3)]
@@ -112,8 +112,8 @@ def test_shards_that_need_this_machines_keys_are_as_published_and_said_to_need_t
     result = verify_dataset(uri)
     assert result.ok
     assert result.state == result.to_json()["state"] == "private"
-    assert (result.shards_checked, result.strangers) == (3, 0)
-    assert result.readers == "strangers cannot read 3 of the shards (this machine's keys do)"
+    assert (result.shards_checked, result.anonymous) == (3, 0)
+    assert result.readers == "3 of the shards cannot be read anonymously (but with this machine's keys)"
     without = verify(uri)
     assert without.state == "failed"
     assert kinds(without) == [("shards", "unreachable")] * 3

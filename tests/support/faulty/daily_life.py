@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.atmosphere.client import Record
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, entry_rkey, label_rkey
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, Publication, label_rkey
 from atdata_core.errors import AtdataError, EntryNotFoundError, RefusedError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
@@ -91,7 +91,7 @@ class Expected:
 
     @property
     def public(self) -> bool:
-        """Whether strangers can read it."""
+        """Whether anonymous readers can read it."""
         return self.copied or self.own_urls_public
 
 
@@ -354,7 +354,7 @@ class DailyLife:
                 self.known.add(name)
 
     def _uri(self, expected: Expected) -> str:
-        rkey = entry_rkey(self.client.did, expected.name, expected.cid)
+        rkey = Publication(self.client.did, expected.name, expected.cid).rkey
         return f"at://{self.client.did}/{ENTRY}/{rkey}"
 
     def _label(self, name: str) -> str | None:

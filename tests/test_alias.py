@@ -13,7 +13,7 @@ import atdata
 import atdata_core.local
 import atdata_core.local.local_index
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_modules_are_the_same_objects_under_both_names():

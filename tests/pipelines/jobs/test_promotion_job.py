@@ -63,10 +63,10 @@ def test_a_dataset_is_published_through_four_assets(lab, run, instance, stranger
     label = stranger.get_record(shown_last["version_label"])
     assert label.value["version"] == "1.0.0"
     assert label.value["datasetUri"] == shown_last["at_uri"]
-    assert shown_last["strangers_can_read"] == "2 of 2 cannot be read: needs a key"
+    assert shown_last["readable_anonymously"] == "2 of 2 cannot be read: needs a key"
     logged = instance.all_logs(result.run_id)
     warned = [event.user_message for event in logged if event.level == logging.WARNING]
-    assert [message for message in warned if "cannot be read by strangers" in message]
+    assert [message for message in warned if "cannot be read anonymously" in message]
     assert box.s3["AWS_SECRET_ACCESS_KEY"] not in str(logged)
     assert account_environ["ATDATA_APP_PASSWORD"] not in str(logged)
     shows_shards_fields_samples_and_pictures(result)

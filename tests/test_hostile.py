@@ -1,4 +1,4 @@
-"""Each harm that hostile input once did."""
+"""Each harm that hostile input once did, in whatever room: tars, arrays, schemas, records, URLs, services."""
 
 from __future__ import annotations
 

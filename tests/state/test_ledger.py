@@ -50,7 +50,7 @@ def test_a_damaged_fact_counts_as_lost_and_hides_no_other(index):
     ledger = RedisLedger(index.redis)
     ledger.put(OUTAGE(DID), Outage("down", 1))
     for damaged in (b"{", b"[]", b"null", b'{"kind": "gone"}'):
-        index.redis.hset("atdata:ledger:dataset:b", "hold", damaged)
+        index.redis.hset("atdata:ledger:dataset:b", "block", damaged)
         found = ledger.get_many(WANTED)
         assert found[OUTAGE(DID)].reason == "down"
         assert found[BLOCK("b")] is None

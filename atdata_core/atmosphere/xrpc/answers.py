@@ -1,23 +1,61 @@
-"""What went wrong with a request to a service, as one of our errors."""
+"""Answers of a service: their bodies, and what went wrong, as one of our errors.
+
+A body has never more bytes than make sense, and takes no longer than it may.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from atdata_core.common.network_settings import UNTRUSTED, untrusted
-from atdata_core.common.retry_after import seconds_to_wait
+from atdata_core.common.retry_after import seconds_to_wait, too_slow
 from atdata_core.errors import AtdataError, RateLimitedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.secrets import masked
 
+if TYPE_CHECKING:
+    import httpx
+
+MAX_REPLY = 1 << 26
+"""Bytes (64 MiB): more than a blob or a page of the largest records; a hostile service may send for ever."""
 MAX_WORDS = 300
 """Characters that are shown of what a service says."""
 NOT_IMPLEMENTED = "MethodNotImplemented"
 """What a PDS says of a method that it does not have: https://atproto.com/specs/xrpc."""
 _READ = 64 * MAX_WORDS
+
+
+def read_body(response: httpx.Response, url: str, *, silence: float, most: int = MAX_REPLY) -> bytes:
+    """The body of an answer that was not read yet.
+
+    Args:
+        response: The answer.
+        url: What was asked, for errors.
+        silence: Seconds that it may take, besides those for its bytes.
+        most: Bytes that it may have.
+
+    Raises:
+        ServiceRefusedError: It has more.
+        httpx.HTTPError: It broke off, or trickles.
+    """
+    import httpx
+
+    received, begun = bytearray(), time.monotonic()
+    for chunk in response.iter_bytes():
+        received += chunk
+        if len(received) > most:
+            service, method = _place(url)
+            raise refused(
+                f"{service} answered {method} with more than {most:,} bytes. Is this the right address?", service
+            )
+        taken = time.monotonic() - begun
+        if too_slow(taken, len(received), silence):
+            raise httpx.ReadError(f"its answer trickles, {len(received):,} bytes in {taken:.0f} s")
+    return bytes(received)
 
 
 def of_reply(url: str, status: int, headers: Mapping[str, str], body: bytes) -> AtdataError:
@@ -82,12 +120,11 @@ def of_transport(url: str, error: BaseException) -> AtdataError:
     )
 
 
-def of_endless_reply(url: str, limit: int) -> AtdataError:
-    """The error of an answer that is longer than any that makes sense."""
-    service, method = _place(url)
-    return refused(
-        f"{service} answered {method} with more than {limit:,} bytes. Is this the right address?", service
-    )
+def can_pass(error: Exception) -> bool:
+    """Whether an error is one of httpx's that may be gone later."""
+    import httpx
+
+    return isinstance(error, httpx.TransportError)
 
 
 def refused(

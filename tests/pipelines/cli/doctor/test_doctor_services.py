@@ -172,7 +172,7 @@ def test_a_bucket_to_publish_to_that_is_missing_says_how_it_is_made(doctor, lab,
 def test_a_public_url_is_right_wrong_silent_or_private(doctor, lab, published, box, objects, monkeypatch):
     well = doctor("publish bucket")
     assert (well.only("publish bucket").state, well.only("public url").state) == ("ok", "ok")
-    assert "serves the bucket to strangers" in well.only("public url").found
+    assert "serves the bucket to anybody" in well.only("public url").found
     for url, said in [
         (f"{box.public_url}/elsewhere", "answers 404"),
         ("http://127.0.0.1:1/x", "cannot be read"),
@@ -187,7 +187,7 @@ def test_a_public_url_is_right_wrong_silent_or_private(doctor, lab, published, b
     assert private.state == "warning"
     assert "only this network reaches" in private.found
     monkeypatch.delenv("ATDATA_PUBLISH_PUBLIC_URL")
-    assert "strangers cannot read" in doctor("publish bucket").only("public url").found
+    assert "cannot be read anonymously" in doctor("publish bucket").only("public url").found
     assert not [key for key in objects(published) if key.startswith("atdata-doctor/")]
 
 
@@ -235,4 +235,4 @@ def test_a_bucket_that_may_not_be_listed_is_a_warning_and_one_for_all_needs_no_p
     edge.rule = Open()
     found = doctor("publish bucket")
     assert [finding.state for finding in found.of("publish bucket")] == ["warning", "ok"]
-    assert "strangers can read" in found.only("public url").found
+    assert "can be read anonymously" in found.only("public url").found

@@ -60,7 +60,7 @@ def test_a_retracted_dataset_says_how_it_is_published_again(lab, promote, comman
     text = command("status", "pictures").stdout
     assert text.startswith("pictures: blocked\n")
     assert "atdata-pipelines promote pictures publishes it again" in text
-    assert "held since" in text
+    assert "blocked since" in text
 
 
 def test_the_way_out_can_be_typed_as_it_is_shown(lab, promote, command):

@@ -61,7 +61,7 @@ def test_it_tells_programs_and_ends_with_one_where_something_is_an_error(environ
 
 
 def test_the_variables_are_those_of_the_example():
-    example = (Path(__file__).resolve().parents[3] / ".env.example").read_text()
+    example = (Path(__file__).resolve().parents[4] / ".env.example").read_text()
     assert set(re.findall(r"^#?([A-Z0-9_]+)=", example, flags=re.MULTILINE)) == set(VARIABLES)
 
 

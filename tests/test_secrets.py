@@ -1,6 +1,7 @@
 import json
 import logging
 import pickle
+import time
 
 import pytest
 
@@ -162,3 +163,13 @@ def test_a_long_hostile_text_is_masked_in_time_that_grows_with_it():
     for part in parts:
         for text in (part * (100_000 // len(part)), "eyJ" + part * (100_000 // len(part))):
             assert len(masked(text)) <= len(text) + 100
+
+
+def test_many_thousand_words_are_looked_through_at_once():
+    words = [f"w{number}" for number in range(100_000)]
+    start = time.process_time()
+    refuse_secrets({"tags": words})
+    # One by one it would be some ten seconds.
+    assert time.process_time() - start < 2
+    with pytest.raises(MetadataError, match=r"tags\[2\]"):
+        refuse_secrets({"tags": ["a", b"b", "AKIAIOSFODNN7EXAMPLE"]})

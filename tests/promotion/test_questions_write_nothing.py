@@ -9,7 +9,7 @@ from atdata_core.local.entry import SCAN, SCAN_PAUSE, SCANNED
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.prepare import validate
-from atdata_core.promotion.scheduling.blocks import block_of
+from atdata_core.promotion.scheduling.retry_policy import block_of
 from atdata_core.promotion.stages.inventory_stage import shard_facts
 from atdata_core.promotion.stages.publish import DatasetRecords
 from atdata_core.state.index_state import state_of

@@ -18,7 +18,7 @@ def test_a_plan_is_told_and_nothing_is_published(lab, promote, command, account_
     assert any(line.startswith("entry create at://did:") for line in lines)
     assert any(line.startswith("shards 2 shards, ") and line.endswith("stay where they are") for line in lines)
     assert "cost 4 records, 8 write points" in lines
-    assert "warning 2 of 2 shards cannot be read by strangers:" in lines
+    assert "warning 2 of 2 shards cannot be read anonymously:" in lines
     assert lines[-1] == "Nothing was written."
     uri = next(line.split()[2] for line in lines if line.startswith("entry"))
     assert promote("pictures") == uri
@@ -41,7 +41,7 @@ def test_a_plan_of_what_would_be_refused_is_one_line(lab, command):
     result = command("plan", "pictures", "--require-public")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
-    assert "cannot be read by strangers" in result.stderr
+    assert "cannot be read anonymously" in result.stderr
     assert "Near it: pictures." in command("plan", "picture").stderr
 
 
