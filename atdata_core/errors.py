@@ -164,6 +164,10 @@ class ShardWarning(UserWarning):
     """A shard holds what no sample is made of."""
 
 
+class StrayFilesWarning(ShardWarning):
+    """Files beside samples are kept with a dataset, which cannot be promoted with them."""
+
+
 class NotPublicWarning(UserWarning):
     """What is published cannot be read anonymously."""
 

@@ -133,7 +133,11 @@ class AbstractIndex(Protocol):
 
 @runtime_checkable
 class AbstractDataStore(Protocol):
-    """A place where shards can be written."""
+    """A place where shards can be written.
+
+    One whose ``write_shards`` also keeps the files beside samples says so by an attribute ``keeps_files = True``;
+    without it a dataset that has some is refused before anything is written.
+    """
 
     def write_shards(self, ds: Any, *, prefix: str) -> list[str]:
         """Write a dataset's samples as shards below ``prefix``; their URLs."""

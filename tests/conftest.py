@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -43,13 +45,19 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(("ATDATA_", "AWS_", "DAGSTER_")) and name not in _FOR_TESTS:
             del os.environ[name]
+    # What a fixture of a whole module does comes before ``state_folder``, and must not find the developer's own.
+    folder = Path(tempfile.mkdtemp(prefix="atdata-state-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["ATDATA_STATE_DIR"] = str(folder)
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     # Nothing here speaks TLS with anybody, and to read the authorities that certifi knows took each HTTP client
     # 25 ms: a tenth of all that the tests did.
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         os.environ.pop(name, None)
-    os.environ["SSL_CERT_DIR"] = os.devnull
+    (folder / "authorities").mkdir()
+    (folder / "authorities" / "00000000.0").touch()
+    os.environ["SSL_CERT_DIR"] = str(folder / "authorities")
     # A change is tried with few examples of a property, CI tries more; a test that wants still more says so.
     settings.register_profile("few", max_examples=40, deadline=None)
     settings.register_profile("many", max_examples=200, deadline=None)

@@ -148,6 +148,26 @@ def test_values_of_another_type_in_a_record_are_left_out():
     assert Values.from_json({"tags": True, "description": 5, "license": "MIT"}) == Values(license="MIT")
 
 
+class Commands:
+    """A pipeline of ``OneValue``."""
+
+    def __init__(self, redis):
+        self._redis = redis
+        self._answers = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __getattr__(self, command):
+        return lambda *arguments: self._answers.append(getattr(self._redis, command)(*arguments))
+
+    def execute(self, raise_on_error=True):
+        return self._answers
+
+
 class OneValue:
     """A Redis that holds one value only, wherever one looks."""
 
@@ -169,6 +189,9 @@ class OneValue:
 
     def mget(self, *_):
         return [self._value, self._value]
+
+    def pipeline(self, **_):
+        return Commands(self)
 
 
 @pytest.mark.parametrize("value", [b"{", b"[]", b"5", b"\xff", b"[" * 100_000, b'{"url": 5}', b'{"url": "x"}'])

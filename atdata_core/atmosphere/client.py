@@ -41,6 +41,8 @@ PAGE = 100
 """Records that a PDS gives at most in one answer."""
 MAX_PAGES = 10_000
 """Pages of a listing: a million records. A hostile PDS may make up new ones for ever."""
+MAX_EMPTY_PAGES = 100
+"""Empty pages of a listing in a row: a PDS may leave out what it does not show, but not everything for ever."""
 
 
 def apply_request(did: str, writes: Sequence[dict[str, Any]], *, swap: str) -> dict[str, Any]:
@@ -123,8 +125,8 @@ class AtmosphereClient:
         only that user can read (in ``ATDATA_STATE_DIR``, else ``~/.local/state/atdata-pipelines``), the
         others take it up without a request. Where it has ended, it is logged in anew with ``password``.
 
-        ``@``, blanks, invisible marks, ``at://``, a profile's address and a last dot are taken off the handle,
-        blanks and newlines off the password; a warning says so.
+        ``@``, blanks, quotes, commas, invisible marks, ``at://``, ``mailto:``, ``acct:``, a profile's address and a
+        last dot are taken off the handle, blanks and newlines off the password; a warning says so.
 
         Raises:
             LoginError: Wrong handle or password, an account that is not active, or one that wants a code.
@@ -284,8 +286,10 @@ class AtmosphereClient:
         following: Any = reply.get("cursor")
         if not isinstance(items, list):
             raise self._no_pds()
+        if not isinstance(following, str | None):
+            raise self._no_pds()
         records = [_record(item, f"at://{repo}/{collection}") for item in cast("list[Any]", items)]
-        return records, following if records and isinstance(following, str) else None
+        return records, following or None
 
     def iter_records(self, collection: str, *, repo: str | None = None, reverse: bool = False) -> Iterator[Record]:
         """All records of a collection, a page at a time; raises as ``iter_pages``."""
@@ -297,13 +301,22 @@ class AtmosphereClient:
     ) -> Iterator[tuple[list[Record], str | None]]:
         """The pages of a collection, as ``list_records`` gives them, as long as each brings something new.
 
+        A page may be empty and others follow: only its cursor tells.
+
         Raises:
             ServiceRefusedError: The listing does not come to an end.
             RecordNotFoundError: There is no such repository.
         """
         seen: set[int] = set()
+        empty = 0
         for _ in range(MAX_PAGES):
+            asked = cursor
             records, cursor = self.list_records(collection, repo=repo, cursor=cursor, reverse=reverse)
+            empty = 0 if records else empty + 1
+            if empty > MAX_EMPTY_PAGES:
+                raise self._endless(collection, repo, f"gives more than {MAX_EMPTY_PAGES} empty pages in a row")
+            if not records and cursor == asked:
+                cursor = None  # nothing is behind it
             known = len(seen)
             seen.update(hash(record.uri) for record in records)
             if records and len(seen) == known:
@@ -529,6 +542,15 @@ class AtmosphereClient:
             if not _is_absence(error):
                 raise
             return None
+
+
+def is_last_page(records: Sequence[Record], cursor: str | None) -> bool:
+    """Whether no page comes after one of ``PAGE`` records at most; spares the request for an empty one.
+
+    The official PDS gives a cursor with its last page too: the key of the last record. Any other one stands for
+    records that were left out.
+    """
+    return cursor is None or (0 < len(records) < PAGE and records[-1].uri.endswith(f"/{cursor}"))
 
 
 def _is_absence(error: ServiceRefusedError) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from atdata_core.atmosphere.client import PAGE
+from atdata_core.atmosphere.client import is_last_page
 from atdata_core.atmosphere.record_format.build import entry_record, schema_record
 from atdata_core.atmosphere.record_format.lexicon import OLD_SCHEMA, check
 from atdata_core.atmosphere.record_format.parse import read_schema_record
@@ -154,8 +154,7 @@ def _find_foreign(
                 last_tid = rkey
             _note(found, record, rkey)
         beyond = bool(page) and not _rkey(page[-1])[0].isdigit()
-        # A PDS gives a cursor with its last page, too.
-        listing.whole = len(page) < PAGE or following is None
+        listing.whole = is_last_page(page, following)
         if listing.whole or (beyond and not first):
             break
     # Without a TID the next listing starts at the first key again, and ends with its first page.

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atdata_core.atmosphere.client import PAGE, Record, apply_request
+from atdata_core.atmosphere.client import Record, apply_request, is_last_page
 from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
 from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.xrpc.session import AS_SENT
@@ -176,8 +176,7 @@ class BatchWriter:
                     self._keep(key, record)
                 else:
                     self._cids[key] = record.cid
-            # A PDS gives a cursor with its last page, too.
-            if cursor is None or len(records) < PAGE:
+            if is_last_page(records, cursor):
                 self._whole.add(collection)
                 return
         self._long[collection] = pages

@@ -10,6 +10,8 @@ import ipaddress
 import os
 import re
 import ssl
+import time
+from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -28,17 +30,12 @@ _PROXIES = tuple(
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*")
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-_TLS = "CERTIFICATE_VERIFY_FAILED"
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 def settings() -> tuple[str | None, ...]:
     """The variables that count, as they are now."""
     return tuple(os.environ.get(name) for name in (*_PROXIES, *_AUTHORITIES, "AWS_CA_BUNDLE"))
-
-
-def way_to(url: str) -> tuple[str | None, ssl.SSLContext]:
-    """The proxy on the way to a URL, as ``proxy_of``, and what is trusted there, as ``tls_context``."""
-    return proxy_of(url), tls_context()
 
 
 def proxy_of(url: str, *, any_scheme: bool = True) -> str | None:
@@ -145,8 +142,20 @@ def _context(file: str | None, folder: str | None, bundle: str | None) -> ssl.SS
     if file:
         return checked_authorities(file, "SSL_CERT_FILE")
     if folder:
-        return ssl.create_default_context(capath=folder)
+        return _in_folders(folder)
     return checked_authorities(bundle, "REQUESTS_CA_BUNDLE") if bundle else _loaded(certifi.where())
+
+
+def _in_folders(folders: str) -> ssl.SSLContext:
+    # OpenSSL takes several, and says nothing of one that is not there.
+    for folder in folders.split(os.pathsep):
+        if os.path.isdir(folder) and any(map(_HASHED.fullmatch, os.listdir(folder))):
+            return ssl.create_default_context(capath=folders)
+    raise NetworkSettingsError(
+        f"SSL_CERT_DIR names {folders}, where no certificates lie under their hashes. Do: openssl rehash FOLDER, "
+        "or unset SSL_CERT_DIR.",
+        variable="SSL_CERT_DIR",
+    )
 
 
 def checked_authorities(path: str, variable: str) -> ssl.SSLContext:
@@ -173,13 +182,38 @@ def _loaded(path: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=path)
 
 
-def untrusted(error: object) -> bool:
-    """Whether a connection failed as nobody that this process trusts vouches for the certificate."""
-    return _TLS in str(error)
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
-UNTRUSTED = (
-    "has a certificate that no authority vouches for which this process trusts. Where that is your own authority, "
-    "set SSL_CERT_FILE to a file that holds its certificate too; else the address may be wrong, or the clock"
-)
-"""What to say of it, after the name of the service."""
+_TLS_TROUBLES = {
+    "certificate has expired|certificate is not yet valid": (
+        "has a certificate that is not valid at this time. This machine's clock says {now}: set it right if it is "
+        "wrong, else have the certificate renewed"
+    ),
+    "ostname .*match|IP address mismatch|certificate is not valid for": (
+        "has a certificate for another name. Use the address that it is for, or have one made for this address"
+    ),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "has a certificate that no authority vouches for which this process trusts. Where that is your own "
+        "authority, set SSL_CERT_FILE to a file that holds its certificate too; else the address may be wrong"
+    ),
+    "CERTIFICATE_REQUIRED": (
+        "wants a certificate of its clients, which cannot be given. Use an address of it that goes without"
+    ),
+    "WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|RECORD_LAYER_FAILURE": (
+        "speaks no TLS at that port. Mend the port, or write http:// instead of https://"
+    ),
+}
+"""By the words that OpenSSL and urllib3 have for it; the first that is found."""
+
+
+def tls_trouble(error: BaseException) -> str | None:
+    """Why TLS failed, to be said after the name of the service; None where a connection failed otherwise."""
+    text = " ".join(str(each) for each in causes(error))
+    now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    said = (words for pattern, words in _TLS_TROUBLES.items() if re.search(pattern, text))
+    return next((words.format(now=now) for words in said), None)

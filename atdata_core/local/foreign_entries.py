@@ -91,6 +91,10 @@ _TOGETHER = 500
 """Entries that one such call indexes, some 10 ms of Redis's time."""
 
 
+ELSEWHERE = DATASETS, SCANNED
+"""Two keys that a cluster keeps in different places: a node of one refuses what names both."""
+
+
 # Done by the server, so that a look at 100,000 keys is 100 short answers and not 200,000 questions.
 _UNKNOWN = """
 local function unknown_of(keys, prefix, datasets, unknown)
@@ -179,7 +183,7 @@ class Foreign:
         Returns:
             The cursor of the next step, 0 after the last one, and the entries that are new.
         """
-        answer = self._redis.eval(_SCAN, 0, cursor, count, ENTRY_KEY, dataset_key(""))
+        answer = self._redis.eval(_SCAN, len(ELSEWHERE), *ELSEWHERE, cursor, count, ENTRY_KEY, dataset_key(""))
         following = int(answer[0])
         if following == 0:
             self._redis.set(SCANNED, 1, ex=SCANNED_SECONDS)
@@ -253,6 +257,7 @@ class Foreign:
         now = time.monotonic()
         if self._looked is not None and not anew and now - self._looked < SCANNED_SECONDS:
             return
+        self._redis.exists(*ELSEWHERE)
         left: dict[str, dict[str, LocalDatasetEntry]] = {}
         cursor = None
         while cursor != 0:

@@ -15,7 +15,7 @@ from ..errors import EntryNotFoundError, StrayFilesError
 from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
-from ..shards.dataset import Dataset, files_beside
+from ..shards.dataset import Dataset, files_beside, warn_of_files
 from ..shards.tar_samples import suffixes_told
 from ..state.redis_errors import address
 from ..state.redis_state import connect, reaching
@@ -97,7 +97,8 @@ class LocalIndex:
         """Register a dataset; an index with a ``data_store`` writes its samples there first.
 
         Without one this is ``add_entry``. Raises as that does, and as the store's ``write_shards``; and
-        ``StrayFilesError`` where a store of one's own does not keep the files beside the samples.
+        ``StrayFilesError`` where files lie beside the samples, and a store of one's own does not say that it keeps
+        them (``keeps_files = True``), or does not.
         """
         store = self.data_store
         if store is None:
@@ -112,6 +113,8 @@ class LocalIndex:
         write_with_facts = getattr(store, "write_shards_with_facts", None)
         if write_with_facts is None:
             beside = files_beside(ds)
+            if not getattr(store, "keeps_files", False):
+                _refuse_lost(beside, name, type(store).__name__)
             urls = store.write_shards(ds, prefix=name)
         else:
             facts = cast("list[ShardFacts]", write_with_facts(ds, prefix=name))
@@ -120,6 +123,7 @@ class LocalIndex:
             if beside:
                 written: Any = Dataset[ds.sample_type](urls, data_store=store)
                 _refuse_lost(beside - files_beside(written), name, type(store).__name__)
+                warn_of_files(beside, repr(ds))
             return self._register(ds, urls, name, schema_ref, metadata, store=store, facts=facts)
         except BaseException:
             remove = getattr(store, "remove_shards", None)
@@ -409,9 +413,9 @@ def _refuse_lost(lost: Counter[str], name: str, store: str) -> None:
     """Raise where a store has not written files that lie beside the samples of a dataset."""
     if lost:
         raise StrayFilesError(
-            f"{store}.write_shards has not kept {lost.total():,} files beside the samples of dataset {name!r} "
+            f"{store}.write_shards does not keep {lost.total():,} files beside the samples of dataset {name!r} "
             f"({suffixes_told(dict(lost.most_common(10)), lost.total())}). Insert it with Repo.insert(), which "
-            "keeps them; or take the files out of the tars first.",
+            "keeps them; or take the files out of the tars first. A store that keeps them has keeps_files = True.",
             count=lost.total(),
             suffixes=dict(lost),
         )

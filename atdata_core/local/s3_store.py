@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
@@ -29,7 +30,7 @@ from ..errors import (
 from ..protocols import ShardFacts, ShardStat, WriteProof
 from ..samples.sample_types import packs_as_ours, unpacker_with_views
 from ..samples.schema import fields_digest, fields_of
-from ..shards.dataset import Dataset, packed_of, shard_records
+from ..shards.dataset import Dataset, packed_of, shard_records, warn_of_files
 from ..shards.shard_facts import sealed
 from ..shards.tar_samples import PACKED, ShardWriter, Strays
 from ..stores import opening
@@ -439,6 +440,7 @@ def _samples(ds: Dataset[Any]) -> Iterator[_Files]:
     """
     unpack = unpacker_with_views(ds.sample_type)
     last: str | None = None
+    beside: Counter[str] = Counter()
     for number, url in enumerate(ds.shard_list):
         loose = Strays(beside=False)
         for record in shard_records(url, store=ds.data_store, strays=loose):
@@ -448,6 +450,8 @@ def _samples(ds: Dataset[Any]) -> Iterator[_Files]:
                 # The end of one shard and the start of the next; a reader would take them for one sample.
                 key = f"{number:06d}-{key}"
             last = key
+            if len(record) > 1:
+                beside.update(f".{suffix}" for suffix in record if suffix != PACKED)
             yield key, record | {PACKED: _repacked(unpack, url, key, bytes(packed))}
         if loose.count:
             warnings.warn(
@@ -456,6 +460,7 @@ def _samples(ds: Dataset[Any]) -> Iterator[_Files]:
                 ShardWarning,
                 stacklevel=2,
             )
+    warn_of_files(beside, repr(ds))
 
 
 def _repacked(unpack: Callable[[bytes], Any], url: str, key: str, payload: bytes) -> bytes:

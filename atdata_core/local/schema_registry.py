@@ -151,7 +151,8 @@ def listing(redis: Any) -> list[dict[str, Any]]:
     for key in found:
         if not decoded(key):
             _left_out(f"{key.decode(errors='backslashreplace')} in Redis is no name of a schema. Delete the key.")
-    values: list[bytes | None] = redis.mget(keys) if keys else []
+    # Of two keys a node of a cluster says that it has not all.
+    values: list[bytes | None] = redis.mget([*keys, PREFIX, f"{PREFIX}@"])[: len(keys)]
     records: dict[str, dict[str, Any]] = {}
     without_module: list[dict[str, Any]] = []
     for key, value in zip(keys, values, strict=True):

@@ -166,7 +166,15 @@ def pack_value(field: SampleField, value: Any, type_name: str) -> Any:
         return _kept(field, value, type_name)
     if isinstance(value, bytearray | memoryview) and "bytes" in (field.kind, *field.plain):
         return bytes(cast("bytearray", value))
-    return _scalar(field, value, type_name)
+    packed = _scalar(field, value, type_name)
+    if type(packed) is float and packed != value and isinstance(value, int):
+        raise SampleError(
+            f"{type_name}.{field.name} is {reprlib.repr(value)}, which no float can hold: it would be {packed!r}. "
+            "Annotate it as int, or give float(value) if that is near enough.",
+            type_name=type_name,
+            field=field.name,
+        )
+    return packed
 
 
 def unpack_value(
@@ -242,10 +250,11 @@ def same_values(a: Any, b: Any) -> bool:
     """Whether values are equal: arrays by shape and elements, NaN to NaN, a tuple to a list."""
     if a is b:
         return True
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+    # A scalar of several fields (np.void) compares as an array does.
+    if isinstance(a, np.ndarray | np.void) or isinstance(b, np.ndarray | np.void):
+        if not (isinstance(a, np.ndarray | np.void) and isinstance(b, np.ndarray | np.void)):
             return False
-        return _same_arrays(cast("NDArray[Any]", a), cast("NDArray[Any]", b))
+        return _same_arrays(np.asarray(cast("Any", a)), np.asarray(cast("Any", b)))
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         ours, theirs = cast("Sequence[Any]", a), cast("Sequence[Any]", b)
         return len(ours) == len(theirs) and all(map(same_values, ours, theirs))
@@ -258,6 +267,9 @@ def same_values(a: Any, b: Any) -> bool:
 def _same_arrays(a: NDArray[Any], b: NDArray[Any]) -> bool:
     if a.shape != b.shape or a.dtype.names != b.dtype.names:
         return False
+    if "V" in (a.dtype.kind, b.dtype.kind) and not a.dtype.names:
+        # Raw bytes, which numpy compares with none of another length.
+        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if a.dtype.names:
         return all(_same_arrays(a[name], b[name]) for name in a.dtype.names)
     return bool(np.all((a == b) | ((a != a) & (b != b))))

@@ -47,6 +47,8 @@ _REF = re.compile(r"(?:local://schemas/|atdata://local/(?:schema|sampleSchema)/)
 BINARY_KINDS = ("sparse", "arrow_tensor", "safetensors", "dataframe")
 """Kinds of upstream that are kept as bytes in their own formats; they are read as bytes."""
 _DTYPE = re.compile(r"[<>=|]?[a-zA-Z_]+[0-9]*(\[[a-zA-Z0-9]+\])?", re.ASCII)
+_ENUM_TYPES = (str, int, bool)
+"""Of the values of a Literal, the types that a schema can name."""
 MOST_FIELDS = 1_000
 _made: WeakValueDictionary[str, type] = WeakValueDictionary()
 """The types that are in use: schemas of others are as many and as large as they like."""
@@ -106,14 +108,19 @@ def describe(sample_type: type, *, version: str = "1.0.0", description: str | No
 def _refuse_undescribed(field: SampleField, type_name: str) -> None:
     if field.items is not None:
         _refuse_undescribed(field.items, type_name)
-    if field.kind in UNDESCRIBED:
+    if _has_no_word(field):
         raise SchemaError(
             f"{type_name}.{field.name} is annotated {_shown(field.annotation)}, for which a schema has no word: "
             "such samples can be packed and read, but not published. Use str, int, float, bool, bytes, unions of "
-            "these, Literal[...], list[...], dict or NDArray, each also as 'X | None'.",
+            "these, Literal[...] of str, int and bool, list[...], dict or NDArray, each also as 'X | None'.",
             type_name=type_name,
             field=field.name,
         )
+
+
+def _has_no_word(field: SampleField) -> bool:
+    """Whether a schema cannot describe a field. JSON has no bytes, and the network's has no floats."""
+    return field.kind in UNDESCRIBED or not all(type(each) in _ENUM_TYPES for each in field.values)
 
 
 def _shown(annotation: Any) -> str:
@@ -278,7 +285,7 @@ def _field_type(field: SampleField) -> dict[str, Any]:
         # Upstream has no word for a dict and refuses unknown ones; a value under a primitive passes
         # through it unchanged.
         return {"$type": "local#primitive", "primitive": "str", "holds": "dict"}
-    if field.kind in UNDESCRIBED:
+    if _has_no_word(field):
         return {"$type": "local#unknown", "annotation": _shown(field.annotation)}
     if field.kind == "choice":
         holds = {"holds": list(field.plain)} if len(field.plain) > 1 else {}
@@ -409,7 +416,7 @@ def _primitive(given: Mapping[str, Any]) -> Any:
     holds, enum = given.get("holds"), given.get("enum")
     if isinstance(enum, list):
         values = cast("list[Any]", enum)
-        known = values and all(type(each) in (str, int, bool) for each in values)
+        known = values and all(type(each) in _ENUM_TYPES for each in values)
         return cast("Any", Literal)[tuple(values)] if known else None
     if isinstance(holds, list):
         kinds = [PLAIN_TYPES.get(str(each)) for each in cast("list[Any]", holds)]

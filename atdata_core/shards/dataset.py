@@ -11,21 +11,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice, repeat
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar, cast, overload
 
 from ..common.urls import displayed, expand
-from ..errors import MetadataError, RefusedError, SampleError, ShardWarning
+from ..errors import MetadataError, RefusedError, SampleError, ShardWarning, StrayFilesWarning
 from ..samples.metadata import unpack
 from ..samples.sample_batches import SampleBatch, unpack_columns, unpacks_by_field
 from ..samples.sample_types import sample_fields, unpacker_with_views
 from ..stores.opening import open_shard, prefetched
-from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs
+from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs, suffixes_told
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 Packed = tuple[str, bytes | str, bytes | memoryview]
 """URL of the shard, key, and the packed sample, in memory that nobody else has where it can be written to."""
 
+_MOST_METADATA = 1 << 26
+"""Bytes (64 MiB) of metadata that are read into memory: a hostile server may send what it claims."""
+_CHUNK = 1 << 20
 _NAMED = 10
 """Members that an error names of a sample: a hostile shard has as many as it likes."""
 _LONGEST_NAME = 60
@@ -92,12 +95,12 @@ class Dataset(Generic[T]):
         """What the file at ``metadata_url`` holds, read once; None without one.
 
         Raises:
-            MetadataError: It is no msgpack map.
+            MetadataError: It is no msgpack map, or larger than 64 MiB.
             And as ``opening.open_shard``.
         """
         if self._metadata is None and self.metadata_url is not None:
             with closing(open_shard(self.metadata_url, store=self.data_store)) as stream:
-                self._metadata = _unpacked_metadata(stream.read(), self.metadata_url)
+                self._metadata = _unpacked_metadata(_read_metadata(stream, self.metadata_url), self.metadata_url)
         return self._metadata
 
     @overload
@@ -260,6 +263,20 @@ def _positive(name: str, number: int | None) -> int | None:
     return number
 
 
+def _read_metadata(stream: BinaryIO, url: str) -> bytes:
+    data = bytearray()
+    # A store of one's own may give less, or more, than it is asked for.
+    while len(data) <= _MOST_METADATA and (piece := stream.read(_CHUNK)):
+        data += piece
+    if len(data) > _MOST_METADATA:
+        raise MetadataError(
+            f"{displayed(url)} has more than {_MOST_METADATA:,} bytes, the most that metadata may have. Keep such "
+            "data in samples.",
+            name=displayed(url),
+        )
+    return bytes(data)
+
+
 def _unpacked_metadata(data: bytes, url: str) -> dict[Any, Any]:
     try:
         metadata = unpack(data)
@@ -291,6 +308,19 @@ def files_beside(ds: Dataset[Any]) -> Counter[str]:
     """How many files of each suffix lie beside the packed samples of a dataset; raises as ``shard_records``."""
     records = (record for url in ds.shard_list for record in shard_records(url, store=ds.data_store))
     return Counter(f".{suffix}" for record in records for suffix in record if suffix not in ("__key__", PACKED))
+
+
+def warn_of_files(beside: Counter[str], what: str) -> None:
+    """Tell whoever keeps files beside samples that a dataset with them cannot be promoted, and what to do."""
+    if beside:
+        told = suffixes_told(dict(beside.most_common(10)), beside.total())
+        warnings.warn(
+            f"{what}: {beside.total():,} files beside its samples ({told}) are kept, "
+            "but a dataset with them cannot be promoted: a schema says nothing of them. To promote it, make what "
+            "they hold fields of the sample type, or take them out of the tars, and insert it again.",
+            StrayFilesWarning,
+            stacklevel=3,
+        )
 
 
 def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | None = None) -> Iterator[Packed]:

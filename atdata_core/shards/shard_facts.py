@@ -70,8 +70,9 @@ def _refusal(url: str, strays: Strays) -> StrayFilesError:
     files = "1 file that is no sample" if strays.count == 1 else f"{strays.count:,} files that are no samples"
     return StrayFilesError(
         f"{shown} holds {files} ({strays}), first {first!r}: it would be published with them. In a published shard "
-        "each file is a KEY.msgpack, a sample of the schema. Repo.insert() leaves out what belongs to no sample; "
-        "take files beside a sample out of the tar (what they hold can be a field), then insert the dataset again.",
+        "each file is a KEY.msgpack, a sample of the schema. Repo.insert() leaves out what belongs to no sample, "
+        "and keeps files beside one: make what they hold fields of the sample type, or take them out of the tar. "
+        "Then insert the dataset again.",
         url=shown,
         count=strays.count,
         first=first,

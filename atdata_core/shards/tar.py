@@ -8,6 +8,7 @@ member is looked at by itself. Headers are those of POSIX.1-2017 (ustar and pax 
 from __future__ import annotations
 
 import tarfile
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import compress
@@ -50,19 +51,25 @@ _SPECIAL_KINDS = {
 }
 _NO_TARS = (
     (b"version https://git-lfs.github.com/", "it is a git-lfs pointer, not the file; git lfs pull fetches that"),
-    (b"/annex/objects/", "it is a git-annex pointer, not the file; git annex get fetches that"),
+    (b"annex/objects/", "it is a git-annex pointer, not the file; git annex get fetches that"),
+    (b"git/annex/objects/", "it is a git-annex pointer, not the file; git annex get fetches that"),
     (b"<!doctype html", "it is no tar but an HTML page: whoever sent it answered with an error or a login"),
     (b"<html", "it is no tar but an HTML page: whoever sent it answered with an error or a login"),
     (b"<?xml", "it is no tar but XML: whoever sent it answered with an error"),
     (b"<error", "it is no tar but XML: whoever sent it answered with an error"),
+    (b"<", "it is no tar but HTML or XML: whoever sent it answered with an error or a login"),
     (b"{", "it is no tar but JSON: whoever sent it answered with an error"),
+    (b"[", "it is no tar but JSON: whoever sent it answered with an error"),
     (b"\x1f\x8b", "it is compressed; decompress it first"),
     (b"bzh", "it is compressed; decompress it first"),
     (b"\xfd7zxz\0", "it is compressed; decompress it first"),
     (b"(\xb5/\xfd", "it is compressed; decompress it first"),
+    (b'\4"m\x18', "it is compressed; decompress it first"),
     (b"pk\3\4", "it is a zip, no tar"),
+    (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive, no tar"),
 )
 """How files begin, in lower case, that are often found where a tar should be."""
+_TEXT = "it is no tar but text: whoever sent it answered with an error, or it is another file"
 _FIRST_RUN = 64
 """Headers that are walked the first time; so many members are looked at one by one after a run that was short."""
 _SHORT_RUN = 16
@@ -365,8 +372,21 @@ def _sparse_member(source: _Source, raw: list[bytes], header: _Header, size: int
 
 def _what_else(beginning: bytes, unknown: str) -> str:
     """What a file is that begins so and is no tar; ``unknown`` where that cannot be told."""
-    text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return next((what for start, what in _NO_TARS if text.startswith(start)), unknown)
+    if beginning[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
+        beginning = beginning.decode("utf-16", "replace").encode()
+    # Git keeps a symbolic link as its target, which goes up first: ../.git/annex/objects/...
+    text = beginning.removeprefix(BOM_UTF8).lstrip().lower().lstrip(b"./")
+    known = next((what for start, what in _NO_TARS if text.startswith(start)), None)
+    return known or (_TEXT if _is_text(text) else unknown)
+
+
+def _is_text(beginning: bytes) -> bool:
+    try:
+        # Incrementally: a character may be cut at the end.
+        words = getincrementaldecoder("utf-8")().decode(beginning).split()
+    except UnicodeDecodeError:
+        return False
+    return bool(words) and "".join(words).isprintable()
 
 
 def _corrupt(url: str, offset: int, what: str) -> ShardCorruptError:

@@ -44,6 +44,8 @@ _MACOS = "of macOS (._*, .DS_Store, __MACOSX)"
 _SUFFIXES = 10
 """Suffixes that are told apart: a hostile shard has as many as it likes."""
 _LONGEST_NAME = 60
+_NAMES = "Write the shard again, each sample with a name before its first dot, outside of such folders."
+_DEREFERENCE = "Write the shard again from files of their own (tar --dereference --hard-dereference)."
 
 
 @dataclass(slots=True)
@@ -96,7 +98,8 @@ def read_samples(stream: BinaryIO, *, url: str, strays: Strays | None = None) ->
         url: For errors.
         strays: Counts each file that is no ``KEY.msgpack``, also those that are skipped.
 
-    A warning tells what follows the archive and is none.
+    A warning tells what follows the archive and is none; without ``strays``, another one tells of files whose names
+    end as those of samples do but that webdataset skips.
 
     Yields:
         ``{"__key__": path up to the dot, suffix in lower case: content, ...}``.
@@ -116,13 +119,17 @@ def sample_runs(
     """As ``read_samples``, some samples at a time.
 
     Samples that are one file with the suffix ``alone`` come as ``Alone`` where many follow each other: that is what
-    a shard of packed samples is, and so they need not be taken apart one by one.
+    a shard of packed samples is, and so they need not be taken apart one by one. What else is asked for, without
+    ``strays``, is no file beside them; a warning tells of links among those.
     """
     sample: TarSample = {}
     last = None
+    hidden, links = Strays(), Strays()
 
     def dropped(name: str, what: str) -> None:
         _refuse_lost(url, name, what, alone)
+        if name != AFTER:
+            links.add(name)
         if strays is not None:
             strays.add(name)
 
@@ -145,6 +152,8 @@ def sample_runs(
             if strays is not None and (parts is None or (strays.beside and parts[1] != PACKED)):
                 strays.add(name)
             if parts is None:
+                if name.lower().endswith(f".{PACKED}") and not _is_of_macos(name):
+                    hidden.add(name)
                 continue
             key, suffix = parts
             if key != last:
@@ -164,6 +173,18 @@ def sample_runs(
         yield done
     if sample:
         yield [sample]
+    if strays is None:
+        _warn_of(hidden, url, f"no samples for webdataset, which skips hidden files and __folders__. {_NAMES}")
+        _warn_of(links, url, f"links or the like, whose bytes do not lie there. {_DEREFERENCE}")
+
+
+def _warn_of(files: Strays, url: str, what: str) -> None:
+    if files.count:
+        warnings.warn(
+            f"{displayed(url)}: {files.count:,} of its files, first {files.first[:_LONGEST_NAME]!r}, are {what}",
+            ShardWarning,
+            stacklevel=3,
+        )
 
 
 def _refuse_lost(url: str, name: str, what: str, wanted: str | None) -> None:
@@ -182,7 +203,7 @@ def _refuse_lost(url: str, name: str, what: str, wanted: str | None) -> None:
     if parts is not None and wanted in (None, parts[1]):
         raise ShardCorruptError(
             f"{shown}: {name[:_LONGEST_NAME]!r} is {what}, so its bytes do not lie there and no reader gives "
-            "them. Write the shard again from files of their own (tar --dereference --hard-dereference).",
+            f"them. {_DEREFERENCE}",
             url=shown,
             key=parts[0],
         )

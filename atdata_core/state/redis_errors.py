@@ -6,15 +6,22 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from ..common.network_settings import causes
 from ..errors import ServiceError, ServiceRefusedError, ServiceUnavailableError
 
 VARIABLE = "ATDATA_REDIS_URL"
 
 RIGHTS = "~* +@read +@write +@scripting +@transaction +@connection"
 """What an ACL user needs to promote; to look (status, plan) the rights ``~* +@read`` are enough."""
+
+_OF_SENTINEL = (
+    "is a Sentinel, which only names the primary and keeps no data. Give the primary's address (SENTINEL "
+    "GET-MASTER-ADDR-BY-NAME tells it), or redis.sentinel.Sentinel([...]).master_for(NAME), which follows it."
+)
 
 _PROBE = 1.0
 """Seconds that a server is given to show whether it speaks TLS."""
@@ -104,6 +111,12 @@ _KINDS = [
         f"{VARIABLE} to it.",
         passes=True,
     ),
+    _Kind(
+        "^No (?:master|slave) found",
+        "is named by none of the Sentinels: {text}. They know no server of that name (SENTINEL MASTERS lists those "
+        "that they do), do not answer, or are about to choose another one.",
+        passes=True,
+    ),
     _Kind("^LOADING", "is loading its data after a start. Wait until it is done (INFO persistence).", passes=True),
     _Kind(
         "max number of clients",
@@ -120,8 +133,11 @@ _KINDS = [
 
 
 def address(redis: Any) -> str:
-    """Where a client's server is, ``host:port`` or the path of its socket; never its password."""
-    where = redis.connection_pool.connection_kwargs
+    """Where a client's server is, ``host:port``, the path of its socket or its name at Sentinels; no password."""
+    pool = redis.connection_pool
+    where = pool.connection_kwargs
+    if hasattr(pool, "sentinel_manager"):
+        return f"{pool.service_name} (Sentinel {', '.join(map(address, pool.sentinel_manager.sentinels))})"
     if "path" in where:
         return str(where["path"])
     return f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
@@ -155,6 +171,8 @@ def named(redis: Any, error: Exception) -> ServiceError:
     from redis import exceptions
 
     kind = _kind(error)
+    if "unknown command" in _text(error) and _is_sentinel(redis):
+        return _error(redis, error, _OF_SENTINEL, passes=False)
     if kind is not None:
         options = redis.connection_pool.connection_kwargs
         name = options.get("username") or "default"
@@ -165,6 +183,14 @@ def named(redis: Any, error: Exception) -> ServiceError:
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | exceptions.InvalidResponse):
         return _unanswered(redis, error)
     return _error(redis, error, f"refused: {_text(error)}", passes=False)
+
+
+def _is_sentinel(redis: Any) -> bool:
+    from redis.exceptions import RedisError
+
+    with suppress(RedisError):
+        return redis.execute_command("ROLE")[0] == b"sentinel"
+    return False
 
 
 def _kind(error: Exception) -> _Kind | None:
@@ -210,7 +236,7 @@ def _unanswered(redis: Any, error: Exception) -> ServiceError:
         if "Protocol Error" in str(error):
             said = f"answers, but not as Redis does. Mend host and port in {VARIABLE}."
             return _error(redis, error, said, passes=False)
-    if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
+    if any(isinstance(cause, socket.gaierror) for cause in causes(error)):
         said = f"cannot be found: no address is known of that host. Mend it in {VARIABLE}."
         return _error(redis, error, said, passes=True)
     said = (
@@ -236,7 +262,7 @@ def _speaks_tls(redis: Any) -> bool:
 
 def _of_tls(error: Exception) -> str | None:
     """What is wrong with certificates; None where nothing of that kind is."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             why = cause.verify_message
             if "expired" in why or "not yet valid" in why:
@@ -257,12 +283,6 @@ def _of_tls(error: Exception) -> str | None:
                 f"({cause.strerror}). Mend ssl_ca_certs, ssl_certfile or ssl_keyfile in {VARIABLE}."
             )
     return _OF_CLIENTS if _REQUIRED in str(error) else None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _answers_plainly(host: str, port: int) -> bool:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from ..common.machine import machine
 from ..errors import RefusedError, ServiceError
 from ..secrets import keep_secret, masked_json
 from .lease import Lease, Leases
@@ -397,14 +396,14 @@ class _RedisLease(Lease):
 
 def _token() -> str:
     """Names one holder: its machine, its process, and this one time."""
-    return f"{_here()} {os.getpid()} {uuid4().hex}"
+    return f"{machine()} {os.getpid()} {uuid4().hex}"
 
 
 def _is_gone(token: str) -> bool:
     """Whether the holder of a lease was a process of this machine that has ended."""
     here, _, rest = token.partition(" ")
     process = rest.partition(" ")[0]
-    if here != _here() or not process.isdecimal() or os.name != "posix":
+    if here != machine() or not process.isdecimal() or os.name != "posix":
         return False
     try:
         os.kill(int(process), 0)
@@ -413,14 +412,3 @@ def _is_gone(token: str) -> bool:
     except (OSError, OverflowError):
         return False
     return False
-
-
-@cache
-def _here() -> str:
-    """What is the same for all processes that see each other's numbers, and for no others."""
-    seen = [socket.gethostname()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with suppress(OSError):
-            file = Path(path)
-            seen.append(str(file.readlink()) if file.is_symlink() else file.read_text().strip())
-    return "/".join(seen).replace(" ", "-")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import threading
 import time
@@ -13,8 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
-from ..common.network_settings import UNTRUSTED, untrusted, way_to
-from ..common.retry_after import http_hooks, seconds_to_wait, too_slow, with_retries
+from ..common.network_settings import proxy_of, tls_context, tls_trouble
+from ..common.retry_after import ReadRate, http_hooks, seconds_to_wait, with_retries
 from ..common.urls import displayed
 from ..errors import (
     RateLimitedError,
@@ -26,9 +25,10 @@ from ..errors import (
 )
 from ..protocols import ShardStat, strong_etag
 from .private_addresses import check_public
-from .shard_streams import Opened, ResumableRead, changed_while_read, read_ahead
+from .shard_streams import Opened, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
 
 if TYPE_CHECKING:
+    import httpcore
     import httpx
 
 _CONNECT_SECONDS = 10.0
@@ -39,8 +39,6 @@ PROBE_SECONDS = 5.0
 """How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
 _AT_ONCE = 1 << 18
-LARGEST_UNSTATED = 1 << 30
-"""Bytes (1 GiB) that are read where the server does not say how many there are: it may send for ever."""
 
 
 def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
@@ -53,7 +51,7 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
         And as ``opening.open_shard``; the service errors also while reading, when the connection drops.
     """
     first = _opened(with_retries(lambda: _send("GET", url, guarded)), url)
-    body = ResumableRead(first, lambda at, version: _open_rest(url, guarded, at, first.size, version))
+    body = ResumableRead(first, lambda at, version: _open_rest(url, guarded, at, first.size, version), url)
     return read_ahead(body, first.size)
 
 
@@ -71,10 +69,7 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
     response.close()
     length = response.headers.get("content-length", "")
     if not length.isdigit() or "content-encoding" in response.headers:
-        raise StorageError(
-            f"{displayed(url)}: the server does not say how large the shard is. Serve it as a plain file.",
-            urls=[displayed(url)],
-        )
+        raise size_unstated(displayed(url))
     return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
 
 
@@ -102,16 +97,13 @@ def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) ->
         response.close()
         raise changed_while_read(displayed(url), etag, found)
     # Its range says whether it is a part: not every server calls it 206.
-    rest = r"\d+/(\d+|\*)" if size is None else f"{size - 1}/{size}"
-    if not re.fullmatch(rf"bytes {at}-{rest}", response.headers.get("content-range", "")):
+    if not is_rest(response.headers.get("content-range"), at, size):
         response.close()
         return None
     return _opened(response, url)
 
 
 def _opened(response: httpx.Response, url: str) -> Opened:
-    import httpx
-
     headers = response.headers
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
     # A weak ETag allows other bytes, and encoded bytes are counted otherwise than those that are read.
@@ -124,21 +116,9 @@ def _opened(response: httpx.Response, url: str) -> Opened:
     else:
         take = _straight(response, network, size)
 
-    received, waited = 0, 0.0
-
     def read(count: int) -> bytes:
-        nonlocal received, waited
         with _errors(url):
-            before = time.monotonic()
-            data = take(count)
-            # Not what passes between two reads: whoever works on the bytes may take as long as it takes.
-            waited += time.monotonic() - before
-            received += len(data)
-            if data and too_slow(waited, received, _SILENCE_SECONDS):
-                raise httpx.ReadError(f"it trickles, {received:,} bytes in {waited:.0f} s")
-        if received > (LARGEST_UNSTATED if size is None else size):
-            raise _endless(url, size)
-        return data
+            return take(count)
 
     def stop() -> None:
         # Closing a socket does not wake who reads from it, shutting it down does.
@@ -146,16 +126,6 @@ def _opened(response: httpx.Response, url: str) -> Opened:
             network.get_extra_info("socket").shutdown(socket.SHUT_RD)  # pyright: ignore[reportOptionalMemberAccess]
 
     return Opened(read, response.close, stop, etag if strong else None, size)
-
-
-def _endless(url: str, size: int | None) -> StorageError:
-    shown = displayed(url)
-    more = f"the {size:,} bytes that it announced" if size is not None else f"{LARGEST_UNSTATED:,} bytes"
-    return StorageError(
-        f"{shown} goes on after {more}, and its server does not say where it ends. "
-        "Serve it as a plain file, with its length (Content-Length).",
-        urls=[shown],
-    )
 
 
 def _pieces(response: httpx.Response) -> Callable[[int], bytes]:
@@ -235,7 +205,8 @@ def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
 def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTransport:
     """Sends each request directly, or by the proxy that the environment names for it.
 
-    Which way, is by the Host header: the URL may hold the address that the host was found at.
+    Which way, is by the Host header: the URL may hold the address that the host was found at. An answer that
+    trickles, be it its headers, ends as a silence does.
 
     Raises:
         NetworkSettingsError: At a request: a variable names a proxy, or authorities, that cannot be used.
@@ -250,7 +221,7 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
             self._ways: dict[Any, httpx.HTTPTransport] = {}
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            proxy, tls = way_to(f"{request.url.scheme}://{request.headers.get('Host', '')}")
+            proxy, tls = proxy_of(f"{request.url.scheme}://{request.headers.get('Host', '')}"), tls_context()
             with self._lock:
                 way = self._ways.get((proxy, tls))
                 if way is None:
@@ -258,6 +229,8 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
                     ours = tls if proxy is not None and proxy.startswith("https:") else None
                     by = None if proxy is None else httpx.Proxy(proxy, ssl_context=ours)
                     way = self._ways[proxy, tls] = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
+                    # httpx leaves no other way to say how connections are made.
+                    way._pool._network_backend = _paced_connections()  # pyright: ignore[reportPrivateUsage]
             return way.handle_request(request)
 
         def close(self) -> None:
@@ -265,6 +238,44 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
                 way.close()
 
     return ByEnvironment()
+
+
+def _paced_connections() -> httpcore.NetworkBackend:
+    """Makes connections whose reads keep to ``ReadRate``, from each request to the next."""
+    import httpcore
+
+    class Paced(httpcore.NetworkStream):
+        def __init__(self, stream: httpcore.NetworkStream) -> None:
+            self._stream = stream
+            self._pace = ReadRate()
+
+        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            before = time.monotonic()
+            data = self._stream.read(max_bytes, timeout)
+            try:
+                self._pace.note(time.monotonic() - before, len(data), timeout or _SILENCE_SECONDS)
+            except TimeoutError as why:
+                raise httpcore.ReadTimeout(str(why)) from None
+            return data
+
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            self._pace = ReadRate()
+            self._stream.write(buffer, timeout)
+
+        def close(self) -> None:
+            self._stream.close()
+
+        def start_tls(self, *args: Any, **options: Any) -> httpcore.NetworkStream:
+            return Paced(self._stream.start_tls(*args, **options))
+
+        def get_extra_info(self, info: str) -> Any:
+            return self._stream.get_extra_info(info)
+
+    class Connections(httpcore.SyncBackend):
+        def connect_tcp(self, *args: Any, **options: Any) -> httpcore.NetworkStream:
+            return Paced(super().connect_tcp(*args, **options))
+
+    return Connections()
 
 
 def _guarded_transport(inner: httpx.BaseTransport, strict: bool) -> httpx.BaseTransport:
@@ -308,9 +319,9 @@ def _errors(url: str) -> Generator[None]:
             error="too many redirects",
         ) from None
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as why:
-        if untrusted(why):
+        if said := tls_trouble(why):
             raise ServiceRefusedError(
-                f"{displayed(url)} {UNTRUSTED}.", service=_host(url), status=None, error="certificate"
+                f"{displayed(url)} {said}.", service=_host(url), status=None, error="certificate"
             ) from None
         raise ServiceUnavailableError(
             f"{displayed(url)} cannot be read now: {why or type(why).__name__}. Check the network, or try again.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -70,7 +71,7 @@ def open_shard(
         case "http" | "https":
             return open_web(url, guarded=guarded)
         case "file":
-            return _from_disk(url, guarded, permit, lambda path: path.open("rb"))
+            return _from_disk(url, guarded, permit, lambda path: io.BufferedReader(_File(path, url)))
 
 
 def stat_shard(
@@ -139,6 +140,29 @@ def _from_disk(url: str, guarded: bool, permit: Permit | None, act: Callable[[Pa
         if isinstance(why, StorageError):
             raise
         raise StorageError(f"{shown} cannot be opened: {why}. Check the path.", urls=[shown]) from None
+
+
+class _File(io.FileIO):
+    """A file of this machine; a disk or a mount that fails while it is read is an error of ours."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        super().__init__(path)
+        self._url = url
+
+    def readinto(self, buffer: Any, /) -> int:
+        return self._read(super().readinto, buffer)
+
+    def readall(self) -> bytes:
+        return self._read(super().readall)
+
+    def _read(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return read(*arguments)
+        except OSError as why:
+            shown = displayed(self._url)
+            raise StorageError(
+                f"{shown} cannot be read on: {why}. Check the disk or the mount that it lies on.", urls=[shown]
+            ) from None
 
 
 class Probe(NamedTuple):

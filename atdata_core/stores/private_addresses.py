@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from ..common.urls import displayed
 from ..errors import PrivateAddressError, ServiceUnavailableError, StorageError
 
 _ENDPOINTS = ("ATDATA_S3_ENDPOINT", "ATDATA_PUBLISH_ENDPOINT", "ATDATA_PDS_URL", "ATDATA_PLC_URL")
+_NAME = re.compile(r"[\w.-]+")
+"""What a host is whose name may be left to somebody else to resolve: no address, in whatever form."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -103,8 +106,8 @@ def check_public(
     try:
         addresses = _addresses(host, port, url)
     except ServiceUnavailableError:
-        # The one name that a proxy could only take for itself, RFC 6761.
-        if not proxied or host == "localhost" or host.endswith(".localhost"):
+        # localhost is the one name that a proxy could only take for itself, RFC 6761.
+        if not proxied or host == "localhost" or host.endswith(".localhost") or not _NAME.fullmatch(host):
             raise
         return None
     for address in addresses:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -16,12 +17,15 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO, cast
 
 from ..common import retry_after
-from ..errors import AtdataError, ServiceError, ShardChangedError
+from ..common.urls import displayed
+from ..errors import AtdataError, ServiceError, ShardChangedError, StorageError
 
 CHUNK = 1 << 20
 """Bytes of a chunk; the reader of tars asks for as many, and gets them without a copy."""
 CHUNKS = 3
 """Chunks that wait, or are on their way, at most."""
+LARGEST_UNSTATED = 1 << 30
+"""Bytes (1 GiB) that are read where the server does not say how many there are: it may send for ever."""
 _ENDING = 1.0
 """Seconds that closing waits for the thread. One that pauses before another attempt ends by itself, after it."""
 
@@ -32,6 +36,19 @@ def sha256_of(stream: BinaryIO) -> str:
     while chunk := stream.read(CHUNK):
         found.update(chunk)
     return found.hexdigest()
+
+
+def is_rest(content_range: str | None, at: int, size: int | None) -> bool:
+    """Whether a ``Content-Range`` tells of all bytes from one on, of so many (None: that was not said)."""
+    rest = r"\d+/(\d+|\*)" if size is None else f"{size - 1}/{size}"
+    return re.fullmatch(rf"bytes {at}-{rest}", content_range or "") is not None
+
+
+def size_unstated(shown: str) -> StorageError:
+    """The error of a shard, named as it may be shown, whose server says no size that can be one."""
+    return StorageError(
+        f"{shown}: the server does not say how large the shard is. Serve it as a plain file.", urls=[shown]
+    )
 
 
 @dataclass(frozen=True)
@@ -60,10 +77,12 @@ class ResumableRead(io.RawIOBase):
         first: The transfer that has begun.
         reopen: Begins another one at a byte, of the version given, with one request; None where the service
             can only begin anew. Raises ``ShardChangedError`` where the object is another one by now.
+        url: For errors, as it is; asked for only then.
     """
 
-    def __init__(self, first: Opened, reopen: Callable[[int, str], Opened | None]) -> None:
+    def __init__(self, first: Opened, reopen: Callable[[int, str], Opened | None], url: str) -> None:
         super().__init__()
+        self._url = url
         self._body = first
         self._reopen = reopen
         self._version = first.version
@@ -88,7 +107,12 @@ class ResumableRead(io.RawIOBase):
         return len(data)
 
     def take(self, most: int) -> bytes:
-        """What has arrived, none at the end; raises the error of a transfer that cannot be resumed."""
+        """What has arrived, none at the end.
+
+        Raises:
+            StorageError: There is more than was announced, or than is read without an announcement.
+            ServiceError: That of a transfer that cannot be resumed.
+        """
         while True:
             try:
                 data = self._body.read(most)
@@ -98,6 +122,8 @@ class ResumableRead(io.RawIOBase):
                 self._resume(error)
             else:
                 self._at += len(data)
+                if self._at > (LARGEST_UNSTATED if self._size is None else self._size):
+                    raise _endless(displayed(self._url), self._size)
                 return data
 
     def stop(self) -> None:
@@ -132,6 +158,15 @@ class ResumableRead(io.RawIOBase):
                 break  # while the new transfer was begun: nothing would end that one
             return
         raise error
+
+
+def _endless(shown: str, size: int | None) -> StorageError:
+    more = f"the {size:,} bytes that it announced" if size is not None else f"{LARGEST_UNSTATED:,} bytes"
+    return StorageError(
+        f"{shown} goes on after {more}, and its server does not say where it ends. "
+        "Serve it as a plain file, with its length (Content-Length).",
+        urls=[shown],
+    )
 
 
 def changed_while_read(url: str, expected: str | None, found: str | None) -> ShardChangedError:

@@ -1,3 +1,3 @@
 """What promotes by itself: the sensor, the schedules, and what they know of earlier runs."""
 
-__all__ = ["automation_conditions", "sensor"]
+__all__ = ["automation_conditions", "run_history", "sensor"]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from atdata_core.common.machine import machine
 from atdata_core.errors import AtdataError
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.scheduling import retry_policy
@@ -19,6 +20,9 @@ from atdata_core.promotion.scheduling import retry_policy
 from ..config.dagster_internals import GRPC_INFO_TAG, PARTITION_NAME_TAG
 from ..config.settings import Settings, is_like
 from ..jobs.promotion_jobs import BULK_JOB, JOB, config_of
+
+MACHINE_TAG = "atdata/machine"
+"""On a run of a command: the machine, since its start, that the process is of."""
 
 # One that was made and never launched is launched by asking for it again.
 UNFINISHED = [
@@ -121,8 +125,9 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     lost: list[str] = []
     for run in instance.get_runs(dg.RunsFilter(statuses=begun)):
-        if "socket" not in json.loads(run.tags.get(GRPC_INFO_TAG, "{}")):
-            continue  # started by a code server that may be on another machine, or by a command
+        here = run.tags.get(MACHINE_TAG) == machine()
+        if not here and "socket" not in json.loads(run.tags.get(GRPC_INFO_TAG, "{}")):
+            continue  # started on what may be another machine
         for start in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_START)[-1:]:
             pid = start.get_dagster_event().pid
             if pid is not None and not _runs_still(pid, start.timestamp):

@@ -12,12 +12,14 @@ from typing import Any
 import click
 import dagster as dg
 
+from atdata_core.common.machine import machine
 from atdata_core.common.names import near
 from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.local import LocalIndex
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.samples.metadata import refuse_secrets
 
+from ..automation.run_history import MACHINE_TAG
 from ..components.dataset_promotion import promotion_definitions
 from ..config.dagster_instance import open_instance
 from ..config.partitions import add_keys
@@ -150,6 +152,7 @@ def _run(
     instance: dg.DagsterInstance,
     config: dict[str, Any],
     listener: Callable[[dg.EventLogEntry], None],
+    tags: Mapping[str, str] | None = None,
     **more: Any,
 ) -> dg.ExecuteInProcessResult:
     """Run a job; ``KeyboardInterrupt`` where that ended it."""
@@ -161,9 +164,11 @@ def _run(
             listener(event)
 
     instance.add_event_listener(run_id, hear)
+    # So that a sensor ends it where this process cannot any more.
+    tags = {MACHINE_TAG: machine(), **(tags or {})}
     with _hang_up_interrupts():
         result = job.execute_in_process(
-            run_config=config, instance=instance, raise_on_error=False, run_id=run_id, **more
+            run_config=config, instance=instance, raise_on_error=False, run_id=run_id, tags=tags, **more
         )
     if not result.success and _was_interrupted(result):
         raise KeyboardInterrupt

@@ -338,13 +338,13 @@ def _keep_private(root: Path) -> None:
     Raises:
         SandboxError: it is another user's.
     """
-    try:
-        root.chmod(0o700)
-    except PermissionError:
+    # Root may close it, but its owner may open it again.
+    if root.stat().st_uid != os.geteuid():
         raise SandboxError(
             f"{root} belongs to another user, who could read what is kept there. Give a folder of your own.",
             folder=str(root),
-        ) from None
+        )
+    root.chmod(0o700)
 
 
 def _ensure_account(pds_url: str, state: SandboxState) -> str:

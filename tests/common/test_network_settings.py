@@ -1,5 +1,7 @@
 """Proxies and certificates that the environment names."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,13 @@ def test_a_socks_proxy_without_its_package_is_refused_with_the_way_out(monkeypat
         proxy_of("https://data.example/")
     assert "secret" not in refusal.value.message
     assert proxy_of("https://data.example/", any_scheme=False) is None
+
+
+def test_folders_of_certificates_that_hold_none_are_named(monkeypatch, tmp_path: Path):
+    for folders in (str(tmp_path / "none"), str(tmp_path), f"{tmp_path}{os.pathsep}{tmp_path / 'none'}"):
+        monkeypatch.setenv("SSL_CERT_DIR", folders)
+        with pytest.raises(NetworkSettingsError, match=f"SSL_CERT_DIR names {re.escape(folders)}.*openssl rehash"):
+            tls_context()
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])

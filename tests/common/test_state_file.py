@@ -31,6 +31,17 @@ def test_the_state_folder_is_the_one_that_the_environment_names(monkeypatch, var
     assert state_folder() == Path(folder)
 
 
+@pytest.fixture(scope="module")
+def folder_of_a_module():
+    """Where a fixture that is older than a test keeps things, such as what a login was told."""
+    return state_file.state_folder()
+
+
+def test_no_fixture_of_a_module_finds_the_state_of_the_person_who_runs_the_tests(folder_of_a_module):
+    assert folder_of_a_module.name.startswith("atdata-state-")
+    assert not folder_of_a_module.is_relative_to(Path.home() / ".local")
+
+
 def test_what_is_written_is_read_by_others_of_the_same_identity(state_folder):
     with StateFile("kind", "who").locked() as held:
         assert held

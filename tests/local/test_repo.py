@@ -5,6 +5,7 @@ import hashlib
 import io
 import shutil
 import tarfile
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from atdata_core.errors import (
     ShardWarning,
     StorageError,
     StrayFilesError,
+    StrayFilesWarning,
 )
 from atdata_core.local import Repo
 from atdata_core.shards.dataset import shard_records
@@ -184,6 +186,20 @@ def test_files_beside_samples_are_kept_byte_for_byte_and_are_no_samples(
     assert [each.sha256 for each in repo.index.shard_claims(again.cid).values()] == [c.sha256 for c in claims]
 
 
+def test_an_insert_with_files_beside_samples_warns_that_it_cannot_be_promoted_so(repo: Repo, tmp_path: Any):
+    word = make_word()
+    with pytest.warns(StrayFilesWarning) as told:
+        repo.insert(write_with_files(tmp_path / "trips.tar", word, 5), name="trips")
+    [said] = [str(each.message) for each in told]
+    assert "10 files beside its samples (" in said
+    assert "2 .jpg" in said
+    assert "cannot be promoted" in said
+    assert "make what they hold fields of the sample type, or take them out of the tars" in said
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        repo.insert(write_with_files(tmp_path / "plain.tar", word, 1), name="plain")
+
+
 def test_what_belongs_to_no_sample_is_told_by_suffix_and_count_and_left_out(repo: Repo, tmp_path: Any):
     word = make_word()
     path = tmp_path / "words.tar"
@@ -208,6 +224,8 @@ def test_a_file_beside_a_sample_that_is_a_link_is_refused_and_leaves_nothing(rep
 class Keeping(FolderStore):
     """One that copies the tar as it is."""
 
+    keeps_files = True
+
     def write_shards(self, ds: Any, *, prefix: str, **_: Any) -> list[str]:
         self.folder.mkdir()
         shutil.copy(ds.url, self.folder / "kept.tar")
@@ -224,10 +242,19 @@ def test_a_store_of_ones_own_that_loses_files_beside_samples_is_refused_by_suffi
         index.insert_dataset(ds, name="trips")
     assert raised.value.facts["suffixes"] == {f".{suffix}": 2 for suffix in files_of(0)}
     assert index.list_datasets() == []
+    # Nothing was written that nobody would take away.
+    assert not (tmp_path / "own").exists()
 
     plain = write_with_files(tmp_path / "plain.tar", word, 1)
     assert len(index.insert_dataset(plain, name="plain").data_urls) == 1
+    index.data_store = lying = FolderStore(tmp_path / "lying", "https://data.example.org")
+    lying.keeps_files = True  # type: ignore[attr-defined]
+    with pytest.raises(StrayFilesError, match=r"FolderStore.write_shards .* 10 files"):
+        index.insert_dataset(ds, name="trips")
     index.data_store = Keeping(tmp_path / "kept", "https://data.example.org")
+    with pytest.warns(StrayFilesWarning, match=r"10 files beside its samples .* cannot be promoted"):
+        index.insert_dataset(ds, name="trips")
+    shutil.rmtree(tmp_path / "kept")
     assert index.insert_dataset(ds, name="trips").data_urls == ["https://data.example.org/kept.tar"]
 
 

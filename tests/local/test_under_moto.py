@@ -11,7 +11,9 @@ from moto import mock_aws
 from numpy.typing import NDArray
 
 import atdata_core as atdata
+from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, Repo, S3DataStore
+from atdata_core.promote import promote_to_atmosphere
 from atdata_core.shards.tar_samples import ShardWriter
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
@@ -61,3 +63,28 @@ def test_a_shard_is_copied_byte_for_byte_under_mock_aws(bucket, size):
     assert str(getattr(proof, "url", proof)) == f"s3://{bucket}/copy.tar"
     with store.open_shard(f"s3://{bucket}/copy.tar") as stream:
         assert stream.read() == data
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_whole_promotion_works_under_mock_aws(bucket, tmp_path, client, pds, account, copied):
+    repo = Repo(s3_credentials=KEYS, hive_path=f"{bucket}/hive", redis=client)
+    entry, _ = repo.insert(atdata.Dataset[Scan](shard(tmp_path, 3, 4)), name="mocked")
+    index = LocalIndex(client, data_store=repo.data_store)
+    index.publish_schema(Scan)
+    atmosphere = AtmosphereClient(pds.url)
+    atmosphere.login(account.handle, account.password)
+    store = S3DataStore(KEYS, bucket=bucket, prefix="copies") if copied else None
+    uri = promote_to_atmosphere(entry, index, atmosphere, data_store=store)
+    assert promote_to_atmosphere(entry, index, atmosphere, data_store=store) == uri
+    value = atmosphere.get_record(uri).value
+    [claim] = index.shard_claims(entry.cid).values()
+    [published] = value["storage"]["shards"]
+    assert value["storage"]["bucket"] == bucket
+    assert published["checksum"]["digest"] == claim.sha256
+    with mock_object(bucket, published["key"]) as body:
+        assert hashlib.sha256(body.read()).hexdigest() == claim.sha256
+
+
+def mock_object(bucket, key):
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    return boto3.client("s3", region_name="us-east-1", **keys).get_object(Bucket=bucket, Key=key)["Body"]

@@ -235,3 +235,23 @@ def test_sample_types_as_public_projects_write_them_are_packed_published_and_reb
     rebuilt = decode(schema_of(Frame))
     assert Frame.from_bytes(sample.packed) == sample
     assert rebuilt.from_bytes(sample.packed).per_frame == [{"b": 2}]
+
+
+NO_WORD = {
+    "bytes": (Literal[b"x", b"y"], b"x", b"z"),
+    "bytes among text": (Literal["a", b"x"] | None, b"x", b"a"),
+    "bytes in a list": (list[Literal[b"x"]], [b"x"], [b"y"]),
+    "a value or a type": (Literal["auto"] | float, 0.5, None),
+    "a float": (Literal[0.5], 0.5, 1.5),  # type: ignore[valid-type]
+}
+
+
+@pytest.mark.parametrize(("annotation", "right", "wrong"), NO_WORD.values(), ids=NO_WORD)
+def test_a_literal_that_a_schema_has_no_word_for_is_packed_and_not_published(annotation, right, wrong):
+    made = atdata.packable(type("Labelled", (), {"__annotations__": {"label": annotation}, "__module__": __name__}))
+    assert made.from_bytes(made(label=right).packed).label == right
+    if wrong is not None:
+        with pytest.raises(SampleError):
+            _ = made(label=wrong).packed
+    with pytest.raises(SchemaError, match=r"Labelled\.label.* is annotated .*for which a schema has no word"):
+        schema_of(made)

@@ -202,6 +202,38 @@ def test_numpy_scalars_are_taken_for_plain_values():
     assert back.raw == b"x"
 
 
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 2**63 - 1, np.int64(2**62 + 3), 10**300])
+def test_an_integer_that_no_float_can_hold_is_refused_in_a_float_field(number):
+    with pytest.raises(SampleError, match=r"Everything\.f is -?\d.* which no float can hold: it would be .*int"):
+        _ = everything(f=number).packed
+
+
+@pytest.mark.parametrize("number", [0, -(2**53), 2**53, 2**60, np.int64(2**62), np.uint8(3)])
+def test_an_integer_that_a_float_can_hold_is_written_as_it_is(number):
+    assert Everything.from_bytes(everything(f=number).packed).f == number
+
+
+SCALARS = {
+    "the same": (np.void((1,), [("x", "i4")]), np.void((1,), [("x", "i4")]), True),
+    "another value": (np.void((1,), [("x", "i4")]), np.void((2,), [("x", "i4")]), False),
+    "other fields": (np.void((1,), [("x", "i4")]), np.void((1,), [("y", "i4")]), False),
+    "a number": (np.void((1,), [("x", "i4")]), 1, False),
+    "NaN": (np.void((np.nan,), [("x", "f4")]), np.void((np.nan,), [("x", "f4")]), True),
+    "raw bytes": (np.void(b"ab"), np.void(b"ab"), True),
+    "other raw bytes": (np.void(b"ab"), np.void(b"ac"), False),
+    "more raw bytes": (np.void(b"ab"), np.void(b"abc"), False),
+    "raw bytes and a number": (np.array([b"ab"], "V2"), np.array([1]), False),
+}
+
+
+@pytest.mark.parametrize(("one", "other", "same"), SCALARS.values(), ids=SCALARS)
+def test_scalars_of_several_fields_and_raw_bytes_are_equal_or_not_and_raise_nothing(one, other, same):
+    for field in ("array", "meta"):
+        left, right = ({field: each if field == "array" else {"a": each}} for each in (one, other))
+        assert (everything(**left) == everything(**right)) is same
+        assert (everything(**right) == everything(**left)) is same
+
+
 def test_an_integer_in_a_float_field_becomes_a_float():
     back = Everything.from_bytes(everything(f=3).packed)
     assert type(back.f) is float

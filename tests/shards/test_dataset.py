@@ -1,6 +1,7 @@
 """Dataset[T]: typed samples of shards, for one reader and for many."""
 
 import copy
+import io
 import pickle
 import typing
 from pathlib import Path
@@ -181,6 +182,24 @@ def test_metadata_that_are_no_map_are_refused(shards: str, tmp_path: Path, data:
     (tmp_path / "meta.msgpack").write_bytes(data)
     with pytest.raises(MetadataError, match="meta"):
         atdata.Dataset[Row](shards, metadata_url=str(tmp_path / "meta.msgpack")).metadata  # noqa: B018
+
+
+def test_metadata_without_end_are_refused_before_they_fill_the_memory(shards: str):
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            asked.append(size)
+            return bytes(1 << 24)  # more than was asked for, as a store of one's own may
+
+    class Store:
+        def open_shard(self, url: str) -> Endless:
+            return Endless()
+
+    asked: list[int | None] = []
+    dataset = atdata.Dataset[Row](shards, metadata_url="m.msgpack", data_store=Store())
+    with pytest.raises(MetadataError, match=r"m\.msgpack has more than 67,108,864 bytes"):
+        _ = dataset.metadata
+    assert len(asked) == 5
+    assert set(asked) == {1 << 20}
 
 
 def test_shards_are_opened_with_the_data_store(shards: str):

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 import atdata_core as atdata
 from atdata_core.errors import SampleError, ShardCorruptError, ShardWarning
@@ -117,12 +118,14 @@ def test_a_sample_of_a_kind_that_no_reader_knows_is_refused_by_name(texts, kind:
         texts(words("one.msgpack") + member("two.msgpack", b"content", type=kind) + END)
 
 
-def test_links_that_are_no_samples_are_passed_over_but_not_where_files_beside_samples_are_asked_for(
+def test_links_that_are_no_samples_are_warned_of_but_refused_where_files_beside_samples_are_asked_for(
     texts, tmp_path: Path
 ):
     data = words("one.msgpack") + member("one.jpg", type=tarfile.SYMTYPE, linkname="/pictures/one.jpg")
     data += member("latest", type=tarfile.LNKTYPE, linkname="one.msgpack") + words("two.msgpack") + END
-    assert texts(data) == ["one.msgpack", "two.msgpack"]
+    with pytest.warns(ShardWarning, match=r"2 of its files, first 'one\.jpg', are links .* --dereference") as told:
+        assert texts(data) == ["one.msgpack", "two.msgpack"]
+    assert len(told) == 1
     with pytest.raises(ShardCorruptError, match=r"'one\.jpg' is a symbolic link"):
         list(shard_records(str(tmp_path / "words.tar")))
 
@@ -158,6 +161,8 @@ def test_what_follows_the_end_and_is_no_archive_is_told_of(texts):
 PAGES = {
     b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n": "a git-lfs pointer",
     b"/annex/objects/SHA256E-s42--0a1b.tar\n": "a git-annex pointer",
+    b".git/annex/objects/9K/x1/MD5E-s7--0a1b.tar/MD5E-s7--0a1b.tar": "a git-annex pointer",
+    b"../../.git/annex/objects/9K/x1/MD5E-s7--0a1b.tar": "a git-annex pointer",
     b"<!DOCTYPE html><title>502 Bad Gateway</title>": "no tar but an HTML page",
     b"\r\n<HTML><body>Sign in to continue": "no tar but an HTML page",
     b'\xef\xbb\xbf<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>': "no tar but XML",
@@ -165,7 +170,15 @@ PAGES = {
     b'{"error": "unauthorized"}': "no tar but JSON",
     b"PK\3\4\x14\0": "a zip",
     b"\x1f\x8b\x08\0": "compressed",
-    b"Not Found\n": "no tar",
+    b"Not Found\n": "no tar but text",
+    b"429: slow down\n": "no tar but text",
+    "Zugriff verweigert: für diese Datei fehlt das Recht".encode(): "no tar but text",
+    b'[{"message": "gone"}]': "no tar but JSON",
+    b"<!-- cached --><body>Gateway Timeout": "no tar but HTML or XML",
+    "<html><body>Anmeldung".encode("utf-16"): "no tar but an HTML page",
+    b"\xfe\xff" + "<HTML>".encode("utf-16-be"): "no tar but an HTML page",
+    b'\x04"M\x18\x64\x40': "compressed",
+    b"7z\xbc\xaf\x27\x1c\0\4": "a 7z archive",
     b"\0": "no tar",
 }
 
@@ -213,3 +226,23 @@ def test_a_key_with_a_dot_that_makes_one_sample_of_two_is_warned_of(texts):
 def test_keys_in_folders_whose_names_have_dots_are_read(texts):
     names = ["v1.2/one.msgpack", "v1.2/two.msgpack", "./v1.3/one.msgpack", "../two.msgpack", "/three.msgpack"]
     assert texts(words(*names) + END) == names
+
+
+@pytest.mark.parametrize(
+    "name", [".one.msgpack", ".msgpack", "v1.2/.one.msgpack", "__data__/one.msgpack", "__a__/b/C.MSGPACK"]
+)
+def test_samples_under_names_that_webdataset_skips_are_warned_of_once(texts, tmp_path: Path, name: str):
+    data = words("a.msgpack", name, "b.msgpack", "._b.msgpack", name) + END
+    archive = tar_file_expander([{"url": "", "stream": io.BytesIO(data)}])
+    assert [each["__key__"] for each in group_by_keys(archive)] == ["a", "b"]
+    for read in (texts, lambda _: list(shard_records(str(tmp_path / "words.tar")))):
+        with pytest.warns(ShardWarning) as told:
+            assert len(read(data)) == 2
+        (warning,) = told
+        assert f"words.tar: 2 of its files, first {name!r}, are no samples for webdataset" in str(warning.message)
+
+
+def test_a_folder_that_is_a_link_is_warned_of(texts):
+    data = words("one.msgpack") + member("train", type=tarfile.SYMTYPE, linkname="/data/train") + END
+    with pytest.warns(ShardWarning, match="1 of its files, first 'train', are links"):
+        assert texts(data) == ["one.msgpack"]

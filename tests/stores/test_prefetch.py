@@ -42,7 +42,7 @@ class Store:
             raise ShardMissingError(f"There is no {url}.", url=url)
         body = self.bodies[url] = Body(random.Random(url).randbytes(self.size))
         opened = Opened(body.read, body.close, lambda: None, self.version, self.size)
-        return read_ahead(ResumableRead(opened, lambda at, version: None), self.size)
+        return read_ahead(ResumableRead(opened, lambda at, version: None, "a.tar"), self.size)
 
     def soon(self, true):
         """Whether something becomes true within a second."""

@@ -59,7 +59,7 @@ class Service:
 
     def stream(self):
         opened = Opened(self.read, self.close, self.stop, None, None)
-        return read_ahead(ResumableRead(opened, lambda at, version: None), None)
+        return read_ahead(ResumableRead(opened, lambda at, version: None, "a.tar"), None)
 
 
 def alive():

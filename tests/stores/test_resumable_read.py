@@ -309,7 +309,7 @@ def test_a_timeout_of_the_endpoint_bounds_every_silence(s3, bucket):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         endpoint = S3Endpoint(address, "key", "secret", timeout=0.05)
-        with pytest.raises(ServiceUnavailableError, match="ReadTimeoutError"):
+        with pytest.raises(ServiceUnavailableError, match="timed out"):
             endpoint.stat(bucket, "a.tar")
 
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from atdata_core.errors import NetworkSettingsError, PrivateAddressError, ServiceUnavailableError
+from atdata_core.errors import NetworkSettingsError, PrivateAddressError, ServiceUnavailableError, StorageError
 from atdata_core.stores.private_addresses import check_public
 
 # The first and last address of each block that IANA lists as special, and what clouds keep for themselves.
@@ -88,6 +88,22 @@ def test_a_private_address_that_is_written_out_stays_refused_behind_a_proxy(
 ):
     with pytest.raises(PrivateAddressError):
         check_public(f"https://{host}/a.tar")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["[::1%25lo]", "[fe80::1%25eth0]", "[::1%lo0]", "127.0.0.1%00", "127%2e0.0.1", "127.0.0.1%0d", "127。0.0.1!"],
+)
+def test_an_address_in_a_form_that_only_a_proxy_might_understand_is_not_left_to_it(
+    only_the_proxy_resolves: None, host: str
+):
+    with pytest.raises((PrivateAddressError, ServiceUnavailableError, StorageError)):
+        check_public(f"https://{host}/a.tar")
+
+
+@pytest.mark.parametrize("host", ["daten_1.example", "xn--bcher-kva.example", "bücher.example", "a-b.example."])
+def test_a_name_in_any_form_is_left_to_the_proxy(only_the_proxy_resolves: None, host: str):
+    assert check_public(f"https://{host}/a.tar") is None
 
 
 def test_a_name_that_this_machine_knows_for_a_private_one_is_refused_behind_a_proxy(monkeypatch):

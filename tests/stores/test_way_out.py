@@ -5,15 +5,16 @@ import http.client
 import http.server
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.errors import AtdataError, NetworkSettingsError, PrivateAddressError, ServiceRefusedError
+from atdata_core.errors import AtdataError, NetworkSettingsError, PrivateAddressError
 from atdata_core.stores.opening import open_shard, stat_shard
 from atdata_core.stores.s3.objects import S3Endpoint
 
@@ -150,46 +151,86 @@ def test_what_the_environment_gets_wrong_is_told_by_s3(monkeypatch, name: str, v
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 that vouches for itself, and its key."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a certificate of an address that vouches for itself, valid from a day to another, and its key."""
     import ipaddress
 
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=A lab")
-    now = datetime.datetime.now()
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("authority") / "ca.pem"
-    plain = serialization.NoEncryption()
-    file.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    )
-    return file
+    def made(address: str = "127.0.0.1", days: tuple[int, int] = (-1, 1)) -> Path:
+        key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=A lab")
+        begin, end = (datetime.datetime.now() + datetime.timedelta(days=each) for each in days)
+        signed = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begin)
+            .not_valid_after(end)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+            .sign(key, hashes.SHA256())
+        )
+        file = tmp_path_factory.mktemp("authority") / "ca.pem"
+        plain = serialization.NoEncryption()
+        file.write_bytes(
+            signed.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        )
+        return file
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def authority(certificate: Callable[..., Path]) -> Path:
+    """A certificate of 127.0.0.1 that is valid today."""
+    return certificate()
+
+
+def asked_by_tls(address: str) -> Iterator[Callable[[], object]]:
+    """Everything that speaks TLS, but Redis."""
+    yield lambda: stat_shard(f"https://{address}/a.tar").size
+    yield lambda: S3Endpoint.anonymous_at(f"https://{address}", region="own").stat("b", "a.tar").size
+    yield lambda: AtmosphereClient(f"https://{address}").login("alice.test", "password")
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"days": (-3, -1)}, "not valid at this time.*clock says 20"),
+        ({"days": (1, 3)}, "not valid at this time.*clock says 20"),
+        ({"address": "127.0.0.9"}, "for another name"),
+        ({}, "wants a certificate of its clients"),
+        (None, "speaks no TLS at that port"),
+    ],
+    ids=["expired", "not yet valid", "another name", "clients", "plain"],
+)
+def test_each_trouble_with_tls_is_named_for_what_it_is(
+    certificate: Callable[..., Path], monkeypatch, made: dict[str, Any] | None, said: str
+):
+    tls = None
+    if made is not None:
+        file = certificate(**made)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(file)
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        if not made:
+            tls.verify_mode = ssl.CERT_REQUIRED
+            tls.load_verify_locations(file)
+    with served(Origin, tls) as address:
+        by_http, by_s3, by_xrpc = asked_by_tls(address)
+        # Where a certificate of clients is wanted, boto3 may find the connection closed before it is told so.
+        for call in (by_http, by_xrpc, *([by_s3] * (made != {}))):
+            with pytest.raises(AtdataError, match=f"(?s){said}"):
+                call()
 
 
 def test_an_authority_of_ones_own_is_asked_for_by_name_and_then_trusted_by_all(authority: Path, monkeypatch):
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(authority)
     with served(Origin, tls) as address:
-
-        def calls() -> Iterator[object]:
-            yield lambda: stat_shard(f"https://{address}/a.tar").size
-            yield lambda: S3Endpoint.anonymous_at(f"https://{address}", region="own").stat("b", "a.tar").size
-
-        for call in calls():
-            with pytest.raises(ServiceRefusedError, match=r"no authority vouches for .*SSL_CERT_FILE"):
-                call()  # type: ignore[operator]
-        with pytest.raises(AtdataError, match="SSL_CERT_FILE"):
-            AtmosphereClient(f"https://{address}").login("alice.test", "password")
+        for call in asked_by_tls(address):
+            with pytest.raises(AtdataError, match=r"no authority vouches for .*SSL_CERT_FILE"):
+                call()
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-        for call in calls():
-            assert call() == 5  # type: ignore[operator]
+        for call in list(asked_by_tls(address))[:2]:
+            assert call() == 5

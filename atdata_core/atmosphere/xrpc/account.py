@@ -73,6 +73,15 @@ class Account:
             LoginError: The PDS does not accept them, or the account is not active.
             RateLimitedError: It takes no more logins of this account for now.
         """
+        try:
+            f"{handle}{password}".encode()
+        except UnicodeEncodeError:
+            raise LoginError(
+                "The handle or the app password holds bytes that are no UTF-8. Type it anew (ATDATA_HANDLE and "
+                "ATDATA_APP_PASSWORD in the pipeline).",
+                handle=None,
+                service=self._base_url,
+            ) from None
         keep_secret(password)
         handle, password = plain_identifier(handle), plain_password(password)
         if not handle or not password:
@@ -323,7 +332,8 @@ class Account:
         url = f"{self._base_url}/xrpc/{nsid}"
         if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
             return of_transport(url, error)
-        if not isinstance(error, exceptions.AtProtocolError):
+        # A body of type JSON that is none: `atproto` lets the error of its parser pass.
+        if not isinstance(error, exceptions.AtProtocolError) and type(error) is not ValueError:
             return error
         response: Any = getattr(error, "response", None)
         if response is None and isinstance(error.__cause__, httpx.HTTPError):

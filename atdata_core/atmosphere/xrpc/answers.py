@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from atdata_core.common.network_settings import UNTRUSTED, untrusted
+from atdata_core.common.network_settings import tls_trouble
 from atdata_core.common.retry_after import seconds_to_wait, too_slow
 from atdata_core.errors import AtdataError, RateLimitedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.secrets import masked
@@ -109,8 +109,8 @@ def of_transport(url: str, error: BaseException) -> AtdataError:
     service, method = _place(url)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | UnicodeError):
         return refused(f"{service} is no usable address of a service.", service, None)
-    if untrusted(error):
-        return refused(f"{service} {UNTRUSTED}.", service, None)
+    if said := tls_trouble(error):
+        return refused(f"{service} {said}.", service, None)
     reason = "it took too long" if isinstance(error, httpx.TimeoutException) else str(error)
     return ServiceUnavailableError(
         f"{service} cannot be reached ({method}: {reason or type(error).__name__}). "

@@ -12,6 +12,11 @@ _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u316
 """Characters that show nothing, besides those of the categories Cc and Cf."""
 _ADDRESS = re.compile(r"(?:at://|(?:https?://)?[^/@\s]+/profile/)([^/?#]+).*|https?://([^/@\s]+)/?", re.IGNORECASE)
 """An at-uri, the address of a profile in an app of the network, or that of the site that a handle names."""
+_SCHEMES = re.compile("(?:mailto|acct):", re.IGNORECASE)
+_AROUND = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb<>,; "
+"""Quotes and what stands between the parts of a list: around an account, never in one."""
+_DOTS = re.compile("[\u3002\uff0e\uff61]")
+"""What input methods write for a dot; a name of a host takes them for one (UTS 46)."""
 _log = logging.getLogger("atdata_core")
 
 
@@ -26,17 +31,19 @@ def plain_identifier(given: str) -> str:
 def identifier_in(given: str) -> str:
     """The handle (lower case), DID or e-mail address in ``given``.
 
-    ``@`` before it, blanks around it, invisible marks, ``at://``, the address of a profile and a dot at the end are
-    taken off. What is no account after that is given back so.
+    ``@`` before it, blanks, quotes and commas around it, invisible marks, ``at://``, ``mailto:``, ``acct:``, the
+    address of a profile and a dot at the end are taken off. What is no account after that is given back so.
     """
-    text = "".join(each for each in given if _is_visible(each) or each.isspace()).strip()
+    text = "".join(each for each in given if _is_visible(each) or each.isspace()).strip().strip(_AROUND)
+    if found := _SCHEMES.match(text):
+        text = text[found.end() :]
     if found := _ADDRESS.fullmatch(text):
         text = unquote(found[1] or found[2])
     text = text.lstrip("@\uff20").strip()
     if text[:8].lower() == "did:plc:":
         text = text.lower()
     elif text[:4] != "did:" and "@" not in text:
-        text = text.rstrip(".").lower()
+        text = _DOTS.sub(".", text).rstrip(".").lower()
     return text
 
 

@@ -30,6 +30,13 @@ def of_login(failure: ServiceRefusedError, login: str) -> AtdataError:
             handle=login,
             service=service,
         )
+    if name.lower() == "passwordresetrequired":
+        return LoginError(
+            f"{service} lets {login} log in only after a new password was set ({said}). Reset the password of the "
+            "account in an app of the network, then make a new app password.",
+            handle=login,
+            service=service,
+        )
     if name.lower() in _WRONG or "password" in said.lower():
         return LoginError(
             f"Wrong handle or app password of {login!r} for {service} ({said}). "

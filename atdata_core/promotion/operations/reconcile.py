@@ -18,7 +18,6 @@ from ...state.facts import (
     LABEL_NOTE,
     LAST_RESULT,
     NAME_OWNER,
-    NAME_STATE,
     RECORDS,
     VERSION_LABEL_NOTE,
     VERSION_TARGET,
@@ -30,7 +29,7 @@ from ...state.facts import (
 from ...state.ledger import FactMap, Key, Ledger
 from ..inventory import cid_of
 from ..overrides import Overrides
-from ..records.published_names import Versions, is_promoted, names_no_copies, place_of, versions_of
+from ..records.published_names import Versions, is_promoted, name_state, names_no_copies, place_of, versions_of
 from ..records.summary import Summary
 from ..records.upsert import RecordHistory
 from ..scheduling.retry_policy import block_deleted, block_of, metadata_digest
@@ -302,7 +301,7 @@ class _Comparison:
         """Note the last result of a dataset, so that it counts as published as far as it is."""
         for (record, entry), _ in published:
             publication = self._publication(record, entry)
-            key = NAME_STATE(dataset, publication.did, publication.name)
+            key = name_state(dataset, publication)
             if self._ledger.get(key) is None:
                 place = place_of(record, expand(entry.data_urls))
                 self._ledger.put(key, NameState(publication.cid, record.uri, place, place is not None))

@@ -81,7 +81,7 @@ def published_name(
         own_urls: Of the entry's shards, patterns expanded.
         defaults: Of the pipeline: they were not said.
     """
-    state, note = NAME_STATE(entry.name, publication.did, publication.name), ENTRY_NOTE(entry.name, *publication)
+    state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
     known = ledger.get_many([state, note])
     last = known[state]
     if last is not None and last.cid == publication.cid:
@@ -111,13 +111,15 @@ def unknown_names(
     for entry in entries:
         with suppress(DatasetNameError):
             publication = publication_of(entry, cid_of(entry), did, options.name)
-            state, note = (
-                NAME_STATE(entry.name, publication.did, publication.name),
-                ENTRY_NOTE(entry.name, *publication),
-            )
+            state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
             wanted.append((publication, state, note))
     found = ledger.get_many([key for _, *keys in wanted for key in keys])
     return [each for each, state, note in wanted if found[state] is None and found[note] is None]
+
+
+def name_state(dataset: str, publication: Publication) -> Key[NameState]:
+    """Where the last publication of a name is kept."""
+    return NAME_STATE(dataset, publication.did, publication.name)
 
 
 def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:

@@ -20,7 +20,6 @@ from ...state.facts import (
     LAST_RESULT,
     NAME_OWNER,
     NAME_RESULT,
-    NAME_STATE,
     OUTAGE,
     RETRACTED,
     VERSION_LABEL_NOTE,
@@ -33,7 +32,7 @@ from ...state.facts import (
 from ...state.ledger import Fact, Key, timestamp
 from ..copies.usage import end_use
 from ..options import Values
-from ..records.published_names import names_no_copies
+from ..records.published_names import name_state, names_no_copies
 from ..records.summary import Summary
 from ..records.upsert import ROUNDS, Created, Current, Effects, Find, RecordHistory, RecordUpsert, run_effects
 from ..scheduling.retry_policy import block_deleted, block_of, end_block, metadata_digest, refuse_blocked
@@ -208,7 +207,7 @@ def _labelled(
         FAILURE(entry.name): None,
     }
     if label.current == publication.cid:
-        done[NAME_STATE(entry.name, publication.did, publication.name)] = NameState(
+        done[name_state(entry.name, publication)] = NameState(
             publication.cid, written.uri, copies.destination, not visibility.unreadable
         )
     ledger.put_many(done)

@@ -11,14 +11,14 @@ from ...common.cid import entry_cid
 from ...common.urls import displayed
 from ...errors import DestinationError, RefusedError, StorageError
 from ...local.entry import LocalDatasetEntry
-from ...state.facts import NAME_STATE, OVERRIDES, CopiedShards
+from ...state.facts import OVERRIDES, CopiedShards
 from ...stores.data_store import DataStore, as_data_store
 from ..copies.layout import claim_of
 from ..copies.usage import shards_of
 from ..inventory import cid_of, publication_of, shard_urls
 from ..options import PromotionOptions, Values
 from ..overrides import BEFORE, EARLIER, NOW, OverrideLayers, Overrides, ResolvedValue, overrides_of
-from ..records.published_names import PublishedName, names_no_copies, published_name
+from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
 from ..records.upsert import Effects, Find
 from .copy_stage import HERE, earlier_copies_at
 
@@ -143,7 +143,7 @@ def keeps_urls(entry: IndexEntry, did: str, ledger: Ledger, options: PromotionOp
     if options.values.keep_urls is not None:
         return options.values.keep_urls
     publication = publication_of(entry, cid_of(entry), did, options.name)
-    own, state = OVERRIDES(entry.name, *publication), NAME_STATE(entry.name, publication.did, publication.name)
+    own, state = OVERRIDES(entry.name, *publication), name_state(entry.name, publication)
     found = ledger.get_many([own, state])
     said, last = overrides_of(found[own]), found[state]
     if last is not None and last.cid != publication.cid:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...atmosphere import publishers
-from ...atmosphere.client import PAGE
+from ...atmosphere.client import is_last_page
 from ...atmosphere.publishers import Listing
 from ...atmosphere.record_format.parse import read_schema_record
 from ...atmosphere.record_format.record_keys import SCHEMA, schema_rkey
@@ -208,16 +208,21 @@ def compatibility_of(
 ) -> Compatibility:
     """Compare a local schema record with the version before it that an account has published: one request.
 
-    None where a whole ``listing`` of the account has it all. Versions are looked for under the keys that this
-    library gives them; of more than ``PAGE`` versions only the first ones by their keys are seen.
+    None where a whole ``listing`` of the account has it all; more for more than a page of versions. These are
+    looked for under the keys that this library gives them.
     """
     # Keys of a type are its name, a colon and the version: a listing that begins behind the colon gives them.
     name, version = full_name(schema), schema["version"]
     behind, own = schema_rkey(name, ""), version_order(version)
+    records: list[Record] = []
     if listing is not None and listing.whole:
         records = listing.records
     else:
-        records, _ = client.list_records(SCHEMA, repo=repo, cursor=behind, limit=PAGE, reverse=True)
+        for page, following in client.iter_pages(SCHEMA, repo=repo, cursor=behind, reverse=True):
+            records += page
+            beyond = bool(page) and not page[-1].uri.rpartition("/")[2].startswith(behind)
+            if beyond or is_last_page(page, following):
+                break
     earlier: dict[tuple[Any, ...], Record] = {}
     for record in records:
         order = _release(record) if record.uri.rpartition("/")[2].startswith(behind) else None

@@ -1,26 +1,35 @@
 """Clients of boto3, made once per process and endpoint, and shared by all threads.
 
-They wait at the gates of ``retry_after`` and send again what may soon succeed. One whose address came from the
-network connects to public addresses alone. Keys that are not given are found by boto3's own ways in the AWS
-configuration of this machine (``AWS_*``, ``~/.aws``), in sessions that are made once per process and profile: these
-renew the keys of roles and of single sign-on.
+They wait at the gates of ``retry_after`` and send again what may soon succeed. An answer that trickles is given up,
+and all but an object's bytes is read up to a bound. One whose address came from the network connects to public
+addresses alone.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from functools import cache
+from http.client import HTTPResponse
+from io import BufferedReader, RawIOBase
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...common import retry_after
 from ...common.network_settings import checked_authorities, proxy_of, settings
-from ...errors import CredentialsError, NetworkSettingsError, PrivateAddressError
+from ...errors import (
+    AtdataError,
+    CredentialsError,
+    NetworkSettingsError,
+    ServiceRefusedError,
+)
 from ...secrets import keep_secret
 from ..private_addresses import check_public
+from ..shard_streams import LARGEST_UNSTATED
+from .aws_config import client_of, has_credentials, settings_of, variables
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUntypedBaseClass=false, reportAttributeAccessIssue=false, reportUnknownArgumentType=false
@@ -34,6 +43,8 @@ SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "Th
 """Names of errors by which a service asks to slow down."""
 _ISSUED = 16
 """Characters of an access key that a service made up; a shorter one is a name that somebody chose."""
+_MOST_TOLD = 1 << 23
+"""Bytes (8 MiB) of an answer that is no object: a list of a thousand names has less."""
 _PAYER = "x-amz-request-payer"
 _PASSES = (429, 500, 502, 503, 504)
 _PASSES_BY_NAME = SLOW | {"RequestTimeout", "RequestTimeoutException", "InternalError"}
@@ -118,7 +129,7 @@ def _client_of(endpoint: ClientOptions, *, attempts: int) -> Any:
     if style is None and endpoint.endpoint_url:
         style = _styles.get(_place_of(endpoint.endpoint_url), "path")
     asks_chain = not (endpoint.anonymous or endpoint.access_key)
-    key = (os.getpid(), endpoint, attempts, style, _variables() if asks_chain else (), settings())
+    key = (os.getpid(), endpoint, attempts, style, variables() if asks_chain else (), settings())
     with _clients_lock:
         client = _clients.pop(key, None) or _make_client(endpoint, style, attempts=attempts)
         # The last one used stands last.
@@ -172,8 +183,12 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
     if endpoint.request_payer:
         client.meta.events.register("before-parameter-build.s3", _pay)
         client.meta.events.register("before-sign.s3", _pay_by_url)
-    if endpoint.guarded:
-        _guard(client, proxied=proxy is not None)
+    guarded = endpoint.guarded and proxy is None
+    session = client._endpoint.http_session
+    session._pool_classes_by_scheme = session._manager.pool_classes_by_scheme = _pools(guarded)
+    if endpoint.guarded and not guarded:
+        # The connection is one to the proxy: what is asked of it is looked at.
+        client.meta.events.register_first("before-send.s3", _check_proxied)
     return client
 
 
@@ -229,8 +244,8 @@ def _passes(response: Any, error: Any) -> bool:
     from botocore.exceptions import ConnectionError, HTTPClientError
 
     if response is None:
-        guarded = isinstance(getattr(error, "kwargs", {}).get("error"), PrivateAddressError)
-        return isinstance(error, ConnectionError | HTTPClientError) and not guarded
+        ours = isinstance(getattr(error, "kwargs", {}).get("error"), AtdataError)
+        return isinstance(error, ConnectionError | HTTPClientError) and not ours
     http, parsed = response
     if http.status_code not in _PASSES and parsed.get("Error", {}).get("Code") not in _PASSES_BY_NAME:
         return False
@@ -244,7 +259,7 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
 def _authorities(profile: str | None) -> str | None:
     """The file of authorities that botocore is told of; None: it finds those that it brings."""
     configured = None if "AWS_CA_BUNDLE" in os.environ else settings_of(profile).ca_bundle
-    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         if configured is None and (path := os.environ.get(name)):
             checked_authorities(path, name)
             return path
@@ -253,24 +268,19 @@ def _authorities(profile: str | None) -> str | None:
     return configured
 
 
-def _guard(client: Any, *, proxied: bool) -> None:
-    """Let a boto3 client connect only where ``check_public`` allows, to the very address that was checked."""
-    if proxied:
-        # The connection is one to the proxy: what is asked of it is looked at.
-        client.meta.events.register_first("before-send.s3", _check_proxied)
-        return
-    client._endpoint.http_session._manager.pool_classes_by_scheme = _guarded_pools()
-
-
 def _check_proxied(request: Any, **_: Any) -> None:
     check_public(request.url, proxied=True)
 
 
 @cache
-def _guarded_pools() -> dict[str, type]:
+def _pools(guarded: bool) -> dict[str, type]:
+    """Pools of connections whose answers have bounds.
+
+    ``guarded``: they connect only where ``check_public`` allows, to the very address that was checked.
+    """
     from botocore import awsrequest
 
-    def guarded(scheme: str, connection: Any, pool: Any) -> type:
+    def bounded(scheme: str, connection: Any, pool: Any) -> type:
         def connect(self: Any) -> Any:
             name = self._dns_host
             host = f"[{name}]" if ":" in name else name
@@ -281,13 +291,81 @@ def _guarded_pools() -> dict[str, type]:
             finally:
                 self._dns_host = name
 
-        made = type(f"Guarded{connection.__name__}", (connection,), {"_new_conn": connect})
-        return type(f"Guarded{pool.__name__}", (pool,), {"ConnectionCls": made})
+        def urlopen(self: Any, *args: Any, **options: Any) -> Any:
+            answer = pool.urlopen(self, *args, **options)
+            pieces = _told(answer, self.host)
+            if answer.status >= 300:
+                # What breaks off here is translated by botocore; it would read later, where nothing is.
+                pieces = iter([b"".join(pieces)])
+            # By this botocore reads what is no object.
+            answer.stream = lambda: pieces
+            return answer
+
+        attributes = {"response_class": _PacedAnswer, **({"_new_conn": connect} if guarded else {})}
+        made = type(f"Bounded{connection.__name__}", (connection,), attributes)
+        return type(f"Bounded{pool.__name__}", (pool,), {"ConnectionCls": made, "urlopen": urlopen})
 
     return {
-        "http": guarded("http", awsrequest.AWSHTTPConnection, awsrequest.AWSHTTPConnectionPool),
-        "https": guarded("https", awsrequest.AWSHTTPSConnection, awsrequest.AWSHTTPSConnectionPool),
+        "http": bounded("http", awsrequest.AWSHTTPConnection, awsrequest.AWSHTTPConnectionPool),
+        "https": bounded("https", awsrequest.AWSHTTPSConnection, awsrequest.AWSHTTPSConnectionPool),
     }
+
+
+def _told(answer: Any, service: str) -> Iterator[bytes]:
+    """The body of an answer that is no object; that of an error ends at the bound, for its status says enough."""
+    left = _MOST_TOLD
+    while piece := answer.read(1 << 16):
+        left -= len(piece)
+        if left < 0:
+            answer.close()
+            if answer.status >= 300:
+                return
+            raise ServiceRefusedError(
+                f"{service} answered with more than {_MOST_TOLD:,} bytes where S3 says little. "
+                "Check that its address is that of an S3 service.",
+                service=service,
+                status=answer.status,
+                error="too large",
+            )
+        yield piece
+    answer.release_conn()
+
+
+class _PacedAnswer(HTTPResponse):
+    """An answer whose bytes keep to ``ReadRate``, and are no more than headers and a body of this kind may have."""
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._bytes = _PacedBytes(self.fp.detach(), sock.gettimeout() or 60.0)
+        self.fp = BufferedReader(self._bytes)
+
+    def begin(self) -> None:
+        super().begin()
+        # With a length, no more than that is read.
+        self._bytes.most = LARGEST_UNSTATED + _MOST_TOLD if self.length is None else None
+
+
+class _PacedBytes(RawIOBase):
+    def __init__(self, inner: Any, silence: float) -> None:
+        self.most: int | None = _MOST_TOLD
+        self._inner = inner
+        self._silence = silence
+        self._pace = retry_after.ReadRate()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        before = time.monotonic()
+        count = self._inner.readinto(buffer)
+        self._pace.note(time.monotonic() - before, count, self._silence)
+        if self.most is not None and self._pace.received > self.most:
+            raise TimeoutError(f"it has no end, after {self._pace.received:,} bytes")
+        return count
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
 
 def checked_endpoint(endpoint_url: str, source: str) -> str:
@@ -329,95 +407,3 @@ def _place_of(endpoint_url: str) -> tuple[object, ...]:
     parts = urlsplit(endpoint_url)
     host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname
     return (parts.scheme, host, parts.port, parts.path.rstrip("/"))
-
-
-# -- the AWS configuration of this machine -------------------------------------------------------------
-
-
-class ProfileSettings(NamedTuple):
-    """Of a profile, what an S3 client needs besides keys; None where it says nothing."""
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    addressing_style: str | None = None
-    ca_bundle: str | None = None
-
-
-def client_of(profile: str | None, **options: Any) -> Any:
-    """A boto3 client for S3 of a profile (None: ``AWS_PROFILE``, else ``[default]``); raises as botocore does."""
-    with _making:
-        return _sessions(profile).boto3.client("s3", **options)
-
-
-def _sessions(profile: str | None) -> _Sessions:
-    # By process: a forked worker must not share its parent's connections. By variables: they may be set later.
-    return _made(os.getpid(), profile, _variables())
-
-
-def _variables() -> tuple[tuple[str, str], ...]:
-    """Those of the environment that say where keys are found."""
-    return tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
-
-
-class _Sessions(NamedTuple):
-    botocore: Any
-    boto3: Any
-
-
-# Neither makes clients in several threads at once.
-_making = threading.RLock()
-
-
-@lru_cache(16)
-def _made(_process: int, profile: str | None, _variables: tuple[tuple[str, str], ...]) -> _Sessions:
-    import boto3.session
-    import botocore.session
-
-    session = botocore.session.Session(profile=profile)
-    session.register_component("data_loader", _loader())
-    return _Sessions(session, boto3.session.Session(botocore_session=session))
-
-
-@cache
-def _loader() -> Any:
-    # What botocore knows of S3 takes 6 MB and a tenth of a second: once for all clients.
-    from botocore.loaders import create_loader
-
-    return create_loader()
-
-
-def has_credentials(profile: str | None) -> bool:
-    """Whether boto3's chain leads to keys: variables, profile, role, single sign-on, container, machine.
-
-    True also where the chain is broken: whoever sends a request with it is told how.
-    """
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        with _making:
-            return _sessions(profile).botocore.get_credentials() is not None
-    except BotoCoreError:
-        return True
-
-
-def settings_of(profile: str | None) -> ProfileSettings:
-    """The settings of a profile for S3; none where the configuration cannot be read, as a request will say."""
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        session = _sessions(profile).botocore
-        scoped, services = session.get_scoped_config(), session.full_config.get("services", {})
-        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
-        region = session.get_config_variable("region")
-        ca_bundle = session.get_config_variable("ca_bundle")
-    except BotoCoreError:
-        return ProfileSettings()
-    of_service = services.get(scoped.get("services"), {}).get("s3", {})
-    # A section that is written on one line is text.
-    of_s3 = scoped.get("s3", {})
-    return ProfileSettings(
-        endpoint_url=None if ignored else of_service.get("endpoint_url") or scoped.get("endpoint_url"),
-        region=region,
-        addressing_style=of_s3.get("addressing_style") if isinstance(of_s3, dict) else None,
-        ca_bundle=ca_bundle,
-    )

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 from ...common.env_file import open_env_file
 from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError
 from ...protocols import ShardStat, strong_etag
-from ..shard_streams import Opened, ResumableRead, changed_while_read, read_ahead
-from .clients import ClientOptions, ProfileSettings, checked_endpoint, has_credentials, settings_of
+from ..shard_streams import Opened, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
+from .aws_config import ProfileSettings, has_credentials, settings_of
+from .clients import ClientOptions, checked_endpoint
 from .s3_errors import translated
 
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
@@ -143,6 +144,7 @@ class S3Endpoint(ClientOptions):
             ShardForbiddenError: it may not be looked at.
             CredentialsError: nothing may be looked at: the token, the clock, the region, or where keys come from.
             ServiceUnavailableError, RateLimitedError: the service did not answer; it may pass.
+            StorageError: it does not say how large the object is.
         """
         with self.errors(bucket, key):
             return self._stat_of(bucket, key, self._head(bucket, key))
@@ -182,12 +184,18 @@ class S3Endpoint(ClientOptions):
 
         Raises:
             ShardChangedError: the object was replaced while it was read.
+            StorageError: its size is none, or it was not said and there are more than 1 GiB.
         """
         with self.errors(bucket, key):
             answer = self.client.get_object(Bucket=bucket, Key=key)
-        size, etag = int(answer["ContentLength"]), answer.get("ETag", "")
+        size, etag = answer.get("ContentLength"), answer.get("ETag", "")
+        if size is not None and size < 0:
+            answer["Body"].close()
+            raise size_unstated(f"s3://{bucket}/{key}")
         first = self._opened(bucket, key, answer["Body"], etag if strong_etag(etag) else None, size)
-        body = ResumableRead(first, lambda at, version: self._open_rest(bucket, key, at, size, version))
+        body = ResumableRead(
+            first, lambda at, version: self._open_rest(bucket, key, at, size, version), f"s3://{bucket}/{key}"
+        )
         return read_ahead(body, size)
 
     def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
@@ -198,13 +206,16 @@ class S3Endpoint(ClientOptions):
         return self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
 
     def _stat_of(self, bucket: str, key: str, head: Mapping[str, Any]) -> ShardStat:
+        size = head.get("ContentLength", -1)
+        if size < 0:
+            raise size_unstated(f"s3://{bucket}/{key}")
         return ShardStat(
-            size=int(head["ContentLength"]),
+            size=size,
             etag=strong_etag(head.get("ETag")),
             sha256=self._server_sha256(bucket, key, head),
         )
 
-    def _open_rest(self, bucket: str, key: str, at: int, size: int, etag: str) -> Opened | None:
+    def _open_rest(self, bucket: str, key: str, at: int, size: int | None, etag: str) -> Opened | None:
         url = f"s3://{bucket}/{key}"
         try:
             with self.errors(bucket, key):
@@ -220,12 +231,12 @@ class S3Endpoint(ClientOptions):
         if answer.get("ETag") != etag:
             answer["Body"].close()
             raise changed_while_read(url, etag, answer.get("ETag"))
-        if answer.get("ContentRange") != f"bytes {at}-{size - 1}/{size}":
+        if not is_rest(answer.get("ContentRange"), at, size):
             answer["Body"].close()
             return None
         return self._opened(bucket, key, answer["Body"], etag, size)
 
-    def _opened(self, bucket: str, key: str, body: Any, etag: str | None, size: int) -> Opened:
+    def _opened(self, bucket: str, key: str, body: Any, etag: str | None, size: int | None) -> Opened:
         def read(count: int) -> bytes:
             with self.errors(bucket, key):
                 return body.read(count)
@@ -287,7 +298,8 @@ def checked_style(style: str, source: str) -> str:
 
 def _options(values: Mapping[str, str], settings: ProfileSettings, source: str) -> tuple[str | None, bool]:
     """The addressing style, and whether the owner of the keys pays."""
-    style = values.get("AWS_S3_ADDRESSING_STYLE") or settings.addressing_style
+    name = "AWS_S3_ADDRESSING_STYLE"
+    style = values.get(name) or os.environ.get(name) or settings.addressing_style
     payer = values.get("AWS_REQUEST_PAYER")
     if payer and payer != "requester":
         raise CredentialsError(

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ...common.network_settings import UNTRUSTED, untrusted
+from ...common.network_settings import tls_trouble
 from ...common.retry_after import its_time, seconds_to_wait
 from ...errors import (
     AtdataError,
@@ -262,12 +262,15 @@ def _of_client(endpoint: ClientOptions, error: Exception, bucket: str, key: str 
         return _without_keys(endpoint, error, url)
     if isinstance(error, exceptions.ParamValidationError | ValueError):
         return StorageError(f"{url} cannot be asked for at {endpoint.name}: {error}", urls=[url])
-    if untrusted(error):
+    if said := tls_trouble(error):
         return ServiceRefusedError(
-            f"{endpoint.name} {UNTRUSTED}.", service=endpoint.name, status=None, error="certificate"
+            f"{endpoint.name} {said}.", service=endpoint.name, status=None, error="certificate"
         )
+    # What the client of ``clients`` itself found, such as that an answer trickles.
+    found = getattr(getattr(error, "kwargs", {}).get("error"), "__cause__", None)
+    why = found if isinstance(found, TimeoutError) else type(error).__name__
     return ServiceUnavailableError(
-        f"{endpoint.name} did not answer for {url} ({type(error).__name__}). "
+        f"{endpoint.name} did not answer for {url} ({why}). "
         "Check that the service runs and that its address is right (ATDATA_S3_ENDPOINT, AWS_ENDPOINT, or "
         "ATDATA_PUBLISH_ENDPOINT for the bucket that is published to).",
         service=endpoint.name,

@@ -30,6 +30,14 @@ PASTED = [
     "http://deer.social/profile/Carol.example.org/post/3k?ref=x#y",
     "bsky.app/profile/@carol.example.org",
     "https://carol.example.org/",
+    '"carol.example.org"',
+    "'@carol.example.org',",
+    "\u201ccarol.example.org\u201d",
+    "<carol.example.org>",
+    "carol.example.org, ",
+    "acct:carol.example.org",
+    "carol\u3002example.org",
+    "carol\uff0eexample\uff61org\u3002",
     " \u202a@Carol.Example.org.\u202c\n",
 ]
 
@@ -56,6 +64,9 @@ def test_what_belongs_to_no_handle_is_taken_off_and_told(given, caplog):
         ("https://bsky.app/profile/did%3Aplc%3Aabcdefghijklmnopqrstuvwx", DID),
         (" did:web:Carol.example.org\n", "did:web:Carol.example.org"),
         (" Carol@example.org ", "Carol@example.org"),
+        ("mailto:Carol@example.org", "Carol@example.org"),
+        ("<MAILTO:o'neill@example.org>,", "o'neill@example.org"),
+        (f'"{DID}",', DID),
     ],
 )
 def test_a_did_and_an_e_mail_address_keep_what_matters_in_them(given, meant):

@@ -93,6 +93,49 @@ def test_a_success_that_is_none_of_a_pds_is_told_so_without_the_words_of_another
     assert "pydantic" not in str(error)
 
 
+@pytest.mark.parametrize("body", [b"", b'{"did":', b"{\xff", b"[1", b"[" * 10_000, rb'"\ud800"', b"NaN"])
+def test_a_success_of_type_json_that_is_none_is_told_so(body):
+    error = failed_login(httpx.Response(200, content=body, headers={"content-type": "application/json"}))
+    assert isinstance(error, ServiceRefusedError)
+    assert "something else than a PDS does" in str(error)
+
+
+def test_a_renewal_of_type_json_that_is_none_is_told_as_the_login_is():
+    cut = httpx.Response(200, content=b'{"did":', headers={"content-type": "application/json"})
+    refused = refusal(400, "ExpiredToken")
+    service = Service(
+        createSession=httpx.Response(200, json=session()),
+        refreshSession=cut,
+        createRecord=refused,
+        putRecord=refused,
+    )
+    client = service.client()
+    client.login("dora.test", "hunter2-hunter2")
+    with pytest.raises((LoginError, ServiceRefusedError)):
+        client.create_once("a.b.c", "d", {})
+    assert "refreshSession" in service.asked
+
+
+@pytest.mark.parametrize(("handle", "password"), [("dora\udcff.test", "hunter2"), ("dora.test", "hunter\udce92")])
+def test_a_login_of_bytes_that_are_no_text_is_told_so_without_a_request(handle, password):
+    service = Service()
+    with pytest.raises(LoginError, match="bytes that are no UTF-8"):
+        service.client().login(handle, password)
+    assert service.asked == []
+
+
+def test_a_password_that_has_to_be_reset_is_told_as_that():
+    error = failed_login(refusal(401, "PasswordResetRequired", "You must reset your password"))
+    assert "only after a new password was set" in str(error)
+    assert "Wrong" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["AuthenticationRequired", "AccountNotFound", "PasswordResetRequired"])
+def test_of_what_a_service_says_to_a_login_some_hundred_characters_are_shown(name):
+    assert len(str(failed_login(refusal(401, name, "password " * 20_000)))) < 800
+    assert len(str(failed_login(refusal(401, name * 20_000, "no")))) < 800
+
+
 def test_a_wrong_password_is_still_told_as_that():
     error = failed_login(refusal(401, "AuthenticationRequired", "Invalid identifier or password"))
     assert "Wrong handle or app password of 'dora.test'" in str(error)

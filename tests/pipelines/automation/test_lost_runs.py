@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from atdata_pipelines.automation.run_history import end_lost_runs
+from atdata_core.common.machine import machine
+from atdata_pipelines.automation.run_history import MACHINE_TAG, end_lost_runs
 
 # Says its run's id and waits in an op, as one that copies.
 PROGRAM = """
@@ -62,7 +64,7 @@ def begin(home, tmp_path):
     def told(run_id, how):
         process = subprocess.Popen(["sleep", "60"])
         processes.append(process)
-        tags = {GRPC_INFO_TAG: json.dumps(how)}
+        tags = {GRPC_INFO_TAG: json.dumps(how)} if "host" in how else how
         home.add_run(dg.DagsterRun("job", run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTING))
         begun = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "job", pid=process.pid)
         home.report_dagster_event(begun, run_id)
@@ -105,3 +107,30 @@ def test_a_run_that_another_machine_may_have_started_is_left_alone(home, begin):
     process.wait()
     assert end_lost_runs(home) == []
     assert home.get_run_by_id(RUNS["killed"]).tags[GRPC_INFO_TAG]
+
+
+def test_a_command_that_was_killed_leaves_no_run_that_works_for_ever(home, lab, account_environ, tmp_path):
+    # Long: a real command, in a process that imports Dagster.
+    lab.insert("pictures")
+    environ = {**os.environ, **account_environ, "DAGSTER_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "atdata_pipelines", "promote", "pictures"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while not home.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert end_lost_runs(home) == []
+        process.kill()
+    [run] = home.get_runs()
+    assert run.status == dg.DagsterRunStatus.STARTED
+    assert end_lost_runs(home) == [run.run_id]
+    assert home.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_command_of_another_machine_is_left_alone(home, begin):
+    for run_id, where in zip(RUNS.values(), (machine(), f"elsewhere/{machine()}"), strict=True):
+        process = begin.told(run_id, {MACHINE_TAG: where})
+        process.kill()
+        process.wait()
+    assert end_lost_runs(home) == [RUNS["killed"]]

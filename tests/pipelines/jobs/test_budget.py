@@ -92,6 +92,12 @@ def test_a_run_of_a_command_that_is_hung_up_ends_as_failed_and_holds_nothing_bac
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     ours, terminal = os.openpty()
+
+    def at_terminal():
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        # Under nohup the tests ignore it, and so would what they start.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
     process = subprocess.Popen(
         [sys.executable, "-m", "atdata_pipelines", "promote", "pictures"],
         cwd=tmp_path,
@@ -100,7 +106,7 @@ def test_a_run_of_a_command_that_is_hung_up_ends_as_failed_and_holds_nothing_bac
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=at_terminal,
     )
     os.close(terminal)
     said = b""
