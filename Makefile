@@ -1,3 +1,4 @@
+# Each target installs what it needs, the first time.
 # make demo    a real dataset from local storage to a published record, on this machine
 # make ui      the same sandbox with the Dagster UI
 # make test    what a change is tried with, in minutes; needs no service installed beforehand
@@ -17,7 +18,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/ready
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+# uv takes seconds where pip takes minutes. What it cannot do here (no wheel for this machine, an index that only pip's
+# configuration names), pip does.
+DEMO := -e ".[sandbox,demo]"
+UI := -e ".[sandbox,demo,ui]"
+DEV := -e ".[aws,sandbox,demo,ui,celery,k8s,postgres]" --group dev
+add = $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt $(1) || \
+	{ echo "uv did not do it; pip does, and takes longer"; $(PIP) $(1); }
 # Groups of pyproject.toml that are installed with the environment: `make install WITH="bench browser"`.
 WITH :=
 TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -27,52 +35,65 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: demo ui test test-all faults bench bench-quick scale scale-quick browser check clean constraints install
 .DEFAULT_GOAL := demo
 
-install: $(READY)
+install: $(READY)-dev $(WITH:%=$(READY)-%)
 
-$(READY): pyproject.toml constraints.txt
+# What the demo needs. What else there is, the targets that need it add.
+$(READY): pyproject.toml core/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3"; exit 1; }
-	@echo "Making .venv with $$($(PYTHON) --version) (a minute, once)"
+	@echo "Making .venv with $$($(PYTHON) --version), and installing what the demo needs (half a minute, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==26.3"
-	@$(PIP) -e ".[aws,sandbox,ui,demo,celery,k8s,postgres]" $(patsubst %,--group %,dev $(WITH))
-	@touch $@ $(WITH:%=$(READY)-%)
+	@$(PIP) uv
+	@$(call add,pip $(DEMO))
+	@touch $@
 
-$(READY)-%: $(READY)
+$(READY)-ui: $(READY)
+	@echo "Installing Dagster's UI (once)"
+	@$(call add,$(UI))
+	@touch $@
+
+$(READY)-dev: $(READY)
+	@echo "Installing what tests and checks need (1 GB, once)"
+	@$(call add,$(DEV))
+	@touch $@ $(READY)-ui
+
+# By pip: torch comes from where pip is told to look, which may have a build without CUDA.
+$(READY)-bench $(READY)-browser: $(READY)-%: $(READY)-dev
+	@echo "Installing the group $* (once)"
 	@$(PIP) --group $*
 	@touch $@
 
 demo: $(READY)
 	@$(BIN)/python -m atdata_pipelines.demo
 
-ui: $(READY)
+ui: $(READY)-ui
 	@$(BIN)/python -m atdata_pipelines.demo ui
 
-test: $(READY)
+test: $(READY)-dev
 	@$(TEST)
 
-test-all: $(READY)
+test-all: $(READY)-dev
 	@$(TEST) -m "not faults and not browser"
 
-faults: $(READY)
+faults: $(READY)-dev
 	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)
 
 bench: $(READY)-bench
 	@$(BIN)/python -m benchmarks --write docs/performance.md
 
-bench-quick: $(READY)
+bench-quick: $(READY)-dev
 	@$(BIN)/python -m benchmarks --quick
 
-scale: $(READY)
+scale: $(READY)-dev
 	@$(BIN)/python -m scaling --write docs/scale.md
 
-scale-quick: $(READY)
+scale-quick: $(READY)-dev
 	@$(BIN)/python -m scaling --quick
 
 # With a cache of its own: other tests may run beside it.
 browser: $(READY)-browser
 	@$(BIN)/python -m pytest -m browser -rs -o cache_dir=.artifacts/browser-cache $(ONLY) tests/browser
 
-check: $(READY)
+check: $(READY)-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
@@ -80,9 +101,10 @@ check: $(READY)
 
 constraints:
 	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
-	@.constraints/bin/python -m pip install --quiet ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev
-	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --exclude atdata-pipelines; } > .constraints/new
+	@.constraints/bin/python -m pip install --quiet ./core ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev uv
+	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --all --exclude atdata-pipelines \
+		--exclude atdata-core --exclude setuptools; } > .constraints/new
 	@mv .constraints/new constraints.txt && rm -rf .constraints
 
 clean:
-	rm -rf .venv .sandbox .official-pds .artifacts build dist *.egg-info
+	rm -rf .venv .sandbox .official-pds .artifacts build core/build dist *.egg-info

@@ -10,7 +10,6 @@ import importlib.machinery
 import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -52,10 +51,10 @@ class _SameModules(MetaPathFinder):
 
 def _other_package() -> importlib.machinery.ModuleSpec | None:
     """The package ``atdata`` of another distribution, wherever it stands on the path."""
-    here = Path(__file__).resolve()
     for place in sys.path:
         spec = importlib.machinery.PathFinder.find_spec(__name__, [place])
-        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() != here:
+        # A copy of this very file, as a checkout beside an installed one has it, is no package.
+        if spec is not None and spec.submodule_search_locations and spec.origin:
             return spec
     return None
 

@@ -1,6 +1,7 @@
 """Use the installed package as a stranger would: write a dataset, promote it, read it back.
 
-``python round_trip.py REPOSITORY``, from a folder outside of it.
+``python round_trip.py REPOSITORY PYTHON``, from a folder outside of it. The second is the Python of an environment
+with atdata-core alone, which reads what is published.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import webdataset as wds
 from atdata.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata.local import LocalIndex, Repo
+from atdata.local import LocalIndex, Repo, S3DataStore
 from atdata.promote import promote_to_atmosphere
 from numpy.typing import NDArray
 
@@ -46,9 +47,9 @@ def check_files(repository: Path) -> None:
     assert list((Path(str(importlib.resources.files("atdata_core"))) / "atmosphere/lexicons").glob("*.json"))
 
 
-def check_promotion() -> str:
+def check_promotion(core_python: str) -> str:
     """Ten samples, from memory to a published record and back; the at-uri."""
-    with Sandbox(buckets=["datasets-bucket"]) as box:
+    with Sandbox(buckets=["datasets-bucket", "public"]) as box:
         os.environ.update(box.environ())
         samples = [Point(position=np.full(3, i, np.float32), label=i) for i in range(10)]
         with wds.writer.TarWriter("points.tar") as sink:
@@ -62,13 +63,17 @@ def check_promotion() -> str:
         index.publish_schema(Point, version="1.0.0")
         client = AtmosphereClient()
         client.login(box.handle, box.password)
-        uri = promote_to_atmosphere(entry, index, client)
-        assert promote_to_atmosphere(entry, index, client) == uri
+        store = S3DataStore(box.s3, bucket="public", public_url=f"{box.public_url}/public")
+        uri = promote_to_atmosphere(entry, index, client, data_store=store)
+        assert promote_to_atmosphere(entry, index, client, data_store=store) == uri
         published = AtmosphereIndex(client).get_dataset(uri)
         assert published.name == "points", published.name
         read = list(atdata.Dataset[Point]("points.tar").ordered())
         assert [sample.label for sample in read] == list(range(10))
         assert all((sample.position == sample.label).all() for sample in read)
+        known = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
+        anonymous = {name: value for name, value in os.environ.items() if name in (*known, "PATH", "HOME")}
+        subprocess.run([core_python, Path(__file__).with_name("core_alone.py"), uri], env=anonymous, check=True)
         return uri
 
 
@@ -77,7 +82,7 @@ def main() -> None:
     check_files(Path(sys.argv[1]).resolve())
     command = Path(sysconfig.get_path("scripts")) / "atdata-pipelines"
     subprocess.run([command, "--help"], check=True, capture_output=True)
-    print(f"Python {platform.python_version()}: the wheel works, {check_promotion()}")
+    print(f"Python {platform.python_version()}: the wheels work, {check_promotion(sys.argv[2])}")
 
 
 if __name__ == "__main__":

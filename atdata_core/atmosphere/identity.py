@@ -10,6 +10,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
+from atdata_core.atmosphere.xrpc.atproto_package import needed_for
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
 from atdata_core.atmosphere.xrpc.session import Session, as_object
 from atdata_core.errors import (
@@ -132,8 +133,9 @@ class Resolver:
 
 
 def _signing_key(did: str, document: dict[str, Any]) -> str | None:
-    from atproto_core.exceptions import AtProtocolError  # pyright: ignore[reportMissingTypeStubs]
-    from atproto_crypto.did import get_did_key, parse_did_key  # pyright: ignore[reportMissingTypeStubs]
+    with needed_for("The check of a signature"):
+        from atproto_core.exceptions import AtProtocolError  # pyright: ignore[reportMissingTypeStubs]
+        from atproto_crypto.did import get_did_key, parse_did_key  # pyright: ignore[reportMissingTypeStubs]
 
     for method in _objects(document, "verificationMethod"):
         ident, kind, encoded = (method.get(key) for key in ("id", "type", "publicKeyMultibase"))

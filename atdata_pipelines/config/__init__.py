@@ -7,6 +7,7 @@ __all__ = [
     "partitions",
     "resources",
     "run_config",
+    "sandbox_lab",
     "settings",
     "times",
 ]

@@ -7,43 +7,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import click
 
-STEPS = 5
-FIRST_PORT = 3000
-
-
-class Steps:
-    """Numbers the steps and tells how long each took."""
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._began = time.monotonic()
-
-    def begin(self, what: str) -> None:
-        """Announce a step."""
-        self._number += 1
-        click.secho(f"[{self._number}/{STEPS}] {what}", bold=True)
-        self._began = time.monotonic()
-
-    def end(self, *facts: str) -> None:
-        """What the step found."""
-        for fact in facts:
-            click.echo(f"      {fact}")
-        click.echo(f"      {time.monotonic() - self._began:.1f} s\n")
+from .steps import Steps
 
 
 def demo() -> int:
     """Run all steps; the exit status."""
-    steps = Steps()
+    steps = Steps(5)
     steps.begin("Start the sandbox: Redis, S3, a PDS and its directory, on this machine only")
     from atdata_core.atmosphere import AtmosphereClient
     from atdata_core.atmosphere.record_format.record_keys import ENTRY
+    from atdata_pipelines.config.sandbox_lab import FOLDER, LAB, PUBLIC
 
-    from .digits import FOLDER, LAB, NAME, PUBLIC, sandbox, store_digits
+    from .digits import NAME, sandbox, store_digits
 
     with sandbox() as box:
         steps.end(
@@ -93,41 +71,6 @@ def demo() -> int:
     return 0
 
 
-def ui() -> int:
-    """Run the UI until Ctrl-C; the exit status."""
-    import dagster as dg
-
-    from atdata_pipelines.config.partitions import add_keys
-    from atdata_pipelines.sandbox.services import is_taken
-
-    from .digits import FOLDER, NAME, sandbox, store_digits
-
-    with sandbox() as box:
-        store_digits(box)
-        with dg.DagsterInstance.get() as instance:
-            add_keys(instance, [NAME])
-        # Dagster's usual port, or the next one that is free.
-        port = next((port for port in range(FIRST_PORT, FIRST_PORT + 100) if not is_taken(port)), 0)
-        click.secho(f"Dagster's UI, in half a minute: http://127.0.0.1:{port}/assets", fg="green", bold=True)
-        click.echo(f"DAGSTER_HOME: {os.environ['DAGSTER_HOME']} (runs, partitions and switches are kept there)")
-        click.echo(f"The dataset {NAME!r} is a partition: Assets > promotion > Materialize, or Jobs > promote.")
-        click.echo(f"Services and data: {FOLDER}/. Ctrl-C stops everything.\n")
-        # Started in the sandbox's folder: Dagster loads a .env of its working directory over what is set, and
-        # one in the project's root may name the real network.
-        command = [sys.executable, "-m", "dagster", "dev", "-w", str(Path("workspace.yaml").resolve())]
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command`"}
-        running = subprocess.Popen(
-            [*command, "-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"], cwd=FOLDER, env=environment
-        )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            return running.wait()
-        finally:
-            # After Ctrl-C in a terminal it is ending already.
-            running.send_signal(signal.SIGINT)
-            running.wait()
-
-
 def query(uri: str) -> str:
     """The parameters of getRecord for an at-uri."""
     from atdata_core.atmosphere.record_format.record_keys import AtUri
@@ -138,11 +81,19 @@ def query(uri: str) -> str:
 
 def main() -> int:
     """Run the demo, or with ``ui`` the UI; errors are one line."""
+    # A script's shell starts what runs in the background with Ctrl-C ignored.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.default_int_handler)
     from atdata_core.errors import AtdataError
     from atdata_pipelines.sandbox import SandboxError
 
     try:
-        return ui() if sys.argv[1:] == ["ui"] else demo()
+        if sys.argv[1:] == ["ui"]:
+            from .ui import run_ui
+
+            run_ui()
+            return 0
+        return demo()
     except (AtdataError, SandboxError) as error:
         click.secho(f"Error: {error}", fg="red", err=True)
         return 1

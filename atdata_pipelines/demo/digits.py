@@ -3,12 +3,13 @@
 They are as scikit-learn's package carries them (CC BY 4.0).
 """
 
+import gzip
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,9 @@ from atdata_core.errors import EntryNotFoundError
 from atdata_core.local import LocalDatasetEntry, LocalIndex, Repo
 from atdata_core.samples.metadata import pack
 from atdata_core.shards.tar_samples import ShardWriter
-from atdata_pipelines.config.dagster_instance import prepare_home
-from atdata_pipelines.sandbox import Sandbox
+from atdata_pipelines.config.sandbox_lab import FOLDER, LAB, PUBLIC, lab_environ
+from atdata_pipelines.sandbox import Sandbox, SandboxError
 
-FOLDER = ".sandbox"
-LAB, PUBLIC = "lab", "public"
 NAME = "digits"
 SAMPLES_PER_SHARD = 500
 
@@ -46,11 +45,14 @@ class Digit:
 
 def digits() -> Iterator[Digit]:
     """All digits, in the order of the original file."""
-    from sklearn.datasets import load_digits
-
-    loaded: Any = load_digits()
-    for image, label in zip(loaded.images, loaded.target, strict=True):
-        yield Digit(image=image.astype(np.uint8), label=int(label))
+    # The file alone: to import scikit-learn takes longer than all the rest of storing.
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise SandboxError("The digits are a file of scikit-learn. Do: pip install 'atdata-pipelines[demo]'")
+    with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    for row in table:
+        yield Digit(image=row[:64].reshape(8, 8), label=int(row[64]))
 
 
 def write_shards(folder: Path) -> list[str]:
@@ -69,18 +71,13 @@ def write_shards(folder: Path) -> list[str]:
 
 @contextmanager
 def sandbox() -> Iterator[Sandbox]:
-    """The sandbox in ``.sandbox/``, its variables set, DAGSTER_HOME in it.
-
-    Shards are published as copies in a bucket that anybody can read, as a lab would do it. Settings of the
-    shell are put aside: they may name the real network.
+    """The sandbox in ``.sandbox/``, its variables set. Those of the shell are put aside: they may name the real
+    network.
     """
     for name in [name for name in os.environ if name.startswith(("ATDATA_", "AWS_"))]:
         del os.environ[name]
     with Sandbox(FOLDER, buckets=(LAB, PUBLIC)) as box:
-        os.environ.update(box.environ())
-        os.environ["ATDATA_PUBLISH_BUCKET"] = PUBLIC
-        os.environ["ATDATA_PUBLISH_PUBLIC_URL"] = f"{box.public_url}/{PUBLIC}"
-        os.environ["DAGSTER_HOME"] = str(prepare_home(Path(FOLDER, "dagster_home")))
+        os.environ.update(lab_environ(box))
         yield box
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ import httpx
 from atdata_pipelines.sandbox.sandbox_state import SandboxError, SandboxState, lock
 from atdata_pipelines.sandbox.services import HOST, TITLES, Keeper, free_port, is_taken, services
 
-START_SECONDS = 30.0
+START_SECONDS = 180.0
 """How long services may take to answer; they take a second on a machine that is not overloaded."""
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -301,20 +301,32 @@ class Sandbox:
         )
 
 
-def serve(path: str | os.PathLike[str] | None = None, *, as_json: bool = False, **arguments: Any) -> None:
+def serve(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environ: Callable[[Sandbox], dict[str, str]] = Sandbox.environ,
+    as_json: bool = False,
+    **arguments: Any,
+) -> None:
     """Run a sandbox in the foreground and print its variables as ``export NAME=value`` lines, or as a JSON object.
 
     It comes back after Ctrl-C, SIGTERM or SIGHUP; at once where another program runs the sandbox of that
-    folder already. To be called in the main thread. The arguments are those of ``Sandbox``.
+    folder already. To be called in the main thread.
+
+    Args:
+        path: folder to keep everything in, as ``Sandbox`` takes it.
+        environ: gives the variables to print.
+        arguments: those of ``Sandbox``.
 
     Raises:
         SandboxError: it cannot start, or a service has ended by itself.
     """
     say = partial(print, sep="\n", flush=True, file=sys.stderr if as_json else sys.stdout)
     with _until_told_to_stop() as told, Sandbox(path, **arguments) as box:
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in box.environ().items()]
+        variables = environ(box)
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
         if as_json:
-            print(json.dumps(box.environ()), flush=True)
+            print(json.dumps(variables), flush=True)
             lines = []
         lines += [
             f"# S3 objects without a key: {box.public_url}/BUCKET/KEY, for a BUCKET named public or public-...",

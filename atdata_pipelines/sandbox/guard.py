@@ -4,6 +4,8 @@ It is started by the sandbox with one JSON line on stdin, starts the services as
 stops them when stdin closes or its parent is gone: also when the parent was killed and could not say so.
 Only the standard library is used, so that it runs with ``python -I -S`` and is up in some 20 ms.
 
+What the services have started themselves, and left running, is killed with the guard.
+
 In: ``{"owner": pid, "grace": seconds, "remove": folder or null, "services": [{"name", "argv", "env",
 "cwd", "log"}]}``. Out: one line ``{"exited": name, "code": n}`` for each service that ends by itself.
 """
@@ -55,7 +57,7 @@ def _stop(children: dict[str, subprocess.Popen[bytes]], grace: float) -> None:
             child.wait()
 
 
-def main() -> int:
+def main() -> None:
     """Start the services, wait for the end of the owner, stop the services."""
     os.umask(0o077)
     order = json.loads(sys.stdin.buffer.readline())
@@ -85,8 +87,9 @@ def main() -> int:
         _stop(children, order["grace"])
         if order["remove"]:
             shutil.rmtree(order["remove"], ignore_errors=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    # Started in a session of its own, with all that its children have started. It comes to its end here, too.
+    os.killpg(os.getpid(), signal.SIGKILL)

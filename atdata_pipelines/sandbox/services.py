@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 _CANDIDATES = range(20000, 32000)
 
 GRACE_SECONDS = 3.0
-"""How long a service may take to stop before it is killed."""
+"""How long a service of the sandbox may take to stop before it is killed."""
 
 _LOG_TAIL = 2000
 
@@ -143,24 +143,33 @@ class Keeper:
 
     Args:
         services: what to start.
+        grace: seconds that a service may take to stop before it is killed.
         hold: file descriptor that the guard keeps open while services run (the folder's lock).
         remove: folder to delete when all have stopped.
     """
 
-    def __init__(self, services: list[Service], *, hold: int, remove: Path | None) -> None:
+    def __init__(
+        self,
+        services: list[Service],
+        *,
+        grace: float = GRACE_SECONDS,
+        hold: int | None = None,
+        remove: Path | None = None,
+    ) -> None:
         self._services = services
+        self._grace = grace
         self._owner = os.getpid()
         # A session of its own: Ctrl-C in the terminal reaches the program, which then stops the services.
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=[hold],
+            pass_fds=[] if hold is None else [hold],
             start_new_session=True,
         )
         order = {
             "owner": self._owner,
-            "grace": GRACE_SECONDS,
+            "grace": grace,
             "remove": str(remove) if remove else None,
             "services": [
                 {
@@ -222,7 +231,7 @@ class Keeper:
         assert self._guard.stdout is not None
         self._guard.stdin.close()
         try:
-            self._guard.wait(GRACE_SECONDS + 2)
+            self._guard.wait(self._grace + 2)
         except subprocess.TimeoutExpired:
             os.killpg(self._guard.pid, signal.SIGKILL)
             self._guard.wait()

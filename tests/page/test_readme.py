@@ -1,6 +1,11 @@
-"""What the README says is so: its program runs, its commands exist."""
+"""What the README says is so: each block of its first day runs, its commands exist."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,8 @@ from atdata_pipelines.cli import main
 from atdata_pipelines.demo.digits import LAB, store_digits
 
 ROOT = Path(__file__).resolve().parents[2]
+SCREEN = 80
+"""Lines that a person takes in without leaving the page."""
 
 
 @pytest.fixture(scope="module")
@@ -17,25 +24,98 @@ def readme():
     return (ROOT / "README.md").read_text()
 
 
-def test_its_program_publishes_and_a_stranger_reads(readme, box, environ, account, capsys):
+@pytest.fixture(scope="module")
+def pages(readme):
+    """README and the pages beside it that tell people what to do."""
+    return readme + "".join(
+        (ROOT / "docs" / f"{page}.md").read_text() for page in ("promote", "operate", "develop")
+    )
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_it_fits_on_one_screen(readme):
+    assert len(readme.splitlines()) <= SCREEN
+
+
+def test_what_it_installs_is_there_to_be_installed(readme):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = tomllib.loads((ROOT / "core" / "pyproject.toml").read_text())["project"]
+    (named,) = re.findall(r"pip install \"(.+?)\[(.+?)\]\"", readme)
+    assert named[0] == project["name"]
+    assert named[1] in project["optional-dependencies"]
+    assert f"`pip install {core['name']}`" in readme
+
+
+# A sandbox and six processes, one of which imports all of Dagster.
+@pytest.mark.slow
+def test_a_first_day_goes_as_the_readme_says(readme, tmp_path):
+    for program in blocks(readme, "python"):
+        (tmp_path / re.match(r"# (\w+\.py)\n", program)[1]).write_text(program)
+    (_, sandbox), commands = (block.splitlines() for block in blocks(readme, "sh"))
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def command(line):
+        program, *arguments = shlex.split(line)
+        return [sys.executable, *(["-m", "atdata_pipelines"] if program != "python" else []), *arguments]
+
+    def run(line, variables):
+        done = subprocess.run(
+            command(line), cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    serving = subprocess.Popen(command(sandbox), cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True)
+    try:
+        printed = {}
+        for line in serving.stdout:
+            if "Running" in line:
+                break
+            if line.startswith("export "):
+                name, _, value = shlex.split(line)[1].partition("=")
+                printed[name] = value
+        said = {line.split()[1]: run(line, printed) for line in commands}
+        uri = re.search(r"at://\S+/science\.alt\.dataset\.entry/\w+", said["promote"])[0]
+        assert "ok" in said["verify"]
+        assert "private" not in said["verify"]
+        network = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
+        sample = run(f"python read.py {uri}", {name: printed[name] for name in network})
+        assert re.match(r"Point\(position=array\(\[.*\]\), group=0\)", sample)
+        assert Path(printed["DAGSTER_HOME"], "history").is_dir()
+    finally:
+        serving.terminate()
+        serving.wait(30)
+        serving.stdout.close()
+
+
+def test_the_program_that_promotes_publishes_and_a_stranger_reads(box, environ, account, capsys):
     pytest.importorskip("sklearn")
     client = S3Endpoint.from_credentials(box.s3).client
     if LAB not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
         client.create_bucket(Bucket=LAB)
     store_digits(box)
-    (program,) = re.findall(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
-    names = {"__name__": "readme", "handle": account.handle, "app_password": account.password}
-    exec(compile(program, "README.md", "exec"), names)
+    (program,) = blocks((ROOT / "docs" / "promote.md").read_text(), "python")
+    names = {"__name__": "promote", "handle": account.handle, "app_password": account.password}
+    exec(compile(program, "promote.md", "exec"), names)
     assert names["uri"].startswith(f"at://{account.did}/")
     assert capsys.readouterr().out == "0 (8, 8)\n"
 
 
-def test_its_commands_exist(readme):
+def test_its_commands_exist(pages):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    asked = set(re.findall(r"make ([a-z-]+)", readme))
-    assert {"demo", "ui", "test", "test-all"} <= asked <= set(targets)
-    commands = set(re.findall(r"atdata-pipelines ([a-z]+)\b", readme)) & set(main.commands)
+    asked = set(re.findall(r"make ([a-z-]+)`", pages))
+    assert {"demo", "ui", "check", "test-all"} <= asked <= set(targets)
+    commands = set(re.findall(r"atdata-pipelines ([a-z]+)\b", pages)) & set(main.commands)
     assert {"promote", "sandbox", "verify"} <= commands
+
+
+def test_the_pages_that_it_names_are_there(readme):
+    named = re.findall(r"\]\((docs/.+?)\)", readme)
+    assert named
+    assert not [page for page in named if not (ROOT / page).is_file()]
 
 
 def test_the_variables_that_the_code_reads_are_in_the_example(readme):

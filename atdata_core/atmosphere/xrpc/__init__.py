@@ -1,3 +1,3 @@
 """HTTP with a PDS: sessions, accounts, write points, blobs, and errors that name the service."""
 
-__all__ = ["account", "answers", "identifiers", "session", "write_budget"]
+__all__ = ["account", "answers", "atproto_package", "identifiers", "session", "write_budget"]

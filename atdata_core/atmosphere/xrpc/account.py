@@ -8,11 +8,19 @@ import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 from atdata_core.atmosphere.xrpc.answers import of_reply, of_transport, read_body, refused
+from atdata_core.atmosphere.xrpc.atproto_package import needed_for
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier, plain_password
 from atdata_core.atmosphere.xrpc.login_errors import of_account, of_login, of_state, too_many_logins
 from atdata_core.atmosphere.xrpc.session_sharing import LoginLimit, SessionFile, Tokens
 from atdata_core.common.retry_after import LONGEST_WAIT, http_hooks, with_retries
-from atdata_core.errors import AtdataError, LoginError, NotLoggedInError, RateLimitedError, ServiceRefusedError
+from atdata_core.errors import (
+    AtdataError,
+    LoginError,
+    NotLoggedInError,
+    RateLimitedError,
+    RefusedError,
+    ServiceRefusedError,
+)
 from atdata_core.secrets import keep_secret
 from atdata_core.stores.http import environment_transport
 
@@ -117,6 +125,8 @@ class Account:
         """
         try:
             client = self._importing(exported)
+        except RefusedError:
+            raise
         except Exception:
             raise LoginError(
                 "This is no session string as export_session() gives it. Log in with handle and app password.",
@@ -227,7 +237,9 @@ class Account:
     def _client(self, login: str) -> Any:
         """``login``: whose requests it sends, by what they are counted."""
         import httpx
-        from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
+
+        with needed_for("A login"):
+            from atproto import Client, Request  # pyright: ignore[reportMissingTypeStubs]
 
         timeout = httpx.Timeout(self._timeout[0], connect=self._timeout[1])
         hooks = http_hooks(login)

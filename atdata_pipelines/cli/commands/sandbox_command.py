@@ -4,16 +4,15 @@ from pathlib import Path
 
 import click
 
+from ...config.sandbox_lab import FOLDER, LAB, PUBLIC, lab_environ
 from ..command import Output, command, json_option
-
-STATE = ".sandbox"
 
 
 @command("sandbox", "sandbox --path lab --bucket public", watched=False)
 @click.option(
     "--path",
     type=click.Path(file_okay=False, path_type=Path),
-    default=STATE,
+    default=FOLDER,
     show_default=True,
     help="Folder that keeps data and ports, so that the next start finds the same addresses.",
 )
@@ -28,14 +27,14 @@ STATE = ".sandbox"
     "--bucket",
     "buckets",
     multiple=True,
-    help="A bucket to make; may be repeated. Anybody reads public and public-... by HTTP.",
+    help=f"A bucket besides {LAB} and {PUBLIC}; may be repeated. Anybody reads public and public-... by HTTP.",
 )
 @json_option
-def sandbox(path: Path, output: Output, **options: object) -> None:
+def sandbox(path: Path, buckets: tuple[str, ...], output: Output, **options: object) -> None:
     """Run Redis, S3 and a small PDS on this machine, and print their variables.
 
-    Copy the printed lines into another shell, or into .env. It runs until Ctrl-C; nothing leaves this
-    machine.
+    Copy the printed lines into another shell, or into .env: commands there do what `make ui` does. It runs until
+    Ctrl-C; nothing leaves this machine.
     """
     try:
         from ...sandbox import SandboxError, serve
@@ -44,6 +43,6 @@ def sandbox(path: Path, output: Output, **options: object) -> None:
             f"The sandbox needs a package that is not there ({error.name}): pip install 'atdata-pipelines[sandbox]'"
         ) from None
     try:
-        serve(path, as_json=output.as_json, **options)  # type: ignore[arg-type]
+        serve(path, environ=lab_environ, as_json=output.as_json, buckets=(LAB, PUBLIC, *buckets), **options)
     except SandboxError as error:
         raise click.ClickException(str(error)) from None

@@ -37,7 +37,7 @@ TOGETHER = (
     ("ATDATA_PUBLISH_ACCESS_KEY_ID", "ATDATA_PUBLISH_SECRET_ACCESS_KEY"),
 )
 BUCKET = "ATDATA_PUBLISH_BUCKET"
-PACKAGE = "atdata-pipelines"
+PACKAGE, LIBRARY = "atdata-pipelines", "atdata-core"
 SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
 
 
@@ -207,7 +207,9 @@ def _is_open(path: Path) -> bool:
 
 
 def look_at_versions(known: Known) -> Iterable[CheckResult]:
-    """Compare with the ranges in the metadata of this package and of dagster-aws, which names its dagster."""
+    """Compare with the ranges in the metadata of this package, of the library, and of dagster-aws, which names its
+    dagster.
+    """
     try:
         about = metadata.metadata(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -218,7 +220,7 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
         yield fail(f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
     wrong = False
     extras = about.get_all("Provides-Extra") or []
-    for requirement, optional in (*_of(PACKAGE, extras), *_of("dagster-aws", [])):
+    for requirement, optional in (*_of(PACKAGE, extras), *_of(LIBRARY, ["publish"]), *_of("dagster-aws", [])):
         found = _installed(requirement.name)
         if found is None and optional:
             continue

@@ -348,6 +348,10 @@ def test_a_served_sandbox_prints_its_variables_and_stops_when_told(tmp_path, by)
     lines = []
     while not lines or "Running" not in lines[-1]:
         lines.append(process.stdout.readline())
+    # What `make ui` sets, so that a command in another shell does what the UI would.
+    for name in ("ATDATA_REDIS_URL", "ATDATA_PUBLISH_BUCKET", "ATDATA_PUBLISH_PUBLIC_URL", "DAGSTER_HOME"):
+        assert any(line.startswith(f"export {name}=") for line in lines)
+    assert (tmp_path / "my box" / "dagster_home" / "dagster.yaml").is_file()
     script = "".join(lines) + '\necho "$ATDATA_PDS_URL $ATDATA_HANDLE"'
     said = subprocess.run([shutil.which("sh") or "sh", "-c", script], capture_output=True, text=True).stdout
     url, handle = said.split()
