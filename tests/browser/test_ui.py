@@ -114,8 +114,8 @@ def test_a_bulk_of_twenty_names_the_broken_one_and_marks_the_others(ui, lab):
     for stage in STAGES:
         ui.open_partitions(stage)
         assert ui.count("Materialized") == before + 19
-        # It failed at the first stage, and never came to the others.
-        assert ui.count("Failed") == (stage == STAGES[0])
+        # A run marks partitions as materialised alone: the broken one stays missing, and the table says why.
+        assert (ui.count("Failed"), ui.count("Missing") > 0) == (0, True)
     ui.page.get_by_placeholder("Filter by name").fill("many-")
     ui.keep("5-marks")
     ui.page.get_by_text("Materialized (").click()
