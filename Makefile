@@ -99,9 +99,9 @@ scale-quick: $(READY)-dev
 browser: $(READY)-browser
 	@$(BIN)/python -m pytest -m browser -rs -o cache_dir=.artifacts/browser-cache $(ONLY) tests/browser
 
-# First the page that is made from the commands.
+# First the pages that are made from the code.
 docs: $(READY)-docs
-	@$(BIN)/python -m pages.commands
+	@$(BIN)/python -m pages.reference
 	@$(BIN)/python -m pages.site
 
 check: $(READY)-dev

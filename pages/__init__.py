@@ -1,1 +1,1 @@
-"""What makes the site of ``docs/``: the page of the command line, and the links of the pages to the repository."""
+"""What makes the site of ``docs/``: the pages that are made from the code, and how all are laid out."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from atdata_core.common import retry_after
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_pipelines.assets import step_retries
+from pages.reference import options
 from reliability import document, measurements, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,10 @@ def test_every_file_that_the_page_on_retries_names_is_there():
     assert len(named) == 6
     for name in named:
         assert any((ROOT / package / name).is_file() for package in ("atdata_core", "atdata_pipelines")), name
+
+
+def test_the_page_of_the_options_is_made_from_them():
+    assert (DOCS / "reference" / "options.md").read_text() == options(), "`make docs` writes the page anew"
 
 
 def test_the_page_on_reliability_is_what_its_measurements_give():

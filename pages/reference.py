@@ -1,4 +1,4 @@
-"""``docs/reference/commands.md``, made from the commands: ``python -m pages.commands`` writes it anew."""
+"""Pages of ``docs/reference`` that are made from the code: ``python -m pages.reference`` writes them anew."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from atdata_core.promotion.options import OPTIONS
 from atdata_pipelines.cli import main
 from atdata_pipelines.cli.command import EXIT_CODES, PROGRAM, Command
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "commands.md"
+REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
-_INTRODUCTION = """\
+_COMMANDS = """\
 # The command line
 
 Made from what `atdata-pipelines COMMAND --help` says. Services and account come from the environment, or from a
@@ -44,10 +45,10 @@ _ATDATA_PIPELINES_COMPLETE=fish_source atdata-pipelines | source
 ```"""
 
 
-def document() -> str:
-    """The page."""
+def commands() -> str:
+    """The page of the command line."""
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
-    parts = [_INTRODUCTION.format(codes=codes)]
+    parts = [_COMMANDS.format(codes=codes)]
     for name, command in sorted(main.commands.items()):
         assert isinstance(command, Command)
         parts += _section(name, command)
@@ -78,5 +79,28 @@ def _safe(text: str) -> str:
     return re.sub(r"([\[\]<>*])", r"\\\1", text)
 
 
+_OPTIONS = """\
+# Options of a promotion
+
+Keywords of `promote_to_atmosphere` and `plan_promotion`, fields of the launch dialogs in Dagster; those of the
+[command line](commands.md) are the same.
+
+| option | default | |
+|---|---|---|"""
+
+
+def options() -> str:
+    """The page of the options."""
+    lines = [
+        f"| `{each.name}` | `{each.default!r}` | {_safe(each.help.replace('Null', 'None'))} |"
+        for each in OPTIONS.values()
+    ]
+    return "\n".join([_OPTIONS, *lines]) + "\n"
+
+
+PAGES = {REFERENCE / "commands.md": commands, REFERENCE / "options.md": options}
+
+
 if __name__ == "__main__":
-    PAGE.write_text(document())
+    for page, document in PAGES.items():
+        page.write_text(document())
