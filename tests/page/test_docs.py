@@ -46,6 +46,15 @@ def test_every_file_that_the_page_on_retries_names_is_there():
         assert any((ROOT / package / name).is_file() for package in ("atdata_core", "atdata_pipelines")), name
 
 
+def test_each_place_that_contributing_names_is_there():
+    named = re.findall(
+        r"`((?:atdata_\w+|tests|core|config)(?:/[\w.]+)*/?)`", (ROOT / "CONTRIBUTING.md").read_text()
+    )
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "atdata_pipelines" / name).exists(), name
+
+
 def test_the_page_of_the_options_is_made_from_them():
     assert (DOCS / "reference" / "options.md").read_text() == options(), "`make docs` writes the page anew"
 
