@@ -4,7 +4,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from atdata_core import errors
 from atdata_core.common import retry_after
+from atdata_core.errors import AtdataError
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_pipelines.assets import step_retries
 from pages.reference import options
@@ -44,6 +46,20 @@ def test_every_file_that_the_page_on_retries_names_is_there():
     assert len(named) == 6
     for name in named:
         assert any((ROOT / package / name).is_file() for package in ("atdata_core", "atdata_pipelines")), name
+
+
+def test_the_tree_of_errors_has_each_of_them_below_its_base():
+    tree = errors.__doc__.partition("```text\n")[2].partition("```")[0]
+    found, above = {}, []
+    for line in tree.splitlines():
+        name = re.match(r"([│├└─ ]*)(\w+)", line)
+        if not hasattr(errors, name[2]):
+            continue
+        above = [*above[: len(name[1]) // 4], name[2]]
+        found[name[2]] = above[-2] if len(above) > 1 else None
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, AtdataError)]
+    own = {kind.__name__: kind.__bases__[0].__name__ for kind in kinds}
+    assert found == {**own, "AtdataError": None}
 
 
 def test_each_place_that_contributing_names_is_there():
