@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from atdata_pipelines.cli import main
+from atdata_pipelines.cli.command import PROGRAM
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,12 +28,12 @@ class SandboxShell:
         return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT), **variables}
 
     def run(self, line: str, *, variables: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
-        """What a command prints; it has to end with 0. Who is asked says yes."""
+        """What a command prints; it has to end with 0."""
         done = subprocess.run(
             command(line),
             cwd=folder or self.folder,
             env=self.environ(self.variables if variables is None else variables),
-            input="y\n",
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=300,
@@ -40,8 +43,13 @@ class SandboxShell:
 
 
 def command(line: str) -> list[str]:
-    """A line of a page, as this environment runs it."""
+    """A line of a page, as this environment runs it; who is asked says yes."""
     program, *arguments = shlex.split(line)
+    if program == PROGRAM and "--yes" in (
+        flag for each in main.commands[arguments[0]].params for flag in each.opts
+    ):
+        # There is no terminal to ask at.
+        arguments.append("--yes")
     return [sys.executable, *(["-m", "atdata_pipelines"] if program != "python" else []), *arguments]
 
 
