@@ -20,11 +20,13 @@ _SEARCHING: ContextVar[frozenset[Hashable]] = ContextVar("instances that search"
 def dependency_on(upstream: dg.AssetKey, settings: Settings) -> dg.AssetDep:
     """Of the first stage."""
     theirs = settings.upstream_partitions
-    if theirs is None or isinstance(theirs, dg.DynamicPartitionsDefinition):
+    if (
+        theirs is None
+        or isinstance(theirs, dg.DynamicPartitionsDefinition)
+        or _dimension_of_datasets(theirs, settings) is not None
+    ):
+        # Dagster maps these by itself.
         return dg.AssetDep(upstream)
-    dimension = _dimension_of_datasets(theirs, settings)
-    if dimension is not None:
-        return dg.AssetDep(upstream, partition_mapping=dg.MultiToSingleDimensionPartitionMapping(dimension.name))
     return dg.AssetDep(upstream, partition_mapping=dg.AllPartitionMapping())
 
 

@@ -1,4 +1,3 @@
-import base64
 import io
 from types import SimpleNamespace
 
@@ -14,8 +13,8 @@ from atdata_pipelines.display.pictures import picture
 from atdata_pipelines.display.previews import Tally, preview, read_some, shapes
 
 
-def decoded(uri):
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+def decoded(png):
+    return Image.open(io.BytesIO(png))
 
 
 def noise(*shape, dtype=np.uint8):
