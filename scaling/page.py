@@ -21,7 +21,7 @@ What very many datasets cost in Dagster. `make scale` measures this and writes t
 hand. Everything runs on one machine: Redis, S3, a PDS, Dagster with SQLite, and what measures them. The same as
 data: [scale.json](scale.json)."""
 
-_SECTIONS = {
+SECTIONS = {
     "The sensor and the nightly schedule": ("registering-few", "due", "registering-many"),
     "Dagster's processes and its UI": ("daemon-few", "daemon-many", "marked-page"),
     "Many datasets in one run": ("bulk", "bulk-page"),
@@ -45,7 +45,7 @@ def document(found: Sequence[Found], surroundings: Surroundings) -> str:
         f"- {packages}",
     ]
     parts = [_INTRODUCTION, "\n".join(head)]
-    for title, names in _SECTIONS.items():
+    for title, names in SECTIONS.items():
         if here := [each for each in found if each.part in names]:
             parts += [f"## {title}", table(here), "\n".join(f"- {note}" for each in here for note in each.notes)]
     parts += ["## All of it", table([whole])]

@@ -78,6 +78,7 @@ def test_the_page_of_the_options_is_made_from_them():
 def test_the_page_on_reliability_is_what_its_measurements_give():
     page = DOCS / "measurements" / "reliability.md"
     assert document(*measurements(page)) == page.read_text()
+    assert "## More" not in page.read_text()
 
 
 def test_a_proof_that_is_run_again_takes_the_place_of_its_rows_alone(tmp_path):

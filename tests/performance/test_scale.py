@@ -15,7 +15,7 @@ from scaling import __main__ as command
 from scaling.dagster_processes import query_of_ui
 from scaling.figures import Figure, Found, Part
 from scaling.marking import one_transaction
-from scaling.page import document, measurements, table, write
+from scaling.page import SECTIONS, document, measurements, table, write
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "measurements" / "scale.md"
@@ -70,6 +70,11 @@ def test_the_page_is_made_from_the_measurements_that_it_keeps(tmp_path):
 
 def test_the_page_in_the_documentation_is_what_its_measurements_give():
     assert document(*measurements(PAGE)) == PAGE.read_text()
+
+
+def test_every_part_has_a_section():
+    named = [name for names in SECTIONS.values() for name in names]
+    assert sorted(named) == sorted(part.name for part in command.parts())
 
 
 def test_a_part_that_fails_says_why(tmp_path):

@@ -39,7 +39,7 @@ class Row:
 
 
 _FAULTS = "tests/faults/test_"
-_SECTIONS = {
+SECTIONS = {
     "Processes are killed": {
         f"{_FAULTS}killed.py",
         f"{_FAULTS}killed_bulk.py",
@@ -142,8 +142,8 @@ def measurements(page: Path) -> tuple[list[str], list[Row]]:
 def document(surroundings: Sequence[str], rows: Sequence[Row]) -> str:
     """The page: each proof below its heading."""
     parts = [_INTRODUCTION, "\n".join(f"- {line}" for line in surroundings)]
-    unknown = {row.file for row in rows}.difference(*_SECTIONS.values())
-    for title, files in {**_SECTIONS, "More": unknown}.items():
+    unknown = {row.file for row in rows}.difference(*SECTIONS.values())
+    for title, files in {**SECTIONS, "More": unknown}.items():
         if here := [row for row in rows if row.file in files]:
             parts += [f"## {title}", "\n".join(_item(row) for row in here)]
     return "\n\n".join(parts) + "\n"
