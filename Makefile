@@ -43,6 +43,7 @@ $(READY): pyproject.toml core/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "Making .venv with $$($(PYTHON) --version), and installing what the demo needs (half a minute, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "  uv, which installs the rest"
 	@$(PIP) uv
 	@$(call add,pip $(DEMO))
 	@touch $@

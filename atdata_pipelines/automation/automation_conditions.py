@@ -40,13 +40,15 @@ def with_conditions(assets: Sequence[dg.AssetsDefinition], settings: Settings) -
 
 def entries(settings: Settings) -> dg.AssetSpec:
     """Stands before the first stage; the sensor marks what conditions are to promote."""
-    return dg.AssetSpec(
-        settings.entry,
-        partitions_def=settings.partitions,
-        group_name=settings.group,
-        kinds={"redis"},
-        description="Entries of the index that are to be published, as the sensor found them: the first stage's "
-        "automation condition asks for a run of each.",
+    return settings.described(
+        dg.AssetSpec(
+            settings.entry,
+            partitions_def=settings.partitions,
+            group_name=settings.group,
+            kinds={"redis"},
+            description="Entries of the index that are to be published, as the sensor found them: the first "
+            "stage's automation condition asks for a run of each.",
+        )
     )
 
 

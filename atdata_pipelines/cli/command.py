@@ -25,7 +25,7 @@ EXIT_CODES = {
     FAILED: "something failed, was refused or not found",
     2: "the command was not typed right",
     DIFFERS: "what was looked at differs from what it should be (verify, reconcile, accept)",
-    INTERRUPTED: "Ctrl-C",
+    INTERRUPTED: "Ctrl-C, SIGTERM or a closed terminal",
 }
 AGAIN = "Run it again: it goes on where it stopped."
 

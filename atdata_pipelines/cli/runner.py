@@ -257,7 +257,7 @@ class _Steps:
     """Prints what the stages of a run say."""
 
     def __init__(self, settings: Settings) -> None:
-        self._prefix = settings.named("")
+        self._stages = {settings.node(stage): stage for stage in STAGES}
         self._stage: str | None = None
         self._named = False
 
@@ -296,7 +296,8 @@ class _Steps:
 
     def _stage_of(self, step_key: str | None) -> str:
         """The stage that a step belongs to: some are made of several steps."""
-        return str(step_key).partition(".")[0].removeprefix(self._prefix)
+        node = str(step_key).partition(".")[0]
+        return self._stages.get(node, node)
 
 
 def _is_for_people(event: dg.EventLogEntry) -> bool:

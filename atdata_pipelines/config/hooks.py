@@ -12,12 +12,13 @@ class Hooks:
     """Methods that a subclass of the component overrides; as they are here, they change nothing."""
 
     def get_asset_spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
-        """The spec of a stage's asset: its key, owners, tags, kinds, metadata and the like.
+        """The spec of an asset: its key, owners, tags, kinds, metadata and the like.
 
         It is asked for the key alone, too, of specs that have little else: the key has to follow from ``spec.key``.
 
         Args:
-            spec: As the pipeline makes it; the last part of its key is the name of the stage.
+            spec: As the pipeline makes it; the last part of its key is the name of the stage, ``verification`` or
+                ``index_entry``. To ``copied_shards``, which is made of several steps, no deps can be added.
         """
         return spec
 

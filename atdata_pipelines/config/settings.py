@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from atdata_core.errors import MetadataError
+from atdata_core.errors import MetadataError, RefusedError
 from atdata_core.local import S3DataStore
 from atdata_core.local.entry import ENTRY_KEY, EVENTS
 from atdata_core.promotion.operations.status import STAGES
@@ -23,7 +23,9 @@ T = TypeVar("T")
 _NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
 """How the keys begin of what has no readable name."""
 
-RECORD = STAGES[-1]
+COPIES, RECORD = STAGES[2:]
+VERIFICATION = "verification"
+INDEX_ENTRY = "index_entry"
 
 
 class Tag:
@@ -92,12 +94,12 @@ class Settings:
     @property
     def verification(self) -> dg.AssetKey:
         """Of the asset that stands for the last look at everything that is published."""
-        return dg.AssetKey([*self.key_prefix, "verification"])
+        return self._keys[VERIFICATION]
 
     @property
     def entry(self) -> dg.AssetKey:
         """Of the asset that stands for the entries of the index, where automation conditions start runs."""
-        return dg.AssetKey([*self.key_prefix, "index_entry"])
+        return self._keys[INDEX_ENTRY]
 
     def named(self, name: str) -> str:
         """The name of a job, op, sensor, schedule, resource or partitions definition."""
@@ -105,25 +107,34 @@ class Settings:
 
     def key(self, stage: str) -> dg.AssetKey:
         """Of a stage's asset."""
-        return self._stage_keys[stage]
+        return self._keys[stage]
 
     @cached_property
-    def _stage_keys(self) -> dict[str, dg.AssetKey]:
-        plain = [dg.AssetSpec(dg.AssetKey([*self.key_prefix, stage])) for stage in STAGES]
+    def _keys(self) -> dict[str, dg.AssetKey]:
+        """Of all its assets, by the names that they have without a team's wishes."""
+        plain = [
+            dg.AssetSpec(dg.AssetKey([*self.key_prefix, name])) for name in (*STAGES, VERIFICATION, INDEX_ENTRY)
+        ]
         return {spec.key.path[-1]: self.hooks.get_asset_spec(spec).key for spec in plain}
 
     def stage_of(self, key: dg.AssetKey) -> str:
         """Of which stage an asset is."""
-        return next(stage for stage, own in self._stage_keys.items() if own == key)
+        return next(name for name, own in self._keys.items() if own == key)
 
     def node(self, stage: str) -> str:
         """The name of the op, or graph, of a stage's asset."""
         return self.key(stage).to_python_identifier()
 
     def described(self, spec: dg.AssetSpec) -> dg.AssetSpec:
-        """The spec of a stage's asset as the team wants it."""
-        plain = dg.AssetKey([*self.key_prefix, self.stage_of(spec.key)])
-        return self.hooks.get_asset_spec(spec.replace_attributes(key=plain))
+        """The spec of an asset as the team wants it; raises ``RefusedError`` for what Dagster cannot give it."""
+        stage = self.stage_of(spec.key)
+        wanted = self.hooks.get_asset_spec(spec.replace_attributes(key=dg.AssetKey([*self.key_prefix, stage])))
+        if stage == COPIES and list(wanted.deps) != list(spec.deps):
+            raise RefusedError(
+                f"get_asset_spec gives {stage} other deps, which Dagster does not do to an asset of several steps. "
+                "Give them to another stage."
+            )
+        return wanted
 
     @property
     def keys(self) -> list[dg.AssetKey]:

@@ -63,7 +63,8 @@ def run_ui() -> None:
             click.secho(f"Dagster's UI: http://{HOST}:{port}/assets", fg="green", bold=True)
             click.echo(f"DAGSTER_HOME: {os.environ['DAGSTER_HOME']} (runs, partitions and switches are kept there)")
             click.echo(f"The dataset {NAME!r} is a partition: Assets > promotion > Materialize, or Jobs > promote.")
-            click.echo(f"Services and data: {FOLDER}/. For commands in another shell: atdata-pipelines sandbox")
+            click.echo(f"Services and data: {FOLDER}/")
+            click.echo("For commands in another shell: .venv/bin/atdata-pipelines sandbox")
             click.echo("Ctrl-C stops everything.")
             while os.getppid() == parent:
                 keeper.check()

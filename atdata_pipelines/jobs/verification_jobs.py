@@ -100,13 +100,15 @@ def verification(settings: Settings) -> dg.AssetSpec:
     if settings.verification_cron is not None:
         between = shortest_interval(settings.verification_cron)
         freshness = dg.FreshnessPolicy.time_window(fail_window=between + LATE, warn_window=between + LONG)
-    return dg.AssetSpec(
-        settings.verification,
-        deps=[settings.key(RECORD)],
-        group_name=settings.group,
-        kinds={"atproto", "s3"},
-        description=f"When all that is published was last looked at by the job `{settings.named(VERIFY_JOB)}`.",
-        freshness_policy=freshness,
+    return settings.described(
+        dg.AssetSpec(
+            settings.verification,
+            deps=[settings.key(RECORD)],
+            group_name=settings.group,
+            kinds={"atproto", "s3"},
+            description=f"When all that is published was last looked at by the job `{settings.named(VERIFY_JOB)}`.",
+            freshness_policy=freshness,
+        )
     )
 
 

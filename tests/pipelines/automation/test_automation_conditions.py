@@ -8,10 +8,11 @@ import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
+from atdata_core.promotion.inventory import cid_of
 from atdata_pipelines.automation.automation_conditions import PATIENCE
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
-from atdata_pipelines.config.settings import STAGES, Settings
+from atdata_pipelines.config.settings import STAGES, Settings, Tag
 from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, run_config
 
 DECLARED = {"dagster/from_automation_condition": "true"}
@@ -33,7 +34,7 @@ def definitions():
 
 
 @pytest.fixture
-def team(definitions, sensor_of, promote, instance):
+def team(definitions, sensor_of, promote, instance, lab):
     """A team's sensor, conditions and runs."""
     settings = SETTINGS
     state = SimpleNamespace(cursor=None)
@@ -72,8 +73,9 @@ def team(definitions, sensor_of, promote, instance):
         """Publish it as a run does, with what Dagster has of the stages then."""
         promote(name)
         add_keys(instance, [name], settings)
+        tags = {Tag.DATA_VERSION: cid_of(lab.index.get_entry_by_name(name)), Tag.DATA_VERSION_IS_GIVEN: "true"}
         for key in settings.keys:
-            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=name))
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=name, tags=tags))
 
     return SimpleNamespace(
         settings=settings,

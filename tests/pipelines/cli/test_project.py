@@ -81,6 +81,16 @@ def test_a_dataset_goes_through_the_instance_of_the_project(team, lab, box, comm
     assert values(stranger, own.stdout)["license"] == "MIT"
 
 
+def test_stages_are_told_by_their_names_whatever_a_team_calls_its_assets(team, lab, box, command, home):
+    images(team, lab, box, translation={"key": "imaging/{{ stage }}"})
+    lab.insert("images-one")
+    result = command("promote", "images-one")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stderr.splitlines() if line.split()[0].endswith(STAGES)] == [*STAGES]
+    assert result.output.count(result.stdout.split()[-1]) == 1
+    assert marked(home, dg.AssetKey(["imaging", "atmosphere_record"]), "images-one")
+
+
 def test_what_is_planned_retracted_and_restored_goes_by_the_instance_too(team, lab, box, command, home, objects):
     images(team, lab, box)
     lab.insert("images-one")

@@ -11,9 +11,11 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 from dagster_aws.s3 import S3Resource
 
+from atdata_core.errors import RefusedError
 from atdata_pipelines.cli.context import store
 from atdata_pipelines.components import DatasetPromotion
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
+from atdata_pipelines.config.hooks import Hooks
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.resources import MissingVariableError, RedisResource
 from atdata_pipelines.config.settings import STAGES, Settings
@@ -469,11 +471,20 @@ def test_translation_and_post_processing_of_the_page_reach_the_assets(project, d
     project.instance("images", page.split("```yaml\n")[2].partition("```")[0])
     code = (
         "import json; from team.definitions import defs\n"
-        "specs = [spec for asset in defs.load_fn().assets if hasattr(asset, 'specs') for spec in asset.specs]\n"
+        "specs = [spec for asset in defs.load_fn().assets for spec in getattr(asset, 'specs', [asset])]\n"
         "print(json.dumps({s.key.to_user_string(): [s.owners, s.tags, s.metadata.get('bucket')] for s in specs}))"
     )
     specs = json.loads(dg_process.python(project.folder, code))
-    for stage in STAGES:
-        owners, tags, bucket = specs[f"imaging/{stage}"]
+    for asset in (*STAGES, "verification"):
+        owners, tags, bucket = specs[f"imaging/{asset}"]
         assert (owners, tags["domain"]) == (["team:imaging"], "microscopy")
-        assert (bucket == "open-images") == (stage in ("local_dataset", "copied_shards"))
+        assert (bucket == "open-images") == (asset in ("local_dataset", "copied_shards", "verification"))
+
+
+def test_a_dep_that_dagster_cannot_add_is_refused_by_the_name_of_its_asset():
+    class Hungry(Hooks):
+        def get_asset_spec(self, spec):
+            return spec.replace_attributes(deps=[*spec.deps, "weather"])
+
+    with pytest.raises(RefusedError, match="get_asset_spec gives copied_shards other deps"):
+        promotion_definitions(Settings(hooks=Hungry()))

@@ -106,7 +106,7 @@ def siege(lab, command, tick, run_bulk, stranger, monkeypatch):
             plan = command("plan", "honest-2")
         for result in (status, of_one, as_json, plan):
             assert result.exit_code == 0, (result.output, result.exception)
-        json.loads(as_json.stdout)
+        assert all(json.loads(line)["name"] for line in as_json.stdout.splitlines())
         assert all(character.isprintable() or character == "\n" for character in status.output)
         assert hits == []
         said = [str(each.message) for each in warned] + messages + tick.state.logged + [str(ticked.skip_message)]
