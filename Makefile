@@ -3,14 +3,15 @@
 # make ui      the same sandbox with the Dagster UI
 # make test    what a change is tried with, in minutes; needs no service installed beforehand
 # make test-all the same and what takes longer: whole processes killed, each story through the reference PDS
-# make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/reliability.md
+# make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/measurements/reliability.md
 #              (some of them: make faults ONLY=tests/faults/test_killed.py)
-# make bench   how fast it is, beside its peers, in ten minutes; writes docs/performance.md
+# make bench   how fast it is, beside its peers, in ten minutes; writes docs/measurements/performance.md
 #              (with small data, in one minute: make bench-quick)
-# make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/scale.md
+# make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/measurements/scale.md
 #              (with some hundreds, in a minute or two: make scale-quick)
 # make browser Dagster's UI as people use it, in the Chromium that is installed; pictures in .artifacts/browser
 #              (what failed the last time: make browser ONLY=--last-failed)
+# make docs    the site of docs/ in .artifacts/site; fails where a link is dead
 # make check   what CI checks besides the tests: format, lint, types, and who may import whom
 # make clean   removes the environment and the sandbox with its data
 
@@ -32,7 +33,7 @@ TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # Where this is set, each process that tests start compiles the project, and each worker rewrites all tests.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo ui test test-all faults bench bench-quick scale scale-quick browser check clean constraints install
+.PHONY: demo ui test test-all faults bench bench-quick scale scale-quick browser docs check clean constraints install
 .DEFAULT_GOAL := demo
 
 install: $(READY)-dev $(WITH:%=$(READY)-%)
@@ -63,6 +64,11 @@ $(READY)-bench $(READY)-browser: $(READY)-%: $(READY)-dev
 	@$(PIP) --group $*
 	@touch $@
 
+$(READY)-docs: $(READY)
+	@echo "Installing what makes the site (once)"
+	@$(call add,--group docs)
+	@touch $@
+
 demo: $(READY)
 	@$(BIN)/python -m atdata_pipelines.demo
 
@@ -76,16 +82,16 @@ test-all: $(READY)-dev
 	@$(TEST) -m "not faults and not browser"
 
 faults: $(READY)-dev
-	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)
+	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/measurements/reliability.md $(ONLY)
 
 bench: $(READY)-bench
-	@$(BIN)/python -m benchmarks --write docs/performance.md
+	@$(BIN)/python -m benchmarks --write docs/measurements/performance.md
 
 bench-quick: $(READY)-dev
 	@$(BIN)/python -m benchmarks --quick
 
 scale: $(READY)-dev
-	@$(BIN)/python -m scaling --write docs/scale.md
+	@$(BIN)/python -m scaling --write docs/measurements/scale.md
 
 scale-quick: $(READY)-dev
 	@$(BIN)/python -m scaling --quick
@@ -93,6 +99,11 @@ scale-quick: $(READY)-dev
 # With a cache of its own: other tests may run beside it.
 browser: $(READY)-browser
 	@$(BIN)/python -m pytest -m browser -rs -o cache_dir=.artifacts/browser-cache $(ONLY) tests/browser
+
+# First the pages that are made from the code.
+docs: $(READY)-docs
+	@$(BIN)/python -m pages.reference
+	@$(BIN)/python -m pages.site
 
 check: $(READY)-dev
 	@$(BIN)/ruff format --check .
@@ -102,7 +113,7 @@ check: $(READY)-dev
 
 constraints:
 	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
-	@.constraints/bin/python -m pip install --quiet ./core ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev uv
+	@.constraints/bin/python -m pip install --quiet ./core ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev --group docs uv
 	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --all --exclude atdata-pipelines \
 		--exclude atdata-core --exclude setuptools; } > .constraints/new
 	@mv .constraints/new constraints.txt && rm -rf .constraints

@@ -1,6 +1,6 @@
 """Use the installed package beside a release of Dagster: demo, sensor, bulk job, checks, a project of one's own.
 
-``python dagster_round.py docs/component.md``, from the folder of a project that ``create-dagster`` has made.
+``python dagster_round.py docs/how-to/dagster-project.md``, from the folder of a project of ``create-dagster``.
 """
 
 from __future__ import annotations

@@ -1,47 +1,54 @@
 """Every error that this library raises on purpose.
 
-::
+```text
+AtdataError
+├── EntryNotFoundError        KeyError
+├── SchemaNotFoundError       KeyError
+├── RecordNotFoundError       KeyError
+├── RefusedError              ValueError
+│   ├── NoDataUrlsError
+│   ├── DatasetNameError
+│   ├── LensNotFoundError
+│   ├── MetadataError
+│   ├── SchemaError
+│   │   ├── SchemaConflictError
+│   │   └── SchemaIncompatibleError
+│   ├── SampleError
+│   │   └── StrayFilesError
+│   ├── StorageError
+│   │   ├── NotPublicError
+│   │   │   └── VisibilityError
+│   │   ├── DestinationError
+│   │   └── LocalFileError
+│   ├── LicenseError
+│   ├── ShardError
+│   │   ├── ShardCorruptError
+│   │   ├── ShardMissingError
+│   │   │       FileNotFoundError
+│   │   ├── ShardForbiddenError
+│   │   │       PermissionError
+│   │   ├── ShardChangedError
+│   │   └── ShardConflictError
+│   ├── CredentialsError
+│   ├── NetworkSettingsError
+│   ├── PreflightError
+│   ├── RecordChangedError
+│   ├── RecordGoneError
+│   ├── ProofError
+│   ├── BlockedError
+│   └── PrivateAddressError
+├── NotLoggedInError          ValueError,
+│                        PermissionError
+├── LoginError           PermissionError
+└── ServiceError         ConnectionError
+    ├── ServiceUnavailableError
+    ├── RateLimitedError
+    └── ServiceRefusedError
+```
 
-    AtdataError
-    ├── EntryNotFoundError, SchemaNotFoundError, RecordNotFoundError    also KeyError
-    ├── refusals, also ValueError: nothing was written, trying again changes nothing
-    │   ├── NoDataUrlsError            an entry without data
-    │   ├── DatasetNameError           a name that cannot be published or be a partition key
-    │   ├── LensNotFoundError          no lens leads from one sample type to another
-    │   ├── MetadataError              metadata that msgpack cannot hold, too large, or with a secret
-    │   ├── SchemaError                a type or schema that cannot be described or rebuilt
-    │   │   ├── SchemaConflictError    same class and version, other fields
-    │   │   └── SchemaIncompatibleError    breaks with the version before, where that was to be refused
-    │   ├── SampleError                bytes that are no sample of this type (also: a pickled array)
-    │   │   └── StrayFilesError        a shard that holds other files than samples
-    │   ├── StorageError               URLs that cannot be published or reached as configured
-    │   │   ├── NotPublicError         URLs that cannot be read anonymously, where that was asked for
-    │   │   │   └── VisibilityError    anonymous readers would lose what they can read, and nobody asked for that
-    │   │   └── DestinationError       published copies cannot be followed, and nobody says where shards go
-    │   │   └── LocalFileError         a file of this machine that neither process nor configuration names
-    │   ├── LicenseError               no known license, where one was asked for
-    │   ├── ShardError                 something is wrong with one shard
-    │   │   ├── ShardCorruptError      a tar that is cut short or damaged
-    │   │   ├── ShardMissingError      no such object, file or bucket (also FileNotFoundError)
-    │   │   ├── ShardForbiddenError    it may not be looked at (also PermissionError)
-    │   │   ├── ShardChangedError      other bytes than the recorded claim
-    │   │   └── ShardConflictError     another object lies where a copy should go
-    │   ├── CredentialsError           S3 credentials that are missing or unusable
-    │   ├── NetworkSettingsError       a proxy, or certificates, that the environment names and nobody can use
-    │   ├── PreflightError             a record that the network would refuse
-    │   ├── RecordChangedError         the record on the network was edited elsewhere
-    │   ├── RecordGoneError            the record on the network was deleted elsewhere
-    │   ├── ProofError                 a record that is not in the repository that its account signed
-    │   ├── BlockedError               a dataset that only a person may promote again
-    │   └── PrivateAddressError        a record pointed at a private address
-    ├── NotLoggedInError (also ValueError), LoginError                  also PermissionError
-    └── ServiceError                   a service failed (also ConnectionError)
-        ├── ServiceUnavailableError    it may pass: timeout, dropped connection, 5xx
-        ├── RateLimitedError           it will pass: 429, with when
-        └── ServiceRefusedError        it will not: 4xx with the service's own words
-
-Each error keeps its facts as attributes, survives pickling, and says with ``transient`` whether trying
-again can help.
+Beside a name stands the built-in that it is, too, which holds for all below it. A refusal wrote nothing, and trying
+again changes nothing. Each error keeps its facts as attributes, survives pickling, and says with ``transient``
+whether trying again can help.
 """
 
 from __future__ import annotations

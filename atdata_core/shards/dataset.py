@@ -128,7 +128,7 @@ class Dataset(Generic[T]):
 
         Raises:
             MetadataError: It is no msgpack map, or larger than 64 MiB.
-            And as ``opening.open_shard``.
+            ShardError: It cannot be opened, as a shard.
         """
         if self._metadata is None and self.metadata_url is not None:
             with closing(open_shard(self.metadata_url, store=self.data_store)) as stream:

@@ -2,7 +2,7 @@
 
 What is missing or changed is known to the ledger, not to Dagster's materialisations. So the sensor reports the
 entries that are to be published, on an asset before the first stage, and the conditions ask for their runs. What
-had no run in time the sensor asks for itself. Which of the two starts what stands in ``docs/component.md``.
+had no run in time the sensor asks for itself. ``docs/explanation/what-starts-what.md`` tells which starts what.
 """
 
 from collections.abc import Sequence

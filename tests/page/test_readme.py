@@ -1,10 +1,6 @@
 """What the README says is so: each block of its first day runs, its commands exist."""
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import pytest
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.cli import main
 from atdata_pipelines.demo.digits import LAB, store_digits
+from sandbox_shell import sandbox_shell
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREEN = 80
@@ -26,10 +23,9 @@ def readme():
 
 @pytest.fixture(scope="module")
 def pages(readme):
-    """README and the pages beside it that tell people what to do."""
-    return readme + "".join(
-        (ROOT / "docs" / f"{page}.md").read_text() for page in ("promote", "operate", "develop")
-    )
+    """README and all other pages."""
+    others = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return readme + "".join(page.read_text() for page in others)
 
 
 def blocks(text, language):
@@ -55,40 +51,16 @@ def test_a_first_day_goes_as_the_readme_says(readme, tmp_path):
     for program in blocks(readme, "python"):
         (tmp_path / re.match(r"# (\w+\.py)\n", program)[1]).write_text(program)
     (_, sandbox), commands = (block.splitlines() for block in blocks(readme, "sh"))
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-
-    def command(line):
-        program, *arguments = shlex.split(line)
-        return [sys.executable, *(["-m", "atdata_pipelines"] if program != "python" else []), *arguments]
-
-    def run(line, variables):
-        done = subprocess.run(
-            command(line), cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    serving = subprocess.Popen(command(sandbox), cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True)
-    try:
-        printed = {}
-        for line in serving.stdout:
-            if "Running" in line:
-                break
-            if line.startswith("export "):
-                name, _, value = shlex.split(line)[1].partition("=")
-                printed[name] = value
-        said = {line.split()[1]: run(line, printed) for line in commands}
+    with sandbox_shell(tmp_path, sandbox) as shell:
+        said = {line.split()[1]: shell.run(line) for line in commands}
         uri = re.search(r"at://\S+/science\.alt\.dataset\.entry/\w+", said["promote"])[0]
         assert "ok" in said["verify"]
         assert "private" not in said["verify"]
         network = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
-        sample = run(f"python read.py {uri}", {name: printed[name] for name in network})
+        anonymous = {name: shell.variables[name] for name in network}
+        sample = shell.run(f"python read.py {uri}", variables=anonymous)
         assert re.match(r"Point\(position=array\(\[.*\]\), group=0\)", sample)
-        assert Path(printed["DAGSTER_HOME"], "history").is_dir()
-    finally:
-        serving.terminate()
-        serving.wait(30)
-        serving.stdout.close()
+        assert Path(shell.variables["DAGSTER_HOME"], "history").is_dir()
 
 
 def test_the_program_that_promotes_publishes_and_a_stranger_reads(box, environ, account, capsys):
@@ -97,16 +69,16 @@ def test_the_program_that_promotes_publishes_and_a_stranger_reads(box, environ, 
     if LAB not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
         client.create_bucket(Bucket=LAB)
     store_digits(box)
-    (program,) = blocks((ROOT / "docs" / "promote.md").read_text(), "python")
+    (program,) = blocks((ROOT / "docs" / "how-to" / "python.md").read_text(), "python")
     names = {"__name__": "promote", "handle": account.handle, "app_password": account.password}
-    exec(compile(program, "promote.md", "exec"), names)
+    exec(compile(program, "python.md", "exec"), names)
     assert names["uri"].startswith(f"at://{account.did}/")
     assert capsys.readouterr().out == "0 (8, 8)\n"
 
 
 def test_its_commands_exist(pages):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    asked = set(re.findall(r"make ([a-z-]+)`", pages))
+    asked = set(re.findall(r"(?:^|`)make ([a-z-]+)(?:`|$)", pages, flags=re.MULTILINE))
     assert {"demo", "ui", "check", "test-all"} <= asked <= set(targets)
     commands = set(re.findall(r"atdata-pipelines ([a-z]+)\b", pages)) & set(main.commands)
     assert {"promote", "sandbox", "verify"} <= commands

@@ -1,4 +1,4 @@
-"""What docs/values.md says is so: each row of its tables, and the table that ``plan`` shows."""
+"""What docs/reference/values.md says is so: each row of its tables, and the table that ``plan`` shows."""
 
 import re
 from itertools import product
@@ -16,7 +16,7 @@ from atdata_core.promotion.stages.resolved_values import choose_location
 from atdata_core.state.ledger import MemoryLedger
 from atdata_pipelines.cli import main
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "values.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "values.md").read_text()
 PUBLICATION = Publication("did:plc:lab", "cells", "bafyone")
 
 
@@ -107,7 +107,7 @@ def test_the_table_is_the_one_that_plan_shows(environ, account, digits_in_lab, m
     shown = CliRunner().invoke(main, ["plan", digits_in_lab, "--license", "MIT"])
     assert shown.exit_code == 0, shown.output
     table = [line.strip() for line in shown.output.splitlines()]
-    (page,) = re.findall(r"<!-- plan -->\n(.*?)\n\n", PAGE, flags=re.DOTALL)
+    (page,) = re.findall(r"<!-- plan -->\n```text\n(.*?)\n```", PAGE, flags=re.DOTALL)
     told = [line.strip() for line in page.splitlines()]
     head = next(number for number, line in enumerate(table) if line.startswith("VALUE"))
     assert table[head].split() == told[0].split()

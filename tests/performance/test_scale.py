@@ -15,14 +15,14 @@ from scaling import __main__ as command
 from scaling.dagster_processes import query_of_ui
 from scaling.figures import Figure, Found, Part
 from scaling.marking import one_transaction
-from scaling.page import document, measurements, table
+from scaling.page import SECTIONS, document, measurements, table, write
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "scale.md"
+PAGE = ROOT / "docs" / "measurements" / "scale.md"
 SURROUNDINGS = Surroundings("2026-01-02", "abc", "a machine, 2 cores", "3.12.1", {"dagster": "1.13.0"})
 TICKS = Figure("a | tick", "10,000", 1.234, "s", 60.0), Figure("memory", "10,000", 250, "MB")
 FOUND = [
-    Found("ticks", TICKS, ("n",), 90),
+    Found("due", TICKS, ("n",), 90),
     Found("bulk", (Figure("overhead", "2,000", 0.5, "s", 0.15),), (), 30.0),
     Found("backfill", error="ValueError: a --> b"),
 ]
@@ -57,9 +57,11 @@ def test_a_line_shows_what_was_measured_what_is_wanted_and_whether_it_is_reached
     ]
 
 
-def test_the_page_is_made_from_the_measurements_that_it_keeps():
-    page = document(FOUND, SURROUNDINGS)
-    assert measurements(page) == (FOUND, SURROUNDINGS)
+def test_the_page_is_made_from_the_measurements_that_it_keeps(tmp_path):
+    write(tmp_path / "scale.md", FOUND, SURROUNDINGS)
+    assert measurements(tmp_path / "scale.md") == (FOUND, SURROUNDINGS)
+    page = (tmp_path / "scale.md").read_text()
+    assert page == document(FOUND, SURROUNDINGS)
     head = "- measured on 2026-01-02, revision abc, in 2 minutes\n- machine: a machine, 2 cores; Python 3.12.1"
     assert head in page
     assert "\n\n- n\n\n" in page
@@ -67,8 +69,12 @@ def test_the_page_is_made_from_the_measurements_that_it_keeps():
 
 
 def test_the_page_in_the_documentation_is_what_its_measurements_give():
-    page = PAGE.read_text()
-    assert document(*measurements(page)) == page
+    assert document(*measurements(PAGE)) == PAGE.read_text()
+
+
+def test_every_part_has_a_section():
+    named = [name for names in SECTIONS.values() for name in names]
+    assert sorted(named) == sorted(part.name for part in command.parts())
 
 
 def test_a_part_that_fails_says_why(tmp_path):

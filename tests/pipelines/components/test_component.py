@@ -141,7 +141,7 @@ def test_the_executor_of_a_project_is_its_own_until_a_file_of_the_page_hands_it_
     found = project.executors(ATDATA_EXECUTOR="in-process")
     assert {**found, **own} == found
     assert found[MATERIALIZE] == "multi_or_in_process_executor"
-    page = (ROOT / "docs" / "component.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "dagster-project.md").read_text()
     (project.folder / "team" / "defs" / "executor.py").write_text(
         page.partition("```python\n")[2].partition("```")[0]
     )
@@ -290,7 +290,7 @@ def test_what_is_no_s3_resource_is_refused_with_a_way_out(other):
 
 
 def test_the_s3_resource_of_the_page_reaches_the_instance_from_its_yaml(project, dg_process):
-    page = (ROOT / "docs" / "component.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "dagster-project.md").read_text()
     project.instance("images", page.split("```yaml\n")[3].partition("```")[0])
     own = page.split("```python\n")[3].partition("```")[0]
     (project.folder / "team" / "defs" / "images" / "resources.py").write_text(own)
@@ -404,8 +404,9 @@ def test_the_sensor_of_an_instance_looks_at_its_own(lab, images, sensor_of):
 
 
 def test_the_page_of_the_component_names_each_attribute_and_its_yaml_is_accepted(project):
-    page = (ROOT / "docs" / "component.md").read_text()
-    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    reference = (ROOT / "docs" / "reference" / "component.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "dagster-project.md").read_text()
+    rows = [line.split("|")[1] for line in reference.splitlines() if line.startswith("| `")]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(DatasetPromotion.model_fields)
     project.instance("images", page.partition("```yaml\n")[2].partition("```")[0])
@@ -415,9 +416,9 @@ def test_the_page_of_the_component_names_each_attribute_and_its_yaml_is_accepted
 @pytest.fixture
 def own(instance):
     """The subclass of the page, with a key of its own."""
-    page = (ROOT / "docs" / "component.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "dagster-project.md").read_text()
     found = {"__name__": "the_page"}
-    exec(compile(page.split("```python\n")[2].partition("```")[0], "component.md", "exec"), found)
+    exec(compile(page.split("```python\n")[2].partition("```")[0], "dagster-project.md", "exec"), found)
 
     class Own(found["ImagePromotion"]):
         def get_asset_spec(self, spec):
@@ -466,7 +467,7 @@ def test_the_subclass_of_the_page_decides_about_specs_and_what_runs_before_and_a
 
 
 def test_translation_and_post_processing_of_the_page_reach_the_assets(project, dg_process):
-    page = (ROOT / "docs" / "component.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "dagster-project.md").read_text()
     project.instance("images", page.split("```yaml\n")[2].partition("```")[0])
     code = (
         "import json; from team.definitions import defs\n"

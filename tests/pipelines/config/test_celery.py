@@ -82,8 +82,8 @@ def crew(lab, account_environ, box, s3, broker, objects, stranger, account, tmp_
     """Two workers, and a large dataset whose copies go through a proxy: ``crew.promote()``."""
     lab.insert("pictures", labels=[None] * 3 * SHARDS)
     home = prepare_home(tmp_path / "home")
-    page = (ROOT / "docs" / "deployment.md").read_text()
-    [command] = re.findall(r"^    (celery -A .*)$", page, flags=re.MULTILINE)
+    page = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
+    [command] = re.findall(r"^(celery -A .*)$", page, flags=re.MULTILINE)
     with ExitStack() as ends:
         edge = ends.enter_context(Edge({"public": s3["AWS_ENDPOINT"]}))
         environ = {

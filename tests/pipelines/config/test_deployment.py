@@ -89,8 +89,8 @@ def test_the_command_of_the_page_limits_the_pool_of_the_pipeline(tmp_path, monke
 
     from atdata_pipelines.definitions import defs
 
-    page = (ROOT / "docs" / "deployment.md").read_text()
-    [command] = re.findall(r"^    dagster (instance concurrency .*)$", page, flags=re.MULTILINE)
+    page = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
+    [command] = re.findall(r"^dagster (instance concurrency .*)$", page, flags=re.MULTILINE)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     answer = CliRunner().invoke(create_dagster_cli(), command.split())
@@ -184,8 +184,8 @@ def test_pods_of_runs_and_of_steps_share_a_folder_for_what_is_counted(values, la
 
 
 def test_the_chart_that_the_page_installs_is_that_of_the_installed_dagster():
-    page = (ROOT / "docs" / "deployment.md").read_text()
-    assert re.findall(r"^    helm upgrade .* --version (\S+) ", page, flags=re.MULTILINE) == [dg.__version__]
+    page = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
+    assert re.findall(r"^helm upgrade .* --version (\S+) ", page, flags=re.MULTILINE) == [dg.__version__]
 
 
 def test_the_values_for_kubernetes_limit_runs_and_pools_as_the_file_of_the_instance_does(values, tmp_path):

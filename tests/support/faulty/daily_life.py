@@ -1,7 +1,7 @@
 """What people do with the datasets of a lab, in any order, and what must be true after each step.
 
 ``DailyLife`` does seeded steps and keeps beside them what people expect. That is written from the rules for people
-(``docs/values.md``), not from the code.
+(``docs/reference/values.md``), not from the code.
 """
 
 from __future__ import annotations
