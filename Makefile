@@ -3,11 +3,11 @@
 # make ui      the same sandbox with the Dagster UI
 # make test    what a change is tried with, in minutes; needs no service installed beforehand
 # make test-all the same and what takes longer: whole processes killed, each story through the reference PDS
-# make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/measurements/reliability.md
+# make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/reliability.md
 #              (some of them: make faults ONLY=tests/faults/test_killed.py)
-# make bench   how fast it is, beside its peers, in ten minutes; writes docs/measurements/performance.md
+# make bench   how fast it is, beside its peers, in ten minutes; writes docs/performance.md
 #              (with small data, in one minute: make bench-quick)
-# make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/measurements/scale.md
+# make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/scale.md
 #              (with some hundreds, in a minute or two: make scale-quick)
 # make browser Dagster's UI as people use it, in the Chromium that is installed; pictures in .artifacts/browser
 #              (what failed the last time: make browser ONLY=--last-failed)
@@ -82,16 +82,16 @@ test-all: $(READY)-dev
 	@$(TEST) -m "not faults and not browser"
 
 faults: $(READY)-dev
-	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/measurements/reliability.md $(ONLY)
+	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)
 
 bench: $(READY)-bench
-	@$(BIN)/python -m benchmarks --write docs/measurements/performance.md
+	@$(BIN)/python -m benchmarks --write docs/performance.md
 
 bench-quick: $(READY)-dev
 	@$(BIN)/python -m benchmarks --quick
 
 scale: $(READY)-dev
-	@$(BIN)/python -m scaling --write docs/measurements/scale.md
+	@$(BIN)/python -m scaling --write docs/scale.md
 
 scale-quick: $(READY)-dev
 	@$(BIN)/python -m scaling --quick

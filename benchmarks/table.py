@@ -1,4 +1,4 @@
-"""``docs/measurements/performance.md``, and in a file beside it the measurements that it is made from."""
+"""``docs/performance.md``, and in a file beside it the measurements that it is made from."""
 
 from __future__ import annotations
 

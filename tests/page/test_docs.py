@@ -76,14 +76,14 @@ def test_the_page_of_the_options_is_made_from_them():
 
 
 def test_the_page_on_reliability_is_what_its_measurements_give():
-    page = DOCS / "measurements" / "reliability.md"
+    page = DOCS / "reliability.md"
     assert document(*measurements(page)) == page.read_text()
     assert "## More" not in page.read_text()
 
 
 def test_a_proof_that_is_run_again_takes_the_place_of_its_rows_alone(tmp_path):
     page = tmp_path / "reliability.md"
-    page.with_suffix(".json").write_text((DOCS / "measurements" / "reliability.json").read_text())
+    page.with_suffix(".json").write_text((DOCS / "reliability.json").read_text())
     before = measurements(page)[1]
     again = replace(before[0], measured="so", revision="abc")
     write(page, [again])

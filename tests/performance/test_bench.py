@@ -11,7 +11,7 @@ from benchmarks.counting import round_trips
 from benchmarks.frame import Bench, Count, Measured, NotInstalled, Reach, Row
 from benchmarks.table import SECTIONS, Surroundings, document, goal, measurements, table
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "measurements" / "performance.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 SURROUNDINGS = Surroundings("2026-01-02", "abc", "a machine, 2 cores", "3.12.1", {"numpy": "2.4.0"})
 
 

@@ -18,7 +18,7 @@ from scaling.marking import one_transaction
 from scaling.page import SECTIONS, document, measurements, table, write
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "measurements" / "scale.md"
+PAGE = ROOT / "docs" / "scale.md"
 SURROUNDINGS = Surroundings("2026-01-02", "abc", "a machine, 2 cores", "3.12.1", {"dagster": "1.13.0"})
 TICKS = Figure("a | tick", "10,000", 1.234, "s", 60.0), Figure("memory", "10,000", 250, "MB")
 FOUND = [

@@ -1,4 +1,4 @@
-"""What the long proofs measured, as a page, ``docs/measurements/reliability.md``, and as data beside it.
+"""What the long proofs measured, as a page, ``docs/reliability.md``, and as data beside it.
 
 ``make faults`` gives ``--reliability FILE``: a row for each proof, also for one that failed. Rows of files that
 a session does not run stay as they are, with the revision that they were measured at: what failed, or was broken
