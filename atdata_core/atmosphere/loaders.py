@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
 from atdata_core.atmosphere.record_format.parse import read_schema_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
+from atdata_core.errors import RefusedError
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient
@@ -65,6 +66,30 @@ class DatasetLoader:
         """The URLs of the shards, those of blobs too; raises as ``get``."""
         return self._entry(uri).data_urls
 
+    def get_storage_type(self, uri: str | AtUri) -> str:
+        """``"blobs"`` where the shards are blobs of the account's PDS, else ``"external"``; raises as ``get``."""
+        return "blobs" if _is_of_blobs(self.get(uri)) else "external"
+
+    def get_blobs(self, uri: str | AtUri) -> list[dict[str, Any]]:
+        """The references of the blobs that are the shards.
+
+        Raises:
+            RefusedError: (a ``ValueError``) the shards are no blobs.
+            And as ``get``.
+        """
+        record = self.get(uri)
+        if not _is_of_blobs(record):
+            raise RefusedError(
+                f"The shards of {uri} are no blobs but lie elsewhere. get_urls() tells where.", uri=str(uri)
+            )
+        # The oldest records hold the references themselves.
+        return [each.get("blob", each) for each in record["storage"]["blobs"]]
+
+    def get_blob_urls(self, uri: str | AtUri) -> list[str]:
+        """Where the blobs that are the shards can be downloaded; raises as ``get_blobs``."""
+        self.get_blobs(uri)
+        return self.get_urls(uri)
+
     def get_metadata(self, uri: str | AtUri) -> dict[Any, Any] | None:
         """What was kept with the dataset; raises as ``get``."""
         return self._entry(uri).metadata
@@ -75,6 +100,11 @@ class DatasetLoader:
 
     def _entry(self, uri: str | AtUri) -> AtmosphereIndexEntry:
         return AtmosphereIndex(self.client).get_dataset(str(uri))
+
+
+def _is_of_blobs(record: dict[str, Any]) -> bool:
+    kind: str = record["storage"]["$type"]
+    return kind.endswith(".storageBlobs")
 
 
 def _first(client: AtmosphereClient, collection: str, repo: str | None, limit: int) -> list[dict[str, Any]]:

@@ -186,17 +186,48 @@ class SchemaPublisher:
     def __init__(self, client: AtmosphereClient) -> None:
         self.client = client
 
-    def publish(self, sample_type: type, *, version: str = "1.0.0", description: str | None = None) -> AtUri:
+    def publish(
+        self,
+        sample_type: type,
+        *,
+        name: str | None = None,
+        version: str = "1.0.0",
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        rkey: str | None = None,
+    ) -> AtUri:
         """Publish a sample type, or find the record that already describes it.
+
+        Args:
+            sample_type: A class made with ``@packable``.
+            name: The class's, which the record has in any case.
+            version: A semantic version.
+            description: For people; None: the class's docstring.
+            metadata, rkey: Of atdata 0.2; refused.
 
         Returns:
             Its at-uri: the same one for the same class and version.
 
         Raises:
+            RefusedError: Another name, metadata or a key: the record is found again, and its type rebuilt, by the
+                class and its version alone.
             SchemaConflictError: That class and version is published with other fields.
             PreflightError: The network would refuse the record.
             NotLoggedInError: Nobody is logged in.
         """
+        _refuse_key(rkey)
+        if name not in (None, sample_type.__name__):
+            raise RefusedError(
+                f"The schema of {sample_type.__name__} cannot be published as {name!r}: readers rebuild the class "
+                "by the name in its record. Leave out name, or rename the class.",
+                name=name,
+            )
+        if metadata is not None:
+            raise RefusedError(
+                "A schema takes no metadata here: published again with others, it would not be the same record. "
+                "Say it in description, or keep it with the dataset (publish_with_urls(..., metadata=...)).",
+                name=sample_type.__name__,
+            )
         local = schema_of(sample_type, version=version, description=description)
         record = find_schema(local, self.client) or create_schema(local, self.client)[0]
         return AtUri.parse(record.uri)
@@ -222,6 +253,7 @@ class DatasetPublisher:
         license: str | None = None,
         auto_publish_schema: bool = True,
         schema_version: str | None = None,
+        rkey: str | None = None,
     ) -> AtUri:
         """Publish a ``Dataset``, its schema first where ``schema_uri`` is not given.
 
@@ -235,6 +267,7 @@ class DatasetPublisher:
             auto_publish_schema: Off, ``schema_uri`` has to be given.
             schema_version: Of the schema that is found or published. None: the newest published one whose fields
                 are those of the sample type; 1.0.0 where the account has none of that class.
+            rkey: Of atdata 0.2; refused.
 
         Raises:
             SchemaConflictError: That version, or each one that there is, is published with other fields.
@@ -242,10 +275,11 @@ class DatasetPublisher:
             StorageError: Its shards cannot be reached by others where they are.
             ShardMissingError, ShardForbiddenError, ShardCorruptError: One cannot be read.
             RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off; or it is no at-uri. Or its shards
-                hold another type (``as_type``).
+                hold another type (``as_type``). Or a key was chosen.
             SchemaNotFoundError: (a ``KeyError``) there is no record at ``schema_uri``.
             SchemaError: The record there is no schema.
         """
+        _refuse_key(rkey)
         if schema_uri is None and not auto_publish_schema:
             raise RefusedError(
                 "A dataset needs the at-uri of its schema. Give schema_uri, or leave auto_publish_schema on."
@@ -276,8 +310,10 @@ class DatasetPublisher:
         tags: Sequence[str] | None = None,
         license: str | None = None,
         metadata: dict[Any, Any] | None = None,
+        rkey: str | None = None,
     ) -> AtUri:
         """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
+        _refuse_key(rkey)
         check_dataset_name(name)
         schema = self._given_schema(schema_uri)
         facts = shard_facts(expand(urls), _sample_type(schema))
@@ -335,6 +371,16 @@ class DatasetPublisher:
         record["createdAt"] = existing.value.get("createdAt") or record["createdAt"]
         check(ENTRY, rkey, record, did=self.client.did, swap=existing.cid)
         return AtUri.parse(self.client.replace(ENTRY, rkey, record, swap=existing.cid).uri)
+
+
+def _refuse_key(rkey: str | None) -> None:
+    if rkey is not None:
+        raise RefusedError(
+            f"The record key {rkey!r} cannot be chosen: the key is made of what is published, so that it is "
+            "published once, however often it is tried. Leave out rkey; client.create_record(..., rkey=...) writes "
+            "any record under any key.",
+            rkey=rkey,
+        )
 
 
 def _sample_type(schema: Record) -> type:

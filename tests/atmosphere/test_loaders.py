@@ -8,6 +8,7 @@ from atdata_core.atmosphere import (
     DatasetLoader,
     DatasetPublisher,
     SchemaLoader,
+    SchemaPublisher,
 )
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, is_identity_tid
 from atdata_core.errors import (
@@ -44,6 +45,45 @@ def test_records_are_loaded_as_they_lie_on_the_network(client, stranger, publish
         datasets.get(schema_uri)
 
 
+def test_a_loader_tells_shards_that_are_blobs_from_others(client, stranger, published, shard):
+    datasets, (_, uri, url) = DatasetLoader(stranger.client), published
+    assert datasets.get_storage_type(uri) == "external"
+    with pytest.raises(ValueError, match="are no blobs"):
+        datasets.get_blob_urls(uri)
+    blob = client.upload_blob(shard(2))
+    assert blob["mimeType"] == "application/octet-stream"
+    for items in ([{"blob": blob}], [blob]):
+        storage = {"$type": "science.alt.dataset.storageBlobs", "blobs": items}
+        entry = client.create_record(ENTRY, {**client.get_record(uri).value, "storage": storage}, validate=False)
+        assert datasets.get_storage_type(entry) == "blobs"
+        assert datasets.get_blobs(entry) == [blob]
+        assert datasets.get_blob_urls(entry) == datasets.get_urls(entry) != [url]
+
+
+def test_a_record_is_a_tuple_whose_fields_are_also_read_by_name(client, published):
+    record = client.get_record(published[1])
+    uri, cid, value = record
+    assert (record[0], record[1], record[-1]) == (uri, cid, value)
+    assert (record["name"], record.get("name"), record.get("nothing", 1)) == ("plants", "plants", 1)
+    assert client.list_records(ENTRY)[0][0]["schemaRef"] == value["schemaRef"]
+
+
+def test_what_would_make_a_second_record_of_the_same_thing_is_refused_by_name(client, published, feature):
+    schema_uri, uri, url = published
+    schemas, datasets = SchemaPublisher(client), DatasetPublisher(client)
+    assert str(schemas.publish(feature, name=feature.__name__)) == schema_uri
+    for refused, call in {
+        "rkey": lambda: schemas.publish(feature, rkey="mine"),
+        "rename the class": lambda: schemas.publish(feature, name="Other"),
+        "no metadata": lambda: schemas.publish(feature, metadata={"by": "me"}),
+        "key 'mine'": lambda: datasets.publish(Dataset[feature](url), name="plants", rkey="mine"),
+        "published once": lambda: datasets.publish_with_urls([url], schema_uri, name="plants", rkey="mine"),
+    }.items():
+        with pytest.raises(RefusedError, match=refused):
+            call()
+    assert [record.uri for record in client.iter_records(ENTRY)] == [str(uri)]
+
+
 def test_a_published_dataset_is_read_as_a_class_of_ones_own(stranger, published, feature):
     dataset = DatasetLoader(stranger.client).to_dataset(published[1], feature)
     assert dataset.sample_type is feature
@@ -70,6 +110,14 @@ def test_a_record_is_created_put_and_deleted(client):
         client.put_record(
             LABEL, at.rkey, record, swap_commit="bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
         )
+    for write in (
+        client.create_record,
+        lambda *given, **how: client.put_record(*given[:1], "k", *given[1:], **how),
+    ):
+        strange = {"$type": "com.example.thing", "a": 1}
+        assert client.get_record(write("com.example.thing", strange, validate=False)).value == strange
+        with pytest.raises(ServiceRefusedError, match=r"com\.example\.thing"):
+            write("com.example.thing", strange, validate=True)
     client.delete_record(str(at), swap_commit=client.latest_commit(client.did))
     with pytest.raises(RecordNotFoundError):
         client.get_record(at)
