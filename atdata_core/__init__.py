@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AtdataError
 from .lens import Lens, LensNetwork, lens
-from .protocols import AbstractDataStore, AbstractIndex, IndexEntry, Packable
+from .protocols import AbstractDataStore, AbstractIndex, DataSource, IndexEntry, Packable
 from .samples import DictSample, PackableSample, SampleBatch, packable
+from .shards.data_sources import S3Source, URLSource
 from .shards.dataset import Dataset
 
 if TYPE_CHECKING:
+    from .atmosphere import BlobSource
     from .local import Index
     from .promote import promote_to_atmosphere
 
@@ -17,6 +19,8 @@ __all__ = [
     "AbstractDataStore",
     "AbstractIndex",
     "AtdataError",
+    "BlobSource",
+    "DataSource",
     "Dataset",
     "DictSample",
     "Index",
@@ -25,14 +29,16 @@ __all__ = [
     "LensNetwork",
     "Packable",
     "PackableSample",
+    "S3Source",
     "SampleBatch",
+    "URLSource",
     "lens",
     "packable",
     "promote_to_atmosphere",
 ]
 
 _ROOMS = ("atmosphere", "local", "promote", "protocols")
-_NAMES = {"Index": "local", "promote_to_atmosphere": "promote"}
+_NAMES = {"BlobSource": "atmosphere", "Index": "local", "promote_to_atmosphere": "promote"}
 
 
 def __getattr__(name: str) -> Any:

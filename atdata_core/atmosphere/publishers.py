@@ -28,11 +28,12 @@ from atdata_core.samples.compatibility import compare, newest_with_fields
 from atdata_core.samples.schema import decode, describe, full_name, schema_of
 from atdata_core.shards.dataset import refuse_view
 from atdata_core.shards.shard_facts import read_facts
+from atdata_core.stores.data_store import as_data_store
 from atdata_core.stores.opening import open_shard
+from atdata_core.stores.s3.objects import S3Endpoint
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
-    from atdata_core.stores.s3.objects import S3Endpoint
 
 Listed = dict[str, Any]
 """How far an account's schemas were listed, and what other programs wrote there; a JSON object."""
@@ -415,13 +416,6 @@ def shard_facts(urls: Sequence[str], sample_type: type, *, store: object | None 
 def _facts(url: str, sample_type: type, store: object | None) -> ShardFacts:
     with open_shard(url, store=store) as stream:
         facts = read_facts(url, stream, sample_type)
-    endpoint = _endpoint(store) if scheme(url) == "s3" else None
-    return facts if endpoint is None else replace(facts, endpoint=endpoint.endpoint_url, region=endpoint.region)
-
-
-def _endpoint(store: object | None) -> S3Endpoint | None:
-    """The endpoint that ``open_shard`` used."""
-    from atdata_core.stores.s3.objects import S3Endpoint
-
-    own: Any = getattr(store, "endpoint", None)
-    return own if isinstance(own, S3Endpoint) else S3Endpoint.from_environment()
+    # The endpoint that ``open_shard`` used.
+    service = as_data_store(store).service or S3Endpoint.from_environment() if scheme(url) == "s3" else None
+    return facts if service is None else replace(facts, endpoint=service.endpoint_url, region=service.region)

@@ -1,10 +1,15 @@
 """Records and datasets one by one, and writing records, as programs for the package atdata do; with a real PDS."""
 
+import os
+import pickle
+
 import pytest
 
+from atdata_core import DataSource, S3Source
 from atdata_core.atmosphere import (
     AtmosphereIndexEntry,
     AtUri,
+    BlobSource,
     DatasetLoader,
     DatasetPublisher,
     SchemaLoader,
@@ -12,11 +17,13 @@ from atdata_core.atmosphere import (
 )
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, is_identity_tid
 from atdata_core.errors import (
+    PrivateAddressError,
     RecordChangedError,
     RecordNotFoundError,
     RefusedError,
     SchemaError,
     ServiceRefusedError,
+    StorageError,
 )
 from atdata_core.shards.dataset import Dataset
 from atdata_core.state.ledger import timestamp
@@ -58,6 +65,45 @@ def test_a_loader_tells_shards_that_are_blobs_from_others(client, stranger, publ
         assert datasets.get_storage_type(entry) == "blobs"
         assert datasets.get_blobs(entry) == [blob]
         assert datasets.get_blob_urls(entry) == datasets.get_urls(entry) != [url]
+
+
+def test_blobs_are_a_source_of_shards_that_are_held_to_their_cids(client, feature, shard, pds, monkeypatch):
+    blobs = [client.upload_blob(shard(2, first=n)) for n in (0, 2)]
+    client.create_record("com.example.thing", {"$type": "com.example.thing", "blobs": blobs}, validate=False)
+    refs = [{"did": client.did, "cid": blob["ref"]["$link"]} for blob in blobs]
+    for source in (BlobSource.from_refs(refs), BlobSource(refs, pds_endpoint=f"{pds.url}/")):
+        dataset = Dataset[feature](source)
+        assert isinstance(source, DataSource)
+        assert dataset.shard_list == [f"at://{ref['did']}/blob/{ref['cid']}" for ref in refs]
+        assert [sample.label for sample in pickle.loads(pickle.dumps(dataset)).ordered()] == [0, 1, 2, 3]
+        with pytest.raises(KeyError, match="Shard not found"):
+            source.open_shard("at://did:plc:abc/blob/another")
+    with pytest.raises(RefusedError, match="no CID"):
+        list(Dataset[feature](BlobSource([{"did": client.did, "cid": "bafyrei"}], pds.url)))
+    with pytest.raises(StorageError, match="'at' is not understood"):
+        DatasetPublisher(client).publish(dataset, name="blobs")
+    for message, given in {
+        "cannot be empty": [],
+        "Invalid blob reference format": [{"invalid": 1}],
+        "requires 'did' field": [{"ref": {"$link": "bafy"}}],
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            BlobSource.from_refs(given)
+    for name in ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(PrivateAddressError):
+        BlobSource(refs, pds_endpoint=pds.url).open_shard(dataset.shard_list[0])
+
+
+def test_a_dataset_of_a_source_is_published_at_the_address_of_the_source(
+    client, stranger, feature, shard, upload, s3, bucket, monkeypatch
+):
+    upload("a.tar", shard(3))
+    for name in [name for name in os.environ if name.startswith(("AWS_", "ATDATA_S3"))]:
+        monkeypatch.delenv(name)
+    source = S3Source.from_credentials(s3, bucket, ["a.tar"])
+    entry = stranger.get_dataset(str(DatasetPublisher(client).publish(Dataset[feature](source), name="plants")))
+    assert (entry.data_urls, entry.shards[0].endpoint) == ([f"s3://{bucket}/a.tar"], s3["AWS_ENDPOINT"])
 
 
 def test_a_record_is_a_tuple_whose_fields_are_also_read_by_name(client, published):
@@ -110,19 +156,21 @@ def test_a_record_is_created_put_and_deleted(client):
         client.put_record(
             LABEL, at.rkey, record, swap_commit="bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
         )
-    for write in (
-        client.create_record,
-        lambda *given, **how: client.put_record(*given[:1], "k", *given[1:], **how),
-    ):
-        strange = {"$type": "com.example.thing", "a": 1}
-        assert client.get_record(write("com.example.thing", strange, validate=False)).value == strange
-        with pytest.raises(ServiceRefusedError, match=r"com\.example\.thing"):
-            write("com.example.thing", strange, validate=True)
     client.delete_record(str(at), swap_commit=client.latest_commit(client.did))
     with pytest.raises(RecordNotFoundError):
         client.get_record(at)
     with pytest.raises(RefusedError, match="not in the repository"):
         client.delete_record(AtUri("did:plc:another", LABEL, at.rkey))
+
+
+def test_whether_the_pds_looks_at_lexicons_is_said_with_a_write(client):
+    thing, record = "com.example.thing", {"$type": "com.example.thing", "a": 1}
+    assert client.get_record(client.create_record(thing, record, validate=False)).value == record
+    assert client.get_record(client.put_record(thing, "k", record, validate=False)).value == record
+    with pytest.raises(ServiceRefusedError, match=r"com\.example\.thing"):
+        client.create_record(thing, record, validate=True)
+    with pytest.raises(ServiceRefusedError, match=r"com\.example\.thing"):
+        client.put_record(thing, "k", {**record, "a": 2}, validate=True)
 
 
 def test_an_entry_is_made_of_the_body_of_a_record():

@@ -48,7 +48,11 @@ def test_names_of_private_modules_are_found_where_programs_take_them_from():
         generate_cid({"ratio": 0.5})
     field = {"name": "n", "fieldType": {"$type": "local#primitive", "primitive": "int"}, "optional": False}
     maybe = {**field, "name": "maybe", "optional": True}
-    made = schema_to_type({"name": "Row", "fields": [maybe, field]})
+    row = {"name": "Row", "version": "1.0.0", "fields": [maybe, field]}
+    made = schema_to_type(row)
+    assert schema_to_type(row) is made
+    assert schema_to_type({**row, "version": "2.0.0"}) is not made
+    assert schema_to_type(row, use_cache=False) is not made
     clear_type_cache()
     assert (made(n=1).n, made(n=1).maybe) == (1, None)
 
