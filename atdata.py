@@ -81,9 +81,12 @@ elif TYPE_CHECKING:
     from atdata_core import S3Source as S3Source
     from atdata_core import SampleBatch as SampleBatch
     from atdata_core import URLSource as URLSource
+    from atdata_core import generate_cid as generate_cid
     from atdata_core import lens as lens
     from atdata_core import packable as packable
     from atdata_core import promote_to_atmosphere as promote_to_atmosphere
+    from atdata_core import schema_to_type as schema_to_type
+    from atdata_core import verify_cid as verify_cid
 else:
     _core = importlib.import_module("atdata_core")
     __path__: list[str] = []

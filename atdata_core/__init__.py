@@ -12,6 +12,7 @@ from .shards.dataset import Dataset
 
 if TYPE_CHECKING:
     from .atmosphere import BlobSource
+    from .former_names import generate_cid, schema_to_type, verify_cid
     from .local import Index
     from .promote import promote_to_atmosphere
 
@@ -32,13 +33,23 @@ __all__ = [
     "S3Source",
     "SampleBatch",
     "URLSource",
+    "generate_cid",
     "lens",
     "packable",
     "promote_to_atmosphere",
+    "schema_to_type",
+    "verify_cid",
 ]
 
 _ROOMS = ("atmosphere", "local", "promote", "protocols")
-_NAMES = {"BlobSource": "atmosphere", "Index": "local", "promote_to_atmosphere": "promote"}
+_NAMES = {
+    "BlobSource": "atmosphere",
+    "Index": "local",
+    "generate_cid": "former_names",
+    "promote_to_atmosphere": "promote",
+    "schema_to_type": "former_names",
+    "verify_cid": "former_names",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from atdata_core.errors import (
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.compatibility import compare, newest_with_fields
 from atdata_core.samples.schema import decode, describe, full_name, schema_of
-from atdata_core.shards.dataset import refuse_view
+from atdata_core.shards.dataset import check_can_be_named
 from atdata_core.shards.shard_facts import read_facts
 from atdata_core.stores.data_store import as_data_store
 from atdata_core.stores.opening import open_shard
@@ -276,7 +276,7 @@ class DatasetPublisher:
             StorageError: Its shards cannot be reached by others where they are.
             ShardMissingError, ShardForbiddenError, ShardCorruptError: One cannot be read.
             RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off; or it is no at-uri. Or its shards
-                hold another type (``as_type``). Or a key was chosen.
+                hold another type (``as_type``), or have names that only its source knows. Or a key was chosen.
             SchemaNotFoundError: (a ``KeyError``) there is no record at ``schema_uri``.
             SchemaError: The record there is no schema.
         """
@@ -286,7 +286,7 @@ class DatasetPublisher:
                 "A dataset needs the at-uri of its schema. Give schema_uri, or leave auto_publish_schema on."
             )
         check_dataset_name(name)
-        refuse_view(dataset)
+        check_can_be_named(dataset)
         schema: Record | None = None
         if schema_uri is not None:
             schema = self._given_schema(schema_uri)

@@ -36,6 +36,7 @@ _CHUNK = 1 << 20
 _NAMED = 10
 """Members that an error names of a sample: a hostile shard has as many as it likes."""
 _LONGEST_NAME = 60
+_ADDRESSES = ("s3://", "http://", "https://")
 _NO_DOTS = "A key ends at the first dot of a file's name: write the shard again with keys that have no dots."
 
 
@@ -351,8 +352,16 @@ def _seen_through(
     return seen
 
 
-def refuse_view(ds: Dataset[Any]) -> None:
-    """Raises ``RefusedError`` where the shards of a dataset do not hold its samples as they are seen."""
+def check_can_be_named(ds: Dataset[Any]) -> None:
+    """Raises ``RefusedError`` where an entry that names the shards of a dataset would not be true.
+
+    They do not hold its samples as they are seen, or only its source knows what their names stand for.
+    """
+    if ds.data_store is ds.source and not all(url.startswith(_ADDRESSES) for url in ds.shard_list):
+        raise RefusedError(
+            f"The shards of {ds!r} have names that only its {type(ds.source).__name__} can open: an entry that names "
+            "them would not be true. Store the samples (Repo.insert, or an index with a data store).",
+        )
     if ds.stored_type is not ds.sample_type:
         stored, seen = ds.stored_type.__name__, ds.sample_type.__name__
         raise RefusedError(

@@ -23,7 +23,6 @@ from atdata_core.errors import (
     RefusedError,
     SchemaError,
     ServiceRefusedError,
-    StorageError,
 )
 from atdata_core.shards.dataset import Dataset
 from atdata_core.state.ledger import timestamp
@@ -80,7 +79,7 @@ def test_blobs_are_a_source_of_shards_that_are_held_to_their_cids(client, featur
             source.open_shard("at://did:plc:abc/blob/another")
     with pytest.raises(RefusedError, match="no CID"):
         list(Dataset[feature](BlobSource([{"did": client.did, "cid": "bafyrei"}], pds.url)))
-    with pytest.raises(StorageError, match="'at' is not understood"):
+    with pytest.raises(RefusedError, match="only its BlobSource can open"):
         DatasetPublisher(client).publish(dataset, name="blobs")
     for message, given in {
         "cannot be empty": [],
