@@ -359,8 +359,8 @@ def check_can_be_named(ds: Dataset[Any]) -> None:
     """
     if ds.data_store is ds.source and not all(url.startswith(_ADDRESSES) for url in ds.shard_list):
         raise RefusedError(
-            f"The shards of {ds!r} have names that only its {type(ds.source).__name__} can open: an entry that names "
-            "them would not be true. Store the samples (Repo.insert, or an index with a data store).",
+            f"The shards of {ds!r} have names that only its {type(ds.source).__name__} can open: an entry that "
+            "names them would not be true. Store the samples (Repo.insert, or an index with a data store).",
         )
     if ds.stored_type is not ds.sample_type:
         stored, seen = ds.stored_type.__name__, ds.sample_type.__name__
