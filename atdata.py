@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 _PREFIX = f"{__name__}."
-_FORMER = ("_cid", "_protocols", "_schema_codec", "dataset")
+_FORMER = ("_cid", "_protocols", "_schema_codec", "_sources", "dataset")
 """Modules of atdata 0.2 from which programs take names, some of them private; here they are one."""
 
 
@@ -68,7 +68,9 @@ elif TYPE_CHECKING:
     from atdata_core import AbstractDataStore as AbstractDataStore
     from atdata_core import AbstractIndex as AbstractIndex
     from atdata_core import AtdataError as AtdataError
+    from atdata_core import BlobSource as BlobSource
     from atdata_core import Dataset as Dataset
+    from atdata_core import DataSource as DataSource
     from atdata_core import DictSample as DictSample
     from atdata_core import Index as Index
     from atdata_core import IndexEntry as IndexEntry
@@ -76,10 +78,15 @@ elif TYPE_CHECKING:
     from atdata_core import LensNetwork as LensNetwork
     from atdata_core import Packable as Packable
     from atdata_core import PackableSample as PackableSample
+    from atdata_core import S3Source as S3Source
     from atdata_core import SampleBatch as SampleBatch
+    from atdata_core import URLSource as URLSource
+    from atdata_core import generate_cid as generate_cid
     from atdata_core import lens as lens
     from atdata_core import packable as packable
     from atdata_core import promote_to_atmosphere as promote_to_atmosphere
+    from atdata_core import schema_to_type as schema_to_type
+    from atdata_core import verify_cid as verify_cid
 else:
     _core = importlib.import_module("atdata_core")
     __path__: list[str] = []

@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AtdataError
 from .lens import Lens, LensNetwork, lens
-from .protocols import AbstractDataStore, AbstractIndex, IndexEntry, Packable
+from .protocols import AbstractDataStore, AbstractIndex, DataSource, IndexEntry, Packable
 from .samples import DictSample, PackableSample, SampleBatch, packable
+from .shards.data_sources import S3Source, URLSource
 from .shards.dataset import Dataset
 
 if TYPE_CHECKING:
+    from .atmosphere import BlobSource
+    from .former_names import generate_cid, schema_to_type, verify_cid
     from .local import Index
     from .promote import promote_to_atmosphere
 
@@ -17,6 +20,8 @@ __all__ = [
     "AbstractDataStore",
     "AbstractIndex",
     "AtdataError",
+    "BlobSource",
+    "DataSource",
     "Dataset",
     "DictSample",
     "Index",
@@ -25,14 +30,26 @@ __all__ = [
     "LensNetwork",
     "Packable",
     "PackableSample",
+    "S3Source",
     "SampleBatch",
+    "URLSource",
+    "generate_cid",
     "lens",
     "packable",
     "promote_to_atmosphere",
+    "schema_to_type",
+    "verify_cid",
 ]
 
 _ROOMS = ("atmosphere", "local", "promote", "protocols")
-_NAMES = {"Index": "local", "promote_to_atmosphere": "promote"}
+_NAMES = {
+    "BlobSource": "atmosphere",
+    "Index": "local",
+    "generate_cid": "former_names",
+    "promote_to_atmosphere": "promote",
+    "schema_to_type": "former_names",
+    "verify_cid": "former_names",
+}
 
 
 def __getattr__(name: str) -> Any:

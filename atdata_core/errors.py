@@ -102,6 +102,10 @@ class RecordNotFoundError(AtdataError, KeyError):
     """No record at that at-uri. Facts: ``uri``."""
 
 
+class ShardNotListedError(AtdataError, KeyError):
+    """A source does not list a shard of that name. Facts: ``url``."""
+
+
 class RefusedError(AtdataError, ValueError):
     """The input cannot be used; nothing was written."""
 

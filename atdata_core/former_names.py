@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import libipld
 
+from .atmosphere import BlobSource
 from .common.cid import block_cid, record_cid
-from .protocols import AbstractDataStore, AbstractIndex, IndexEntry, Packable
+from .protocols import AbstractDataStore, AbstractIndex, DataSource, IndexEntry, Packable
 from .samples import DictSample, PackableSample, SampleBatch, packable
-from .samples.schema import decode as schema_to_type
+from .samples.schema import decode
+from .shards.data_sources import S3Source, URLSource
 from .shards.dataset import Dataset
 
 __all__ = [
     "AbstractDataStore",
     "AbstractIndex",
+    "BlobSource",
+    "DataSource",
     "Dataset",
     "DictSample",
     "IndexEntry",
     "Packable",
     "PackableSample",
+    "S3Source",
     "SampleBatch",
+    "URLSource",
     "WDSRawSample",
     "clear_type_cache",
     "generate_cid",
@@ -57,6 +64,11 @@ def parse_cid(cid: str) -> dict[str, Any]:
     """``version``, ``codec`` and ``hash`` of a CID; raises ``ValueError`` where it is none."""
     parsed: Any = libipld.decode_cid(cid)
     return parsed
+
+
+def schema_to_type(schema: Mapping[str, Any], *, use_cache: bool = True) -> type:
+    """The sample type that a schema describes, made anew without ``use_cache``; raises ``SchemaError``."""
+    return decode(schema, anew=not use_cache)
 
 
 def clear_type_cache() -> None:

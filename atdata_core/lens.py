@@ -46,15 +46,15 @@ class Lens(Generic[S, V]):
         self._put = put
         return put
 
-    def get(self, source: S) -> V:
-        """The view of a sample."""
-        return self._get(source)
+    def get(self, s: S) -> V:
+        """The view of a sample ``s``."""
+        return self._get(s)
 
     __call__ = get
 
-    def put(self, view: V, source: S) -> S:
-        """The sample that has this view, and is like ``source`` in all that the view does not show."""
-        return self._put(view, source)
+    def put(self, v: V, s: S) -> S:
+        """The sample that has the view ``v``, and is like ``s`` in all that the view does not show."""
+        return self._put(v, s)
 
     def broken_laws(self, source: S, views: Sequence[V] = ()) -> list[str]:
         """Those of ``GetPut``, ``PutGet`` and ``PutPut`` that do not hold for these samples; none if well-behaved.
@@ -96,7 +96,14 @@ class LensNetwork:
     From ``DictSample`` a lens leads to every sample type, without being written.
     """
 
-    _lenses: dict[tuple[type, type], Lens[Any, Any]] = {}  # noqa: RUF012 - of all instances
+    _lenses: dict[tuple[type, type], Lens[Any, Any]] = {}  # noqa: RUF012 - there is one
+    _only: LensNetwork | None = None
+
+    def __new__(cls) -> LensNetwork:
+        """The network of this process."""
+        if LensNetwork._only is None:
+            LensNetwork._only = super().__new__(cls)
+        return LensNetwork._only
 
     def register(self, lens: Lens[Any, Any]) -> None:
         """Make a lens the one between its types; an earlier one goes."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Protocol, Self, cast, runtime_checkable
 
@@ -174,6 +174,24 @@ class AbstractDataStore(Protocol):
 
     def supports_streaming(self) -> bool:
         """Whether shards can be read while they arrive."""
+        ...
+
+
+@runtime_checkable
+class DataSource(Protocol):
+    """Where the shards of a dataset lie, and how each is opened: ``Dataset[MySample](source)``."""
+
+    @property
+    def shards(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Each shard's name and bytes, opened when it is asked for; close it."""
+        ...
+
+    def list_shards(self) -> list[str]:
+        """The names of the shards, in order: URLs, where others are to find them."""
+        ...
+
+    def open_shard(self, shard_id: str, /) -> BinaryIO:
+        """The bytes of the shard of that name; ``KeyError`` where there is none."""
         ...
 
 

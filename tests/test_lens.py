@@ -60,6 +60,12 @@ def plants(tmp_path: Path) -> atdata.Dataset[Plant]:
     return atdata.Dataset[Plant](f"{tmp_path}/plants.tar")
 
 
+def test_what_webdataset_read_is_wrapped_as_the_view(plants: atdata.Dataset[Plant]):
+    seen = plants.as_type(Named)
+    assert seen.wrap(plant("elm").as_wds) == Named(name="elm")
+    assert seen.wrap_batch({"msgpack": [plant("elm").packed]}).samples == [Named(name="elm")]
+
+
 @given(st.text(), st.lists(st.builds(Named, name=st.text()), max_size=3))
 def test_a_well_behaved_lens_breaks_no_law(name: str, views: list[Named]):
     assert named.broken_laws(plant(name), views) == []
@@ -77,6 +83,8 @@ def test_the_laws_that_a_lens_breaks_are_named():
 
 def test_a_lens_without_a_putter_changes_nothing():
     assert initial.put(Initial(letter="x"), Named(name="fern")) == Named(name="fern")
+    assert named.put(v=Named(name="oak"), s=plant("fern")) == plant("oak")
+    assert atdata.LensNetwork() is atdata.LensNetwork()
     assert initial.broken_laws(Named(name="fern"), [Initial(letter="x")]) == ["PutGet"]
 
 

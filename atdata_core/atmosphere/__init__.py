@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
 from atdata_core.atmosphere.client import AtmosphereClient, Record
-from atdata_core.atmosphere.loaders import DatasetLoader, SchemaLoader
+from atdata_core.atmosphere.loaders import BlobSource, DatasetLoader, SchemaLoader
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
 from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry
 from atdata_core.atmosphere.record_format.record_keys import AtUri
@@ -17,6 +17,7 @@ __all__ = [
     "AtmosphereClient",
     "AtmosphereIndex",
     "AtmosphereIndexEntry",
+    "BlobSource",
     "DatasetLoader",
     "DatasetPublisher",
     "Record",

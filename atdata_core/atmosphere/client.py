@@ -332,10 +332,13 @@ class AtmosphereClient:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def create_once(self, collection: str, rkey: str, record: dict[str, Any]) -> tuple[Record, bool]:
+    def create_once(
+        self, collection: str, rkey: str, record: dict[str, Any], *, validate: bool | None = None
+    ) -> tuple[Record, bool]:
         """Write a record where none is; adopt one that differs in ``createdAt`` at most.
 
         Safe to repeat after a lost answer: the key is the caller's, and the repeat adopts what is there.
+        ``validate`` as in ``put_record``.
 
         Returns:
             The record as it now stands, and whether a commit was made.
@@ -346,7 +349,7 @@ class AtmosphereClient:
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._put(collection, rkey, record, swap=None)
+                return self._put(collection, rkey, record, swap=None, validate=validate)
             except ServiceRefusedError as error:
                 if error.error != "InvalidSwap" or attempt == ATTEMPTS:
                     raise
@@ -427,20 +430,34 @@ class AtmosphereClient:
             raise self._no_pds()
         return cids, commit
 
-    def create_record(self, collection: str, record: dict[str, Any], *, rkey: str | None = None) -> AtUri:
+    def create_record(
+        self, collection: str, record: dict[str, Any], *, rkey: str | None = None, validate: bool | None = None
+    ) -> AtUri:
         """Write a record under a key of its own, or under ``rkey``, where the same record may be already.
+
+        ``validate`` as in ``put_record``.
 
         Raises:
             RecordChangedError, NotLoggedInError: As ``create_once``.
         """
-        return AtUri.parse(self.create_once(collection, rkey or new_tid(), record)[0].uri)
+        return AtUri.parse(self.create_once(collection, rkey or new_tid(), record, validate=validate)[0].uri)
 
     def put_record(
-        self, collection: str, rkey: str, record: dict[str, Any], *, swap_commit: str | None = None
+        self,
+        collection: str,
+        rkey: str,
+        record: dict[str, Any],
+        *,
+        validate: bool | None = None,
+        swap_commit: str | None = None,
     ) -> AtUri:
-        """Write a record, whatever is there; with ``swap_commit`` only where that is the newest commit's CID."""
-        body = {"repo": self.did, "collection": collection, "rkey": rkey, "record": record}
-        self._write("putRecord", body, swap_commit)
+        """Write a record, whatever is there; with ``swap_commit`` only where that is the newest commit's CID.
+
+        ``validate`` is for the PDS: True, it refuses what it has no lexicon for; False, it looks at no lexicon;
+        None, it checks what it has one for.
+        """
+        where = {"repo": self.did, "collection": collection, "rkey": rkey}
+        self._write("putRecord", {**where, "record": record, "validate": validate, "swapCommit": swap_commit})
         return AtUri(self.did, collection, rkey)
 
     def delete_record(self, uri: str | AtUri, *, swap_commit: str | None = None) -> None:
@@ -452,24 +469,33 @@ class AtmosphereClient:
         at = AtUri.parse(uri) if isinstance(uri, str) else uri
         if at.authority not in (self.did, self.handle):
             raise RefusedError(f"{at} is not in the repository of {self.handle}, who is logged in.", uri=str(at))
-        self._write("deleteRecord", {"repo": self.did, "collection": at.collection, "rkey": at.rkey}, swap_commit)
+        where = {"repo": self.did, "collection": at.collection, "rkey": at.rkey}
+        self._write("deleteRecord", {**where, "swapCommit": swap_commit})
 
-    def upload_blob(self, data: bytes, mime: str) -> dict[str, Any]:
+    def upload_blob(
+        self, data: bytes, mime_type: str = "application/octet-stream", *, mime: str | None = None
+    ) -> dict[str, Any]:
         """Upload a blob; its reference ``{"$type": "blob", "ref", "mimeType", "size"}``, for a record to keep it.
+
+        ``mime`` is ``mime_type`` by another name.
 
         Raises:
             StorageError: It is larger than 52,428,800 bytes, or than the PDS takes.
         """
-        return blobs.upload(self._session, data, mime)
+        return blobs.upload(self._session, data, mime or mime_type)
 
     # -- underneath -------------------------------------------------------------------------------
 
-    def _write(self, procedure: str, body: dict[str, Any], swap_commit: str | None) -> None:
-        body = body if swap_commit is None else {**body, "swapCommit": swap_commit}
+    def _write(self, procedure: str, body: dict[str, Any]) -> None:
+        body = {name: value for name, value in body.items() if value is not None}
         self._session.call("POST", f"com.atproto.repo.{procedure}", body=body, auth=True)
 
-    def _put(self, collection: str, rkey: str, record: dict[str, Any], *, swap: str | None) -> tuple[Record, bool]:
+    def _put(
+        self, collection: str, rkey: str, record: dict[str, Any], *, swap: str | None, validate: bool | None = None
+    ) -> tuple[Record, bool]:
         body = put_request(self.did, collection, rkey, record, swap=swap)
+        if validate is not None:
+            body["validate"] = validate
         reply = self._session.call("POST", "com.atproto.repo.putRecord", body=body, auth=True)
         uri, cid = reply.get("uri"), reply.get("cid")
         if not isinstance(uri, str) or not isinstance(cid, str):

@@ -17,11 +17,23 @@ MAX_EMPTY_PAGES = 100
 
 
 class Record(NamedTuple):
-    """A record as a PDS gives it; ``value`` is plain JSON (``$bytes`` and ``$link`` are kept)."""
+    """A record as a PDS gives it; ``value`` is plain JSON (``$bytes`` and ``$link`` are kept).
+
+    ``record["name"]`` and ``record.get("name")`` read ``value``.
+    """
 
     uri: str
     cid: str
     value: dict[str, Any]
+
+    def __getitem__(self, place: Any) -> Any:
+        """A field of ``value`` by its name; by a number, as of any tuple."""
+        fields: tuple[Any, ...] = tuple(self)
+        return self.value[place] if isinstance(place, str) else fields[place]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field of ``value``, as ``dict.get`` gives it."""
+        return self.value.get(name, default)
 
 
 def pages(

@@ -26,13 +26,14 @@ from atdata_core.errors import (
 from atdata_core.protocols import ShardFacts
 from atdata_core.samples.compatibility import compare, newest_with_fields
 from atdata_core.samples.schema import decode, describe, full_name, schema_of
-from atdata_core.shards.dataset import refuse_view
+from atdata_core.shards.dataset import check_can_be_named
 from atdata_core.shards.shard_facts import read_facts
+from atdata_core.stores.data_store import as_data_store
 from atdata_core.stores.opening import open_shard
+from atdata_core.stores.s3.objects import S3Endpoint
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
-    from atdata_core.stores.s3.objects import S3Endpoint
 
 Listed = dict[str, Any]
 """How far an account's schemas were listed, and what other programs wrote there; a JSON object."""
@@ -186,17 +187,48 @@ class SchemaPublisher:
     def __init__(self, client: AtmosphereClient) -> None:
         self.client = client
 
-    def publish(self, sample_type: type, *, version: str = "1.0.0", description: str | None = None) -> AtUri:
+    def publish(
+        self,
+        sample_type: type,
+        *,
+        name: str | None = None,
+        version: str = "1.0.0",
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        rkey: str | None = None,
+    ) -> AtUri:
         """Publish a sample type, or find the record that already describes it.
+
+        Args:
+            sample_type: A class made with ``@packable``.
+            name: The class's, which the record has in any case.
+            version: A semantic version.
+            description: For people; None: the class's docstring.
+            metadata, rkey: Of atdata 0.2; refused.
 
         Returns:
             Its at-uri: the same one for the same class and version.
 
         Raises:
+            RefusedError: Another name, metadata or a key: the record is found again, and its type rebuilt, by the
+                class and its version alone.
             SchemaConflictError: That class and version is published with other fields.
             PreflightError: The network would refuse the record.
             NotLoggedInError: Nobody is logged in.
         """
+        _refuse_key(rkey)
+        if name not in (None, sample_type.__name__):
+            raise RefusedError(
+                f"The schema of {sample_type.__name__} cannot be published as {name!r}: readers rebuild the class "
+                "by the name in its record. Leave out name, or rename the class.",
+                name=name,
+            )
+        if metadata is not None:
+            raise RefusedError(
+                "A schema takes no metadata here: published again with others, it would not be the same record. "
+                "Say it in description, or keep it with the dataset (publish_with_urls(..., metadata=...)).",
+                name=sample_type.__name__,
+            )
         local = schema_of(sample_type, version=version, description=description)
         record = find_schema(local, self.client) or create_schema(local, self.client)[0]
         return AtUri.parse(record.uri)
@@ -222,6 +254,7 @@ class DatasetPublisher:
         license: str | None = None,
         auto_publish_schema: bool = True,
         schema_version: str | None = None,
+        rkey: str | None = None,
     ) -> AtUri:
         """Publish a ``Dataset``, its schema first where ``schema_uri`` is not given.
 
@@ -237,6 +270,7 @@ class DatasetPublisher:
             auto_publish_schema: Off, ``schema_uri`` has to be given.
             schema_version: Of the schema that is found or published. None: the newest published one whose fields
                 are those of the sample type; 1.0.0 where the account has none of that class.
+            rkey: Of atdata 0.2; refused.
 
         Raises:
             SchemaConflictError: That version, or each one that there is, is published with other fields.
@@ -244,16 +278,17 @@ class DatasetPublisher:
             StorageError: Its shards cannot be reached by others where they are.
             ShardMissingError, ShardForbiddenError, ShardCorruptError: One cannot be read.
             RefusedError: No ``schema_uri``, and ``auto_publish_schema`` is off; or it is no at-uri. Or its shards
-                hold another type (``as_type``).
+                hold another type (``as_type``), or have names that only its source knows. Or a key was chosen.
             SchemaNotFoundError: (a ``KeyError``) there is no record at ``schema_uri``.
             SchemaError: The record there is no schema.
         """
+        _refuse_key(rkey)
         if schema_uri is None and not auto_publish_schema:
             raise RefusedError(
                 "A dataset needs the at-uri of its schema. Give schema_uri, or leave auto_publish_schema on."
             )
         check_dataset_name(name)
-        refuse_view(dataset)
+        check_can_be_named(dataset)
         schema: Record | None = None
         if schema_uri is not None:
             schema = self._given_schema(schema_uri)
@@ -278,8 +313,10 @@ class DatasetPublisher:
         tags: Sequence[str] | None = None,
         license: str | None = None,
         metadata: dict[Any, Any] | None = None,
+        rkey: str | None = None,
     ) -> AtUri:
         """Publish shards by their URLs (brace patterns allowed); raises as ``publish`` does."""
+        _refuse_key(rkey)
         check_dataset_name(name)
         schema = self._given_schema(schema_uri)
         facts = shard_facts(expand(urls), _sample_type(schema))
@@ -339,6 +376,16 @@ class DatasetPublisher:
         return AtUri.parse(self.client.replace(ENTRY, rkey, record, swap=existing.cid).uri)
 
 
+def _refuse_key(rkey: str | None) -> None:
+    if rkey is not None:
+        raise RefusedError(
+            f"The record key {rkey!r} cannot be chosen: the key is made of what is published, so that it is "
+            "published once, however often it is tried. Leave out rkey; client.create_record(..., rkey=...) writes "
+            "any record under any key.",
+            rkey=rkey,
+        )
+
+
 def _sample_type(schema: Record) -> type:
     """The type that a published schema describes; raises ``SchemaError`` where none can be rebuilt."""
     return decode(read_schema_record(schema.value))
@@ -371,13 +418,6 @@ def shard_facts(urls: Sequence[str], sample_type: type, *, store: object | None 
 def _facts(url: str, sample_type: type, store: object | None) -> ShardFacts:
     with open_shard(url, store=store) as stream:
         facts = read_facts(url, stream, sample_type)
-    endpoint = _endpoint(store) if scheme(url) == "s3" else None
-    return facts if endpoint is None else replace(facts, endpoint=endpoint.endpoint_url, region=endpoint.region)
-
-
-def _endpoint(store: object | None) -> S3Endpoint | None:
-    """The endpoint that ``open_shard`` used."""
-    from atdata_core.stores.s3.objects import S3Endpoint
-
-    own: Any = getattr(store, "endpoint", None)
-    return own if isinstance(own, S3Endpoint) else S3Endpoint.from_environment()
+    # The endpoint that ``open_shard`` used.
+    service = as_data_store(store).service or S3Endpoint.from_environment() if scheme(url) == "s3" else None
+    return facts if service is None else replace(facts, endpoint=service.endpoint_url, region=service.region)

@@ -15,7 +15,7 @@ from ..errors import EntryNotFoundError, StrayFilesError
 from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
-from ..shards.dataset import Dataset, files_beside, refuse_view, warn_of_files
+from ..shards.dataset import Dataset, check_can_be_named, files_beside, warn_of_files
 from ..shards.tar_samples import suffixes_told
 from ..state.redis_errors import address
 from ..state.redis_state import connect, reaching
@@ -85,10 +85,11 @@ class LocalIndex:
             SchemaConflictError: as ``schema_ref_for``; nothing was written.
             DatasetNameError, MetadataError: they cannot be kept.
             StorageError: a URL carries a password or a signature.
-            RefusedError: the shards hold another type than that of the dataset (``as_type``).
+            RefusedError: the shards hold another type than that of the dataset (``as_type``), or only its source
+                knows what their names stand for.
         """
         check_dataset_name(name)
-        refuse_view(ds)
+        check_can_be_named(ds)
         urls = [ds.url] if isinstance(ds.url, str) else list(ds.url)
         return self._register(ds, urls, name, schema_ref, metadata, store=ds.data_store)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -25,41 +26,52 @@ class Repo:
     """A place in S3 where datasets are kept, and the index that knows them.
 
     Attributes:
+        s3_credentials: As they were given; None where the repo has only an index.
         hive_path: ``{bucket}/{prefix}``; all shards lie there.
-        data_store: The bucket with its credentials.
+        hive_bucket: The bucket.
         index: The index.
     """
 
     def __init__(
         self,
-        *,
-        s3_credentials: Mapping[str, Any] | str | os.PathLike[str],
-        hive_path: str | os.PathLike[str],
+        s3_credentials: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        hive_path: str | os.PathLike[str] | None = None,
         redis: Any = None,
     ) -> None:
         """Name the place; nothing is sent yet.
 
         Args:
             s3_credentials: A dict, or the path of a ``.env`` file, with ``AWS_ACCESS_KEY_ID``,
-                ``AWS_SECRET_ACCESS_KEY``, and ``AWS_ENDPOINT`` where it is not AWS itself.
+                ``AWS_SECRET_ACCESS_KEY``, and ``AWS_ENDPOINT`` where it is not AWS itself. None: there is only
+                the index, and nothing can be inserted.
             hive_path: The bucket and a path in it, such as ``datasets-bucket/features``.
             redis: As ``LocalIndex`` takes it.
 
         Raises:
             CredentialsError: no such file, or a key is missing.
-            StorageError: a hive path without a bucket, or one that would be read as a pattern.
+            StorageError: a hive path without a bucket, or one that would be read as a pattern; or none where there
+                are credentials.
         """
-        path = str(hive_path).removeprefix("s3://").strip("/")
-        if not path or any(mark in path for mark in ("{", "}", "\\", "::")):
+        self.s3_credentials = s3_credentials
+        self.hive_path: Path | None = None
+        self.hive_bucket: str | None = None
+        self._data_store: S3DataStore | None = None
+        if s3_credentials is not None:
+            bucket, prefix = _place(hive_path)
+            self.hive_path, self.hive_bucket = Path(bucket, prefix), bucket
+            self._data_store = S3DataStore(s3_credentials, bucket=bucket, prefix=prefix)
+        self.index = LocalIndex(redis)
+
+    @property
+    def data_store(self) -> S3DataStore:
+        """The bucket with its credentials; raises ``StorageError`` where none were given."""
+        if self._data_store is None:
             raise StorageError(
-                f"hive_path {str(hive_path)!r} names no place in S3. Give a bucket and a path without braces "
-                "or backslashes, such as datasets-bucket/features.",
+                "S3 credentials required: this Repo has only an index, and nowhere to put shards. Make it with "
+                "Repo(s3_credentials, hive_path).",
                 urls=[],
             )
-        bucket, _, prefix = path.partition("/")
-        self.hive_path = path
-        self.data_store = S3DataStore(s3_credentials, bucket=bucket, prefix=prefix)
-        self.index = LocalIndex(redis)
+        return self._data_store
 
     def insert(
         self,
@@ -91,17 +103,18 @@ class Repo:
 
         Raises:
             DatasetNameError, MetadataError: they cannot be kept.
+            StorageError: as ``data_store``.
             SchemaConflictError: as ``LocalIndex.schema_ref_for``.
             ShardMissingError: there is no such bucket, or a shard of ``ds`` is not there.
             SampleError, ShardCorruptError: a sample or shard of ``ds`` cannot be read.
             ServiceError: Redis or S3 failed. In each case nothing is left behind.
         """
         check_dataset_name(name)
+        store, stem = self.data_store, str(uuid4())
         metadata = ds.metadata if metadata is None else metadata
         packed = None if metadata is None else pack(metadata)
         schema_ref = self.index.schema_ref_for(ds.sample_type) if schema_ref is None else schema_ref
         self.index.ping()
-        store, stem = self.data_store, str(uuid4())
         shards = store.write_named(
             ds,
             lambda number: f"atdata--{stem}--{number:06d}.tar",
@@ -128,7 +141,27 @@ class Repo:
         return entry, stored
 
     def __repr__(self) -> str:
-        return f"Repo({self.hive_path!r}, {self.index!r})"
+        place = "" if self.hive_path is None else f"{str(self.hive_path)!r}, "
+        return f"Repo({place}{self.index!r})"
+
+
+def _place(hive_path: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """Bucket and prefix of a hive path; raises ``StorageError`` where it is none."""
+    if hive_path is None:
+        raise StorageError(
+            "Must specify hive path beside the credentials: the bucket and a path in it, such as "
+            "hive_path='datasets-bucket/features'.",
+            urls=[],
+        )
+    path = str(hive_path).removeprefix("s3://").strip("/")
+    if not path or any(mark in path for mark in ("{", "}", "\\", "::")):
+        raise StorageError(
+            f"hive_path {str(hive_path)!r} names no place in S3. Give a bucket and a path without braces "
+            "or backslashes, such as datasets-bucket/features.",
+            urls=[],
+        )
+    bucket, _, prefix = path.partition("/")
+    return bucket, prefix
 
 
 def _pattern(shards: list[ShardFacts]) -> str:

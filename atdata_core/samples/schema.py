@@ -136,12 +136,14 @@ def fields_of(sample_type: type) -> list[dict[str, Any]]:
     ]
 
 
-_REBUILT = "name", "module", "fields", "description"
-"""Parts of a schema record that a type is rebuilt from."""
+_REBUILT = "name", "version", "module", "fields", "description"
+"""Parts of a schema record that a type is rebuilt from; another version is another type."""
 
 
-def decode(record: Mapping[str, Any]) -> type:
-    """The sample type of a local schema record, its description as docstring; the same type for the same record.
+def decode(record: Mapping[str, Any], *, anew: bool = False) -> type:
+    """The sample type of a local schema record, its description as docstring.
+
+    The same type for the same record, unless it is made ``anew``.
 
     Raises:
         SchemaError: a name or a kind that cannot be rebuilt.
@@ -155,7 +157,8 @@ def decode(record: Mapping[str, Any]) -> type:
             f"{_called(record)} has {count:,} fields; {MOST_FIELDS:,} are the most. Use a dict field."
         )
     try:
-        return _decoded(json.dumps({part: record.get(part) for part in _REBUILT}))
+        canonical = json.dumps({part: record.get(part) for part in _REBUILT})
+        return _make(canonical) if anew else _decoded(canonical)
     except SchemaError:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from itertools import islice, repeat
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar, cast, overload
 
-from ..common.urls import displayed, expand
+from ..common.urls import displayed, expand, literal
 from ..errors import MetadataError, RefusedError, SampleError, ShardWarning, StrayFilesWarning
 from ..lens import Lens, LensNetwork
+from ..protocols import DataSource
 from ..samples.metadata import unpack
 from ..samples.sample_batches import SampleBatch, unpack_columns, unpacks_by_field
 from ..samples.sample_types import sample_fields, unpacker_with_views
 from ..stores.opening import open_shard, prefetched
+from .consumers import own_shards, register_with_torch
+from .data_sources import URLSource
 from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs, suffixes_told
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ _CHUNK = 1 << 20
 _NAMED = 10
 """Members that an error names of a sample: a hostile shard has as many as it likes."""
 _LONGEST_NAME = 60
+_ADDRESSES = ("s3://", "http://", "https://")
 _NO_DOTS = "A key ends at the first dot of a file's name: write the shard again with keys that have no dots."
 
 
@@ -44,7 +46,8 @@ class Dataset(Generic[T]):
     ``Dataset[MySample]("data-{000..009}.tar")``. Nothing is opened before samples are asked for.
 
     Attributes:
-        url: What was given.
+        url: What was given; the URLs of a source's shards.
+        source: Lists and opens the shards.
         sample_type: The type in the brackets, or that of ``as_type``.
         metadata_url: Where the metadata lie, if anywhere.
         data_store: Whose credentials read the shards, if anyone's.
@@ -54,31 +57,37 @@ class Dataset(Generic[T]):
 
     def __init__(
         self,
-        url: str | Sequence[str],
-        *,
+        source: str | Sequence[str] | DataSource | None = None,
         metadata_url: str | None = None,
+        *,
+        url: str | Sequence[str] | None = None,
         data_store: object | None = None,
     ) -> None:
         """Name the shards.
 
         Args:
-            url: A string with brace patterns, or a list of such; paths, ``s3://``, ``http(s)://``.
+            source: A string with brace patterns, or a list of such; paths, ``s3://``, ``http(s)://``. Or an object
+                that lists and opens shards: ``URLSource``, ``S3Source``, ``BlobSource``, one of one's own.
             metadata_url: A msgpack file.
-            data_store: Used to open shards and metadata; it must survive pickling where a DataLoader's
-                workers are to read.
+            url: The same as ``source``.
+            data_store: Used to open shards and metadata, in the place of a source; it must survive pickling where a
+                DataLoader's workers are to read.
 
         Raises:
-            TypeError: ``Dataset(...)`` was called without ``[T]``.
+            TypeError: ``Dataset(...)`` was called without ``[T]``, or without shards.
             SchemaError: ``T`` is no sample type.
             StorageError: The pattern names no shard or is malformed.
         """
         if not hasattr(self, "sample_type"):
             raise TypeError("The type of the samples is missing. Write Dataset[MySample](...).")
         sample_fields(self.sample_type)
-        self.url = url if isinstance(url, str) else list(url)
+        given = url if source is None else source
+        if given is None or (source is not None and url is not None):
+            raise TypeError("Dataset[MySample](...) needs its shards, once: a URL, a list of URLs, or a source.")
+        self.url, self.source, opener = _named(given)
         self.metadata_url = metadata_url
-        self.data_store = data_store
-        self._shards = expand(url)
+        self.data_store = opener if data_store is None else data_store
+        self._shards = expand(self.url)
         self._lenses: tuple[Lens[Any, Any], ...] = ()
         self._metadata: dict[Any, Any] | None = None
 
@@ -97,6 +106,35 @@ class Dataset(Generic[T]):
     def list_shards(self) -> list[str]:
         """As ``shard_list``."""
         return self.shard_list
+
+    @property
+    def shards(self) -> Iterator[str]:
+        """As ``shard_list``, one after the other."""
+        return iter(self._shards)
+
+    @property
+    def batch_type(self) -> type[SampleBatch[T]]:
+        """``SampleBatch[sample_type]``."""
+        return SampleBatch[self.sample_type]
+
+    def wrap(self, sample: Mapping[str, Any]) -> T:
+        """A sample of what webdataset reads of one, ``{"__key__": str, "msgpack": bytes}``.
+
+        Raises:
+            SampleError: (a ``ValueError``) it holds none, or one of another type.
+        """
+        return self.wrap_batch({**sample, PACKED: [sample[PACKED]]} if PACKED in sample else sample).samples[0]
+
+    def wrap_batch(self, batch: Mapping[str, Any]) -> SampleBatch[T]:
+        """As ``wrap``, of several samples: ``{"msgpack": [bytes, ...]}``."""
+        if PACKED not in batch:
+            held = ", ".join(map(str, batch)) or "nothing"
+            raise SampleError(f"There is a missing {PACKED!r} key, and only {held}. Write samples with as_wds.")
+        for payload in batch[PACKED]:
+            if not isinstance(payload, bytes):
+                kind = type(payload).__name__
+                raise SampleError(f"{PACKED!r} has to be bytes, and is {kind}. Write samples with as_wds.")
+        return self.batch_type(list(map(self.unpacker(writable=True), batch[PACKED])))
 
     def as_type(self, view: type[V]) -> Dataset[V]:
         """The same shards, each sample seen as another type, by the lens that leads there.
@@ -131,7 +169,9 @@ class Dataset(Generic[T]):
             ShardError: It cannot be opened, as a shard.
         """
         if self._metadata is None and self.metadata_url is not None:
-            with closing(open_shard(self.metadata_url, store=self.data_store)) as stream:
+            # A source opens the shards that it lists, and nothing else.
+            store = None if self.data_store is self.source else self.data_store
+            with closing(open_shard(self.metadata_url, store=store)) as stream:
                 self._metadata = _unpacked_metadata(_read_metadata(stream, self.metadata_url), self.metadata_url)
         return self._metadata
 
@@ -202,6 +242,19 @@ class Dataset(Generic[T]):
         if len(self._shards) > 1:
             shards += f" and {len(self._shards) - 1} more"
         return f"Dataset[{self.sample_type.__name__}]({shards})"
+
+
+def _named(given: str | Sequence[str] | DataSource) -> tuple[str | list[str], DataSource, object | None]:
+    """The URLs of shards, the source that lists them, and what opens them; None: as any URL is opened."""
+    if isinstance(given, URLSource):
+        urls = given.url
+    elif isinstance(given, str) or not isinstance(given, DataSource):
+        urls = given
+    else:
+        # What a source lists are names, and no patterns.
+        return [literal(shard) for shard in given.list_shards()], given, given
+    urls = urls if isinstance(urls, str) else list(urls)
+    return urls, given if isinstance(given, URLSource) else URLSource(urls), None
 
 
 class _TypedDataset(GenericAlias):
@@ -299,8 +352,16 @@ def _seen_through(
     return seen
 
 
-def refuse_view(ds: Dataset[Any]) -> None:
-    """Raises ``RefusedError`` where the shards of a dataset do not hold its samples as they are seen."""
+def check_can_be_named(ds: Dataset[Any]) -> None:
+    """Raises ``RefusedError`` where an entry that names the shards of a dataset would not be true.
+
+    They do not hold its samples as they are seen, or only its source knows what their names stand for.
+    """
+    if ds.data_store is ds.source and not all(url.startswith(_ADDRESSES) for url in ds.shard_list):
+        raise RefusedError(
+            f"The shards of {ds!r} have names that only its {type(ds.source).__name__} can open: an entry that "
+            "names them would not be true. Store the samples (Repo.insert, or an index with a data store).",
+        )
     if ds.stored_type is not ds.sample_type:
         stored, seen = ds.stored_type.__name__, ds.sample_type.__name__
         raise RefusedError(
@@ -460,54 +521,3 @@ def packed_of(record: TarSample, url: str, sample_type: type) -> bytes | memoryv
 
 def _facts(url: str, key: bytes | str, sample_type: type) -> dict[str, object]:
     return {"url": displayed(url), "key": key, "type_name": sample_type.__name__}
-
-
-def own_shards(shards: Sequence[str]) -> Sequence[str]:
-    """The shards that this process reads: every shard is read by one consumer.
-
-    The rank comes from ``RANK`` and ``WORLD_SIZE``, else from ``torch.distributed``; the worker from
-    ``WORKER`` and ``NUM_WORKERS``, else from the DataLoader. torch is asked only where it is loaded.
-
-    Raises:
-        RefusedError: The variables are no numbers, or do not fit each other.
-    """
-    rank, ranks = _from_environment("RANK", "WORLD_SIZE") or _torch_rank()
-    worker, workers = _from_environment("WORKER", "NUM_WORKERS") or _torch_worker()
-    return shards[rank::ranks][worker::workers]
-
-
-def register_with_torch(stream_type: type) -> None:
-    """Let a DataLoader take such streams for iterable datasets, where torch's is loaded at all."""
-    iterable_dataset: Any = getattr(sys.modules.get("torch.utils.data"), "IterableDataset", None)
-    if iterable_dataset is not None:
-        iterable_dataset.register(stream_type)
-
-
-def _from_environment(place: str, total: str) -> tuple[int, int] | None:
-    given = os.environ.get(place), os.environ.get(total)
-    if given[0] is None or given[1] is None:
-        return None
-    try:
-        index, count = int(given[0]), int(given[1])
-    except ValueError:
-        index, count = -1, 0
-    if not 0 <= index < count:
-        raise RefusedError(
-            f"{place}={given[0]} and {total}={given[1]} name no place in a group. Set {place} from 0 to "
-            f"{total} - 1, or unset both.",
-            name=place,
-        )
-    return index, count
-
-
-def _torch_rank() -> tuple[int, int]:
-    distributed: Any = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def _torch_worker() -> tuple[int, int]:
-    data: Any = sys.modules.get("torch.utils.data")
-    worker = data.get_worker_info() if data is not None else None
-    return (worker.id, worker.num_workers) if worker is not None else (0, 1)

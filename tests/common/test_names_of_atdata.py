@@ -39,7 +39,10 @@ def test_lens_stays_a_decorator_also_where_its_module_is_imported():
 def test_names_of_private_modules_are_found_where_programs_take_them_from():
     from atdata_core.former_names import clear_type_cache, generate_cid, parse_cid, schema_to_type, verify_cid
 
-    assert ran("from atdata._cid import generate_cid; from atdata._protocols import IndexEntry; print(IndexEntry)")
+    assert ran(
+        "from atdata._cid import generate_cid; from atdata._protocols import IndexEntry; print(IndexEntry);"
+        "from atdata._sources import URLSource; from atdata import schema_to_type, verify_cid, BlobSource"
+    )
     cid = generate_cid({"name": "n"})
     assert verify_cid(cid, {"name": "n"})
     assert not verify_cid(cid, {"name": "m"})
@@ -48,7 +51,11 @@ def test_names_of_private_modules_are_found_where_programs_take_them_from():
         generate_cid({"ratio": 0.5})
     field = {"name": "n", "fieldType": {"$type": "local#primitive", "primitive": "int"}, "optional": False}
     maybe = {**field, "name": "maybe", "optional": True}
-    made = schema_to_type({"name": "Row", "fields": [maybe, field]})
+    row = {"name": "Row", "version": "1.0.0", "fields": [maybe, field]}
+    made = schema_to_type(row)
+    assert schema_to_type(row) is made
+    assert schema_to_type({**row, "version": "2.0.0"}) is not made
+    assert schema_to_type(row, use_cache=False) is not made
     clear_type_cache()
     assert (made(n=1).n, made(n=1).maybe) == (1, None)
 

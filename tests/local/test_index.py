@@ -10,8 +10,9 @@ import msgpack
 import pytest
 import redis as redis_py
 
-from atdata_core import Dataset
+from atdata_core import BlobSource, Dataset, S3Source
 from atdata_core.common.cid import entry_cid
+from atdata_core.common.urls import expand
 from atdata_core.errors import (
     DatasetNameError,
     EntryNotFoundError,
@@ -381,6 +382,16 @@ def test_anybodys_store_can_take_the_samples(client: Any, make_dataset: MakeData
 def test_an_index_without_a_store_registers_what_is_there(index: LocalIndex, make_dataset: MakeDataset):
     ds = make_dataset()
     assert index.insert_dataset(ds, name="n").data_urls == [ds.url]
+
+
+def test_an_entry_names_the_shards_of_a_source_where_others_find_them(index: LocalIndex, sample_type: type):
+    of_a_bucket: Any = Dataset[sample_type](S3Source("b", ["x{0..1}.tar", "y.tar"]))
+    entry = index.add_entry(of_a_bucket, name="of a bucket", schema_ref="local://schemas/a.B@1.0.0")
+    assert expand(index.get_entry(entry.cid).data_urls) == ["s3://b/x{0..1}.tar", "s3://b/y.tar"]
+    assert entry.data_store is of_a_bucket.source
+    of_blobs: Any = Dataset[sample_type](BlobSource([{"did": "did:plc:a", "cid": "bafy"}]))
+    with pytest.raises(RefusedError, match="only its BlobSource can open"):
+        index.add_entry(of_blobs, name="of blobs")
 
 
 def test_the_server_is_named_by_the_environment(redis_url: str, monkeypatch: pytest.MonkeyPatch, client: Any):

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -319,6 +320,25 @@ def test_when_redis_goes_away_midway_the_shards_are_removed(
 def test_a_hive_path_that_names_no_place_is_refused(s3: dict[str, str], hive_path: str):
     with pytest.raises(StorageError, match="hive_path"):
         Repo(s3_credentials=s3, hive_path=hive_path)
+
+
+def test_a_repo_takes_its_place_by_position_and_tells_it(s3: dict[str, str], bucket: str, client: Any):
+    repo = Repo(s3, f"{bucket}/hive/deep", client)
+    assert (repo.s3_credentials, repo.hive_path, repo.hive_bucket) == (s3, Path(bucket, "hive", "deep"), bucket)
+    assert repo.index.redis is client
+    assert not any(secret in repr(repo) for secret in (s3["AWS_ACCESS_KEY_ID"], s3["AWS_SECRET_ACCESS_KEY"]))
+
+
+def test_a_repo_without_credentials_is_an_index_that_takes_no_shards(
+    s3: dict[str, str], client: Any, make_dataset: MakeDataset
+):
+    repo = Repo(redis=client)
+    assert (repo.s3_credentials, repo.hive_path, repo.hive_bucket) == (None, None, None)
+    assert repo.index.list_datasets() == []
+    with pytest.raises(StorageError, match="S3 credentials required"):
+        repo.insert(make_dataset(), name="digits")
+    with pytest.raises(StorageError, match="Must specify hive path"):
+        Repo(s3)
 
 
 def test_the_whole_bucket_can_be_the_hive(s3: dict[str, str], bucket: str, client: Any, make_dataset: MakeDataset):

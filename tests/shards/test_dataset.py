@@ -135,6 +135,22 @@ def test_a_batch_knows_the_type_of_its_samples(shards: str):
     assert atdata.SampleBatch([Typed(sample_type="leaf")]).sample_type == ["leaf"]
 
 
+def test_what_webdataset_read_is_wrapped_as_samples_and_batches(shards: str):
+    ds = atdata.Dataset[Row](shards)
+    one, two = ({"__key__": str(n), "msgpack": row(n).packed} for n in range(2))
+    assert ds.wrap(one) == row(0)
+    batch = ds.wrap_batch({"__key__": ["0", "1"], "msgpack": [one["msgpack"], two["msgpack"]]})
+    assert (batch.sample_type, batch.n, batch.vector.shape) == (Row, [0, 1], (2, 4))
+    assert (typing.get_origin(ds.batch_type), typing.get_args(ds.batch_type)) == (atdata.SampleBatch, (Row,))
+    for wrong, message in (
+        ({"__key__": "0", "txt": b""}, "missing 'msgpack' key, and only __key__, txt"),
+        ({"msgpack": "text"}, "to be bytes"),
+        ({"msgpack": b"\xff\xfe"}, "Row"),
+    ):
+        with pytest.raises(SampleError, match=message):
+            ds.wrap(wrong)
+
+
 def test_a_seed_repeats_an_order_and_none_does_not(shards: str):
     dataset = atdata.Dataset[Row](shards)
     stream = dataset.shuffled(seed=1)
