@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -118,7 +118,9 @@ class Screen:
 
     def _stop(self) -> None:
         if self._live is not None:
-            self._live.stop()
+            # The terminal may be gone.
+            with suppress(OSError):
+                self._live.stop()
             self._live = None
 
     def _rows(self) -> Table:

@@ -1,5 +1,6 @@
 """What a person sees at a terminal while something takes long, and how Ctrl-C ends it."""
 
+import fcntl
 import os
 import pty
 import re
@@ -7,11 +8,14 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 
+import dagster as dg
 import pytest
 
 from atdata_pipelines.cli import screen
+from atdata_pipelines.config.dagster_instance import prepare_home
 
 SLOW = """
 import sys
@@ -75,6 +79,46 @@ def test_a_terminal_shows_bytes_rate_and_time_left_until_ctrl_c_ends_it_within_a
     # The machine that runs this may be busy; the moments are MOMENT each.
     assert took < 5
     assert command("promote", "pictures").exit_code == 0
+
+
+@pytest.mark.slow
+def test_with_dagster_home_a_terminal_shows_progress_of_steps_and_ctrl_c_leaves_it_whole(
+    lab, tmp_path, monkeypatch
+):
+    # Long: a process of its own, that is slow on purpose, with runs kept on disk as in the sandbox.
+    home = prepare_home(tmp_path / "dagster_home")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    unread(lab, lab.insert("pictures", labels=(1,) * 60))
+    master, terminal = pty.openpty()
+    # A session of its own, so that Ctrl-C reaches every process that has this terminal, as at a person's.
+    process = start(
+        ["promote", "pictures"],
+        0.4,
+        tmp_path,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+    )
+    os.close(terminal)
+    shown = read_terminal(master, " left")
+    # It goes on.
+    shown += read_terminal(master, " left")
+    assert re.search(r"\d+ of 20 shards looked at", shown)
+    began = time.monotonic()
+    os.write(master, b"\x03")
+    said = read_terminal(master, "\0", seconds=30)
+    assert process.wait(timeout=30) == 130
+    took = time.monotonic() - began
+    os.close(master)
+    whole = shown + said
+    assert "Interrupted: 0 of 1 dataset promoted. Nothing is half published. Run it again" in said
+    assert said.rstrip().endswith("atdata-pipelines promote pictures")
+    assert "Traceback" not in whole
+    assert whole.rindex("\x1b[?25h") > whole.rindex("\x1b[?25l")
+    assert took < 5
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
 
 
 @pytest.mark.slow
