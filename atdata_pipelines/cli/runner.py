@@ -13,7 +13,6 @@ from typing import Any
 import dagster as dg
 
 from atdata_core.common.machine import machine
-from atdata_core.common.names import near
 from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.local import LocalIndex
@@ -30,6 +29,7 @@ from ..config.settings import DEFAULT, RECORD, STAGES, Settings
 from ..display.markdown import in_terminal
 from ..jobs.promotion_jobs import BULK_JOB, FAILED, JOB, BulkConfig, bulk_config, not_promoted, run_config
 from .command import Output, note, when_interrupted
+from .context import unknown
 from .interrupts import noted
 from .project import settings_of
 from .screen import naming
@@ -187,8 +187,8 @@ def _promote_each(
                     done.add(name, mark)
                 else:
                     reason = _reason(result)
-        except EntryNotFoundError as error:
-            reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
+        except EntryNotFoundError:
+            reason = unknown(name, index).message
         except AtdataError as error:
             reason = error.message
         if reason is not None:

@@ -69,7 +69,6 @@ class Screen:
     def begin(self, what: str) -> Transfers:
         """Show something else: its progress."""
         self._shown = _Interruptible(what, self)
-        self._began = time.monotonic()
         return self._shown
 
     def name(self, what: str) -> None:
@@ -137,7 +136,7 @@ class Screen:
         if expected:
             share = {"completed": shown.bytes, "total": max(expected, shown.bytes)}
         count = "" if shown.total is None else f"{shown.done:,} of {shown.total:,} "
-        rows.add_row(f"{count}{shown.what}", ProgressBar(width=BAR, **share), ", ".join(shown.in_bytes()))
+        rows.add_row(f"{count}{shown.counted}", ProgressBar(width=BAR, **share), ", ".join(shown.in_bytes()))
         for shard, passed, size in shown.under_way()[:SHARDS]:
             name = shard.rpartition("/")[2][-_NAME:]
             rows.add_row(

@@ -15,7 +15,9 @@ import dagster as dg
 import pytest
 
 from atdata_pipelines.cli import screen
+from atdata_pipelines.cli.command import Output
 from atdata_pipelines.config.dagster_instance import prepare_home
+from atdata_pipelines.display.progress import Transfers
 
 SLOW = """
 import sys
@@ -170,3 +172,51 @@ def test_the_display_gives_way_to_lines_and_questions(monkeypatch, capsys):
     assert cells[0] == ["1 of 4 shards read", "  0.tar"]
     assert cells[2][1] == "500 kB of 1.0 MB"
     assert "a line\n" in capsys.readouterr().out
+
+
+def test_one_shard_is_told_in_the_singular(monkeypatch):
+    told = Transfers("shards of pictures looked at")
+    told(1, 1)
+    assert str(told) == "1 of 1 shard of pictures looked at"
+    told(1, 2)
+    assert str(told) == "1 of 2 shards of pictures looked at"
+
+
+def test_the_time_of_a_command_goes_on_when_progress_of_it_begins(monkeypatch):
+    shown = screen.Screen("add")
+    monkeypatch.setattr(shown, "_began", shown._began - 9)
+    shown.begin("tars stored")
+    [cells] = [[*column.cells] for column in shown._rows().columns]
+    assert cells == ["add, 9 s"]
+
+
+def test_the_display_gives_way_once_to_many_lines(monkeypatch, capsys):
+    with screen.showing("status") as shown:
+        stopped = []
+        monkeypatch.setattr(shown, "_live", shown)
+        monkeypatch.setattr(shown, "stop", lambda: stopped.append(1), raising=False)
+        monkeypatch.setattr(shown, "_start", lambda: monkeypatch.setattr(shown, "_live", shown))
+        Output().line("one", "two", "three")
+    assert capsys.readouterr().out == "one\ntwo\nthree\n"
+    assert stopped == [1, 1]
+
+
+@pytest.mark.slow
+def test_the_sandbox_shows_at_a_terminal_what_it_does_while_it_starts(tmp_path):
+    # Long: a sandbox of its own.
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atdata_pipelines", "sandbox", "--path", str(tmp_path / "box")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path), "TERM": "xterm", "COLUMNS": "120"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    said = read_terminal(master, "# Running. Ctrl-C stops it.")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    os.close(master)
+    assert re.search(r"(starting Redis, S3 and the PDS|making the folder in which Dagster keeps runs), \d+ s", said)
+    assert "export ATDATA_BUCKET=lab" in said
