@@ -148,7 +148,7 @@ def _promote(
     else:
         plan = plan_promotions(context, index, settings, services)
         if not plan.due:
-            context.log.info(plan.summary("log"))
+            context.log.info(f"Nothing is due: {plan.unchanged}")
         wanted = _Wanted({each.name: each.entry for each in plan.due}, dict(plan.left.get("refused", {})))
     wanted.make_partitions(context.instance, settings)
     before, failed_before = _before_retry(context, settings)

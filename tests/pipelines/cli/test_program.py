@@ -157,3 +157,15 @@ def test_a_file_of_variables_in_another_encoding_is_refused_in_one_line(command,
     assert result.stderr.startswith("Error: ")
     assert ".env is not in UTF-8" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_promotion_of_all_tells_once_what_is_left_to_a_person_where_nothing_is_due(lab, promote, command):
+    lab.insert("pictures")
+    promote("pictures")
+    assert command("retract", "pictures", "--yes").exit_code == 0
+    result = command("promote", "--all")
+    assert result.exit_code == 0
+    assert result.stderr.count("was retracted") == 1
+    assert "Nothing is due" in result.stderr
+    assert "0 of 0" not in result.stderr
+    assert "failed" not in result.stderr
