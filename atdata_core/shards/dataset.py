@@ -38,6 +38,10 @@ _NAMED = 10
 _LONGEST_NAME = 60
 _ADDRESSES = ("s3://", "http://", "https://")
 _NO_DOTS = "A key ends at the first dot of a file's name: write the shard again with keys that have no dots."
+_NOT_PACKED = (
+    "Each sample is a file KEY.msgpack, as as_wds of a class made with @packable gives it; the tutorial shows how "
+    "files such as these become samples."
+)
 
 
 class Dataset(Generic[T]):
@@ -512,7 +516,7 @@ def packed_of(record: TarSample, url: str, sample_type: type) -> bytes | memoryv
         return payload
     names = sorted(name[:_LONGEST_NAME] for name in record if name != "__key__")
     found = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if names[_NAMED:] else "")
-    way_out = _NO_DOTS if any(name.endswith(f".{PACKED}") for name in record) else "Write samples with as_wds."
+    way_out = _NO_DOTS if any(name.endswith(f".{PACKED}") for name in record) else _NOT_PACKED
     raise SampleError(
         f"{displayed(url)}, sample {key!r}: there is no {key}.msgpack, only {found or 'nothing'}. {way_out}",
         **_facts(url, key, sample_type),

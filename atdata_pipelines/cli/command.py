@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shlex
 import sys
@@ -14,7 +16,7 @@ import click
 from atdata_core.secrets import masked
 
 from .interrupts import INTERRUPTED, ending_soon, leave
-from .screen import echo, showing
+from .screen import aside, echo, showing
 
 PROGRAM = "atdata-pipelines"
 FAILED = 1
@@ -24,11 +26,12 @@ EXIT_CODES = {
     0: "all is well",
     FAILED: "something failed, was refused or not found",
     2: "the command was not typed right",
-    DIFFERS: "what was looked at differs from what it should be (verify, reconcile, accept)",
+    DIFFERS: "what was looked at is not as it should be (verify, reconcile, accept)",
     INTERRUPTED: "Ctrl-C, SIGTERM or a closed terminal",
 }
 AGAIN = "Run it again: it goes on where it stopped."
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _DONE = "atdata_pipelines.done"
 
 
@@ -62,6 +65,17 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; after Ctrl-C say what was done and how to go on."""
+        try:
+            return self._invoke(ctx)
+        except OSError as error:
+            # Of a file or a service it would name that; to a reader that is gone click sees.
+            if error.errno not in _FULL or error.filename is not None:
+                raise
+            # Else the interpreter would try once more, and complain, when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.ClickException(f"The output cannot be written: {error.strerror}.") from None
+
+    def _invoke(self, ctx: click.Context) -> Any:
         if not self._watched:
             return super().invoke(ctx)
 
@@ -104,8 +118,8 @@ class Output:
     def result(self, data: Mapping[str, Any], *lines: str) -> None:
         """A result, for programs or for people."""
         self.data(data)
-        for line in () if self.as_json else lines:
-            echo(line)
+        if not self.as_json:
+            self.line(*lines)
 
     def data(self, data: Mapping[str, Any]) -> None:
         """What people were told already, for programs."""
@@ -118,9 +132,12 @@ class Output:
         if self.as_json:
             self.result({"name": name, "error": reason})
 
-    def line(self, text: str = "") -> None:
-        """What people are told besides."""
-        echo(text, err=self.as_json)
+    def line(self, *texts: str) -> None:
+        """Lines that people are told besides."""
+        # What is shown gives way once, not for each line.
+        with aside():
+            for text in texts:
+                echo(text, err=self.as_json)
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

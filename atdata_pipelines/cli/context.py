@@ -6,11 +6,12 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from atdata_core.common.names import near
+from atdata_core.common.names import near, quoted
 from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.promotion.options import OPTIONS, Option
 
@@ -59,18 +60,26 @@ def promotion_of(dataset: str, name: str | None = None) -> str:
 
 def index() -> LocalIndex:
     """The index of local datasets; raises ``MissingVariableError``."""
-    from ..config.resources import RedisResource
+    from ..config import environment
 
-    return RedisResource().index()
+    return environment.index()
 
 
 def entry(name: str, index: LocalIndex) -> LocalDatasetEntry:
     """The current entry of a name; ``EntryNotFoundError`` names those that are near it."""
     try:
         return index.get_entry_by_name(name)
-    except EntryNotFoundError as error:
-        found = near(name, (each.name for each in index.list_datasets()))
-        raise EntryNotFoundError(error.message + found, **error.facts) from None
+    except EntryNotFoundError:
+        raise unknown(name, index) from None
+
+
+def unknown(name: str, index: LocalIndex) -> EntryNotFoundError:
+    """That the index has no dataset of that name, in words for a command line."""
+    return EntryNotFoundError(
+        f"The index has no dataset {quoted(name)}. `{PROGRAM} list` shows what is there, `{PROGRAM} add` adds one."
+        f"{near(name, index.names())}",
+        ref=name,
+    )
 
 
 def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -82,6 +91,11 @@ def complete_names(context: click.Context, parameter: click.Parameter, incomplet
         return [name for name in index().names() if name.startswith(incomplete)]
     except AtdataError:
         return []
+
+
+def time_of(milliseconds: int | None) -> str | None:
+    """A time of an entry as all commands tell it: ISO 8601, UTC."""
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
 
 
 def ledger() -> Ledger:
@@ -105,9 +119,9 @@ def store(settings: Settings) -> S3DataStore | None:
 
 def account() -> str:
     """DID of the account, found without a login; raises ``MissingVariableError``, ``RecordNotFoundError``."""
-    from ..config.resources import AtprotoResource
+    from ..config import environment
 
-    return AtprotoResource().did()
+    return environment.did_of(environment.pds_url(), environment.handle())
 
 
 def is_published(named: str) -> bool:

@@ -40,11 +40,19 @@ def ending_soon(screen: Screen, tell: Note) -> Iterator[None]:
 
     Whoever handles the signal meanwhile (Dagster does, within a run) goes on doing so.
     """
-    told = threading.Lock()
+    telling, told = threading.Lock(), threading.Event()
 
     def tell_once() -> None:
-        if told.acquire(blocking=False):
-            tell()
+        # Who comes second waits until it is said: the process ends afterwards.
+        if telling.acquire(timeout=MOMENT):
+            try:
+                if not told.is_set():
+                    told.set()
+                    # The terminal may be gone.
+                    with suppress(OSError):
+                        tell()
+            finally:
+                telling.release()
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -6,14 +6,13 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from atdata_core.common.machine import machine
-from atdata_core.common.names import near
 from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.local import LocalIndex
@@ -22,7 +21,7 @@ from atdata_core.samples.metadata import refuse_secrets
 
 from ..automation.run_history import MACHINE_TAG
 from ..components.dataset_promotion import promotion_definitions
-from ..config.dagster_instance import open_instance
+from ..config.dagster_instance import open_instance, uncaptured
 from ..config.partitions import add_keys
 from ..config.resources import AtprotoResource, RedisResource
 from ..config.run_config import PromotionConfig
@@ -30,6 +29,7 @@ from ..config.settings import DEFAULT, RECORD, STAGES, Settings
 from ..display.markdown import in_terminal
 from ..jobs.promotion_jobs import BULK_JOB, FAILED, JOB, BulkConfig, bulk_config, not_promoted, run_config
 from .command import Output, note, when_interrupted
+from .context import unknown
 from .interrupts import noted
 from .project import settings_of
 from .screen import naming
@@ -187,8 +187,8 @@ def _promote_each(
                     done.add(name, mark)
                 else:
                     reason = _reason(result)
-        except EntryNotFoundError as error:
-            reason = error.message + near(name, (entry.name for entry in index.list_datasets()))
+        except EntryNotFoundError:
+            reason = unknown(name, index).message
         except AtdataError as error:
             reason = error.message
         if reason is not None:
@@ -211,6 +211,12 @@ def _run(
     run_id = str(uuid.uuid4())
 
     def hear(event: dg.EventLogEntry) -> None:
+        step = event.dagster_event
+        if step and step.is_step_failure and _is_interrupt(step.step_failure_data.error):
+            # Else Dagster would take the run's end for a failure.
+            run = instance.get_run_by_id(run_id)
+            if run and not run.is_finished:
+                instance.report_run_canceling(run)
         # A terminal that is gone takes no more words, and the run must be told to its end all the same.
         with suppress(OSError):
             listener(event)
@@ -220,7 +226,8 @@ def _run(
     tags = {MACHINE_TAG: machine(), **(tags or {})}
 
     def note_cancelled() -> None:
-        if (run := instance.get_run_by_id(run_id)) is not None and not run.is_finished:
+        run = instance.get_run_by_id(run_id)
+        if run and run.status not in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED):
             instance.report_run_canceled(run, message="The command was interrupted.")
 
     with _hang_up_interrupts(), noted(note_cancelled):
@@ -228,13 +235,14 @@ def _run(
             run_config=config, instance=instance, raise_on_error=False, run_id=run_id, tags=tags, **more
         )
     if not result.success and _was_interrupted(result):
+        note_cancelled()
         raise KeyboardInterrupt
     return result
 
 
 @contextmanager
 def _hang_up_interrupts() -> Iterator[None]:
-    """A command that is hung up (its terminal is closed) or terminated ends its run as Ctrl-C does: as failed.
+    """A command that is hung up (its terminal is closed) or terminated ends its run as Ctrl-C does: as canceled.
 
     Else the process would end at once, and the run stay as one that works still. Under ``nohup`` it goes on.
     """
@@ -332,11 +340,15 @@ def _quiet(config: dict[str, Any], verbose: bool) -> dict[str, Any]:
     return config if verbose else {**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def _instance() -> AbstractContextManager[dg.DagsterInstance]:
+@contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
-        return open_instance()
+        with open_instance() as kept, uncaptured(kept) as instance:
+            yield instance
+        return
     note("DAGSTER_HOME is not set: the UI will not show these runs.")
-    return dg.DagsterInstance.ephemeral(settings=_SETTINGS)
+    with dg.DagsterInstance.ephemeral(settings=_SETTINGS) as instance:
+        yield instance
 
 
 def _log_in() -> None:
@@ -354,11 +366,14 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterator[Any]:
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     """Whether Ctrl-C ended the run, in a stage or between two attempts."""
-    for error in [each.error for each in _failures(result)] + _run_errors(result):
-        while error is not None:
-            if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
-                return True
-            error = error.cause
+    return any(map(_is_interrupt, [each.error for each in _failures(result)] + _run_errors(result)))
+
+
+def _is_interrupt(error: Any) -> bool:
+    while error is not None:
+        if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+            return True
+        error = error.cause
     return False
 
 

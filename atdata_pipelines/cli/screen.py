@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,7 +69,6 @@ class Screen:
     def begin(self, what: str) -> Transfers:
         """Show something else: its progress."""
         self._shown = _Interruptible(what, self)
-        self._began = time.monotonic()
         return self._shown
 
     def name(self, what: str) -> None:
@@ -118,7 +117,9 @@ class Screen:
 
     def _stop(self) -> None:
         if self._live is not None:
-            self._live.stop()
+            # The terminal may be gone.
+            with suppress(OSError):
+                self._live.stop()
             self._live = None
 
     def _rows(self) -> Table:
@@ -135,7 +136,7 @@ class Screen:
         if expected:
             share = {"completed": shown.bytes, "total": max(expected, shown.bytes)}
         count = "" if shown.total is None else f"{shown.done:,} of {shown.total:,} "
-        rows.add_row(f"{count}{shown.what}", ProgressBar(width=BAR, **share), ", ".join(shown.in_bytes()))
+        rows.add_row(f"{count}{shown.counted}", ProgressBar(width=BAR, **share), ", ".join(shown.in_bytes()))
         for shard, passed, size in shown.under_way()[:SHARDS]:
             name = shard.rpartition("/")[2][-_NAME:]
             rows.add_row(

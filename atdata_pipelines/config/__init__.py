@@ -2,6 +2,7 @@
 
 __all__ = [
     "dagster_instance",
+    "environment",
     "executors",
     "hooks",
     "partitions",

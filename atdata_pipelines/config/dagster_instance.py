@@ -143,6 +143,23 @@ def _untelling(instance: dg.DagsterInstance) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_ref(ref._replace(settings={**ref.settings, "telemetry": {"enabled": False}}))
 
 
+@contextmanager
+def uncaptured(instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
+    """The same storage, opened so that a run in this process leaves stdout and stderr to the command that runs it.
+
+    Dagster would move both into a file for as long as steps run, and have helper processes write them back, which
+    die of Ctrl-C with stack traces.
+    """
+    ref = instance.get_ref()
+    nothing = ref.compute_logs_data._replace(
+        module_name="dagster._core.storage.noop_compute_log_manager",
+        class_name="NoOpComputeLogManager",
+        config_yaml="{}",
+    )
+    with dg.DagsterInstance.from_ref(ref._replace(compute_logs_data=nothing)) as opened:
+        yield opened
+
+
 def _of_database(error: BaseException | None) -> DBAPIError | None:
     """What the database said that led to an error."""
     while error is not None and not isinstance(error, DBAPIError):

@@ -13,7 +13,7 @@ from atdata_core.common.names import near
 from atdata_core.errors import RefusedError
 from atdata_core.state import redis_state
 
-from .resources import MissingVariableError
+from .environment import MissingVariableError
 
 if TYPE_CHECKING:
     from celery import Celery

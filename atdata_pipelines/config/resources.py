@@ -5,47 +5,22 @@ the configuration that Dagster shows, and definitions load where no variable is 
 set the fields in its own way (``dg.EnvVar``).
 """
 
-import os
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import Field
 
 from atdata_core.atmosphere import AtmosphereClient
-from atdata_core.atmosphere.client import DEFAULT_PDS_URL
-from atdata_core.atmosphere.identity import Resolver
-from atdata_core.atmosphere.xrpc.session import Session
 from atdata_core.errors import CredentialsError, RefusedError
 from atdata_core.local import LocalIndex, S3DataStore
-from atdata_core.state.redis_state import from_url
 from atdata_core.stores.s3.clients import checked_endpoint
 from atdata_core.stores.s3.objects import S3Endpoint, checked_style
 
+from . import environment
+from .environment import optional, required
+
 R = TypeVar("R", bound=dg.ConfigurableResource)
-
-DID_SILENCE = 5.0
-"""Seconds that a PDS may be silent before it is asked again for a DID: Dagster ends a tick after 60."""
-
-
-class MissingVariableError(RefusedError):
-    """A variable of the environment that is needed and not set. Facts: ``variable``."""
-
-
-def _optional(variable: str) -> str | None:
-    return os.environ.get(variable, "").strip() or None
-
-
-def _required(given: str | None, variable: str, what: str) -> str:
-    value = given or _optional(variable)
-    if value is None:
-        raise MissingVariableError(
-            f"{variable} is not set. It is {what}. Set it in the environment or in .env; .env.example lists "
-            "all variables.",
-            variable=variable,
-        )
-    return value
 
 
 def _outside_of_runs(resource: R, what: str) -> R:
@@ -53,7 +28,7 @@ def _outside_of_runs(resource: R, what: str) -> R:
     for name, value in given.items():
         # Dagster's own way opens an instance for it, which takes longer than most commands.
         if isinstance(value, dg.EnvVar):
-            given[name] = _required(None, value.env_var_name, f"the {name} of {what}")
+            given[name] = required(None, value.env_var_name, f"the {name} of {what}")
     return type(resource)(**given)
 
 
@@ -74,8 +49,7 @@ class RedisResource(dg.ConfigurableResource):
             MissingVariableError: The server is not known.
             RefusedError: Its URL is none.
         """
-        url = _required(self.url, "ATDATA_REDIS_URL", "the Redis that holds the index")
-        return LocalIndex(_redis(url, "The url of the Redis resource" if self.url else "ATDATA_REDIS_URL", silence))
+        return environment.index(self.url, silence=silence)
 
 
 class ShardS3Resource(dg.ConfigurableResource):
@@ -156,7 +130,7 @@ class ShardS3Resource(dg.ConfigurableResource):
                 "endpoint_url that begins with http://, or leave use_ssl out.",
                 source="use_ssl",
             )
-        region = self.region_name or endpoint.region or _optional("AWS_REGION") or _optional("AWS_DEFAULT_REGION")
+        region = self.region_name or endpoint.region or optional("AWS_REGION") or optional("AWS_DEFAULT_REGION")
         return replace(endpoint.configured(), region=region, attempts=self.max_attempts, verify=self.verify)
 
 
@@ -179,8 +153,8 @@ class AtprotoResource(dg.ConfigurableResource):
             LoginError: The PDS does not accept them.
         """
         handle = self._handle()
-        password = _required(self.app_password, "ATDATA_APP_PASSWORD", f"an app password of {handle}")
-        return _logged_in(self._pds_url(), handle, password)
+        password = required(self.app_password, "ATDATA_APP_PASSWORD", f"an app password of {handle}")
+        return environment.logged_in(self._pds_url(), handle, password)
 
     def anonymous(self) -> AtmosphereClient:
         """A client of the same PDS that nobody is logged in with."""
@@ -193,13 +167,13 @@ class AtprotoResource(dg.ConfigurableResource):
             MissingVariableError: The handle is not known.
             RecordNotFoundError: Nobody has that handle.
         """
-        return _did(self._pds_url(), self._handle())
+        return environment.did_of(self._pds_url(), self._handle())
 
     def _handle(self) -> str:
-        return _required(self.handle, "ATDATA_HANDLE", "the handle of the account that publishes")
+        return environment.handle(self.handle)
 
     def _pds_url(self) -> str:
-        return self.pds_url or _optional("ATDATA_PDS_URL") or DEFAULT_PDS_URL
+        return environment.pds_url(self.pds_url)
 
 
 class DestinationResource(dg.ConfigurableResource):
@@ -243,26 +217,26 @@ class DestinationResource(dg.ConfigurableResource):
             MissingVariableError: A bucket is named, but not who may write there.
             CredentialsError: The address is not that of an S3 service.
         """
-        bucket = self.bucket or _optional("ATDATA_PUBLISH_BUCKET")
+        bucket = self.bucket or optional("ATDATA_PUBLISH_BUCKET")
         if bucket is None:
             return None
         reading = reading or S3Endpoint()
         what = f"needed to copy shards into the bucket {bucket}"
-        access_key = self.access_key_id or _optional("ATDATA_PUBLISH_ACCESS_KEY_ID")
-        secret_key = self.secret_access_key or _optional("ATDATA_PUBLISH_SECRET_ACCESS_KEY")
+        access_key = self.access_key_id or optional("ATDATA_PUBLISH_ACCESS_KEY_ID")
+        secret_key = self.secret_access_key or optional("ATDATA_PUBLISH_SECRET_ACCESS_KEY")
         token = None
         if not (access_key or secret_key):
             access_key, secret_key, token = reading.access_key, reading.secret_key, reading.session_token
         # Without any, the AWS configuration may lead to some.
         if access_key or secret_key or not reading.signs:
-            access_key = _required(access_key, "ATDATA_PUBLISH_ACCESS_KEY_ID", what)
-            secret_key = _required(secret_key, "ATDATA_PUBLISH_SECRET_ACCESS_KEY", what)
+            access_key = required(access_key, "ATDATA_PUBLISH_ACCESS_KEY_ID", what)
+            secret_key = required(secret_key, "ATDATA_PUBLISH_SECRET_ACCESS_KEY", what)
         address = reading.endpoint_url
         if self.endpoint_url:
             address = checked_endpoint(self.endpoint_url, "endpoint_url of the destination")
-        elif published := _optional("ATDATA_PUBLISH_ENDPOINT"):
+        elif published := optional("ATDATA_PUBLISH_ENDPOINT"):
             address = checked_endpoint(published, "ATDATA_PUBLISH_ENDPOINT")
-        style = self.addressing_style or _optional("ATDATA_PUBLISH_ADDRESSING_STYLE")
+        style = self.addressing_style or optional("ATDATA_PUBLISH_ADDRESSING_STYLE")
         endpoint = replace(
             reading,
             endpoint_url=address,
@@ -274,25 +248,8 @@ class DestinationResource(dg.ConfigurableResource):
             # Trust in the certificate of one service is none in another's.
             verify=reading.verify if address == reading.endpoint_url else None,
         )
-        public_url = self.public_url or _optional("ATDATA_PUBLISH_PUBLIC_URL")
+        public_url = self.public_url or optional("ATDATA_PUBLISH_PUBLIC_URL")
         return S3DataStore(endpoint, bucket=bucket, public_url=public_url)
-
-
-@lru_cache
-def _redis(url: str, source: str, silence: float | None) -> Any:
-    return from_url(url, source=source, **({} if silence is None else {"socket_timeout": silence}))
-
-
-@lru_cache
-def _logged_in(pds_url: str, handle: str, password: str) -> AtmosphereClient:
-    client = AtmosphereClient(pds_url)
-    client.login(handle, password, shared=True)
-    return client
-
-
-@lru_cache
-def _did(pds_url: str, handle: str) -> str:
-    return Resolver(Session(pds_url, timeout=DID_SILENCE)).did_of(handle)
 
 
 def _of_profile(profile: str, address: str | None) -> S3Endpoint:

@@ -21,6 +21,7 @@ def lab_environ(box: Sandbox) -> dict[str, str]:
 
     return {
         **box.environ(),
+        "ATDATA_BUCKET": LAB,
         "ATDATA_PUBLISH_BUCKET": PUBLIC,
         "ATDATA_PUBLISH_PUBLIC_URL": f"{box.public_url}/{PUBLIC}",
         "DAGSTER_HOME": str(prepare_home(box.folder / "dagster_home")),

@@ -12,10 +12,9 @@ from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.stages.schema_stage import PublishedSchema
 from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.protocols import ShardFacts
-from atdata_core.samples.arrays import shape_name
 from atdata_core.state.facts import CopiedShards, Inventory
 
-from .markdown import TEXT, row, shown
+from .markdown import TEXT, row, shown, type_name
 from .previews import Preview
 
 SHARDS_SHOWN = 100
@@ -123,20 +122,6 @@ def _safe(value: Any) -> Any:
     if isinstance(value, str):
         return shown(value)
     return [_safe(each) for each in value] if isinstance(value, list) else value
-
-
-def type_name(kind: Any) -> str:
-    """The type of a field of a schema record, for people: ``ndarray[uint8] 32×32×3``."""
-    if not isinstance(kind, Mapping):
-        return str(kind)
-    name = str(kind.get("primitive") or kind.get("$type", "").rpartition("#")[2] or "unknown")
-    if isinstance(kind.get("holds"), list):
-        name = " | ".join(map(str, kind["holds"]))
-    if isinstance(kind.get("dtype"), str):
-        name = f"{name}[{kind['dtype']}]"
-    if isinstance(kind.get("shape"), list):
-        name = f"{name} {shape_name(kind['shape'])}"
-    return f"{name}[{type_name(kind['items'])}]" if "items" in kind else name
 
 
 def of_inventory(found: Inventory, preview: Preview) -> dict[str, Any]:

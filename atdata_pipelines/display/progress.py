@@ -66,6 +66,12 @@ class Transfers:
             ]
 
     @property
+    def counted(self) -> str:
+        """What is counted, in the singular where there is one of it."""
+        noun, space, rest = self.what.partition(" ")
+        return f"{noun.removesuffix('s')}{space}{rest}" if self.total == 1 else self.what
+
+    @property
     def expected(self) -> int | None:
         """Bytes in all, as far as can be told: shards that were not begun count as the others do on average."""
         with self._lock:
@@ -93,7 +99,7 @@ class Transfers:
         return None if not rate or expected is None else max(0.0, (expected - self.bytes) / rate)
 
     def __str__(self) -> str:
-        parts = [self.what] if self.total is None else [f"{self.done:,} of {self.total:,} {self.what}"]
+        parts = [self.what] if self.total is None else [f"{self.done:,} of {self.total:,} {self.counted}"]
         return ", ".join(parts + self.in_bytes())
 
     def in_bytes(self) -> list[str]:

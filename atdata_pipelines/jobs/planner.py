@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import dagster as dg
 
+from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, MetadataError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.inventory import cid_of
@@ -168,9 +169,15 @@ class PlannedPromotions:
                 said = f"{words[0].upper()}{words[1:]}: {self._listed(kind, 'log')}"
                 (log.warning if kind in ("refused", "retries exhausted") else log.info)(said)
 
+    @property
+    def unchanged(self) -> str:
+        """How many need nothing."""
+        are = "is" if len(self.published) == 1 else "are"
+        return f"{number_of(len(self.published), 'dataset')} looked at {are} published and unchanged"
+
     def summary(self, place: Medium = "text") -> str:
         """One line for a tick that starts nothing."""
-        parts = [f"{len(self.published)} datasets looked at are published and unchanged"]
+        parts = [self.unchanged]
         parts += [f"{words}: {self._listed(kind, place)}" for kind, words in _LEFT.items() if self.left.get(kind)]
         if self.told:
             counts = ", ".join(f"{self.told[kind]} {kind}" for kind in _LEFT if kind in self.told)

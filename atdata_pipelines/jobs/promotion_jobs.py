@@ -148,7 +148,7 @@ def _promote(
     else:
         plan = plan_promotions(context, index, settings, services)
         if not plan.due:
-            context.log.info(plan.summary("log"))
+            context.log.info(f"Nothing is due: {plan.unchanged}")
         wanted = _Wanted({each.name: each.entry for each in plan.due}, dict(plan.left.get("refused", {})))
     wanted.make_partitions(context.instance, settings)
     before, failed_before = _before_retry(context, settings)
@@ -344,12 +344,12 @@ class BulkReport:
         context, failed = self._context, self._failed
         for check, warned in self._warned.items():
             (first, said), names = warned[0], [name for name, _ in warned]
-            context.log.warning(shown(f"{check} fails for {named(names)}. {first}: {said}", "log"))
+            of_first = f" {first}:" if len(names) > 1 else ""
+            context.log.warning(shown(f"Warning for {named(names)} ({check}):{of_first} {said}", "log"))
         counts: dict[str, Any] = {"datasets": self._total, **dict(sorted(self._changes.items()))}
-        context.log.info(
-            f"{self._changes.total():,} of {number_of(self._total, 'dataset')} promoted, {len(failed):,} failed"
-        )
         if not failed:
+            if self._total:
+                context.log.info(f"{self._changes.total():,} of {number_of(self._total, 'dataset')} promoted")
             context.add_output_metadata(counts)
             return
         context.instance.add_run_tags(context.run.run_id, {"failed": str(len(failed))})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from ...atmosphere.record_format.parse import label_target, read_entry_record
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, Publication, label_rkey
@@ -94,11 +94,6 @@ class Reconciliation:
     def counts(self) -> dict[str, int]:
         """How many discrepancies there are of each kind."""
         return dict(Counter(each.kind for each in self.discrepancies))
-
-    def to_json(self) -> dict[str, Any]:
-        """The comparison as a JSON object."""
-        findings = [{**asdict(each), "note": each.note} for each in self.discrepancies]
-        return {"did": self.did, "records": self.records, "findings": findings}
 
 
 def reconcile(

@@ -180,7 +180,8 @@ def plan_retraction(
         stays += notes
     elif candidates:
         stays.append(
-            f"{_count(len(candidates), 'copy', 'copies')} of shards: only asked for are they removed (--shards)."
+            f"{_count(len(candidates), 'copy', 'copies')} of shards: they are removed only where that is asked for "
+            "(--shards)."
         )
     urls = {copy.url for copy in copies}
     return Retraction(

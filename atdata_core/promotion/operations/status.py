@@ -211,7 +211,7 @@ def _state(
     last: RecordResult | None,
 ) -> tuple[str, str, str | None]:
     if entry is None:
-        return "removed", "is not in the index any more; what was published of it stays", None
+        return "removed", "the dataset is not in the index any more; what was published of it stays", None
     if block is not None:
         return "blocked", block.reason, None
     if did is None:

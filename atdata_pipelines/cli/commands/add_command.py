@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @command(
-    "add cells shards/ --type lab.samples:Cell --to lab-bucket/microscopy",
+    "add cells shards/ --type lab.samples:Cell --to bucket/path",
     "add cells a.tar b.tar --type lab.samples:Cell",
     going_on="Nothing was added to the index. Run it again:",
 )
@@ -42,17 +42,23 @@ if TYPE_CHECKING:
     "--to",
     "place",
     envvar="ATDATA_BUCKET",
+    show_envvar=True,
     required=True,
     metavar="BUCKET[/PATH]",
-    help="Where the shards go in S3. ATDATA_BUCKET where it is not given.",
+    help="Where the shards go in S3.",
 )
 @json_option
 def add(name: str, paths: tuple[Path, ...], sample_type: str, place: str, output: Output) -> None:
     """Store tars as the dataset NAME: its shards in S3, its entry and schema in the index.
 
-    PATHS are tars, or folders of tars, which are taken in the order of their names. Every sample is read and
-    checked to be of the type; it keeps its key, and the files beside it. Nothing is published by this: promote NAME
-    afterwards. A name that is there already gets these data as its newest entry.
+    PATHS are tars, or folders of tars, which are taken in the order of their names. Each sample in them is a
+    file KEY.msgpack, as atdata's ShardWriter and as_wds write it from a class made with @atdata.packable; tars of
+    plain files (KEY.jpg beside KEY.json) must be written as such samples first: the tutorial shows how. Every
+    sample is read and checked to be of the type; it keeps its key, and the files beside it.
+
+    The samples are written into new shards of up to 10,000 samples and 1 GiB, however many tars there were.
+    Nothing is published by this: promote NAME afterwards. A name that is there already gets these data as its
+    newest entry.
     """
     tars = _tars(paths)
     kind = _imported(sample_type)

@@ -30,8 +30,7 @@ def list_datasets(output: Output) -> None:
         for row in rows:
             output.data(row)
     elif rows:
-        for line in _table(rows):
-            output.line(line)
+        output.line(*_table(rows))
     else:
         output.line("The index has no datasets. atdata-pipelines add NAME PATHS... --type MODULE:CLASS adds one.")
 
@@ -58,7 +57,7 @@ def _facts(entry: LocalDatasetEntry) -> dict[str, Any]:
         "cid": entry.cid,
         "schema": entry.schema_ref,
         "shards": len(expand(entry.data_urls)) if entry.data_urls else 0,
-        "registered_at": entry.registered_at,
+        "registered_at": context.time_of(entry.registered_at),
     }
 
 

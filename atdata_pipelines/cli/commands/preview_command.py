@@ -12,7 +12,7 @@ import click
 
 from atdata_core.common.urls import displayed
 
-from ...display.markdown import whole
+from ...display.markdown import type_name, whole
 from .. import context
 from ..command import Output, command, json_option
 
@@ -41,7 +41,6 @@ def preview(dataset: str, pictures: Path | None, output: Output) -> None:
     """
     from atdata_core.samples.schema import decode
 
-    from ...display.materialisation_metadata import type_name
     from ...display.previews import Tally, read_some, shapes, text_of
 
     with context.said():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -62,8 +63,17 @@ def reconcile(names: tuple[str, ...], restore: bool, recover: bool, output: Outp
         restored, failed = _restore(found, index, client) if restore else ({}, {})
     vanished = [finding for finding in found.of("gone", "older") if _promotion(finding) not in restored]
     counts = ", ".join(f"{number} {kind}" for kind, number in found.counts.items()) or "all as the ledger has them"
+    for finding in found.discrepancies:
+        again = {"restored": restored.get(_promotion(finding)), "error": failed.get(finding.uri)}
+        output.data({**asdict(finding), "note": finding.note, **again})
     output.result(
-        {**found.to_json(), "restored": list(restored.values()), "failed": failed},
+        {
+            "did": found.did,
+            "records": found.records,
+            "counts": found.counts,
+            "restored": [*restored.values()],
+            "failed": failed,
+        },
         f"{number_of(found.records, 'record')} looked at: {counts}",
     )
     if vanished and not restore:

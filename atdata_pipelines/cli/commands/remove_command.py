@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atdata_core.common.plurals import number_of
+from atdata_core.errors import EntryNotFoundError
 
 from .. import context
 from ..command import PROGRAM, Output, command, json_option
@@ -31,7 +32,10 @@ def remove(name: str, yes: bool, output: Output) -> None:
 
     with context.said():
         index = context.index()
-        found = index.removal_of(name)
+        try:
+            found = index.removal_of(name)
+        except EntryNotFoundError:
+            raise context.unknown(name, index) from None
         output.line(f"{name}, {index!r}")
         for line in _told(found, published_names(context.ledger(), name)):
             output.line(f"  {line}")

@@ -1,11 +1,13 @@
 """``atdata-pipelines sandbox``."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from ...config.sandbox_lab import FOLDER, LAB, PUBLIC, lab_environ
 from ..command import Output, command, json_option
+from ..screen import naming, showing
 
 
 @command("sandbox", "sandbox --path lab --bucket public", watched=False)
@@ -37,12 +39,21 @@ def sandbox(path: Path, buckets: tuple[str, ...], output: Output, **options: obj
     Ctrl-C; nothing leaves this machine.
     """
     try:
-        from ...sandbox import SandboxError, serve
+        from ...sandbox import Sandbox, SandboxError, serve
     except ImportError as error:
         raise click.ClickException(
             f"The sandbox needs a package that is not there ({error.name}): pip install 'atdata-pipelines[sandbox]'"
         ) from None
-    try:
-        serve(path, environ=lab_environ, as_json=output.as_json, buckets=(LAB, PUBLIC, *buckets), **options)
-    except SandboxError as error:
-        raise click.ClickException(str(error)) from None
+    with ExitStack() as starting:
+
+        def environ(box: Sandbox) -> dict[str, str]:
+            naming("making the folder in which Dagster keeps runs")
+            variables = lab_environ(box)
+            starting.close()
+            return variables
+
+        starting.enter_context(showing("starting Redis, S3 and the PDS"))
+        try:
+            serve(path, environ=environ, as_json=output.as_json, buckets=(LAB, PUBLIC, *buckets), **options)
+        except SandboxError as error:
+            raise click.ClickException(str(error)) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ import click
 from atdata_core.common.plurals import number_of
 from atdata_core.common.urls import displayed, expand
 
-from ...display.markdown import whole
+from ...display.markdown import type_name, whole
 from .. import context
 from ..command import Output, command, json_option
 
@@ -51,7 +50,6 @@ def _local(name: str) -> dict[str, Any]:
     all_known = len(known) == len(urls)
     counts = [claim.samples for claim in known]
     found = context.ledger().get_all("dataset", name)
-    at = entry.registered_at
     return {
         "name": entry.name,
         "cid": entry.cid,
@@ -62,7 +60,7 @@ def _local(name: str) -> dict[str, Any]:
         "samples": sum(count or 0 for count in counts) if all_known and None not in counts else None,
         "data_urls": [displayed(url) for url in urls],
         "metadata": entry.metadata,
-        "registered_at": None if at is None else datetime.fromtimestamp(at / 1000, UTC).isoformat(),
+        "registered_at": context.time_of(entry.registered_at),
         "published": sorted({result.uri for _, result in found.of(*RESULTS)}),
     }
 
@@ -89,8 +87,6 @@ def _published(named: str) -> dict[str, Any]:
 
 
 def _fields(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
-    from ...display.materialisation_metadata import type_name
-
     return [
         {
             "name": field["name"],
@@ -118,7 +114,7 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _listed("published", facts.get("published") or ())
     yield "schema", facts["schema"]
     if facts["fields"] is None:
-        yield "", "not in the index yet: index.publish_schema(SampleType, version=...)"
+        yield "", "not in the index yet: `add` puts it there, or index.publish_schema(SampleType, version=...)"
     fields = facts["fields"] or ()
     width = max((len(field["name"]) for field in fields), default=0)
     optional = {True: ", may be missing", False: ""}

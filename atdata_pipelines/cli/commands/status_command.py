@@ -65,8 +65,7 @@ def status(name: str | None, output: Output) -> None:
     for found in every:
         output.data(found.to_json())
     if not output.as_json:
-        for line in _table(every, list(STAGES)) if every else ["The index has no datasets."]:
-            output.line(line)
+        output.line(*(_table(every, list(STAGES)) if every else ["The index has no datasets."]))
 
 
 def _stores() -> Callable[[str], S3DataStore | None]:

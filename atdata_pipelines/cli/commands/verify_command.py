@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -43,14 +43,14 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
     describes it, and whether there are files in it that are no samples.
 
     Prints a line for each dataset: ok; private where all is as published, but this machine's keys were needed for
-    some shards; FAILED, with a line for each thing that differs. Ends with 3 where something differs, with 1 where
-    something could not be looked at.
+    some shards; FAILED, with a line for each thing that differs. Ends with 3 where something differs; with 1 where
+    something could not be looked at, whatever else differs.
     """
     if bool(datasets) == every:
         raise click.UsageError("Give at-uris or names, or --all.")
     from atdata_core.atmosphere import AtmosphereClient
 
-    failed = differing = private = count = 0
+    failed = unseen = private = count = 0
     when_interrupted(lambda: f"{number_of(count, 'dataset')} checked")
     with context.said():
         client = AtmosphereClient()
@@ -58,9 +58,9 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
             result = _verified(named, client, sample)
             count += 1
             failed += result.state == "failed"
-            differing += any(finding.kind == "differs" for finding in result.findings)
+            unseen += any(finding.kind == "unreachable" for finding in result.findings)
             private += result.state == "private"
-            output.result(result.to_json(), *_lines(named, result))
+            output.result(_facts(named, result), *_lines(named, result))
     if not count:
         note("This account has published no datasets.")
     of = number_of(count, "dataset")
@@ -68,10 +68,10 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
         note(f"{failed:,} of {of} {'is' if failed == 1 else 'are'} not as published, or could not be checked.")
     if private and public:
         note(f"{private:,} of {of} {'has' if private == 1 else 'have'} shards that cannot be read anonymously.")
-    if differing or (private and public):
-        sys.exit(DIFFERS)
-    if failed:
+    if unseen:
         sys.exit(FAILED)
+    if failed or (private and public):
+        sys.exit(DIFFERS)
 
 
 def _every(client: AtmosphereClient) -> Iterator[str]:
@@ -99,6 +99,13 @@ def _verified(named: str, client: AtmosphereClient, sample: int | None) -> Verif
         return verify_dataset(uri, client=client, sample=sample, progress=progress)
     except AtdataError as error:
         return Verification(named, findings=(of_error("record", named, error),))
+
+
+def _facts(named: str, result: Verification) -> dict[str, Any]:
+    """Of what was not found the name is known, and no at-uri."""
+    if result.uri.startswith("at://"):
+        return result.to_json()
+    return {**result.to_json(), "name": named, "uri": None}
 
 
 def _lines(named: str, result: Verification) -> Iterator[str]:

@@ -219,7 +219,7 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
     if not wanted.contains(python, prereleases=True):
         yield fail(f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
     wrong = False
-    extras = about.get_all("Provides-Extra") or []
+    extras = _installed_extras(PACKAGE, about.get_all("Provides-Extra") or [])
     for requirement, optional in (*_of(PACKAGE, extras), *_of(LIBRARY, ["publish"]), *_of("dagster-aws", [])):
         found = _installed(requirement.name)
         if found is None and optional:
@@ -245,6 +245,18 @@ def _of(package: str, extras: Sequence[str]) -> Iterator[tuple[Requirement, bool
             yield requirement, False
         elif any(marker.evaluate({"extra": extra}) for extra in extras):
             yield requirement, True
+
+
+def _installed_extras(package: str, extras: Iterable[str]) -> list[str]:
+    """Those that are there: the first requirement of an extra is what it is for, and others may bring the rest."""
+    first: dict[str, str] = {}
+    for line in metadata.requires(package) or []:
+        requirement = Requirement(line)
+        for extra in extras:
+            marker = requirement.marker
+            if marker and not marker.evaluate({"extra": ""}) and marker.evaluate({"extra": extra}):
+                first.setdefault(extra, requirement.name)
+    return [extra for extra, name in first.items() if _installed(name)]
 
 
 def _installed(package: str) -> str | None:

@@ -103,7 +103,7 @@ def test_conditions_ask_for_one_run_of_a_new_dataset_and_of_a_changed_one_and_th
     assert team.sensor().run_requests == []
     assert team.requested() == {}
     assert team.run("fresh", tags=DECLARED).success
-    assert "1 datasets looked at are published" in team.sensor().skip_message
+    assert "1 dataset looked at is published" in team.sensor().skip_message
     # Other data, before the conditions have seen that the run ended.
     lab.insert("fresh", start=6)
     assert team.sensor().run_requests == []

@@ -243,7 +243,7 @@ def test_what_the_ledger_lost_is_published_again_though_a_run_of_it_succeeded(la
     assert second.run_key != request.run_key
     assert "Promoted again, as the ledger knows nothing of a run that succeeded: pictures" in tick.state.logged
     assert promoted(second)
-    assert tick().skip_message == "1 datasets looked at are published and unchanged"
+    assert tick().skip_message == "1 dataset looked at is published and unchanged"
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_a_restored_older_redis_leads_to_published_each_time(lab, tick, given, p
         keys.add(request.run_key)
         assert promoted(request)
         given(request, dg.DagsterRunStatus.SUCCESS)
-        assert tick().skip_message == "1 datasets looked at are published and unchanged"
+        assert tick().skip_message == "1 dataset looked at is published and unchanged"
         clock.passes(timedelta(days=1))
         bring_back()
     assert len(keys) == 3
@@ -284,7 +284,7 @@ def test_a_redis_that_is_lost_twice_within_minutes_leads_to_published(lab, tick,
         [request] = tick().run_requests
         assert promoted(request)
         given(request, dg.DagsterRunStatus.SUCCESS)
-        assert tick().skip_message == "1 datasets looked at are published and unchanged"
+        assert tick().skip_message == "1 dataset looked at is published and unchanged"
         time.sleep(0.01)
         lab.index.redis.flushdb()
         lab.publish_schema()
@@ -336,7 +336,7 @@ def test_a_dataset_whose_metadata_say_so_is_promoted_by_a_person_only(lab, tick,
     assert text.startswith("pictures: skipped\n  its metadata say promote: false\n")
     assert "atdata-pipelines promote pictures publishes it all the same" in text
     assert run("pictures").success
-    assert "1 datasets looked at are published" in tick().skip_message
+    assert "1 dataset looked at is published" in tick().skip_message
     assert command("status", "pictures").stdout.startswith("pictures: published")
 
 

@@ -61,7 +61,7 @@ def test_a_requested_run_is_one_that_the_job_takes(lab, tick, run):
     assert run(request.partition_key, said=request.run_config["ops"]["atmosphere_record"]["config"]).success
     found = tick()
     assert found.run_requests == []
-    assert "1 datasets looked at are published" in found.skip_message
+    assert "1 dataset looked at is published" in found.skip_message
 
 
 def test_the_sensor_finds_what_another_program_wrote(lab, tick, instance):
@@ -106,7 +106,7 @@ def test_a_dataset_that_there_is_no_room_for_is_named_and_the_others_go_on(
     promote(request.partition_key)
     found = tick()
     assert found.run_requests == []
-    assert found.skip_message == ("1 datasets looked at are published and unchanged; as told before: 1 refused")
+    assert found.skip_message == ("1 dataset looked at is published and unchanged; as told before: 1 refused")
 
 
 def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, promote, instance):

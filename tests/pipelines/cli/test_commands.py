@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import warnings
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -55,6 +56,49 @@ def test_help_is_not_cut(width):
         for option in each.params:
             if isinstance(option, click.Option):
                 assert " ".join(option.help.split()) in " ".join(shown.split())
+
+
+def test_help_fits_80_columns():
+    for text in (helped(main, width=80), *(helped(each, width=80) for _, each in COMMANDS)):
+        assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_behind_stdout_is_told_in_a_line(lab, tmp_path):
+    # About a second: a process of its own, whose stdout is a full device.
+    lab.insert("pictures")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "atdata_pipelines", "list", "--json"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    said = "Error: The output cannot be written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_times_are_told_alike(lab, command):
+    lab.insert("pictures")
+    listed, shown = (json.loads(command(*words, "--json").stdout) for words in (["list"], ["show", "pictures"]))
+    assert listed["registered_at"] == shown["registered_at"]
+    assert datetime.fromisoformat(shown["registered_at"]).tzinfo is not None
+
+
+@pytest.mark.parametrize("words", [["show", "pictoures"], ["promote", "pictoures"], ["remove", "pictoures"]])
+def test_a_name_that_is_not_there_is_told_in_words_of_the_command_line(lab, command, words):
+    lab.insert("pictures")
+    result = command(*words)
+    assert result.exit_code == 1
+    assert "The index has no dataset 'pictoures'. `atdata-pipelines list` shows" in result.stderr
+    assert result.stderr.rstrip().endswith("Near it: pictures.")
+    assert "Repo.insert" not in result.stderr
+
+
+def test_without_services_the_sandbox_is_named(command):
+    assert "`atdata-pipelines sandbox`" in command("list").stderr
 
 
 @pytest.mark.parametrize(("name", "each"), COMMANDS)

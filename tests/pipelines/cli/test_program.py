@@ -68,7 +68,7 @@ def test_several_are_promoted_in_one_run_unless_something_is_said_of_them(lab, c
         ["one:", "created"],
         ["two:", "created"],
     ]
-    assert "2 of 2 datasets promoted, 0 failed" in result.stderr
+    assert "2 of 2 datasets promoted\n" in result.stderr
     assert "implicit Nothing" not in result.stderr
     [run] = instance.get_runs(limit=instance.get_runs_count() - before)
     assert (run.job_name, run.tags["datasets"]) == ("promote_many", "2")
@@ -157,3 +157,15 @@ def test_a_file_of_variables_in_another_encoding_is_refused_in_one_line(command,
     assert result.stderr.startswith("Error: ")
     assert ".env is not in UTF-8" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_promotion_of_all_tells_once_what_is_left_to_a_person_where_nothing_is_due(lab, promote, command):
+    lab.insert("pictures")
+    promote("pictures")
+    assert command("retract", "pictures", "--yes").exit_code == 0
+    result = command("promote", "--all")
+    assert result.exit_code == 0
+    assert result.stderr.count("was retracted") == 1
+    assert "Nothing is due" in result.stderr
+    assert "0 of 0" not in result.stderr
+    assert "failed" not in result.stderr

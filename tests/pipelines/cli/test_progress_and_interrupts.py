@@ -1,5 +1,6 @@
 """What a person sees at a terminal while something takes long, and how Ctrl-C ends it."""
 
+import fcntl
 import os
 import pty
 import re
@@ -7,11 +8,16 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 
+import dagster as dg
 import pytest
 
 from atdata_pipelines.cli import screen
+from atdata_pipelines.cli.command import Output
+from atdata_pipelines.config.dagster_instance import prepare_home
+from atdata_pipelines.display.progress import Transfers
 
 SLOW = """
 import sys
@@ -78,6 +84,46 @@ def test_a_terminal_shows_bytes_rate_and_time_left_until_ctrl_c_ends_it_within_a
 
 
 @pytest.mark.slow
+def test_with_dagster_home_a_terminal_shows_progress_of_steps_and_ctrl_c_leaves_it_whole(
+    lab, tmp_path, monkeypatch
+):
+    # Long: a process of its own, that is slow on purpose, with runs kept on disk as in the sandbox.
+    home = prepare_home(tmp_path / "dagster_home")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    unread(lab, lab.insert("pictures", labels=(1,) * 60))
+    master, terminal = pty.openpty()
+    # A session of its own, so that Ctrl-C reaches every process that has this terminal, as at a person's.
+    process = start(
+        ["promote", "pictures"],
+        0.4,
+        tmp_path,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+    )
+    os.close(terminal)
+    shown = read_terminal(master, " left")
+    # It goes on.
+    shown += read_terminal(master, " left")
+    assert re.search(r"\d+ of 20 shards looked at", shown)
+    began = time.monotonic()
+    os.write(master, b"\x03")
+    said = read_terminal(master, "\0", seconds=30)
+    assert process.wait(timeout=30) == 130
+    took = time.monotonic() - began
+    os.close(master)
+    whole = shown + said
+    assert "Interrupted: 0 of 1 dataset promoted. Nothing is half published. Run it again" in said
+    assert said.rstrip().endswith("atdata-pipelines promote pictures")
+    assert "Traceback" not in whole
+    assert whole.rindex("\x1b[?25h") > whole.rindex("\x1b[?25l")
+    assert took < 5
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["promote", "pictures"], ["plan", "pictures"], ["accept", "pictures"]])
 def test_ctrl_c_ends_a_command_that_waits_for_a_silent_service(lab, words, tmp_path):
     # Long: a process of its own waits for an answer that never comes.
@@ -126,3 +172,51 @@ def test_the_display_gives_way_to_lines_and_questions(monkeypatch, capsys):
     assert cells[0] == ["1 of 4 shards read", "  0.tar"]
     assert cells[2][1] == "500 kB of 1.0 MB"
     assert "a line\n" in capsys.readouterr().out
+
+
+def test_one_shard_is_told_in_the_singular(monkeypatch):
+    told = Transfers("shards of pictures looked at")
+    told(1, 1)
+    assert str(told) == "1 of 1 shard of pictures looked at"
+    told(1, 2)
+    assert str(told) == "1 of 2 shards of pictures looked at"
+
+
+def test_the_time_of_a_command_goes_on_when_progress_of_it_begins(monkeypatch):
+    shown = screen.Screen("add")
+    monkeypatch.setattr(shown, "_began", shown._began - 9)
+    shown.begin("tars stored")
+    [cells] = [[*column.cells] for column in shown._rows().columns]
+    assert cells == ["add, 9 s"]
+
+
+def test_the_display_gives_way_once_to_many_lines(monkeypatch, capsys):
+    with screen.showing("status") as shown:
+        stopped = []
+        monkeypatch.setattr(shown, "_live", shown)
+        monkeypatch.setattr(shown, "stop", lambda: stopped.append(1), raising=False)
+        monkeypatch.setattr(shown, "_start", lambda: monkeypatch.setattr(shown, "_live", shown))
+        Output().line("one", "two", "three")
+    assert capsys.readouterr().out == "one\ntwo\nthree\n"
+    assert stopped == [1, 1]
+
+
+@pytest.mark.slow
+def test_the_sandbox_shows_at_a_terminal_what_it_does_while_it_starts(tmp_path):
+    # Long: a sandbox of its own.
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atdata_pipelines", "sandbox", "--path", str(tmp_path / "box")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path), "TERM": "xterm", "COLUMNS": "120"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    said = read_terminal(master, "# Running. Ctrl-C stops it.")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    os.close(master)
+    assert re.search(r"(starting Redis, S3 and the PDS|making the folder in which Dagster keeps runs), \d+ s", said)
+    assert "export ATDATA_BUCKET=lab" in said

@@ -15,9 +15,10 @@ from atdata_core.errors import RefusedError
 from atdata_pipelines.cli.context import store
 from atdata_pipelines.components import DatasetPromotion
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
+from atdata_pipelines.config.environment import MissingVariableError
 from atdata_pipelines.config.hooks import Hooks
 from atdata_pipelines.config.partitions import add_keys
-from atdata_pipelines.config.resources import MissingVariableError, RedisResource
+from atdata_pipelines.config.resources import RedisResource
 from atdata_pipelines.config.settings import STAGES, Settings
 from atdata_pipelines.jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, run_config
 from dg_process import DgProcess

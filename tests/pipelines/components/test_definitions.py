@@ -224,7 +224,8 @@ def test_an_address_that_is_none_is_named_by_where_it_stands(environ, monkeypatc
 
 def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key(environ, monkeypatch):
     from atdata_core.stores.s3.objects import S3Endpoint
-    from atdata_pipelines.config.resources import DestinationResource, MissingVariableError, ShardS3Resource
+    from atdata_pipelines.config.environment import MissingVariableError
+    from atdata_pipelines.config.resources import DestinationResource, ShardS3Resource
 
     reading = ShardS3Resource().endpoint()
     assert DestinationResource().store(reading) is None

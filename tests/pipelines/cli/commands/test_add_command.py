@@ -1,10 +1,12 @@
 """``atdata-pipelines add``: tars of this machine become a dataset that can be promoted."""
 
 import json
+import tarfile
 
 import pytest
 
 from atdata_core.errors import EntryNotFoundError, SchemaConflictError
+from atdata_core.local.s3_store import MAX_COUNT, MAX_SIZE
 from atdata_core.shards.tar_samples import ShardWriter
 
 SOURCE = """
@@ -54,6 +56,28 @@ def test_tars_are_named_one_by_one_and_told_in_json(lab, made, command):
     assert (found["name"], found["samples"], found["shards"]) == ("cells", 3, 1)
     assert found["data_urls"][0].startswith(f"s3://{lab.bucket}/else/")
     assert found["cid"] == lab.index.get_entry_by_name("cells").cid
+
+
+def test_the_sandbox_says_where_shards_go_and_without_it_the_error_names_the_variable(made, command, monkeypatch):
+    monkeypatch.delenv("ATDATA_BUCKET")
+    result = command("add", "cells", "shards", "--type", "cells:Cell")
+    assert result.exit_code == 2
+    assert "ATDATA_BUCKET" in result.stderr
+
+
+def test_tars_of_plain_files_are_refused_with_what_is_expected_and_a_page(lab, made, command, tmp_path):
+    with tarfile.open(tmp_path / "plain.tar", "w") as tar:
+        for name in ("0.jpg", "0.json"):
+            (tmp_path / name).write_bytes(b"{}")
+            tar.add(tmp_path / name, name)
+    result = command("add", "cells", "plain.tar", "--type", "cells:Cell")
+    assert result.exit_code == 1
+    assert "KEY.msgpack" in result.stderr
+    assert "the tutorial" in result.stderr
+    assert lab.index.list_datasets() == []
+    told = " ".join(command("add", "--help").stdout.split())
+    assert "the tutorial" in told
+    assert f"up to {MAX_COUNT:,} samples and {MAX_SIZE >> 30} GiB" in told
 
 
 @pytest.mark.parametrize(

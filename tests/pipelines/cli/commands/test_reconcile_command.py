@@ -43,7 +43,9 @@ def test_what_is_gone_is_told_and_restored_on_request(lab, published, command, a
     assert command("status", "pictures").stdout.startswith("pictures: blocked\n")
     result = command("reconcile", "--restore", "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["restored"] == [published]
+    finding, looked_at = map(json.loads, result.stdout.splitlines())
+    assert (finding["kind"], finding["uri"], finding["restored"]) == ("gone", published, published)
+    assert looked_at["restored"] == [published]
     assert account_client.get_record(published) == before
     assert command("reconcile").exit_code == 0
 

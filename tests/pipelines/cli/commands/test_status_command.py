@@ -75,3 +75,12 @@ def test_the_way_out_can_be_typed_as_it_is_shown(lab, promote, command):
     way_out = "atdata-pipelines promote 'my pictures' --name 'other name'"
     assert way_out in result.stderr
     assert f"{way_out} publishes it again" in command("status", "my pictures").stdout
+
+
+def test_what_was_removed_from_the_index_is_told_in_a_whole_sentence(lab, promote, command):
+    lab.insert("pictures")
+    promote("pictures")
+    assert command("remove", "pictures", "--yes").exit_code == 0
+    state, why = command("status", "pictures").stdout.splitlines()[:2]
+    assert state == "pictures: removed"
+    assert why == "  the dataset is not in the index any more; what was published of it stays"

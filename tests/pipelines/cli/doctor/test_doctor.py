@@ -131,6 +131,23 @@ def test_a_package_outside_the_range_is_named_with_what_installs_the_right_one(d
     assert re.search("dagster [0-9.]+, dagster-aws [0-9.]+, redis ", doctor("versions").only("versions").found)
 
 
+def test_the_range_of_an_extra_counts_only_where_the_extra_is_installed(doctor, monkeypatch):
+    asked = ["redis", 'dagster-postgres; extra == "postgres"', 'sqlalchemy<2.1; extra == "postgres"']
+    there = {"atdata-pipelines": "1", "redis": "7", "sqlalchemy": "2.1.9"}
+
+    def version(name):
+        try:
+            return there[name]
+        except KeyError:
+            raise metadata.PackageNotFoundError(name) from None
+
+    monkeypatch.setattr(metadata, "requires", lambda name: asked if name == "atdata-pipelines" else [])
+    monkeypatch.setattr(metadata, "version", version)
+    assert doctor("versions").only("versions").state == "ok"
+    there["dagster-postgres"] = "0.29"
+    assert doctor("versions").only("versions").found == "sqlalchemy is 2.1.9, not <2.1"
+
+
 def test_another_python_and_a_package_that_is_not_installed_are_told(doctor, monkeypatch):
     monkeypatch.setattr("platform.python_version", lambda: "3.9.0")
     old, well = doctor("versions").of("versions")

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from atdata_pipelines.config import resources
+from atdata_pipelines.config import environment
 from faulty.edge import Fault, Rule, Tally
 from faulty.messages import Answer
 
@@ -33,7 +33,7 @@ def test_the_session_of_this_machine_is_asked_not_another_one_begun(doctor, acco
     edge.rule = tally = AtHome()
     monkeypatch.setenv("ATDATA_PDS_URL", edge.urls["pds"])
     for _ in range(3):
-        resources._logged_in.cache_clear()  # as in a process of its own
+        environment.logged_in.cache_clear()  # as in a process of its own
         assert doctor("login").only("login").state == "ok"
     asked = [call.path.rpartition(".")[2] for call in tally.at("pds")]
     assert (asked.count("createSession"), asked.count("getSession")) == (1, 3)
