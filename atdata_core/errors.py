@@ -5,6 +5,7 @@ AtdataError
 ├── EntryNotFoundError        KeyError
 ├── SchemaNotFoundError       KeyError
 ├── RecordNotFoundError       KeyError
+├── ShardNotListedError       KeyError
 ├── RefusedError              ValueError
 │   ├── NoDataUrlsError
 │   ├── DatasetNameError

@@ -38,7 +38,7 @@ warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefi
 
 def new_datasets(settings: Settings, jobs: Sequence[Any]) -> dg.SensorDefinition:
     """The sensor that promotes what is new in the index, also what other programs wrote there."""
-    told = "Promotes what is new in the index, also what other programs wrote there."
+    told = "Promotes all that is not published or has changed in the index, also what other programs wrote there."
     if settings.automation:
         told = (
             "Marks the entries that are new or changed; automation conditions start their runs. "

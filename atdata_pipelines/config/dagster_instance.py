@@ -18,6 +18,8 @@ from atdata_core.errors import AtdataError, RefusedError, ServiceError
 from atdata_core.secrets import masked
 
 SETTINGS = "dagster.yaml"
+QUIET = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+"""Settings of a home, where the package is installed without the project's own: Dagster sends and asks nothing."""
 PROJECT = Path(__file__).parents[2]
 
 
@@ -38,7 +40,7 @@ def prepare_home(path: str | os.PathLike[str]) -> Path:
         if (PROJECT / SETTINGS).is_file():
             shutil.copyfile(PROJECT / SETTINGS, settings)
         else:
-            settings.touch()
+            settings.write_text(QUIET)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.get_dynamic_partitions("dataset")
         instance.get_runs_count()

@@ -211,7 +211,8 @@ def _state(
     last: RecordResult | None,
 ) -> tuple[str, str, str | None]:
     if entry is None:
-        return "removed", "the dataset is not in the index any more; what was published of it stays", None
+        stays = "nor is it published" if block is not None else "what was published of it stays"
+        return "removed", f"the dataset is not in the index any more; {stays}", None
     if block is not None:
         return "blocked", block.reason, None
     if did is None:

@@ -77,7 +77,7 @@ def add(name: str, paths: tuple[Path, ...], sample_type: str, place: str, output
     facts = {"name": name, "cid": entry.cid, "schema": ref, "data_urls": entry.data_urls}
     output.result(
         {**facts, "shards": len(urls), "samples": samples, "size": size},
-        f"{name}: added {counts}",
+        f"{name}: added {counts}{f', out of {len(tars)} tars' if len(tars) != len(urls) else ''}",
         f"  {entry.data_urls[0]}",
     )
     note(f"Publish it: {context.promotion_of(name)}")

@@ -153,7 +153,8 @@ def _due(instances: Sequence[Settings]) -> list[str]:
     for settings in instances:
         taken = [*settings.taken(entries).values()]
         for entry, found in zip(taken, due_of_all(taken, index, ledger, did, context.store(settings)), strict=True):
-            if isinstance(found, Due) and found.state == "due":
+            # What the sensor tries again later, promote --all and the nightly schedule try now.
+            if isinstance(found, Due) and (found.state == "due" or found.retry_at):
                 due.append(entry.name)
     return due
 

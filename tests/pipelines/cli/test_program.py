@@ -159,6 +159,16 @@ def test_a_file_of_variables_in_another_encoding_is_refused_in_one_line(command,
     assert result.stderr.count("\n") == 1
 
 
+def test_a_dry_run_of_all_plans_what_failed_as_promotion_of_all_tries_it(lab, command):
+    lab.insert("good")
+    lab.register("broken", f"s3://{lab.bucket}/not-there.tar")
+    assert command("promote", "--all").exit_code == 1
+    planned = command("promote", "--all", "--dry-run")
+    assert planned.exit_code == 1
+    assert "broken cannot be promoted" in planned.stderr or "does not exist" in planned.stderr
+    assert "Nothing is due" not in planned.output
+
+
 def test_promotion_of_all_tells_once_what_is_left_to_a_person_where_nothing_is_due(lab, promote, command):
     lab.insert("pictures")
     promote("pictures")

@@ -244,6 +244,13 @@ def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key
 
 
 # With databases on disk, as a person has them.
+def test_where_there_is_no_project_a_prepared_home_sends_and_asks_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(dagster_instance, "PROJECT", tmp_path)
+    prepared = dagster_instance.prepare_home(tmp_path / "home")
+    with dg.DagsterInstance.from_config(str(prepared)) as instance:
+        assert (instance.telemetry_enabled, instance.nux_enabled) == (False, False)
+
+
 def test_a_prepared_home_keeps_the_settings_of_the_project(tmp_path):
     prepared = dagster_instance.prepare_home(tmp_path / "state" / "dagster_home")
     assert prepared.is_absolute()

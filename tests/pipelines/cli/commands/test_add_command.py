@@ -42,6 +42,7 @@ def test_a_folder_of_tars_becomes_a_dataset_that_can_be_promoted(lab, made, comm
     assert result.exit_code == 0, result.output
     first, url = result.stdout.splitlines()
     assert first.startswith("cells: added 1 shard, 6 samples, ")
+    assert first.endswith(", out of 2 tars")
     assert url.strip().startswith(f"s3://{lab.bucket}/added/")
     assert result.stderr == "Publish it: atdata-pipelines promote cells\n"
     entry = lab.index.get_entry_by_name("cells")

@@ -84,3 +84,5 @@ def test_what_was_removed_from_the_index_is_told_in_a_whole_sentence(lab, promot
     state, why = command("status", "pictures").stdout.splitlines()[:2]
     assert state == "pictures: removed"
     assert why == "  the dataset is not in the index any more; what was published of it stays"
+    assert command("retract", "pictures", "--yes").exit_code == 0
+    assert "any more; nor is it published" in command("status", "pictures").stdout
