@@ -117,7 +117,9 @@ def test_status_tells_what_is_published_of_a_deleted_dataset(promote, command, d
     deleted.delete()
     for name, uri in published.items():
         text = command("status", name).stdout
-        assert text.startswith(f"{name}: removed\n  is not in the index any more; what was published of it stays\n")
+        assert text.startswith(
+            f"{name}: removed\n  the dataset is not in the index any more; what was published of it stays\n"
+        )
         assert uri in text
         found = json.loads(command("status", name, "--json").stdout)
         told = (found["state"], found["uri"], len(found["records"]), len(found["labels"]))

@@ -42,8 +42,13 @@ def start(words, pause, cwd, **streams):
         [sys.executable, "-c", SLOW.format(pause=pause), *words],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": ":".join(sys.path), "TERM": "xterm", "COLUMNS": "120"},
-        **streams,
+        **{"preexec_fn": heed_interrupts, **streams},
     )
+
+
+def heed_interrupts():
+    # What a shell starts in the background ignores them, and so would what that starts.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read_terminal(master, until, seconds=90):
@@ -100,7 +105,7 @@ def test_with_dagster_home_a_terminal_shows_progress_of_steps_and_ctrl_c_leaves_
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+        preexec_fn=lambda: (heed_interrupts(), os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
     )
     os.close(terminal)
     shown = read_terminal(master, " left")
@@ -212,6 +217,7 @@ def test_the_sandbox_shows_at_a_terminal_what_it_does_while_it_starts(tmp_path):
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
+        preexec_fn=heed_interrupts,
     )
     os.close(terminal)
     said = read_terminal(master, "# Running. Ctrl-C stops it.")
