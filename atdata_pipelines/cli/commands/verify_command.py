@@ -43,8 +43,8 @@ def verify(datasets: tuple[str, ...], every: bool, sample: int | None, public: b
     describes it, and whether there are files in it that are no samples.
 
     Prints a line for each dataset: ok; private where all is as published, but this machine's keys were needed for
-    some shards; FAILED, with a line for each thing that differs. Ends with 3 where something differs; with 1 where
-    something could not be looked at, whatever else differs.
+    some shards; FAILED, with a line for each thing that differs; UNREACHABLE where it could not be looked at. Ends
+    with 3 where something differs; with 1 where something could not be looked at, whatever else differs.
     """
     if bool(datasets) == every:
         raise click.UsageError("Give at-uris or names, or --all.")
@@ -121,6 +121,7 @@ def _lines(named: str, result: Verification) -> Iterator[str]:
     else:
         shards = number_of(result.shards, "shard")
         read = f", {result.shards_checked:,} of {shards} read" if result.shards else ""
-        yield f"FAILED {name}: {number_of(len(result.findings), 'finding')}{read}"
+        word = "FAILED" if any(finding.kind == "differs" for finding in result.findings) else "UNREACHABLE"
+        yield f"{word} {name}: {number_of(len(result.findings), 'finding')}{read}"
     yield from (f"  {finding}" for finding in result.findings)
     yield from (f"  note: {note}" for note in result.notes)

@@ -71,7 +71,7 @@ def test_what_differs_stands_on_lines_of_its_own_and_ends_with_3(publish, spoil,
     assert others[2].startswith(
         f"  {url}: 1 of 3 samples are no Picture of the published schema; the first: sample '"
     )
-    assert others[3].startswith("FAILED baad: 1 finding")
+    assert others[3].startswith("UNREACHABLE baad: 1 finding")
     assert "Near it: bad." in others[4]
     assert result.stderr == "2 of 3 datasets are not as published, or could not be checked.\n"
     broken = json.loads(command("verify", bad, "--json").stdout)
