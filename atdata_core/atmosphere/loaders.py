@@ -83,8 +83,7 @@ class DatasetLoader:
         """The references of the blobs that are the shards.
 
         Raises:
-            RefusedError: (a ``ValueError``) the shards are no blobs.
-            And as ``get``.
+            RefusedError: (a ``ValueError``) the shards are no blobs; else raises as ``get``.
         """
         record = self.get(uri)
         if not _is_of_blobs(record):

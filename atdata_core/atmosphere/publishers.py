@@ -204,7 +204,8 @@ class SchemaPublisher:
             name: The class's, which the record has in any case.
             version: A semantic version.
             description: For people; None: the class's docstring.
-            metadata, rkey: Of atdata 0.2; refused.
+            metadata: Of atdata 0.2; refused.
+            rkey: Of atdata 0.2; refused.
 
         Returns:
             Its at-uri: the same one for the same class and version.
