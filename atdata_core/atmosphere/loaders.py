@@ -14,10 +14,11 @@ from atdata_core.atmosphere.record_format.parse import (
     PublishedShard,
     blob_address,
     blob_sha256,
+    read_entry_record,
     read_schema_record,
 )
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
-from atdata_core.errors import RefusedError
+from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError
 from atdata_core.shards.data_sources import ListedShards
 
 if TYPE_CHECKING:
@@ -65,7 +66,12 @@ class DatasetLoader:
 
     def get(self, uri: str | AtUri) -> dict[str, Any]:
         """The body of a record; raises as ``AtmosphereIndex.get_dataset``."""
-        return self.client.get_record(self._entry(uri).uri).value
+        try:
+            record = self.client.get_record(uri)
+        except RecordNotFoundError as error:
+            raise EntryNotFoundError(error.message, ref=str(uri)) from None
+        read_entry_record(record.uri, record.cid, record.value, service_of=self.client.service_of)
+        return record.value
 
     def list_all(self, repo: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The bodies of the first records of a repository (DID or handle), the own one by default."""

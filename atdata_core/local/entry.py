@@ -1,6 +1,6 @@
 """One dataset of a local index, its form in upstream's Redis layout, and what stands in Redis beside it.
 
-``atdata:dataset:{name}``  hash: ``current`` (CID) and per version ``entry:{cid}`` (msgpack);
+``atdata:dataset:{name}``  hash: ``current`` (CID) and per version ``entry:{cid}`` (msgpack) and ``born:{cid}``;
                            ``adopted``: the current one, where another program wrote it
 ``atdata:datasets``        sorted set of all names
 ``atdata:events``          stream of (name, cid), one for each entry that came in, the newest 100,000
@@ -13,13 +13,15 @@
 ``atdata:schemas-scanned`` there for ten seconds after the keys of all schemas were looked at
 
 An entry is there while upstream's hash of it is, ``LocalDatasetEntry:{cid}``: other programs delete that one key,
-and what stands here of it counts no more.
+and what stands here of it counts no more. Names of the same data share it, and a later one writes it anew: so its
+field ``atdata:born`` tells one such hash from the next, and a name whose ``born:{cid}`` is another's was deleted.
+The name that the hash itself tells is there, and so is one without ``born:{cid}``, which an older build wrote.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -33,7 +35,8 @@ from ..samples.metadata import pack, unpack
 ENTRY_KEY = "LocalDatasetEntry:"
 """Prefix of upstream's hash per entry CID: name, schema_ref, cid, data_urls, metadata."""
 
-FIELDS = ("name", "schema_ref", "data_urls", "metadata")
+BORN = "atdata:born"
+FIELDS = ("name", "schema_ref", "data_urls", "metadata", BORN)
 
 DATASETS = "atdata:datasets"
 EVENTS = "atdata:events"
@@ -48,6 +51,12 @@ local function tell(events, name, cid)
   end
 end
 """.replace("{kept}", str(EVENTS_KEPT))
+BORN_OF = """
+local function born_of(key, fresh)
+  redis.call('HSETNX', key, '{born}', fresh)
+  return redis.call('HGET', key, '{born}')
+end
+""".replace("{born}", BORN)
 SCANNED = "atdata:scanned"
 SCANNED_SECONDS = 10
 SCAN = "atdata:scan"
@@ -223,6 +232,12 @@ def _checked_urls(urls: Any) -> list[str]:
 def dataset_key(name: str) -> str:
     """The hash of a name and all its versions."""
     return f"atdata:dataset:{name}"
+
+
+def is_there(name: str, born: bytes | None, values: Sequence[bytes | None]) -> bool:
+    """Whether an entry of a name is, by its ``born:{cid}`` and the ``FIELDS`` of upstream's hash now."""
+    known = born is None or born == values[-1] or values[0] == name.encode()
+    return known and any(value is not None for value in values)
 
 
 def removed_member(name: str, cid: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 import warnings
 from collections.abc import Container, Iterator, Sequence
@@ -14,6 +15,8 @@ from ..errors import MetadataError
 from ..state.redis_errors import reads_still
 from ..state.redis_state import ask, decoded, read
 from .entry import (
+    BORN,
+    BORN_OF,
     CID,
     DATASETS,
     ENTRY_KEY,
@@ -57,21 +60,24 @@ ROUND = Pace(6_500, 50_000, 0)
 """Some 30 ms; 16 such steps go round 100,000 entries with seven keys each."""
 
 
-# An entry not seen before was written later, so it becomes the current one; among several that another
-# program wrote, that program's own label knows better.
+# An entry not seen before, or deleted since, was written later, so it becomes the current one; among several that
+# another program wrote, that program's own label knows better.
 _ADOPT = (
     TELL
+    + BORN_OF
     + """
 local adopted = {}
-for i = 3, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local name, cid = ARGV[i], ARGV[i + 1]
-  local known = ARGV[1] .. name
-  local new = redis.pcall('HSETNX', known, 'entry:' .. cid, ARGV[i + 2])
-  if type(new) == 'table' then
-    if string.sub(new.err, 1, 9) ~= 'WRONGTYPE' then return new end
+  local known, hash, new = ARGV[1] .. name, ARGV[3] .. cid, 0
+  local before = redis.pcall('HMGET', known, 'entry:' .. cid, 'born:' .. cid)
+  if before.err then
+    if string.sub(before.err, 1, 9) ~= 'WRONGTYPE' then return before end
     new = -1
-  end
-  if new == 1 then
+  elseif redis.call('EXISTS', hash) == 1
+      and not (before[1] and (not before[2] or before[2] == redis.call('HGET', hash, '{born}'))) then
+    new = 1
+    redis.call('HSET', known, 'entry:' .. cid, ARGV[i + 2], 'born:' .. cid, born_of(hash, ARGV[4]))
     local current = redis.call('HGET', known, 'current')
     local labelled = redis.pcall('HGET', ARGV[2] .. name .. '@', 'cid')
     if not (current and labelled == current and redis.call('HGET', known, 'adopted') == current) then
@@ -83,7 +89,7 @@ for i = 3, #ARGV, 3 do
   adopted[#adopted + 1] = new
 end
 return adopted
-"""
+""".replace("{born}", BORN)
 )
 
 
@@ -100,13 +106,13 @@ _UNKNOWN = """
 local function unknown_of(keys, prefix, datasets, unknown)
   for _, key in ipairs(keys) do
     local cid = string.sub(key, #prefix + 1)
-    local name = redis.call('HGET', key, 'name') or ''
-    if redis.pcall('HEXISTS', datasets .. name, 'entry:' .. cid) ~= 1 then
-      unknown[#unknown + 1] = {name, cid}
-    end
+    local now = redis.call('HMGET', key, 'name', '{born}')
+    local name = now[1] or ''
+    local known = redis.pcall('HMGET', datasets .. name, 'entry:' .. cid, 'born:' .. cid)
+    if not known[1] or known[2] and known[2] ~= now[2] then unknown[#unknown + 1] = {name, cid} end
   end
 end
-"""
+""".replace("{born}", BORN)
 
 
 _SCAN = (
@@ -237,9 +243,9 @@ class Foreign:
         found = self._parsed(pairs)
         now = time.time_ns() // 1_000_000
         triples = [(entry.name, entry.cid, stored.to_record(registered_at=now)) for entry, stored in found]
-        prefixes = dataset_key(""), LABEL_KEY
+        given = dataset_key(""), LABEL_KEY, ENTRY_KEY, secrets.token_hex(6)
         commands = [
-            ("eval", _ADOPT, 2, DATASETS, EVENTS, *prefixes, *chain(*triples[start : start + _TOGETHER]))
+            ("eval", _ADOPT, 2, DATASETS, EVENTS, *given, *chain(*triples[start : start + _TOGETHER]))
             for start in range(0, len(triples), _TOGETHER)
         ]
         answers = ask(self._redis, [*commands, *then])

@@ -424,10 +424,12 @@ class LocalIndex:
         )
 
     def _labelled(self, name: str) -> LocalDatasetEntry | None:
-        """The entry that a label of another program names, under that name."""
+        """The entry that a label of another program names, under that name; none that was deleted under it."""
         cid = resolve(self.redis, name)
         entry = None if cid is None else self._registry.by_cid(cid)
-        return None if entry is None else replace(entry, name=name)
+        if entry is None or self._registry.was_deleted(name, entry.cid):
+            return None
+        return replace(entry, name=name)
 
     def _reaching(self) -> AbstractContextManager[None]:
         return reaching(self.redis)

@@ -7,6 +7,7 @@ each other there.
 from __future__ import annotations
 
 import re
+import secrets
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from ..protocols import ShardFacts
 from ..state.redis_errors import reads_still
 from ..state.redis_state import ask, decoded, read
 from .entry import (
+    BORN,
+    BORN_OF,
     CID,
     DATASETS,
     ENTRY_KEY,
@@ -31,6 +34,7 @@ from .entry import (
     LocalDatasetEntry,
     StoredEntry,
     dataset_key,
+    is_there,
     removed_member,
 )
 from .foreign_entries import LABEL_KEY, LOOKUP, ROUND, Foreign, Pace, label_key, labels_of
@@ -46,9 +50,10 @@ _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 _INSERT = (
     TELL
+    + BORN_OF
     + """
 local name, cid = ARGV[1], ARGV[2]
-local anew = #ARGV > 6 or redis.call('HEXISTS', KEYS[3], 'entry:' .. cid) == 1 or redis.call('EXISTS', KEYS[1]) == 0
+local anew = #ARGV > 7 or redis.call('HEXISTS', KEYS[3], 'entry:' .. cid) == 1 or redis.call('EXISTS', KEYS[1]) == 0
 -- The first write: where memory is used up, Redis stops a script at the first that needs some, and at no later one.
 redis.call('HSET', KEYS[1], 'name', name, 'schema_ref', ARGV[4], 'data_urls', ARGV[5], 'cid', cid)
 if anew then redis.call('DEL', KEYS[5]) end
@@ -58,10 +63,10 @@ else
   redis.call('HSET', KEYS[1], 'metadata', ARGV[6])
 end
 redis.call('HSET', KEYS[2], 'cid', cid, 'name', name, 'version', '')
-redis.call('HSET', KEYS[3], 'current', cid, 'entry:' .. cid, ARGV[3])
+redis.call('HSET', KEYS[3], 'current', cid, 'entry:' .. cid, ARGV[3], 'born:' .. cid, born_of(KEYS[1], ARGV[7]))
 redis.call('HDEL', KEYS[3], 'adopted')
 redis.call('ZADD', KEYS[4], 0, name)
-for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
+for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
 tell(KEYS[6], name, cid)
 """
 )
@@ -70,22 +75,25 @@ tell(KEYS[6], name, cid)
 # Each is its CID, our record of it and what that hash says. It is the newest one alone, unless that was deleted:
 # then all others.
 _THERE = """
-local function values_of(cid)
+local function values_of(name, cid)
   local values = redis.pcall('HMGET', ARGV[2] .. cid, {fields})
   if values.err then return end
+  local born = redis.call('HGET', ARGV[1] .. name, 'born:' .. cid)
+  if born and born ~= values[{count}] and name ~= values[1] then return end
   for i = 1, {count} do
     if values[i] then return values end
   end
 end
-local function entries_there(key)
+local function entries_there(name)
+  local key = ARGV[1] .. name
   local cid = redis.pcall('HGET', key, 'current')
   if type(cid) == 'table' then return false end
-  local values = cid and values_of(cid)
+  local values = cid and values_of(name, cid)
   if values then return {{cid, redis.call('HGET', key, 'entry:' .. cid), values}} end
   local found = {}
   for _, field in ipairs(redis.call('HKEYS', key)) do
     cid = string.match(field, '^entry:(.+)$')
-    values = cid and values_of(cid)
+    values = cid and values_of(name, cid)
     if values then found[#found + 1] = {cid, redis.call('HGET', key, field), values} end
   end
   return found
@@ -101,7 +109,7 @@ _CURRENT = (
 for i = 4, #ARGV do
   local name = ARGV[i]
   local key = ARGV[1] .. name
-  local there, unknown = entries_there(key), false
+  local there, unknown = entries_there(name), false
   local labelled = redis.pcall('HGET', ARGV[3] .. name .. '@', 'cid')
   if there and type(labelled) == 'string' and not (there[1] and there[1][1] == labelled)
       and redis.call('HEXISTS', key, 'entry:' .. labelled) == 0
@@ -117,7 +125,7 @@ return answers
 _HAVING = (
     _THERE
     + """
-for i = 3, #ARGV do answers[#answers + 1] = #(entries_there(ARGV[1] .. ARGV[i]) or {0}) end
+for i = 3, #ARGV do answers[#answers + 1] = #(entries_there(ARGV[i]) or {0}) end
 return answers
 """
 )
@@ -125,17 +133,18 @@ return answers
 
 # Of a page of names, those that have one of some entries, with their records of it.
 _OTHERS = """
-local found = {}
+local found, now = {}, {}
+for i = 6, #ARGV do now[i] = redis.call('HGET', ARGV[5] .. ARGV[i], '{born}') end
 for _, name in ipairs(redis.call('ZRANGE', KEYS[1], ARGV[3], ARGV[4])) do
   if name ~= ARGV[2] then
-    for i = 5, #ARGV do
-      local record = redis.call('HGET', ARGV[1] .. name, 'entry:' .. ARGV[i])
-      if record then found[#found + 1] = {ARGV[i], name, record} end
+    for i = 6, #ARGV do
+      local known = redis.call('HMGET', ARGV[1] .. name, 'entry:' .. ARGV[i], 'born:' .. ARGV[i])
+      if known[1] and (not known[2] or known[2] == now[i]) then found[#found + 1] = {ARGV[i], name, known[1]} end
     end
   end
 end
 return {found, redis.call('ZCARD', KEYS[1])}
-"""
+""".replace("{born}", BORN)
 
 # KEYS: the dataset's hash, the names, what was removed, then the labels. All that was read before must still stand:
 # the dataset's fields, and the name that upstream's hash of each entry tells.
@@ -218,6 +227,7 @@ class Registry:
             stored.schema_ref,
             stored.packed_urls,
             stored.upstream_metadata or b"",
+            secrets.token_hex(6),
         ]
         self.redis.eval(_INSERT, len(keys), *keys, *arguments, *facts)
 
@@ -330,29 +340,27 @@ class Registry:
 
     def was_deleted(self, name: str, cid: str) -> bool:
         """Whether the index has had an entry under this name, and has it no more. One round trip."""
-        known, values, removed = ask(
+        (known, born), values, removed = ask(
             self.redis,
             [
-                ("hexists", dataset_key(name), f"entry:{cid}"),
+                ("hmget", dataset_key(name), f"entry:{cid}", f"born:{cid}"),
                 ("hmget", ENTRY_KEY + cid, FIELDS),
                 ("sismember", REMOVED, removed_member(name, cid)),
             ],
         )
-        there = any(value is not None for value in values)
-        return not there if known else bool(removed) and values[0] != name.encode()
+        if known is None:
+            return bool(removed) and values[0] != name.encode()
+        return not is_there(name, born, values)
 
     def entries_of(self, name: str) -> tuple[str, ...]:
         """The CIDs of all entries of a name that are there."""
-        return tuple(
-            cid for cid, owner in self._owners(_cids(self.redis.hkeys(dataset_key(name)))).items() if owner
-        )
+        return self._owners(name, self.redis.hgetall(dataset_key(name)))[1]
 
     def remove(self, name: str) -> tuple[str, ...]:
         """Removes all entries of a name, in one step; the CIDs of those that were there, none where nothing is."""
         while True:
             fields: dict[bytes, bytes] = self.redis.hgetall(dataset_key(name))
-            owners = self._owners(_cids(fields))
-            there = tuple(cid for cid, owner in owners.items() if owner)
+            owners, there = self._owners(name, fields)
             if not there:
                 return ()
             successors = self._successors(name, list(owners))
@@ -390,9 +398,10 @@ class Registry:
             if fields is None:
                 found[name] = _found(name, None)
                 continue
-            there = [(cid.encode(), fields[_ENTRY + cid.encode()], next(values) or _NO_VALUES) for cid in each]
+            rows = [(cid.encode(), fields[_ENTRY + cid.encode()], next(values) or _NO_VALUES) for cid in each]
+            there = [row for row in rows if is_there(name, fields.get(b"born:" + row[0]), row[2])]
             current = decoded(fields.get(b"current"))
-            newest = [row for row in there if row[0] == current.encode() and any(row[2][:3])]
+            newest = [row for row in there if row[0] == current.encode()]
             found[name] = _found(name, newest or there)
             left = self.foreign.left.get(name)
             # As a script would have indexed them: the last one counts, or the one that a label names.
@@ -430,15 +439,23 @@ class Registry:
     def _stored(self, pairs: Sequence[tuple[str, str]]) -> list[StoredEntry | MetadataError | None]:
         commands: list[tuple[Any, ...]] = []
         for name, cid in pairs:
-            commands.append(("hget", dataset_key(name), "entry:" + cid))
+            commands.append(("hmget", dataset_key(name), "entry:" + cid, "born:" + cid))
             commands.append(("hmget", ENTRY_KEY + cid, FIELDS))
         answers = iter(read(self.redis, commands))
-        return [_merged(name, cid, next(answers), next(answers) or _NO_VALUES) for name, cid in pairs]
+        rows = [(*pair, *(next(answers) or (None, None)), next(answers) or _NO_VALUES) for pair in pairs]
+        return [
+            _merged(name, cid, record, values) if is_there(name, born, values) else None
+            for name, cid, record, born, values in rows
+        ]
 
-    def _owners(self, cids: Sequence[str]) -> dict[str, bytes]:
-        """The name that upstream's hash of each entry tells; empty where the entry was deleted."""
-        names = read(self.redis, [("hget", ENTRY_KEY + cid, "name") for cid in cids])
-        return {cid: name or b"" for cid, name in zip(cids, names, strict=True)}
+    def _owners(self, name: str, fields: Mapping[bytes, bytes]) -> tuple[dict[str, bytes], tuple[str, ...]]:
+        """What upstream's hash of each entry of a name calls it, empty for none; and the entries that are there."""
+        cids = _cids(fields)
+        rows = read(self.redis, [("hmget", ENTRY_KEY + cid, FIELDS) for cid in cids])
+        values = {cid: row or _NO_VALUES for cid, row in zip(cids, rows, strict=True)}
+        owners = {cid: row[0] or b"" for cid, row in values.items()}
+        there = (cid for cid in cids if is_there(name, fields.get(f"born:{cid}".encode()), values[cid]))
+        return owners, tuple(cid for cid in there if owners[cid])
 
     def _successors(self, name: str, cids: Sequence[str]) -> dict[str, tuple[bytes, bytes]]:
         """By entry the other name that had it last, with the metadata that upstream's hash gets."""
@@ -446,7 +463,7 @@ class Registry:
         start, count = 0, 1
         while start < count:
             page, count = self.redis.eval(
-                _OTHERS, 1, DATASETS, dataset_key(""), name, start, start + _REMOVAL_PAGE - 1, *cids
+                _OTHERS, 1, DATASETS, dataset_key(""), name, start, start + _REMOVAL_PAGE - 1, ENTRY_KEY, *cids
             )
             start += _REMOVAL_PAGE
             for cid, other, record in page:
@@ -461,14 +478,12 @@ class Registry:
 
 def _merged(
     name: str, cid: str, record: bytes | None, values: Sequence[bytes | None]
-) -> StoredEntry | MetadataError | None:
-    """Our record of an entry, with the metadata that another program gave it since; None where it was deleted.
+) -> StoredEntry | MetadataError:
+    """Our record of an entry that is there, with the metadata that another program gave it since.
 
     One of which our record is damaged is as upstream's hash says; an error where that is damaged, too.
     """
     upstream: dict[str, bytes | None] = dict(zip(FIELDS, values, strict=True))
-    if not any(value is not None for value in values):
-        return None
     try:
         stored = None if record is None else StoredEntry.from_record(record)
     except ValueError:
@@ -492,11 +507,7 @@ def _found(name: str, there: Sequence[tuple[bytes, bytes | None, Sequence[bytes 
         for cid, record, values in there
         if CID.fullmatch(cid)
     ]
-    known = [
-        (each.registered_at or 0, cid, each)
-        for cid, each in stored
-        if each is not None and not isinstance(each, MetadataError)
-    ]
+    known = [(each.registered_at or 0, cid, each) for cid, each in stored if not isinstance(each, MetadataError)]
     if not known:
         return next((each for _, each in stored if isinstance(each, MetadataError)), None)
     _, cid, newest = max(known, key=lambda each: each[:2])

@@ -36,11 +36,17 @@ def published(client, feature, shard, upload):
     return client.get_record(uri).value["schemaRef"], uri, url
 
 
-def test_records_are_loaded_as_they_lie_on_the_network(client, stranger, published):
+def test_records_are_loaded_as_they_lie_on_the_network_by_one_request_each(
+    client, stranger, published, monkeypatch
+):
     schema_uri, uri, url = published
     schemas, datasets = SchemaLoader(stranger.client), DatasetLoader(stranger.client)
     assert schemas.get(schema_uri) == client.get_record(schema_uri).value
+    ask, asked = stranger.client.get_record, []
+    monkeypatch.setattr(stranger.client, "get_record", lambda uri: asked.append(uri) or ask(uri))
     assert datasets.get(uri)["name"] == "plants"
+    assert datasets.get_storage_type(uri) == "external"
+    assert len(asked) == 2
     assert datasets.get_urls(uri) == [url]
     assert datasets.get_metadata(uri) is None
     assert schemas.list_all(client.did) == [schemas.get(schema_uri)]

@@ -118,6 +118,76 @@ def test_a_deletion_takes_every_name_of_the_data(
     assert [each.name for each in index.list_datasets()] == ["other"]
 
 
+@pytest.mark.parametrize("added", ["d", "b", "A"], ids=["after them", "one of them", "before them"])
+def test_names_that_a_deletion_took_stay_gone_when_one_name_is_added_with_the_same_data(
+    index: LocalIndex, client: Any, keep: Callable[..., LocalDatasetEntry], added: str
+):
+    for name in "cab":
+        entry = keep(name)
+    client.delete(key_of(entry))
+    _, position = index.news(Position())
+    keep(added)
+    gone = [name for name in "abc" if name != added]
+    assert [each.name for each in index.list_datasets()] == [added]
+    assert [each.name for each in index.all_entries] == [added]
+    assert index.current_cids([added, *gone]) == [entry.cid, *[None] * len(gone)]
+    assert list(index.names()) == [added]
+    for since in (Position(), Position("0-0"), position):
+        assert index.news(since)[0].keys() == {added}
+    assert [name for name in "abcdA" if index.was_deleted(name, entry.cid)] == gone
+    for name in gone:
+        for look in (index.get_entry_by_name, index.removal_of, index.remove):
+            with pytest.raises(EntryNotFoundError):
+                look(name)
+    keep("e")
+    assert index.remove(added).entries == (entry.cid,)
+    assert list(index.names()) == ["e"]
+    index.remove("e")
+    assert list(index.names()) == []
+
+
+def test_a_deletion_takes_what_another_program_inserted_whoever_inserts_the_same_data_then(
+    index: LocalIndex, client: Any, keep: Callable[..., LocalDatasetEntry]
+):
+    cid = write_as_upstream(client, "theirs", "a.tar")
+    keep("ours")
+    assert list(index.names()) == ["ours", "theirs"]
+    client.delete(f"LocalDatasetEntry:{cid}")
+    keep("ours anew")
+    assert list(index.names()) == ["ours anew"]
+    client.delete(f"LocalDatasetEntry:{cid}")
+    for names in (["theirs"], ["theirs", "theirs anew"]):
+        _, position = index.news(Position())
+        write_as_upstream(client, names[-1], "a.tar")
+        assert list(index.names()) == names
+        assert names[-1] in index.news(position, names=1)[0]
+    keep("ours")
+    assert list(index.names()) == ["ours", *names]
+
+
+def test_names_of_an_older_build_are_there_beside_those_of_this_one(
+    index: LocalIndex, client: Any, keep: Callable[..., LocalDatasetEntry]
+):
+    entry = keep("of an older build")
+    client.hdel("atdata:dataset:of an older build", f"born:{entry.cid}")
+    client.hdel(key_of(entry), "atdata:born")
+    before = everything(client)
+    assert list(index.names()) == ["of an older build"]
+    assert everything(client) == before
+    keep("of this one")
+    assert list(index.names()) == ["of an older build", "of this one"]
+    assert index.remove("of this one").entries == (entry.cid,)
+    assert index.list_datasets() == [entry]
+
+
+def test_an_insertion_costs_one_round_trip_beside_the_look_whether_all_was_scanned(
+    index: LocalIndex, keep: Callable[..., LocalDatasetEntry], round_trips: RoundTrips
+):
+    keep("a")
+    list(index.names())
+    assert round_trips.of(lambda: keep("b")) == 2
+
+
 def test_what_is_deleted_and_inserted_again_is_there_again(
     index: LocalIndex, client: Any, keep: Callable[..., LocalDatasetEntry]
 ):

@@ -47,6 +47,16 @@ def test_the_sensor_leaves_what_was_deleted_and_takes_it_up_when_it_is_back(lab,
     assert {request.partition_key for request in tick().run_requests} == {*DELETED, "kept"}
 
 
+def test_the_sensor_asks_for_one_name_alone_that_is_added_to_data_whose_names_were_deleted(lab, tick):
+    entry = lab.insert("pictures")
+    lab.register("pictures again", entry.data_urls)
+    assert {request.partition_key for request in tick().run_requests} == {"pictures", "pictures again"}
+    lab.index.redis.delete(f"LocalDatasetEntry:{entry.cid}")
+    lab.register("new name", entry.data_urls)
+    for _ in range(2):
+        assert [request.partition_key for request in tick().run_requests] == ["new name"]
+
+
 def test_what_is_deleted_after_the_sensor_has_seen_it_is_not_asked_for_again(tick, deleted):
     deleted.insert()
     assert {request.partition_key for request in tick().run_requests} == {*DELETED}

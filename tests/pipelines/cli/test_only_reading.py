@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from atdata_core.common.urls import expand
-from atdata_core.errors import ServiceRefusedError
+from atdata_core.errors import EntryNotFoundError, ServiceRefusedError
 from atdata_core.local import LocalDatasetEntry, LocalIndex
 from faulty.valkey import Valkey
 
@@ -115,3 +115,15 @@ def test_an_entry_that_cannot_be_read_is_told_by_who_only_reads(primary, lab, on
     only_reads()
     with pytest.warns(UserWarning, match="LocalDatasetEntry:broken in Redis cannot be read and is left out"):
         assert [entry.name for entry in LocalIndex().list_datasets()] == ["pictures"]
+
+
+def test_names_that_a_deletion_took_stay_gone_for_who_only_reads(primary, lab, only_reads):
+    urls = lab.insert("gone").data_urls
+    lab.register("gone too", urls)
+    primary.delete(f"LocalDatasetEntry:{lab.index.get_entry_by_name('gone').cid}")
+    lab.register("kept", urls)
+    only_reads()
+    index = LocalIndex()
+    assert [entry.name for entry in index.list_datasets()] == [*index.names()] == ["kept"]
+    with pytest.raises(EntryNotFoundError):
+        index.get_entry_by_name("gone")
