@@ -543,8 +543,9 @@ def is_event_id(text: str) -> bool:
 
 
 def _cids(fields: Mapping[bytes, bytes] | Sequence[bytes]) -> list[str]:
+    # Sorted: Redis gives the fields of a hash in any order.
     cids = (field.removeprefix(_ENTRY) for field in fields if field.startswith(_ENTRY))
-    return [cid.decode() for cid in cids if CID.fullmatch(cid)]
+    return sorted(cid.decode() for cid in cids if CID.fullmatch(cid))
 
 
 def _names_in(events: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[list[str], dict[str, MetadataError]]:

@@ -46,7 +46,7 @@ class MaterialisationEvents:
         settings: Settings,
     ) -> None:
         self._context = context
-        self._assets = {settings.stage_of(asset.key): asset for asset in assets}
+        self._assets = {settings.asset_name(asset.key): asset for asset in assets}
         self._given: dict[tuple[dg.AssetKey, str], _Given] = {}
         self._upstream: dict[dg.AssetKey, Collection[str]] = {}
         self._settings = settings

@@ -133,7 +133,7 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
         index, reading = services.redis.index(), services.s3.endpoint()
         entry = read_by(index.get_entry_by_name(name), reading)
         ledger = state_of(index).ledger
-        with attempt(ledger, name, settings.stage_of(context.asset_key), entry=entry, run=context.run.run_id):
+        with attempt(ledger, name, settings.asset_name(context.asset_key), entry=entry, run=context.run.run_id):
             store, options = services.destination.store(reading), options_of(context.run, settings)
             if store is not None and keeps_urls(entry, services.atproto.did(), ledger, options):
                 store = None

@@ -32,7 +32,7 @@ def with_conditions(assets: Sequence[dg.AssetsDefinition], settings: Settings) -
         return list(assets)
 
     def conditioned(spec: dg.AssetSpec) -> dg.AssetSpec:
-        stage = settings.stage_of(spec.key)
+        stage = settings.asset_name(spec.key)
         return spec.replace_attributes(automation_condition=_condition_of(stage, settings))
 
     return [asset.map_asset_specs(conditioned) for asset in assets]

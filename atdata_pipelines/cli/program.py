@@ -46,7 +46,7 @@ def main() -> None:
     """Promote typed WebDataset datasets from local storage to the AT Protocol network.
 
     Services and account come from the environment, or from a file .env in the working directory; what is
-    set in the environment counts more. The file .env.example lists all variables.
+    set in the environment counts more. The command doctor tells what is missing or wrong.
     """
     from dotenv import load_dotenv
 

@@ -72,8 +72,8 @@ class _Scaffolder(dg.Scaffolder[dg.ScaffoldRequest]):
 class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
     """Promotes local WebDataset datasets to the AT Protocol network.
 
-    Redis, S3 and the account come from the environment; see ``.env.example``. A team's own component is a subclass
-    that overrides methods of ``Hooks``; ``docs/how-to/dagster-project.md`` shows one.
+    Redis, S3 and the account come from the environment, which ``atdata-pipelines doctor`` examines. A team's own
+    component is a subclass that overrides methods of ``Hooks``; ``docs/how-to/dagster-project.md`` shows one.
     """
 
     key_prefix: str | list[str] = Field(

@@ -26,8 +26,9 @@ def required(given: str | None, variable: str, what: str) -> str:
     value = given or optional(variable)
     if value is None:
         raise MissingVariableError(
-            f"{variable} is not set. It is {what}. Set it in the environment or in .env; .env.example lists "
-            "all variables. Without services of your own, `atdata-pipelines sandbox` runs some and prints theirs.",
+            f"{variable} is not set. It is {what}. Set it in the environment or in .env; `atdata-pipelines "
+            "doctor` tells what else is missing. Without services of your own, `atdata-pipelines sandbox` runs "
+            "some and prints theirs.",
             variable=variable,
         )
     return value

@@ -117,8 +117,8 @@ class Settings:
         ]
         return {spec.key.path[-1]: self.hooks.get_asset_spec(spec).key for spec in plain}
 
-    def stage_of(self, key: dg.AssetKey) -> str:
-        """Of which stage an asset is."""
+    def asset_name(self, key: dg.AssetKey) -> str:
+        """The name that an asset has without a team's wishes: its stage, or another of this module's names."""
         return next(name for name, own in self._keys.items() if own == key)
 
     def node(self, stage: str) -> str:
@@ -127,7 +127,7 @@ class Settings:
 
     def described(self, spec: dg.AssetSpec) -> dg.AssetSpec:
         """The spec of an asset as the team wants it; raises ``RefusedError`` for what Dagster cannot give it."""
-        stage = self.stage_of(spec.key)
+        stage = self.asset_name(spec.key)
         wanted = self.hooks.get_asset_spec(spec.replace_attributes(key=dg.AssetKey([*self.key_prefix, stage])))
         if stage == COPIES and list(wanted.deps) != list(spec.deps):
             raise RefusedError(

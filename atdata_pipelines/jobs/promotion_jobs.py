@@ -262,7 +262,7 @@ def _before_retry(
         if (mark := event.asset_materialization) is not None and mark.asset_key == settings.key(RECORD):
             promoted[str(mark.partition)] = str(mark.metadata["change"].value)
         elif (seen := event.asset_observation) is not None:
-            stage = settings.stage_of(seen.asset_key)
+            stage = settings.asset_name(seen.asset_key)
             failed[str(seen.partition)] = stage, str(seen.metadata[NOT_PROMOTED].value)
     return promoted, {name: why for name, why in failed.items() if name not in promoted}
 

@@ -155,11 +155,11 @@ def look_at_variables(known: Known) -> Iterable[CheckResult]:
 def _problems(given: Mapping[str, str]) -> Iterator[CheckResult]:
     for name in REQUIRED:
         if name not in given:
-            yield fail(f"{name} is not set", "Set it in the environment or in .env; see .env.example for all.")
+            yield fail(f"{name} is not set", "Set it in the environment or in .env.")
     for name, value in given.items():
         problem_of = VARIABLES[name]
         if problem_of is not None and (wrong := problem_of(value)) is not None:
-            yield fail(f"{name} {wrong}", f"Mend {name}; .env.example shows what it looks like.")
+            yield fail(f"{name} {wrong}", f"Mend {name} in the environment or in .env.")
     for pair in TOGETHER:
         there = [name for name in pair if name in given]
         if len(there) == 1:
@@ -220,7 +220,9 @@ def look_at_versions(known: Known) -> Iterable[CheckResult]:
         yield fail(f"Python is {python}, not {wanted}", f"Use a Python {wanted}.")
     wrong = False
     extras = _installed_extras(PACKAGE, about.get_all("Provides-Extra") or [])
-    for requirement, optional in (*_of(PACKAGE, extras), *_of(LIBRARY, ["publish"]), *_of("dagster-aws", [])):
+    # What two of them ask for alike is told once.
+    asked = dict.fromkeys((*_of(PACKAGE, extras), *_of(LIBRARY, ["publish"]), *_of("dagster-aws", [])))
+    for requirement, optional in asked:
         found = _installed(requirement.name)
         if found is None and optional:
             continue
