@@ -73,14 +73,14 @@ def _local(name: str) -> _Shard:
 
 def _published(named: str) -> _Shard:
     from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
+    from atdata_core.samples import DictSample
 
     index = AtmosphereIndex(AtmosphereClient())
-    uri = context.uri_of(named, index.client)
-    # Of the beginning of a shard no digest is known.
-    dataset: Any = index.open_dataset(uri, verify=False)
+    entry = index.get_dataset(context.uri_of(named, index.client))
+    # Of the beginning of a shard no digest is known; samples are read by the schema.
+    dataset: Any = index.open_dataset(entry, sample_type=DictSample, verify=False)
     url = dataset.shard_list[0]
-    schema = index.get_schema(index.get_dataset(uri).schema_ref)
-    return _Shard(url, dataset.data_store.open_shard(url), schema)
+    return _Shard(url, dataset.data_store.open_shard(url), index.get_schema(entry.schema_ref))
 
 
 def _draw(samples: Sequence[Any], fields: Sequence[str], folder: Path) -> dict[str, str]:

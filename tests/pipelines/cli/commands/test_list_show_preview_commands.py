@@ -4,6 +4,8 @@ import json
 
 from PIL import Image
 
+from atdata_core.atmosphere import AtmosphereClient
+
 
 def test_the_datasets_of_the_index_are_listed_with_what_is_published(lab, promote, command):
     assert "atdata-pipelines add" in command("list").stdout
@@ -49,7 +51,10 @@ def test_anybody_is_shown_what_is_published(publish, account, command, monkeypat
     text = texts.pop()
     assert text.startswith(f"lab/pictures\n  uri      {uri}\n  license  CC-BY-4.0\n")
     assert "data     2 shards\n" in text
+    ask, asked = AtmosphereClient.get_record, []
+    monkeypatch.setattr(AtmosphereClient, "get_record", lambda self, at: asked.append(str(at)) or ask(self, at))
     assert command("preview", uri).exit_code == 0
+    assert (asked.count(uri), len(asked)) == (1, 2)
     assert command("show", f"@{account.handle}/nothing").exit_code == 1
 
 
