@@ -76,7 +76,7 @@ def test_neither_sdk_rejects_one_of_two_hundred_commits_or_the_repository_after_
         "repo": base64.b64encode(whole).decode(),
     }
     judged = subprocess.run(
-        official("verify.mjs"), input=json.dumps(asked), capture_output=True, text=True, check=True, timeout=100
+        official("verify.mjs"), input=json.dumps(asked), capture_output=True, text=True, check=True, timeout=300
     )
     assert json.loads(judged.stdout) == {"rejected": [], "records": len(index.records)}
     CAR.from_bytes(whole)
