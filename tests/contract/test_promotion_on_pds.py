@@ -1,5 +1,7 @@
 """A promotion, its repeat, its update and its reading back are the same on every PDS."""
 
+import time
+
 import httpx
 import msgpack
 import numpy as np
@@ -26,6 +28,7 @@ from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.state.facts import ENTRY_NOTE, INTENT, LABEL_NOTE, RECORDS
 from atdata_core.state.index_state import state_of
+from listeners import Indexer, listening
 
 KEY = label_rkey("did:web:a.test", "n")
 METADATA = {"f": 0.1, "b": b"\x00\xff", 3: [1, None], "big": 2**60, "k" * 40: {"ü": -1}}
@@ -98,6 +101,28 @@ def test_a_promotion_is_made_once_updated_and_read_back(stored, client):
     assert list(type(samples[0]).__annotations__) == ["zeta", "alpha", "note"]
     assert [sample.alpha for sample in samples] == [None, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(samples[5].zeta, np.full(3, 5, np.float32))
+
+
+def test_who_listens_and_believes_only_proofs_has_the_right_index_five_seconds_after_the_last_write(
+    stored, client, server
+):
+    index, entry = stored
+    entries = [entry, *(index.add_entry(atdata.Dataset[Reading](entry.data_urls), name=f"t{n}") for n in (1, 2))]
+    heard_index = Indexer(client.did, server.plc_url)
+    with listening(server.url, client.did, then=heard_index.index):
+        for each in entries:
+            promote_to_atmosphere(each, index, client)
+        promote_to_atmosphere(entries[0], index, client, tags=["changed"])
+        ledger = state_of(index).ledger
+        retract(plan_retraction("t1", client, ledger=ledger), client, ledger)
+        deadline = time.monotonic() + 5
+        found = [record for kept in records(client).values() for record in kept]
+        expected = {record.uri.removeprefix(f"at://{client.did}/"): record.cid for record in found}
+        while {path: cid for path, (cid, _) in heard_index.records.items()} != expected:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    shown = [record for path, (_, record) in heard_index.records.items() if path.startswith(f"{ENTRY}/")]
+    assert {record["name"]: record.get("tags") for record in shown} == {"readings": ["changed"], "t2": None}
 
 
 def test_many_promoted_together_are_made_once_updated_and_left(stored, client):

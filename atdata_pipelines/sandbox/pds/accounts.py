@@ -109,10 +109,22 @@ class Accounts:
         row = self._database.one(f"select did, handle from account where {column} = ?", identifier)
         return SandboxAccount(row["did"], row["handle"]) if row else None
 
-    def all(self) -> list[SandboxAccount]:
-        """Every account, oldest first."""
-        rows = self._database.all("select did, handle from account order by created_at, did")
-        return [SandboxAccount(row["did"], row["handle"]) for row in rows]
+    def list(self, *, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
+        """A page of the DIDs, oldest account first, and the cursor of the next page; none where the page is empty.
+
+        Raises:
+            XrpcError: the cursor is none of this server.
+        """
+        created, between, did = (cursor or "::").partition("::")
+        if not between:
+            raise invalid("Malformed cursor")
+        rows = self._database.all(
+            "select did, created_at from account where (created_at, did) > (?, ?) order by created_at, did limit ?",
+            created,
+            did,
+            limit,
+        )
+        return [row["did"] for row in rows], f"{rows[-1]['created_at']}::{rows[-1]['did']}" if rows else None
 
     def without_key(self) -> list[SandboxAccount]:
         """The accounts that have no key yet."""

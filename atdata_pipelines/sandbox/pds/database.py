@@ -36,6 +36,10 @@ create table if not exists record_blob (
     primary key (did, collection, rkey, cid)
 ) strict, without rowid;
 create index if not exists record_blob_cid on record_blob (did, cid);
+create table if not exists event (
+    seq integer primary key, begins integer not null, frame blob not null
+) strict;
+create unique index if not exists event_begins on event (begins);
 create table if not exists setting (
     name text primary key, value text not null
 ) strict;

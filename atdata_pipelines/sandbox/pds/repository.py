@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import libipld
 
-from atdata_pipelines.sandbox.pds import tree
+from atdata_pipelines.sandbox.pds import car, tree
 from atdata_pipelines.sandbox.pds.accounts import Keys
 from atdata_pipelines.sandbox.pds.data_model import (
     Blob,
@@ -24,7 +25,9 @@ from atdata_pipelines.sandbox.pds.data_model import (
     to_json,
 )
 from atdata_pipelines.sandbox.pds.database import Database
+from atdata_pipelines.sandbox.pds.firehose import Firehose, RecordChange
 from atdata_pipelines.sandbox.pds.syntax import TidClock, XrpcError, internal, invalid, is_nsid, is_rkey
+from atdata_pipelines.sandbox.pds.tree import TreeBlock
 
 MAX_WRITES = 200
 
@@ -50,13 +53,14 @@ class RepoWrite:
     collection: str
     rkey: str
     value: dict[str, Any] | None = None
+    block: bytes = b""
     cid: str | None = None
     blobs: tuple[Blob, ...] = ()
     swap: Any = UNSET
     checked: bool = True
 
     @property
-    def path(self) -> bytes:
+    def path(self) -> str:
         """Its key in the tree."""
         return _path(self.collection, self.rkey)
 
@@ -120,6 +124,16 @@ class Blobs:
                 cid,
             )
 
+    def list(self, did: str, *, limit: int, cursor: str | None) -> list[str]:
+        """A page of the CIDs of those that a record names."""
+        rows = self._database.all(
+            "select distinct cid from record_blob where did = ? and cid > ? order by cid limit ?",
+            did,
+            cursor or "",
+            limit,
+        )
+        return [row["cid"] for row in rows]
+
     def read(self, did: str, cid: str) -> tuple[bytes, str]:
         """A blob's bytes and type.
 
@@ -140,20 +154,25 @@ class Blobs:
 class Repositories:
     """The repositories of all accounts. Their trees are built when they are first needed, and kept in memory."""
 
-    def __init__(self, database: Database, blobs: Blobs, keys: Keys) -> None:
+    def __init__(self, database: Database, blobs: Blobs, keys: Keys, firehose: Firehose) -> None:
         self._database = database
         self._blobs = blobs
         self._keys = keys
+        self._firehose = firehose
         self._trees: dict[str, tree.Node | None] = {}
         self._clock = TidClock()
 
-    def create(self, did: str) -> Commit:
+    def create(self, did: str) -> None:
         """An empty repository; to be called in a transaction."""
-        return self._advance(did, None, None)
+        commit = self._advance(did, None, None)
+        signed = self._signed(did, commit)
+        self._firehose.commit(did, commit.rev, [signed, *tree.all_blocks(None)])
+        self._firehose.sync(did, commit.rev, signed)
 
-    def sign(self, did: str) -> Commit:
+    def sign(self, did: str) -> None:
         """A commit that changes nothing, over the records as they are; to be called in a transaction."""
-        return self._advance(did, self.head(did), self._tree(did))
+        commit = self._advance(did, self.head(did), self._tree(did))
+        self._firehose.sync(did, commit.rev, self._signed(did, commit))
 
     def prepare(
         self,
@@ -180,8 +199,10 @@ class Repositories:
             raise invalid(f"Unknown lexicon type: {collection}")
         blobs = tuple(blobs_in(record))
         rkey = rkey or self._clock.next()
-        cid = cid_of(encode(record))
-        return RepoWrite(action, collection, rkey, record, cid, blobs, swap, checked=validate is None)
+        block = encode(record)
+        return RepoWrite(
+            action, collection, rkey, record, block, cid_of(block), blobs, swap, checked=validate is None
+        )
 
     def commit(self, did: str, writes: Sequence[RepoWrite], swap_commit: str | None = None) -> Commit:
         """Make all writes or none.
@@ -197,15 +218,33 @@ class Repositories:
             if swap_commit is not None and swap_commit != current.cid:
                 raise XrpcError("InvalidSwap", f"Commit was at {current.cid}")
             named_before: set[str] = set()
-            grown = self._tree(did)
+            before: dict[str, str | None] = {}
+            known = grown = self._tree(did)
             for write in writes:
-                named_before |= self._apply(did, write)
+                cid, named = self._apply(did, write)
+                before.setdefault(write.path, cid)
+                named_before |= named
                 if write.cid is None:
-                    grown = tree.remove(grown, write.path)
+                    grown = tree.remove(grown, write.path.encode())
                 else:
-                    grown = tree.put(grown, write.path, raw_cid(write.cid))
+                    grown = tree.put(grown, write.path.encode(), raw_cid(write.cid))
             self._blobs.drop_unnamed(did, named_before)
             commit = self._advance(did, current, grown)
+            # Of a record that is changed several times, listeners get to know what it was and what it is now.
+            last = {write.path: write for write in writes}
+            changes = [RecordChange(path, before[path], write.cid) for path, write in last.items()]
+            self._firehose.commit(
+                did,
+                commit.rev,
+                chain(
+                    [self._signed(did, commit)],
+                    *(tree.ways_around(grown, path.encode()) for path in last),
+                    (tree.block_of(write.block) for write in last.values() if write.block),
+                ),
+                since=current.rev,
+                tree_before=tree.root(known),
+                changes=[change for change in changes if change.before != change.after],
+            )
         self._trees[did] = grown
         return commit
 
@@ -226,17 +265,22 @@ class Repositories:
         Raises:
             XrpcError: there is no such repository.
         """
-        root = self.head(did).cid
-        row = self._database.one("select block from signed_commit where did = ?", did)
-        assert row is not None
-        blocks = [(raw_cid(root), row["block"]), *tree.way_to(self._tree(did), _path(collection, rkey))]
-        row = self._database.one(
+        signed = self._signed(did, self.head(did))
+        rows = self._database.all(
             "select value from record where did = ? and collection = ? and rkey = ?", did, collection, rkey
         )
-        if row is not None:
-            blocks.append(tree.block_of(encode(parse_json(row["value"].encode()))))
-        header = encode({"roots": [Link(root)], "version": 1})
-        return _section(header) + b"".join(_section(cid + data) for cid, data in blocks)
+        way = tree.way_to(self._tree(did), _path(collection, rkey).encode())
+        return b"".join(car.sections(signed, chain(way, map(_block, rows))))
+
+    def export(self, did: str) -> Iterator[bytes]:
+        """The parts of a CAR of the whole repository as it is now; those may be made on another thread.
+
+        Raises:
+            XrpcError: there is no such repository.
+        """
+        signed = self._signed(did, self.head(did))
+        rows = self._database.all("select value from record where did = ?", did)
+        return car.sections(signed, chain(tree.all_blocks(self._tree(did)), map(_block, rows)))
 
     def find(self, did: str, collection: str, rkey: str) -> dict[str, Any] | None:
         """The record under that key, as replies show it: ``uri``, ``cid``, ``value``."""
@@ -268,13 +312,14 @@ class Repositories:
         rows = self._database.all("select distinct collection from record where did = ? order by collection", did)
         return [row["collection"] for row in rows]
 
-    def _apply(self, did: str, write: RepoWrite) -> set[str]:
-        """Change one record; the blobs that it named before."""
+    def _apply(self, did: str, write: RepoWrite) -> tuple[str | None, set[str]]:
+        """Change one record; its CID and the blobs that it named before."""
         key = (did, write.collection, write.rkey)
-        current = self.find(*key)
-        if write.swap is not UNSET and write.swap != (current["cid"] if current else None):
-            raise XrpcError("InvalidSwap", f"Record was at {current['cid'] if current else 'null'}")
-        if (current is None) != (write.action == "create"):
+        row = self._database.one("select cid from record where did = ? and collection = ? and rkey = ?", *key)
+        before = row["cid"] if row else None
+        if write.swap is not UNSET and write.swap != before:
+            raise XrpcError("InvalidSwap", f"Record was at {before or 'null'}")
+        if (before is None) != (write.action == "create"):
             raise internal()
         if write.action == "delete":
             self._database.run("delete from record where did = ? and collection = ? and rkey = ?", *key)
@@ -285,12 +330,18 @@ class Repositories:
                 write.cid,
                 json.dumps(to_json(write.value), ensure_ascii=False, separators=(",", ":")),
             )
-        return self._blobs.reference(*key, write.blobs)
+        return before, self._blobs.reference(*key, write.blobs)
+
+    def _signed(self, did: str, commit: Commit) -> TreeBlock:
+        """The block of the last commit."""
+        row = self._database.one("select block from signed_commit where did = ?", did)
+        assert row is not None
+        return raw_cid(commit.cid), row["block"]
 
     def _tree(self, did: str) -> tree.Node | None:
         if did not in self._trees:
             rows = self._database.all("select collection, rkey, cid from record where did = ?", did)
-            records = sorted((_path(row["collection"], row["rkey"]), raw_cid(row["cid"])) for row in rows)
+            records = sorted((_path(row["collection"], row["rkey"]).encode(), raw_cid(row["cid"])) for row in rows)
             self._trees[did] = tree.build(records)
         return self._trees[did]
 
@@ -313,17 +364,12 @@ def check_key(collection: str, rkey: str | None) -> None:
         raise invalid(f"Invalid record key: {rkey}")
 
 
-def _path(collection: str, rkey: str) -> bytes:
-    return f"{collection}/{rkey}".encode()
+def _path(collection: str, rkey: str) -> str:
+    return f"{collection}/{rkey}"
 
 
-def _section(data: bytes) -> bytes:
-    """A part of a CAR, behind its length as a varint."""
-    length, rest = bytearray(), len(data)
-    while rest > 0x7F:
-        length.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes(length) + bytes([rest]) + data
+def _block(row: Any) -> TreeBlock:
+    return tree.block_of(encode(parse_json(row["value"].encode())))
 
 
 def _record(did: str, collection: str, row: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,6 +16,8 @@ from atdata_pipelines.sandbox.pds.server import Pds, RequestFields, bearer_token
 from atdata_pipelines.sandbox.pds.syntax import XrpcError, invalid
 
 Handler = Callable[[Pds, Request], Awaitable["dict[str, Any] | Response | None"]]
+
+CAR = "application/vnd.ipld.car"
 
 QUERIES: dict[str, Handler] = {}
 PROCEDURES: dict[str, Handler] = {}
@@ -38,6 +41,9 @@ async def describe_server(pds: Pds, request: Request) -> dict[str, Any]:
         "did": "did:web:localhost",
         "availableUserDomains": [".test"],
         "inviteCodeRequired": bool(pds.invite_code),
+        "blobUploadLimit": MAX_BLOB_BYTES,
+        "links": {},
+        "contact": {},
     }
 
 
@@ -252,17 +258,44 @@ async def prove_record(pds: Pds, request: Request) -> Response:
     given = RequestFields.of_query(request)
     did, collection, rkey = given.did(), given.text("collection"), given.text("rkey")
     check_key(collection, rkey)
-    return Response(pds.repositories.prove(did, collection, rkey), media_type="application/vnd.ipld.car")
+    return Response(pds.repositories.prove(did, collection, rkey), media_type=CAR)
+
+
+@_answers(QUERIES, "sync.getRepo")
+async def get_repo(pds: Pds, request: Request) -> Response:
+    """A whole repository, to anybody; also where only what is newer than a revision (``since``) is asked for."""
+    parts = pds.repositories.export(RequestFields.of_query(request).did())
+    return Response(await run_in_threadpool(b"".join, parts), media_type=CAR)
+
+
+@_answers(QUERIES, "sync.getRepoStatus")
+async def get_repo_status(pds: Pds, request: Request) -> dict[str, Any]:
+    """Whether a repository is here, and at which revision."""
+    did = RequestFields.of_query(request).did()
+    return {"did": did, "active": True, "rev": pds.repositories.head(did).rev}
+
+
+@_answers(QUERIES, "sync.listBlobs")
+async def list_blobs(pds: Pds, request: Request) -> dict[str, Any]:
+    """A page of the blobs that records of an account name, also where only newer ones (``since``) are asked for."""
+    given = RequestFields.of_query(request)
+    limit = given.number("limit", default=500, largest=1000)
+    did, cursor = pds.account_of(given.did()).did, given.optional_text("cursor")
+    cids = pds.blobs.list(did, limit=limit, cursor=cursor)
+    return {"cids": cids, "cursor": cids[-1]} if cids else {"cids": cids}
 
 
 @_answers(QUERIES, "sync.listRepos")
 async def list_repos(pds: Pds, request: Request) -> dict[str, Any]:
-    """Every repository here, on one page."""
+    """A page of the repositories here."""
+    given = RequestFields.of_query(request)
+    limit = given.number("limit", default=500, largest=1000)
+    dids, cursor = pds.accounts.list(limit=limit, cursor=given.optional_text("cursor"))
     repos: list[dict[str, Any]] = []
-    for account in pds.accounts.all():
-        head = pds.repositories.head(account.did)
-        repos.append({"did": account.did, "head": head.cid, "rev": head.rev, "active": True})
-    return {"repos": repos}
+    for did in dids:
+        head = pds.repositories.head(did)
+        repos.append({"did": did, "head": head.cid, "rev": head.rev, "active": True})
+    return {"repos": repos} | ({"cursor": cursor} if cursor else {})
 
 
 def _identity(pds: Pds, account: SandboxAccount) -> dict[str, Any]:

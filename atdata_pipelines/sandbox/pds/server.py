@@ -11,6 +11,7 @@ from starlette.requests import Request
 from atdata_pipelines.sandbox.pds.accounts import Accounts, Keys, SandboxAccount, SessionTokens
 from atdata_pipelines.sandbox.pds.data_model import is_cid, parse_json
 from atdata_pipelines.sandbox.pds.database import Database
+from atdata_pipelines.sandbox.pds.firehose import Firehose
 from atdata_pipelines.sandbox.pds.repository import Blobs, Repositories
 from atdata_pipelines.sandbox.pds.syntax import XrpcError, invalid, is_did, is_handle
 
@@ -35,17 +36,21 @@ class Pds:
         self.accounts = Accounts(self.database, self.keys, service_url)
         self.tokens = SessionTokens(self.database)
         self.blobs = Blobs(self.database)
-        self.repositories = Repositories(self.database, self.blobs, self.keys)
+        self.firehose = Firehose(self.database)
+        self.repositories = Repositories(self.database, self.blobs, self.keys, self.firehose)
         # Folders of before have accounts without keys.
         for account in self.accounts.without_key():
             with self.database.transaction():
                 self.keys.make(account.did)
+                self.firehose.identity(account.did, account.handle)
                 self.repositories.sign(account.did)
 
     def create_account(self, handle: str, password: str) -> SandboxAccount:
         """A new account with an empty repository."""
         with self.database.transaction():
             account = self.accounts.create(handle, password)
+            self.firehose.identity(account.did, account.handle)
+            self.firehose.account(account.did)
             self.repositories.create(account.did)
         return account
 

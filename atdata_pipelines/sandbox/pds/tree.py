@@ -7,7 +7,7 @@ so that only those are hashed, and a commit that fails leaves nothing behind.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -102,6 +102,28 @@ def way_to(tree: Node | None, key: bytes) -> Iterator[TreeBlock]:
             return
         yield from reversed(node.way_down(below))
         node = below
+
+
+def ways_around(tree: Node | None, key: bytes) -> Iterator[TreeBlock]:
+    """The blocks on both sides of a key, all the way down: from them the tree before a change at the key follows.
+
+    They include every block that such a change made.
+    """
+    for side in (bisect_left, bisect_right):
+        node = tree or _EMPTY
+        yield node.block
+        while below := node.trees[side(node.keys, key)]:
+            yield from reversed(node.way_down(below))
+            node = below
+
+
+def all_blocks(tree: Node | None) -> Iterator[TreeBlock]:
+    """The blocks of a whole tree, each before those that it names."""
+    node = tree or _EMPTY
+    yield node.block
+    for below in filter(None, node.trees):
+        yield from reversed(node.way_down(below)[1:])
+        yield from all_blocks(below)
 
 
 def layer_of(key: bytes) -> int:

@@ -46,8 +46,9 @@ def main() -> None:
         if not installed.exists() or installed.read_text() != wanted:
             _install(node)
             installed.write_text(wanted)
-        # Modules are looked up from where the program lies.
-        shutil.copy(HERE / "server.mjs", FOLDER / "server.mjs")
+        # Modules are looked up from where a program lies.
+        for program in HERE.glob("*.mjs"):
+            shutil.copy(program, FOLDER / program.name)
 
 
 def _install(node: Path) -> None:

@@ -6,32 +6,16 @@ import hashlib
 import random
 import sqlite3
 
+import libipld
 import pytest
 
 from atdata_core.atmosphere import proof
 from atdata_core.errors import ProofError
 from atdata_pipelines.sandbox.pds import tree
 from atdata_pipelines.sandbox.pds.repository import RepoWrite
-from atdata_pipelines.sandbox.pds.server import Pds
 from atdata_pipelines.sandbox.pds.syntax import XrpcError
 
 THING = "science.example.thing"
-
-
-@pytest.fixture
-def opened(tmp_path):
-    """Open the folder of a PDS, each time anew."""
-    running = []
-
-    def open_again():
-        while running:
-            running.pop().database.close()
-        running.append(Pds(tmp_path, "http://127.0.0.1:1"))
-        return running[0]
-
-    yield open_again
-    while running:
-        running.pop().database.close()
 
 
 def put(pds, did, rkey, value, action="create"):
@@ -51,11 +35,13 @@ def test_a_folder_of_before_gets_keys_and_a_signed_commit_when_it_is_opened(open
     _, cid = put(pds, did, "r", {"n": 1, "raw": b"\x01\x71\x12\x20" + bytes(32)})
     with sqlite3.connect(tmp_path / "pds.sqlite") as before:
         before.executescript(
-            "drop table signing_key; drop table signed_commit;"
+            "drop table signing_key; drop table signed_commit; drop table event;"
             "update repo set cid = 'bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm';"
         )
     before.close()
     pds = opened()
+    told = [row["frame"] for row in pds.database.all("select frame from event order by seq")]
+    assert [libipld.decode_dag_cbor_multi(frame)[0]["t"] for frame in told] == ["#identity", "#sync"]
     commit = pds.repositories.head(did)
     check(pds, did, "r", cid)
     key = pds.keys.multikey(did)
