@@ -38,6 +38,7 @@ async def describe_server(pds: Pds, request: Request) -> dict[str, Any]:
         "did": "did:web:localhost",
         "availableUserDomains": [".test"],
         "inviteCodeRequired": bool(pds.invite_code),
+        "blobUploadLimit": MAX_BLOB_BYTES,
     }
 
 
