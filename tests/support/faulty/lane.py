@@ -80,6 +80,7 @@ class Lane:
                 "email": f"{self.handle}@example.com",
                 **(invite or {}),
             },
+            timeout=60,
         )
         self.did = made.raise_for_status().json()["did"]
         self.client = AtmosphereClient(pds_url)
