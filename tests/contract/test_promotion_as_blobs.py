@@ -163,7 +163,7 @@ def drop_unnamed(server, did, cids, box, tmp_path_factory):
         where, values = f"did = ? and cid in ({named})", [did, *cids]
     else:
         folders = tmp_path_factory.getbasetemp().glob("official-pds*/actors/**/store.sqlite")
-        [path] = [path for path in folders if path.parent.name == did]
+        [path] = {path.resolve() for path in folders if path.parent.name == did}
         where, values = f"tempKey is not null and cid in ({named})", cids
     with ending(sqlite3.connect(path)) as database, database:
         return database.execute(f"delete from blob where {where}", values).rowcount

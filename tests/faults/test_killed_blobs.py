@@ -67,10 +67,10 @@ def prepared(lane, children):
     return lane, undisturbed, digests_of(lane, entry)
 
 
-def point(children, lane, undisturbed, digests, number, when):
+def point(children, lane, undisturbed, digests, number, when, counts=None):
     """Kill at a point and run again; whether there was such a point."""
     lane.forget()
-    rule, again = Watching(number, when), Watching(0, "never")
+    rule, again = Watching(number, when, counts), Watching(0, "never")
     outcome = run(children, lane, rule).outcome()
     if outcome.signal is None:
         assert outcome.error is None, outcome.error["trace"]
@@ -81,6 +81,17 @@ def point(children, lane, undisturbed, digests, number, when):
     assert state(lane) == undisturbed, where
     assert sorted(rule.taken + again.taken) == digests, where
     return outcome.signal is not None
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_uploads_and_at_the_record_sends_no_blob_twice(lane, children):
+    known = prepared(lane, children)
+    told = [
+        point(children, *known, number, when, lambda call: is_upload(call) or writes_entry(call))
+        for number in (1, SHARDS, SHARDS + 1)
+        for when in ("before", "after")
+    ]
+    assert all(told)
 
 
 @pytest.mark.faults
