@@ -6,6 +6,7 @@ Importing this costs nothing of ``atproto`` or ``httpx``; they are loaded when a
 from __future__ import annotations
 
 from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
+from atdata_core.atmosphere.blob_store import PDSBlobStore
 from atdata_core.atmosphere.client import AtmosphereClient, Record
 from atdata_core.atmosphere.loaders import BlobSource, DatasetLoader, SchemaLoader
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
@@ -20,6 +21,7 @@ __all__ = [
     "BlobSource",
     "DatasetLoader",
     "DatasetPublisher",
+    "PDSBlobStore",
     "Record",
     "SchemaLoader",
     "SchemaPublisher",

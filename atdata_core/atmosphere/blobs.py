@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from atdata_core.atmosphere.record_format.parse import blob_address, blob_sha256
 from atdata_core.atmosphere.xrpc.answers import refused
@@ -40,17 +40,30 @@ def fetch(session: Session, service: str, did: str, cid: str) -> bytes:
     return data
 
 
-def upload(session: Session, data: bytes, mime: str) -> dict[str, Any]:
-    """Upload a blob to the account's PDS; its reference, and raises, as ``AtmosphereClient.upload_blob``."""
-    if len(data) > MAX_BLOB:
-        raise _too_large(len(data), f"the lexicon allows {MAX_BLOB:,}")
+def limit_of(session: Session) -> int:
+    """The most bytes of a blob that the lexicon allows, or less where the account's PDS says so.
+
+    Raises as ``Session.call``.
+    """
+    said = session.call("GET", "com.atproto.server.describeServer").get("blobUploadLimit")
+    return min(said, MAX_BLOB) if type(said) is int and said > 0 else MAX_BLOB
+
+
+def upload(session: Session, data: bytes | BinaryIO, mime: str, *, size: int | None = None) -> dict[str, Any]:
+    """Upload a blob to the account's PDS; its reference, and raises, as ``AtmosphereClient.upload_blob``.
+
+    A file is sent as it is read, from its beginning, and anew where an attempt was broken off; ``size`` is its own.
+    """
+    size = len(data) if isinstance(data, bytes) else size or 0
+    if size > MAX_BLOB:
+        raise _too_large(size, f"the lexicon allows {MAX_BLOB:,}")
     service = session.account.service
     url = f"{service}/xrpc/com.atproto.repo.uploadBlob"
     try:
-        reply = session.send("POST", url, content=data, mime=mime, auth=True)
+        reply = session.send("POST", url, content=data, mime=mime, auth=True, write={})
     except ServiceRefusedError as error:
         if error.status == 413 or error.error == "PayloadTooLarge":
-            raise _too_large(len(data), f"{service} allows less") from None
+            raise _too_large(size, f"{service} allows less") from None
         raise
     blob = as_object(reply, url).get("blob")
     if not isinstance(blob, dict):

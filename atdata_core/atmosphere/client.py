@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from atdata_core.atmosphere import blobs, listings, proof
 from atdata_core.atmosphere.identity import Resolver
@@ -472,17 +472,27 @@ class AtmosphereClient:
         where = {"repo": self.did, "collection": at.collection, "rkey": at.rkey}
         self._write("deleteRecord", {**where, "swapCommit": swap_commit})
 
+    def blob_limit(self) -> int:
+        """The most bytes of a blob: what the account's PDS says (``describeServer``), else the lexicon."""
+        return blobs.limit_of(self._session)
+
     def upload_blob(
-        self, data: bytes, mime_type: str = "application/octet-stream", *, mime: str | None = None
+        self,
+        data: bytes | BinaryIO,
+        mime_type: str = "application/octet-stream",
+        *,
+        mime: str | None = None,
+        size: int | None = None,
     ) -> dict[str, Any]:
         """Upload a blob; its reference ``{"$type": "blob", "ref", "mimeType", "size"}``, for a record to keep it.
 
-        ``mime`` is ``mime_type`` by another name.
+        ``mime`` is ``mime_type`` by another name. A file can be given in place of bytes, with its ``size``: it is
+        sent from its beginning, a piece at a time.
 
         Raises:
             StorageError: It is larger than 52,428,800 bytes, or than the PDS takes.
         """
-        return blobs.upload(self._session, data, mime or mime_type)
+        return blobs.upload(self._session, data, mime or mime_type, size=size)
 
     # -- underneath -------------------------------------------------------------------------------
 

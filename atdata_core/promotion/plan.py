@@ -114,9 +114,12 @@ def plan_promotion(
     planned = validate(inventory, resolved, client)
     planned, missing, warnings = _copies(planned, inventory, resolved)
     anonymous = AnonymousReader(client.base_url)
-    to_be_written = {shard.url for shard in missing}
+    store = resolved.location.store
+    # What a store does not show yet cannot be looked at either.
+    unseen = missing if store is None or store.shows_copies else planned
+    to_be_written = {shard.url for shard in unseen}
     there = [shard for shard in planned if shard.url not in to_be_written]
-    far = anonymous.out_of_reach(missing)
+    far = anonymous.out_of_reach(unseen)
     unreadable = (*anonymous.unreadable(there, doubtless=options.require_public), *far)
     visibility = Visibility(len(planned), unreadable)
     if options.require_public:
@@ -147,7 +150,10 @@ def plan_promotion(
         inventory.size,
         resolved.location.destination,
         unreadable,
-        (*resolved.rows, _readers(visibility, planned, resolved, anonymous, [] if far else missing)),
+        (
+            *resolved.rows,
+            _readers(visibility, planned, resolved, anonymous, [] if far or unseen is planned else missing),
+        ),
     )
 
 

@@ -141,6 +141,8 @@ def validate(inventory: Inventory, resolved: Resolved, client: AtmosphereClient)
     refuse_blocked(ledger, resolved.entry.name, did, options)
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     check(SCHEMA, schema_key, schema_record(inventory.schema, created_at=timestamp()), did=did)
+    if data_store is not None:
+        data_store.check_shards(inventory.shards)
     planned = _planned_shards(inventory, resolved)
     DatasetRecords(resolved, planned, f"at://{did}/{SCHEMA}/{schema_key}", client).check()
     if options.require_public:
@@ -183,7 +185,7 @@ def _planned_shards(inventory: Inventory, resolved: Resolved) -> list[ShardFacts
     if data_store is None:
         return list(inventory.shards)
     if data_store.foresees_copies:
-        pairs = zip(inventory.shards, names_of(inventory, ledger), strict=True)
+        pairs = zip(inventory.shards, names_of(inventory, ledger, data_store), strict=True)
         return [as_published(shard, data_store.shard_url(name), data_store) for shard, name in pairs]
     earlier = earlier_copies(inventory, data_store, ledger)
     if earlier is not None:

@@ -309,6 +309,15 @@ class ChunkResult(Fact):
 
 
 @dataclass(frozen=True)
+class SentCopy(Fact):
+    """A copy that was sent to where nobody can look at it before a record names it, as in ``WriteProof``."""
+
+    url: str
+    proof: str
+    etag: str | None
+
+
+@dataclass(frozen=True)
 class CopyUse(Fact):
     """A run is about to name copies in a record."""
 
@@ -349,6 +358,7 @@ COMPATIBILITY = KeyPattern(SchemaComparison, "account", "compatible:{rkey}")
 COPIES_AT = KeyPattern(CopiedShards, "entry", "copy:{destination}")
 FIRST_CLAIM = KeyPattern(FirstClaim, "entry", "first claim")
 CHUNK = KeyPattern(ChunkResult, "entry", "chunk:{start}-{stop}:{destination}")
+SENT_COPY = KeyPattern(SentCopy, "entry", "sent:{sha256}:{destination}")
 COPY_USE = KeyPattern(CopyUse, "entry", "using:{run}")
 CHECKED_CLAIMS = KeyPattern(CheckedClaims, "entry", "checked:{did}")
 

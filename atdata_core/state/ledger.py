@@ -135,7 +135,13 @@ class KeyPattern(Generic[F]):
 
 
 def _part(found: re.Match[str]) -> str:
-    known = {"did": r"(did:[^:]+:[^:]+)", "cid": r"([^:]+)", "start": r"(\d+)", "stop": r"(\d+)"}
+    known = {
+        "did": r"(did:[^:]+:[^:]+)",
+        "cid": r"([^:]+)",
+        "start": r"(\d+)",
+        "stop": r"(\d+)",
+        "sha256": r"(\w+)",
+    }
     return known.get(found[1], r"(.*)")
 
 

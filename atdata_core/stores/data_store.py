@@ -6,6 +6,7 @@ Somebody's own class need not inherit it: ``as_data_store`` makes it one.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -27,6 +28,9 @@ class DataStore:
     One that promotion can copy to has ``put_shard``, or at least ``write_shards``. With ``shard_url`` besides, a
     copy is found again where it lies; with ``shard_name`` and ``remove_shard`` it can be removed.
     """
+
+    shows_copies: bool = True
+    """Whether a copy can be looked at before a record names it. Where not, ``confirm`` looks afterwards."""
 
     @property
     def service(self) -> S3Endpoint | None:
@@ -110,6 +114,13 @@ class DataStore:
         """
         return None
 
+    def copy_name(self, name: str, shard: ShardFacts) -> str:
+        """What the copy of a shard is called here: ``name``, where its place does not come from its bytes."""
+        return name
+
+    def check_shards(self, shards: Sequence[ShardFacts]) -> None:
+        """Raises ``StorageError`` where some of the shards are too large to be put here."""
+
     def require_place(self) -> None:
         """Raises ``ShardMissingError`` where shards cannot be put here: there is no such bucket."""
 
@@ -171,6 +182,14 @@ class DataStore:
         None where it does not copy it after all, and nothing was written. Raises as ``find_shard``.
         """
         return None
+
+    def dropped(self, error: Exception, shards: Sequence[ShardFacts]) -> int | None:
+        """Which of some copies was there no more when a record that names it was refused; None: it was not that."""
+        return None
+
+    def confirm(self, shards: Sequence[ShardFacts]) -> None:
+        """Look at copies that only the record shows which names them now; raises as ``prove_shard``, and if one
+        is not there."""
 
     @derived
     def remove_shard(self, url: str, *, size: int, sha256: str, md5: str | None = None) -> bool:

@@ -134,7 +134,7 @@ def stage_context_of(context: dg.AssetExecutionContext, settings: Settings) -> I
         entry = read_by(index.get_entry_by_name(name), reading)
         ledger = state_of(index).ledger
         with attempt(ledger, name, settings.asset_name(context.asset_key), entry=entry, run=context.run.run_id):
-            store, options = services.destination.store(reading), options_of(context.run, settings)
+            store, options = services.store(), options_of(context.run, settings)
             if store is not None and keeps_urls(entry, services.atproto.did(), ledger, options):
                 store = None
             yield StageContext(entry, index, ledger, store, options, services)

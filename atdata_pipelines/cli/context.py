@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,8 +21,9 @@ from .screen import aside
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere import AtmosphereClient
-    from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
     from atdata_core.state.ledger import Ledger
+    from atdata_core.stores.data_store import DataStore
 
     from ..config.settings import Settings
 
@@ -113,9 +115,12 @@ def client() -> AtmosphereClient:
     return AtprotoResource().client()
 
 
-def store(settings: Settings) -> S3DataStore | None:
+def store(settings: Settings) -> DataStore | None:
     """Where copies of an instance go; None where shards stay. Raises ``MissingVariableError``."""
-    return settings.destination.outside_of_runs().store(settings.s3.outside_of_runs().endpoint())
+    from ..config.resources import AtprotoResource
+
+    reading = settings.s3.outside_of_runs().endpoint()
+    return settings.destination.outside_of_runs().store(reading, AtprotoResource())
 
 
 def account() -> str:
@@ -183,6 +188,22 @@ def _click(option: Option) -> Callable[[CommandFunction], CommandFunction]:
 
 def _given(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[str] | None:
     return [each for each in values if each] if values else None
+
+
+to_option = click.option(
+    "--to",
+    type=click.Choice(["pds"]),
+    help="Copy shards to the account's PDS, as blobs, whatever bucket is configured.",
+)
+
+
+def directed(instances: Sequence[Settings], to: str | None) -> Sequence[Settings]:
+    """Instances as they are configured, or with another destination."""
+    if to is None:
+        return instances
+    from ..config.resources import DestinationResource
+
+    return [replace(settings, destination=DestinationResource(to=to)) for settings in instances]
 
 
 prefix_option = click.option(

@@ -94,9 +94,10 @@ class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
         description="S3Resource of dagster_aws that shards are read with, as a template variable; null: as the "
         "environment says.",
     )
-    destination: Destination | None = Field(
+    destination: Destination | Literal["pds"] | None = Field(
         default=None,
-        description="Where shards are copied to. Not given: ATDATA_PUBLISH_BUCKET; neither: they stay.",
+        description="Where shards are copied to; pds: they become blobs of the account. Not given: "
+        "ATDATA_PUBLISH_BUCKET, or ATDATA_PUBLISH_TO; neither: they stay.",
     )
     sensor: bool = Field(
         default=False, description="Whether the sensor is on from the beginning; else a person turns it on."
@@ -218,8 +219,13 @@ class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
             executor=self.executor,
             hooks=self,
             s3=self.s3 or ShardS3Resource(),
-            destination=self.destination.resource() if self.destination else DestinationResource(),
+            destination=self._destination(),
         )
+
+    def _destination(self) -> DestinationResource:
+        if self.destination is None or isinstance(self.destination, str):
+            return DestinationResource(to=self.destination)
+        return self.destination.resource()
 
 
 class InstanceError(RefusedError):

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import Field
 
-from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere import AtmosphereClient, PDSBlobStore
 from atdata_core.errors import CredentialsError, RefusedError
 from atdata_core.local import LocalIndex, S3DataStore
+from atdata_core.stores.data_store import DataStore
 from atdata_core.stores.s3.clients import checked_endpoint
 from atdata_core.stores.s3.objects import S3Endpoint, checked_style
 
@@ -176,9 +177,39 @@ class AtprotoResource(dg.ConfigurableResource):
         return environment.pds_url(self.pds_url)
 
 
-class DestinationResource(dg.ConfigurableResource):
-    """Where shards are copied to before they are published; without a bucket they stay where they are."""
+PDS = "pds"
+"""The destination that is no bucket."""
 
+
+class AccountBlobs(PDSBlobStore):
+    """The blobs of the account of a resource, which is logged in where that is needed first."""
+
+    def __init__(self, account: AtprotoResource) -> None:
+        self._account = account
+        self._limit = None
+
+    @property
+    def client(self) -> AtmosphereClient:
+        """The account's client, logged in."""
+        return self._account.client()
+
+    @property
+    def did(self) -> str:
+        """DID of the account, without a login."""
+        return self._account.did()
+
+
+class DestinationResource(dg.ConfigurableResource):
+    """Where shards are copied to before they are published: a bucket, or the account itself, as blobs.
+
+    Where nothing is given they stay where they are.
+    """
+
+    to: str | None = Field(
+        default=None,
+        description="pds: shards become blobs of the account. ATDATA_PUBLISH_TO where neither it nor a bucket is "
+        "given.",
+    )
     bucket: str | None = Field(
         default=None, description="ATDATA_PUBLISH_BUCKET where it is not given; neither: URLs are kept."
     )
@@ -207,8 +238,31 @@ class DestinationResource(dg.ConfigurableResource):
         """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
         return _outside_of_runs(self, "the bucket that shards are copied to")
 
-    def store(self, reading: S3Endpoint | None) -> S3DataStore | None:
+    def store(self, reading: S3Endpoint | None, account: AtprotoResource) -> DataStore | None:
         """The store that copies go to, or None.
+
+        Args:
+            reading: As for ``bucket_store``.
+            account: The one that publishes.
+
+        Raises:
+            RefusedError: ``to``, or its variable, names no destination, or a bucket is named as well.
+            MissingVariableError, CredentialsError: As ``bucket_store``.
+        """
+        to = self.to or (None if self.bucket else optional("ATDATA_PUBLISH_TO"))
+        if to is None:
+            return self.bucket_store(reading)
+        if to != PDS:
+            raise RefusedError(f"ATDATA_PUBLISH_TO is {to!r}. Give {PDS}, or name a bucket: ATDATA_PUBLISH_BUCKET.")
+        if self.to is None and optional("ATDATA_PUBLISH_BUCKET"):
+            raise RefusedError(
+                "ATDATA_PUBLISH_TO says pds, and ATDATA_PUBLISH_BUCKET names a bucket: shards are copied to one of "
+                "them. Leave out the other."
+            )
+        return AccountBlobs(account)
+
+    def bucket_store(self, reading: S3Endpoint | None) -> S3DataStore | None:
+        """The bucket that copies go to, or None.
 
         Args:
             reading: The service that shards are read from; its address and keys serve where no other are set.

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from atdata_core.errors import MetadataError, RefusedError
-from atdata_core.local import S3DataStore
 from atdata_core.local.entry import ENTRY_KEY, EVENTS
 from atdata_core.promotion.operations.status import STAGES
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
+from atdata_core.stores.data_store import DataStore
 
 from .executors import default_executor, executor_named
 from .hooks import Hooks
@@ -50,9 +50,9 @@ class Services:
     destination: DestinationResource
     atproto: AtprotoResource
 
-    def store(self) -> S3DataStore | None:
+    def store(self) -> DataStore | None:
         """Where shards are copied to, or None; raises as ``DestinationResource.store``."""
-        return self.destination.store(self.s3.endpoint())
+        return self.destination.store(self.s3.endpoint(), self.atproto)
 
 
 _SERVICES = ("redis", "s3", "destination", "atproto")

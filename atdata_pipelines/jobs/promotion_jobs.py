@@ -157,7 +157,7 @@ def _promote(
     given_up = {name: why for name, why in failed_before.items() if name not in wanted.entries}
     total = len(entries) + len(before) + len(wanted.problems) + len(given_up)
     context.instance.add_run_tags(context.run.run_id, {"datasets": str(total)})
-    store = services.destination.store(reading)
+    store = services.store()
     with ThreadPoolExecutor(PREVIEWS, "preview") as threads:
 
         def look(name: str, found: Inventory) -> Future[Preview]:

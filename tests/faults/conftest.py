@@ -46,17 +46,20 @@ def new_lane(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Lane]]:
-    """Make a lab with an account and, unless one is given, an edge of its own; copies go to another S3."""
+    """Make a lab with an account and, unless one is given, an edge of its own; copies go to another S3.
+
+    The account is on the reference PDS, unless another one is given.
+    """
     with ExitStack() as ends:
         lanes: list[Lane] = []
 
-        def make(redis_url: str | None = None, *, edge: Edge | None = None) -> Lane:
-            database = redis_url or new_redis_url()
+        def make(redis_url: str | None = None, *, edge: Edge | None = None, pds: PdsAddress | None = None) -> Lane:
+            database, pds = redis_url or new_redis_url(), pds or official_pds
             if edge is None:
-                edge = ends.enter_context(edge_around(official_pds, box.s3, other_box.s3, database))
+                edge = ends.enter_context(edge_around(pds[:2], box.s3, other_box.s3, database))
             folder = tmp_path / f"lane-{len(lanes)}"
             folder.mkdir()
-            lane = Lane(edge, official_pds.url, box.s3, other_box.s3, database, folder)
+            lane = Lane(edge, pds.url, box.s3, other_box.s3, database, folder, pds.invite)
             ends.callback(lane.close)
             lanes.append(lane)
             monkeypatch.setenv("ATDATA_ALLOW_PRIVATE", ",".join(lane.edge.places for lane in lanes))

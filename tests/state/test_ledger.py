@@ -80,7 +80,7 @@ def facts_of(kind):
 
 @pytest.mark.parametrize("pattern", KeyPattern.every, ids=lambda each: f"{each.scope} {each.template}")
 def test_every_fact_is_the_same_after_it_was_kept_and_its_key_is_read_back(pattern, index):
-    parts = {"did": DID, "cid": "bafycid", "start": "0", "stop": "64"}
+    parts = {"did": DID, "cid": "bafycid", "sha256": "ab" * 32, "start": "0", "stop": "64"}
     key = pattern("owner:of it", *(parts.get(name, f"a {name}: b") for name in pattern.names))
     assert read_key(pattern.scope, key.owner, key.name) == key
     ledger = RedisLedger(index.redis)

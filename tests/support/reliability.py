@@ -43,6 +43,7 @@ SECTIONS = {
     "Processes are killed": {
         f"{_FAULTS}killed.py",
         f"{_FAULTS}killed_bulk.py",
+        f"{_FAULTS}killed_blobs.py",
         "tests/pipelines/config/test_celery.py",
     },
     "Answers are lost, and services fail": {

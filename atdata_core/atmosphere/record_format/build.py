@@ -12,9 +12,11 @@ from atdata_core.atmosphere.record_format.lexicon import (
     JSON_SCHEMA_FORMAT,
     LABEL,
     SCHEMA,
+    STORAGE_BLOBS,
     STORAGE_HTTP,
     STORAGE_S3,
 )
+from atdata_core.atmosphere.record_format.parse import blob_at, blob_cid
 from atdata_core.atmosphere.record_format.record_metadata import to_field
 from atdata_core.common.urls import displayed, parse_s3, refuse_credentials, scheme
 from atdata_core.errors import NoDataUrlsError, StorageError
@@ -28,6 +30,9 @@ ADVICE = (
     "Give a data store, so that the shards are copied to one place that others can reach: "
     "data_store=S3DataStore(...), or ATDATA_PUBLISH_BUCKET in the pipeline."
 )
+
+BLOB_TYPE = "application/x-tar"
+"""What the lexicon wants a shard to be that is a blob."""
 
 
 def schema_record(local_schema: dict[str, Any], *, created_at: str) -> dict[str, Any]:
@@ -78,6 +83,7 @@ def entry_record(
     license: str | None,
     metadata: dict[Any, Any] | None,
     created_at: str,
+    did: str | None = None,
 ) -> dict[str, Any]:
     """The entry record of a publication. Values that are None or empty are left out.
 
@@ -90,6 +96,7 @@ def entry_record(
         license: SPDX identifier or URL.
         metadata: Whatever msgpack can hold.
         created_at: As ``timestamp`` gives it.
+        did: Of the account: shards at the addresses of its blobs are named as such.
 
     Raises:
         NoDataUrlsError: No shards.
@@ -100,7 +107,7 @@ def entry_record(
         "$type": ENTRY,
         "name": name,
         "schemaRef": schema_uri,
-        "storage": storage_of(shards),
+        "storage": storage_of(shards, did),
         "size": _size(shards),
         "createdAt": created_at,
     }
@@ -125,8 +132,10 @@ def label_record(*, name: str, dataset_uri: str, version: str | None, created_at
     return record
 
 
-def storage_of(shards: Sequence[ShardFacts]) -> dict[str, Any]:
+def storage_of(shards: Sequence[ShardFacts], did: str | None = None) -> dict[str, Any]:
     """``storageS3`` for ``s3://``, ``storageHttp`` for ``http(s)://``, each shard with its SHA-256.
+
+    Shards at the addresses of blobs of the account ``did`` are ``storageBlobs``.
 
     Raises:
         NoDataUrlsError: There are no shards.
@@ -151,6 +160,8 @@ def storage_of(shards: Sequence[ShardFacts]) -> dict[str, Any]:
             raise StorageError(
                 f"{local[0]} is a path of this machine, which nobody else can read. {ADVICE}", urls=local
             )
+        if did is not None and blob_at(shard.url, did) == blob_cid(shard.sha256):
+            kind = "blobs"
         kinds.add("http" if kind == "https" else kind)
     if len(kinds) > 1:
         raise StorageError(
@@ -159,6 +170,8 @@ def storage_of(shards: Sequence[ShardFacts]) -> dict[str, Any]:
         )
     if kinds == {"s3"}:
         return _storage_s3(shards)
+    if kinds == {"blobs"}:
+        return {"$type": STORAGE_BLOBS, "blobs": [_blob(shard) for shard in shards]}
     return {
         "$type": STORAGE_HTTP,
         "shards": [{"url": shard.url, "checksum": _checksum(shard)} for shard in shards],
@@ -188,6 +201,12 @@ def _storage_s3(shards: Sequence[ShardFacts]) -> dict[str, Any]:
             {"key": key, "checksum": _checksum(shard)} for (_, key), shard in zip(named, shards, strict=True)
         ],
     }
+
+
+def _blob(shard: ShardFacts) -> dict[str, Any]:
+    ref = {"$link": blob_cid(shard.sha256)}
+    blob = {"$type": "blob", "ref": ref, "mimeType": BLOB_TYPE, "size": shard.size}
+    return {"blob": blob, "checksum": _checksum(shard)}
 
 
 def _checksum(shard: ShardFacts) -> dict[str, str]:

@@ -28,6 +28,7 @@ LABEL: Final = f"{NAMESPACE}.label"
 JSON_SCHEMA_FORMAT: Final = f"{SCHEMA}#jsonSchemaFormat"
 STORAGE_HTTP: Final = f"{NAMESPACE}.storageHttp"
 STORAGE_S3: Final = f"{NAMESPACE}.storageS3"
+STORAGE_BLOBS: Final = f"{NAMESPACE}.storageBlobs"
 
 # Collections of the package atdata up to 0.2: read, never written.
 OLD_NAMESPACE: Final = "ac.foundation.dataset"
@@ -144,7 +145,8 @@ def _advice(record: dict[str, Any]) -> str:
     storage: Any = record.get("storage")
     if not isinstance(storage, dict):
         return ""
-    shards: Any = cast("dict[str, Any]", storage).get("shards")
+    named = cast("dict[str, Any]", storage)
+    shards: Any = named.get("shards", named.get("blobs"))
     count = len(cast("list[Any]", shards)) if isinstance(shards, list) else 0
     return f" ({count:,} shards: write the data as fewer, larger ones)"
 

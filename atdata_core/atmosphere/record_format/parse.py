@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import libipld
 
@@ -18,6 +19,7 @@ from atdata_core.samples.schema import from_field_list
 
 # https://github.com/multiformats/multicodec/blob/master/table.csv
 _RAW, _SHA256 = 0x55, 0x12
+_GET_BLOB = "/xrpc/com.atproto.sync.getBlob"
 # What stands beside the JSON Schema in the flattened form.
 _NOT_JSON_SCHEMA = ("$type", "draft", "content", "arrayFormatVersions", "schemaBody")
 
@@ -297,7 +299,27 @@ def _sha256(shard: Fields) -> str | None:
 
 def blob_address(service: str, did: str, cid: str) -> str:
     """Where anybody can download a blob."""
-    return f"{service}/xrpc/com.atproto.sync.getBlob?{urlencode({'did': did, 'cid': cid})}"
+    return f"{service}{_GET_BLOB}?{urlencode({'did': did, 'cid': cid})}"
+
+
+def blobs_of(did: str) -> str:
+    """What the place of an account's blobs is called, for people and in the ledger."""
+    return f"blobs of {did}"
+
+
+def blob_at(url: str, did: str) -> str | None:
+    """The CID of the blob of an account that a URL is the address of, on whatever host; None for another URL."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    if parts.path != _GET_BLOB or query.get("did") != [did]:
+        return None
+    return query.get("cid", [None])[0]
+
+
+def blob_cid(sha256: str) -> str:
+    """The CID of a blob whose bytes have this SHA-256 (hex)."""
+    cid = bytes((1, _RAW, _SHA256, 32)) + bytes.fromhex(sha256)
+    return "b" + base64.b32encode(cid).decode().lower().rstrip("=")
 
 
 def blob_sha256(cid: str) -> str | None:

@@ -12,13 +12,13 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from atdata_core.atmosphere.xrpc.account import Account
 from atdata_core.atmosphere.xrpc.answers import MAX_REPLY, of_reply, of_transport, read_body, refused
 from atdata_core.atmosphere.xrpc.login_errors import of_account
-from atdata_core.atmosphere.xrpc.write_budget import budget_of, points_of
+from atdata_core.atmosphere.xrpc.write_budget import budget_of, is_upload, points_of
 from atdata_core.common import retry_after
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
 from atdata_core.stores.http import environment_transport
@@ -142,7 +142,7 @@ class Session:
         url: str,
         *,
         params: Mapping[str, Any] | None = None,
-        content: bytes | None = None,
+        content: bytes | BinaryIO | None = None,
         mime: str | None = None,
         auth: bool = False,
         guarded: bool = False,
@@ -153,6 +153,7 @@ class Session:
 
         With ``guarded`` the URL came from the network: a private address that is not configured raises
         ``PrivateAddressError``. ``write`` is the body that may cost write points of the account; it waits for them.
+        A file as ``content`` is sent from its beginning at each attempt.
         """
         token: str | None = None
         headers: dict[str, str] = {"Content-Type": mime} if mime else {}
@@ -186,8 +187,10 @@ class Session:
 
     def _charged(self, url: str, write: Any, exchange: Callable[[], _Answer]) -> _Answer:
         """A write, once the account has points left for it; a refusal that tells of points is waited out."""
-        budget = budget_of(self.account.did or "", self.account.service)
-        points = points_of(url.rpartition("/")[2], write)
+        method = url.rpartition("/")[2]
+        uploads = is_upload(method)
+        budget = budget_of(self.account.did or "", self.account.service, uploads=uploads)
+        points = 1 if uploads else points_of(method, write)
         while True:
             budget.take(points, url)
             try:
@@ -209,6 +212,8 @@ class Session:
         url = asked["url"]
         client = self._client()
         try:
+            if not isinstance(asked["content"], bytes | None):
+                asked["content"].seek(0)
             request = client.build_request(**asked)
             gate = retry_after.gate_of(str(request.url), account)
             if guarded:

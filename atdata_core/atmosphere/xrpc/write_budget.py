@@ -1,4 +1,4 @@
-"""Write points: a host that counts them lets an account make so many writes an hour and a day.
+"""Write points, and uploads: a host that counts them lets an account make so many an hour and a day.
 
 Counts are kept for each account in the state folder, so that all processes of this machine stay within them
 together. The rules are those of the reference PDS (``repo-write-hour`` and ``repo-write-day``):
@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
@@ -28,6 +28,7 @@ KNOWN_LIMITS = {HOUR: 5_000, DAY: 35_000}
 """Points by seconds, on the hosts of the Bluesky company."""
 VARIABLE = "ATDATA_WRITE_BUDGET"
 
+_UPLOAD = "com.atproto.repo.uploadBlob"
 _POINTS = {"createRecord": 3, "putRecord": 2, "deleteRecord": 1}
 _WRITES = {"create": 3, "update": 2, "delete": 1}
 _PARTS = 144
@@ -53,24 +54,31 @@ def points_of(nsid: str, body: Any) -> int:
     return _POINTS.get(method, 0)
 
 
+def is_upload(nsid: str) -> bool:
+    """Whether a request is counted among the uploads of blobs, not among the writes of records."""
+    return nsid == _UPLOAD
+
+
 @lru_cache
-def budget_of(did: str, service: str) -> Budget:
+def budget_of(did: str, service: str, *, uploads: bool = False) -> Budget:
     """The budget of an account whose PDS is ``service`` (URL): one for all clients of this process."""
-    return Budget(did, service)
+    return Budget(did, service, uploads=uploads)
 
 
 class Budget:
-    """The write points that an account has left.
+    """The write points, or the ``uploads`` of blobs, that an account has left.
 
-    They are counted where ``ATDATA_WRITE_BUDGET`` says so (points an hour / points a day), else on hosts that
-    are known to count, else from the first refusal on that tells of an hour's or a day's limit.
+    Points are counted where ``ATDATA_WRITE_BUDGET`` says so (points an hour / points a day), else on hosts that
+    are known to count. Both are, from the first refusal on that tells of an hour's or a day's limit.
     """
 
-    def __init__(self, did: str, service: str) -> None:
+    def __init__(self, did: str, service: str, *, uploads: bool = False) -> None:
         self._did = did
         host = urlsplit(service).hostname or ""
-        self._known = host == "bsky.social" or host.endswith(".bsky.network")
-        self._file = StateFile("writes", did)
+        self._known = not uploads and (host == "bsky.social" or host.endswith(".bsky.network"))
+        self._given: Callable[[], Limits | None] = (lambda: None) if uploads else from_environment
+        self._what, self._unit = ("uploads", "uploads") if uploads else ("writes", "write points")
+        self._file = StateFile(self._what, did)
         self._unwritten = "{}"
         """What the file should hold, where it cannot be written."""
         self._lock = threading.Lock()
@@ -97,7 +105,7 @@ class Budget:
         """
         limits = _policy(headers.get("ratelimit-policy", ""))
         wait = seconds_to_wait(headers)
-        if not limits or not wait or from_environment() == {}:
+        if not limits or not wait or self._given() == {}:
             return False
         with self._lock, self._file.locked():
             kept = self._kept()
@@ -108,7 +116,7 @@ class Budget:
 
     def is_closed(self) -> bool:
         """Whether the PDS has said that it takes no more writes for now."""
-        return from_environment() != {} and _number(self._kept().get("closed")) > now()
+        return self._given() != {} and _number(self._kept().get("closed")) > now()
 
     def _missing(self, points: int) -> tuple[float, str] | None:
         """Takes points, or says from when on there are enough, and which limit it is."""
@@ -119,13 +127,13 @@ class Budget:
             limits = self._limits(kept)
             closed = _number(kept.get("closed"))
             if closed > now():
-                return closed, f"The PDS takes no more writes of {self._did} for now"
+                return closed, f"The PDS takes no more {self._what} of {self._did} for now"
             used: dict[str, Any] = {}
             for seconds, limit in limits.items():
                 counts = _within(_numbers(_object(kept.get("used")).get(str(seconds))), seconds)
                 until = _from_when(counts, seconds, limit - points)
                 if until is not None:
-                    why = f"{self._did} has used its {limit:,} write points of {_NAMES[seconds]}"
+                    why = f"{self._did} has used its {limit:,} {self._unit} of {_NAMES[seconds]}"
                     return until, why
                 part = int(now()) // (seconds // _PARTS) * (seconds // _PARTS)
                 used[str(seconds)] = counts | {part: counts.get(part, 0) + points}
@@ -133,7 +141,7 @@ class Budget:
         return None
 
     def _limits(self, kept: Kept) -> Limits:
-        given = from_environment()
+        given = self._given()
         if given is not None:
             return given
         learnt = {s: limit for s, limit in _numbers(kept.get("limits")).items() if s in _NAMES}

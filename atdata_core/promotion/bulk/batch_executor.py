@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter, Write
 from ...atmosphere.record_format.parse import changed
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
-from ...errors import DatasetNameError, RecordChangedError
+from ...errors import AtdataError, DatasetNameError, RecordChangedError
 from ...state.cached_ledger import CachedLedger
 from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions
-from ..records.upsert import Current, Effects, Find, current_cids
+from ..records.upsert import Act, Current, Effects, Find, current_cids
 from ..scheduling.retry_policy import failed
 from ..stages.publish import PublishedRecord, publishing
 
@@ -127,6 +127,7 @@ class _BatchExecutor:
         self._waiting = deque(self._jobs)
         self._currents: list[tuple[_Job, Current]] = []
         self._finds: list[tuple[_Job, Find]] = []
+        self._acts: list[tuple[_Job, Act]] = []
         self._writes: deque[tuple[_Job, Write]] = deque()
         self._sent: tuple[list[tuple[_Job, Write]], Future[list[Answer]]] | None = None
 
@@ -134,7 +135,7 @@ class _BatchExecutor:
         self._writer.refresh()
         with ThreadPoolExecutor(1, "records") as sender:
             try:
-                while self._begin() or self._ask_index() or self._read() or self._exchange(sender):
+                while self._begin() or self._ask_index() or self._act() or self._read() or self._exchange(sender):
                     pass
             finally:
                 # What was written is worth a note, whatever came after it; who was stopped lets go of its copies.
@@ -173,6 +174,8 @@ class _BatchExecutor:
                     self._currents.append((job, step))
                 case Find():
                     self._finds.append((job, step))
+                case Act():
+                    self._acts.append((job, step))
                 case Write():
                     self._writes.append((job, step))
 
@@ -180,6 +183,16 @@ class _BatchExecutor:
         steps, self._currents = self._currents, []
         answers = current_cids([step.entry for _, step in steps], self._index)
         self._advance_all(steps, answers)
+        return bool(steps)
+
+    def _act(self) -> bool:
+        steps, self._acts = self._acts, []
+        for job, step in steps:
+            try:
+                answer = step.do(self._index)
+            except AtdataError as error:
+                answer = error
+            self._advance(job, answer)
         return bool(steps)
 
     def _read(self) -> bool:
@@ -205,7 +218,7 @@ class _BatchExecutor:
         if batch:
             self._sent = batch, sender.submit(self._writer.write, [step for _, step in batch])
         self._take_in(*answered)
-        return bool(batch or answered[0] or self._finds or self._currents)
+        return bool(batch or answered[0] or self._finds or self._currents or self._acts)
 
     def _awaited(self) -> tuple[list[tuple[_Job, Write]], list[Answer]]:
         """What was sent last, and the answers to it."""

@@ -23,6 +23,7 @@ from ...protocols import ShardFacts, WriteProof
 from ...state.lease import POLL, Lease, Leases, Renewing, kept, leased
 from ...stores.data_store import DataStore
 from .layout import as_published
+from .sent import SentCopies
 from .sources import Sources
 
 SERVICE_COPIES = 32
@@ -49,12 +50,14 @@ class Copying:
         sources: Where their bytes are read.
         store: Where they go.
         leases: Who copies what.
+        sent: Notes of what the store does not show.
     """
 
-    def __init__(self, sources: Sources, store: DataStore, leases: Leases) -> None:
+    def __init__(self, sources: Sources, store: DataStore, leases: Leases, sent: SentCopies) -> None:
         self._sources = sources
         self._store = store
         self._leases = leases
+        self._sent_before = sent
         self._destination = store.destination
         self._held: Collection[str] = ()
         self._empty_until = 0.0
@@ -90,9 +93,10 @@ class Copying:
             # Not before the leases are held: what a rival is bringing now would not be seen.
             if len(self._held) > 1 and nothing_at(self._store, fresh):
                 self._empty_until = time.monotonic() + FRESH
-            # What rivals hold comes last: perhaps they are done by then.
+            # What rivals hold comes last: perhaps they are done by then. Shards of one name have the same bytes.
             order = sorted(range(len(rows)), key=lambda row: self._place(names[row]) not in self._held)
-            pending = {row: pool.submit(self._one, *rows[row]) for row in order}
+            first = {names[row]: row for row in reversed(order)}
+            pending = {names[row]: pool.submit(self._one, *rows[row]) for row in order if first[names[row]] == row}
             try:
                 for number, future in enumerate(pending.values(), 1):
                     future.result()
@@ -102,7 +106,7 @@ class Copying:
                 self._stop(error)
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [pending[row].result() for row in range(len(rows))]
+        return [pending[name].result() for name in names]
 
     def _place(self, name: str) -> str:
         """What a lease on a copy is called."""
@@ -158,10 +162,15 @@ class Copying:
         try:
             # A rival may have brought it, and whatever else lies there is not to be written over.
             known_empty = held and time.monotonic() < self._empty_until
-            found = None if known_empty else find(self._store, shard, name, None)
+            found = None if known_empty else find(self._store, shard, name, self._noted(shard))
             return found or self._put(shard, near, name, lease)
         finally:
             lease.release()
+
+    def _noted(self, shard: ShardFacts) -> CopyResult | None:
+        """The copy as whoever has sent it has noted it, who may have been a rival."""
+        [sent] = self._sent_before.of([shard])
+        return None if sent is None else copied(shard, self._store, sent, written=0)
 
     def _waited_for(self, place: str, name: str) -> Lease:
         _logger.info("Another run copies %s: waiting for it.", name)
@@ -177,14 +186,14 @@ class Copying:
             written = self._store.copy_shard(name, near)
         if written is not None:
             tell_bytes(self._progress, shard.url, shard.size, shard.size)
-            return _copied(shard, self._store, written)
+            return copied(shard, self._store, written)
         with self._slot(lease):
             return self._sent(shard, name, lease)
 
     def _sent(self, shard: ShardFacts, name: str, lease: Lease) -> CopyResult:
-        with self._sources.open_shard(shard.url) as stream:
+        with self._sources.open_shard(shard.url) as stream, kept(lease), self._sent_before.sending(shard, name):
             written = self._store.send_shard(name, self._sending(stream, shard, lease), shard)
-        return _copied(shard, self._store, written)
+        return copied(shard, self._store, written)
 
     def _sending(self, stream: BinaryIO, shard: ShardFacts, lease: Lease) -> BinaryIO:
         return counted(cast("BinaryIO", Renewing(stream, lease)), shard.url, shard.size, self._progress)
@@ -220,11 +229,12 @@ def find(store: DataStore, shard: ShardFacts, name: str, known: CopyResult | Non
         found = store.find_shard(known.shard.url, shard, etag=etag)
         if found is not None:
             same = found.etag and found.etag == etag
-            return _copied(shard, store, replace(found, proof=known.proof) if same else found, written=0)
+            return copied(shard, store, replace(found, proof=known.proof) if same else found, written=0)
     found = store.find_shard(store.shard_url(name), shard)
-    return None if found is None else _copied(shard, store, found, written=0)
+    return None if found is None else copied(shard, store, found, written=0)
 
 
-def _copied(shard: ShardFacts, store: DataStore, found: WriteProof, *, written: int | None = None) -> CopyResult:
+def copied(shard: ShardFacts, store: DataStore, found: WriteProof, *, written: int | None = None) -> CopyResult:
+    """A shard where it was found, or written: then ``written`` is its size by default."""
     size = shard.size if written is None else written
     return CopyResult(as_published(shard, found.url, store, found.etag), found.proof, size)

@@ -26,6 +26,9 @@ Copying, the protection of copies that a run is about to name, and retraction al
 """
 
 
+BLOB = "blob:"
+"""What stands before the CID of a shard that is a blob, in the place of its address."""
+
 CID = re.compile("baf[a-z2-7]{20,}")
 _CLAIM = re.compile("-[0-9a-f]{12}$")
 
@@ -74,10 +77,11 @@ def folder_of(inventory: Inventory, ledger: Ledger) -> str:
     return plain_path(FOLDER.format(dataset=inventory.name, entry=entry))
 
 
-def names_of(inventory: Inventory, ledger: Ledger) -> list[str]:
+def names_of(inventory: Inventory, ledger: Ledger, store: DataStore) -> list[str]:
     """The names that the shards of an entry get in a store that copies."""
     folder = folder_of(inventory, ledger)
-    return [f"{folder}/{plain_path(tail)}" for tail in tails([shard.url for shard in inventory.shards])]
+    pairs = zip(inventory.shards, tails([shard.url for shard in inventory.shards]), strict=True)
+    return [store.copy_name(f"{folder}/{plain_path(tail)}", shard) for shard, tail in pairs]
 
 
 def is_copy(store: DataStore, url: str, endpoint: str | None) -> bool:
@@ -95,6 +99,11 @@ def copy_tails(url: str) -> set[str]:
             found.add(path[start + 1 :])
             start = path.find(f"/{_root()}", start + 1)
     return found
+
+
+def is_copied(url: str) -> bool:
+    """Whether a shard of a record, as ``usage.shards_of`` gives it, lies where copies do, or is a blob."""
+    return url.startswith(BLOB) or bool(copy_tails(url))
 
 
 def copied_as(url: str) -> tuple[str, str] | None:

@@ -26,7 +26,7 @@ from ...state.facts import COPY_USE, CopyUse
 from ...state.lease import POLL
 from ...state.ledger import Key, Ledger
 from ...stores.data_store import DataStore
-from .layout import CID, copy_tails, entries_at, entry_key
+from .layout import BLOB, CID, copy_tails, entries_at, entry_key
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -60,7 +60,17 @@ class StoredCopy:
 def shards_of(record: Record) -> list[PublishedShard]:
     """The shards that an entry record names; raises ``RefusedError`` where it cannot be read."""
     # A blob is no copy of ours, so its address does not matter here.
-    return read_storage(Fields(record.value, record.uri).object("storage"), lambda cid: f"blob:{cid}")
+    return read_storage(Fields(record.value, record.uri).object("storage"), lambda cid: f"{BLOB}{cid}")
+
+
+def blobs_in(records: Iterable[Record]) -> set[str]:
+    """The CIDs of the shards of records that are blobs; those of unreadable records are left out."""
+    found: set[str] = set()
+    for record in records:
+        with suppress(RefusedError):
+            urls = [shard.url for shard in shards_of(record)]
+            found |= {url.removeprefix(BLOB) for url in urls if url.startswith(BLOB)}
+    return found
 
 
 def copies_in(records: Iterable[Record]) -> list[StoredCopy]:

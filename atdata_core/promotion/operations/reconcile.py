@@ -307,7 +307,8 @@ class _Comparison:
         )
         publication = self._publication(record, entry)
         try:
-            parsed = read_entry_record(record.uri, record.cid, record.value)
+            service_of = self._client.service_of
+            parsed = read_entry_record(record.uri, record.cid, record.value, service_of=service_of)
         except RefusedError:
             return  # the next promotion says what is wrong with it
         if not parsed.shards:

@@ -102,7 +102,7 @@ def recover(index: LocalIndex, client: AtmosphereClient, names: Collection[str] 
 
 def _taken_back(record: Record, index: LocalIndex, client: AtmosphereClient, *, named: bool) -> str | None:
     """Keeps the entry of a record in the index; its CID. None: its owner deleted it, and it is not ``named``."""
-    published = read_entry_record(record.uri, record.cid, record.value)
+    published = read_entry_record(record.uri, record.cid, record.value, service_of=client.service_of)
     schema = read_schema_record(client.get_record(published.schema_ref).value)
     for name, cid, reference, urls in _candidates(published, schema):
         if Publication(client.did, published.name, cid).rkey == record.uri.rpartition("/")[2]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...atmosphere.record_format.parse import label_target
+from ...atmosphere.record_format.parse import blob_at, label_target
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri, label_rkey
 from ...common.names import near
 from ...errors import RecordNotFoundError, RefusedError, ShardConflictError
@@ -32,7 +32,7 @@ from ...state.facts import (
 from ...state.index_state import state_of
 from ...state.ledger import Key, Ledger, MemoryLedger
 from ..copies.layout import is_copy
-from ..copies.usage import StoredCopy, copies_in, existing, removing, uses
+from ..copies.usage import StoredCopy, blobs_in, copies_in, existing, removing, uses
 from ..scheduling.retry_policy import retracted
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Retraction:
         copies: Copies that go; nothing else names them.
         left: Shards of those entries that may be copies and are not removed, for a later retraction.
         stays: What stays, and why, in words for people.
+        blobs: CIDs of the shards that are blobs, and that the PDS drops with these records: no other names them.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Retraction:
     copies: tuple[StoredCopy, ...]
     left: tuple[StoredCopy, ...]
     stays: tuple[str, ...]
+    blobs: tuple[str, ...] = ()
 
     @property
     def records(self) -> tuple[RecordsToRemove, ...]:
@@ -175,7 +177,11 @@ def plan_retraction(
 
     copies: list[StoredCopy] = []
     stays = _records_that_stay(going, named)
-    if shards:
+    blobs = blobs_in(going)
+    dropped = blobs - blobs_in([record for record in entries if record.uri not in uris])
+    if blobs - dropped:
+        stays.append(f"{_count(len(blobs - dropped), 'blob', 'blobs')}: other records name them.")
+    if shards and (candidates or not blobs):
         copies, notes = _copies_to_go(list(candidates.values()), client, ledger, index, store, dataset, uris)
         stays += notes
     elif candidates:
@@ -193,6 +199,7 @@ def plan_retraction(
         tuple(copies),
         tuple(copy for copy in candidates.values() if copy.url not in urls),
         tuple(stays),
+        tuple(sorted(dropped)),
     )
 
 
@@ -233,7 +240,7 @@ def retract(
 
     removed, kept = _remove_copies(plan, client, ledger, index, store, say)
     gone = {copy.url for copy in removed}
-    _forget_copies(plan.dataset, ledger, gone)
+    _forget_copies(plan.dataset, ledger, did, {*gone, *plan.blobs})
     remaining = [copy for copy in (*plan.copies, *plan.left) if copy.url not in gone]
     _note_left(remaining, COPIES_LEFT(did, plan.name), ledger)
     return Retracted(tuple(record.uri for record in plan.records), tuple(removed), tuple(kept))
@@ -355,13 +362,13 @@ def _copies_of_entries(dataset: str, ledger: Ledger) -> Iterator[tuple[Key[Copie
         yield from ledger.get_all("entry", cid).of(COPIES_AT)
 
 
-def _forget_copies(dataset: str, ledger: Ledger, gone: set[str]) -> None:
-    """Take out of the ledger what it says of copies of a dataset of which some are no more."""
+def _forget_copies(dataset: str, ledger: Ledger, did: str, gone: set[str]) -> None:
+    """Take out of the ledger what it says of copies of a dataset of which some (URLs, CIDs of blobs) are gone."""
     if not gone:
         return
     of_stage = ledger.get_all("dataset", dataset).of(COPIES)
     for key, copies in [*of_stage, *_copies_of_entries(dataset, ledger)]:
-        if any(shard.url in gone for shard in copies.shards):
+        if any((blob_at(shard.url, did) or shard.url) in gone for shard in copies.shards):
             ledger.remove(key)
 
 

@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ...atmosphere.record_format.parse import PublishedShard, label_target
+from ...atmosphere.record_format.parse import PublishedShard, blobs_of, label_target
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, Publication, is_identity_tid
 from ...common.cid import entry_cid
 from ...errors import DatasetNameError, RefusedError
 from ...state.facts import ENTRY_NOTE, NAME_STATE, OVERRIDES
-from ..copies.layout import copy_tails
+from ..copies.layout import BLOB, is_copied
 from ..copies.usage import shards_of
 from ..inventory import cid_of, publication_of
 from ..options import PromotionOptions, Values
@@ -131,14 +131,16 @@ def place_of(record: Record, own_urls: Sequence[str] | None) -> str | None:
     if shards is None:
         return None
     urls = [shard.url for shard in shards]
-    copied = any(map(copy_tails, urls)) if own_urls is None else urls != list(own_urls)
+    if urls and urls[0].startswith(BLOB):
+        return blobs_of(AtUri.parse(record.uri).authority)
+    copied = any(map(is_copied, urls)) if own_urls is None else urls != list(own_urls)
     return (Summary.of(record.value, account="", entry="").place or "unknown") if copied else None
 
 
 def names_no_copies(record: Record) -> bool:
     """Whether an entry record names shards, none of which lies where copies do."""
     shards = _shards_named(record)
-    return bool(shards) and not any(copy_tails(shard.url) for shard in shards)
+    return bool(shards) and not any(is_copied(shard.url) for shard in shards)
 
 
 def _shards_named(record: Record) -> list[PublishedShard] | None:

@@ -56,7 +56,7 @@ class Summary:
         """
         said, size = Values.from_json(record), _object(record.get("size"))
         storage = _object(record.get("storage"))
-        given: Any = storage.get("shards")
+        given: Any = storage.get("shards", storage.get("blobs"))
         shards = [_object(shard) for shard in cast("list[Any]", given)] if isinstance(given, list) else []
         return cls(
             account,
@@ -143,6 +143,8 @@ def _quoted(text: str | None) -> str | None:
 
 
 def _place(storage: Mapping[str, Any], shards: list[dict[str, Any]]) -> str | None:
+    if storage.get("blobs"):
+        return "blobs of the account"
     bucket, first = _text(storage.get("bucket")), _text(shards[0].get("url")) if shards else None
     if bucket is not None:
         return f"s3://{bucket} at {displayed(_text(storage.get('endpoint')) or 'AWS')}"

@@ -51,7 +51,13 @@ class Current(NamedTuple):
     entry: IndexEntry
 
 
-Effect = Find | Write | Current
+class Act(NamedTuple):
+    """Something to be done to the copies that a record names; nothing is the answer."""
+
+    do: Callable[[AbstractIndex], None]
+
+
+Effect = Find | Write | Current | Act
 
 Effects = Generator[Effect, Any, R]
 """Effects on the way to a result. An error of one is raised where it was yielded.
@@ -319,6 +325,8 @@ def _answer(effect: Effect, client: AtmosphereClient, index: AbstractIndex) -> A
         if isinstance(cid, AtdataError):
             raise cid
         return cid
+    if isinstance(effect, Act):
+        return effect.do(index)
     if isinstance(effect, Find):
         return client.find_record(effect.collection, effect.rkey)
     if effect.swap is None:

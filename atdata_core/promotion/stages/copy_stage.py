@@ -18,12 +18,13 @@ from ...state.index_state import state_of
 from ...stores.data_store import DataStore
 from ..copies import chunks
 from ..copies.chunks import Chunk
-from ..copies.copier import Copying, CopyResult, find, nothing_at
+from ..copies.copier import Copying, CopyResult, copied, find, nothing_at
 from ..copies.layout import claim_of, folder_of, names_of
 from ..copies.repack import rewrite, still_there
+from ..copies.sent import SentCopies
 from ..copies.sources import Sources
 from ..copies.usage import in_use
-from ..inventory import cid_of
+from ..inventory import cid_of, shard_urls
 from ..records.summary import changed_shards, changed_value, short_cid
 from .inventory_stage import recall_inventory
 
@@ -106,7 +107,7 @@ def copy_chunk(
         copying = _copying(entry, inventory, index, ledger, data_store)
         destination = data_store.destination
         known = chunks.noted(inventory, destination, ledger, run)[part]
-        names = names_of(inventory, ledger)[part]
+        names = names_of(inventory, ledger, data_store)[part]
         copies = _with_noted(copying.all(inventory.shards[part], names, known, progress), known)
         chunks.note(inventory, chunk, destination, copies, ledger, run)
     return sum(1 for copy in copies if copy.written)
@@ -117,12 +118,22 @@ def _copying(
 ) -> Copying:
     ledger.put_first(FIRST_CLAIM(inventory.cid), FirstClaim(claim_of(inventory.shards)))
     sources = _sources(entry, inventory, index, data_store)
-    return Copying(sources, data_store, state_of(index).leases)
+    return Copying(sources, data_store, state_of(index).leases, SentCopies(inventory.cid, data_store, ledger))
 
 
 def _sources(entry: IndexEntry, inventory: Inventory, index: AbstractIndex, data_store: DataStore) -> Sources:
     claims = index.shard_claims(inventory.cid) if isinstance(index, ClaimKeeper) else {}
     return Sources(entry, index, data_store, claims or {s.url: s for s in inventory.shards})
+
+
+def send_again(
+    entry: IndexEntry, copies: CopiedShards, number: int, data_store: DataStore, index: AbstractIndex
+) -> None:
+    """Send a copy anew, which was dropped before a record named it; raises as ``copy_shards``."""
+    url, copy = shard_urls(entry)[number], copies.shards[number]
+    claims = index.shard_claims(copies.cid) if isinstance(index, ClaimKeeper) else {}
+    with Sources(entry, index, data_store, claims).open_shard(url) as stream:
+        data_store.send_shard(data_store.copy_name("", copy), stream, copy)
 
 
 def _with_noted(copies: Sequence[CopyResult], noted: Sequence[CopyResult | None]) -> list[CopyResult]:
@@ -148,7 +159,7 @@ def _copied(
         noted = chunks.noted(inventory, destination, ledger, run)
         earlier = _known(inventory, data_store, ledger)
         known = [mine or before for mine, before in zip(noted, earlier, strict=True)]
-        copies = copying.all(inventory.shards, names_of(inventory, ledger), known, progress)
+        copies = copying.all(inventory.shards, names_of(inventory, ledger, data_store), known, progress)
         copies = _with_noted(copies, noted)
         result = CopiedShards(
             inventory.cid,
@@ -172,6 +183,7 @@ def _copied(
             result = CopiedShards(inventory.cid, claim, destination, written, proofs, len(written), size)
     ledger.put(COPIES_AT(inventory.cid, destination), result)
     chunks.forget(inventory, destination, ledger)
+    SentCopies(inventory.cid, data_store, ledger).forget(inventory.shards)
     return result
 
 
@@ -235,7 +247,8 @@ def find_copies(inventory: Inventory, store: DataStore, ledger: Ledger) -> list[
         ShardConflictError: Something else lies at a copy's place.
         ShardMissingError: There is no such bucket.
     """
-    shards, names, known = inventory.shards, names_of(inventory, ledger), _known(inventory, store, ledger)
+    shards, known = inventory.shards, _known(inventory, store, ledger)
+    names = names_of(inventory, ledger, store)
     first = find(store, shards[0], names[0], known[0])
     if first is None:
         store.require_place()
@@ -250,5 +263,7 @@ def _known(inventory: Inventory, store: DataStore, ledger: Ledger) -> list[CopyR
     """For each shard the copy that the ledger has of it."""
     earlier = earlier_copies(inventory, store, ledger)
     if earlier is None:
-        return [None] * len(inventory.shards)
+        notes = SentCopies(inventory.cid, store, ledger).of(inventory.shards)
+        pairs = zip(inventory.shards, notes, strict=True)
+        return [None if sent is None else copied(shard, store, sent, written=0) for shard, sent in pairs]
     return [CopyResult(shard, proof, 0) for shard, proof in zip(earlier.shards, earlier.proofs, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from ...atmosphere.record_format.build import entry_record, label_record
 from ...atmosphere.record_format.parse import label_target
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, label_rkey
 from ...common.licenses import refuse_unknown
-from ...errors import AtdataError, RecordChangedError, RecordGoneError, RefusedError
+from ...errors import AtdataError, RecordChangedError, RecordGoneError, RefusedError, ServiceError
 from ...state.facts import (
     ENTRY_NOTE,
     FAILURE,
@@ -34,8 +35,9 @@ from ..copies.usage import end_use
 from ..options import Values
 from ..records.published_names import name_state, names_no_copies
 from ..records.summary import Summary
-from ..records.upsert import ROUNDS, Created, Current, Effects, Find, RecordHistory, RecordUpsert, run_effects
+from ..records.upsert import ROUNDS, Act, Created, Current, Effects, Find, RecordHistory, RecordUpsert, run_effects
 from ..scheduling.retry_policy import block_deleted, block_of, end_block, metadata_digest, refuse_blocked
+from .copy_stage import send_again
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
@@ -140,23 +142,26 @@ def publishing(
         refuse_blocked(resolved.ledger, resolved.entry.name, resolved.publication.did, resolved.options)
         end_block(resolved.ledger, resolved.entry.name, resolved.publication.did, resolved.options)
         records = DatasetRecords(resolved, copies.shards, schema_uri, client)
-        written, change = yield from _entry_written(records, resolved)
+        written, change = yield from _entry_written(records, resolved, copies)
         if written is None or change is None:
             return _superseded(resolved.publication, written)
+        yield from _confirmed(resolved, copies, written, change)
         return (yield from _labelled(records, resolved, written, change, copies, visibility))
     finally:
         if copies.destination is not None:
             end_use(resolved.ledger, copies.cid, resolved.options.run)
 
 
-def _entry_written(records: DatasetRecords, resolved: Resolved) -> Effects[tuple[Record | None, str | None]]:
+def _entry_written(
+    records: DatasetRecords, resolved: Resolved, copies: CopiedShards
+) -> Effects[tuple[Record | None, str | None]]:
     """As ``RecordUpsert.apply`` of the entry, once nothing is known against any of the records."""
     ledger, dataset, publication = resolved.ledger, resolved.entry.name, resolved.publication
     records.entry.keep_overrides()
     try:
         for record in records:
             yield from record.refuse_conflict()
-        return (yield from records.entry.apply())
+        return (yield from _with_copies(records.entry, resolved, copies))
     except RefusedError as error:
         records.entry.drop_overrides()
         gone = isinstance(error, RecordGoneError) and not resolved.options.restore
@@ -164,6 +169,36 @@ def _entry_written(records: DatasetRecords, resolved: Resolved) -> Effects[tuple
         if gone and not block_of(ledger, dataset, publication.did):
             block_deleted(ledger, dataset, publication, error.uri)
         raise
+
+
+def _with_copies(
+    entry: EntryUpsert, resolved: Resolved, copies: CopiedShards
+) -> Effects[tuple[Record | None, str | None]]:
+    """As ``RecordUpsert.apply``; a copy that was dropped since it was sent is sent again, each once."""
+    store, sent = resolved.location.store, set[int]()
+    while True:
+        try:
+            return (yield from entry.apply())
+        except ServiceError as error:
+            number = None if store is None else store.dropped(error, copies.shards)
+            if store is None or number is None or number in sent:
+                raise
+        sent.add(number)
+        yield Act(partial(send_again, resolved.entry, copies, number, store))
+
+
+def _confirmed(resolved: Resolved, copies: CopiedShards, written: Record, change: str) -> Effects[None]:
+    """See the copies that nothing but the record shows; those of a record that was published so were seen then."""
+    store, publication = resolved.location.store, resolved.publication
+    if store is None or store.shows_copies:
+        return
+    last = resolved.ledger.get(NAME_RESULT(resolved.entry.name, publication.did, publication.name))
+    if change != "unchanged" or last is None or last.cid != written.cid:
+
+        def confirm(_: AbstractIndex) -> None:
+            store.confirm(copies.shards)
+
+        yield Act(confirm)
 
 
 def _superseded(publication: Publication, written: Record | None) -> PublishedRecord:
@@ -375,6 +410,7 @@ class EntryUpsert(RecordUpsert):
             **values.of_record,
             metadata=self._resolved.entry.metadata,
             created_at=created(),
+            did=self._did,
         )
 
 

@@ -29,6 +29,7 @@ from ...state.index_state import state_of
 from ...stores.opening import Probe, open_shard, probe
 from ...stores.private_addresses import check_public, is_private
 from ...stores.shard_streams import sha256_of
+from ..copies.layout import BLOB
 from ..copies.sources import Sources
 from ..copies.usage import in_use
 from ..inventory import accept_command
@@ -236,6 +237,13 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
                 was_seen = False
         return None if reason is None else Unreadable(shard.url, reason), was_seen
 
+    if data_store is not None and not data_store.shows_copies:
+        # Shown to nobody before the record names them: what the store answered when they were sent proves them.
+        visibility = Visibility(len(copies.shards), anonymous.out_of_reach(copies.shards))
+        if options.require_public:
+            visibility.refuse()
+        refuse_to_hide(visibility, copies.shards, resolved, anonymous)
+        return visibility
     stay = copies.destination is None
     with nullcontext() if stay else in_use(resolved.ledger, state_of(index).leases, copies.cid, options.run):
         with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "visibility") as pool:
@@ -283,7 +291,12 @@ def refuse_to_hide(
 
 
 def readable_share(shards: Sequence[PublishedShard], anonymous: AnonymousReader) -> float:
-    """The share of published shards that can be read anonymously, from 0 to 1; 0 where there are none."""
+    """The share of published shards that can be read anonymously, from 0 to 1; 0 where there are none.
+
+    The blobs that a record names can.
+    """
+    if shards and all(shard.url.startswith(BLOB) for shard in shards):
+        return 1.0
     there = [
         ShardFacts(shard.url, 0, shard.sha256 or "", endpoint=shard.endpoint, region=shard.region)
         for shard in shards

@@ -17,7 +17,7 @@ from atdata_core.promotion.verify.findings import plain
 from ...display.markdown import short
 from .. import context
 from ..command import FAILED, Output, command, json_option, note
-from ..context import prefix_option, value_options
+from ..context import directed, prefix_option, to_option, value_options
 from ..screen import progress_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ all_option = click.option(
 
 @command(
     "promote cells --license CC-BY-4.0 --tag images",
+    "promote cells --to pds",
     "promote --all --dry-run",
     going_on="Nothing is half published. Run it again: it goes on where it stopped.",
 )
@@ -44,6 +45,7 @@ all_option = click.option(
 @all_option
 @click.option("--dry-run", is_flag=True, help="Say what would be written and copied, as plan does; write nothing.")
 @value_options
+@to_option
 @prefix_option
 @click.option("--verbose", "-v", is_flag=True, help="Show everything that Dagster logs.")
 @json_option
@@ -51,6 +53,7 @@ def promote(
     names: tuple[str, ...],
     every: bool,
     dry_run: bool,
+    to: str | None,
     key_prefix: str | None,
     verbose: bool,
     output: Output,
@@ -71,7 +74,7 @@ def promote(
     """
     _check(names, every, options)
     if dry_run:
-        _plan(names, every, key_prefix, options, output)
+        _plan(names, every, key_prefix, to, options, output)
         return
     from ..project import settings_here
     from ..runner import promote_all
@@ -80,7 +83,7 @@ def promote(
         done = promote_all(
             None if every else names,
             options,
-            instances=settings_here(key_prefix),
+            instances=directed(settings_here(key_prefix), to),
             verbose=verbose,
             output=output,
         )
@@ -95,16 +98,19 @@ def promote(
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=context.complete_names)
 @all_option
 @value_options
+@to_option
 @prefix_option
 @json_option
-def plan(names: tuple[str, ...], every: bool, key_prefix: str | None, output: Output, **options: Any) -> None:
+def plan(
+    names: tuple[str, ...], every: bool, to: str | None, key_prefix: str | None, output: Output, **options: Any
+) -> None:
     """Say what a promotion of the datasets NAME... would write and copy; nothing is written.
 
     The same as promote --dry-run: takes the options of promote, looks at every shard as that does, and refuses
     what that would refuse.
     """
     _check(names, every, options)
-    _plan(names, every, key_prefix, options, output)
+    _plan(names, every, key_prefix, to, options, output)
 
 
 def _check(names: Sequence[str], every: bool, options: dict[str, Any]) -> None:
@@ -119,13 +125,18 @@ def _check(names: Sequence[str], every: bool, options: dict[str, Any]) -> None:
 
 
 def _plan(
-    names: Sequence[str], every: bool, key_prefix: str | None, options: dict[str, Any], output: Output
+    names: Sequence[str],
+    every: bool,
+    key_prefix: str | None,
+    to: str | None,
+    options: dict[str, Any],
+    output: Output,
 ) -> None:
     from ..project import settings_here
 
     failed: list[str] = []
     with context.said():
-        instances = settings_here(key_prefix)
+        instances = directed(settings_here(key_prefix), to)
         names = _due(instances) if every else list(dict.fromkeys(names))
         if not names:
             output.line("Nothing is due: everything that can be promoted is published and unchanged.")

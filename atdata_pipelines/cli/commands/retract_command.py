@@ -83,6 +83,8 @@ def _told(plan: Retraction) -> Iterable[str]:
         yield f"entry  {entry.uri}  {entry.about}"
     for copy in plan.copies:
         yield f"copy   {copy.url}  {number_of(copy.size or 0, 'byte')}"
+    if plan.blobs:
+        yield f"blobs  {number_of(len(plan.blobs), 'shard')}, which the PDS drops with the record"
     for stays in plan.stays:
         yield f"stays  {stays}"
     yield f"{number_of(plan.bytes_to_remove, 'byte')}, {number_of(plan.write_points, 'write point')}"

@@ -19,8 +19,8 @@ from .. import context
 from ..command import Output, command, json_option, note
 
 if TYPE_CHECKING:
-    from atdata_core.local import S3DataStore
     from atdata_core.promotion.operations.status import Status
+    from atdata_core.stores.data_store import DataStore
 
 NAME = 32
 """Characters of a name that a terminal shows."""
@@ -68,15 +68,15 @@ def status(name: str | None, output: Output) -> None:
         output.line(*(_table(every, list(STAGES)) if every else ["The index has no datasets."]))
 
 
-def _stores() -> Callable[[str], S3DataStore | None]:
+def _stores() -> Callable[[str], DataStore | None]:
     """Tells where the instance that takes a dataset copies shards to, as far as that is configured here."""
     from ...components.dataset_promotion import InstanceError
     from ..project import settings_here, settings_of
 
     instances = settings_here()
-    stores: dict[tuple[str, ...], S3DataStore | None] = {}
+    stores: dict[tuple[str, ...], DataStore | None] = {}
 
-    def store_of(dataset: str) -> S3DataStore | None:
+    def store_of(dataset: str) -> DataStore | None:
         try:
             settings = settings_of(dataset, instances)
             if settings.key_prefix not in stores:

@@ -36,7 +36,7 @@ TOGETHER = (
     ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     ("ATDATA_PUBLISH_ACCESS_KEY_ID", "ATDATA_PUBLISH_SECRET_ACCESS_KEY"),
 )
-BUCKET = "ATDATA_PUBLISH_BUCKET"
+BUCKET, TO = "ATDATA_PUBLISH_BUCKET", "ATDATA_PUBLISH_TO"
 PACKAGE, LIBRARY = "atdata-pipelines", "atdata-core"
 SHOWN = ("dagster", "dagster-aws", "redis", "boto3", "atproto")
 
@@ -99,6 +99,7 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "ATDATA_APPVIEW_URL": _is_url,
     "ATDATA_HANDLE": _is_account,
     "ATDATA_APP_PASSWORD": None,
+    "ATDATA_PUBLISH_TO": None,
     "ATDATA_PUBLISH_BUCKET": None,
     "ATDATA_PUBLISH_ENDPOINT": _is_url,
     "ATDATA_PUBLISH_ACCESS_KEY_ID": None,
@@ -166,7 +167,7 @@ def _problems(given: Mapping[str, str]) -> Iterator[CheckResult]:
         if len(there) == 1:
             [missing] = set(pair) - set(there)
             yield fail(f"{there[0]} is set, but not {missing}", f"Set {missing} too, or neither.")
-    idle = [name for name in given if name.startswith(f"{PREFIX}PUBLISH_") and name != BUCKET]
+    idle = [name for name in given if name.startswith(f"{PREFIX}PUBLISH_") and name not in (BUCKET, TO)]
     if idle and BUCKET not in given:
         yield warn(
             f"{', '.join(idle)} says where to copy to, but {BUCKET} is not set, so nothing is copied",

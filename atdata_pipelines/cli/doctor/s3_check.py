@@ -28,7 +28,7 @@ from atdata_core.stores.http import environment_transport
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
 
-from ...config.resources import DestinationResource, ShardS3Resource
+from ...config.resources import AccountBlobs, AtprotoResource, DestinationResource, ShardS3Resource
 from .check import CheckResult, Known, fail, ok, warn
 
 FIRST = 3
@@ -129,7 +129,11 @@ def _readable(endpoint: S3Endpoint, bucket: str, key: str) -> CheckResult:
 
 def look_at_destination(known: Known) -> Iterable[CheckResult]:
     """Whether copies can be written, read, removed, and read anonymously."""
-    store = DestinationResource().store(ShardS3Resource().endpoint())
+    reading = ShardS3Resource().endpoint()
+    if isinstance(DestinationResource().store(reading, AtprotoResource()), AccountBlobs):
+        yield ok("ATDATA_PUBLISH_TO=pds: shards become blobs of the account")
+        return
+    store = DestinationResource().bucket_store(reading)
     if store is None:
         yield ok("ATDATA_PUBLISH_BUCKET is not set: shards stay where they are, and their URLs are published")
         return

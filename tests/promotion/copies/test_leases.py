@@ -68,7 +68,8 @@ def copying(lab, new_bucket):
 
     copy.inventory, copy.source, copy.store = inventory, source, store
     copy.places = [
-        f"atdata:lease:{store.destination} {name}" for name in names_of(inventory, state_of(lab.index).ledger)
+        f"atdata:lease:{store.destination} {name}"
+        for name in names_of(inventory, state_of(lab.index).ledger, store)
     ]
     return copy
 

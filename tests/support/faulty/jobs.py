@@ -18,7 +18,7 @@ import boto3  # noqa: F401
 import httpx  # noqa: F401
 from botocore.loaders import JSONFileLoader
 
-from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere import AtmosphereClient, PDSBlobStore
 from atdata_core.errors import ServiceError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
@@ -34,7 +34,7 @@ def promote(
     name: str,
     handle: str,
     password: str,
-    store: dict[str, Any] | None = None,
+    store: dict[str, Any] | str | None = None,
     moment: str | None = None,
     timeout: float | None = None,
     begin: float | None = None,
@@ -46,7 +46,7 @@ def promote(
         name: Of the dataset in the index of ``ATDATA_REDIS_URL``.
         handle: Of the account at ``ATDATA_PDS_URL``.
         password: Its password.
-        store: Arguments of ``S3DataStore`` to copy to; None keeps the URLs.
+        store: Arguments of ``S3DataStore`` to copy to; ``"pds"``: shards become blobs; None keeps the URLs.
         moment: The time that the client's clock shows, always; None is a true clock.
         timeout: Seconds that the client waits for the PDS.
         begin: When to begin, on the machine's monotonic clock.
@@ -59,7 +59,9 @@ def promote(
     entry = index.get_entry_by_name(name)
     client = AtmosphereClient(clock=clock, timeout=timeout)
     client.login(handle, password)
-    destination = None if store is None else S3DataStore(**store)
+    destination = (
+        PDSBlobStore(client) if isinstance(store, str) else None if store is None else S3DataStore(**store)
+    )
     return promote_to_atmosphere(entry, index, client, data_store=destination, **(values or {}))
 
 

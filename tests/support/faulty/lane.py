@@ -55,6 +55,7 @@ class Lane:
         destination: Credentials of the one that is published to.
         redis_url: An empty database.
         folder: For temporary files.
+        invite: What the PDS asks of whoever makes an account.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Lane:
         destination: Mapping[str, str],
         redis_url: str,
         folder: Path,
+        invite: Mapping[str, str] | None = None,
     ) -> None:
         self.edge = edge
         self.pds_url = pds_url
@@ -72,7 +74,13 @@ class Lane:
         self.handle, self.password = f"user-{secrets.token_hex(6)}.test", secrets.token_urlsafe(12)
         made = httpx.post(
             f"{pds_url}/xrpc/com.atproto.server.createAccount",
-            json={"handle": self.handle, "password": self.password, "email": f"{self.handle}@example.com"},
+            json={
+                "handle": self.handle,
+                "password": self.password,
+                "email": f"{self.handle}@example.com",
+                **(invite or {}),
+            },
+            timeout=60,
         )
         self.did = made.raise_for_status().json()["did"]
         self.client = AtmosphereClient(pds_url)
@@ -148,12 +156,20 @@ class Lane:
         store = self.data_store() if copy else None
         return promote_to_atmosphere(entry, self.user_index, self.user, data_store=store, **asked)
 
-    def insert(self, name: str = "readings", *, shards: int = 8, start: int = 0, floats: int = 64) -> Any:
-        """Store a dataset in the lab, with so many float32 in each sample; its entry."""
+    def insert(
+        self, name: str = "readings", *, shards: int = 8, start: int = 0, floats: int = 64, more: int = 0
+    ) -> Any:
+        """Store a dataset in the lab; its entry.
+
+        Each sample has so many float32; those of a shard have so many more than those of the one before, up to the
+        fifth.
+        """
         path = self.folder / f"{secrets.token_hex(4)}.tar"
         with path.open("wb") as file, ShardWriter(file) as writer:
             for number in range(start, start + SAMPLES * shards):
-                sample = Reading(values=np.full(floats, number, np.float32), number=number)
+                sample = Reading(
+                    values=np.full(floats + more * (number // SAMPLES % 5), number, np.float32), number=number
+                )
                 writer.write({**sample.as_wds, "__key__": f"{number:06d}"})
         repo = Repo(s3_credentials=self.credentials, hive_path=f"{self.lab_bucket}/lab", redis=self.redis)
         ref = self.index.publish_schema(Reading)
