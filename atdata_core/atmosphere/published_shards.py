@@ -12,12 +12,13 @@ from atdata_core.atmosphere.record_format.parse import PublishedShard
 from atdata_core.common.urls import displayed, parse_s3, scheme
 from atdata_core.errors import ShardChangedError, StorageError
 from atdata_core.protocols import ShardStat
-from atdata_core.stores.opening import open_shard, stat_shard
+from atdata_core.stores.opening import open_shard, stat_shard, transfer_guarded
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from atdata_core.stores.s3.objects import S3Endpoint
+    from atdata_core.stores.shard_streams import Part, ResumableRead
 
 BUFFER = 1 << 20
 
@@ -56,6 +57,13 @@ class PublishedShards:
             return _endpoint(shard).stat(*parse_s3(shard.url))
         return stat_shard(shard.url, guarded=True)
 
+    def transfer(self, url: str, part: Part | None = None) -> ResumableRead:
+        """The shard's bytes, unchecked, and from where a part ends if the server goes on there; raises as above."""
+        shard = self._recorded(url)
+        if scheme(shard.url) == "s3":
+            return _endpoint(shard).transfer(*parse_s3(shard.url), part=part)
+        return transfer_guarded(shard.url, part)
+
     def _recorded(self, url: str) -> PublishedShard:
         """The shard as the record gives it: another URL has no digest that it could be held to."""
         if url in self._shards:
@@ -72,6 +80,17 @@ class PublishedShards:
         if scheme(shard.url) == "s3":
             return _endpoint(shard).open(*parse_s3(shard.url))
         return open_shard(shard.url, guarded=True)
+
+
+def other_bytes(url: str, expected: str, found: str) -> ShardChangedError:
+    """The error of a shard whose digest is another one than its record gives."""
+    return ShardChangedError(
+        f"{displayed(url)} does not hold the bytes that its record promises (SHA-256 {found}, promised "
+        f"{expected}). Do not use its samples; ask the publisher.",
+        url=url,
+        expected=expected,
+        found=found,
+    )
 
 
 def open_anonymously(shard: PublishedShard) -> BinaryIO:
@@ -146,13 +165,7 @@ class _Checked(io.RawIOBase):
         memoryview(buffer).cast("B")[: len(data)] = data
         self._digest.update(data)
         if not data and (found := self._digest.hexdigest()) != self._expected:
-            raise ShardChangedError(
-                f"{displayed(self._url)} does not hold the bytes that its record promises (SHA-256 {found}, "
-                f"promised {self._expected}). Do not use its samples; ask the publisher.",
-                url=self._url,
-                expected=self._expected,
-                found=found,
-            )
+            raise other_bytes(self._url, self._expected, found)
         return len(data)
 
     def close(self) -> None:

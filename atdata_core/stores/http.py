@@ -19,13 +19,14 @@ from ..errors import (
     RateLimitedError,
     ServiceRefusedError,
     ServiceUnavailableError,
+    ShardChangedError,
     ShardForbiddenError,
     ShardMissingError,
     StorageError,
 )
 from ..protocols import ShardStat, strong_etag
 from .private_addresses import check_public
-from .shard_streams import Opened, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
+from .shard_streams import Opened, Part, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
 
 if TYPE_CHECKING:
     import httpcore
@@ -50,9 +51,24 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
         ShardChangedError: The shard was replaced while it was read.
         And as ``opening.open_shard``; the service errors also while reading, when the connection drops.
     """
+    body = transfer_web(url, guarded=guarded)
+    return read_ahead(body, body.size)
+
+
+def transfer_web(url: str, *, guarded: bool = False, part: Part | None = None) -> ResumableRead:
+    """As ``open_web``, nothing of it fetched ahead; from where a part ends, if the server goes on there."""
+
+    def rest(at: int, version: str) -> Opened | None:
+        return _open_rest(url, guarded, at, size, version)
+
+    if part is not None:
+        size = part.size
+        with suppress(ShardChangedError):
+            if first := with_retries(lambda: rest(part.at, part.version)):
+                return ResumableRead(first, rest, url, part)
     first = _opened(with_retries(lambda: _send("GET", url, guarded)), url)
-    body = ResumableRead(first, lambda at, version: _open_rest(url, guarded, at, first.size, version), url)
-    return read_ahead(body, first.size)
+    size = first.size
+    return ResumableRead(first, rest, url)
 
 
 def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
