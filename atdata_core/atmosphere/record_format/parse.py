@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -44,6 +44,8 @@ class AtmosphereIndexEntry:
 
     ``schema_ref`` is the at-uri of its schema record; ``data_urls`` are the shards' URLs, in order
     (``s3://bucket/key`` for S3, whose endpoint ``shards`` tells). ``tags`` is empty where there are none.
+    ``current`` is told by listings: whether the label of its name points at it (False: at another entry); None
+    where there is no such label, or none was looked at.
     """
 
     name: str
@@ -57,9 +59,16 @@ class AtmosphereIndexEntry:
     license: str | None
     shards: tuple[PublishedShard, ...]
     created_at: str | None
+    current: bool | None = field(compare=False)
 
     def __init__(
-        self, uri: str, record: dict[str, Any], *, cid: str = "", service_of: Callable[[str], str] | None = None
+        self,
+        uri: str,
+        record: dict[str, Any],
+        *,
+        cid: str = "",
+        service_of: Callable[[str], str] | None = None,
+        current: bool | None = None,
     ) -> None:
         """Read the body of a record, which may lack fields; raises as ``read_entry_record`` does."""
         fields = Fields(record, uri)
@@ -85,13 +94,19 @@ class AtmosphereIndexEntry:
             "license": fields.optional_text("license"),
             "shards": tuple(shards),
             "created_at": fields.optional_text("createdAt"),
+            "current": current,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
 
 def read_entry_record(
-    uri: str, cid: str, value: dict[str, Any], *, service_of: Callable[[str], str] | None = None
+    uri: str,
+    cid: str,
+    value: dict[str, Any],
+    *,
+    service_of: Callable[[str], str] | None = None,
+    current: bool | None = None,
 ) -> AtmosphereIndexEntry:
     """An entry record, of the present or the older collection.
 
@@ -100,6 +115,7 @@ def read_entry_record(
         cid: Its CID.
         value: Its body, as a PDS gives it.
         service_of: Gives the URL of the PDS of a DID; asked only for records whose shards are blobs.
+        current: Whether the label of its name points at it, where that is known.
 
     Raises:
         RefusedError: It is no entry record, or malformed.
@@ -110,7 +126,7 @@ def read_entry_record(
     for needed in ("name", "schemaRef"):
         fields.text(needed)
     fields.object("storage").text("$type")
-    return AtmosphereIndexEntry(uri, value, cid=cid, service_of=service_of)
+    return AtmosphereIndexEntry(uri, value, cid=cid, service_of=service_of, current=current)
 
 
 def label_target(value: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import click
 
-from atdata_core.common.names import file_name
+from atdata_core.common.names import file_name, is_published
 from atdata_core.common.urls import displayed
 
 from ...display.markdown import type_name, whole
@@ -44,7 +44,7 @@ def preview(dataset: str, pictures: Path | None, output: Output) -> None:
     from ...display.previews import Tally, read_some, shapes, text_of
 
     with context.said():
-        url, stream, schema = _published(dataset) if context.is_published(dataset) else _local(dataset)
+        url, stream, schema = _published(dataset) if is_published(dataset) else _local(dataset)
         with closing(stream):
             samples = read_some(stream, url, decode(schema), Tally(()))
     names = [field["name"] for field in schema["fields"]]
