@@ -10,13 +10,13 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_co
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..atmosphere.atmosphere_index import AtmosphereIndex
 from ..atmosphere.published_shards import PublishedShards, other_bytes
 from ..common.byte_progress import Progress, tell_bytes
-from ..common.names import file_name
+from ..common.names import file_name, quoted
 from ..common.urls import displayed, expand
 from ..errors import AtdataError, NoDataUrlsError, PullError
 from ..stores.shard_streams import CHUNK, Part, ResumableRead
@@ -132,6 +132,14 @@ def _named_tar(url: str) -> str | None:
     return name if ".tar" in name.casefold() and not name.casefold().endswith(".part") else None
 
 
+class _Digest(Protocol):
+    """What ``hashlib`` gives."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
 class _Pull:
     """One dataset on its way into one folder."""
 
@@ -182,7 +190,7 @@ class _Pull:
     def _error(self, failed: dict[str, AtdataError]) -> PullError:
         first = next(iter(failed.values()))
         more = f" So did {len(failed) - 1:,} more." if len(failed) > 1 else ""
-        count = f"{len(failed):,} of {len(self._shards):,} shards of {self._entry.name}"
+        count = f"{len(failed):,} of {len(self._shards):,} shards of {quoted(self._entry.name)}"
         return PullError(
             f"{count} did not come: {first.message}{more} What came stays in {self._folder}; run this again for "
             "the rest.",
@@ -238,8 +246,8 @@ class _Pull:
         digest, size, begun = hashlib.sha256(), 0, self._journal.begun.get(part.name)
         if part.exists():
             digest, size = _digest_of(part), part.stat().st_size
-        if digest.hexdigest() == shard.sha256 and size:
-            return shard.sha256, 0
+        if size and (sha256 := digest.hexdigest()) == shard.sha256:
+            return sha256, 0
         known = None
         if begun is not None and begun.url == shard.url and 0 < size < begun.size:
             known = Part(size, begun.version, begun.size)
@@ -257,7 +265,7 @@ class _Pull:
             # What was there before was of other bytes.
             known = None
 
-    def _write(self, shard: PublishedShard, body: ResumableRead, part: Path, digest: hashlib._Hash) -> int:
+    def _write(self, shard: PublishedShard, body: ResumableRead, part: Path, digest: _Digest) -> int:
         """Write what comes to a file, and digest it; how many bytes it were."""
         left = None if body.size is None else body.size - body.begins
         fetched = 0
@@ -288,7 +296,7 @@ class _Pull:
                 self._transfers.remove(body)
 
 
-def _digest_of(path: Path) -> hashlib._Hash:
+def _digest_of(path: Path) -> _Digest:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256")
 

@@ -1,4 +1,4 @@
-"""A web server of files that knows ETags and parts, or does not, and counts what it is asked for and what it sends."""
+"""A web server of files that knows ETags and parts, or does not, and counts what it is asked and what it sends."""
 
 from __future__ import annotations
 
