@@ -167,6 +167,8 @@ class _Pull:
         """Pull each shard; raises as ``pull``, once the others are done where it is for one shard."""
         names = file_names(self._shards, self._entry.name)
         failed: dict[str, AtdataError] = {}
+        if self._progress:
+            self._progress(0, len(names))
         with ThreadPoolExecutor(min(WORKERS, len(names)), "pull") as pool:
             futures = [pool.submit(self._one, *each) for each in zip(self._shards, names, strict=True)]
             urls = {future: shard.url for future, shard in zip(futures, self._shards, strict=True)}

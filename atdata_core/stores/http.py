@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..protocols import ShardStat, strong_etag
 from .private_addresses import check_public
-from .shard_streams import Opened, Part, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
+from .shard_streams import CHUNK, Opened, Part, ResumableRead, changed_while_read, is_rest, read_ahead
 
 if TYPE_CHECKING:
     import httpcore
@@ -72,10 +72,9 @@ def transfer_web(url: str, *, guarded: bool = False, part: Part | None = None) -
 
 
 def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
-    """Size and strong ETag that the server states; raises as ``open_web`` does.
+    """Size and strong ETag that the server states; where it says no size the shard is read, and its bytes counted.
 
-    Raises:
-        StorageError: The server does not say how large the shard is.
+    Raises as ``open_web`` does.
     """
     try:
         response = with_retries(lambda: _send("HEAD", url, guarded))
@@ -84,9 +83,11 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
         response = with_retries(lambda: _send("GET", url, guarded))
     response.close()
     length = response.headers.get("content-length", "")
-    if not length.isdigit() or "content-encoding" in response.headers:
-        raise size_unstated(displayed(url))
-    return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
+    if length.isdigit() and "content-encoding" not in response.headers:
+        return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
+    with closing(transfer_web(url, guarded=guarded)) as body:
+        size = sum(map(len, iter(lambda: body.take(CHUNK), b"")))
+        return ShardStat(size=size, etag=body.version and strong_etag(body.version))
 
 
 def first_bytes(url: str, *, guarded: bool) -> httpx.Headers:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import http.server
 import re
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 PIECE = 1 << 15
@@ -59,6 +60,7 @@ class ShardServer:
         self.sent: Counter[str] = Counter()
         self.seconds = 0.0
         self.passed: Callable[[], object] = lambda: None
+        self._busy, self._lock = 0, threading.Lock()
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -74,6 +76,16 @@ class ShardServer:
             daemon_threads = True
             request_queue_size = 64
 
+            def process_request(self, request: Any, client_address: Any) -> None:
+                with server._lock:
+                    server._busy += 1
+                super().process_request(request, client_address)
+
+            def process_request_thread(self, request: Any, client_address: Any) -> None:
+                super().process_request_thread(request, client_address)
+                with server._lock:
+                    server._busy -= 1
+
             def handle_error(self, request: object, client_address: object) -> None:
                 pass  # whoever asked is gone
 
@@ -88,6 +100,15 @@ class ShardServer:
     def gets(self, path: str | None = None) -> list[Asked]:
         """The requests of bytes."""
         return [each for each in self.asked if each.method == "GET" and path in (None, each.path)]
+
+    def settle(self) -> None:
+        """Wait until everything was answered that was asked by now, also by processes that are gone."""
+        # It is taken after all that wait to be.
+        with socket.create_connection(tuple(self.place.split(":"))) as last:
+            last.shutdown(socket.SHUT_WR)
+            assert last.recv(1) == b""
+        while self._busy:
+            time.sleep(0.01)
 
     @contextmanager
     def serving(self) -> Iterator[ShardServer]:

@@ -84,6 +84,6 @@ def _line(found: Pulled) -> str:
 
 def _failed(where: str, error: PullError, output: Output) -> None:
     failed: dict[str, str] = error.facts.get("failed", {})
-    output.problem(where, error.message, error.message)
-    if len(failed) > 1:
-        output.line(*(f"  {url}: {why}" for url, why in failed.items()))
+    note(f"Error: {error.message}")
+    lines = [f"  {why}" for why in failed.values()] if len(failed) > 1 else []
+    output.result({"name": where, "error": error.message, "failed": failed}, *lines)
