@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from atdata_core.stores.s3.objects import S3Endpoint
-    from atdata_core.stores.shard_streams import Part, ResumableRead
+    from atdata_core.stores.shard_streams import PartRead, ResumableRead
 
 BUFFER = 1 << 20
 
@@ -69,7 +69,7 @@ class PublishedShards:
             return _endpoint(shard).stat(*parse_s3(shard.url))
         return stat_shard(shard.url, guarded=True)
 
-    def transfer(self, url: str, part: Part | None = None) -> ResumableRead:
+    def transfer(self, url: str, part: PartRead | None = None) -> ResumableRead:
         """The shard's bytes, unchecked, and from where a part ends if the server goes on there; raises as above."""
         shard = self._recorded(url)
         if scheme(shard.url) == "s3":

@@ -19,7 +19,7 @@ from ..common.byte_progress import Progress, tell_bytes
 from ..common.names import file_name, quoted
 from ..common.urls import displayed, expand
 from ..errors import AtdataError, NoDataUrlsError, PullError
-from ..stores.shard_streams import CHUNK, Part, ResumableRead
+from ..stores.shard_streams import CHUNK, PartRead, ResumableRead
 from .pull_journal import Begun, Complete, PullJournal
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class _Pull:
             return sha256, 0
         known = None
         if begun is not None and begun.url == shard.url and 0 < size < begun.size:
-            known = Part(size, begun.version, begun.size)
+            known = PartRead(size, begun.version, begun.size)
         fetched = 0
         while True:
             with closing(self._reader.transfer(shard.url, known)) as body:

@@ -21,7 +21,7 @@ FILE = ".atdata-pull.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A file that is under way: where it comes from, and what the server told of it (``shard_streams.Part``)."""
+    """A file that is under way: where it comes from, and what the server told of it (``PartRead``)."""
 
     file: str
     url: str

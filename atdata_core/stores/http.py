@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..protocols import ShardStat, strong_etag
 from .private_addresses import check_public
-from .shard_streams import CHUNK, Opened, Part, ResumableRead, changed_while_read, is_rest, read_ahead
+from .shard_streams import CHUNK, Opened, PartRead, ResumableRead, changed_while_read, is_rest, read_ahead
 
 if TYPE_CHECKING:
     import httpcore
@@ -55,7 +55,7 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
     return read_ahead(body, body.size)
 
 
-def transfer_web(url: str, *, guarded: bool = False, part: Part | None = None) -> ResumableRead:
+def transfer_web(url: str, *, guarded: bool = False, part: PartRead | None = None) -> ResumableRead:
     """As ``open_web``, nothing of it fetched ahead; from where a part ends, if the server goes on there."""
 
     def rest(at: int, version: str) -> Opened | None:

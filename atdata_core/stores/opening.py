@@ -18,7 +18,7 @@ from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web, t
 from .local_files import refuse_special
 from .private_addresses import check_public
 from .s3.objects import S3Endpoint
-from .shard_streams import Part, ReadAhead, ResumableRead
+from .shard_streams import PartRead, ReadAhead, ResumableRead
 
 F = TypeVar("F", bound=Callable[..., object])
 R = TypeVar("R")
@@ -74,7 +74,7 @@ def open_shard(
             return _from_disk(url, guarded, permit, lambda path: io.BufferedReader(_File(path, url)))
 
 
-def transfer_guarded(url: str, part: Part | None = None) -> ResumableRead:
+def transfer_guarded(url: str, part: PartRead | None = None) -> ResumableRead:
     """The bytes of a shard of the web, from where a part of it ends if the server goes on there.
 
     Nothing is fetched ahead. Raises as ``open_shard`` does of a URL that is guarded.

@@ -71,7 +71,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartRead:
     """What was read of an object before: its first bytes, and the version and size that its server told of it."""
 
     at: int
@@ -96,7 +96,7 @@ class ResumableRead(io.RawIOBase):
     """
 
     def __init__(
-        self, first: Opened, reopen: Callable[[int, str], Opened | None], url: str, part: Part | None = None
+        self, first: Opened, reopen: Callable[[int, str], Opened | None], url: str, part: PartRead | None = None
     ) -> None:
         super().__init__()
         self._url = url

@@ -64,6 +64,11 @@ class ShardServer:
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def setup(self) -> None:
+                super().setup()
+                # Else all of a shard is sent before anybody takes it.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
+
             def do_GET(self) -> None:
                 server._answer(self)
 

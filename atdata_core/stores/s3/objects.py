@@ -21,7 +21,7 @@ from ...common.env_file import open_env_file
 from ...common.retry_after import with_retries
 from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError, ShardChangedError
 from ...protocols import ShardStat, strong_etag
-from ..shard_streams import Opened, Part, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
+from ..shard_streams import Opened, PartRead, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
 from .aws_config import ProfileSettings, has_credentials, settings_of
 from .clients import ClientOptions, checked_endpoint
 from .s3_errors import translated
@@ -190,7 +190,7 @@ class S3Endpoint(ClientOptions):
         body = self.transfer(bucket, key)
         return read_ahead(body, body.size)
 
-    def transfer(self, bucket: str, key: str, *, part: Part | None = None) -> ResumableRead:
+    def transfer(self, bucket: str, key: str, *, part: PartRead | None = None) -> ResumableRead:
         """As ``open``, nothing of it fetched ahead; from where a part ends, if the service goes on there."""
 
         def rest(at: int, version: str) -> Opened | None:
