@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 _PREFIX = f"{__name__}."
-_FORMER = ("_cid", "_protocols", "_schema_codec", "_sources", "dataset")
+_FORMER = ("_cid", "_hf_api", "_protocols", "_schema_codec", "_sources", "dataset")
 """Modules of atdata 0.2 from which programs take names, some of them private; here they are one."""
 
 
@@ -70,6 +70,7 @@ elif TYPE_CHECKING:
     from atdata_core import AtdataError as AtdataError
     from atdata_core import BlobSource as BlobSource
     from atdata_core import Dataset as Dataset
+    from atdata_core import DatasetDict as DatasetDict
     from atdata_core import DataSource as DataSource
     from atdata_core import DictSample as DictSample
     from atdata_core import Index as Index
@@ -83,6 +84,7 @@ elif TYPE_CHECKING:
     from atdata_core import URLSource as URLSource
     from atdata_core import generate_cid as generate_cid
     from atdata_core import lens as lens
+    from atdata_core import load_dataset as load_dataset
     from atdata_core import packable as packable
     from atdata_core import promote_to_atmosphere as promote_to_atmosphere
     from atdata_core import schema_to_type as schema_to_type

@@ -1,15 +1,19 @@
 """Use atdata-core where nothing else is installed: how large it is, what it does without, a public dataset.
 
-``python core_alone.py AT_URI``, in an environment of its own, which knows where the network's directory is.
+``python core_alone.py AT_URI NAME``, in an environment of its own, which knows where the network's directory is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 import sysconfig
+import urllib.request
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 MOST = 120_000_000
 """Bytes of what is installed, compiled files with it."""
@@ -30,6 +34,22 @@ def installed_bytes() -> int:
     )
 
 
+def check_digests(entry: Any) -> int:
+    """How many shards are held to their digests: each refuses its bytes where the record tells another one."""
+    from atdata_core.atmosphere.published_shards import PublishedShards
+    from atdata_core.errors import ShardChangedError
+
+    for shard in entry.shards:
+        assert shard.sha256
+        try:
+            with PublishedShards([replace(shard, sha256="0" * 64)]).open_shard(shard.url) as stream:
+                stream.read()
+        except ShardChangedError:
+            continue
+        raise AssertionError(f"{shard.url} is not held to its digest")
+    return len(entry.shards)
+
+
 def main() -> None:
     """All checks; an exception where one fails."""
     size = installed_bytes()
@@ -41,11 +61,21 @@ def main() -> None:
     from atdata.atmosphere import AtmosphereClient, AtmosphereIndex
     from atdata.local import LocalIndex, S3DataStore
 
+    import atdata
+
     assert LocalIndex, S3DataStore
-    dataset = AtmosphereIndex(AtmosphereClient()).open_dataset(sys.argv[1])
-    read = list(dataset.ordered())
-    assert [sample.label for sample in read] == list(range(10))
-    assert all((sample.position == sample.label).all() for sample in read)
+    entry = AtmosphereIndex(AtmosphereClient()).get_dataset(sys.argv[2])
+    for how, where in (("at-uri", sys.argv[1]), ("name", sys.argv[2])):
+        read = list(atdata.load_dataset(where))
+        assert [sample.label for sample in read] == list(range(10))
+        assert all((sample.position == sample.label).all() for sample in read)
+        print(f"by {how}: {len(read)} samples, {check_digests(entry)} digests checked")
+    for shard in entry.shards:
+        with urllib.request.urlopen(shard.url) as reply:
+            assert hashlib.sha256(reply.read()).hexdigest() == shard.sha256
+    by_url = [sample.label for url in entry.data_urls for sample in atdata.load_dataset(url)]
+    assert by_url == list(range(10))
+    print(f"by URL: {len(by_url)} samples, {len(entry.shards)} digests compared with the record")
     print(f"atdata-core alone: {size / 1e6:.0f} MB, {len(names)} packages, a public dataset read")
 
 

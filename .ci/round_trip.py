@@ -73,7 +73,8 @@ def check_promotion(core_python: str) -> str:
         assert all((sample.position == sample.label).all() for sample in read)
         known = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
         anonymous = {name: value for name, value in os.environ.items() if name in (*known, "PATH", "HOME")}
-        subprocess.run([core_python, Path(__file__).with_name("core_alone.py"), uri], env=anonymous, check=True)
+        alone = [core_python, Path(__file__).with_name("core_alone.py"), uri, f"@{box.handle}/points"]
+        subprocess.run(alone, env=anonymous, check=True)
         return uri
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .former_names import generate_cid, schema_to_type, verify_cid
     from .local import Index
     from .promote import promote_to_atmosphere
+    from .reading import DatasetDict, load_dataset
 
 __all__ = [
     "AbstractDataStore",
@@ -23,6 +24,7 @@ __all__ = [
     "BlobSource",
     "DataSource",
     "Dataset",
+    "DatasetDict",
     "DictSample",
     "Index",
     "IndexEntry",
@@ -35,17 +37,20 @@ __all__ = [
     "URLSource",
     "generate_cid",
     "lens",
+    "load_dataset",
     "packable",
     "promote_to_atmosphere",
     "schema_to_type",
     "verify_cid",
 ]
 
-_ROOMS = ("atmosphere", "local", "promote", "protocols")
+_ROOMS = ("atmosphere", "local", "promote", "protocols", "reading")
 _NAMES = {
     "BlobSource": "atmosphere",
+    "DatasetDict": "reading",
     "Index": "local",
     "generate_cid": "former_names",
+    "load_dataset": "reading",
     "promote_to_atmosphere": "promote",
     "schema_to_type": "former_names",
     "verify_cid": "former_names",

@@ -10,6 +10,7 @@ import libipld
 from .atmosphere import BlobSource
 from .common.cid import block_cid, record_cid
 from .protocols import AbstractDataStore, AbstractIndex, DataSource, IndexEntry, Packable
+from .reading import DatasetDict, load_dataset
 from .samples import DictSample, PackableSample, SampleBatch, packable
 from .samples.schema import decode
 from .shards.data_sources import S3Source, URLSource
@@ -21,6 +22,7 @@ __all__ = [
     "BlobSource",
     "DataSource",
     "Dataset",
+    "DatasetDict",
     "DictSample",
     "IndexEntry",
     "Packable",
@@ -32,6 +34,7 @@ __all__ = [
     "clear_type_cache",
     "generate_cid",
     "generate_cid_from_bytes",
+    "load_dataset",
     "packable",
     "parse_cid",
     "schema_to_type",

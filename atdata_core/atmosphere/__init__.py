@@ -23,6 +23,7 @@ __all__ = [
     "Record",
     "SchemaLoader",
     "SchemaPublisher",
+    "app_view",
     "atmosphere_index",
     "client",
     "identity",

@@ -92,14 +92,16 @@ class AtmosphereIndex:
             raise EntryNotFoundError(error.message, ref=where) from None
         return self._entry(record)
 
-    def open_dataset(self, where: str, *, sample_type: type | None = None, verify: bool = True) -> Dataset[Any]:
+    def open_dataset(
+        self, where: str | AtmosphereIndexEntry, *, sample_type: type | None = None, verify: bool = True
+    ) -> Dataset[Any]:
         """A published dataset, ready to read by anybody: no login, no keys.
 
         The sample type is rebuilt from the published schema, where none is given. Shards come from the addresses in
         the record; private ones are refused unless they are configured.
 
         Args:
-            where: As for ``get_dataset``.
+            where: As for ``get_dataset``, or an entry that this or ``list_datasets`` gave.
             sample_type: A class of one's own with the same fields.
             verify: Compare each shard with the digest in the record while it is read. Other bytes raise
                 ``ShardChangedError`` at the end of that shard, after its samples.
@@ -111,11 +113,11 @@ class AtmosphereIndex:
         """
         from atdata_core.shards.dataset import Dataset
 
-        entry = self.get_dataset(where)
+        entry = self.get_dataset(where) if isinstance(where, str) else where
         seen_as: Any = sample_type or self.decode_schema(entry.schema_ref)
         reader = PublishedShards(entry.shards, verify=verify)
         patterns = [shard.url if shard.pattern else literal(shard.url) for shard in entry.shards]
-        return Dataset[seen_as](patterns, data_store=reader)
+        return Dataset[seen_as](patterns, data_store=reader, count=entry.samples)
 
     def list_datasets(self, repo: str | None = None) -> list[AtmosphereIndexEntry]:
         """The datasets of a repository (DID or handle), the own one by default.

@@ -15,7 +15,8 @@ from ..errors import EntryNotFoundError, StrayFilesError
 from ..protocols import AbstractDataStore, ShardFacts
 from ..samples.metadata import pack
 from ..samples.schema import decode, schema_of
-from ..shards.dataset import Dataset, check_can_be_named, files_beside, warn_of_files
+from ..shards.dataset import Dataset, check_can_be_named, files_beside
+from ..shards.packed_samples import warn_of_files
 from ..shards.tar_samples import suffixes_told
 from ..state.redis_errors import address
 from ..state.redis_state import connect, reaching

@@ -30,7 +30,8 @@ from ..errors import (
 from ..protocols import ShardFacts, ShardStat, WriteProof
 from ..samples.sample_types import packs_as_ours
 from ..samples.schema import fields_digest, fields_of
-from ..shards.dataset import Dataset, packed_of, shard_records, warn_of_files
+from ..shards.dataset import Dataset
+from ..shards.packed_samples import packed_of, shard_records, warn_of_files
 from ..shards.shard_facts import sealed
 from ..shards.tar_samples import PACKED, ShardWriter, Strays
 from ..stores import opening

@@ -1,7 +1,7 @@
-"""Reading what is published: shards of a dataset, checked, into a folder."""
+"""One door to read a dataset, wherever it is and however it is named; what is published also comes to a folder."""
 
-from __future__ import annotations
+from .dataset_dict import DatasetDict
+from .loading import load_dataset
+from .pull import Pulled, PulledShard, pull
 
-from atdata_core.reading.pull import Pulled, PulledShard, pull
-
-__all__ = ["Pulled", "PulledShard", "pull"]
+__all__ = ["DatasetDict", "Pulled", "PulledShard", "load_dataset", "pull"]

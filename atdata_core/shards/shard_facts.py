@@ -19,7 +19,7 @@ from ..common.state_file import StateFile
 from ..common.urls import displayed
 from ..errors import StrayFilesError
 from ..protocols import ShardFacts
-from .dataset import typed_sample
+from .packed_samples import typed_sample
 from .tar_samples import PACKED, Strays, read_samples
 
 _LONGEST_NAME = 200

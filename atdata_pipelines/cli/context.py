@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from atdata_core.common.names import LOCAL, near, quoted
-from atdata_core.errors import AtdataError, EntryNotFoundError
+from atdata_core.common.names import LOCAL, is_published, near, quoted
+from atdata_core.errors import AtdataError, EntryNotFoundError, RefusedError
 from atdata_core.promotion.options import OPTIONS, Option
 
 from .command import PROGRAM
@@ -133,6 +133,31 @@ def uri_of(named: str, client: AtmosphereClient) -> str:
     from atdata_core.atmosphere.labels import resolve
 
     return resolve(client, named, account=account)
+
+
+def own_name(named: str, client: AtmosphereClient) -> str:
+    """The name under which the account that is logged in has published a dataset, however it is named.
+
+    Raises:
+        EntryNotFoundError, RecordNotFoundError: There is no such dataset.
+        RefusedError: It is of another account, or an entry that its name has no more.
+    """
+    from atdata_core.atmosphere import AtmosphereIndex
+    from atdata_core.atmosphere.labels import find_label
+
+    if not is_published(named):
+        return named
+    entry = AtmosphereIndex(client).get_dataset(named)
+    owner = entry.uri.removeprefix("at://").partition("/")[0]
+    if client.did_of(owner) != client.did:
+        raise RefusedError(f"{named} is a dataset of {owner}, and not of {client.handle}, who is logged in.")
+    label = find_label(client, client.did, entry.name)
+    if label is not None and label.get("datasetUri") != entry.uri:
+        raise RefusedError(
+            f"{named} is an earlier entry of {quoted(entry.name)}. Give the name, with --all-versions for the "
+            "earlier ones, too."
+        )
+    return entry.name
 
 
 CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])

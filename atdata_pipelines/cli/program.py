@@ -17,7 +17,7 @@ from .command import EXIT_CODES, PROGRAM
 from .commands.accept_command import accept
 from .commands.add_command import add
 from .commands.doctor_command import doctor
-from .commands.list_command import list_datasets
+from .commands.list_command import list_datasets, search
 from .commands.preview_command import preview
 from .commands.promote_command import plan, promote
 from .commands.prune_command import prune
@@ -94,6 +94,7 @@ for each in (
     remove,
     retract,
     sandbox,
+    search,
     show,
     status,
     verify,

@@ -28,7 +28,7 @@ from atdata_core.errors import (
     StrayFilesWarning,
 )
 from atdata_core.local import Repo
-from atdata_core.shards.dataset import shard_records
+from atdata_core.shards.packed_samples import shard_records
 from atdata_core.shards.tar_samples import ShardWriter
 from own_stores import FolderStore
 

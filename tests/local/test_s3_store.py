@@ -26,7 +26,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.local import S3DataStore
-from atdata_core.shards.dataset import shard_records
+from atdata_core.shards.packed_samples import shard_records
 from atdata_core.shards.tar_samples import ShardWriter
 
 

@@ -22,6 +22,7 @@ LANGUAGES = {"python", "sh", "yaml", "text", "fish"}
 
 TUTORIAL = "docs/tutorial.md"
 TOLD_IN_TURN = (
+    "docs/how-to/read.md",
     "docs/how-to/own-files.md",
     "docs/how-to/services.md",
     "docs/how-to/account.md",

@@ -22,7 +22,7 @@ from atdata_core.errors import (
     ShardMissingError,
     StorageError,
 )
-from atdata_core.shards.dataset import shard_records
+from atdata_core.shards.packed_samples import shard_records
 from atdata_core.shards.tar_samples import ShardWriter
 
 

@@ -11,7 +11,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 import atdata_core as atdata
 from atdata_core.errors import SampleError, ShardCorruptError, ShardWarning
-from atdata_core.shards.dataset import shard_records
+from atdata_core.shards.packed_samples import shard_records
 from atdata_core.shards.tar_samples import ShardWriter, Strays, read_samples
 
 DOUBLE = b"\0\5\26\7\0\2\0\0Mac OS X        " + bytes(90)

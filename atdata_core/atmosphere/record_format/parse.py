@@ -44,6 +44,7 @@ class AtmosphereIndexEntry:
 
     ``schema_ref`` is the at-uri of its schema record; ``data_urls`` are the shards' URLs, in order
     (``s3://bucket/key`` for S3, whose endpoint ``shards`` tells). ``tags`` is empty where there are none.
+    ``samples`` is how many the record says that there are.
     ``current`` is told by listings: whether the label of its name points at it (False: at another entry); None
     where there is no such label, or none was looked at.
     """
@@ -59,6 +60,7 @@ class AtmosphereIndexEntry:
     license: str | None
     shards: tuple[PublishedShard, ...]
     created_at: str | None
+    samples: int | None
     current: bool | None = field(compare=False)
 
     def __init__(
@@ -94,6 +96,7 @@ class AtmosphereIndexEntry:
             "license": fields.optional_text("license"),
             "shards": tuple(shards),
             "created_at": fields.optional_text("createdAt"),
+            "samples": _samples(record.get("size")),
             "current": current,
         }
         for name, value in values.items():
@@ -127,6 +130,12 @@ def read_entry_record(
         fields.text(needed)
     fields.object("storage").text("$type")
     return AtmosphereIndexEntry(uri, value, cid=cid, service_of=service_of, current=current)
+
+
+def _samples(size: Any) -> int | None:
+    """How many samples an entry says that it has; None where it says no such thing."""
+    samples: Any = cast("dict[str, Any]", size).get("samples") if isinstance(size, dict) else None
+    return samples if type(samples) is int and samples >= 0 else None
 
 
 def label_target(value: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from ...atmosphere.record_format.parse import PublishedShard
 from ...common.byte_progress import Progress, counted
 from ...common.urls import displayed, parse_s3
 from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
-from ...shards.dataset import typed_sample
+from ...shards.packed_samples import typed_sample
 from ...shards.tar_samples import PACKED, Strays, read_samples
 from ...stores.shard_streams import size_of
 from .findings import Finding, Report, of_error

@@ -22,18 +22,21 @@ if TYPE_CHECKING:
     "retract cells --all-versions --shards",
     going_on="What is gone is gone. Run it again for the rest:",
 )
-@click.argument("name")
+@click.argument("dataset", metavar="NAME | @HANDLE/NAME | AT_URI")
 @click.option("--all-versions", is_flag=True, help="The entries that the name had before, too.")
 @click.option("--shards", is_flag=True, help="The copies of shards, too, that no other record names.")
 @prefix_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None, yes: bool, output: Output) -> None:
+def retract(
+    dataset: str, all_versions: bool, shards: bool, key_prefix: str | None, yes: bool, output: Output
+) -> None:
     """Take back what is published as NAME: its label, then its entry.
 
     Shows what would go and what stays, and asks. Afterwards sensor and schedules leave that dataset alone
     until it is promoted by hand, which publishes it at the same at-uri again. Others may have kept what was
-    public. The schema stays, and the shards in the lab always do.
+    public. The schema stays, and the shards in the lab always do. @HANDLE/NAME and AT_URI have to be of the
+    account in use.
 
     An interrupted retraction goes on when it is run again.
     """
@@ -44,6 +47,7 @@ def retract(name: str, all_versions: bool, shards: bool, key_prefix: str | None,
 
     with context.said():
         client, index, ledger = context.client(), context.index(), context.ledger()
+        name = context.own_name(dataset, client)
         store = context.store(settings_of(name, settings_here(key_prefix))) if shards else None
         plan = plan_retraction(
             name, client, ledger=ledger, store=store, index=index, all_versions=all_versions, shards=shards

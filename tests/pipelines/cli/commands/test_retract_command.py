@@ -36,6 +36,23 @@ def test_yes_takes_it_back_and_promoting_publishes_it_again(published, command, 
     assert command("promote", "pictures").stdout == f"pictures: created {published}\n"
 
 
+def test_a_published_dataset_is_taken_back_by_its_address_unless_another_entry_has_its_name(
+    lab, published, promote, command, account
+):
+    lab.insert("pictures", start=20)
+    current = promote("pictures")
+    earlier = command("retract", published, "--yes")
+    assert earlier.exit_code == 1
+    assert "is an earlier entry of 'pictures'. Give the name, with --all-versions" in earlier.stderr
+    done = command("retract", f"@{account.handle}/pictures", "--yes")
+    assert done.stdout.splitlines()[-1] == "pictures: retracted 2 records"
+    # Of what an interruption left, the address is all that there is.
+    assert command("retract", current, "--yes").exit_code == 1
+    assert command("retract", published, "--all-versions", "--yes").exit_code == 0
+    other = command("retract", f"@did:plc:{'a' * 24}/pictures", "--yes")
+    assert other.exit_code == 1
+
+
 def test_copies_go_when_they_are_asked_for(lab, promote, command, monkeypatch, s3):
     from atdata_core.stores.s3.objects import S3Endpoint
 

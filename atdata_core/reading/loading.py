@@ -1,0 +1,241 @@
+"""``load_dataset``: from whatever names a dataset to its samples."""
+
+from __future__ import annotations
+
+import glob
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+
+from ..common.names import LOCAL, is_published, near, quoted
+from ..common.urls import displayed, expand, literal, local_path, scheme
+from ..errors import EntryNotFoundError, SchemaNotFoundError, ShardMissingError, StorageError
+from ..samples import DictSample
+from ..shards.data_sources import ListedShards
+from ..shards.dataset import Dataset
+from ..shards.packed_samples import packed_samples
+from ..stores.opening import prefetched
+from .dataset_dict import DatasetDict, chosen, split_name, splits_of
+
+if TYPE_CHECKING:
+    from ..atmosphere import AtmosphereIndex
+    from ..local import LocalIndex
+
+T = TypeVar("T")
+
+DataFiles = Mapping[str, str | Sequence[str]]
+_WILD = ("*", "?", "[")
+_CHUNK = 1 << 20
+_log = logging.getLogger("atdata_core")
+
+
+@overload
+def load_dataset(
+    where: str,
+    sample_type: type[T],
+    *,
+    split: str,
+    data_files: DataFiles | None = None,
+    streaming: bool = True,
+    verify: bool = True,
+    index: Any = None,
+) -> Dataset[T]: ...
+@overload
+def load_dataset(
+    where: str,
+    sample_type: None = None,
+    *,
+    split: str,
+    data_files: DataFiles | None = None,
+    streaming: bool = True,
+    verify: bool = True,
+    index: Any = None,
+) -> Dataset[Any]: ...
+@overload
+def load_dataset(
+    where: str,
+    sample_type: type[Any] | None = None,
+    *,
+    split: None = None,
+    data_files: DataFiles | None = None,
+    streaming: bool = True,
+    verify: bool = True,
+    index: Any = None,
+) -> Any: ...
+def load_dataset(
+    where: str,
+    sample_type: type[Any] | None = None,
+    *,
+    split: str | None = None,
+    data_files: DataFiles | None = None,
+    streaming: bool = True,
+    verify: bool = True,
+    index: LocalIndex | AtmosphereIndex | Any = None,
+) -> Any:
+    """A dataset, ready to read: its samples, or those of each split.
+
+    A dataset without splits is a ``Dataset``; one with splits a ``DatasetDict``, of which ``split`` takes one. They
+    are told by the metadata of an entry or the names of shards: see ``splits_of``. ``split="train"`` is also all of
+    a dataset without splits.
+
+    Args:
+        where: A published dataset, which needs no login: ``@handle/name``, ``@handle/name@version``, an at-uri. One
+            of the lab's index (``ATDATA_REDIS_URL``): ``@local/name``. Or shards: a path, a folder of tars, a
+            pattern with ``*`` or braces (``data-{000..009}.tar``), ``s3://``, ``http(s)://``.
+        sample_type: A class of one's own with the same fields. Without one, samples are of the class that the
+            published schema describes, and ``DictSample`` where there is none.
+        split: ``train``, ``test``, ``validation``, or another name that the metadata tell.
+        data_files: The shards of each split, in the folder ``where``, where their names do not tell.
+        streaming: Read samples when they are asked for. Else all shards are read into memory at once: what is not
+            as published is told before the first sample, ``len`` is known, and no epoch fetches them again.
+        verify: Compare each published shard with the digest in its record, as ``AtmosphereIndex.open_dataset``.
+        index: Asked in the place of the environment's: an ``AtmosphereIndex``, or a ``LocalIndex``.
+
+    Raises:
+        EntryNotFoundError, RecordNotFoundError: (``KeyError``) no such dataset or account; near names are told.
+        ShardMissingError: (a ``FileNotFoundError``) no such file, or no tar in the folder.
+        RefusedError: (a ``ValueError``) there is no such split, or ``where`` cannot be understood.
+    """
+    metadata: Mapping[Any, Any] | None = None
+    splits: dict[str, list[str]] | None = None
+    if data_files is not None:
+        splits = {name: _below(where, files) for name, files in data_files.items()}
+        dataset = _of_urls([shard for shards in splits.values() for shard in shards], sample_type)
+    elif is_published(where):
+        dataset, metadata = _published(where, sample_type, verify, index)
+    elif where.startswith(LOCAL):
+        dataset, metadata = _of_index(where.removeprefix(LOCAL), sample_type, index)
+    else:
+        dataset = _of_urls(_shards_at(where), sample_type)
+    splits = splits_of(dataset.shard_list, metadata) if splits is None else splits
+    if split is not None:
+        # The whole of a dataset without splits, by whatever name its files say.
+        whole = dict.fromkeys(filter(None, ("train", *map(_only_split, dataset.shard_list))), dataset.shard_list)
+        dataset, splits = _part(dataset, chosen(splits or whole, split, where)), {}
+    if not splits:
+        return dataset if streaming else _read(dataset)
+    parts = {name: _part(dataset, shards) for name, shards in splits.items()}
+    if not streaming:
+        parts = {name: _read(part) for name, part in parts.items()}
+    return DatasetDict(parts, dataset.sample_type, streaming)
+
+
+def _only_split(shard: str) -> str | None:
+    return split_name(shard, of_folder=False) or split_name(shard, of_folder=True)
+
+
+def _published(where: str, sample_type: type | None, verify: bool, index: Any) -> tuple[Dataset[Any], Any]:
+    from ..atmosphere import AtmosphereClient, AtmosphereIndex
+
+    index = AtmosphereIndex(AtmosphereClient()) if index is None else index
+    entry = index.get_dataset(where)
+    kind = sample_type or _published_type(index, entry.schema_ref)
+    return index.open_dataset(entry, sample_type=kind, verify=verify), entry.metadata
+
+
+def _of_index(name: str, sample_type: type | None, index: Any) -> tuple[Dataset[Any], Any]:
+    from ..local import LocalIndex
+
+    index = LocalIndex() if index is None else index
+    try:
+        entry = index.get_dataset(name)
+    except EntryNotFoundError as error:
+        raise EntryNotFoundError(f"{error.message}{near(name, index.names())}", ref=name) from None
+    kind: Any = sample_type or _published_type(index, entry.schema_ref)
+    urls = entry.data_urls[0] if len(entry.data_urls) == 1 else entry.data_urls
+    store = entry.data_store or index.data_store
+    dataset = Dataset[kind](urls, data_store=store)
+    if isinstance(index, LocalIndex):
+        claims = index.shard_claims(entry.cid)
+        counts = [claims[url].samples if url in claims else None for url in dataset.shard_list]
+        known = [count for count in counts if count is not None]
+        dataset = Dataset[kind](urls, data_store=store, count=sum(known) if len(known) == len(counts) else None)
+    return dataset, entry.metadata
+
+
+def _published_type(index: Any, schema_ref: str) -> type:
+    try:
+        return index.decode_schema(schema_ref)
+    except SchemaNotFoundError as error:
+        _log.warning("Samples are read as DictSample: %s", error)
+        return DictSample
+
+
+def _of_urls(urls: Sequence[str], sample_type: type | None) -> Dataset[Any]:
+    kind: Any = sample_type or DictSample
+    return Dataset[kind]([literal(url) for url in urls])
+
+
+def _below(folder: str, files: str | Sequence[str]) -> list[str]:
+    return expand([f"{folder.rstrip('/')}/{file}" for file in ([files] if isinstance(files, str) else files)])
+
+
+def _shards_at(where: str) -> list[str]:
+    """The shards that a path, a folder, a pattern or a URL stands for."""
+    if scheme(where) != "file":
+        urls = expand(where)
+        if wild := next((url for url in urls if "*" in url), None):
+            raise StorageError(
+                f"{displayed(wild)}: a * is understood in paths of this machine only. Name the shards with braces, "
+                "such as {000..009}.",
+                urls=[displayed(wild)],
+            )
+        return urls
+    folder = local_path(where)
+    if folder.is_dir():
+        tars = sorted(folder.glob("*.tar")) or sorted(folder.glob("*/*.tar"))
+        if not tars:
+            raise ShardMissingError(f"There is no tar (*.tar) in the folder {where}.", url=where)
+        return [str(tar) for tar in tars]
+    found: list[str] = []
+    for path in expand(where):
+        if local_path(path).exists():
+            found.append(path)
+        elif any(each in path for each in _WILD) and (matches := sorted(glob.glob(str(local_path(path))))):
+            found += [match for match in matches if Path(match).is_file()]
+        else:
+            raise _missing(path)
+    return found
+
+
+def _missing(path: str) -> ShardMissingError:
+    folder, first = local_path(path).parent, path.partition("/")[0]
+    beside = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+    hint = near(local_path(path).name, beside)
+    if "." in first.strip("."):
+        hint += f" A published dataset is written with an @: @{path}."
+    return ShardMissingError(f"There is no file {quoted(path)}.{hint or ' Check the path.'}", url=path)
+
+
+def _part(dataset: Dataset[Any], shards: Sequence[str]) -> Dataset[Any]:
+    if list(shards) == dataset.shard_list:
+        return dataset
+    return Dataset[dataset.sample_type]([literal(shard) for shard in shards], data_store=dataset.data_store)
+
+
+class _ReadShards(ListedShards):
+    """Shards that were read into memory."""
+
+    def __init__(self, shards: Mapping[str, bytes]) -> None:
+        self._shards = shards
+
+    def list_shards(self) -> list[str]:
+        return list(self._shards)
+
+    def open_shard(self, url: str) -> BinaryIO:
+        self.check_listed(url)
+        return io.BytesIO(self._shards[url])
+
+
+def _read(dataset: Dataset[Any]) -> Dataset[Any]:
+    """The dataset with all its shards in memory, each held to its digest."""
+    with closing(prefetched(dataset.shard_list, store=dataset.data_store)) as streams:
+        # A store of one's own may give less than it is asked for.
+        shards = {url: b"".join(iter(partial(stream.read, _CHUNK), b"")) for url, stream in streams}
+    read = _ReadShards(shards)
+    count = sum(1 for _ in packed_samples(shards, dataset.stored_type, store=read))
+    return Dataset[dataset.sample_type](read, count=count)

@@ -1,0 +1,108 @@
+"""Samples as the tables that other libraries work with; all are read into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SampleError
+
+Column = NDArray[Any] | list[Any]
+"""The values of a field: those that are numbers, or arrays of one shape and type, as one array."""
+
+
+def to_numpy(items: Iterable[Any]) -> dict[str, NDArray[Any]]:
+    """An array a field; of what is no number and no array of the same shape, objects."""
+    return {
+        name: column if isinstance(column, np.ndarray) else _objects(column) for name, column in _columns(items)
+    }
+
+
+def to_pandas(items: Iterable[Any]) -> Any:
+    """A ``DataFrame``; raises ``ImportError`` where pandas is not installed."""
+    pandas = _library("pandas", "pandas", "to_pandas")
+    columns = {
+        name: _objects(list(column)) if isinstance(column, np.ndarray) and column.ndim > 1 else column
+        for name, column in _columns(items)
+    }
+    return pandas.DataFrame(columns)
+
+
+def to_arrow(items: Iterable[Any], *, extra: str = "arrow", method: str = "to_arrow") -> Any:
+    """A ``pyarrow.Table``; raises ``ImportError`` where pyarrow is not installed."""
+    arrow = _library("pyarrow", extra, method)
+    found: dict[str, Any] = {}
+    for name, column in _columns(items):
+        try:
+            found[name] = _arrow_array(arrow, column)
+        except (arrow.ArrowException, TypeError) as why:
+            raise SampleError(
+                f"Arrow cannot hold the values of {name!r}: {why}. Leave the field out, or change it, with map().",
+                field=name,
+            ) from None
+    return arrow.table(found)
+
+
+def to_hf(items: Iterable[Any]) -> Any:
+    """A ``datasets.Dataset``; raises ``ImportError`` where Hugging Face's datasets is not installed."""
+    return _library("datasets", "hf", "to_hf").Dataset(to_arrow(items, extra="hf", method="to_hf"))
+
+
+def _columns(items: Iterable[Any]) -> list[tuple[str, Column]]:
+    rows = [_fields(item) for item in items]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [(name, _column([row.get(name) for row in rows])) for name in names]
+
+
+def _fields(item: Any) -> Mapping[str, Any]:
+    if isinstance(item, Mapping):
+        return cast("Mapping[str, Any]", item)
+    if is_dataclass(item):
+        return {field.name: getattr(item, field.name) for field in fields(item)}
+    raise SampleError(
+        f"A table is made of samples or dicts, not of a {type(item).__name__}. Let map() return a dict."
+    )
+
+
+def _column(values: list[Any]) -> Column:
+    kinds = {*map(type, values)}
+    if kinds == {np.ndarray}:
+        alike = {(value.shape, value.dtype) for value in values}
+        return np.stack(values) if len(alike) == 1 else values
+    return np.array(values) if kinds in ({int}, {float}, {bool}) and _fits(values) else values
+
+
+def _fits(values: list[Any]) -> bool:
+    """Whether NumPy has a number for them: integers beyond 64 bits it keeps as objects, or as other numbers."""
+    return all(-(2**63) <= value < 2**63 for value in values) if type(values[0]) is int else True
+
+
+def _objects(values: list[Any]) -> NDArray[Any]:
+    # Not array[:] = values, which would take them apart.
+    array = np.empty(len(values), object)
+    for place, value in enumerate(values):
+        array[place] = value
+    return array
+
+
+def _arrow_array(arrow: Any, column: Column) -> Any:
+    if not isinstance(column, np.ndarray):
+        return arrow.array([value.tolist() if isinstance(value, np.ndarray) else value for value in column])
+    array = arrow.array(column.astype(column.dtype.newbyteorder("="), copy=False).reshape(-1))
+    for size in reversed(column.shape[1:]):
+        array = arrow.FixedSizeListArray.from_arrays(array, size)
+    return array
+
+
+def _library(name: str, extra: str, method: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise ImportError(
+            f"{method}() needs {name}, which is not installed: pip install 'atdata-core[{extra}]'.", name=name
+        ) from None

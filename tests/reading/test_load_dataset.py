@@ -1,0 +1,255 @@
+"""``load_dataset``: one line for whatever names a dataset."""
+
+import http.server
+import io
+import os
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import atdata_core as atdata
+from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA
+from atdata_core.errors import (
+    EntryNotFoundError,
+    MetadataError,
+    RecordNotFoundError,
+    RefusedError,
+    ShardChangedError,
+    ShardMissingError,
+    StorageError,
+)
+from atdata_core.local import LocalIndex, Repo, S3DataStore
+from atdata_core.promote import promote_to_atmosphere
+from atdata_core.shards.tar_samples import ShardWriter
+from atdata_core.stores.s3.objects import S3Endpoint
+
+
+@atdata.packable
+class Cell:
+    image: NDArray[np.uint8]
+    label: int
+
+
+def tar(start=0, count=5):
+    stream = io.BytesIO()
+    with ShardWriter(stream) as shard:
+        for number in range(start, start + count):
+            shard.write({"__key__": f"{number:06d}", "msgpack": Cell(np.full(4, number, np.uint8), number).packed})
+    return stream.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory; ``folder(name, ...)`` writes tars of five samples each."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(*names):
+        for number, name in enumerate(names):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tar(5 * number))
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def store(folder, environ, s3, bucket):
+    """Keep a dataset of three shards in the lab's index."""
+
+    def insert(name="cells", *, metadata=None, schema=True):
+        root = folder("0.tar", "1.tar", "2.tar")
+        dataset = atdata.Dataset[Cell](f"{root}/{{0..2}}.tar")
+        Repo(s3_credentials=s3, hive_path=f"{bucket}/lab", redis=LocalIndex().redis).insert(
+            dataset, name=name, maxcount=5, metadata=metadata
+        )
+        if schema:
+            LocalIndex().publish_schema(Cell, version="1.0.0")
+        return LocalIndex().get_entry_by_name(name)
+
+    return insert
+
+
+@pytest.fixture
+def client(environ, pds, account):
+    client = AtmosphereClient(pds.url)
+    client.login(account.handle, account.password)
+    return client
+
+
+@pytest.fixture
+def publish(store, client, box, s3, bucket, monkeypatch):
+    """Publish a dataset, and leave nothing of the lab in the environment; its at-uri."""
+
+    def promote(name="cells", **said):
+        public = S3DataStore(s3, bucket=bucket, public_url=f"{box.public_url}/{bucket}")
+        uri = promote_to_atmosphere(store(name, **said), LocalIndex(), client, data_store=public)
+        for variable in ("ATDATA_REDIS_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(variable)
+        return uri
+
+    return promote
+
+
+def labels(dataset):
+    return [sample.label for sample in dataset]
+
+
+def test_a_published_dataset_is_read_by_name_and_at_uri_in_one_line(publish, account):
+    uri = publish("lab/cells")
+    for where in (uri, f"@{account.handle}/lab/cells", f"@{account.did}/lab/cells"):
+        dataset = atdata.load_dataset(where)
+        assert labels(dataset) == list(range(15))
+        assert len(dataset) == 15
+    assert (dataset.sample_type.__name__, dataset.sample_type is Cell) == ("Cell", False)
+    assert atdata.load_dataset(uri, sample_type=Cell).head(1)[0] == Cell(np.zeros(4, np.uint8), 0)
+    (own,) = [AtmosphereIndex(AtmosphereClient()).get_dataset(f"@{account.handle}/lab/cells")]
+    assert (own.uri, own.samples) == (uri, 15)
+
+
+def test_a_changed_shard_is_told_before_the_first_sample_where_all_is_read_at_once(publish, s3, client):
+    uri = publish()
+    url = client.get_record(uri).value["storage"]["shards"][1]["url"]
+    bucket, key = url.split("/")[3:4][0], "/".join(url.split("/")[4:])
+    service = S3Endpoint.from_credentials(s3).client
+    data = bytearray(service.get_object(Bucket=bucket, Key=key)["Body"].read())
+    data[data.index(b"label") + 5] ^= 1
+    service.put_object(Bucket=bucket, Key=key, Body=bytes(data))
+    with pytest.raises(ShardChangedError):
+        atdata.load_dataset(uri, streaming=False)
+    with pytest.raises(ShardChangedError):
+        list(atdata.load_dataset(uri))
+    assert len(list(atdata.load_dataset(uri, verify=False))) == 15
+
+
+def test_without_a_published_schema_samples_are_dict_samples(publish, client, caplog):
+    uri = publish()
+    client.delete_record(next(iter(client.iter_records(SCHEMA))).uri)
+    dataset = atdata.load_dataset(uri)
+    assert dataset.sample_type is atdata.DictSample
+    assert [sample["label"] for sample in dataset][:3] == [0, 1, 2]
+    assert "read as DictSample" in caplog.text
+
+
+def test_splits_that_the_metadata_tell_are_a_dataset_dict(publish, account):
+    publish(metadata={"splits": {"train": [0, 1], "test": 2}})
+    where = f"@{account.handle}/cells"
+    found = atdata.load_dataset(where)
+    assert isinstance(found, atdata.DatasetDict)
+    assert {name: labels(each) for name, each in found.items()} == {
+        "train": list(range(10)),
+        "test": list(range(10, 15)),
+    }
+    assert (found.num_shards, found.streaming) == ({"train": 2, "test": 1}, True)
+    assert labels(atdata.load_dataset(where, split="test")) == list(range(10, 15))
+    with pytest.raises(ValueError, match=rf"Split 'tst' not found: {where} has train, test\. Near it: test"):
+        atdata.load_dataset(where, split="tst")
+
+
+def test_metadata_that_name_a_shard_that_is_not_there_say_so(store):
+    store(metadata={"splits": {"train": ["nothing-*.tar"]}})
+    with pytest.raises(MetadataError, match=r"'nothing-\*\.tar' as a shard of the split 'train'"):
+        atdata.load_dataset("@local/cells")
+    store("other", metadata={"splits": ["train", "test"]})
+    assert isinstance(atdata.load_dataset("@local/other"), atdata.Dataset)
+
+
+def test_a_dataset_of_the_lab_is_read_from_its_index(store):
+    store()
+    dataset = atdata.load_dataset("@local/cells")
+    assert labels(dataset) == list(range(15))
+    assert len(dataset) == 15
+    assert labels(atdata.load_dataset("@local/cells", split="train", index=LocalIndex())) == list(range(15))
+    with pytest.raises(EntryNotFoundError, match=r"has no dataset 'cels'.*Near it: cells"):
+        atdata.load_dataset("@local/cels")
+    store("foreign", schema=False)
+
+
+def test_what_is_not_published_is_told_with_what_is_near(publish, account, client):
+    uri = publish()
+    with pytest.raises(KeyError, match=r"nothing under the name 'cell'.*Near it: cells"):
+        atdata.load_dataset(f"@{account.handle}/cell")
+    with pytest.raises(RecordNotFoundError, match="No account has the handle"):
+        atdata.load_dataset("@nobody.test/cells")
+    with pytest.raises(RefusedError, match="Write @handle/name"):
+        atdata.load_dataset("@cells")
+    with pytest.raises(EntryNotFoundError):
+        atdata.load_dataset(f"at://{account.did}/{ENTRY}/3jzfcijpj2z2a")
+    with pytest.raises(RefusedError, match="is no dataset record"):
+        atdata.load_dataset(next(iter(client.iter_records(SCHEMA))).uri)
+    assert uri
+
+
+@pytest.mark.parametrize(
+    "where", ["c-0.tar", "c-*.tar", "c-{0..1}.tar", "c-?.tar", ".", "{c}-0.tar", "./c-[01].tar", "file"]
+)
+def test_tars_are_read_by_path_folder_glob_and_braces(folder, where):
+    root = folder("{c}-0.tar") if where.startswith("{") else folder("c-0.tar", "c-1.tar")
+    where = (root / "c-0.tar").as_uri() if where == "file" else where
+    dataset = atdata.load_dataset(where, Cell)
+    count = 5 if where.endswith("-0.tar") else 10
+    assert labels(dataset) == list(range(count))
+    assert [sample["label"] for sample in atdata.load_dataset(where).head(2)] == [0, 1]
+
+
+def test_tars_are_read_by_http_and_s3_urls(folder, environ, s3, bucket):
+    root = folder("c-0.tar", "c-1.tar")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=os.fspath(root))
+    handler.log_message = None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert labels(atdata.load_dataset(f"http://127.0.0.1:{server.server_port}/c-{{0..1}}.tar", Cell)) == list(
+            range(10)
+        )
+        server.shutdown()
+    S3Endpoint.from_credentials(s3).client.put_object(Bucket=bucket, Key="c.tar", Body=tar())
+    assert labels(atdata.load_dataset(f"s3://{bucket}/c.tar", Cell)) == list(range(5))
+    with pytest.raises(StorageError, match=r"a \* is understood in paths of this machine only"):
+        atdata.load_dataset(f"s3://{bucket}/*.tar")
+    with pytest.raises(StorageError, match="scheme 'gs' is not understood"):
+        atdata.load_dataset("gs://bucket/c.tar")
+
+
+def test_names_of_files_and_folders_tell_splits(folder):
+    folder("a/train-0.tar", "a/train-1.tar", "a/dev-0.tar", "b/train/0.tar", "b/test/0.tar", "test/0.tar")
+    found = atdata.load_dataset("a", Cell)
+    assert {name: labels(each) for name, each in found.items()} == {
+        "validation": list(range(10, 15)),
+        "train": list(range(10)),
+    }
+    assert found.sample_type is Cell
+    assert list(atdata.load_dataset("a/{train-{0..1},dev-0}.tar")) == ["train", "validation"]
+    assert atdata.load_dataset("b", Cell).num_shards == {"test": 1, "train": 1}
+    # One folder is where the data lie, and no split.
+    assert isinstance(atdata.load_dataset("test"), atdata.Dataset)
+    for split in ("train", "test"):
+        assert atdata.load_dataset("test", split=split).shard_list == ["test/0.tar"]
+    with pytest.raises(RefusedError, match="Split 'validation' not found: test has train, test"):
+        atdata.load_dataset("test", split="validation")
+    told = atdata.load_dataset("a", Cell, data_files={"x": "train-{0..1}.tar", "y": ["dev-0.tar"]}, streaming=False)
+    assert ({name: len(each) for name, each in told.items()}, told.streaming) == ({"x": 10, "y": 5}, False)
+
+
+def test_what_is_read_at_once_has_a_length_and_needs_the_files_no_more(folder):
+    root = folder("c-0.tar", "c-1.tar")
+    dataset = atdata.load_dataset("c-*.tar", Cell, streaming=False)
+    for number in range(2):
+        (root / f"c-{number}.tar").unlink()
+    assert len(dataset) == 10
+    assert labels(dataset) == labels(dataset) == list(range(10))
+
+
+def test_a_path_that_is_not_there_is_told_with_what_is_near(folder):
+    folder("cells-0.tar").joinpath("empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"There is no file 'cels-0\.tar'\. Near it: cells-0\.tar"):
+        atdata.load_dataset("cels-0.tar")
+    with pytest.raises(ShardMissingError, match=r"no tar \(\*\.tar\) in the folder empty"):
+        atdata.load_dataset("empty")
+    with pytest.raises(ShardMissingError, match=r"written with an @: @lab\.example\.org/digits"):
+        atdata.load_dataset("lab.example.org/digits")
+    with pytest.raises(ShardMissingError, match=r"'none-\*\.tar'"):
+        atdata.load_dataset("none-*.tar")
