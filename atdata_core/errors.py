@@ -21,6 +21,7 @@ AtdataError
 │   │   │   └── VisibilityError
 │   │   ├── DestinationError
 │   │   └── LocalFileError
+│   ├── PullError
 │   ├── LicenseError
 │   ├── ShardError
 │   │   ├── ShardCorruptError
@@ -187,6 +188,10 @@ class StrayFilesWarning(ShardWarning):
 
 class NotPublicWarning(UserWarning):
     """What is published cannot be read anonymously."""
+
+
+class PullError(RefusedError):
+    """Shards that did not come into a folder. Facts: ``folder``, ``failed`` (why, by URL)."""
 
 
 class LicenseError(RefusedError):

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from atdata_core.atmosphere.record_format.parse import PublishedShard
 from atdata_core.common.urls import displayed, parse_s3, scheme
 from atdata_core.errors import ShardChangedError, StorageError
 from atdata_core.protocols import ShardStat
-from atdata_core.stores.opening import open_shard, stat_shard
+from atdata_core.stores.opening import open_shard, stat_shard, transfer_guarded
+from atdata_core.stores.shard_cache import CacheCopy, ShardCache
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from atdata_core.stores.s3.objects import S3Endpoint
+    from atdata_core.stores.shard_streams import PartRead, ResumableRead
 
 BUFFER = 1 << 20
 
@@ -43,11 +46,21 @@ class PublishedShards:
             PrivateAddressError, StorageError: The record points where nobody should go, or does not name it.
         """
         shard = self._recorded(url)
-        stream = self._open(shard)
-        if not self._verify or shard.sha256 is None:
-            return stream
-        checked = _Checked(stream, shard.url, shard.sha256)
-        return io.BufferedReader(checked, BUFFER)
+        sha256 = shard.sha256
+        cache = None if sha256 is None else ShardCache.from_environment()
+        if sha256 is None or (cache is None and not self._verify):
+            return self._open(shard)
+
+        def other(found: str) -> None:
+            if kept is not None and cache is not None:
+                cache.remove(sha256)
+            if self._verify:
+                raise other_bytes(shard.url, sha256, found, kept_in=cache.folder if kept and cache else None)
+
+        kept = cache.open(sha256) if cache else None
+        stream = kept or self._open(shard)
+        copy = cache.copy(sha256) if cache and not kept else None
+        return io.BufferedReader(_Checked(stream, sha256, other, copy), BUFFER)
 
     def stat_shard(self, url: str) -> ShardStat:
         """What the server says of the shard; raises as ``open_shard`` does."""
@@ -55,6 +68,13 @@ class PublishedShards:
         if scheme(shard.url) == "s3":
             return _endpoint(shard).stat(*parse_s3(shard.url))
         return stat_shard(shard.url, guarded=True)
+
+    def transfer(self, url: str, part: PartRead | None = None) -> ResumableRead:
+        """The shard's bytes, unchecked, and from where a part ends if the server goes on there; raises as above."""
+        shard = self._recorded(url)
+        if scheme(shard.url) == "s3":
+            return _endpoint(shard).transfer(*parse_s3(shard.url), part=part)
+        return transfer_guarded(shard.url, part)
 
     def _recorded(self, url: str) -> PublishedShard:
         """The shard as the record gives it: another URL has no digest that it could be held to."""
@@ -72,6 +92,20 @@ class PublishedShards:
         if scheme(shard.url) == "s3":
             return _endpoint(shard).open(*parse_s3(shard.url))
         return open_shard(shard.url, guarded=True)
+
+
+def other_bytes(url: str, expected: str, found: str, *, kept_in: Path | None = None) -> ShardChangedError:
+    """The error of a shard whose digest is another one than its record gives; ``kept_in``: of what a cache kept."""
+    told, do = displayed(url), "ask the publisher"
+    if kept_in is not None:
+        told, do = f"What {kept_in} kept of {told}", "read again: it was removed, and is fetched anew"
+    return ShardChangedError(
+        f"{told} does not hold the bytes that its record promises (SHA-256 {found}, promised {expected}). "
+        f"Do not use its samples; {do}.",
+        url=url,
+        expected=expected,
+        found=found,
+    )
 
 
 def open_anonymously(shard: PublishedShard) -> BinaryIO:
@@ -130,12 +164,15 @@ def _same(one: str | None, other: str | None) -> bool:
 
 
 class _Checked(io.RawIOBase):
-    """A stream whose end is an error where its bytes are not those of ``sha256``."""
+    """A stream of which ``other`` is told at its end where its bytes are not those of a digest; else it is kept."""
 
-    def __init__(self, stream: BinaryIO, url: str, sha256: str) -> None:
+    def __init__(
+        self, stream: BinaryIO, sha256: str, other: Callable[[str], None], copy: CacheCopy | None = None
+    ) -> None:
         self._stream = stream
-        self._url = url
         self._expected = sha256
+        self._other = other
+        self._copy = copy
         self._digest = hashlib.sha256()
 
     def readable(self) -> bool:
@@ -145,17 +182,18 @@ class _Checked(io.RawIOBase):
         data = self._stream.read(len(memoryview(buffer).cast("B")))
         memoryview(buffer).cast("B")[: len(data)] = data
         self._digest.update(data)
-        if not data and (found := self._digest.hexdigest()) != self._expected:
-            raise ShardChangedError(
-                f"{displayed(self._url)} does not hold the bytes that its record promises (SHA-256 {found}, "
-                f"promised {self._expected}). Do not use its samples; ask the publisher.",
-                url=self._url,
-                expected=self._expected,
-                found=found,
-            )
+        if self._copy is not None:
+            self._copy.write(data)
+        if not data:
+            if (found := self._digest.hexdigest()) != self._expected:
+                self._other(found)
+            elif self._copy is not None:
+                self._copy.keep()
         return len(data)
 
     def close(self) -> None:
         if not self.closed:
             self._stream.close()
+            if self._copy is not None:
+                self._copy.discard()
         super().close()

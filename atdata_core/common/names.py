@@ -8,6 +8,7 @@ hold for names that we are asked to write.
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -18,6 +19,9 @@ MAX_BYTES = 200
 
 NEAR = 3
 """Names that an error offers for a misspelt one."""
+
+_LONGEST_FILE = 200
+"""Bytes of a file's name; file systems take 255."""
 
 LOCAL = "@local/"
 """What a person may write before the name of a dataset of the lab's index."""
@@ -57,6 +61,13 @@ def near(name: str, names: Iterable[str]) -> str:
     """A sentence on what a misspelt name may have meant, with a space before it; empty where nothing is near."""
     found = difflib.get_close_matches(name, names, NEAR, 0.5)
     return f" Near it: {', '.join(found)}." if found else ""
+
+
+def file_name(name: str) -> str:
+    """A name, of whomever, as that of a file in the folder that is meant, and never a hidden one."""
+    safe = re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
+    # The end of a long one tells more.
+    return safe.encode(errors="replace")[-_LONGEST_FILE:].decode(errors="ignore").lstrip(".") or "_"
 
 
 def _problem(name: object) -> str | None:

@@ -149,18 +149,23 @@ def _read_private(path: Path) -> bytes | None:
         return file.read(LARGEST)
 
 
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed, or its process ends; False where another process has locked it."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
 def _acquire(descriptor: int) -> None:
     deadline = time.monotonic() + LONGEST_HOLD
-    while True:
-        try:
-            if sys.platform == "win32":
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except (BlockingIOError, PermissionError):
-            if time.monotonic() > deadline:
-                raise TimeoutError("another process has held it for minutes") from None
+    while not take_lock(descriptor):
+        if time.monotonic() > deadline:
+            raise TimeoutError("another process has held it for minutes")
         time.sleep(_PAUSE)
 
 

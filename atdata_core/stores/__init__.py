@@ -1,3 +1,12 @@
 """Where bytes lie: opening, reading ahead, probing, and the services behind URLs."""
 
-__all__ = ["data_store", "http", "local_files", "opening", "private_addresses", "s3", "shard_streams"]
+__all__ = [
+    "data_store",
+    "http",
+    "local_files",
+    "opening",
+    "private_addresses",
+    "s3",
+    "shard_cache",
+    "shard_streams",
+]

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
@@ -19,13 +19,14 @@ from ..errors import (
     RateLimitedError,
     ServiceRefusedError,
     ServiceUnavailableError,
+    ShardChangedError,
     ShardForbiddenError,
     ShardMissingError,
     StorageError,
 )
 from ..protocols import ShardStat, strong_etag
 from .private_addresses import check_public
-from .shard_streams import Opened, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
+from .shard_streams import CHUNK, Opened, PartRead, ResumableRead, changed_while_read, is_rest, read_ahead
 
 if TYPE_CHECKING:
     import httpcore
@@ -50,16 +51,30 @@ def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
         ShardChangedError: The shard was replaced while it was read.
         And as ``opening.open_shard``; the service errors also while reading, when the connection drops.
     """
+    body = transfer_web(url, guarded=guarded)
+    return read_ahead(body, body.size)
+
+
+def transfer_web(url: str, *, guarded: bool = False, part: PartRead | None = None) -> ResumableRead:
+    """As ``open_web``, nothing of it fetched ahead; from where a part ends, if the server goes on there."""
+
+    def rest(at: int, version: str) -> Opened | None:
+        return _open_rest(url, guarded, at, size, version)
+
+    if part is not None:
+        size = part.size
+        with suppress(ShardChangedError):
+            if first := with_retries(lambda: rest(part.at, part.version)):
+                return ResumableRead(first, rest, url, part)
     first = _opened(with_retries(lambda: _send("GET", url, guarded)), url)
-    body = ResumableRead(first, lambda at, version: _open_rest(url, guarded, at, first.size, version), url)
-    return read_ahead(body, first.size)
+    size = first.size
+    return ResumableRead(first, rest, url)
 
 
 def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
-    """Size and strong ETag that the server states; raises as ``open_web`` does.
+    """Size and strong ETag that the server states; where it says no size the shard is read, and its bytes counted.
 
-    Raises:
-        StorageError: The server does not say how large the shard is.
+    Raises as ``open_web`` does.
     """
     try:
         response = with_retries(lambda: _send("HEAD", url, guarded))
@@ -68,9 +83,11 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
         response = with_retries(lambda: _send("GET", url, guarded))
     response.close()
     length = response.headers.get("content-length", "")
-    if not length.isdigit() or "content-encoding" in response.headers:
-        raise size_unstated(displayed(url))
-    return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
+    if length.isdigit() and "content-encoding" not in response.headers:
+        return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
+    with closing(transfer_web(url, guarded=guarded)) as body:
+        size = sum(map(len, iter(lambda: body.take(CHUNK), b"")))
+        return ShardStat(size=size, etag=body.version and strong_etag(body.version))
 
 
 def first_bytes(url: str, *, guarded: bool) -> httpx.Headers:

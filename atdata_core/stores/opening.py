@@ -14,11 +14,11 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 from ..common.urls import displayed, local_path, parse_s3, scheme
 from ..errors import CredentialsError, ShardForbiddenError, ShardMissingError, StorageError
 from ..protocols import ShardStat, strong_etag
-from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web
+from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web, transfer_web
 from .local_files import refuse_special
 from .private_addresses import check_public
 from .s3.objects import S3Endpoint
-from .shard_streams import ReadAhead
+from .shard_streams import PartRead, ReadAhead, ResumableRead
 
 F = TypeVar("F", bound=Callable[..., object])
 R = TypeVar("R")
@@ -74,6 +74,16 @@ def open_shard(
             return _from_disk(url, guarded, permit, lambda path: io.BufferedReader(_File(path, url)))
 
 
+def transfer_guarded(url: str, part: PartRead | None = None) -> ResumableRead:
+    """The bytes of a shard of the web, from where a part of it ends if the server goes on there.
+
+    Nothing is fetched ahead. Raises as ``open_shard`` does of a URL that is guarded.
+    """
+    if scheme(url) == "file":
+        raise _of_publisher(displayed(url))
+    return transfer_web(url, guarded=True, part=part)
+
+
 def stat_shard(
     url: str, *, store: object | None = None, guarded: bool = False, permit: Permit | None = None
 ) -> ShardStat:
@@ -118,10 +128,7 @@ def _from_s3(url: str, act: Callable[[S3Endpoint, str, str], R]) -> R:
 def _from_disk(url: str, guarded: bool, permit: Permit | None, act: Callable[[Path], R]) -> R:
     shown = displayed(url)
     if guarded:
-        raise StorageError(
-            f"{shown} is a path on the publisher's machine. Ask the publisher for a copy behind s3:// or https://.",
-            urls=[shown],
-        )
+        raise _of_publisher(shown)
     try:
         path = local_path(url)
         if permit is not None:
@@ -140,6 +147,13 @@ def _from_disk(url: str, guarded: bool, permit: Permit | None, act: Callable[[Pa
         if isinstance(why, StorageError):
             raise
         raise StorageError(f"{shown} cannot be opened: {why}. Check the path.", urls=[shown]) from None
+
+
+def _of_publisher(shown: str) -> StorageError:
+    return StorageError(
+        f"{shown} is a path on the publisher's machine. Ask the publisher for a copy behind s3:// or https://.",
+        urls=[shown],
+    )
 
 
 class _File(io.FileIO):

@@ -70,6 +70,15 @@ class Opened:
     size: int | None
 
 
+@dataclass(frozen=True)
+class PartRead:
+    """What was read of an object before: its first bytes, and the version and size that its server told of it."""
+
+    at: int
+    version: str
+    size: int
+
+
 class ResumableRead(io.RawIOBase):
     """The bytes of an object, in at most ``ATTEMPTS`` transfers.
 
@@ -78,23 +87,31 @@ class ResumableRead(io.RawIOBase):
         reopen: Begins another one at a byte, of the version given, with one request; None where the service
             can only begin anew. Raises ``ShardChangedError`` where the object is another one by now.
         url: For errors, as it is; asked for only then.
+        part: What was read before; the first transfer goes on there.
+
+    Attributes:
+        version: As ``Opened`` has it.
+        size: Bytes of the whole object, where they are known.
+        begins: The byte that is given first.
     """
 
-    def __init__(self, first: Opened, reopen: Callable[[int, str], Opened | None], url: str) -> None:
+    def __init__(
+        self, first: Opened, reopen: Callable[[int, str], Opened | None], url: str, part: PartRead | None = None
+    ) -> None:
         super().__init__()
         self._url = url
         self._body = first
         self._reopen = reopen
-        self._version = first.version
-        self._size = first.size
-        self._at = 0
+        self.version = first.version
+        self.size = part.size if part else first.size
+        self.begins = self._at = part.at if part else 0
         self._attempt = 1
         self._stopped = False
 
     @property
     def resumable(self) -> bool:
         """Whether another transfer can go on where this one breaks off."""
-        return self._version is not None
+        return self.version is not None
 
     def readable(self) -> bool:
         """True."""
@@ -117,13 +134,13 @@ class ResumableRead(io.RawIOBase):
             try:
                 data = self._body.read(most)
             except ServiceError as error:
-                if self._at == self._size:
+                if self._at == self.size:
                     return b""
                 self._resume(error)
             else:
                 self._at += len(data)
-                if self._at > (LARGEST_UNSTATED if self._size is None else self._size):
-                    raise _endless(displayed(self._url), self._size)
+                if self._at > (LARGEST_UNSTATED if self.size is None else self.size):
+                    raise _endless(displayed(self._url), self.size)
                 return data
 
     def stop(self) -> None:
@@ -139,14 +156,14 @@ class ResumableRead(io.RawIOBase):
 
     def _resume(self, error: AtdataError) -> None:
         """Begins another transfer where the last one stopped; raises ``error``, or a newer one, if it cannot."""
-        while self._version is not None and self._attempt < retry_after.ATTEMPTS and retry_after.passes_soon(error):
+        while self.version is not None and self._attempt < retry_after.ATTEMPTS and retry_after.passes_soon(error):
             if not self._stopped:
                 retry_after.ours.pause(self._attempt)
             if self._stopped:
                 break
             self._attempt += 1
             try:
-                following = self._reopen(self._at, self._version)
+                following = self._reopen(self._at, self.version)
             except ServiceError as again:
                 error = again
                 continue

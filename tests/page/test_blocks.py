@@ -28,6 +28,7 @@ TOLD_IN_TURN = (
     "docs/how-to/account.md",
     "docs/how-to/no-bucket.md",
     "docs/how-to/verify.md",
+    "docs/how-to/pull.md",
     "docs/how-to/change-values.md",
     "docs/how-to/many-datasets.md",
     "docs/how-to/new-version.md",

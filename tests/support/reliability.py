@@ -45,6 +45,7 @@ SECTIONS = {
         f"{_FAULTS}killed_bulk.py",
         f"{_FAULTS}killed_blobs.py",
         "tests/pipelines/config/test_celery.py",
+        "tests/reading/test_killed_pulls.py",
     },
     "Answers are lost, and services fail": {
         f"{_FAULTS}lost_answers.py",

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...common.env_file import open_env_file
-from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError
+from ...common.retry_after import with_retries
+from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError, ShardChangedError
 from ...protocols import ShardStat, strong_etag
-from ..shard_streams import Opened, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
+from ..shard_streams import Opened, PartRead, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
 from .aws_config import ProfileSettings, has_credentials, settings_of
 from .clients import ClientOptions, checked_endpoint
 from .s3_errors import translated
@@ -186,17 +187,29 @@ class S3Endpoint(ClientOptions):
             ShardChangedError: the object was replaced while it was read.
             StorageError: its size is none, or it was not said and there are more than 1 GiB.
         """
+        body = self.transfer(bucket, key)
+        return read_ahead(body, body.size)
+
+    def transfer(self, bucket: str, key: str, *, part: PartRead | None = None) -> ResumableRead:
+        """As ``open``, nothing of it fetched ahead; from where a part ends, if the service goes on there."""
+
+        def rest(at: int, version: str) -> Opened | None:
+            return self._open_rest(bucket, key, at, size, version)
+
+        url = f"s3://{bucket}/{key}"
+        if part is not None:
+            size = part.size
+            with suppress(ShardChangedError):
+                if first := with_retries(lambda: rest(part.at, part.version)):
+                    return ResumableRead(first, rest, url, part)
         with self.errors(bucket, key):
             answer = self.client.get_object(Bucket=bucket, Key=key)
         size, etag = answer.get("ContentLength"), answer.get("ETag", "")
         if size is not None and size < 0:
             answer["Body"].close()
-            raise size_unstated(f"s3://{bucket}/{key}")
+            raise size_unstated(url)
         first = self._opened(bucket, key, answer["Body"], etag if strong_etag(etag) else None, size)
-        body = ResumableRead(
-            first, lambda at, version: self._open_rest(bucket, key, at, size, version), f"s3://{bucket}/{key}"
-        )
-        return read_ahead(body, size)
+        return ResumableRead(first, rest, url)
 
     def errors(self, bucket: str, key: str | None = None) -> AbstractContextManager[None]:
         """Turns botocore's errors into ours, naming the object and the endpoint."""

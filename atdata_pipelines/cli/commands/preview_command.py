@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import click
 
-from atdata_core.common.names import is_published
+from atdata_core.common.names import file_name, is_published
 from atdata_core.common.urls import displayed
 
 from ...display.markdown import type_name, whole
@@ -55,7 +54,7 @@ def preview(dataset: str, pictures: Path | None, output: Output) -> None:
         for field in schema["fields"]
     ]
     told = [{"key": key, **{name: text_of(getattr(sample, name)) for name in names}} for key, sample in samples]
-    folder = pictures or Path(f"{_file_name(dataset.rpartition('/')[2])}-preview")
+    folder = pictures or Path(f"{file_name(dataset.rpartition('/')[2])}-preview")
     files = _draw([sample for _, sample in samples], names, folder)
     facts = {"shard": displayed(url), "fields": fields, "samples": told, "pictures": files}
     output.result({"name": dataset, **facts}, *_lines(facts))
@@ -92,15 +91,10 @@ def _draw(samples: Sequence[Any], fields: Sequence[str], folder: Path) -> dict[s
         png = picture([getattr(sample, field) for sample in samples])
         if png is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{_file_name(field)}.png"
+            path = folder / f"{file_name(field)}.png"
             path.write_bytes(png)
             files[field] = str(path)
     return files
-
-
-def _file_name(name: str) -> str:
-    """A name, of whomever, as that of a file."""
-    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:

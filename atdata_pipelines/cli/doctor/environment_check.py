@@ -109,6 +109,8 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "ATDATA_ALLOW_PRIVATE": None,
     "ATDATA_LOCAL_FOLDERS": _is_folders,
     "ATDATA_STATE_DIR": None,
+    "ATDATA_CACHE_DIR": None,
+    "ATDATA_CACHE_BYTES": lambda value: None if value.isdecimal() else "is no number of bytes",
     "ATDATA_WRITE_BUDGET": _taken_by(
         lambda _: from_environment(), "is neither points an hour / points a day, such as 5000/35000, nor off"
     ),

@@ -101,7 +101,7 @@ class Children:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(_PATIENCE)
         self._listener.join()
         self._process.stdout.close()
 

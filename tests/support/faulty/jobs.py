@@ -22,6 +22,7 @@ from atdata_core.atmosphere import AtmosphereClient, PDSBlobStore
 from atdata_core.errors import ServiceError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
+from atdata_core.reading import pull
 
 # A client of boto3 reads its models from disk, which is most of what a child would do: once for all is enough.
 _load = functools.cache(JSONFileLoader().load_file)
@@ -89,6 +90,11 @@ def promote_bulk(
         if outcome.error is not None:
             raise outcome.error
     return [(str(outcome.uri), str(outcome.change)) for outcome in outcomes]
+
+
+def pull_into(*, where: str, folder: str) -> int:
+    """Pull a published dataset; how many bytes came."""
+    return sum(shard.fetched for shard in pull(where, folder).shards)
 
 
 def promote_each(

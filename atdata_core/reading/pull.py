@@ -1,0 +1,311 @@
+"""The shards of a published dataset as files of a folder: fetched once, checked, taken up after a break."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+from ..atmosphere.atmosphere_index import AtmosphereIndex
+from ..atmosphere.published_shards import PublishedShards, other_bytes
+from ..common.byte_progress import Progress, tell_bytes
+from ..common.names import file_name, quoted
+from ..common.urls import displayed, expand
+from ..errors import AtdataError, NoDataUrlsError, PullError
+from ..stores.shard_streams import CHUNK, PartRead, ResumableRead
+from .pull_journal import Begun, Complete, PullJournal
+
+if TYPE_CHECKING:
+    from ..atmosphere import AtmosphereClient, AtmosphereIndexEntry
+    from ..atmosphere.record_format.parse import PublishedShard
+
+WORKERS = 8
+"""Shards that are fetched side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class PulledShard:
+    """A shard as a file.
+
+    ``sha256`` is the digest that its bytes have; ``checked`` says that it is the one that the record gives, which
+    some old records do not. ``fetched`` are the bytes that came over the network this time.
+    """
+
+    url: str
+    path: Path
+    size: int
+    sha256: str
+    checked: bool
+    fetched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a folder holds of a dataset: all of its shards, in order.
+
+    ``left`` are files of an earlier version of the dataset, which were pulled here and are none of its shards now.
+    """
+
+    name: str
+    uri: str
+    folder: Path
+    shards: tuple[PulledShard, ...]
+    left: tuple[Path, ...]
+
+
+def pull(
+    where: str,
+    folder: str | os.PathLike[str],
+    *,
+    client: AtmosphereClient | None = None,
+    progress: Progress | None = None,
+) -> Pulled:
+    """Bring the shards of a published dataset into a folder, several side by side.
+
+    A file has its name once its bytes have the digest of the record; until then it is ``NAME.part``, and goes on
+    from there when this is called again, where its server gives parts. What is there is not fetched again.
+
+    Args:
+        where: An at-uri, or ``@handle/name``.
+        folder: It need not be there yet.
+        client: Who asks for the record; nobody who is logged in by default.
+        progress: Told of shards, and of bytes.
+
+    Raises:
+        EntryNotFoundError: (a ``KeyError``) there is no such dataset.
+        NoDataUrlsError: It names no shards.
+        PullError: Some shards did not come, or the folder takes none; what came stays. The first cause is its
+            ``__cause__``.
+    """
+    if client is None:
+        from ..atmosphere.client import AtmosphereClient
+
+        client = AtmosphereClient()
+    entry = AtmosphereIndex(client).get_dataset(where)
+    target = Path(folder)
+    journal = PullJournal(target)
+    try:
+        with journal.opened():
+            return _Pull(entry, target, journal, progress).all()
+    except OSError as error:
+        if isinstance(error, AtdataError):
+            raise
+        named = displayed(str(error.filename or target))
+        raise PullError(
+            f"{named} cannot be written: {error.strerror or error}. Make room, or change its permissions, and run "
+            "this again: it goes on where it stopped. Or name another folder.",
+            folder=str(target),
+        ) from error
+
+
+def file_names(shards: Sequence[PublishedShard], dataset: str) -> list[str]:
+    """What the files of shards are called, one name each, whatever their URLs say.
+
+    As the tar that a URL names; else, as of blobs, by the dataset and the place among its shards. The place stands
+    before a name that another shard has already.
+    """
+    taken: set[str] = set()
+    names: list[str] = []
+    for number, shard in enumerate(shards):
+        name = _named_tar(shard.url) or f"{file_name(dataset)}-{number:06d}.tar"
+        # Some file systems know no capitals.
+        while name.casefold() in taken:
+            name = f"{number:06d}-{name}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _named_tar(url: str) -> str | None:
+    try:
+        path = url if url[:5].lower() == "s3://" else unquote(urlsplit(url).path)
+    except ValueError:
+        return None
+    name = file_name(path.rpartition("/")[2])
+    return name if ".tar" in name.casefold() and not name.casefold().endswith(".part") else None
+
+
+class _Digest(Protocol):
+    """What ``hashlib`` gives."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class _Pull:
+    """One dataset on its way into one folder."""
+
+    def __init__(
+        self, entry: AtmosphereIndexEntry, folder: Path, journal: PullJournal, progress: Progress | None
+    ) -> None:
+        self._entry = entry
+        self._dataset = f"{entry.uri.removeprefix('at://').partition('/')[0]}/{entry.name}"
+        self._folder = folder
+        self._journal = journal
+        self._progress = progress
+        self._shards = [
+            replace(shard, url=url, pattern=False)
+            for shard in entry.shards
+            for url in (expand([shard.url]) if shard.pattern else [shard.url])
+        ]
+        if not self._shards:
+            raise NoDataUrlsError(f"{entry.uri} names no shards. Ask the publisher.", name=entry.name)
+        self._reader = PublishedShards(self._shards)
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._transfers: set[ResumableRead] = set()
+
+    def all(self) -> Pulled:
+        """Pull each shard; raises as ``pull``, once the others are done where it is for one shard."""
+        names = file_names(self._shards, self._entry.name)
+        failed: dict[str, AtdataError] = {}
+        if self._progress:
+            self._progress(0, len(names))
+        with ThreadPoolExecutor(min(WORKERS, len(names)), "pull") as pool:
+            futures = [pool.submit(self._one, *each) for each in zip(self._shards, names, strict=True)]
+            urls = {future: shard.url for future, shard in zip(futures, self._shards, strict=True)}
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    if error := _failure(future):
+                        failed[urls[future]] = error
+                    if self._progress:
+                        self._progress(done - len(failed), len(futures))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._stop()
+                raise
+        if failed:
+            raise self._error(failed) from next(iter(failed.values()))
+        ours = {line.file for line in self._journal.complete.values() if line.dataset == self._dataset}
+        left = (self._folder / name for name in sorted(ours - set(names)))
+        shards = tuple(future.result() for future in futures)
+        return Pulled(self._entry.name, self._entry.uri, self._folder, shards, tuple(p for p in left if p.exists()))
+
+    def _error(self, failed: dict[str, AtdataError]) -> PullError:
+        first = next(iter(failed.values()))
+        more = f" So did {len(failed) - 1:,} more." if len(failed) > 1 else ""
+        count = f"{len(failed):,} of {len(self._shards):,} shards of {quoted(self._entry.name)}"
+        return PullError(
+            f"{count} did not come: {first.message}{more} What came stays in {self._folder}; run this again for "
+            "the rest.",
+            folder=str(self._folder),
+            failed={displayed(url): error.message for url, error in failed.items()},
+        )
+
+    def _stop(self) -> None:
+        """End what other threads do, soon."""
+        with self._lock:
+            self._stopped = True
+            for body in self._transfers:
+                body.stop()
+
+    def _one(self, shard: PublishedShard, name: str) -> PulledShard:
+        path, part, fetched = self._folder / name, self._folder / f"{name}.part", 0
+        found = self._there(shard, path)
+        if found is None:
+            sha256, fetched = self._fetched(shard, part)
+            os.replace(part, path)
+            found = self._noted(path, sha256)
+        return PulledShard(shard.url, path, found.size, found.sha256, shard.sha256 is not None, fetched)
+
+    def _there(self, shard: PublishedShard, path: Path) -> Complete | None:
+        """The file of a shard, where it has the shard's bytes; it is read where it is not as it was."""
+        known = self._journal.complete.get(path.name)
+        ours = known is not None and known.dataset == self._dataset
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return None
+        expected = shard.sha256 or (known.sha256 if known and ours else None)
+        if known and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            if known.sha256 == expected:
+                return known
+        elif expected == (sha256 := _digest_of(path).hexdigest()):
+            return self._noted(path, sha256)
+        if not ours:
+            raise PullError(
+                f"{path} is there, and is another file. Move it away, or name another folder.",
+                folder=str(self._folder),
+            )
+        return None
+
+    def _noted(self, path: Path, sha256: str) -> Complete:
+        stat = path.stat()
+        line = Complete(path.name, self._dataset, sha256, stat.st_size, stat.st_mtime_ns)
+        self._journal.note(line)
+        return line
+
+    def _fetched(self, shard: PublishedShard, part: Path) -> tuple[str, int]:
+        """Bring all bytes of a shard into a file; their digest, and how many came over the network."""
+        digest, size, begun = hashlib.sha256(), 0, self._journal.begun.get(part.name)
+        if part.exists():
+            digest, size = _digest_of(part), part.stat().st_size
+        if size and (sha256 := digest.hexdigest()) == shard.sha256:
+            return sha256, 0
+        known = None
+        if begun is not None and begun.url == shard.url and 0 < size < begun.size:
+            known = PartRead(size, begun.version, begun.size)
+        fetched = 0
+        while True:
+            with closing(self._reader.transfer(shard.url, known)) as body:
+                digest = digest if body.begins else hashlib.sha256()
+                fetched += self._write(shard, body, part, digest)
+            sha256 = digest.hexdigest()
+            if shard.sha256 in (None, sha256):
+                return sha256, fetched
+            part.unlink()
+            if not body.begins:
+                raise other_bytes(shard.url, shard.sha256, sha256)
+            # What was there before was of other bytes.
+            known = None
+
+    def _write(self, shard: PublishedShard, body: ResumableRead, part: Path, digest: _Digest) -> int:
+        """Write what comes to a file, and digest it; how many bytes it were."""
+        left = None if body.size is None else body.size - body.begins
+        fetched = 0
+        with self._under_way(body), part.open("r+b" if body.begins else "wb") as file:
+            file.seek(body.begins)
+            file.truncate()
+            if body.version is not None and body.size is not None:
+                self._journal.note(Begun(part.name, shard.url, body.version, body.size))
+            while chunk := body.take(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                fetched += len(chunk)
+                tell_bytes(self._progress, shard.url, len(chunk), left)
+            file.flush()
+            os.fsync(file.fileno())
+        return fetched
+
+    @contextmanager
+    def _under_way(self, body: ResumableRead) -> Generator[None]:
+        with self._lock:
+            if self._stopped:
+                raise CancelledError
+            self._transfers.add(body)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._transfers.remove(body)
+
+
+def _digest_of(path: Path) -> _Digest:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
+
+
+def _failure(future: Future[PulledShard]) -> AtdataError | None:
+    """Why one shard did not come; raises what ends them all."""
+    error = future.exception()
+    if error is None or isinstance(error, AtdataError):
+        return error
+    raise error
