@@ -176,6 +176,14 @@ class DatasetView(Readable[T]):
     def _view(self, step: SampleStep, count: int | None) -> DatasetView[Any]:
         return DatasetView(self._stored, (*self._steps, step), count)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"A view of a dataset has no {name!r}. It has no shards, so that no index or store can take it "
+                "either: write its samples to tars (as_wds), and make a Dataset of these."
+            )
+
     def __repr__(self) -> str:
         return f"<a view of {self._stored!r}>"
 

@@ -126,7 +126,8 @@ def test_nothing_is_asked_of_a_view_before_it_is_read_and_each_pass_asks_anew(ds
 def test_a_view_is_no_dataset_that_an_entry_could_name(ds):
     # It has no shards: whoever took those of its dataset would lose the filter.
     assert not isinstance(ds.filter(is_even), atdata.Dataset)
-    assert not hasattr(ds.filter(is_even), "shard_list")
+    with pytest.raises(AttributeError, match=r"no 'shard_list'\. It has no shards.*write its samples to tars"):
+        ds.filter(is_even).shard_list  # noqa: B018
 
 
 def test_samples_become_arrays_of_numpy(ds):
