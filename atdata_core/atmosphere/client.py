@@ -313,6 +313,10 @@ class AtmosphereClient:
         """The DID of a handle; a DID is given back as it is. Raises ``RecordNotFoundError``."""
         return self._resolver.did_of(repo)
 
+    def handle_of(self, did: str) -> str | None:
+        """The handle of an account, which leads back to its DID; None where it has none."""
+        return self._resolver.handle_of(did)
+
     def service_of(self, repo: str) -> str:
         """URL of the PDS that holds a repository (DID or handle)."""
         did = self._resolver.did_of(repo)
