@@ -26,6 +26,7 @@ __all__ = [
     "atmosphere_index",
     "client",
     "identity",
+    "labels",
     "listings",
     "published_shards",
     "publishers",

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from atdata_core.atmosphere.labels import all_labelled, resolve
 from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
 from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
 from atdata_core.atmosphere.record_format.parse import (
     AtmosphereIndexEntry,
-    label_target,
     read_entry_record,
     read_schema_record,
 )
-from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri, label_rkey
-from atdata_core.common.names import near
+from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA
 from atdata_core.common.urls import literal
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError, SchemaNotFoundError
 from atdata_core.samples.schema import decode
@@ -75,38 +74,44 @@ class AtmosphereIndex:
         )
         return self.get_dataset(str(uri))
 
-    def get_dataset(self, ref: str) -> AtmosphereIndexEntry:
-        """The dataset at an at-uri, which may name a handle.
+    def get_dataset(self, where: str) -> AtmosphereIndexEntry:
+        """A published dataset, by what ``labels.resolve`` takes: an at-uri, which may name a handle, or its name.
+
+        ``@handle/name`` and ``@did:.../name`` are what the label of that name points at now, and
+        ``@handle/name@version`` is what the label of that version does.
 
         Raises:
-            EntryNotFoundError: (a ``KeyError``) no such record.
+            EntryNotFoundError: (a ``KeyError``) no such name or record; names near it are told.
+            RecordNotFoundError: (a ``KeyError``) no such account.
             RefusedError: (a ``ValueError``) malformed at-uri, another kind of record, or a malformed one.
         """
+        uri = resolve(self.client, where)
         try:
-            record = self.client.get_record(ref)
+            record = self.client.get_record(uri)
         except RecordNotFoundError as error:
-            raise EntryNotFoundError(error.message, ref=ref) from None
+            raise EntryNotFoundError(error.message, ref=where) from None
         return self._entry(record)
 
-    def open_dataset(self, at_uri: str, *, sample_type: type | None = None, verify: bool = True) -> Dataset[Any]:
+    def open_dataset(self, where: str, *, sample_type: type | None = None, verify: bool = True) -> Dataset[Any]:
         """A published dataset, ready to read by anybody: no login, no keys.
 
         The sample type is rebuilt from the published schema, where none is given. Shards come from the addresses in
         the record; private ones are refused unless they are configured.
 
         Args:
-            at_uri: Of the entry record.
+            where: As for ``get_dataset``.
             sample_type: A class of one's own with the same fields.
             verify: Compare each shard with the digest in the record while it is read. Other bytes raise
                 ``ShardChangedError`` at the end of that shard, after its samples.
 
         Raises:
-            EntryNotFoundError, SchemaNotFoundError: The record, or that of its schema, is not there.
+            EntryNotFoundError, RecordNotFoundError, RefusedError: As ``get_dataset``.
+            SchemaNotFoundError: The record of its schema is not there.
             SchemaError: No type can be rebuilt from the schema.
         """
         from atdata_core.shards.dataset import Dataset
 
-        entry = self.get_dataset(at_uri)
+        entry = self.get_dataset(where)
         seen_as: Any = sample_type or self.decode_schema(entry.schema_ref)
         reader = PublishedShards(entry.shards, verify=verify)
         patterns = [shard.url if shard.pattern else literal(shard.url) for shard in entry.shards]
@@ -115,12 +120,21 @@ class AtmosphereIndex:
     def list_datasets(self, repo: str | None = None) -> list[AtmosphereIndexEntry]:
         """The datasets of a repository (DID or handle), the own one by default.
 
-        Records that cannot be read are left out, with a warning in the log.
+        ``current`` tells of each whether the label of its name points at it. Records that cannot be read are left
+        out, with a warning in the log.
         """
-        return list(self._readable((ENTRY, OLD_ENTRY), repo, self._entry))
+        labelled = all_labelled(self.client, repo or self.client.did)
 
-    def _entry(self, record: Record) -> AtmosphereIndexEntry:
-        return read_entry_record(record.uri, record.cid, record.value, service_of=self.client.service_of)
+        def read(record: Record) -> AtmosphereIndexEntry:
+            label = labelled.get(str(record.get("name")))
+            return self._entry(record, current=None if label is None else label.uri == record.uri)
+
+        return list(self._readable((ENTRY, OLD_ENTRY), repo, read))
+
+    def _entry(self, record: Record, *, current: bool | None = None) -> AtmosphereIndexEntry:
+        return read_entry_record(
+            record.uri, record.cid, record.value, service_of=self.client.service_of, current=current
+        )
 
     # -- schemas ----------------------------------------------------------------------------------
 
@@ -164,73 +178,3 @@ class AtmosphereIndex:
 
 def _schema(record: Record) -> dict[str, Any]:
     return {**read_schema_record(record.value), "uri": record.uri, "cid": record.cid}
-
-
-def find_label(client: AtmosphereClient, did: str, name: str) -> Record | None:
-    """The label of a name in an account; None where there is none.
-
-    Under its own key it costs one request. Else the account's labels are listed: another program's label of
-    that name has a key that says nothing.
-    """
-    found = _by_key(client, did, name)
-    return found or next((label for label in client.iter_records(LABEL, repo=did) if _is_of(label, name)), None)
-
-
-def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
-    """The at-uri that the label of a name points at.
-
-    Args:
-        client: Logged in or not.
-        repo: DID or handle of the account.
-        name: The published name.
-
-    Raises:
-        EntryNotFoundError: (a ``KeyError``) the account has no such label; names near it are told.
-        RecordNotFoundError: There is no such account.
-    """
-    did = client.did_of(repo)
-    label = find_label(client, did, name)
-    uri = None if label is None else label_target(label.value)
-    if uri is not None:
-        return uri
-    names = {str(each.value.get("name")) for each in client.iter_records(LABEL, repo=did)}
-    raise EntryNotFoundError(
-        f"{repo} has published nothing under the name {name!r}.{near(name, sorted(names))} A dataset without a "
-        "label is found by its at-uri alone.",
-        ref=name,
-    )
-
-
-class Labelled(NamedTuple):
-    """What the label of a name points at. ``ours``: the key is the one that this program gives such a label."""
-
-    uri: str
-    ours: bool
-
-
-def all_labelled(client: AtmosphereClient, repo: str) -> dict[str, Labelled]:
-    """What an account has published by its labels without a version, by name; one request for a hundred of them.
-
-    Of two labels of a name the one counts that ``find_label`` finds.
-    """
-    did = client.did_of(repo)
-    found: dict[str, Labelled] = {}
-    for label in client.iter_records(LABEL, repo=did):
-        name, uri = label.value.get("name"), label_target(label.value)
-        if isinstance(name, str) and uri is not None and _is_of(label, name):
-            labelled = Labelled(uri, AtUri.parse(label.uri).rkey == label_rkey(did, name))
-            if labelled.ours or name not in found:
-                found[name] = labelled
-    return found
-
-
-def _by_key(client: AtmosphereClient, did: str, name: str) -> Record | None:
-    try:
-        label = client.read_at_home(AtUri(did, LABEL, label_rkey(did, name)))
-    except RecordNotFoundError:
-        return None
-    return label if _is_of(label, name) else None
-
-
-def _is_of(label: Record, name: str) -> bool:
-    return label.value.get("name") == name and label.value.get("version") is None

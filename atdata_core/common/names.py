@@ -19,6 +19,9 @@ MAX_BYTES = 200
 NEAR = 3
 """Names that an error offers for a misspelt one."""
 
+LOCAL = "@local/"
+"""What a person may write before the name of a dataset of the lab's index."""
+
 _QUOTED = 250
 """Characters, so that every name that is allowed is quoted whole."""
 
@@ -38,6 +41,11 @@ def check_dataset_name(name: str) -> str:
     if problem is not None:
         raise DatasetNameError(f"Dataset name {quoted(name)} {problem}. {ALLOWED}.", name=name)
     return name
+
+
+def is_published(where: str) -> bool:
+    """Whether a dataset of the network is meant, ``at://...`` or ``@handle/name``; not so ``@local/name``."""
+    return where.startswith(("at://", "@")) and not where.startswith(LOCAL)
 
 
 def quoted(name: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from atdata_core.atmosphere.atmosphere_index import find_published
+from atdata_core.atmosphere.labels import find_published
 from atdata_core.common.licenses import license_problem
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.stages.schema_stage import PublishedSchema

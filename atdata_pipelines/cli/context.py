@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from atdata_core.common.names import near, quoted
+from atdata_core.common.names import LOCAL, near, quoted
 from atdata_core.errors import AtdataError, EntryNotFoundError
 from atdata_core.promotion.options import OPTIONS, Option
 
@@ -66,7 +66,8 @@ def index() -> LocalIndex:
 
 
 def entry(name: str, index: LocalIndex) -> LocalDatasetEntry:
-    """The current entry of a name; ``EntryNotFoundError`` names those that are near it."""
+    """The current entry of a name, or ``@local/name``; ``EntryNotFoundError`` names those that are near it."""
+    name = name.removeprefix(LOCAL)
     try:
         return index.get_entry_by_name(name)
     except EntryNotFoundError:
@@ -124,27 +125,14 @@ def account() -> str:
     return environment.did_of(environment.pds_url(), environment.handle())
 
 
-def is_published(named: str) -> bool:
-    """Whether a dataset of the network is meant, ``at://...`` or ``@handle/name``; else one of the index."""
-    return named.startswith(("at://", "@"))
-
-
 def uri_of(named: str, client: AtmosphereClient) -> str:
-    """The at-uri of a published dataset: itself, ``@handle/name``, or a name of the account.
+    """The at-uri of a published dataset, as ``labels.resolve`` takes it, or of a name of the account in use.
 
     Raises ``EntryNotFoundError``, ``RecordNotFoundError``, ``MissingVariableError``.
     """
-    from atdata_core.atmosphere.atmosphere_index import find_published
-    from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
-    from atdata_core.atmosphere.xrpc.identifiers import identifier_in
+    from atdata_core.atmosphere.labels import resolve
 
-    if named.startswith("at://"):
-        return named
-    owner, slash, name = named.partition("/")
-    meant = identifier_in(owner)
-    if slash and name and (is_did(meant) or is_handle(meant)):
-        return find_published(client, meant, name)
-    return find_published(client, account(), named)
+    return resolve(client, named, account=account)
 
 
 CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -50,6 +50,8 @@ class AtmosphereIndexEntry:
     ``samples`` and ``size`` (bytes) are those of the whole dataset, None where the record does not tell them.
     ``content`` is what it is cited and found by, also by name: ``creators``, ``doi``, ``citation``, ``homepage``,
     ``keywords``, ``language``.
+    ``current`` is told by listings: whether the label of its name points at it (False: at another entry); None
+    where there is no such label, or none was looked at.
     """
 
     name: str
@@ -66,9 +68,16 @@ class AtmosphereIndexEntry:
     samples: int | None
     size: int | None
     content: ContentMetadata
+    current: bool | None = field(compare=False)
 
     def __init__(
-        self, uri: str, record: dict[str, Any], *, cid: str = "", service_of: Callable[[str], str] | None = None
+        self,
+        uri: str,
+        record: dict[str, Any],
+        *,
+        cid: str = "",
+        service_of: Callable[[str], str] | None = None,
+        current: bool | None = None,
     ) -> None:
         """Read the body of a record, which may lack fields; raises as ``read_entry_record`` does."""
         fields = Fields(record, uri)
@@ -102,6 +111,7 @@ class AtmosphereIndexEntry:
             "created_at": fields.optional_text("createdAt"),
             **{name: _count(totals.get(key)) for name, key in (("samples", "samples"), ("size", "bytes"))},
             "content": content,
+            "current": current,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -138,7 +148,12 @@ class AtmosphereIndexEntry:
 
 
 def read_entry_record(
-    uri: str, cid: str, value: dict[str, Any], *, service_of: Callable[[str], str] | None = None
+    uri: str,
+    cid: str,
+    value: dict[str, Any],
+    *,
+    service_of: Callable[[str], str] | None = None,
+    current: bool | None = None,
 ) -> AtmosphereIndexEntry:
     """An entry record, of the present or the older collection.
 
@@ -147,6 +162,7 @@ def read_entry_record(
         cid: Its CID.
         value: Its body, as a PDS gives it.
         service_of: Gives the URL of the PDS of a DID; asked only for records whose shards are blobs.
+        current: Whether the label of its name points at it, where that is known.
 
     Raises:
         RefusedError: It is no entry record, or malformed.
@@ -157,7 +173,7 @@ def read_entry_record(
     for needed in ("name", "schemaRef"):
         fields.text(needed)
     fields.object("storage").text("$type")
-    return AtmosphereIndexEntry(uri, value, cid=cid, service_of=service_of)
+    return AtmosphereIndexEntry(uri, value, cid=cid, service_of=service_of, current=current)
 
 
 def label_target(value: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...atmosphere.atmosphere_index import all_labelled
+from ...atmosphere.labels import all_labelled
 from ...state.facts import LAST_RESULT, NAME_OWNER, NAME_RESULT
 from ..scheduling.due import PAGE
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ...atmosphere.atmosphere_index import find_label
+from ...atmosphere.labels import find_label
 from ...atmosphere.record_format import lexicon
 from ...atmosphere.record_format.lexicon import OLD_ENTRY
 from ...atmosphere.record_format.parse import (

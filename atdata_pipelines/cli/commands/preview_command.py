@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import click
 
+from atdata_core.common.names import is_published
 from atdata_core.common.urls import displayed
 from atdata_core.samples.described_fields import type_name
 
@@ -45,7 +46,7 @@ def preview(dataset: str, pictures: Path | None, output: Output) -> None:
     from ...display.previews import Tally, read_some, shapes, text_of
 
     with context.said():
-        url, stream, schema = _published(dataset) if context.is_published(dataset) else _local(dataset)
+        url, stream, schema = _published(dataset) if is_published(dataset) else _local(dataset)
         with closing(stream):
             samples = read_some(stream, url, decode(schema), Tally(()))
     names = [field["name"] for field in schema["fields"]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from atdata_core.common.names import is_published
 from atdata_core.common.plurals import number_of
 from atdata_core.common.urls import displayed, expand
 from atdata_core.samples.described_fields import type_name
@@ -31,7 +32,7 @@ def show(dataset: str, output: Output) -> None:
     no login and no keys are needed.
     """
     with context.said():
-        facts = _published(dataset) if context.is_published(dataset) else _local(dataset)
+        facts = _published(dataset) if is_published(dataset) else _local(dataset)
     output.result(facts, *_lines(facts))
 
 
@@ -50,7 +51,7 @@ def _local(name: str) -> dict[str, Any]:
     known = [claims[url] for url in urls if url in claims]
     all_known = len(known) == len(urls)
     counts = [claim.samples for claim in known]
-    found = context.ledger().get_all("dataset", name)
+    found = context.ledger().get_all("dataset", entry.name)
     return {
         "name": entry.name,
         "cid": entry.cid,
