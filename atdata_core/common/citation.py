@@ -20,7 +20,7 @@ _LANGUAGE = re.compile(
     re.IGNORECASE,
 )
 """A well-formed tag: https://www.rfc-editor.org/rfc/rfc5646#section-2.1, without the grandfathered ones."""
-_CREATOR = re.compile(r"(?P<name>[^<>]*[^<>\s])\s*(?:<(?P<id>[^<>]*)>)?\s*")
+_CREATOR = re.compile(r"(?P<name>(?!<).*?\S)\s*(?:<(?P<id>[^<>]*)>)?", re.DOTALL)
 _SHOWN = 60
 
 
@@ -47,14 +47,15 @@ class Creator:
         """
         if isinstance(given, Mapping):
             fields = cast("Mapping[str, Any]", given)
-            found = {key: fields[key] for key in ("name", "orcid", "did") if fields.get(key) is not None}
-            if len(found) == len(fields) and all(isinstance(each, str) for each in found.values()):
-                return cls._checked(found.get("name", "").strip(), found.get("orcid"), found.get("did"))
-        elif isinstance(given, str) and (parts := _CREATOR.fullmatch(given.strip())):
-            ident = (parts["id"] or "").strip() or None
-            did = ident if ident is not None and ident.startswith("did:") else None
-            return cls._checked(parts["name"].strip(), None if did else ident, did)
-        raise _refusal("creators", cast("object", given), "a creator is 'Name', 'Name <ORCID>' or 'Name <DID>'")
+            found = [fields.get(key) for key in ("name", "orcid", "did")]
+            if all(isinstance(each, str | None) for each in found) and found[0]:
+                return cls._checked(found[0].strip(), found[1], found[2])
+        parts = _CREATOR.fullmatch((creator_text(given) or "").strip())
+        if parts is None:
+            raise _refusal("creators", cast("object", given), "a creator is 'Name', 'Name <ORCID>' or 'Name <DID>'")
+        ident = (parts["id"] or "").strip() or None
+        did = ident if ident is not None and ident.startswith("did:") else None
+        return cls._checked(parts["name"].strip(), None if did else ident, did)
 
     @classmethod
     def _checked(cls, name: str, orcid: str | None, did: str | None) -> Self:
@@ -77,6 +78,17 @@ class Creator:
     def __str__(self) -> str:
         ident = self.orcid or self.did
         return f"{self.name} <{ident}>" if ident else self.name
+
+
+def creator_text(given: Any) -> str | None:
+    """A creator as a text, also where one is given as a mapping of ``name``, ``orcid`` and ``did``; else None."""
+    if isinstance(given, Mapping):
+        fields = cast("Mapping[str, Any]", given)
+        name, ident = fields.get("name"), fields.get("orcid") or fields.get("did")
+        if not isinstance(name, str) or not isinstance(ident, str | None):
+            return None
+        return f"{name} <{ident}>" if ident else name
+    return given if isinstance(given, str) else None
 
 
 def _orcid(text: str) -> str:

@@ -4,6 +4,7 @@ Everything is made of one ``DatasetDescription``, which anybody can have: no log
 """
 
 from .description import DatasetDescription, DescribedShard, describe, describe_all
+from .formats import FORMATS
 from .schema_org import schema_org
 
-__all__ = ["DatasetDescription", "DescribedShard", "describe", "describe_all", "schema_org"]
+__all__ = ["FORMATS", "DatasetDescription", "DescribedShard", "describe", "describe_all", "schema_org"]

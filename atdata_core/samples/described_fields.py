@@ -88,7 +88,7 @@ def type_name(kind: Any) -> str:
 
 def _described(field: Mapping[str, Any], said: str | None) -> DescribedField:
     kind: Any = field.get("fieldType")
-    given = cast("Mapping[str, Any]", kind) if isinstance(kind, Mapping) else {}
+    given: Mapping[str, Any] = cast("Mapping[str, Any]", kind) if isinstance(kind, Mapping) else {}
     dtype = given.get("dtype")
     return DescribedField(
         str(field["name"]),

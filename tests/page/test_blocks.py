@@ -27,6 +27,7 @@ TOLD_IN_TURN = (
     "docs/how-to/account.md",
     "docs/how-to/verify.md",
     "docs/how-to/change-values.md",
+    "docs/how-to/cite.md",
     "docs/how-to/many-datasets.md",
     "docs/how-to/new-version.md",
     "docs/how-to/from-atdata.md",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from atdata_core.atmosphere.record_format.content_metadata import ContentMetadata
 from atdata_core.atmosphere.record_format.lexicon import (
     ENTRY,
     JSON_SCHEMA_FORMAT,
@@ -78,6 +79,8 @@ def entry_record(
     license: str | None,
     metadata: dict[Any, Any] | None,
     created_at: str,
+    content: ContentMetadata | None = None,
+    content_schema: str | None = None,
 ) -> dict[str, Any]:
     """The entry record of a publication. Values that are None or empty are left out.
 
@@ -90,6 +93,8 @@ def entry_record(
         license: SPDX identifier or URL.
         metadata: Whatever msgpack can hold.
         created_at: As ``timestamp`` gives it.
+        content: What it is cited and found by, and what its shards hold.
+        content_schema: At-uri of the schema record of that.
 
     Raises:
         NoDataUrlsError: No shards.
@@ -112,7 +117,12 @@ def entry_record(
         record["license"] = license
     if metadata is not None:
         record["metadata"] = to_field(metadata)
+    if content is not None and (told := content.to_json()):
+        record["contentMetadata"] = told
+        if content.is_described and content_schema is not None:
+            record["metadataSchemaRef"] = content_schema
     said = {"name": name, "description": description, "tags": tags, "license": license}
+    said["content"] = record.get("contentMetadata")
     refuse_secrets({**said, "metadata": metadata})
     return record
 

@@ -8,8 +8,43 @@ from typing import Any, Self, TypeVar, cast
 
 from atdata_core.common.citation import CANONICAL, Creator
 from atdata_core.errors import MetadataError
+from atdata_core.samples.sample_types import packable
+from atdata_core.samples.schema import describe
 
 _T = TypeVar("_T")
+
+MOST_SIZES = 3_000
+"""Shards whose sizes a record tells; one of more shards has no room to spare."""
+
+
+@packable
+class DatasetMetadata:
+    """What a dataset is cited and found by, and what its shards hold.
+
+    Attributes:
+        creators: Who made it, in the order of a citation; name, and orcid or did.
+        doi: A DOI, without an address before it.
+        citation: How it wants to be cited, in words.
+        homepage: The address of its own page.
+        keywords: Also among the tags of the record, as far as there is room.
+        language: Tags of BCP 47.
+        shardSizes: Bytes of each shard, in the order of the record.
+        shapes: Of array fields, by name: the lengths of their dimensions, null for any.
+    """
+
+    creators: list[dict] | None  # pyright: ignore[reportMissingTypeArgument]
+    doi: str | None
+    citation: str | None
+    homepage: str | None
+    keywords: list[str] | None
+    language: list[str] | None
+    shardSizes: list[int] | None
+    shapes: dict | None  # pyright: ignore[reportMissingTypeArgument]
+
+
+def content_schema() -> dict[str, Any]:
+    """The schema of ``contentMetadata``, in the form of the local index: ``atdata.DatasetMetadata``."""
+    return {**describe(DatasetMetadata), "module": "atdata"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +93,25 @@ class ContentMetadata:
             shapes={name: shape for name, shape in shapes.items() if shape is not None},
         )
 
+    @property
+    def is_described(self) -> bool:
+        """Whether people said anything of it."""
+        return bool(self.shapes) or any(getattr(self, key) for key in CANONICAL)
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any]) -> Self:
+        """What people give, by the keys of ``CANONICAL``; empty is nothing.
+
+        Raises:
+            MetadataError: A value is malformed; the error names its key.
+        """
+        said: dict[str, Any] = {}
+        for key, value in values.items():
+            read: Callable[[str], Any] = Creator.parse if key == "creators" else CANONICAL[key]
+            if value:
+                said[key] = read(value) if isinstance(value, str) else tuple(dict.fromkeys(map(read, value)))
+        return cls(**said)
+
     def to_json(self) -> dict[str, Any]:
         """As a record holds it: what is empty is left out."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
@@ -72,6 +126,25 @@ class ContentMetadata:
             "shapes": shapes,
         }
         return {key: value for key, value in said.items() if value}
+
+
+def given_shapes(metadata: Mapping[Any, Any] | None) -> dict[str, tuple[int | None, ...]]:
+    """The shapes of array fields that an entry's metadata gives under ``shapes``.
+
+    Raises:
+        MetadataError: One is no list of lengths.
+    """
+    found: dict[str, tuple[int | None, ...]] = {}
+    for name, given in _mapping((metadata or {}).get("shapes")).items():
+        shape = _shape(given)
+        if shape is None:
+            raise MetadataError(
+                f"shapes of the entry's metadata has {str(given)[:60]!r} for {str(name)[:60]!r}. A shape is a list "
+                "of lengths such as [28, 28], with None for any length.",
+                path="shapes",
+            )
+        found[str(name)] = shape
+    return found
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ __all__ = [
     "preview_command",
     "promote_command",
     "prune_command",
+    "published",
     "reconcile_command",
     "remove_command",
     "retract_command",

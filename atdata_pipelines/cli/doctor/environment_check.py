@@ -96,6 +96,8 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "AWS_REQUEST_PAYER": lambda value: None if value == "requester" else "is not requester",
     "ATDATA_PDS_URL": _is_url,
     "ATDATA_PLC_URL": _is_url,
+    "ATDATA_APPVIEW_URL": _is_url,
+    "ATDATA_RELAY_URL": _is_url,
     "ATDATA_HANDLE": _is_account,
     "ATDATA_APP_PASSWORD": None,
     "ATDATA_PUBLISH_BUCKET": None,
