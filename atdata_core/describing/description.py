@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..common.citation import Creator
 
 _log = logging.getLogger("atdata_core")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +226,14 @@ def _shards(shards: Sequence[PublishedShard]) -> tuple[DescribedShard, ...]:
     if len(set(names)) < len(names):
         names = [f"{number:06d}-{name}" for number, name in enumerate(names)]
     return tuple(
-        DescribedShard(name, shard.url, _address(shard), shard.sha256, shard.size)
+        DescribedShard(name, shard.url, _address(shard), _digest(shard.sha256), shard.size)
         for name, shard in zip(names, shards, strict=True)
     )
+
+
+def _digest(given: str | None) -> str | None:
+    """What another program wrote as a digest may be anything."""
+    return given if given is not None and _SHA256.fullmatch(given) else None
 
 
 def _file_name(url: str, number: int) -> str:

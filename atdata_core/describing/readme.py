@@ -41,8 +41,13 @@ def _head(description: DatasetDescription) -> list[str]:
         "tags": ["webdataset", "atproto", *description.keywords],
         "size_categories": None if description.samples is None else [size],
     }
-    # A JSON value is one of YAML.
-    return [f"{key}: {json.dumps(value)}" for key, value in said.items() if value]
+    return [f"{key}: {_yaml(value)}" for key, value in said.items() if value]
+
+
+def _yaml(value: Any) -> str:
+    """Texts, or a list of texts: as JSON has them, which is YAML where no character is written as two."""
+    plain = one_line(value) if isinstance(value, str) else [one_line(each) for each in value]
+    return json.dumps(plain, ensure_ascii=False)
 
 
 def _body(description: DatasetDescription) -> list[str]:
@@ -54,15 +59,13 @@ def _body(description: DatasetDescription) -> list[str]:
         "license": _link(description.license or "", description.license_address),
         "DOI": _link(description.doi or "", doi_address(description.doi) if description.doi else None),
         "homepage": _link(description.homepage or "", description.homepage),
-        "creators": "; ".join(
-            _link(each.name, each.address if each.orcid else None) for each in description.creators
-        ),
+        "creators": "; ".join(_link(each.name, each.address) for each in description.creators),
     }
     lines = [f"# {_text(description.name)}", "", *_paragraphs(description.summary), "", "| | |", "|---|---|"]
     lines += [f"| {title} | {value} |" for title, value in rows.items() if value]
     lines += ["", "## Load it", "", "```sh", "pip install atdata-core", "```", "", "```python"]
     lines += ["from atdata.atmosphere import AtmosphereClient, AtmosphereIndex", ""]
-    lines += [f"dataset = AtmosphereIndex(AtmosphereClient()).open_dataset({json.dumps(description.where)})"]
+    lines += [f"dataset = AtmosphereIndex(AtmosphereClient()).open_dataset({description.where!r})"]
     lines += ["```", ""]
     if description.fields:
         lines += ["## Fields", "", "| field | type | shape | what it is |", "|---|---|---|---|"]

@@ -161,7 +161,7 @@ class Values:
     @property
     def all_tags(self) -> tuple[str, ...]:
         """Tags, and the keywords that there is room for: an AppView searches these alone."""
-        joined = list(dict.fromkeys(self.tags or ()))
+        joined = list(self.tags or ())
         for keyword in self.keywords or ():
             if keyword not in joined and len(joined) < MOST_TAGS and len(keyword.encode()) <= LONGEST_TAG:
                 joined.append(keyword)

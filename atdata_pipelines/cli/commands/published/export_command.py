@@ -12,7 +12,7 @@ from ... import context
 from ...command import Output, command, json_option
 
 
-@command("export @lab.example.org/cells --format croissant --to croissant.json", going_on="Run it again:")
+@command("export @lab.example.org/cells --format readme --to README.md", going_on="Run it again:")
 @click.argument("where", metavar="@HANDLE/NAME | AT_URI | NAME")
 @click.option("--format", "name", type=click.Choice([*FORMATS]), required=True, help="What to write.")
 @click.option(
