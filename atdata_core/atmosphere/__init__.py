@@ -33,6 +33,7 @@ __all__ = [
     "listings",
     "published_shards",
     "publishers",
+    "receipt",
     "record_batches",
     "record_format",
     "xrpc",

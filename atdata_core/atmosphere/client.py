@@ -302,16 +302,27 @@ class AtmosphereClient:
         Raises:
             RecordNotFoundError: There is no such repository.
         """
+        return self._latest(did, "cid")
+
+    def latest_revision(self, did: str) -> str:
+        """Revision of the newest commit of a repository, a TID; raises as ``latest_commit``."""
+        return self._latest(did, "rev")
+
+    def _latest(self, did: str, part: str) -> str:
         reply = self._ask(did, "com.atproto.sync.getLatestCommit", {}, name="did")
         if reply is None:
             raise RecordNotFoundError(f"There is no repository {did}.", uri=f"at://{did}")
-        if not isinstance(reply.get("cid"), str):
+        if not isinstance(reply.get(part), str):
             raise self._no_pds()
-        return reply["cid"]
+        return reply[part]
 
     def did_of(self, repo: str) -> str:
         """The DID of a handle; a DID is given back as it is. Raises ``RecordNotFoundError``."""
         return self._resolver.did_of(repo)
+
+    def handle_of(self, did: str) -> str | None:
+        """The handle of an account, which leads back to its DID; None where it has none."""
+        return self._resolver.handle_of(did)
 
     def service_of(self, repo: str) -> str:
         """URL of the PDS that holds a repository (DID or handle)."""

@@ -33,6 +33,7 @@ class Resolver:
         self._dids: dict[str, str] = {}
         self._services: dict[str, str] = {}
         self._keys: dict[str, str | None] = {}
+        self._handles: dict[str, str | None] = {}
 
     def did_of(self, repo: str) -> str:
         """The DID of a handle, be it as people paste it; a DID is given back as it is.
@@ -81,6 +82,26 @@ class Resolver:
         if did not in self._keys:
             self._keys[did] = _signing_key(did, self._document(did))
         return self._keys[did]
+
+    def handle_of(self, did: str) -> str | None:
+        """The handle that a DID document claims, where that leads back to the DID; None where there is none.
+
+        Raises:
+            RecordNotFoundError: There is no such DID.
+            RefusedError: A DID of an unknown kind, or a document that is another's.
+        """
+        if did not in self._handles:
+            names = self._document(did).get("alsoKnownAs")
+            claimed = cast("list[Any]", names) if isinstance(names, list) else []
+            handles = (str(each).removeprefix("at://") for each in claimed if str(each).startswith("at://"))
+            self._handles[did] = next((handle for handle in handles if self._leads_to(handle, did)), None)
+        return self._handles[did]
+
+    def _leads_to(self, handle: str, did: str) -> bool:
+        try:
+            return is_handle(handle) and self.did_of(handle) == did
+        except RecordNotFoundError:
+            return False
 
     def _by_service(self, handle: str) -> str | None:
         try:

@@ -3,6 +3,7 @@
 __all__ = [
     "byte_progress",
     "cid",
+    "citation",
     "env_file",
     "licenses",
     "machine",

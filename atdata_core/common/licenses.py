@@ -48,21 +48,44 @@ _LONG = (
 )
 """Words of full names, and what an identifier has in their place; in this order."""
 
+_SPDX = re.compile(r"https?://spdx\.org/licenses/([\w.+-]+?)(?:\.html|\.json)?")
+"""The address of a license on the SPDX list, which stands for its identifier."""
+
 _SHOWN = 60
 """Characters of a license that an error repeats."""
+
+
+def license_id(given: str | None) -> str | None:
+    """The identifier or expression that a license is known by to SPDX; None where it is known by none.
+
+    Args:
+        given: An identifier, an expression, or the address of a license on the SPDX list.
+    """
+    found = _SPDX.fullmatch(given or "")
+    named = found[1] if found else given
+    return named if named and _canonical(named) == named else None
+
+
+def license_address(given: str | None) -> str | None:
+    """Where a license stands on the SPDX list; None for an expression of several, or a license of one's own."""
+    ident = license_id(given)
+    if ident is None or " " in ident or "LicenseRef-" in ident:
+        return None
+    return f"https://spdx.org/licenses/{ident.removesuffix('+')}"
 
 
 def license_problem(given: str | None) -> str | None:
     """What is wrong with a license, and what may be meant, in words for people; None where nothing is.
 
     Args:
-        given: As it is published. A license of one's own is called ``LicenseRef-...``.
+        given: As it is published; the address of a license on the SPDX list stands for its identifier. A license
+            of one's own is called ``LicenseRef-...``.
     """
     if not given:
         return "No license is given, so nobody knows what they may do with the data. Give one, such as CC-BY-4.0."
-    canonical = _canonical(given)
-    if canonical == given:
+    if license_id(given) is not None:
         return None
+    canonical = _canonical(given)
     meant = [canonical] if canonical else _meant(given)
     advice = "Look it up at https://spdx.org/licenses/"
     if meant:

@@ -8,9 +8,14 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, cast, get_type_hints
+
+from ..atmosphere.record_format.content_metadata import ContentMetadata
+from ..common.citation import CANONICAL, creator_text
+from ..errors import MetadataError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +37,12 @@ class PromotionKeywords(Requirements, total=False):
     description: str | None
     tags: Sequence[str] | None
     license: str | None
+    creators: Sequence[str] | None
+    doi: str | None
+    citation: str | None
+    homepage: str | None
+    keywords: Sequence[str] | None
+    language: Sequence[str] | None
     keep_urls: bool | None
     version: str | None
     take_over: bool
@@ -73,6 +84,45 @@ class Values:
         command='An SPDX identifier such as CC-BY-4.0; "" clears it.',
         instance="Where neither a person nor the metadata give one, such as CC-BY-4.0.",
     )
+    creators: tuple[str, ...] | None = _option(
+        None,
+        "Who made it, in the order of a citation: 'Name', 'Name <ORCID>' or 'Name <DID>'. Null: the last ones "
+        "given, else those of the entry's metadata. [] clears them.",
+        command="Who made it: 'Name', 'Name <ORCID>' or 'Name <DID>'; may be repeated. A single \"\" clears all.",
+        instance="Where neither a person nor the metadata give any: 'Name <ORCID or DID>'.",
+    )
+    doi: str | None = _option(
+        None,
+        'Such as 10.5281/zenodo.1234567. Null: the last one given, else that of the metadata. "" clears it.',
+        command='Its DOI, such as 10.5281/zenodo.1234567; "" clears it.',
+        instance="Where neither a person nor the metadata give one.",
+    )
+    citation: str | None = _option(
+        None,
+        'How it wants to be cited. Null: the last one given, else that of the entry\'s metadata. "" clears it.',
+        command='How it wants to be cited; "" clears it.',
+        instance="Where neither a person nor the metadata give one.",
+    )
+    homepage: str | None = _option(
+        None,
+        'Address of its own page. Null: the last one given, else that of the entry\'s metadata. "" clears it.',
+        command='Address of its own page; "" clears it.',
+        instance="Where neither a person nor the metadata give one.",
+    )
+    keywords: tuple[str, ...] | None = _option(
+        None,
+        "They join the tags, as far as there is room. Null: the last ones given, else those of the metadata. [] "
+        "clears them.",
+        command='A keyword, which joins the tags; may be repeated. A single "" clears all.',
+        instance="Where neither a person nor the metadata give any.",
+    )
+    language: tuple[str, ...] | None = _option(
+        None,
+        "Tags of BCP 47 such as en or de-CH. Null: the last ones given, else those of the metadata. [] clears "
+        "them.",
+        command='A language of its contents, such as en or de-CH; may be repeated. A single "" clears all.',
+        instance="Where neither a person nor the metadata give any, such as en.",
+    )
     keep_urls: bool | None = _option(
         None,
         "True: publish the index's own URLs, also where a destination is configured or copies are published. "
@@ -88,16 +138,34 @@ class Values:
         tags: Sequence[str] | None = None,
         license: str | None = None,
         keep_urls: bool | None = None,
+        **content: str | Sequence[str] | None,
     ) -> Values:
-        """Values from arguments as people give them; a single tag may come as a plain string."""
-        if isinstance(tags, str):
-            tags = [tags]
-        return cls(description, None if tags is None else tuple(tags), license, keep_urls)
+        """Values from arguments as people give them; a single one of several may come as a plain string."""
+        given = {"tags": tags, **content}
+        for name in _LISTS & given.keys():
+            value = given[name]
+            listed = [value] if isinstance(value, str) else value
+            given[name] = None if listed is None else tuple(each for each in listed if each)
+        return cls(**cast("Any", {"description": description, "license": license, "keep_urls": keep_urls, **given}))
 
     @property
     def of_record(self) -> dict[str, Any]:
-        """Those that an entry record has, as arguments of its builder."""
-        return {name: getattr(self, name) for name in RECORD_FIELDS}
+        """Those that an entry record has, as arguments of its builder; raises ``MetadataError``."""
+        return {
+            "description": self.description,
+            "tags": self.all_tags,
+            "license": self.license,
+            "content": ContentMetadata.of_values({name: getattr(self, name) for name in CONTENT_FIELDS}),
+        }
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """Tags, and the keywords that there is room for: an AppView searches these alone."""
+        joined = list(self.tags or ())
+        for keyword in self.keywords or ():
+            if keyword not in joined and len(joined) < MOST_TAGS and len(keyword.encode()) <= LONGEST_TAG:
+                joined.append(keyword)
+        return tuple(joined)
 
     def to_json(self) -> dict[str, Any]:
         """What is given, as a JSON object; what is not given is left out."""
@@ -107,7 +175,9 @@ class Values:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Values:
         """The inverse of ``to_json``; also reads an entry record. What is of another type is left out."""
-        keep_urls = data.get("keep_urls")
+        keep_urls, content = data.get("keep_urls"), data.get("contentMetadata")
+        if isinstance(content, Mapping):
+            data = {**data, **{key: cast("Any", content).get(key) for key in CONTENT_FIELDS}}
         return replace(from_metadata(data), keep_urls=keep_urls if isinstance(keep_urls, bool) else None)
 
     def over(self, earlier: Values) -> Values:
@@ -120,8 +190,12 @@ FIELDS = tuple(each.name for each in fields(Values))
 """The names of the values."""
 RECORD_FIELDS = tuple(name for name in FIELDS if name != "keep_urls")
 """Those that an entry record has, and that an entry's metadata may give."""
-_LISTS = {"tags"}
+CONTENT_FIELDS = tuple(name for name in RECORD_FIELDS if name in CANONICAL)
+"""Those that stand in the record's ``contentMetadata``."""
+_LISTS = {"tags", "creators", "keywords", "language"}
 """Those that are lists of strings; the others are strings."""
+MOST_TAGS, LONGEST_TAG = 30, 150
+"""Tags of a record, and bytes of one: what the lexicon allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,9 +350,21 @@ def from_metadata(metadata: Mapping[Any, Any] | None) -> Values:
 
 def _read(name: str, value: Any) -> Any:
     if name not in _LISTS:
-        return value if isinstance(value, str) else None
-    listed = isinstance(value, list | tuple) and all(isinstance(each, str) for each in cast("list[Any]", value))
-    return tuple(cast("list[str]", value)) if listed else None
+        return _canonical(name, value) if isinstance(value, str) else None
+    if name in CONTENT_FIELDS and isinstance(value, str | Mapping):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return None
+    texts = [creator_text(each) if name == "creators" else each for each in cast("list[Any]", value)]
+    known = [_canonical(name, each) for each in texts if isinstance(each, str)]
+    return tuple(known) if len(known) == len(texts) else None
+
+
+def _canonical(name: str, text: str) -> str:
+    """In the form in which a record has it; what has none is refused once the record is built."""
+    with suppress(MetadataError):
+        return CANONICAL[name](text) if name in CANONICAL and text else text
+    return text
 
 
 def explicit_values(published: Values, given: Values) -> Values:
@@ -286,6 +372,9 @@ def explicit_values(published: Values, given: Values) -> Values:
 
     def explicit(name: str) -> Any:
         there, otherwise = (getattr(each, name) or None for each in (published, given))
+        if name == "tags":
+            # In a record the keywords are among them.
+            otherwise = replace(given, keywords=published.keywords).all_tags or None
         return None if there == otherwise else there or (() if name in _LISTS else "")
 
     return Values(**{name: explicit(name) for name in RECORD_FIELDS})

@@ -18,7 +18,7 @@ from ..atmosphere.record_format.record_metadata import unpack_metadata
 from ..errors import MetadataError
 from ..state.facts import OVERRIDES, OverrideLog
 from ..state.ledger import Json, Ledger
-from .options import RECORD_FIELDS, Values, explicit_values, from_metadata
+from .options import CONTENT_FIELDS, RECORD_FIELDS, Values, explicit_values, from_metadata
 
 if TYPE_CHECKING:
     from ..atmosphere.record_format.record_keys import Publication
@@ -131,7 +131,8 @@ class Overrides:
                 ((source, value) for source, of in sources if (value := getattr(of, name)) is not None),
                 (NOBODY, None),
             )
-            found.append(ResolvedValue(name, getattr(given, name), getattr(before, name), value, source))
+            if source != NOBODY or name not in CONTENT_FIELDS:
+                found.append(ResolvedValue(name, getattr(given, name), getattr(before, name), value, source))
         return found
 
     def inherit(self) -> None:

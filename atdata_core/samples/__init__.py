@@ -13,6 +13,7 @@ __all__ = [
     "SampleBatch",
     "arrays",
     "compatibility",
+    "described_fields",
     "dict_samples",
     "json_schema",
     "metadata",

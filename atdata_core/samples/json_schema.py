@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..errors import SchemaError
+from .described_fields import field_descriptions
 
 ORDER = "x-atdata-order"
 
@@ -37,12 +38,18 @@ _PRIMITIVES = {"string": "str", "integer": "int", "number": "float", "boolean": 
 
 
 def to_json_schema(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a local schema record; a field that is not ``required`` is optional."""
+    """The JSON Schema of a local schema record; a field that is not ``required`` is optional.
+
+    Each field has what the docstring of the class says of it as its ``description``.
+    """
     fields = cast("Sequence[Mapping[str, Any]]", record["fields"])
+    said = {name: {"description": text} for name, text in field_descriptions(record).items()}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "type": "object",
-        "properties": {field["name"]: _property(field["fieldType"]) for field in fields},
+        "properties": {
+            field["name"]: {**_property(field["fieldType"]), **said.get(field["name"], {})} for field in fields
+        },
         "required": [field["name"] for field in fields if not field.get("optional")],
         ORDER: [field["name"] for field in fields],
     }
@@ -87,7 +94,15 @@ def _fields(json_schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     for field in names:
         kind = _field_type(properties[field])
         nullable = kind.pop("nullable", False)
-        fields.append({"name": field, "fieldType": kind, "optional": bool(nullable) or field not in required})
+        said = _mapping(properties[field]).get("description")
+        fields.append(
+            {
+                "name": field,
+                "fieldType": kind,
+                "optional": bool(nullable) or field not in required,
+                **({"description": said} if isinstance(said, str) and said else {}),
+            }
+        )
     return fields
 
 

@@ -353,6 +353,7 @@ NAME_OWNER = KeyPattern(NameOwner, "account", "published:{name}")
 RETRACTED = KeyPattern(RetractedEntry, "account", "retracted:{name}")
 COPIES_LEFT = KeyPattern(CopiesLeft, "account", "left:{name}")
 FOREIGN_SCHEMAS = KeyPattern(SchemaListing, "account", "foreign schemas")
+CONTENT_SCHEMA = KeyPattern(FirstMade, "account", "content schema")
 COMPATIBILITY = KeyPattern(SchemaComparison, "account", "compatible:{rkey}")
 
 COPIES_AT = KeyPattern(CopiedShards, "entry", "copy:{destination}")

@@ -13,7 +13,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.labels import find_published
+from atdata_core.atmosphere.receipt import Receipt, receipt_of
 from atdata_core.common.licenses import license_problem
 from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.stages.schema_stage import PublishedSchema
@@ -34,6 +36,7 @@ PUBLISHED_TRUE = "published_true"
 
 RESOLVES, AS_PUBLISHED, SAMPLES = "record_resolves", "shards_as_published", "samples_of_published_schema"
 READABLE, COMPATIBLE, LICENSE = "readable_anonymously", "schema_compatible", "license_known"
+SEEN = "seen_by_the_network"
 
 
 def severity_of(check: str, settings: Settings) -> dg.AssetCheckSeverity:
@@ -42,6 +45,7 @@ def severity_of(check: str, settings: Settings) -> dg.AssetCheckSeverity:
         READABLE: settings.options.require_public,
         COMPATIBLE: settings.options.require_compatible,
         LICENSE: settings.options.require_license,
+        SEEN: False,
     }
     return dg.AssetCheckSeverity.ERROR if required.get(check, True) else dg.AssetCheckSeverity.WARN
 
@@ -56,7 +60,11 @@ def warnings_of(record: PublishedRecord, schema: PublishedSchema, seen: Visibili
 
 
 def seen_in_passing(
-    settings: Settings, record: PublishedRecord, schema: PublishedSchema, seen: Visibility
+    settings: Settings,
+    record: PublishedRecord,
+    schema: PublishedSchema,
+    seen: Visibility,
+    receipt: Receipt | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
     """The checks that the promotion of a dataset has an answer to; none where another run writes the record.
 
@@ -65,6 +73,7 @@ def seen_in_passing(
         record: As it was published.
         schema: As it was found or written.
         seen: How the shards were seen where the record says.
+        receipt: What the network says of the record, where it was asked.
     """
     of = partial(_result, settings, {"at_uri": record.uri, "shards": seen.shards})
     if record.summary is None or record.change == "superseded":
@@ -79,6 +88,8 @@ def seen_in_passing(
     if schema.compatible is not None:
         yield of(COMPATIBLE, schema.compatible.kept, str(schema.compatible))
     yield of(LICENSE, *_license_told(record.summary.license))
+    if receipt is not None and receipt.seen is not None:
+        yield of(SEEN, receipt.seen, receipt.said)
 
 
 def _license_told(license: str | None) -> tuple[bool, str]:
@@ -111,6 +122,7 @@ CHECKS = {
     READABLE: "Every shard can be read without a key.",
     COMPATIBLE: "The schema breaks nothing of the version before it, unless its own version says so.",
     LICENSE: "A license is given, as SPDX knows it: people and programs can tell what they may do.",
+    SEEN: "The AppView or relay that is configured has the record: others find it.",
 }
 
 _COLUMNS = dg.TableSchema(
@@ -172,7 +184,8 @@ def published_true(settings: Settings) -> dg.AssetChecksDefinition:
             # Comes after the stages, which have just seen every shard.
             config = VerifyConfig(sample=SAMPLE)
         wanted = {key.name for key in context.selected_asset_check_keys}
-        for each in results_of(verified(op, config, settings), settings):
+        client = settings.services(op).atproto.anonymous()
+        for each in results_of(verified(op, config, settings), client, settings):
             if each.check_name in wanted:
                 yield each._replace(description=shown(each.description or "", "markdown"))
 
@@ -213,8 +226,9 @@ def verified(
     return result
 
 
-def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckResult]:
-    """A verification as the results of the checks."""
+def results_of(result: Verification, client: AtmosphereClient, settings: Settings) -> list[dg.AssetCheckResult]:
+    """A verification, and what the network says of the record now, as the results of the checks."""
+    receipt = receipt_of(result.uri, client, wait=0)
     counts = {
         "at_uri": result.uri,
         "shards": result.shards,
@@ -249,6 +263,7 @@ def results_of(result: Verification, settings: Settings) -> list[dg.AssetCheckRe
         if compared is not None
         else of(COMPATIBLE, False, "It could not be compared with an earlier version."),
         of(LICENSE, *(_license_told(result.license) if result.name else (False, "The record could not be read."))),
+        of(SEEN, receipt.seen is not False, receipt.said),
     ]
 
 

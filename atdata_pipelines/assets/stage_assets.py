@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from atdata_core.atmosphere.receipt import receipt_of
 from atdata_core.common.plurals import number_of
 from atdata_core.promotion.copies.chunks import Chunk
 from atdata_core.promotion.prepare import validate
@@ -132,7 +133,8 @@ def stages(settings: Settings) -> list[dg.AssetsDefinition]:
             context.log.info(shown(f"{record.change} {record.uri}", "log"))
             settings.hooks.after_promotion(context, stage.entry, record)
         if not context.op_execution_context.job_def.has_node_named(settings.named(PUBLISHED_TRUE)):
-            for each in seen_in_passing(settings, record, kept_schema, seen):
+            receipt = None if record.cid is None else receipt_of(record.uri, client, cid=record.cid)
+            for each in seen_in_passing(settings, record, kept_schema, seen, receipt):
                 context.log_event(evaluation_of(each, context.partition_key))
         metadata = materialisation_metadata.of_record(record, kept_schema.uri, copies, seen, client.base_url)
         return result_of(copies.cid, metadata)

@@ -21,6 +21,7 @@ from .commands.list_command import list_datasets, search
 from .commands.preview_command import preview
 from .commands.promote_command import plan, promote
 from .commands.prune_command import prune
+from .commands.published.export_command import export
 from .commands.published.pull_command import pull
 from .commands.reconcile_command import reconcile
 from .commands.remove_command import remove
@@ -84,6 +85,7 @@ for each in (
     accept,
     add,
     doctor,
+    export,
     list_datasets,
     plan,
     preview,

@@ -6,10 +6,9 @@ of http addresses. Everywhere else (other metadata, tables, tags, errors, ticks)
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from atdata_core.samples.arrays import shape_name
 from atdata_core.secrets import masked
 
 Medium = Literal["text", "log", "markdown", "code"]
@@ -99,17 +98,3 @@ def _escaped(part: re.Match[str]) -> str:
         address = part[0].rstrip(_AFTER)
         return f"`{address}`{part[0][len(address) :]}"
     return _SYNTAX.sub(r"\\\g<0>", part[0]).replace("<", "&lt;")
-
-
-def type_name(kind: Any) -> str:
-    """The type of a field of a schema record, for people: ``ndarray[uint8] 32×32×3``."""
-    if not isinstance(kind, Mapping):
-        return str(kind)
-    name = str(kind.get("primitive") or kind.get("$type", "").rpartition("#")[2] or "unknown")
-    if isinstance(kind.get("holds"), list):
-        name = " | ".join(map(str, kind["holds"]))
-    if isinstance(kind.get("dtype"), str):
-        name = f"{name}[{kind['dtype']}]"
-    if isinstance(kind.get("shape"), list):
-        name = f"{name} {shape_name(kind['shape'])}"
-    return f"{name}[{type_name(kind['items'])}]" if "items" in kind else name

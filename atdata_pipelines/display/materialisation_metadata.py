@@ -12,9 +12,10 @@ from atdata_core.promotion.stages.publish import PublishedRecord
 from atdata_core.promotion.stages.schema_stage import PublishedSchema
 from atdata_core.promotion.stages.visibility import Visibility
 from atdata_core.protocols import ShardFacts
+from atdata_core.samples.described_fields import type_name
 from atdata_core.state.facts import CopiedShards, Inventory
 
-from .markdown import TEXT, row, shown, type_name
+from .markdown import TEXT, row, shown
 from .previews import Preview
 
 SHARDS_SHOWN = 100

@@ -50,7 +50,8 @@ def verify(settings: Settings) -> dg.JobDefinition:
     )
     def op(context: dg.OpExecutionContext, config: VerifyConfig) -> None:
         """All checks of one dataset; the op succeeds, what they found stands on the checks."""
-        for each in results_of(verified(context, config, settings), settings):
+        client = settings.services(context).atproto.anonymous()
+        for each in results_of(verified(context, config, settings), client, settings):
             context.log_event(evaluation_of(each, context.partition_key))
 
     @dg.job(
@@ -135,13 +136,14 @@ def _verify(context: dg.OpExecutionContext, config: VerifyManyConfig, settings: 
     problems: list[dict[str, str]] = []
     is_time, looked_at, size, unmarked = now_and_then(), 0, 0, 0
     services = settings.services(context)
+    client = services.atproto.anonymous()
     partitions = set(context.instance.get_dynamic_partitions(settings.partitions_name))
     everything = None if config.datasets else _everything(partitions, settings, services)
     for dataset, states in _named(config.datasets, services) if everything is None else everything:
         found: list[list[dg.AssetCheckResult]] = []
         for each in states:
             result = _looked_at(each, services, config)
-            found.append(results_of(result, settings))
+            found.append(results_of(result, client, settings))
             problems += _problems(context, each, found[-1])
             looked_at, size = looked_at + 1, size + result.bytes_read
             if is_time():

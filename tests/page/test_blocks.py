@@ -30,6 +30,7 @@ TOLD_IN_TURN = (
     "docs/how-to/verify.md",
     "docs/how-to/pull.md",
     "docs/how-to/change-values.md",
+    "docs/how-to/cite.md",
     "docs/how-to/many-datasets.md",
     "docs/how-to/new-version.md",
     "docs/how-to/from-atdata.md",

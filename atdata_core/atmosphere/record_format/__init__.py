@@ -1,3 +1,3 @@
 """Records of the network: built, parsed, and held to their lexicons."""
 
-__all__ = ["build", "lexicon", "parse", "record_keys", "record_metadata"]
+__all__ = ["build", "content_metadata", "lexicon", "parse", "record_keys", "record_metadata"]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from atdata_core.atmosphere.record_format.content_metadata import ContentMetadata
 from atdata_core.atmosphere.record_format.lexicon import (
     ENTRY,
     JSON_SCHEMA_FORMAT,
@@ -84,6 +85,8 @@ def entry_record(
     metadata: dict[Any, Any] | None,
     created_at: str,
     did: str | None = None,
+    content: ContentMetadata | None = None,
+    content_schema: str | None = None,
 ) -> dict[str, Any]:
     """The entry record of a publication. Values that are None or empty are left out.
 
@@ -97,6 +100,8 @@ def entry_record(
         metadata: Whatever msgpack can hold.
         created_at: As ``timestamp`` gives it.
         did: Of the account: shards at the addresses of its blobs are named as such.
+        content: What it is cited and found by, and what its shards hold.
+        content_schema: At-uri of the schema record of that.
 
     Raises:
         NoDataUrlsError: No shards.
@@ -119,7 +124,12 @@ def entry_record(
         record["license"] = license
     if metadata is not None:
         record["metadata"] = to_field(metadata)
+    if content is not None and (told := content.to_json()):
+        record["contentMetadata"] = told
+        if content.is_described and content_schema is not None:
+            record["metadataSchemaRef"] = content_schema
     said = {"name": name, "description": description, "tags": tags, "license": license}
+    said["content"] = record.get("contentMetadata")
     refuse_secrets({**said, "metadata": metadata})
     return record
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import libipld
 
+from atdata_core.atmosphere.record_format.content_metadata import ContentMetadata
 from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri
 from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
+from atdata_core.common.citation import Creator
 from atdata_core.errors import AtdataError, RecordChangedError, RefusedError, SchemaError
 from atdata_core.samples.json_schema import from_json_schema
 from atdata_core.samples.schema import from_field_list
@@ -28,9 +30,9 @@ _NOT_JSON_SCHEMA = ("$type", "draft", "content", "arrayFormatVersions", "schemaB
 class PublishedShard:
     """A shard as a record names it.
 
-    ``sha256`` is lower-case hex, None where the record gives none. ``endpoint`` and ``region`` belong to
-    ``s3://`` URLs. ``url`` is meant as it stands, braces too; only in records of the oldest kind it may be
-    a ``pattern``.
+    ``sha256`` is lower-case hex and ``size`` in bytes, each None where the record gives none. ``endpoint`` and
+    ``region`` belong to ``s3://`` URLs. ``url`` is meant as it stands, braces too; only in records of the oldest
+    kind it may be a ``pattern``.
     """
 
     url: str
@@ -38,6 +40,7 @@ class PublishedShard:
     endpoint: str | None = None
     region: str | None = None
     pattern: bool = False
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -46,7 +49,9 @@ class AtmosphereIndexEntry:
 
     ``schema_ref`` is the at-uri of its schema record; ``data_urls`` are the shards' URLs, in order
     (``s3://bucket/key`` for S3, whose endpoint ``shards`` tells). ``tags`` is empty where there are none.
-    ``samples`` is how many the record says that there are.
+    ``samples`` and ``size`` (bytes) are those of the whole dataset, None where the record does not tell them.
+    ``content`` is what it is cited and found by, also by name: ``creators``, ``doi``, ``citation``, ``homepage``,
+    ``keywords``, ``language``.
     ``current`` is told by listings: whether the label of its name points at it (False: at another entry); None
     where there is no such label, or none was looked at.
     """
@@ -63,6 +68,8 @@ class AtmosphereIndexEntry:
     shards: tuple[PublishedShard, ...]
     created_at: str | None
     samples: int | None
+    size: int | None
+    content: ContentMetadata
     current: bool | None = field(compare=False)
 
     def __init__(
@@ -86,11 +93,17 @@ class AtmosphereIndexEntry:
             return blob_address(service_of(did), did, blob)
 
         shards = read_storage(fields.object("storage"), blob_url) if record.get("storage") else []
+        metadata = unpack_metadata(record.get("metadata"))
+        content = ContentMetadata.of_record(record, metadata)
+        if len(content.shard_sizes) == len(shards):
+            shards = [replace(shard, size=size) for shard, size in zip(shards, content.shard_sizes, strict=True)]
+        size: Any = record.get("size")
+        totals = cast("dict[str, Any]", size) if isinstance(size, dict) else {}
         values = {
             "name": fields.optional_text("name") or "",
             "schema_ref": fields.optional_text("schemaRef") or "",
             "data_urls": [shard.url for shard in shards],
-            "metadata": unpack_metadata(record.get("metadata")),
+            "metadata": metadata,
             "uri": uri,
             "cid": cid,
             "description": fields.optional_text("description"),
@@ -98,11 +111,42 @@ class AtmosphereIndexEntry:
             "license": fields.optional_text("license"),
             "shards": tuple(shards),
             "created_at": fields.optional_text("createdAt"),
-            "samples": _samples(record.get("size")),
+            **{name: _count(totals.get(key)) for name, key in (("samples", "samples"), ("size", "bytes"))},
+            "content": content,
             "current": current,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def creators(self) -> tuple[Creator, ...]:
+        """Who made it, in the order in which they are cited."""
+        return self.content.creators
+
+    @property
+    def doi(self) -> str | None:
+        """``10.5281/zenodo.1234567``, without an address before it."""
+        return self.content.doi
+
+    @property
+    def citation(self) -> str | None:
+        """How it wants to be cited, in words."""
+        return self.content.citation
+
+    @property
+    def homepage(self) -> str | None:
+        """The address of its own page."""
+        return self.content.homepage
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Keywords, which are also among the tags as far as there is room."""
+        return self.content.keywords
+
+    @property
+    def language(self) -> tuple[str, ...]:
+        """Tags of BCP 47."""
+        return self.content.language
 
 
 def read_entry_record(
@@ -132,12 +176,6 @@ def read_entry_record(
         fields.text(needed)
     fields.object("storage").text("$type")
     return AtmosphereIndexEntry(uri, value, cid=cid, service_of=service_of, current=current)
-
-
-def _samples(size: Any) -> int | None:
-    """How many samples an entry says that it has; None where it says no such thing."""
-    samples: Any = cast("dict[str, Any]", size).get("samples") if isinstance(size, dict) else None
-    return samples if type(samples) is int and samples >= 0 else None
 
 
 def label_target(value: Mapping[str, Any]) -> str | None:
@@ -282,7 +320,12 @@ def _blob(item: Fields, blob_url: Callable[[str], str]) -> PublishedShard:
     # The oldest records hold the reference itself.
     blob = item.object("blob") if "blob" in item.values else item
     cid = blob.object("ref").text("$link")
-    return PublishedShard(blob_url(cid), _sha256(item) or blob_sha256(cid))
+    size = _count(blob.values.get("size"))
+    return PublishedShard(blob_url(cid), _sha256(item) or blob_sha256(cid), size=size)
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _sha256(shard: Fields) -> str | None:

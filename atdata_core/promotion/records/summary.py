@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
+from ...common.citation import CANONICAL
 from ...common.urls import displayed
 from ..options import Values
 
@@ -27,8 +28,8 @@ class Summary:
     """An entry record in short.
 
     ``place`` is the folder of the first shard, or the bucket; ``size`` is in bytes; ``digests`` and ``metadata``
-    are one digest each, of the digests of all shards and of the record's metadata. A number that the record does
-    not tell, or not as a number, is None.
+    are one digest each, of the digests of all shards and of the record's metadata; ``content`` is one of what it is
+    cited and found by. A number that the record does not tell, or not as a number, is None.
     """
 
     account: str
@@ -44,6 +45,7 @@ class Summary:
     size: int | None = None
     digests: str | None = None
     metadata: str | None = None
+    content: str | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any], *, account: str, entry: str) -> Summary:
@@ -72,6 +74,9 @@ class Summary:
             _number(size.get("bytes")),
             _digest([shard.get("checksum") for shard in shards]),
             _digest(record.get("metadata")),
+            _digest(
+                {key: value for key, value in _object(record.get("contentMetadata")).items() if key in CANONICAL}
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -111,6 +116,7 @@ class Summary:
             *totals,
             *(() if totals or before.digests == self.digests else ("other bytes",)),
             *(() if before.metadata == self.metadata else ("other metadata",)),
+            *(() if before.content == self.content else ("cited and found by other words",)),
         )
 
 

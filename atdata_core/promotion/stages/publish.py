@@ -9,12 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ...atmosphere.publishers import create_schema
 from ...atmosphere.record_format.build import entry_record, label_record
-from ...atmosphere.record_format.parse import label_target
-from ...atmosphere.record_format.record_keys import ENTRY, LABEL, label_rkey
+from ...atmosphere.record_format.content_metadata import MOST_SIZES, content_schema, given_shapes
+from ...atmosphere.record_format.parse import differing_fields, label_target
+from ...atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, label_rkey, schema_rkey
 from ...common.licenses import refuse_unknown
 from ...errors import AtdataError, RecordChangedError, RecordGoneError, RefusedError, ServiceError
 from ...state.facts import (
+    CONTENT_SCHEMA,
     ENTRY_NOTE,
     FAILURE,
     LABEL_NOTE,
@@ -25,6 +28,7 @@ from ...state.facts import (
     RETRACTED,
     VERSION_LABEL_NOTE,
     VERSION_TARGET,
+    FirstMade,
     NameOwner,
     NameState,
     RecordResult,
@@ -47,6 +51,9 @@ if TYPE_CHECKING:
     from ...state.ledger import Ledger
     from .resolved_values import Resolved
     from .visibility import Visibility
+
+
+_CONTENT_SCHEMA_KEY = schema_rkey("atdata.DatasetMetadata", "1.0.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +350,7 @@ class EntryUpsert(RecordUpsert):
         history = RecordHistory(resolved.ledger, ENTRY_NOTE(resolved.entry.name, *publication))
         super().__init__(publication.did, ENTRY, publication.rkey, history, options, client.now)
         self._resolved = resolved
-        self._shards, self._schema_uri = shards, schema_uri
+        self._shards, self._schema_uri, self._client = shards, schema_uri, client
         self._overrides = resolved.overrides()
         self._run = options.run or uuid4().hex
         self._own_order: int | None = None
@@ -367,7 +374,8 @@ class EntryUpsert(RecordUpsert):
         yield from ()  # nothing has to be asked for it
         witness, keep_urls = self._unblocked_witness(existing)
         layers = self._overrides.layers(witness and witness.value, keep_urls=keep_urls)
-        return self._built(self._overrides.resolve(layers, self._options.values), created)
+        record = self._built(self._overrides.resolve(layers, self._options.values), created)
+        return _as_it_stands(record, existing)
 
     def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The record that shall stand; None where somebody gave other values since ``keep_overrides``."""
@@ -384,7 +392,17 @@ class EntryUpsert(RecordUpsert):
                 self._own_order = self._overrides.add(self._options.values, self._run)
                 layers = self._overrides.layers()
         self.order = layers.order
-        return self._built(self._overrides.resolve(layers), created)
+        record = self._built(self._overrides.resolve(layers), created)
+        if "metadataSchemaRef" in record:
+            self._publish_content_schema()
+        return _as_it_stands(record, existing)
+
+    def _publish_content_schema(self) -> None:
+        """Write the schema of ``contentMetadata``, once for an account."""
+        ledger, key = self._resolved.ledger, CONTENT_SCHEMA(self._did)
+        if ledger.get(key) is None:
+            record, _ = create_schema(content_schema(), self._client)
+            ledger.put(key, FirstMade(at=str(record.value.get("createdAt"))))
 
     def _unblocked_witness(self, existing: Record | None) -> tuple[Record | None, bool]:
         """The record, where the ledger does not know it: then it tells what people said before.
@@ -403,15 +421,31 @@ class EntryUpsert(RecordUpsert):
         """The one place where an entry record is put together."""
         if self._options.require_license:
             refuse_unknown(values.license)
+        said, metadata = values.of_record, self._resolved.entry.metadata
+        sizes = tuple(shard.size for shard in self._shards) if len(self._shards) <= MOST_SIZES else ()
+        said["content"] = replace(said["content"], shard_sizes=sizes, shapes=given_shapes(metadata))
         return entry_record(
             name=self._resolved.publication.name,
             schema_uri=self._schema_uri,
             shards=self._shards,
-            **values.of_record,
-            metadata=self._resolved.entry.metadata,
+            **said,
+            content_schema=f"at://{self._did}/{SCHEMA}/{_CONTENT_SCHEMA_KEY}",
+            metadata=metadata,
             created_at=created(),
             did=self._did,
         )
+
+
+def _as_it_stands(record: dict[str, Any], existing: Record | None) -> dict[str, Any]:
+    """The record; where it only adds the sizes of its shards to one of an earlier release, as that one is."""
+    content: dict[str, Any] = record.get("contentMetadata", {})
+    if existing is None or "shardSizes" in (existing.value.get("contentMetadata") or {}):
+        return record
+    content = {key: value for key, value in content.items() if key != "shardSizes"}
+    without = {key: value for key, value in record.items() if key != "contentMetadata"}
+    if content:
+        without["contentMetadata"] = content
+    return record if differing_fields(without, existing.value) else without
 
 
 @dataclass(frozen=True, slots=True)

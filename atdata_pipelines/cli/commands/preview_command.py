@@ -11,8 +11,9 @@ import click
 
 from atdata_core.common.names import file_name, is_published
 from atdata_core.common.urls import displayed
+from atdata_core.samples.described_fields import type_name
 
-from ...display.markdown import type_name, whole
+from ...display.markdown import whole
 from .. import context
 from ..command import Output, command, json_option
 

@@ -12,8 +12,9 @@ import click
 from atdata_core.common.names import is_published
 from atdata_core.common.plurals import number_of
 from atdata_core.common.urls import displayed, expand
+from atdata_core.samples.described_fields import type_name
 
-from ...display.markdown import type_name, whole
+from ...display.markdown import whole
 from .. import context
 from ..command import Output, command, json_option
 
@@ -68,9 +69,11 @@ def _local(name: str) -> dict[str, Any]:
 
 def _published(named: str) -> dict[str, Any]:
     from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
+    from atdata_core.atmosphere.receipt import receipt_of
 
     index = AtmosphereIndex(AtmosphereClient())
     entry = index.get_dataset(context.uri_of(named, index.client))
+    receipt = receipt_of(entry.uri, index.client, cid=entry.cid, wait=0)
     return {
         "name": entry.name,
         "uri": entry.uri,
@@ -84,6 +87,12 @@ def _published(named: str) -> dict[str, Any]:
         "shards": len(entry.shards),
         "data_urls": [displayed(shard.url) for shard in entry.shards],
         "metadata": entry.metadata,
+        "creators": [str(creator) for creator in entry.creators],
+        **{name: getattr(entry, name) for name in ("doi", "citation", "homepage")},
+        "language": list(entry.language),
+        "samples": entry.samples,
+        "size": entry.size,
+        "receipt": receipt.said if receipt.seen is not None else None,
     }
 
 
@@ -107,11 +116,12 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for title in ("uri", "description", "license"):
+    for title in ("uri", "description", "license", "doi", "citation", "homepage"):
         if facts.get(title):
             yield title, facts[title]
-    if facts.get("tags"):
-        yield "tags", ", ".join(facts["tags"])
+    for title in ("tags", "creators", "language"):
+        if facts.get(title):
+            yield title, ", ".join(facts[title])
     yield from _listed("published", facts.get("published") or ())
     yield "schema", facts["schema"]
     if facts["fields"] is None:
@@ -132,6 +142,8 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     said = (facts["metadata"] or {}).items()
     as_text = partial(json.dumps, default=str, ensure_ascii=False)
     yield from _listed("metadata", [f"{key}: {as_text(value)}" for key, value in said])
+    if facts.get("receipt"):
+        yield "network", facts["receipt"]
     yield "entry", facts["cid"]
     if at := facts.get("registered_at") or facts.get("created_at"):
         yield "since", at[:16].replace("T", " ") + " UTC"

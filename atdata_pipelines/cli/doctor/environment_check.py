@@ -97,6 +97,7 @@ VARIABLES: Mapping[str, Callable[[str], str | None] | None] = {
     "ATDATA_PDS_URL": _is_url,
     "ATDATA_PLC_URL": _is_url,
     "ATDATA_APPVIEW_URL": _is_url,
+    "ATDATA_RELAY_URL": _is_url,
     "ATDATA_HANDLE": _is_account,
     "ATDATA_APP_PASSWORD": None,
     "ATDATA_PUBLISH_TO": None,

@@ -1,13 +1,16 @@
 import logging
+from functools import partial
 
 import dagster as dg
 import pytest
 
+from atdata_core.atmosphere.receipt import receipt_of
 from atdata_core.atmosphere.record_format.record_keys import SCHEMA
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.state.index_state import state_of
+from atdata_pipelines.assets import stage_assets
 from atdata_pipelines.assets.checks import CHECKS
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
@@ -50,6 +53,23 @@ def verify(definitions, instance):
         return {found.check_name: found for found in evaluations(result)}
 
     return run
+
+
+def test_what_the_network_has_not_seen_is_a_warning_and_the_run_succeeds(lab, run, verify, instance, monkeypatch):
+    lab.register("pictures", lab.insert("pictures").data_urls, {"license": "MIT"})
+    # Nobody listens there.
+    monkeypatch.setenv("ATDATA_APPVIEW_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(stage_assets, "receipt_of", partial(receipt_of, wait=0))
+    result = run("pictures")
+    assert result.success
+    found = {each.check_name: each for each in evaluations(result)}["seen_by_the_network"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "has not seen it" in found.description
+    assert not verify("pictures")["seen_by_the_network"].passed
+    monkeypatch.delenv("ATDATA_APPVIEW_URL")
+    asked = verify("pictures")["seen_by_the_network"]
+    assert asked.passed
+    assert asked.description.startswith("Nobody was asked: neither ")
 
 
 def evaluations(result):

@@ -1,3 +1,3 @@
 """Commands that ask the network alone: anybody can use them."""
 
-__all__ = ["pull_command"]
+__all__ = ["export_command", "pull_command"]

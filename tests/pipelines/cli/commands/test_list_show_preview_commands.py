@@ -1,6 +1,7 @@
 """``list``, ``show`` and ``preview``: what there is, what it is, and how it looks."""
 
 import json
+import os
 
 from PIL import Image
 
@@ -50,12 +51,36 @@ def test_anybody_is_shown_what_is_published(publish, account, command, monkeypat
     assert len(texts) == 1
     text = texts.pop()
     assert text.startswith(f"lab/pictures\n  uri      {uri}\n  license  CC-BY-4.0\n")
-    assert "data     2 shards\n" in text
+    assert "data     2 shards, 6 samples, " in text
+    assert "network" not in text
     ask, asked = AtmosphereClient.get_record, []
     monkeypatch.setattr(AtmosphereClient, "get_record", lambda self, at: asked.append(str(at)) or ask(self, at))
     assert command("preview", uri).exit_code == 0
     assert (asked.count(uri), len(asked)) == (1, 2)
     assert command("show", f"@{account.handle}/nothing").exit_code == 1
+
+
+def test_what_a_dataset_is_cited_by_and_what_the_network_says_is_shown(publish, promote, command, monkeypatch):
+    publish("pictures")
+    promote("pictures", creators=["Ada <0000-0002-1825-0097>"], doi="10.1000/182", language=["en", "de"])
+    # Nobody listens there.
+    monkeypatch.setenv("ATDATA_RELAY_URL", "http://127.0.0.1:9")
+    text = " ".join(command("show", f"@{os.environ['ATDATA_HANDLE']}/pictures").stdout.split())
+    assert "doi 10.1000/182" in text
+    assert "creators Ada <0000-0002-1825-0097> language en, de" in text
+    assert "network http://127.0.0.1:9 has not seen it within 0 s: it does not answer (ConnectError)." in text
+
+
+def test_a_published_dataset_is_exported_in_every_format_to_the_screen_or_a_file(publish, command, tmp_path):
+    uri = publish("pictures")
+    croissant = json.loads(command("export", uri, "--format", "croissant").stdout)
+    assert croissant["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    assert all(len(file["sha256"]) == 64 and file["contentSize"] for file in croissant["distribution"][:2])
+    for kind in ("schema.org", "bibtex", "datacite", "readme"):
+        told = json.loads(command("export", "pictures", "--format", kind, "--to", kind, "--json").stdout)
+        assert (tmp_path / kind).read_text("utf-8") == told["text"]
+        assert (told["uri"], told["format"], told["file"]) == (uri, kind, kind)
+    assert command("export", "nothing", "--format", "bibtex").exit_code == 1
 
 
 def test_a_first_look_tells_fields_shapes_samples_and_draws_pictures(lab, command, tmp_path):
