@@ -26,6 +26,7 @@ TOLD_IN_TURN = (
     "docs/how-to/services.md",
     "docs/how-to/account.md",
     "docs/how-to/verify.md",
+    "docs/how-to/catalogue.md",
     "docs/how-to/change-values.md",
     "docs/how-to/cite.md",
     "docs/how-to/many-datasets.md",
