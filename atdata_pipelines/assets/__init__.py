@@ -1,3 +1,11 @@
-"""The four stages as assets, with their checks."""
+"""The four stages as assets, with their checks, and the catalogue that follows them."""
 
-__all__ = ["checks", "materialisation_events", "stage_assets", "stage_context", "step_retries", "upstream"]
+__all__ = [
+    "catalogue_asset",
+    "checks",
+    "materialisation_events",
+    "stage_assets",
+    "stage_context",
+    "step_retries",
+    "upstream",
+]

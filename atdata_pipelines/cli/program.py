@@ -21,6 +21,7 @@ from .commands.list_command import list_datasets, search
 from .commands.preview_command import preview
 from .commands.promote_command import plan, promote
 from .commands.prune_command import prune
+from .commands.published.catalogue_command import catalogue
 from .commands.published.export_command import export
 from .commands.published.pull_command import pull
 from .commands.reconcile_command import reconcile
@@ -84,6 +85,7 @@ def _say_warning(
 for each in (
     accept,
     add,
+    catalogue,
     doctor,
     export,
     list_datasets,

@@ -14,6 +14,7 @@ from atdata_core.common.licenses import license_problem
 from atdata_core.errors import RefusedError
 from atdata_core.promotion.options import OF_INSTANCE, PromotionOptions
 
+from ..assets.catalogue_asset import catalogue
 from ..assets.checks import published_true
 from ..assets.stage_assets import stages
 from ..assets.upstream import declarations, partitions_found, place_of
@@ -34,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 class Destination(dg.Model, dg.Resolvable):
-    """A bucket that shards are copied to before they are published."""
+    """A bucket that anybody reads."""
 
     bucket: str
     public_url: str = Field(description="URL by which anybody reads the bucket.")
@@ -98,6 +99,10 @@ class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
         default=None,
         description="Where shards are copied to; pds: they become blobs of the account. Not given: "
         "ATDATA_PUBLISH_BUCKET, or ATDATA_PUBLISH_TO; neither: they stay.",
+    )
+    catalogue: Destination | None = Field(
+        default=None,
+        description="Bucket of a static site of all that the account has published; not given: none is made.",
     )
     sensor: bool = Field(
         default=False, description="Whether the sensor is on from the beginning; else a person turns it on."
@@ -220,6 +225,7 @@ class DatasetPromotion(Hooks, dg.Component, dg.Model, dg.Resolvable):
             hooks=self,
             s3=self.s3 or ShardS3Resource(),
             destination=self._destination(),
+            catalogue_bucket=self.catalogue.resource() if self.catalogue else None,
         )
 
     def _destination(self) -> DestinationResource:
@@ -279,7 +285,12 @@ def promotion_definitions(settings: Settings = DEFAULT) -> dg.Definitions:
     if settings.verification_cron is not None:
         schedules.append(weekly_verification(settings, look, settings.verification_cron))
     return dg.Definitions(
-        assets=[*assets, verification(settings), *([entries(settings)] if settings.automation else [])],
+        assets=[
+            *assets,
+            verification(settings),
+            *([entries(settings)] if settings.automation else []),
+            *([catalogue(settings)] if settings.catalogue_bucket else []),
+        ],
         asset_checks=[published_true(settings)],
         jobs=[one, many, verify(settings), look],
         sensors=[new_datasets(settings, [one, many])],

@@ -17,8 +17,9 @@ class Hooks:
         It is asked for the key alone, too, of specs that have little else: the key has to follow from ``spec.key``.
 
         Args:
-            spec: As the pipeline makes it; the last part of its key is the name of the stage, ``verification`` or
-                ``index_entry``. To ``copied_shards``, which is made of several steps, no deps can be added.
+            spec: As the pipeline makes it; the last part of its key is the name of the stage, ``verification``,
+                ``index_entry`` or ``catalogue``. To ``copied_shards``, which is made of several steps, no deps can
+                be added.
         """
         return spec
 

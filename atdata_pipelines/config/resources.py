@@ -275,7 +275,7 @@ class DestinationResource(dg.ConfigurableResource):
         if bucket is None:
             return None
         reading = reading or S3Endpoint()
-        what = f"needed to copy shards into the bucket {bucket}"
+        what = f"needed to write to the bucket {bucket}"
         access_key = self.access_key_id or optional("ATDATA_PUBLISH_ACCESS_KEY_ID")
         secret_key = self.secret_access_key or optional("ATDATA_PUBLISH_SECRET_ACCESS_KEY")
         token = None

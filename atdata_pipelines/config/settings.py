@@ -26,6 +26,7 @@ _NAMELESS = (ENTRY_KEY, f"{EVENTS} ")
 COPIES, RECORD = STAGES[2:]
 VERIFICATION = "verification"
 INDEX_ENTRY = "index_entry"
+CATALOGUE = "catalogue"
 
 
 class Tag:
@@ -88,6 +89,7 @@ class Settings:
     upstream_partitions: dg.PartitionsDefinition | None = None
     s3: ShardS3Resource = field(default_factory=ShardS3Resource)
     destination: DestinationResource = field(default_factory=DestinationResource)
+    catalogue_bucket: DestinationResource | None = None
     executor: str | None = None
     hooks: Hooks = field(default_factory=Hooks, compare=False)
 
@@ -101,6 +103,11 @@ class Settings:
         """Of the asset that stands for the entries of the index, where automation conditions start runs."""
         return self._keys[INDEX_ENTRY]
 
+    @property
+    def catalogue(self) -> dg.AssetKey:
+        """Of the asset that publishes a catalogue, where a bucket is configured for it."""
+        return self._keys[CATALOGUE]
+
     def named(self, name: str) -> str:
         """The name of a job, op, sensor, schedule, resource or partitions definition."""
         return "__".join((*self.key_prefix, name))
@@ -113,7 +120,8 @@ class Settings:
     def _keys(self) -> dict[str, dg.AssetKey]:
         """Of all its assets, by the names that they have without a team's wishes."""
         plain = [
-            dg.AssetSpec(dg.AssetKey([*self.key_prefix, name])) for name in (*STAGES, VERIFICATION, INDEX_ENTRY)
+            dg.AssetSpec(dg.AssetKey([*self.key_prefix, name]))
+            for name in (*STAGES, VERIFICATION, INDEX_ENTRY, CATALOGUE)
         ]
         return {spec.key.path[-1]: self.hooks.get_asset_spec(spec).key for spec in plain}
 
@@ -186,7 +194,15 @@ class Settings:
     def resources(self) -> dict[str, Any]:
         """The resources by their keys."""
         services = Services(RedisResource(), self.s3, self.destination, AtprotoResource())
-        return {self.named(service): getattr(services, service) for service in _SERVICES}
+        resources = {self.named(service): getattr(services, service) for service in _SERVICES}
+        if self.catalogue_bucket is not None:
+            resources[self.catalogue_resource] = self.catalogue_bucket
+        return resources
+
+    @property
+    def catalogue_resource(self) -> str:
+        """The key of the bucket of the catalogue."""
+        return self.named("catalogue_bucket")
 
     def services(self, context: Any) -> Services:
         """The resources that a run or a tick was given."""

@@ -29,6 +29,7 @@ TOLD_IN_TURN = (
     "docs/how-to/no-bucket.md",
     "docs/how-to/verify.md",
     "docs/how-to/pull.md",
+    "docs/how-to/catalogue.md",
     "docs/how-to/change-values.md",
     "docs/how-to/cite.md",
     "docs/how-to/many-datasets.md",

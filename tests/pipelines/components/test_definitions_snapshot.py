@@ -21,6 +21,7 @@ INSTANCES = {
         "group": "images",
         "pattern": "images-*",
         "upstream": "rendered",
+        "catalogue": {"bucket": "example-catalogue", "public_url": "https://data.example.org"},
         "license": "CC-BY-4.0",
         "sensor": True,
         "automation": True,

@@ -1,3 +1,3 @@
 """Commands that ask the network alone: anybody can use them."""
 
-__all__ = ["export_command", "pull_command"]
+__all__ = ["catalogue_command", "export_command", "pull_command"]
