@@ -44,6 +44,7 @@ def taken(workers, redis_url):
         def ack():
             message.ack()
             state.task_ready(request)
+
         key = channel.unacked_index_key
 
         def heard():
