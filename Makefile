@@ -15,8 +15,9 @@
 # make check   what CI checks besides the tests: format, lint, types, and who may import whom
 # make clean   removes the environment and the sandbox with its data
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+# A version for which everything has wheels, where there is one; else any that is new enough.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/ready
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
@@ -40,7 +41,7 @@ install: $(READY)-dev $(WITH:%=$(READY)-%)
 
 # What the demo needs. What else there is, the targets that need it add.
 $(READY): pyproject.toml core/pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found; name one: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "Making .venv with $$($(PYTHON) --version), and installing what the demo needs (half a minute, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "  uv, which installs the rest"

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from celery import bootsteps
+from celery.worker.state import reserved_requests
 from dagster_celery.tasks import create_task
 
 from .config.executors import SAY_EVERY, celery_app
@@ -37,7 +38,7 @@ class StillAtIt(bootsteps.StartStopStep):
 
     def _say(self, consumer: Any) -> None:
         channel = consumer.task_consumer.channel
-        taken = list(channel.qos._delivered)
+        taken = [request.message.delivery_tag for request in [*reserved_requests]]
         if taken:
             now = time.time()
             with channel.conn_or_acquire() as client:

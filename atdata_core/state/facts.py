@@ -213,7 +213,8 @@ class VersionTarget(Fact):
 
 @dataclass(frozen=True)
 class Failure(Fact):
-    """What went wrong last. ``attempts`` counts failures in a row, ``lasting`` those of them that do not pass.
+    """What went wrong last. ``attempts`` counts failures in a row, ``lasting`` those of them that do not pass, one
+    that nobody can mend but with other data for as many as exhaust retries.
 
     ``of`` tells the entry and metadata that were attempted, ``run`` names the run.
     """

@@ -75,7 +75,8 @@ def seen_in_passing(
         seen: How the shards were seen where the record says.
         receipt: What the network says of the record, where it was asked.
     """
-    of = partial(_result, settings, {"at_uri": record.uri, "shards": seen.shards})
+    # Of a number Dagster draws a plot.
+    of = partial(_result, settings, {"at_uri": record.uri})
     if record.summary is None or record.change == "superseded":
         return
     if record.label_uri is not None:
@@ -108,6 +109,12 @@ def _result(
         metadata=safe(metadata),
         severity=severity_of(check, settings),
     )
+
+
+def gone(settings: Settings, dataset: str, reason: str) -> dg.AssetCheckEvaluation:
+    """That the record of a dataset does not resolve any more, as it was retracted or deleted elsewhere."""
+    said = f"{reason}. It stays so until somebody promotes the dataset by name."
+    return evaluation_of(_result(settings, {}, RESOLVES, False, said), dataset)
 
 
 FINDINGS_SHOWN = 100

@@ -4,22 +4,25 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import dagster as dg
 
+from atdata_core.common.plurals import number_of
 from atdata_core.local import LocalIndex
 from atdata_core.local.registry import Position, is_event_id
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.retry_policy import failed
 from atdata_core.state.index_state import state_of
 
+from ..assets.checks import gone
 from ..assets.step_retries import said_without_secrets
 from ..config.partitions import add_keys
 from ..config.run_config import PromotionConfig
 from ..config.settings import Settings
 from ..display.markdown import shown
-from ..jobs.planner import PlannedPromotions, ReportedReasons, Wanted, look, plan_promotions
+from ..jobs.planner import NAMED, PlannedPromotions, ReportedReasons, Wanted, look, plan_promotions
 from ..jobs.promotion_jobs import BULK_JOB, JOB, BulkConfig, bulk_config, named, run_config
 from .automation_conditions import leave_to_conditions
 from .outside_publications import outside_publications
@@ -86,14 +89,19 @@ def _tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorR
         lambda: active_runs(context.instance, settings),
     )
     requests = _unasked(_runs(plan.runs, settings), plan, index, context)
+    plan.leave_out(told, found)
+    marks += [gone(settings, name, why) for name, why in islice(plan.left.get("blocked", {}).items(), NAMED)]
     if len(new) > settings.bulk_from or marks:
         # The daemon looks up each key that a tick asks for by itself: seconds for hundreds of them. And it makes
         # marks before it adds partitions.
         add_keys(context.instance, new, settings)
         context.log.info(f"{len(new)} partitions added")
         new = []
-    plan.leave_out(told, found)
     plan.say(context.log)
+    if requests:
+        # Else the log that the UI offers would be empty.
+        names = named([each.name for each in plan.runs])
+        context.log.info(shown(f"{number_of(len(requests), 'run')} asked for: {names}", "log"))
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else plan.summary(),

@@ -72,14 +72,16 @@ def ending_soon(screen: Screen, tell: Note) -> Iterator[None]:
         signal.set_wakeup_fd(before)
         ended.set()
         os.close(wake)
+        # A signal that it has not read yet is read now.
+        watch.join()
 
 
-def leave() -> None:
+def leave(code: int = INTERRUPTED) -> None:
     """End the process at once: the interpreter would wait for threads, and take everything down piece by piece."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    os._exit(INTERRUPTED)
+    os._exit(code)
 
 
 def _watch(heard: int, screen: Screen, ended: threading.Event, tell: Note) -> None:

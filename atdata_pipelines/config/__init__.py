@@ -10,5 +10,6 @@ __all__ = [
     "run_config",
     "sandbox_lab",
     "settings",
+    "shard_s3",
     "times",
 ]

@@ -153,6 +153,7 @@ def uncaptured(instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
     die of Ctrl-C with stack traces.
     """
     ref = instance.get_ref()
+    # As a dagster.yaml names it: none of what the module `dagster` exports can be named here.
     nothing = ref.compute_logs_data._replace(
         module_name="dagster._core.storage.noop_compute_log_manager",
         class_name="NoOpComputeLogManager",

@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from atdata_core.atmosphere import AtmosphereClient, PDSBlobStore
-from atdata_core.errors import CredentialsError, RefusedError
+from atdata_core.errors import RefusedError
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.stores.data_store import DataStore
 from atdata_core.stores.s3.clients import checked_endpoint
@@ -20,6 +20,7 @@ from atdata_core.stores.s3.objects import S3Endpoint, checked_style
 
 from . import environment
 from .environment import optional, required
+from .shard_s3 import ShardS3
 
 R = TypeVar("R", bound=dg.ConfigurableResource)
 
@@ -74,9 +75,13 @@ class ShardS3Resource(dg.ConfigurableResource):
     aws_secret_access_key: str | None = Field(default=None, description="Give dg.EnvVar: text would be shown.")
     aws_session_token: str | None = Field(default=None, description="Of keys that do not last.")
     use_unsigned_session: bool = Field(default=False, description="Whether to read without keys.")
-    use_ssl: bool = Field(default=True, description="False is refused where the address is not an http:// one.")
+    use_ssl: bool = Field(
+        default=ShardS3.use_ssl, description="False is refused where the address is not an http:// one."
+    )
     verify: bool | None = Field(default=None, description="Whether the service's certificate is checked.")
-    max_attempts: int = Field(default=4, ge=1, description="How often a request is sent, the first time included.")
+    max_attempts: int = Field(
+        default=ShardS3.max_attempts, ge=1, description="How often a request is sent, the first time included."
+    )
 
     @classmethod
     def of(cls, given: object) -> "ShardS3Resource":
@@ -105,34 +110,14 @@ class ShardS3Resource(dg.ConfigurableResource):
             CredentialsError: The address is not that of an S3 service, or contradicts ``use_ssl``; the profile
                 has no keys.
         """
-        found = None if self.endpoint_url else S3Endpoint.from_environment()
-        address = found.endpoint_url if found else None
-        if self.endpoint_url:
-            address = checked_endpoint(self.endpoint_url, "endpoint_url of the S3 resource")
-        if self.use_unsigned_session:
-            found = S3Endpoint.anonymous_at(address)
-        elif self.profile_name:
-            found = _of_profile(self.profile_name, address)
-        elif self.aws_access_key_id:
-            keys = (self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
-            found = S3Endpoint(address, *keys)
-        elif self.endpoint_url:
-            found = S3Endpoint(address)
-        return None if found is None else self._as_configured(found)
+        return self._plain().endpoint()
 
     def get_client(self) -> Any:
         """A boto3 client for S3, made once per process: the one that the stages use."""
-        return (self.endpoint() or self._as_configured(S3Endpoint())).client
+        return self._plain().get_client()
 
-    def _as_configured(self, endpoint: S3Endpoint) -> S3Endpoint:
-        if not self.use_ssl and not (endpoint.endpoint_url or "").startswith("http://"):
-            raise CredentialsError(
-                f"The S3 resource says use_ssl: false, but {endpoint.name} is reached through TLS. Give an "
-                "endpoint_url that begins with http://, or leave use_ssl out.",
-                source="use_ssl",
-            )
-        region = self.region_name or endpoint.region or optional("AWS_REGION") or optional("AWS_DEFAULT_REGION")
-        return replace(endpoint.configured(), region=region, attempts=self.max_attempts, verify=self.verify)
+    def _plain(self) -> ShardS3:
+        return ShardS3(**{name: getattr(self, name) for name in ShardS3.__dataclass_fields__})
 
 
 class AtprotoResource(dg.ConfigurableResource):
@@ -304,13 +289,3 @@ class DestinationResource(dg.ConfigurableResource):
         )
         public_url = self.public_url or optional("ATDATA_PUBLISH_PUBLIC_URL")
         return S3DataStore(endpoint, bucket=bucket, public_url=public_url)
-
-
-def _of_profile(profile: str, address: str | None) -> S3Endpoint:
-    # By name: keys of a role last an hour, and boto3 renews them.
-    found = S3Endpoint.from_credentials({"AWS_PROFILE": profile, "AWS_ENDPOINT": address})
-    if not found.signs:
-        raise CredentialsError(
-            f"The AWS profile {profile!r} holds no keys. Give another profile, or keys.", source=profile
-        )
-    return found

@@ -307,7 +307,7 @@ def serve(
     environ: Callable[[Sandbox], dict[str, str]] = Sandbox.environ,
     as_json: bool = False,
     **arguments: Any,
-) -> None:
+) -> bool:
     """Run a sandbox in the foreground and print its variables as ``export NAME=value`` lines, or as a JSON object.
 
     It comes back after Ctrl-C, SIGTERM or SIGHUP; at once where another program runs the sandbox of that
@@ -317,6 +317,9 @@ def serve(
         path: folder to keep everything in, as ``Sandbox`` takes it.
         environ: gives the variables to print.
         arguments: those of ``Sandbox``.
+
+    Returns:
+        Whether it ran the sandbox; False where another program does.
 
     Raises:
         SandboxError: it cannot start, or a service has ended by itself.
@@ -334,11 +337,12 @@ def serve(
         ]
         if box.attached:
             say(*lines, "# Another program runs this sandbox; it ends with that program.")
-            return
+            return False
         say(*lines, "# Running. Ctrl-C stops it.")
         while not told.wait(1.0):
             box.check()
     say("# Stopped.")
+    return True
 
 
 def _keep_private(root: Path) -> None:

@@ -2,14 +2,18 @@
 
 import ast
 import importlib
+import os
 import re
 import shlex
+import sys
 import tomllib
+import warnings
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from atdata_pipelines.cli import main
 from atdata_pipelines.components import DatasetPromotion
@@ -91,12 +95,23 @@ def test_a_command_can_be_typed(block, monkeypatch):
     monkeypatch.setenv("ATDATA_BUCKET", "lab-bucket")
     monkeypatch.setenv("ATDATA_REDIS_URL", "redis://127.0.0.1:1")
     for line in block.lines:
-        if block.file == ".env":
-            name = line.partition("=")[0]
-            assert re.search(rf"^#?{name}=", (ROOT / ".env.example").read_text(), re.MULTILINE), line
-        else:
+        if block.file != ".env":
             program, *words = shlex.split(line)
             PROGRAMS[program](block, words)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.file == ".env"], ids=lambda block: block.page)
+def test_a_file_of_variables_is_read_by_the_program_and_each_is_known(block, tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text(block.text)
+    monkeypatch.chdir(tmp_path)
+    # What the program changes for itself.
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    main.callback()
+    assert os.environ == dict(line.split("=", 1) for line in block.lines)
+    example = (ROOT / ".env.example").read_text()
+    assert os.environ.keys() <= set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
 
 
 def _ours(_, words):
@@ -124,13 +139,15 @@ def _pip(_, words):
         for file in (ROOT / "pyproject.toml", ROOT / "core" / "pyproject.toml")
         for project in [tomllib.loads(file.read_text())["project"]]
     }
+    pinned = (ROOT / "constraints.txt").read_text()
     assert words[0] in ("install", "uninstall")
-    for word in (word for word in words[1:] if not word.startswith("-")):
-        name, _, extras = word.rstrip("]").partition("[")
-        if name in known:
-            assert set(filter(None, extras.split(","))) <= known[name].keys()
+    for asked in (Requirement(word) for word in words[1:] if not word.startswith("-")):
+        if asked.name in known:
+            assert asked.extras <= known[asked.name].keys()
+        elif words[0] == "install":
+            assert re.search(rf"^{asked.name}==", pinned, re.MULTILINE), asked
         else:
-            assert name in ("webdataset", "scikit-learn", "atdata"), word
+            assert asked.name == "atdata"
 
 
 def _python(block, words):
@@ -202,6 +219,20 @@ PROGRAMS = {
     "helm": _helm,
     "eval": _completion,
 }
+RUN_BY = {
+    "dagster": "page/test_servers.py",
+    "dagster-daemon": "page/test_servers.py",
+    "dagster-webserver": "page/test_servers.py",
+    "dg": "pipelines/components/test_component.py",
+    "celery": "pipelines/config/test_celery.py",
+    "eval": "pipelines/cli/test_commands.py",
+}
+"""Beside what runs the pages of commands and programs below, these tests run the lines as they stand there."""
+TYPED_ONLY = {
+    "pip": "it fetches hundreds of megabytes; CI installs the wheels that it names",
+    "make": "CI does that",
+    "helm": "it wants a cluster; pipelines/config/test_deployment.py holds its version and values against Dagster",
+}
 
 
 @pytest.fixture(scope="module")
@@ -265,4 +296,6 @@ def test_each_page_with_a_command_of_ours_or_a_program_is_run():
         or (block.language == "sh" and "atdata-pipelines" in block.text and "pip install" not in block.text)
     }
     assert own <= run
+    assert {*RUN_BY, *TYPED_ONLY, "atdata-pipelines", "python"} == PROGRAMS.keys()
+    assert all((ROOT / "tests" / name).is_file() for name in RUN_BY.values())
     assert all((ROOT / name).is_file() for name in RUN_ELSEWHERE.values())

@@ -26,6 +26,8 @@ def workers(redis_url, monkeypatch):
 @pytest.fixture
 def taken(workers, redis_url):
     """A message that was taken and not acknowledged: ``taken.heard()`` is when its worker was last heard of."""
+    from celery.worker import state
+    from celery.worker.request import Request
     from kombu import Connection
 
     options = executor_config()["config_source"]["broker_transport_options"]
@@ -34,6 +36,15 @@ def taken(workers, redis_url):
         queue.put("a step")
         message = queue.get(timeout=5)
         channel = message.channel
+        task = workers.execute_plan
+        headers = {"id": "a step", "task": task.name}
+        request = Request(message, app=workers.app, task=task, headers=headers, body=((), {}, {}), decoded=True)
+        state.task_reserved(request)
+
+        def ack():
+            message.ack()
+            state.task_ready(request)
+
         key = channel.unacked_index_key
 
         def heard():
@@ -50,9 +61,10 @@ def taken(workers, redis_url):
             heard=heard,
             grow_old=grow_old,
             restored=restored,
-            ack=message.ack,
+            ack=ack,
             consumer=SimpleNamespace(task_consumer=queue.consumer),
         )
+        state.task_ready(request)
         queue.close()
 
 

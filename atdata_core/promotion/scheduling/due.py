@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...common.plurals import number_of
 from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, ServiceError
 from ...state.facts import BLOCK, FAILURE, LAST_RESULT, OUTAGE, OVERRIDES, RESET, AttemptsReset, Failure, Outage
@@ -224,7 +225,8 @@ class _Dataset:
             due = replace(due, attempts=failure.attempts)
             retry = next_attempt(failure)
             if retry.when == "never":
-                reason = f"{due.attempts} attempts failed, the last one at {why}"
+                told = number_of(due.attempts, "attempt")
+                reason = f"{told} failed, {'' if due.attempts == 1 else 'the last one '}at {why}"
                 return replace(due, state="retries exhausted", reason=reason)
             if retry.when == "later":
                 return replace(due, state="failed", reason=why, retry_at=retry.at)

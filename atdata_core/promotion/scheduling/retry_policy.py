@@ -1,7 +1,8 @@
 """What went wrong with datasets, and when they are tried again: after pauses that grow, and in the end no more.
 
 What passes by itself (a service that is down) or is mended for all at once (a login, keys) is tried for ever.
-What is wrong with the dataset is tried a few times; then only a person tries it, until something about it changes.
+What is wrong with the dataset is tried a few times, and what is wrong with a sample of it once; then only a person
+tries it, until something about it changes.
 So it is with a dataset that is blocked: its records were retracted, or deleted by hand.
 """
 
@@ -21,6 +22,7 @@ from ...errors import (
     LoginError,
     NetworkSettingsError,
     NotLoggedInError,
+    SampleError,
 )
 from ...samples.metadata import pack
 from ...state.facts import BLOCK, FAILURE, OUTAGE, RESET, RETRACTED, AttemptsReset, Block, Failure, Outage
@@ -140,6 +142,8 @@ def failed(
     if isinstance(error, BlockedError):
         return
     passing = passes(error)
+    # What a sample lacks it lacks at the next attempt, too.
+    weight = 0 if passing else len(PAUSES) + 1 if isinstance(error, SampleError) else 1
     failure = Failure(
         stage,
         _reason(error),
@@ -152,12 +156,12 @@ def failed(
 
     def change(before: Failure | None) -> Failure:
         if before is None or before.of != failure.of:
-            return replace(failure, attempts=1, lasting=int(not passing))
+            return replace(failure, attempts=1, lasting=weight)
         if run is not None and before.run == run:
             # The same run once more: the worst that it met counts.
-            lasting = before.lasting + int(before.passes and not passing)
+            lasting = before.lasting + (weight if before.passes else 0)
             return replace(failure, attempts=before.attempts, lasting=lasting)
-        return replace(failure, attempts=before.attempts + 1, lasting=before.lasting + int(not passing))
+        return replace(failure, attempts=before.attempts + 1, lasting=before.lasting + weight)
 
     ledger.update(FAILURE(dataset), change)
 

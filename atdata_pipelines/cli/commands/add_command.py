@@ -137,9 +137,9 @@ class _Tars:
 def _repo(place: str) -> Repo:
     from atdata_core.local import Repo
 
-    from ...config.resources import ShardS3Resource
+    from ...config.shard_s3 import ShardS3
 
-    endpoint = ShardS3Resource().endpoint()
+    endpoint = ShardS3().endpoint()
     if endpoint is None:
         raise click.ClickException(
             "No S3 service is configured: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and ATDATA_S3_ENDPOINT "

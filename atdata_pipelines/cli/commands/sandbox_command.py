@@ -7,6 +7,7 @@ import click
 
 from ...config.sandbox_lab import FOLDER, LAB, PUBLIC, lab_environ
 from ..command import Output, command, json_option
+from ..interrupts import leave
 from ..screen import naming, showing
 
 
@@ -54,6 +55,8 @@ def sandbox(path: Path, buckets: tuple[str, ...], output: Output, **options: obj
 
         starting.enter_context(showing("starting Redis, S3 and the PDS"))
         try:
-            serve(path, environ=environ, as_json=output.as_json, buckets=(LAB, PUBLIC, *buckets), **options)
+            ran = serve(path, environ=environ, as_json=output.as_json, buckets=(LAB, PUBLIC, *buckets), **options)
         except SandboxError as error:
             raise click.ClickException(str(error)) from None
+    if ran:
+        leave(0)

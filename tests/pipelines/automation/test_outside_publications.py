@@ -57,6 +57,28 @@ def test_what_a_run_is_about_to_mark_is_left_to_it(lab, tick, promote, instance)
     assert tick().asset_events == []
 
 
+def test_a_retracted_dataset_fails_its_check_in_dagster_once_until_it_is_promoted_again(
+    lab, tick, run, promote, command, instance
+):
+    lab.insert("pictures")
+    assert run("pictures").success
+    key = dg.AssetCheckKey(dg.AssetKey("atmosphere_record"), "record_resolves")
+
+    def seen():
+        [found] = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).values()
+        return found.event.dagster_event.asset_check_evaluation_data
+
+    assert seen().passed
+    assert command("retract", "pictures", "--yes").exit_code == 0
+    [told] = tick().asset_events
+    assert (seen().passed, seen().partition, told.partition) == (False, "pictures", "pictures")
+    assert "retracted" in seen().description
+    assert tick().asset_events == []
+    assert run("pictures").success
+    assert seen().passed
+    assert tick().asset_events == []
+
+
 def test_one_tick_reports_some_and_the_next_ones_the_rest(lab, tick, promote, instance, monkeypatch):
     monkeypatch.setattr(outside_publications, "MOST", 1)
     entry = lab.insert("one")

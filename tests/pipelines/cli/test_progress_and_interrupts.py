@@ -19,6 +19,9 @@ from atdata_pipelines.cli.command import Output
 from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.display.progress import Transfers
 
+SOON = 2.0
+"""Seconds from Ctrl-C to the command's end: one is promised, and another may pass where tests share the cores."""
+
 SLOW = """
 import sys
 from atdata_pipelines.cli import main
@@ -49,6 +52,19 @@ def start(words, pause, cwd, **streams):
 def heed_interrupts():
     # What a shell starts in the background ignores them, and so would what that starts.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def children_of(pid):
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    return {int(child) for child, parent in map(str.split, listed.splitlines()) if int(parent) == pid}
+
+
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def read_terminal(master, until, seconds=90):
@@ -83,8 +99,7 @@ def test_a_terminal_shows_bytes_rate_and_time_left_until_ctrl_c_ends_it_within_a
     os.close(master)
     assert "Interrupted: 0 of 1 dataset promoted. Nothing is half published. Run it again" in said
     assert "Traceback" not in said
-    # The machine that runs this may be busy; the moments are MOMENT each.
-    assert took < 5
+    assert took < SOON
     assert command("promote", "pictures").exit_code == 0
 
 
@@ -123,7 +138,7 @@ def test_with_dagster_home_a_terminal_shows_progress_of_steps_and_ctrl_c_leaves_
     assert said.rstrip().endswith("atdata-pipelines promote pictures")
     assert "Traceback" not in whole
     assert whole.rindex("\x1b[?25h") > whole.rindex("\x1b[?25l")
-    assert took < 5
+    assert took < SOON
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
 
@@ -145,7 +160,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_silent_service(lab, words, tmp_p
     assert err.splitlines()[-1] == f"  atdata-pipelines {' '.join(words)}"
     assert err.splitlines()[-2].startswith("Interrupted")
     assert "Traceback" not in err
-    assert took < 5
+    assert took < SOON
 
 
 def test_nothing_is_shown_where_stderr_is_no_terminal(lab, command, monkeypatch):
@@ -207,7 +222,7 @@ def test_the_display_gives_way_once_to_many_lines(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_sandbox_shows_at_a_terminal_what_it_does_while_it_starts(tmp_path):
+def test_the_sandbox_shows_what_it_does_while_it_starts_and_ctrl_c_ends_all_of_it_within_a_second(tmp_path):
     # Long: a sandbox of its own.
     master, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -221,8 +236,14 @@ def test_the_sandbox_shows_at_a_terminal_what_it_does_while_it_starts(tmp_path):
     )
     os.close(terminal)
     said = read_terminal(master, "# Running. Ctrl-C stops it.")
+    guards = children_of(process.pid)
+    services = {service for guard in guards for service in children_of(guard)}
+    assert (len(guards), len(services)) == (1, 4)
+    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 0
+    assert time.monotonic() - began < SOON
+    assert not any(is_there(pid) for pid in guards | services)
     os.close(master)
     assert re.search(r"(starting Redis, S3 and the PDS|making the folder in which Dagster keeps runs), \d+ s", said)
     assert "export ATDATA_BUCKET=lab" in said

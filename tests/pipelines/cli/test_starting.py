@@ -16,6 +16,20 @@ finally:
 """
 
 
+SAMPLES = """
+import atdata_core as atdata
+import numpy as np
+from numpy.typing import NDArray
+
+@atdata.packable
+class Picture:
+    image: NDArray[np.uint8]
+    vector: NDArray[np.float32]
+    word: str
+    label: int
+"""
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -23,13 +37,20 @@ finally:
         ["show", "pictures"],
         ["preview", "pictures"],
         ["remove", "pictures", "--yes"],
+        ["verify", "pictures"],
+        ["add", "pictures", "000.tar", "--type", "samples:Picture"],
         ["completion"],
     ],
     ids=lambda words: words[0],
 )
-def test_commands_that_ask_redis_alone_start_without_dagster(lab, tmp_path, words):
+def test_commands_that_need_no_run_start_without_dagster(lab, promote, tmp_path, monkeypatch, words):
     # About a second each: a process of its own.
     lab.insert("pictures")
+    if words[0] == "verify":
+        promote("pictures")
+    if words[0] == "add":
+        monkeypatch.setenv("ATDATA_BUCKET", lab.bucket)
+        (tmp_path / "samples.py").write_text(SAMPLES)
     environ = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     if words == ["completion"]:
         words = []

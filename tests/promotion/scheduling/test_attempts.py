@@ -2,9 +2,9 @@
 
 import pytest
 
-from atdata_core.errors import ServiceUnavailableError, ShardMissingError
+from atdata_core.errors import SampleError, ServiceUnavailableError, ShardMissingError
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.promotion.scheduling.retry_policy import attempt
+from atdata_core.promotion.scheduling.retry_policy import attempt, next_attempt
 from atdata_core.state.facts import FAILURE, NAME_OWNER
 from atdata_core.state.index_state import state_of
 from atdata_core.state.ledger import MemoryLedger
@@ -51,6 +51,14 @@ def test_a_failure_that_can_pass_is_told_from_one_that_cannot():
             raise error
         assert ledger.get(FAILURE("points")).transient is transient
     assert ledger.get(FAILURE("points")).reason == "RuntimeError: odd"
+
+
+def test_a_damaged_sample_is_not_tried_again_by_itself():
+    ledger = MemoryLedger()
+    for error, when in [(ShardMissingError("gone", url="s3://b/k"), "later"), (SampleError("no vector"), "never")]:
+        with pytest.raises(type(error)), attempt(ledger, "points", "local_dataset"):
+            raise error
+        assert next_attempt(ledger.get(FAILURE("points"))).when == when
 
 
 def test_where_the_ledger_fails_too_the_first_error_comes_through():
