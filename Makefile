@@ -60,7 +60,7 @@ $(READY)-dev: $(READY)
 	@touch $@ $(READY)-ui
 
 # By pip: torch comes from where pip is told to look, which may have a build without CUDA.
-$(READY)-bench $(READY)-browser: $(READY)-%: $(READY)-dev
+$(READY)-bench $(READY)-browser $(READY)-formats: $(READY)-%: $(READY)-dev
 	@echo "Installing the group $* (once)"
 	@$(PIP) --group $*
 	@touch $@
@@ -114,7 +114,7 @@ check: $(READY)-dev
 
 constraints:
 	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
-	@.constraints/bin/python -m pip install --quiet ./core ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev --group docs uv
+	@.constraints/bin/python -m pip install --quiet ./core ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev --group docs --group formats uv
 	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --all --exclude atdata-pipelines \
 		--exclude atdata-core --exclude setuptools; } > .constraints/new
 	@mv .constraints/new constraints.txt && rm -rf .constraints

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["reliability", "servers", "logins", "crowd"]
 
-_FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS", "ATDATA_FORMATS_PYTHON"}
+_FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
 TESTS = Path(__file__).resolve().parent
 MOMENT = 0.05
 _DATABASES = cycle(range(1, 16))
