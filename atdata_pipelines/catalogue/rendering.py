@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from atdata_core.common.citation import doi_address
 from atdata_core.common.plurals import number_of
-from atdata_core.describing import DatasetDescription, schema_org
+from atdata_core.describing import FORMATS, DatasetDescription, schema_org
 
 from ..display.markdown import shown
 from ..display.progress import size_of
@@ -152,6 +152,7 @@ class _Page:
         self.updated = NEVER
         self.lines: Sequence[str] = ()
         self.load: Sequence[str] = ()
+        self.bibtex: Sequence[str] = ()
         self.linked_data: dict[str, Any] | None = None
         about = dataset.description
         if about is not None:
@@ -160,6 +161,7 @@ class _Page:
             self.updated = _time(about.created_at) or NEVER
             self.lines = [line for line in (about.description or "").splitlines() if line.strip()]
             self.load = _load(about)
+            self.bibtex = FORMATS["bibtex"](about).splitlines()
             self.linked_data = _linked_data(about, None if site.url is None else f"{site.url}/{self.path}")
         self.summary = " ".join(self.lines) or f"A dataset that {site.account} has published."
         self.short = "" if about is None else ", ".join(filter(None, _short(about)))

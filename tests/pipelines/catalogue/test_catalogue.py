@@ -77,6 +77,7 @@ def test_each_dataset_has_a_page_that_tells_all_that_is_known(shelf, shard, site
         "Ada Lovelace",
         "Lovelace, A. (1843). Digits.",
         "Which digit it is.",
+        "@misc{lovelace-2026-digits,",
         f'ds = atdata.load_dataset("@{account.handle}/digits")',
         f'ds = atdata.load_dataset("{uri}")',
         "2026-03-01",
