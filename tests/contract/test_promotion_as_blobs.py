@@ -17,7 +17,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex, PDSBlobStore
 from atdata_core.atmosphere.record_format.parse import blob_cid
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
-from atdata_core.errors import RecordNotFoundError, ServiceUnavailableError, StorageError
+from atdata_core.errors import DestinationError, RecordNotFoundError, ServiceUnavailableError, StorageError
 from atdata_core.local import LocalIndex, Repo
 from atdata_core.promote import plan_promotion, promote_many, promote_to_atmosphere, verify_dataset
 from atdata_core.promotion.operations.retract import plan_retraction, retract
@@ -129,6 +129,8 @@ def test_shards_become_blobs_once_byte_for_byte_and_are_read_by_anybody(insert, 
     assert promote_to_atmosphere(entry, index, client) == uri
     for key in index.redis.scan_iter("atdata:ledger:*"):
         index.redis.delete(key)
+    with pytest.raises(DestinationError, match="Name that store"):
+        promote_to_atmosphere(entry, index, client)
     assert plan_promotion(entry, index, client, data_store=store).records == 0
     assert promote_to_atmosphere(entry, index, client, data_store=store) == uri
     assert (client.latest_commit(client.did), len(network.digests)) == (commit, SHARDS)

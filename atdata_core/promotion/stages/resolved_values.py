@@ -13,7 +13,7 @@ from ...errors import DestinationError, RefusedError, StorageError
 from ...local.entry import LocalDatasetEntry
 from ...state.facts import OVERRIDES, CopiedShards
 from ...stores.data_store import DataStore, as_data_store
-from ..copies.layout import claim_of
+from ..copies.layout import BLOB, claim_of
 from ..copies.usage import shards_of
 from ..inventory import cid_of, publication_of, shard_urls
 from ..options import PromotionOptions, Values
@@ -230,6 +230,14 @@ class Location:
             raise DestinationError(
                 f"{inventory.name!r} is published with copies at {destination}, which are not known to hold what "
                 f"its shards hold now. {WAYS_OUT}",
+                name=inventory.name,
+                destination=destination,
+            )
+        if any(shard.url.startswith(BLOB) for shard in named):
+            raise DestinationError(
+                f"{inventory.name!r} is published with its shards as {destination}, and the ledger does not know "
+                "where these are read. Name that store: data_store=PDSBlobStore(client), in the pipeline "
+                "ATDATA_PUBLISH_TO=pds.",
                 name=inventory.name,
                 destination=destination,
             )
