@@ -29,7 +29,7 @@ def catalogue(settings: Settings) -> dg.AssetsDefinition:
         """A static site of all that the account has published; only pages that changed are written."""
         services = settings.services(context)
         with dagster_failures():
-            store = getattr(context.resources, settings.catalogue_resource).store(services.s3.endpoint())
+            store = getattr(context.resources, settings.catalogue_resource).bucket_store(services.s3.endpoint())
             made = publish_catalogue(
                 services.atproto.did(),
                 services.atproto.anonymous(),

@@ -1,6 +1,6 @@
 import pytest
 
-from atdata_core.common.licenses import license_problem
+from atdata_core.common.licenses import license_id, license_problem
 
 
 @pytest.mark.parametrize("given", ["CC-BY-4.0", "MIT", "MIT OR Apache-2.0", "GPL-3.0-or-later", "LicenseRef-lab"])
@@ -58,7 +58,6 @@ def test_what_leaves_out_which_one_is_answered_with_all_of_them(given, several):
         ("https://opendatacommons.org/licenses/by/1-0/", "ODC-By-1.0"),
         ("https://opendatacommons.org/licenses/odbl/1-0/", "ODbL-1.0"),
         ("https://www.apache.org/licenses/LICENSE-2.0.txt", "Apache-2.0"),
-        ("https://spdx.org/licenses/GPL-3.0-only.html", "GPL-3.0-only"),
         ("https://opensource.org/license/mit", "MIT"),
         ("https://www.gnu.org/licenses/gpl-3.0.html", "GPL-3.0"),
     ],
@@ -80,3 +79,10 @@ def test_what_nothing_is_known_of_is_answered_with_the_list(given):
 @pytest.mark.parametrize("given", [None, ""])
 def test_no_license_is_a_problem(given):
     assert license_problem(given).startswith("No license is given")
+
+
+@pytest.mark.parametrize("ending", ["", ".html", ".json"])
+def test_the_address_on_the_spdx_list_stands_for_the_identifier(ending):
+    assert license_problem(f"https://spdx.org/licenses/GPL-3.0-only{ending}") is None
+    assert license_id(f"https://spdx.org/licenses/GPL-3.0-only{ending}") == "GPL-3.0-only"
+    assert license_id(f"https://spdx.org/licenses/No-Such-License{ending}") is None

@@ -64,7 +64,8 @@ def test_the_catalogue_of_500_datasets_is_built_in_a_minute(shelf, site):
     print(f"{took:.1f} s, {worked:.1f} s of them at work")
     assert len(made.datasets) == DATASETS
     assert made.unread == []
-    assert took < SECONDS
+    # Its own work: what it waits for beside other tests is theirs.
+    assert worked < SECONDS
     sizes = {path: path.stat().st_size for path in site.folder.rglob("*") if path.is_file()}
     assert max(sizes.values()) < LARGEST
     assert len(page_at(site.folder / "index.html").one("ul", **{"class": "datasets"}).text) > 100

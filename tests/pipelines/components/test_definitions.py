@@ -180,8 +180,10 @@ def test_attempts_and_verify_of_the_s3_resource_hold_for_the_stages_and_for_copi
     with pytest.raises(ServiceUnavailableError, match="503"):
         endpoint.stat("some-bucket", "a.tar")
     assert asked == ["/some-bucket/a.tar"] * 2
-    assert DestinationResource(bucket="copies").store(endpoint).endpoint == endpoint
-    elsewhere = DestinationResource(bucket="copies", endpoint_url="https://127.0.0.1:1").store(endpoint).endpoint
+    assert DestinationResource(bucket="copies").bucket_store(endpoint).endpoint == endpoint
+    elsewhere = (
+        DestinationResource(bucket="copies", endpoint_url="https://127.0.0.1:1").bucket_store(endpoint).endpoint
+    )
     assert (elsewhere.attempts, elsewhere.verify) == (2, None)
 
 
@@ -211,11 +213,11 @@ def test_an_address_that_is_none_is_named_by_where_it_stands(environ, monkeypatc
     monkeypatch.setenv("ATDATA_S3_ENDPOINT", address)
     for source, call in {
         "ATDATA_S3_ENDPOINT": ShardS3Resource().endpoint,
-        "ATDATA_PUBLISH_ENDPOINT": lambda: DestinationResource(bucket="copies").store(reading),
+        "ATDATA_PUBLISH_ENDPOINT": lambda: DestinationResource(bucket="copies").bucket_store(reading),
         "endpoint_url of the S3 resource": ShardS3Resource(endpoint_url=address).endpoint,
-        "endpoint_url of the destination": lambda: DestinationResource(bucket="c", endpoint_url=address).store(
-            reading
-        ),
+        "endpoint_url of the destination": lambda: DestinationResource(
+            bucket="c", endpoint_url=address
+        ).bucket_store(reading),
     }.items():
         with pytest.raises(CredentialsError, match=f"^{source}: ") as refusal:
             call()
@@ -228,19 +230,19 @@ def test_a_destination_falls_back_to_the_reading_service_and_names_a_missing_key
     from atdata_pipelines.config.resources import DestinationResource, ShardS3Resource
 
     reading = ShardS3Resource().endpoint()
-    assert DestinationResource().store(reading) is None
+    assert DestinationResource().bucket_store(reading) is None
     monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", "public")
     monkeypatch.setenv("ATDATA_PUBLISH_PUBLIC_URL", "https://data.example.org")
-    store = DestinationResource().store(reading)
+    store = DestinationResource().bucket_store(reading)
     assert (store.bucket, store.public_url) == ("public", "https://data.example.org")
     assert store.endpoint.endpoint_url == reading.endpoint_url
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     with pytest.raises(MissingVariableError, match="ATDATA_PUBLISH_ACCESS_KEY_ID"):
-        DestinationResource().store(S3Endpoint())
+        DestinationResource().bucket_store(S3Endpoint())
     monkeypatch.setenv("ATDATA_PUBLISH_ACCESS_KEY_ID", "writer")
     with pytest.raises(MissingVariableError, match="ATDATA_PUBLISH_SECRET_ACCESS_KEY"):
-        DestinationResource().store(reading)
+        DestinationResource().bucket_store(reading)
 
 
 # With databases on disk, as a person has them.

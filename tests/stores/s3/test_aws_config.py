@@ -140,7 +140,7 @@ def test_copies_are_written_with_keys_that_the_configuration_leads_to(container:
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", container)
     monkeypatch.setenv("ATDATA_S3_ENDPOINT", s3["AWS_ENDPOINT"])
     monkeypatch.setenv("ATDATA_PUBLISH_BUCKET", bucket)
-    store = DestinationResource(addressing_style="auto").store(ShardS3Resource().endpoint())
+    store = DestinationResource(addressing_style="auto").bucket_store(ShardS3Resource().endpoint())
     assert store is not None
     assert store.endpoint.addressing_style == "auto"
     store.endpoint.client.put_object(Bucket=bucket, Key="copy.tar", Body=DATA)
