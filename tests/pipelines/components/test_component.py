@@ -101,14 +101,17 @@ def project(tmp_path, team_pyproject, dg_process):
 
 
 @pytest.mark.slow
-def test_a_project_lists_scaffolds_and_checks_an_instance(project):
-    assert TYPE in project("list", "components")[1]
-    assert project("scaffold", "defs", TYPE, "images")[0] == 0
+def test_a_project_lists_scaffolds_and_checks_an_instance_as_the_page_types_it(project):
+    page = (ROOT / "docs" / "how-to" / "dagster-project.md").read_text()
+    said = {}
+    for line in re.findall(r"^dg (.+)$", page, flags=re.MULTILINE):
+        code, said[line] = project(*line.split())
+        assert code == 0, said
+    assert TYPE in said["list components"]
     written = (project.folder / "team" / "defs" / "images" / "defs.yaml").read_text()
     assert all(line in written for line in (f"type: {TYPE}", "key_prefix: images", "pattern: images*"))
-    assert project("check", "yaml")[0] == 0
-    code, said = project("check", "defs")
-    assert code == 0, said
+    code, found = project("check", "defs")
+    assert code == 0, found
 
 
 def test_the_pattern_of_a_scaffolded_instance_fits_names_that_begin_with_its_own(project):
