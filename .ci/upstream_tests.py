@@ -2,7 +2,7 @@
 
 They are fetched by the package's name into .artifacts, and never kept here. A name that this package has not stands
 in them as a placeholder, which fails the test that uses it. With a Valkey of its own; a minute or some. Where the
-package cannot be fetched it says so, and nothing has failed.
+package cannot be fetched it says so; only in CI that is a failure.
 """
 
 import ast
@@ -106,7 +106,8 @@ def main() -> int:
     """How it ends: 0 where enough of them pass."""
     if not fetch():
         print("The tests of atdata 0.2.2b1 cannot be fetched here: not run.")
-        return 0
+        # As of any test that would be skipped: CI has to run it.
+        return 1 if os.environ.get("CI") else 0
     results = WHERE / "results.xml"
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "lenient"]
     with ValkeyServer() as server:

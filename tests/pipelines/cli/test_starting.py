@@ -1,6 +1,7 @@
 """What a command loads before it does its work: Dagster takes seconds, and few commands need it."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -65,3 +66,20 @@ def test_commands_that_need_no_run_start_without_dagster(lab, promote, tmp_path,
     assert done.returncode == 0, done.stderr
     assert "pictures" in done.stdout
     assert "dagster" not in done.stderr.splitlines()[-1]
+
+
+def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(tmp_path):
+    # A library that takes long to load, as on a slow disk.
+    (tmp_path / "click.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "atdata_pipelines", "list"],
+        env={**os.environ, "PYTHONPATH": ":".join([str(tmp_path), *sys.path])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as started:
+        assert started.stdout.readline() == "loading\n"
+        started.send_signal(signal.SIGINT)
+        assert started.wait(20) == 130
+        assert started.stderr.read() == "Stopped before anything was begun. Run it again.\n"
