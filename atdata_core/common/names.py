@@ -70,6 +70,15 @@ def file_name(name: str) -> str:
     return safe.encode(errors="replace")[-_LONGEST_FILE:].decode(errors="ignore").lstrip(".") or "_"
 
 
+def distinct(name: str, number: int, taken: set[str]) -> str:
+    """The name of a file among those that are ``taken``, which it joins; a number tells it from a namesake."""
+    # Some file systems know no capitals.
+    while name.casefold() in taken:
+        name = f"{number:06d}-{name}"
+    taken.add(name.casefold())
+    return name
+
+
 def _problem(name: object) -> str | None:
     if not isinstance(name, str):
         return f"is {type(name).__name__}, not str"

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from ..atmosphere.atmosphere_index import AtmosphereIndex
 from ..atmosphere.published_shards import PublishedShards, other_bytes
 from ..common.byte_progress import Progress, tell_bytes
-from ..common.names import file_name, quoted
+from ..common.names import distinct, file_name, quoted
 from ..common.urls import displayed, expand
 from ..errors import AtdataError, NoDataUrlsError, PullError
 from ..stores.shard_streams import CHUNK, PartRead, ResumableRead
@@ -112,15 +112,10 @@ def file_names(shards: Sequence[PublishedShard], dataset: str) -> list[str]:
     before a name that another shard has already.
     """
     taken: set[str] = set()
-    names: list[str] = []
-    for number, shard in enumerate(shards):
-        name = _named_tar(shard.url) or f"{file_name(dataset)}-{number:06d}.tar"
-        # Some file systems know no capitals.
-        while name.casefold() in taken:
-            name = f"{number:06d}-{name}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    return [
+        distinct(_named_tar(shard.url) or f"{file_name(dataset)}-{number:06d}.tar", number, taken)
+        for number, shard in enumerate(shards)
+    ]
 
 
 def _named_tar(url: str) -> str | None:

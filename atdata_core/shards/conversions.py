@@ -25,7 +25,7 @@ def to_numpy(items: Iterable[Any]) -> dict[str, NDArray[Any]]:
 
 def to_pandas(items: Iterable[Any]) -> Any:
     """A ``DataFrame``; raises ``ImportError`` where pandas is not installed."""
-    pandas = _library("pandas", "pandas", "to_pandas")
+    pandas = library("pandas", "pandas", "to_pandas()")
     columns = {
         name: _objects(list(column)) if isinstance(column, np.ndarray) and column.ndim > 1 else column
         for name, column in _columns(items)
@@ -33,14 +33,14 @@ def to_pandas(items: Iterable[Any]) -> Any:
     return pandas.DataFrame(columns)
 
 
-def to_arrow(items: Iterable[Any], *, extra: str = "arrow", method: str = "to_arrow") -> Any:
+def to_arrow(items: Iterable[Any], *, extra: str = "arrow", what: str = "to_arrow()") -> Any:
     """A ``pyarrow.Table``; raises ``ImportError`` where pyarrow is not installed."""
-    arrow = _library("pyarrow", extra, method)
+    arrow = library("pyarrow", extra, what)
     found: dict[str, Any] = {}
     for name, column in _columns(items):
         try:
             found[name] = _arrow_array(arrow, column)
-        except (arrow.ArrowException, TypeError) as why:
+        except (arrow.ArrowException, TypeError, ValueError, OverflowError) as why:
             raise SampleError(
                 f"Arrow cannot hold the values of {name!r}: {why}. Leave the field out, or change it, with map().",
                 field=name,
@@ -50,16 +50,17 @@ def to_arrow(items: Iterable[Any], *, extra: str = "arrow", method: str = "to_ar
 
 def to_hf(items: Iterable[Any]) -> Any:
     """A ``datasets.Dataset``; raises ``ImportError`` where Hugging Face's datasets is not installed."""
-    return _library("datasets", "hf", "to_hf").Dataset(to_arrow(items, extra="hf", method="to_hf"))
+    return library("datasets", "hf", "to_hf()").Dataset(to_arrow(items, extra="hf", what="to_hf()"))
 
 
 def _columns(items: Iterable[Any]) -> list[tuple[str, Column]]:
-    rows = [_fields(item) for item in items]
+    rows = [fields_of(item) for item in items]
     names = dict.fromkeys(name for row in rows for name in row)
     return [(name, _column([row.get(name) for row in rows])) for name in names]
 
 
-def _fields(item: Any) -> Mapping[str, Any]:
+def fields_of(item: Any) -> Mapping[str, Any]:
+    """The values of a sample or a dict by their names; raises ``SampleError`` where it is neither."""
     if isinstance(item, Mapping):
         return cast("Mapping[str, Any]", item)
     if is_dataclass(item):
@@ -99,10 +100,15 @@ def _arrow_array(arrow: Any, column: Column) -> Any:
     return array
 
 
-def _library(name: str, extra: str, method: str) -> Any:
+def library(name: str, extra: str, what: str) -> Any:
+    """What is needed, imported.
+
+    Raises:
+        ImportError: It is not installed; the extra of atdata-core that brings it is named.
+    """
     try:
         return import_module(name)
     except ImportError:
         raise ImportError(
-            f"{method}() needs {name}, which is not installed: pip install 'atdata-core[{extra}]'.", name=name
+            f"{what} needs {name}, which is not installed: pip install 'atdata-core[{extra}]'.", name=name
         ) from None

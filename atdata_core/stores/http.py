@@ -39,7 +39,7 @@ FIRST_BYTES = "bytes=0-511"
 PROBE_SECONDS = 5.0
 """How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 20
 
 
 def open_web(url: str, *, guarded: bool = False) -> BinaryIO:

@@ -1,7 +1,8 @@
-"""One field of several samples as a picture: images and vectors side by side, as a PNG of bounded size."""
+"""What of samples is a picture: a field of several side by side, as a PNG of bounded size, or each as a file."""
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,10 @@ TILES = (96, 64, 48, 32, 16)
 
 SIDE = 8_192
 ENCODED_PIXELS = 40_000_000
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
+_ENCODED = re.compile(
+    rb"(?P<png>\x89PNG\r\n\x1a\n)|(?P<jpg>\xff\xd8\xff)|(?P<webp>RIFF.{4}WEBP)|(?P<gif>GIF8)", re.DOTALL
+)
+"""How an encoded picture begins; the groups are the endings of files."""
 
 
 def picture(values: Sequence[Any]) -> bytes | None:
@@ -37,6 +41,27 @@ def picture(values: Sequence[Any]) -> bytes | None:
     return None
 
 
+def is_file(value: Any) -> bool:
+    """Whether ``file_of`` makes a file of a value."""
+    return _ENCODED.match(value) is not None if isinstance(value, bytes) else _whole_pixels(value) is not None
+
+
+def file_of(value: Any) -> tuple[str, bytes]:
+    """A picture in full size: the ending of its file, and the bytes.
+
+    A PNG of an array of ``uint8``, or of floats from 0 to 1, which are rounded to 8 bits; what is encoded stays so.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(value, bytes) and (found := _ENCODED.match(value)):
+        return str(found.lastgroup), value
+    pixels = _whole_pixels(value)
+    if pixels is None:
+        raise ValueError("This is no picture.")
+    return "png", _encoded(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
 def _is_number_array(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "uifb" and value.size > 0
 
@@ -45,21 +70,38 @@ def _is_vector(value: object) -> bool:
     return _is_number_array(value) and value.ndim == 1 and value.size > 1  # type: ignore[attr-defined]
 
 
-def _pixels(value: Any) -> Image.Image | None:
-    """An image that a value is: (H, W), (H, W, 1 | 3 | 4), or an encoded file."""
-    if isinstance(value, bytes):
-        return _decoded(value)
+def _as_image(value: Any) -> np.ndarray[Any, Any] | None:
+    """(H, W) or (H, W, 3 | 4) of an array that is an image; None of what is none."""
     if not _is_number_array(value) or max(value.shape, default=0) > SIDE:
         return None
     if value.ndim == 3 and value.shape[2] == 1:
         value = value[:, :, 0]
     grey = value.ndim == 2 and min(value.shape) >= 4
     colour = value.ndim == 3 and value.shape[2] in (3, 4) and min(value.shape[:2]) >= 4
-    if not (grey or colour):
+    return value if grey or colour else None
+
+
+def _pixels(value: Any) -> Image.Image | None:
+    """An image that a value is: (H, W), (H, W, 1 | 3 | 4), or an encoded file."""
+    if isinstance(value, bytes):
+        return _decoded(value)
+    image = _as_image(value)
+    if image is None:
         return None
     # More pixels than a tile shows cost time and nothing else.
-    step = max(1, max(value.shape[:2]) // 256)
-    return Image.fromarray(_stretched(value[::step, ::step], keep=colour and value.dtype == np.uint8))
+    step = max(1, max(image.shape[:2]) // 256)
+    return Image.fromarray(_stretched(image[::step, ::step], keep=image.ndim == 3 and image.dtype == np.uint8))
+
+
+def _whole_pixels(value: Any) -> np.ndarray[Any, Any] | None:
+    """An image as it is, in 8 bits; None of numbers that mean no brightness by themselves."""
+    image = _as_image(value)
+    if image is None or image.dtype == np.uint8:
+        return image
+    # Not so where one of them is no number.
+    if image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:
+        return np.rint(image.astype(np.float64) * 255).astype(np.uint8)
+    return None
 
 
 def _stretched(array: np.ndarray[Any, Any], *, keep: bool) -> np.ndarray[Any, Any]:
@@ -76,7 +118,7 @@ def _stretched(array: np.ndarray[Any, Any], *, keep: bool) -> np.ndarray[Any, An
 
 
 def _decoded(data: bytes) -> Image.Image | None:
-    if not data.startswith(_MAGIC):
+    if not _ENCODED.match(data):
         return None
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF"))

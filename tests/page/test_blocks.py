@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from atdata_pipelines.cli import main
 from atdata_pipelines.components import DatasetPromotion
+from libraries import library
 from page_blocks import PAGES, ROOT, Block, blocks, prose
 from sandbox_shell import SandboxShell, sandbox_shell
 
@@ -282,6 +283,8 @@ def test_the_tutorial_goes_as_it_says(shell, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TOLD_IN_TURN)
 def test_a_how_to_page_goes_as_it_says(page, shell):
+    if "--samples" in (ROOT / page).read_text():
+        library("pyarrow")
     shell.run("python store.py")
     shell.run("atdata-pipelines promote points --license CC0-1.0")
     assert go_through(page, shell, shell.folder)

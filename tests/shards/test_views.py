@@ -1,8 +1,6 @@
 """Looking at a dataset without reading it all, and as the tables of other libraries."""
 
-import importlib
 import io
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import atdata_core as atdata
 from atdata_core.errors import RefusedError, SampleError
 from atdata_core.shards.data_sources import ListedShards
 from atdata_core.shards.tar_samples import ShardWriter
+from libraries import library
 
 
 @atdata.packable
@@ -143,11 +142,6 @@ def test_samples_become_arrays_of_numpy(ds):
         ds.map(lambda row: (row.n,)).to_numpy()
 
 
-def library(name):
-    # What CI is to prove it must not pass over.
-    return importlib.import_module(name) if os.environ.get("CI") else pytest.importorskip(name)
-
-
 def test_samples_become_a_table_of_pandas(ds):
     library("pandas")
     frame = ds.select(range(4)).to_pandas()
@@ -166,6 +160,8 @@ def test_samples_become_a_table_of_arrow_and_of_hugging_face(ds):
     assert table["word"].to_pylist() == ["0", None, None, "3"]
     with pytest.raises(SampleError, match=r"Arrow cannot hold the values of 'z'.*map\(\)"):
         ds.map(lambda row: {"z": 1j}).to_arrow()
+    with pytest.raises(SampleError, match="Arrow cannot hold the values of 'z'"):
+        ds.map(lambda row: {"z": 2**70}).to_arrow()
     library("datasets")
     rows = ds.select(range(4)).to_hf()
     assert rows[3] == {"n": 3, "word": "3", "image": [[3, 3], [3, 3]]}

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
+from libraries import library
 
 
 def test_a_published_dataset_is_pulled_by_name_and_the_second_time_nothing_is_fetched(publish, account, command):
@@ -58,6 +59,36 @@ def test_shards_without_a_digest_and_files_of_an_earlier_version_are_told(publis
         "The record gives no digest of 1 shard, which could not be checked.",
         f"Of an earlier version, and none of its shards now: {left}. Remove what you do not need.",
     ]
+
+
+def test_samples_become_tables_and_pictures_of_shards_that_are_there(publish, spoil, stranger, command, tmp_path):
+    parquet = library("pyarrow.parquet")
+    uri = publish()
+    assert command("pull", uri, "here").exit_code == 0
+    for shard in stranger.get_record(uri).value["storage"]["shards"]:
+        spoil(shard["url"])
+    told = json.loads(command("pull", uri, "here", "--samples", "--json").stdout)
+    assert told["fetched"] == 0
+    assert [each["samples"] for each in told["samples"]] == [3, 3]
+    assert [each["table"] for each in told["samples"]] == [
+        shard["file"].replace("here/", "here/samples/").replace(".tar", ".parquet") for shard in told["shards"]
+    ]
+    rows = [row for each in told["samples"] for row in parquet.read_table(each["table"]).to_pylist()]
+    assert [row["label"] for row in rows] == [*range(6)]
+    assert all((tmp_path / "here/samples" / row["image"]).is_file() for row in rows)
+    (tmp_path / "here/samples/old.parquet").touch()
+    again = command("pull", uri, "here", "--samples")
+    assert again.stdout.splitlines()[1] == "here/samples: 6 samples in 2 tables, 6 pictures"
+    assert again.stderr.startswith("Of an earlier version, and none of its shards now: old.parquet. Remove ")
+
+
+def test_without_pyarrow_nothing_is_fetched_and_the_extra_is_named(command, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = command("pull", "@nobody.test/pictures", "here", "--samples")
+    assert (result.exit_code, result.stdout, (tmp_path / "here").exists()) == (1, "", False)
+    assert result.stderr == (
+        "Error: --samples needs pyarrow, which is not installed: pip install 'atdata-core[arrow]'.\n"
+    )
 
 
 @pytest.mark.slow
