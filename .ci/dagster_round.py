@@ -15,6 +15,7 @@ import dagster as dg
 
 import atdata_core as atdata
 from atdata_core.local import LocalIndex
+from atdata_pipelines.assets.checks import CHECKS
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.settings import DEFAULT, RECORD
 from atdata_pipelines.demo.digits import NAME, Digit, sandbox
@@ -71,7 +72,7 @@ def check_pipeline() -> None:
             run = repository.get_job("verify").execute_in_process(partition_key=name, instance=instance)
             seen = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
             failed = [each.message for each in seen if not each.dagster_event.event_specific_data.passed]
-            assert len(seen) == 6, seen
+            assert {each.dagster_event.event_specific_data.check_name for each in seen} == {*CHECKS}, seen
             assert not failed, failed
 
 
