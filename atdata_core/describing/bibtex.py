@@ -28,12 +28,12 @@ _LATEX = {
 
 def bibtex(description: DatasetDescription) -> str:
     """The BibTeX of a dataset, which ends with a line of its own."""
-    day = (description.created_at or "")[:10]
+    year = "" if description.published is None else f"{description.published.year:04d}"
     names = [creator.name for creator in description.creators]
     fields = {
         "author": " and ".join(map(_author, names)) or _author(_account(description)),
         "title": f"{{{latex(description.name)}}}",
-        "year": day[:4],
+        "year": year,
         "version": latex(description.version or ""),
         "publisher": latex(_account(description)),
         "doi": latex(description.doi or ""),
@@ -41,7 +41,7 @@ def bibtex(description: DatasetDescription) -> str:
         "note": latex(" ".join(part for part in (description.citation, f"AT Protocol: {description.uri}") if part)),
     }
     rows = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
-    return "\n".join(["@misc{" + _key(description, day) + ",", ",\n".join(rows), "}", ""])
+    return "\n".join(["@misc{" + _key(description, year) + ",", ",\n".join(rows), "}", ""])
 
 
 def latex(text: str) -> str:
@@ -64,9 +64,7 @@ def _account(description: DatasetDescription) -> str:
     return description.handle or description.did
 
 
-def _key(description: DatasetDescription, day: str) -> str:
+def _key(description: DatasetDescription, year: str) -> str:
     first = description.creators[0].name.split()[-1] if description.creators else _account(description)
-    plain = (
-        unicodedata.normalize("NFKD", f"{first}-{day[:4]}-{description.name}").encode("ascii", "ignore").decode()
-    )
+    plain = unicodedata.normalize("NFKD", f"{first}-{year}-{description.name}").encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-").lower() or "dataset"

@@ -6,10 +6,12 @@ describe their fields, and do not load them: they are msgpack in tars, which Cro
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..common.names import quoted
+from ..errors import RefusedError
 from ..samples.arrays import shape_name
+from ..samples.schema import SEMVER
 from .bibtex import bibtex
 from .schema_org import TAR, about
 
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 
 NOT_LOADED = (
     "The samples are msgpack in tar shards. Croissant has no way to read that: this record set gives the names of "
-    "their files, and the record set `fields` what is in each. They are read with atdata: open_dataset({where!r})."
+    "their files, and the record set `fields` what is in each. They are read with "
+    "atdata: atdata.load_dataset({where!r})."
 )
 FILES = "sample-files"
-"""The files in all shards; no shard can have that name."""
+"""The files in all shards. It and the record sets are named without a slash, each shard with one."""
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -50,7 +53,19 @@ _CONTEXT: dict[str, Any] = {
 
 
 def croissant(description: DatasetDescription) -> dict[str, Any]:
-    """The Croissant of a dataset, as a JSON object."""
+    """The Croissant of a dataset, as a JSON object.
+
+    Raises:
+        RefusedError: The record tells no SHA-256 of a shard, and Croissant has no file without a checksum.
+    """
+    if bare := next((shard for shard in description.shards if shard.sha256 is None), None):
+        raise RefusedError(
+            f"{quoted(description.name)} cannot be described as Croissant: its record has no SHA-256 of the shard "
+            f"{quoted(bare.name)}, and Croissant wants one of each. Use another format, or ask the publisher to "
+            "promote the dataset again.",
+            name=description.name,
+        )
+    shards = {f"shard/{number:06d}": shard for number, shard in enumerate(description.shards)}
     said = about(description)
     said.pop("version", None)
     return {
@@ -63,21 +78,21 @@ def croissant(description: DatasetDescription) -> dict[str, Any]:
         "distribution": [
             {
                 "@type": "cr:FileObject",
-                "@id": shard.name,
+                "@id": ident,
                 "name": shard.name,
                 "contentUrl": shard.address,
                 "encodingFormat": TAR,
                 **({} if shard.size is None else {"contentSize": f"{shard.size} B"}),
-                **({} if shard.sha256 is None else {"sha256": shard.sha256}),
+                "sha256": shard.sha256,
             }
-            for shard in description.shards
+            for ident, shard in shards.items()
         ]
         + [
             {
                 "@type": "cr:FileSet",
                 "@id": FILES,
                 "name": FILES,
-                "containedIn": [{"@id": shard.name} for shard in description.shards],
+                "containedIn": [{"@id": ident} for ident in shards],
                 "encodingFormat": "application/vnd.msgpack",
                 "includes": "*.msgpack",
             }
@@ -87,14 +102,12 @@ def croissant(description: DatasetDescription) -> dict[str, Any]:
 
 
 def version_of(description: DatasetDescription) -> dict[str, str]:
-    """The version of the label; else the day of the publication in the form of a version, ``2026.11.30``."""
-    if description.version is not None:
-        return {"version": description.version}
-    try:
-        day = datetime.fromisoformat(description.created_at or "")
-    except ValueError:
-        return {}
-    return {"version": f"{day.year}.{day.month}.{day.day}"}
+    """The version of the label as a semantic one; else the day of the publication in that form, ``2026.11.30``."""
+    plain = (description.version or "").removeprefix("v")
+    if known := next((each for end in ("", ".0", ".0.0") if SEMVER.fullmatch(each := plain + end)), None):
+        return {"version": known}
+    day = description.published
+    return {} if day is None else {"version": f"{day.year}.{day.month}.{day.day}"}
 
 
 def _record_sets(description: DatasetDescription) -> list[dict[str, Any]]:

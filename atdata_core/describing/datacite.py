@@ -18,7 +18,7 @@ _NONE = ":none"
 def datacite(description: DatasetDescription) -> dict[str, Any]:
     """The DataCite JSON of a dataset, of metadata version 4.6."""
     account = description.handle or description.did
-    day = (description.created_at or "")[:10]
+    day = "" if description.published is None else description.published.date().isoformat()
     size = [f"{description.bytes} bytes"] if description.bytes is not None else []
     said = {
         "types": {"resourceTypeGeneral": "Dataset", "resourceType": "Dataset"},

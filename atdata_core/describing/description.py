@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -68,7 +69,7 @@ class DatasetDescription:
         citation: How it wants to be cited, in words.
         homepage: The address of its own page.
         language: Tags of BCP 47.
-        created_at: When it was published, as the record says it.
+        created_at: When it was published, in the words of the record, whatever they are: see ``published``.
         schema_uri: At-uri of its schema record.
         schema: The schema in the form of the local index; None where its record is not there, or unreadable.
         fields: Of the schema, in order.
@@ -109,6 +110,15 @@ class DatasetDescription:
     def where(self) -> str:
         """What to open it by: ``@handle/name`` where that leads to it, else the at-uri."""
         return f"@{self.handle}/{self.name}" if self.handle and self.current else self.uri
+
+    @property
+    def published(self) -> datetime | None:
+        """When it was published, in UTC; None where the record says no time."""
+        try:
+            found = datetime.fromisoformat(self.created_at or "")
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
 
     @property
     def summary(self) -> str:

@@ -54,7 +54,7 @@ def _body(description: DatasetDescription) -> list[str]:
     rows = {
         "at-uri": f"`{description.uri}`",
         "account": _text(description.handle or description.did),
-        "published": _text(description.created_at or ""),
+        "published": "" if description.published is None else _text(description.published.date().isoformat()),
         "version": _text(description.version or ""),
         "license": _link(description.license or "", description.license_address),
         "DOI": _link(description.doi or "", doi_address(description.doi) if description.doi else None),
@@ -64,9 +64,7 @@ def _body(description: DatasetDescription) -> list[str]:
     lines = [f"# {_text(description.name)}", "", *_paragraphs(description.summary), "", "| | |", "|---|---|"]
     lines += [f"| {title} | {value} |" for title, value in rows.items() if value]
     lines += ["", "## Load it", "", "```sh", "pip install atdata-core", "```", "", "```python"]
-    lines += ["from atdata.atmosphere import AtmosphereClient, AtmosphereIndex", ""]
-    lines += [f"dataset = AtmosphereIndex(AtmosphereClient()).open_dataset({description.where!r})"]
-    lines += ["```", ""]
+    lines += ["import atdata", "", f"dataset = atdata.load_dataset({description.where!r})", "```", ""]
     if description.fields:
         lines += ["## Fields", "", "| field | type | shape | what it is |", "|---|---|---|---|"]
         for field in description.fields:

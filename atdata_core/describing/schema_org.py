@@ -40,7 +40,7 @@ def about(description: DatasetDescription) -> dict[str, Any]:
         "creator": [_creator(creator) for creator in description.creators],
         "publisher": _account(description),
         "inLanguage": list(description.language),
-        "datePublished": description.created_at,
+        "datePublished": description.published and description.published.isoformat(),
         "version": description.version,
     }
     return {key: value for key, value in said.items() if value}
@@ -74,8 +74,13 @@ def _distribution(description: DatasetDescription) -> dict[str, Any]:
 
 
 def _creator(creator: Creator) -> dict[str, Any]:
-    found = {"@type": "Person", "name": creator.name}
-    return {**found, "@id": creator.address, "url": creator.address} if creator.orcid else found
+    """Only people have an ORCID iD; nobody said of other names what they are, and validators want a type."""
+    return {
+        "@type": "Person" if creator.orcid else ["Person", "Organization"],
+        "name": creator.name,
+        **({"@id": creator.address, "url": creator.address} if creator.orcid else {}),
+        **({"identifier": creator.did} if creator.did else {}),
+    }
 
 
 def _account(description: DatasetDescription) -> dict[str, Any]:

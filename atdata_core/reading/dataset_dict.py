@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar, cast
 
 from ..common.names import near, quoted
-from ..errors import MetadataError, RefusedError
+from ..errors import RefusedError
 from ..shards.dataset import Dataset
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ _WORDS = {
     "dev": "validation",
     "development": "validation",
 }
+_log = logging.getLogger("atdata_core")
 _BETWEEN = re.compile(r"[^a-z0-9]+")
 
 
@@ -66,13 +68,16 @@ def splits_of(shards: Sequence[str], metadata: Mapping[Any, Any] | None = None) 
     """The shards of each split; nothing where there are no splits.
 
     The metadata tell (``SPLITS``), else the names of the files, else those of the folders that they lie in, where
-    these name two at least: see ``split_name``. Shards that name none are then for training.
-
-    Raises:
-        MetadataError: The metadata name a shard that is not there.
+    these name two at least: see ``split_name``. Shards that name none are then for training. Metadata that tell
+    splits which cannot be are told of in the log, and all shards are one dataset.
     """
-    if told := _told(metadata):
-        return {name: list(_named(name, wanted, shards)) for name, wanted in told.items()}
+    told: Any = (metadata or {}).get(SPLITS)
+    if isinstance(told, dict) and told:
+        try:
+            return {_name(name): _named(wanted, shards) for name, wanted in cast("dict[Any, Any]", told).items()}
+        except ValueError as error:
+            _log.warning("The splits in the metadata are ignored, and all shards read as one dataset: %s.", error)
+            return {}
     for of_folder in (False, True):
         splits: dict[str, list[str]] = {}
         for shard in shards:
@@ -101,34 +106,29 @@ def chosen(splits: Mapping[str, T], split: str, where: str) -> T:
     )
 
 
-def _told(metadata: Mapping[Any, Any] | None) -> dict[str, list[str | int]]:
-    """What the metadata say of splits; nothing where they say other things under that name."""
-    told: Any = (metadata or {}).get(SPLITS)
-    if not isinstance(told, dict) or not told:
-        return {}
-    splits: dict[str, list[str | int]] = {}
-    for name, wanted in cast("dict[Any, Any]", told).items():
-        shards = cast("list[Any]", wanted if isinstance(wanted, list) else [wanted])
-        if not isinstance(name, str) or not all(isinstance(each, str | int) for each in shards):
-            return {}
-        splits[name] = shards
-    return splits
+def _name(given: object) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise ValueError(f"{quoted(given)} is no name of a split")
+    return given
 
 
-def _named(name: str, wanted: Sequence[str | int], shards: Sequence[str]) -> Iterator[str]:
-    """The shards that metadata name for a split, by their number or file name."""
-    for each in wanted:
-        if isinstance(each, int):
-            found = [shard for number, shard in enumerate(shards) if number == each]
-        else:
-            found = [shard for shard in shards if fnmatchcase(_parts(shard)[-1], each)]
-        if not found:
-            raise MetadataError(
-                f"The metadata name {each!r} as a shard of the split {quoted(name)}, and there is none. Ask the "
-                "publisher, or read all shards: AtmosphereIndex.open_dataset, or LocalIndex.get_dataset.",
-                name=name,
-            )
-        yield from found
+def _named(wanted: object, shards: Sequence[str]) -> list[str]:
+    """The shards that metadata name for a split by their number or file name, each once."""
+    found: dict[int, str] = {}
+    for each in cast("list[object]", wanted) if isinstance(wanted, list) else [wanted]:
+        named = {number: shard for number, shard in enumerate(shards) if _is(each, number, shard)}
+        if not named:
+            raise ValueError(f"no shard is {quoted(each)}")
+        found |= named
+    if not found:
+        raise ValueError("a split has no shards")
+    return list(found.values())
+
+
+def _is(wanted: object, number: int, shard: str) -> bool:
+    if isinstance(wanted, str):
+        return fnmatchcase(_parts(shard)[-1], wanted)
+    return type(wanted) is int and wanted == number
 
 
 def _parts(shard: str) -> list[str]:

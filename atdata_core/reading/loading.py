@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 import io
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, overload
 
 from ..common.names import LOCAL, is_published, near, quoted
 from ..common.urls import displayed, expand, literal, local_path, scheme
-from ..errors import EntryNotFoundError, SchemaNotFoundError, ShardMissingError, StorageError
+from ..errors import EntryNotFoundError, RefusedError, SchemaNotFoundError, ShardMissingError, StorageError
 from ..samples import DictSample
 from ..shards.data_sources import ListedShards
 from ..shards.dataset import Dataset
@@ -35,7 +37,7 @@ _log = logging.getLogger("atdata_core")
 
 @overload
 def load_dataset(
-    where: str,
+    where: str | PathLike[str],
     sample_type: type[T],
     *,
     split: str,
@@ -46,7 +48,7 @@ def load_dataset(
 ) -> Dataset[T]: ...
 @overload
 def load_dataset(
-    where: str,
+    where: str | PathLike[str],
     sample_type: None = None,
     *,
     split: str,
@@ -57,7 +59,7 @@ def load_dataset(
 ) -> Dataset[Any]: ...
 @overload
 def load_dataset(
-    where: str,
+    where: str | PathLike[str],
     sample_type: type[Any] | None = None,
     *,
     split: None = None,
@@ -67,7 +69,7 @@ def load_dataset(
     index: Any = None,
 ) -> Any: ...
 def load_dataset(
-    where: str,
+    where: str | PathLike[str],
     sample_type: type[Any] | None = None,
     *,
     split: str | None = None,
@@ -85,11 +87,11 @@ def load_dataset(
     Args:
         where: A published dataset, which needs no login: ``@handle/name``, ``@handle/name@version``, an at-uri. One
             of the lab's index (``ATDATA_REDIS_URL``): ``@local/name``. Or shards: a path, a folder of tars, a
-            pattern with ``*`` or braces (``data-{000..009}.tar``), ``s3://``, ``http(s)://``.
+            pattern with ``*`` or braces (``data-{000..009}.tar``), ``s3://``, ``http(s)://``, a ``pathlib.Path``.
         sample_type: A class of one's own with the same fields. Without one, samples are of the class that the
             published schema describes, and ``DictSample`` where there is none.
         split: ``train``, ``test``, ``validation``, or another name that the metadata tell.
-        data_files: The shards of each split, in the folder ``where``, where their names do not tell.
+        data_files: The shards of each split, in the folder ``where``, where their names do not tell; patterns, too.
         streaming: Read samples when they are asked for. Else all shards are read into memory at once: what is not
             as published is told before the first sample, ``len`` is known, and no epoch fetches them again.
         verify: Compare each published shard with the digest in its record, as ``AtmosphereIndex.open_dataset``.
@@ -99,29 +101,44 @@ def load_dataset(
         EntryNotFoundError, RecordNotFoundError: (``KeyError``) no such dataset or account; near names are told.
         ShardMissingError: (a ``FileNotFoundError``) no such file, or no tar in the folder.
         RefusedError: (a ``ValueError``) there is no such split, or ``where`` cannot be understood.
+        TypeError: ``where`` is neither text nor a path, or ``data_files`` no mapping.
     """
+    where = _text(where)
     metadata: Mapping[Any, Any] | None = None
     splits: dict[str, list[str]] | None = None
+    counts: Mapping[str, int] = {}
     if data_files is not None:
-        splits = {name: _below(where, files) for name, files in data_files.items()}
+        splits = _below(where, data_files)
         dataset = _of_urls([shard for shards in splits.values() for shard in shards], sample_type)
     elif is_published(where):
         dataset, metadata = _published(where, sample_type, verify, index)
     elif where.startswith(LOCAL):
-        dataset, metadata = _of_index(where.removeprefix(LOCAL), sample_type, index)
+        dataset, metadata, counts = _of_index(where.removeprefix(LOCAL), sample_type, index)
     else:
         dataset = _of_urls(_shards_at(where), sample_type)
     splits = splits_of(dataset.shard_list, metadata) if splits is None else splits
     if split is not None:
         # The whole of a dataset without splits, by whatever name its files say.
         whole = dict.fromkeys(filter(None, ("train", *map(_only_split, dataset.shard_list))), dataset.shard_list)
-        dataset, splits = _part(dataset, chosen(splits or whole, split, where)), {}
+        dataset, splits = _part(dataset, chosen(splits or whole, split, where), counts), {}
     if not splits:
         return dataset if streaming else _read(dataset)
-    parts = {name: _part(dataset, shards) for name, shards in splits.items()}
+    parts = {name: _part(dataset, shards, counts) for name, shards in splits.items()}
     if not streaming:
         parts = {name: _read(part) for name, part in parts.items()}
     return DatasetDict(parts, dataset.sample_type, streaming)
+
+
+def _text(where: object) -> str:
+    if isinstance(where, PathLike):
+        where = os.fspath(cast("PathLike[str]", where))
+    if not isinstance(where, str):
+        raise TypeError(
+            f"load_dataset() takes what names a dataset, a URL or a path, as text or a pathlib.Path, not {where!r}."
+        )
+    if not where.strip():
+        raise RefusedError("load_dataset() was given an empty name. Use '.' for the tars of the folder you are in.")
+    return where
 
 
 def _only_split(shard: str) -> str | None:
@@ -137,7 +154,8 @@ def _published(where: str, sample_type: type | None, verify: bool, index: Any) -
     return index.open_dataset(entry, sample_type=kind, verify=verify), entry.metadata
 
 
-def _of_index(name: str, sample_type: type | None, index: Any) -> tuple[Dataset[Any], Any]:
+def _of_index(name: str, sample_type: type | None, index: Any) -> tuple[Dataset[Any], Any, dict[str, int]]:
+    """The dataset, its metadata, and how many samples the shards hold of which that is known."""
     from ..local import LocalIndex
 
     index = LocalIndex() if index is None else index
@@ -149,12 +167,14 @@ def _of_index(name: str, sample_type: type | None, index: Any) -> tuple[Dataset[
     urls = entry.data_urls[0] if len(entry.data_urls) == 1 else entry.data_urls
     store = entry.data_store or index.data_store
     dataset = Dataset[kind](urls, data_store=store)
-    if isinstance(index, LocalIndex):
-        claims = index.shard_claims(entry.cid)
-        counts = [claims[url].samples if url in claims else None for url in dataset.shard_list]
-        known = [count for count in counts if count is not None]
-        dataset = Dataset[kind](urls, data_store=store, count=sum(known) if len(known) == len(counts) else None)
-    return dataset, entry.metadata
+    claims = index.shard_claims(entry.cid) if isinstance(index, LocalIndex) else {}
+    counts = {url: claim.samples for url, claim in claims.items() if claim.samples is not None}
+    dataset = Dataset[kind](urls, data_store=store, count=_count(dataset.shard_list, counts))
+    return dataset, entry.metadata, counts
+
+
+def _count(shards: Sequence[str], counts: Mapping[str, int]) -> int | None:
+    return sum(counts[shard] for shard in shards) if counts.keys() >= set(shards) else None
 
 
 def _published_type(index: Any, schema_ref: str) -> type:
@@ -170,8 +190,18 @@ def _of_urls(urls: Sequence[str], sample_type: type | None) -> Dataset[Any]:
     return Dataset[kind]([literal(url) for url in urls])
 
 
-def _below(folder: str, files: str | Sequence[str]) -> list[str]:
-    return expand([f"{folder.rstrip('/')}/{file}" for file in ([files] if isinstance(files, str) else files)])
+def _below(folder: str, data_files: object) -> dict[str, list[str]]:
+    """The shards of each split."""
+    if not isinstance(data_files, Mapping):
+        raise TypeError(
+            f"data_files names the shards of each split, such as {{'train': 'a-*.tar'}}, and is {data_files!r}."
+        )
+    splits = cast("DataFiles", data_files)
+    listed = {name: [files] if isinstance(files, str) else files for name, files in splits.items()}
+    return {
+        name: [shard for file in files for shard in _shards_at(f"{folder.rstrip('/')}/{file}")]
+        for name, files in listed.items()
+    }
 
 
 def _shards_at(where: str) -> list[str]:
@@ -189,7 +219,11 @@ def _shards_at(where: str) -> list[str]:
     if folder.is_dir():
         tars = sorted(folder.glob("*.tar")) or sorted(folder.glob("*/*.tar"))
         if not tars:
-            raise ShardMissingError(f"There is no tar (*.tar) in the folder {where}.", url=where)
+            raise ShardMissingError(
+                f"There is no tar (*.tar) in the folder {where}, nor in a folder in it. Name the folder that has "
+                "them, or the files themselves by a pattern.",
+                url=where,
+            )
         return [str(tar) for tar in tars]
     found: list[str] = []
     for path in expand(where):
@@ -211,10 +245,11 @@ def _missing(path: str) -> ShardMissingError:
     return ShardMissingError(f"There is no file {quoted(path)}.{hint or ' Check the path.'}", url=path)
 
 
-def _part(dataset: Dataset[Any], shards: Sequence[str]) -> Dataset[Any]:
+def _part(dataset: Dataset[Any], shards: Sequence[str], counts: Mapping[str, int]) -> Dataset[Any]:
     if list(shards) == dataset.shard_list:
         return dataset
-    return Dataset[dataset.sample_type]([literal(shard) for shard in shards], data_store=dataset.data_store)
+    urls = [literal(shard) for shard in shards]
+    return Dataset[dataset.sample_type](urls, data_store=dataset.data_store, count=_count(shards, counts))
 
 
 class _ReadShards(ListedShards):

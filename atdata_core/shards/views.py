@@ -102,7 +102,13 @@ class Readable(TorchIterable, Generic[T]):
         return True
 
     def head(self, n: int = 5) -> list[T]:
-        """The first samples. Only the beginning of a shard is read for them, of which no digest is known."""
+        """The first samples. Only the beginning of a shard is read for them, of which no digest is known.
+
+        Raises:
+            RefusedError: A negative number.
+        """
+        if n < 0:
+            raise RefusedError(f"head() takes how many samples to read, and {n} is below 0. Use 1 or more.")
         return list(islice(self.ordered(), n))
 
     def select(self, indices: Iterable[int]) -> DatasetView[T]:

@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -158,7 +157,7 @@ class _Page:
         if about is not None:
             self.tags = bounded([tag for tag in about.keywords if tag.strip()])
             self.facts = [fact for fact in _facts(about) if fact.values]
-            self.updated = _time(about.created_at) or NEVER
+            self.updated = about.published.isoformat(timespec="seconds") if about.published else NEVER
             self.lines = [line for line in (about.description or "").splitlines() if line.strip()]
             self.load = _load(about)
             self.bibtex = FORMATS["bibtex"](about).splitlines()
@@ -183,7 +182,7 @@ def _short(about: DatasetDescription) -> Iterator[str | None]:
     yield about.license and shown(about.license, length=40)
     yield None if about.samples is None else number_of(about.samples, "sample")
     yield None if about.bytes is None else size_of(about.bytes)
-    yield _day(about.created_at)
+    yield about.published and about.published.date().isoformat()
 
 
 def _facts(about: DatasetDescription) -> Iterator[_Fact]:
@@ -191,7 +190,7 @@ def _facts(about: DatasetDescription) -> Iterator[_Fact]:
     yield _Fact("Creators", [(each.name, each.address) for each in about.creators])
     yield _Fact("DOI", [(about.doi, doi_address(about.doi))] if about.doi else [])
     yield _Fact("Homepage", [(about.homepage, about.homepage)] if about.homepage else [])
-    yield _Fact("Published", [(day, None)] if (day := _day(about.created_at)) else [])
+    yield _Fact("Published", [(about.published.date().isoformat(), None)] if about.published else [])
     yield _Fact("Version", [(about.version, None)] if about.version else [])
     yield _Fact("Samples", [(f"{about.samples:,}", None)] if about.samples is not None else [])
     yield _Fact("Size", [(size_of(about.bytes), None)] if about.bytes is not None else [])
@@ -217,20 +216,6 @@ def _literal(text: str) -> str:
     """A text as it stands in a program, with double quotes where that is simple."""
     plain = repr(text)
     return plain if plain[0] == '"' or '"' in text else f'"{plain[1:-1]}"'
-
-
-def _time(given: str | None) -> str | None:
-    """A time of a record, of whomever, as feeds want it; None where it is none."""
-    try:
-        found = datetime.fromisoformat(given or "")
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        return found.isoformat(timespec="seconds")
-    except (ValueError, OverflowError):
-        return None
-
-
-def _day(given: str | None) -> str | None:
-    return time[:10] if (time := _time(given)) else None
 
 
 def bounded(items: Sequence[T]) -> Sequence[T]:

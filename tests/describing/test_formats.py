@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,20 +11,35 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from atdata_core.describing import FORMATS, describe
+from atdata_core.common.citation import Creator
+from atdata_core.describing import FORMATS, DescribedShard, describe
+from atdata_core.errors import RefusedError
 
-NAMES = ("pictures", "rows", "texts", "recordings")
+DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 
 
 @pytest.fixture
-def exported(publish, anybody):
-    """The text of each format, of four datasets whose every text is hostile."""
-    uris = publish().uris
-    return {
-        name: {kind: make(found) for kind, make in FORMATS.items()}
-        for name in NAMES
-        if (found := describe(uris[name], anybody))
-    }
+def described(publish, anybody):
+    """Four datasets whose every text is hostile, and one of another program, whose records hold what they like."""
+    found = {name: describe(uri, anybody) for name, uri in publish().uris.items()}
+    shards = ("a b#ü.tar", "samples", "sample-files", "fields", "shard/000001")
+    found["foreign"] = replace(
+        found["rows"],
+        created_at="yesterday\n}",
+        version="v1",
+        creators=(Creator("The Lab", did=DID), Creator("Lovelace, Ada")),
+        shards=tuple(
+            DescribedShard(name, f"https://e.org/{name}", f"https://e.org/{name}", f"{number:02x}" * 32, None)
+            for number, name in enumerate(shards)
+        ),
+    )
+    return found
+
+
+@pytest.fixture
+def exported(described):
+    """The text of each format by the name of the dataset."""
+    return {name: {kind: make(each) for kind, make in FORMATS.items()} for name, each in described.items()}
 
 
 @pytest.fixture
@@ -40,12 +56,15 @@ def validated(exported):
 
 
 @pytest.mark.slow  # mlcroissant takes 5 s to import
-def test_mlcroissant_extruct_and_parsers_of_bibtex_accept_four_kinds_of_datasets(exported, validated):
-    for name in NAMES:
+def test_mlcroissant_extruct_and_parsers_of_bibtex_accept_every_kind_of_dataset(exported, validated):
+    for name in exported:
         croissant, page, bibtex = (validated[name][kind] for kind in ("croissant", "schema.org", "bibtex"))
-        assert croissant["problems"] == [], name
+        # A date that the record does not have cannot be invented.
+        undated = [each for each in croissant["problems"] if "datePublished" in each]
+        assert (croissant["problems"], bool(undated)) == (undated, name == "foreign"), name
         assert croissant["version"] == "http://mlcommons.org/croissant/1.1"
-        assert croissant["files"] == ["00" * 32, "01" * 32, None]
+        shards = 5 if name == "foreign" else 2
+        assert croissant["files"] == [*(f"{number:02x}" * 32 for number in range(shards)), None]
         assert page["found"] == [json.loads(exported[name]["schema.org"])]
         assert (bibtex["failed"], len(bibtex["entries"]), bibtex["authors"]) == (0, 1, 2)
     assert validated["recordings"]["croissant"]["fields"] == ["sound", "rate", "raw", "about"]
@@ -58,6 +77,26 @@ def test_croissant_names_each_file_with_its_digest_and_size_and_says_that_it_loa
     samples, fields = found["recordSet"]
     assert "Croissant has no way to read that" in samples["description"]
     assert [row["fields/type"] for row in fields["data"]] == ["ndarray[uint8] any×32×3", "int"]
+
+
+def test_what_another_program_wrote_is_exported_as_far_as_it_is_true(described, exported):
+    texts = exported["foreign"]
+    croissant, page, datacite = (json.loads(texts[kind]) for kind in ("croissant", "schema.org", "datacite"))
+    assert croissant["version"] == "1.0.0"
+    assert "datePublished" not in page
+    assert (datacite["publicationYear"], "dates" in datacite) == (":none", False)
+    assert ["yest" in text for text in texts.values()] == [False] * len(texts)
+    either = ["Person", "Organization"]
+    assert page["creator"] == [
+        {"@type": either, "name": "The Lab", "identifier": DID},
+        {"@type": either, "name": "Lovelace, Ada"},
+    ]
+    assert json.loads(exported["rows"]["schema.org"])["creator"][0]["@type"] == "Person"
+    assert "atdata.load_dataset(" in texts["readme"]
+    assert "atdata.load_dataset(" in texts["croissant"]
+    bare = replace(described["rows"], shards=(replace(described["rows"].shards[0], sha256=None),))
+    with pytest.raises(RefusedError, match=r"no SHA-256 of the shard '000000\.tar'"):
+        FORMATS["croissant"](bare)
 
 
 def test_bibtex_keeps_braces_balanced_and_authors_apart_whatever_names_hold(exported):

@@ -51,7 +51,7 @@ def bibtex(text: str) -> dict:
         "failed": len(library.failed_blocks),
         "entries": [sorted(each.fields_dict) for each in library.entries],
         "authors": len(entry.persons["author"]),
-        "year": entry.fields["year"],
+        "year": entry.fields.get("year"),
     }
 
 

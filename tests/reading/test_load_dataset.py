@@ -3,8 +3,10 @@
 import http.server
 import io
 import os
+import re
 import threading
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,6 @@ from atdata_core.atmosphere import AtmosphereClient, AtmosphereIndex
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA
 from atdata_core.errors import (
     EntryNotFoundError,
-    MetadataError,
     RecordNotFoundError,
     RefusedError,
     ShardChangedError,
@@ -24,6 +25,7 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.reading.dataset_dict import splits_of
 from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 
@@ -150,12 +152,30 @@ def test_splits_that_the_metadata_tell_are_a_dataset_dict(publish, account):
         atdata.load_dataset(where, split="tst")
 
 
-def test_metadata_that_name_a_shard_that_is_not_there_say_so(store):
-    store(metadata={"splits": {"train": ["nothing-*.tar"]}})
-    with pytest.raises(MetadataError, match=r"'nothing-\*\.tar' as a shard of the split 'train'"):
-        atdata.load_dataset("@local/cells")
-    store("other", metadata={"splits": ["train", "test"]})
-    assert isinstance(atdata.load_dataset("@local/other"), atdata.Dataset)
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"train": ["train-0.tar"], "test": ["nothing-*.tar"]}, r"no shard is 'nothing-\*\.tar'"),
+        ({"train": [0], "test": [3]}, "no shard is 3"),
+        ({"train": [0], "test": [-1]}, "no shard is -1"),
+        ({"train": []}, "a split has no shards"),
+        ({"train": True}, "no shard is True"),
+        ({"train": {"a": 0}}, "no shard is {'a': 0}"),
+        ({"": [0]}, "'' is no name of a split"),
+        ({7: [0]}, "7 is no name of a split"),
+    ],
+)
+def test_splits_in_metadata_that_cannot_be_are_told_of_and_all_shards_read(told, said, caplog):
+    assert splits_of(["a/train-0.tar", "a/test-0.tar"], {"splits": told}) == {}
+    assert re.search(f"ignored, and all shards read as one dataset: {said}", caplog.text)
+
+
+def test_a_shard_that_metadata_name_twice_is_read_once_and_other_words_tell_nothing(caplog):
+    shards = ["a/train-0.tar", "a/test-0.tar"]
+    assert splits_of(shards, {"splits": {"all": [1, 1, "test-*", 0]}}) == {"all": shards[::-1]}
+    by_name = {"train": shards[:1], "test": shards[1:]}
+    assert [splits_of(shards, {"splits": told}) for told in (["train", "test"], {}, None)] == [by_name] * 3
+    assert not caplog.text
 
 
 def test_a_dataset_of_the_lab_is_read_from_its_index(store):
@@ -167,6 +187,11 @@ def test_a_dataset_of_the_lab_is_read_from_its_index(store):
     with pytest.raises(EntryNotFoundError, match=r"has no dataset 'cels'.*Near it: cells"):
         atdata.load_dataset("@local/cels")
     store("foreign", schema=False)
+    store("parts", metadata={"splits": {"train": [0, 1], "test": [2]}})
+    assert {name: len(part) for name, part in atdata.load_dataset("@local/parts").items()} == {
+        "train": 10,
+        "test": 5,
+    }
 
 
 def test_what_is_not_published_is_told_with_what_is_near(publish, account, client):
@@ -247,9 +272,36 @@ def test_a_path_that_is_not_there_is_told_with_what_is_near(folder):
     folder("cells-0.tar").joinpath("empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"There is no file 'cels-0\.tar'\. Near it: cells-0\.tar"):
         atdata.load_dataset("cels-0.tar")
-    with pytest.raises(ShardMissingError, match=r"no tar \(\*\.tar\) in the folder empty"):
+    with pytest.raises(ShardMissingError, match=r"no tar \(\*\.tar\) in the folder empty.*Name the folder"):
         atdata.load_dataset("empty")
     with pytest.raises(ShardMissingError, match=r"written with an @: @lab\.example\.org/digits"):
         atdata.load_dataset("lab.example.org/digits")
     with pytest.raises(ShardMissingError, match=r"'none-\*\.tar'"):
         atdata.load_dataset("none-*.tar")
+
+
+def test_files_of_splits_are_found_by_patterns_and_a_typo_is_told_at_once(folder):
+    folder("a/x-0.tar", "a/x-1.tar", "a/y.tar")
+    found = atdata.load_dataset(Path("a"), Cell, data_files={"train": "x-*.tar", "test": ["y.tar"]})
+    assert {name: labels(each) for name, each in found.items()} == {
+        "train": list(range(10)),
+        "test": list(range(10, 15)),
+    }
+    with pytest.raises(ShardMissingError, match=r"no file 'a/z\.tar'"):
+        atdata.load_dataset("a", data_files={"train": "x-*.tar", "test": "z.tar"})
+    with pytest.raises(TypeError, match=r"such as {'train': 'a-\*\.tar'}, and is 'x-0\.tar'"):
+        atdata.load_dataset("a", data_files="x-0.tar")
+
+
+def test_what_names_nothing_is_refused_with_what_does(folder):
+    folder("x-0.tar")
+    assert labels(atdata.load_dataset(Path(), Cell)) == list(range(5))
+    for where in (None, 7, b"x-0.tar", ["x-0.tar"]):
+        with pytest.raises(TypeError, match=r"as text or a pathlib\.Path, not"):
+            atdata.load_dataset(where)
+    for where in ("", "  "):
+        with pytest.raises(RefusedError, match=r"Use '\.' for the tars of the folder"):
+            atdata.load_dataset(where)
+    assert atdata.load_dataset("x-0.tar").head(0) == []
+    with pytest.raises(RefusedError, match=r"head\(\) takes how many samples"):
+        atdata.load_dataset("x-0.tar").head(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from atdata_core.describing import FORMATS
 
 from ... import context
-from ...command import Output, command, json_option
+from ...command import Output, command, json_option, note
 
 
 @command("export @lab.example.org/cells --format readme --to README.md", going_on="Run it again:")
@@ -34,7 +35,12 @@ def export(where: str, name: str, to: Path | None, output: Output) -> None:
     with context.said():
         client = AtmosphereClient()
         description = describe(context.uri_of(where, client), client)
-    text = FORMATS[name](description)
+        text = FORMATS[name](description)
+    if name == "croissant" and description.license is None:
+        note(
+            "The record has no license, of which mlcroissant validate warns. Its publisher can give it one: "
+            f"atdata-pipelines promote {shlex.quote(description.name)} --license CC-BY-4.0"
+        )
     if to is not None:
         to.write_text(text, encoding="utf-8")
     facts = {"uri": description.uri, "format": name, "file": None if to is None else str(to), "text": text}

@@ -83,6 +83,13 @@ def test_a_published_dataset_is_exported_in_every_format_to_the_screen_or_a_file
     assert command("export", "nothing", "--format", "bibtex").exit_code == 1
 
 
+def test_an_export_as_croissant_says_that_a_license_is_missing_and_how_to_give_one(lab, promote, command):
+    lab.insert("pictures")
+    result = command("export", promote("pictures"), "--format", "croissant")
+    assert "promote pictures --license CC-BY-4.0" in result.stderr
+    assert "license" not in json.loads(result.stdout)
+
+
 def test_a_first_look_tells_fields_shapes_samples_and_draws_pictures(lab, command, tmp_path):
     lab.insert("pictures")
     result = command("preview", "pictures")
