@@ -6,6 +6,7 @@ which ``repo`` is a DID, ``listEntries`` and ``resolveLabel``.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from atdata_core.errors import RefusedError, ServiceError
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient
     from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry
+
+_log = logging.getLogger("atdata_core")
 
 VARIABLE = "ATDATA_APPVIEW_URL"
 """Of the environment: the URL of an AppView that indexes datasets."""
@@ -67,6 +70,8 @@ class AppView:
     ) -> Iterator[SearchHit]:
         """Datasets with all of these words and tags, newest first, as they are asked for.
 
+        Which entry is the current one is asked once for each name of an account.
+
         Args:
             words: In name, description or tags; without any, all datasets count.
             tags: Each as it stands in the record.
@@ -79,6 +84,7 @@ class AppView:
         query = "searchDatasets" if text else "listEntries"
         params = {"repo": repo, "limit": _PAGE, **({"q": text, "tags": list(tags) or None} if text else {})}
         cursor: str | None = None
+        labels: dict[tuple[str, str], dict[str, Any] | None] = {}
         for _ in range(_MOST_PAGES):
             reply = self._session.call("GET", f"{_QUERIES}.{query}", params={**params, "cursor": cursor})
             entries: Any = reply.get("entries")
@@ -89,20 +95,35 @@ class AppView:
             for entry in cast("list[Any]", entries):
                 hit = _hit(entry)
                 if hit is not None and {*tags} <= {*hit.tags}:
-                    yield replace(hit, current=self._is_current(hit))
+                    yield replace(hit, current=self._is_current(hit, labels))
             following: Any = reply.get("cursor")
             if not entries or not isinstance(following, str) or following == cursor:
                 return
             cursor = following
+        _log.warning(
+            "%s has more datasets than the %d pages that were read. More words tell fewer.", self.url, _MOST_PAGES
+        )
 
-    def _is_current(self, hit: SearchHit) -> bool | None:
-        """Whether the label of its name points at it; None where the AppView cannot tell."""
+    def _is_current(self, hit: SearchHit, labels: dict[tuple[str, str], dict[str, Any] | None]) -> bool | None:
+        """Whether the label of its name points at it; None where the AppView cannot tell.
+
+        ``labels`` are the answers so far, by account and name.
+        """
         try:
-            params = {"handle": AtUri.parse(hit.uri).authority, "name": hit.name}
-            label = self._session.call("GET", f"{_QUERIES}.resolveLabel", params=params)
+            named = AtUri.parse(hit.uri).authority, hit.name
+        except RefusedError:
+            return None
+        if named not in labels:
+            labels[named] = self._label(*named)
+        label = labels[named]
+        return None if label is None else label.get("uri") == hit.uri
+
+    def _label(self, account: str, name: str) -> dict[str, Any] | None:
+        params = {"handle": account, "name": name}
+        try:
+            return self._session.call("GET", f"{_QUERIES}.resolveLabel", params=params)
         except (ServiceError, RefusedError):
             return None
-        return label.get("uri") == hit.uri
 
 
 def search_accounts(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from atdata_core.atmosphere.labels import all_labelled, resolve
+from atdata_core.atmosphere.labels import AccountLabels, resolve
 from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
 from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
@@ -125,11 +125,10 @@ class AtmosphereIndex:
         ``current`` tells of each whether the label of its name points at it. Records that cannot be read are left
         out, with a warning in the log.
         """
-        labelled = all_labelled(self.client, repo or self.client.did)
+        labels = AccountLabels(self.client, repo or self.client.did)
 
         def read(record: Record) -> AtmosphereIndexEntry:
-            label = labelled.get(str(record.get("name")))
-            return self._entry(record, current=None if label is None else label.uri == record.uri)
+            return self._entry(record, current=labels.is_current(str(record.get("name")), record.uri))
 
         return list(self._readable((ENTRY, OLD_ENTRY), repo, read))
 

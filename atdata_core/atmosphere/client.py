@@ -324,6 +324,10 @@ class AtmosphereClient:
         """The handle of an account, which leads back to its DID; None where it has none."""
         return self._resolver.handle_of(did)
 
+    def signing_key_of(self, did: str) -> str | None:
+        """The key that signs a repository, as a ``did:key``, from its DID document; None where that names none."""
+        return self._resolver.signing_key_of(did)
+
     def service_of(self, repo: str) -> str:
         """URL of the PDS that holds a repository (DID or handle)."""
         did = self._resolver.did_of(repo)

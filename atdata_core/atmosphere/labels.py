@@ -10,7 +10,7 @@ from atdata_core.atmosphere.record_format.parse import label_target
 from atdata_core.atmosphere.record_format.record_keys import LABEL, AtUri, label_rkey
 from atdata_core.atmosphere.xrpc.identifiers import identifier_in
 from atdata_core.common.names import near, quoted
-from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError
+from atdata_core.errors import AtdataError, EntryNotFoundError, RecordNotFoundError, RefusedError
 
 if TYPE_CHECKING:
     from atdata_core.atmosphere.client import AtmosphereClient, Record
@@ -63,19 +63,15 @@ def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
     did = client.did_of(repo)
     stem, _, version = name.rpartition("@")
     label = _by_key(client, did, name) or (_by_key(client, did, stem, version) if stem else None)
-    labels: list[Record] = []
-    if label is None:
-        labels = list(client.iter_records(LABEL, repo=did))
-        label = _first(labels, name) or _first(labels, stem, version)
-    if label is None:
-        versions = [each for each in labels if each.get("name") == name]
-        label = max(versions, key=lambda each: str(each.get("createdAt")), default=None)
+    if label is not None and (uri := label_target(label.value)) is not None:
+        return uri
+    labels = AccountLabels(client, did)
+    label = labels.of(name) or labels.of(stem, version)
     uri = None if label is None else label_target(label.value)
     if uri is not None:
         return uri
-    names = {_written(each) for each in labels}
     raise EntryNotFoundError(
-        f"{repo} has published nothing under the name {name!r}.{near(name, sorted(names))} A dataset without a "
+        f"{repo} has published nothing under the name {name!r}.{near(name, labels.written())} A dataset without a "
         "label is found by its at-uri alone.",
         ref=name,
     )
@@ -97,20 +93,93 @@ class Labelled(NamedTuple):
     ours: bool
 
 
-def all_labelled(client: AtmosphereClient, repo: str) -> dict[str, Labelled]:
-    """What an account has published by its labels without a version, by name; one request for a hundred of them.
+class AccountLabels:
+    """The labels of an account, read once: where each of its names leads; one request for a hundred of them.
 
-    Of two labels of a name the one counts that ``find_label`` finds.
+    Labels that point at nothing do not count. Of two labels of a name the one counts that has the key which this
+    program gives it, else the first that is listed.
+
+    Args:
+        client: Logged in or not.
+        repo: DID or handle of the account.
+
+    Raises:
+        RecordNotFoundError: There is no such account.
     """
-    did = client.did_of(repo)
-    found: dict[str, Labelled] = {}
-    for label in client.iter_records(LABEL, repo=did):
-        name, uri = label.value.get("name"), label_target(label.value)
-        if isinstance(name, str) and uri is not None and _is_of(label, name):
-            labelled = Labelled(uri, AtUri.parse(label.uri).rkey == label_rkey(did, name))
-            if labelled.ours or name not in found:
-                found[name] = labelled
-    return found
+
+    def __init__(self, client: AtmosphereClient, repo: str) -> None:
+        self._client, self.did = client, client.did_of(repo)
+        self._chosen: dict[str, dict[str | None, Record]] = {}
+        self._pointing: dict[str, list[Record]] = {}
+        for label in client.iter_records(LABEL, repo=self.did):
+            name, version, target = label.get("name"), label.get("version"), label_target(label.value)
+            if not isinstance(name, str) or not isinstance(version, str | None) or target is None:
+                continue
+            of_name = self._chosen.setdefault(name, {})
+            if version not in of_name or self._is_ours(label):
+                of_name[version] = label
+            self._pointing.setdefault(_key_of(target), []).append(label)
+
+    def of(self, name: str, version: str | None = None) -> Record | None:
+        """The label of a name, or of a version of it; of a name that has labels of versions only the newest one."""
+        of_name = self._chosen.get(name, {})
+        if version is not None or None in of_name:
+            return of_name.get(version)
+        return max(of_name.values(), key=_created, default=None)
+
+    def is_current(self, name: str, uri: str) -> bool | None:
+        """Whether a name leads to an entry (at-uri with a DID); None where it leads nowhere."""
+        label = self.of(name)
+        return None if label is None else self._points_at(label, uri)
+
+    def version_of(self, uri: str) -> str | None:
+        """The version of the newest label with one that points at an entry; None where there is none."""
+        labels = self._pointing.get(_key_of(uri), [])
+        found = [each for each in labels if each.get("version") is not None and self._points_at(each, uri)]
+        newest = max(found, key=_created, default=None)
+        return None if newest is None else str(newest.get("version"))
+
+    def without_version(self) -> dict[str, Labelled]:
+        """The labels without a version, by name."""
+        labels = {name: of_name[None] for name, of_name in self._chosen.items() if None in of_name}
+        return {
+            name: Labelled(str(label_target(label.value)), self._is_ours(label)) for name, label in labels.items()
+        }
+
+    def written(self) -> list[str]:
+        """All names in order, as a person would write them: ``name`` or ``name@version``."""
+        return sorted(
+            name if version is None else f"{name}@{version}"
+            for name, of_name in self._chosen.items()
+            for version in of_name
+        )
+
+    def _is_ours(self, label: Record) -> bool:
+        return AtUri.parse(label.uri).rkey == label_rkey(self.did, label.value["name"], label.get("version"))
+
+    def _points_at(self, label: Record, uri: str) -> bool:
+        """Its target may name the account by a handle, of which the DID is asked where all else is the same."""
+        target = str(label_target(label.value))
+        if target == uri or _key_of(target) != _key_of(uri):
+            return target == uri
+        try:
+            at = AtUri.parse(target)
+            return str(AtUri(self._client.did_of(at.authority), at.collection, at.rkey)) == uri
+        except AtdataError:
+            return False
+
+
+def all_labelled(client: AtmosphereClient, repo: str) -> dict[str, Labelled]:
+    """What an account has published by its labels without a version, by name."""
+    return AccountLabels(client, repo).without_version()
+
+
+def _key_of(uri: str) -> str:
+    return uri.rpartition("/")[2]
+
+
+def _created(label: Record) -> str:
+    return str(label.get("createdAt"))
 
 
 def _by_key(client: AtmosphereClient, did: str, name: str, version: str | None = None) -> Record | None:
@@ -127,9 +196,3 @@ def _first(labels: Iterable[Record], name: str, version: str | None = None) -> R
 
 def _is_of(label: Record, name: str, version: str | None = None) -> bool:
     return label.get("name") == name and label.get("version") == version
-
-
-def _written(label: Record) -> str:
-    """As a person would write what the label points at."""
-    version = label.get("version")
-    return str(label.get("name")) if version is None else f"{label.get('name')}@{version}"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from ..atmosphere.atmosphere_index import AtmosphereIndex
-from ..atmosphere.record_format.parse import label_target
-from ..atmosphere.record_format.record_keys import LABEL, AtUri, label_rkey
+from ..atmosphere.labels import AccountLabels
+from ..atmosphere.record_format.record_keys import AtUri
 from ..common.licenses import license_address
 from ..common.plurals import number_of
 from ..common.urls import parse_s3, scheme
@@ -59,7 +59,7 @@ class DatasetDescription:
         did: Of the account.
         handle: Of the account, as the account's DID document has it.
         version: That of the newest label with a version which points at it.
-        current: Whether the label of the name points at it; None where there is no such label.
+        current: Whether its name leads to it, as for ``AtmosphereIndex.get_dataset``; None where it leads nowhere.
         description: For people.
         keywords: Tags and keywords, each once.
         license: As it was given, an SPDX identifier for instance.
@@ -175,32 +175,18 @@ class _Account:
         self.did = index.client.did_of(did)
         self._handle = index.client.handle_of(self.did)
         self._schemas: dict[str, dict[str, Any] | None] = {}
-        self._named: dict[str, str] = {}
-        self._versions: dict[str, str] = {}
-        newest: dict[str, str] = {}
-        for record in index.client.iter_records(LABEL, repo=self.did):
-            target = label_target(record.value)
-            name, version = record.value.get("name"), record.value.get("version")
-            if target is None or not isinstance(name, str):
-                continue
-            if version is None:
-                # Of two labels of a name that counts which has the key that this program gives it.
-                if name not in self._named or AtUri.parse(record.uri).rkey == label_rkey(self.did, name):
-                    self._named[name] = target
-            elif isinstance(version, str) and (at := str(record.value.get("createdAt"))) >= newest.get(target, ""):
-                self._versions[target], newest[target] = version, at
+        self._labels = AccountLabels(index.client, self.did)
 
     def described(self, entry: AtmosphereIndexEntry) -> DatasetDescription:
         schema = self._schema(entry.schema_ref)
-        named = self._named.get(entry.name)
         return DatasetDescription(
             name=entry.name,
             uri=entry.uri,
             cid=entry.cid,
             did=self.did,
             handle=self._handle,
-            version=self._versions.get(entry.uri),
-            current=None if named is None else named == entry.uri,
+            version=self._labels.version_of(entry.uri),
+            current=self._labels.is_current(entry.name, entry.uri),
             description=entry.description,
             keywords=tuple(dict.fromkeys((*entry.tags, *entry.keywords))),
             license=entry.license,

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atdata_core.atmosphere import AtmosphereIndex
+from atdata_core.atmosphere.labels import AccountLabels
 from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY
 from atdata_core.atmosphere.record_format.parse import read_entry_record
@@ -49,7 +50,7 @@ class PublishedDataset:
 
     Attributes:
         name: The published name; of a record without one its at-uri.
-        uri: Of the entry that the label of the name points at; without a label, of the newest.
+        uri: Of the entry that the name leads to; without a label, of the newest.
         earlier: At-uris of the other entries of that name, the newest first.
         description: All that is known; None where the record cannot be read.
         samples: None where none can be read.
@@ -81,10 +82,11 @@ def published_datasets(client: AtmosphereClient, did: str, progress: Progress) -
             name = record.get("name")
             named.setdefault(name if isinstance(name, str) and name.strip() else record.uri, []).append(record)
     described = {each.uri: each for each in describe_all(did, client)}
+    labels = AccountLabels(client, did)
     index = AtmosphereIndex(client)
 
     def read(name: str) -> PublishedDataset:
-        *earlier, record = sorted(named[name], key=lambda each: _rank(each, described.get(each.uri)))
+        *earlier, record = sorted(named[name], key=lambda each: _rank(each, name, labels))
         uris = [each.uri for each in reversed(earlier)]
         found = PublishedDataset(name, record.uri, uris, described.get(record.uri))
         try:
@@ -105,10 +107,9 @@ def in_order(name: str) -> tuple[str, str]:
     return name.casefold(), name
 
 
-def _rank(record: Record, description: DatasetDescription | None) -> tuple[int, str]:
-    """Higher of the entry that a name stands for. Where the label points at none that can be read, at another."""
-    current = None if description is None else description.current
-    return {False: 0, None: 1, True: 2}[current], str(record.get("createdAt"))
+def _rank(record: Record, name: str, labels: AccountLabels) -> tuple[bool, str]:
+    """Higher of the entry that a name stands for. Where the name leads to none that is there, the newest."""
+    return labels.is_current(name, record.uri) is True, str(record.get("createdAt"))
 
 
 def _first_samples(record: Record, description: DatasetDescription | None, index: AtmosphereIndex) -> FirstSamples:

@@ -4,6 +4,7 @@ import pytest
 
 from atdata_core.atmosphere.record_format.build import entry_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, identity_tid, label_rkey, new_tid
+from atdata_core.describing import describe_all
 from atdata_core.errors import EntryNotFoundError, RecordNotFoundError, RefusedError
 
 
@@ -83,3 +84,22 @@ def test_a_listing_tells_the_current_entry_of_a_name_from_older_ones(index, stra
     label("cells", old, "1.0.0")
     found = {each.uri: each.current for each in stranger.list_datasets(index.client.handle)}
     assert found == {old: False, new: True, alone: None}
+
+
+def test_listing_description_and_name_agree_on_the_current_entry(index, stranger, entry, label):
+    did, handle = index.client.did, index.client.handle
+    old, new = entry("versioned", "1"), entry("versioned", "2")
+    label("versioned", old, "1.0.0", created="2026-01-01T00:00:00.000Z")
+    label("versioned", new, "2.0.0", created="2026-02-01T00:00:00.000Z", ours=False)
+    by_handle, before = entry("by handle", "now"), entry("by handle", "before")
+    label("by handle", by_handle.replace(did, handle))
+    label("by handle", before.replace(did, "nobody.test"), "1.0.0")
+    nowhere = entry("nowhere", "x")
+    index.client.put_record(LABEL, new_tid(), {"$type": LABEL, "name": "nowhere", "createdAt": ""})
+    current = {old: False, new: True, by_handle: True, before: False, nowhere: None}
+    assert {each.uri: each.current for each in stranger.list_datasets(did)} == current
+    described = {each.uri: each for each in describe_all(did, stranger.client)}
+    assert {uri: each.current for uri, each in described.items()} == current
+    assert [described[uri].version for uri in (old, new, by_handle, before)] == ["1.0.0", "2.0.0", None, None]
+    for uri in (new, by_handle):
+        assert stranger.get_dataset(described[uri].where).uri == uri

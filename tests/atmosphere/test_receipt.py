@@ -5,6 +5,7 @@ import json
 import threading
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from atdata_core.atmosphere import receipt
@@ -23,8 +24,9 @@ def network(monkeypatch):
             parts = urlsplit(self.path)
             asked.append((parts.path.rpartition("/")[2], parse_qs(parts.query)))
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            body = json.dumps(answer or {"error": "NotFound"}).encode()
-            self.send_response(404 if answer is None else 200)
+            answer = {"error": "NotFound"} if answer is None else answer
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(404 if body.startswith(b'{"error"') else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -57,11 +59,53 @@ def test_an_appview_is_asked_again_until_it_has_the_very_record(stranger, record
     assert asked == [("science.alt.dataset.getEntry", {"uri": [record.uri]})] * 3
 
 
-def test_a_relay_has_seen_it_once_it_tells_a_revision_that_is_not_older(stranger, record, network, monkeypatch):
+@pytest.mark.parametrize("answer", [{}, {"entry": {}}, {"uri": "at://did:plc:x/a.b.c/d"}, ["uri"]])
+def test_an_answer_of_an_appview_that_does_not_name_the_record_is_no_receipt(
+    stranger, record, network, monkeypatch, answer
+):
+    url, answers, _ = network
+    monkeypatch.setenv("ATDATA_APPVIEW_URL", url)
+    answers.append(answer)
+    for cid in (None, record.cid):
+        found = receipt_of(record.uri, stranger.client, cid=cid, wait=0)
+        assert found.seen is False
+        assert "has not seen it yet: its answer does not name the record." in found.said
+
+
+def test_what_its_pds_does_not_have_nobody_has_seen(stranger, record, network, monkeypatch):
+    url, answers, asked = network
+    monkeypatch.setenv("ATDATA_RELAY_URL", url)
+    answers.append({"rev": "7777777777777"})
+    never = receipt_of(record.uri.replace("222222222222a", "neverwas"), stranger.client)
+    assert (never.seen, "There is no record " in never.said) == (False, True)
+    other = receipt_of(record.uri, stranger.client, cid="bafyother")
+    assert (other.seen, "another version" in other.said, asked) == (False, True, [])
+
+
+def test_a_relay_that_proves_records_has_seen_what_it_proves(stranger, record, network, monkeypatch, pds, client):
+    url, answers, asked = network
+    monkeypatch.setenv("ATDATA_RELAY_URL", url)
+    did, collection, rkey = record.uri.removeprefix("at://").split("/")
+
+    def proof():
+        params = {"did": did, "collection": collection, "rkey": rkey}
+        return httpx.get(f"{pds.url}/xrpc/com.atproto.sync.getRecord", params=params).raise_for_status().content
+
+    before = proof()
+    now = client.put_record(ENTRY, rkey, {"$type": ENTRY, "name": "other"})
+    answers += [{"error": "RecordNotFound"}, before, proof()]
+    assert receipt_of(str(now), stranger.client) == receipt.Receipt(True, f"{url} has seen it.")
+    assert [query for query, _ in asked] == ["com.atproto.sync.getRecord"] * 3
+
+
+def test_of_a_relay_that_tells_revisions_only_no_more_is_said_than_it_knows(stranger, record, network, monkeypatch):
     url, answers, _ = network
     monkeypatch.setenv("ATDATA_RELAY_URL", url)
-    answers += [{"rev": "2222222222222"}, {"rev": stranger.client.latest_revision(record.uri.split("/")[2])}]
-    assert receipt_of(record.uri, stranger.client).seen
+    present = {"rev": stranger.client.latest_revision(record.uri.split("/")[2])}
+    answers += [None, {"rev": "2222222222222"}, None, {"rev": None}, None, present]
+    found = receipt_of(record.uri, stranger.client)
+    assert found.seen
+    assert found.said.startswith(f"{url} tells nothing of single records; it has heard of the account up to ")
 
 
 @pytest.mark.parametrize("reachable", [True, False])

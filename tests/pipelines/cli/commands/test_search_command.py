@@ -7,6 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from atdata_core.atmosphere import app_view as module
+from atdata_core.atmosphere.app_view import AppView
+
 DID = "did:plc:abcdefghijklmnopqrstuvwx"
 
 
@@ -72,6 +75,7 @@ def test_an_appview_is_asked_where_one_is_set_page_by_page(command, app_view, en
     assert found.exit_code == 0, found.output
     told = [json.loads(line) for line in found.stdout.splitlines()]
     assert [(each["uri"][-1], each["current"]) for each in told] == [("0", False), ("1", True), ("2", False)]
+    assert [query for query, _ in app_view.asked].count("resolveLabel") == 1
     query, given = app_view.asked[0]
     assert (query, given) == ("searchDatasets", {"q": ["cells here"], "tags": ["a"], "limit": ["100"]})
     assert "3 datasets found. Asked: the AppView http://127.0.0.1:" in found.stderr
@@ -97,6 +101,16 @@ def test_more_than_a_person_reads_is_not_asked_for(command, app_view, environ):
     assert found.stdout.count("cells\n") == 100
     assert "100 datasets found, the first 100; more words tell fewer." in found.stderr
     assert sum(query == "searchDatasets" for query, _ in app_view.asked) == 2
+
+
+def test_a_search_that_stops_before_the_end_says_so(app_view, monkeypatch, caplog):
+    monkeypatch.setattr(module, "_MOST_PAGES", 2)
+    app_view.answers["listEntries"] = lambda given: {
+        "entries": [entry(0)],
+        "cursor": str(int(given.get("cursor", ["0"])[0]) + 1),
+    }
+    assert len([*AppView().search([])]) == 2
+    assert "has more datasets than the 2 pages that were read." in caplog.text
 
 
 def test_nobody_to_ask_and_no_appview_are_told_with_the_way_out(command, app_view, monkeypatch, environ):
