@@ -20,7 +20,7 @@ from ..common.names import distinct, file_name, quoted
 from ..common.urls import displayed, expand
 from ..errors import AtdataError, NoDataUrlsError, PullError
 from ..stores.shard_streams import CHUNK, PartRead, ResumableRead
-from .pull_journal import Begun, Complete, PullJournal
+from .pull_journal import Begun, Complete, PullJournal, part_of
 
 if TYPE_CHECKING:
     from ..atmosphere import AtmosphereClient, AtmosphereIndexEntry
@@ -203,7 +203,7 @@ class _Pull:
                 body.stop()
 
     def _one(self, shard: PublishedShard, name: str) -> PulledShard:
-        path, part, fetched = self._folder / name, self._folder / f"{name}.part", 0
+        path, part, fetched = self._folder / name, self._folder / part_of(name), 0
         found = self._there(shard, path)
         if found is None:
             sha256, fetched = self._fetched(shard, part)
@@ -215,10 +215,11 @@ class _Pull:
         """The file of a shard, where it has the shard's bytes; it is read where it is not as it was."""
         known = self._journal.complete.get(path.name)
         ours = known is not None and known.dataset == self._dataset
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return None
+        if not path.is_file():
+            raise self._another(path)
+        stat = path.stat()
         expected = shard.sha256 or (known.sha256 if known and ours else None)
         if known and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
             if known.sha256 == expected:
@@ -226,11 +227,13 @@ class _Pull:
         elif expected == (sha256 := _digest_of(path).hexdigest()):
             return self._noted(path, sha256)
         if not ours:
-            raise PullError(
-                f"{path} is there, and is another file. Move it away, or name another folder.",
-                folder=str(self._folder),
-            )
+            raise self._another(path)
         return None
+
+    def _another(self, path: Path) -> PullError:
+        return PullError(
+            f"{path} is there, and is another file. Move it away, or name another folder.", folder=str(self._folder)
+        )
 
     def _noted(self, path: Path, sha256: str) -> Complete:
         stat = path.stat()
@@ -241,13 +244,15 @@ class _Pull:
     def _fetched(self, shard: PublishedShard, part: Path) -> tuple[str, int]:
         """Bring all bytes of a shard into a file; their digest, and how many came over the network."""
         digest, size, begun = hashlib.sha256(), 0, self._journal.begun.get(part.name)
-        if part.exists():
+        if os.path.lexists(part):
+            if begun is None or part.is_symlink() or not part.is_file():
+                raise self._another(part)
             digest, size = _digest_of(part), part.stat().st_size
         if size and (sha256 := digest.hexdigest()) == shard.sha256:
             return sha256, 0
         known = None
-        if begun is not None and begun.url == shard.url and 0 < size < begun.size:
-            known = PartRead(size, begun.version, begun.size)
+        if begun is not None and begun.url == shard.url and begun.version is not None and begun.size is not None:
+            known = PartRead(size, begun.version, begun.size) if 0 < size < begun.size else None
         fetched = 0
         while True:
             with closing(self._reader.transfer(shard.url, known)) as body:
@@ -266,11 +271,14 @@ class _Pull:
         """Write what comes to a file, and digest it; how many bytes it were."""
         left = None if body.size is None else body.size - body.begins
         fetched = 0
-        with self._under_way(body), part.open("r+b" if body.begins else "wb") as file:
+        there = part.name in self._journal.begun and part.exists()
+        if not there:
+            self._journal.note(Begun(part.name, shard.url))
+        with self._under_way(body), open(part, "r+b" if there else "xb", opener=_no_link) as file:
             file.seek(body.begins)
             file.truncate()
-            if body.version is not None and body.size is not None:
-                self._journal.note(Begun(part.name, shard.url, body.version, body.size))
+            # Not before: what the file held may be of another version.
+            self._journal.note(Begun(part.name, shard.url, body.version, body.size))
             while chunk := body.take(CHUNK):
                 file.write(chunk)
                 digest.update(chunk)
@@ -291,6 +299,10 @@ class _Pull:
         finally:
             with self._lock:
                 self._transfers.remove(body)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _digest_of(path: Path) -> _Digest:

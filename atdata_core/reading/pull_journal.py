@@ -19,14 +19,22 @@ from ..errors import PullError
 FILE = ".atdata-pull.jsonl"
 
 
+def part_of(file: str) -> str:
+    """What a file is called while it is under way."""
+    return f"{file}.part"
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A file that is under way: where it comes from, and what the server told of it (``PartRead``)."""
+    """A file that is under way: where it comes from, and what the server told of it (``PartRead``), if anything.
+
+    It stands in the journal before the file is made: a part that no line names is somebody's own.
+    """
 
     file: str
     url: str
-    version: str
-    size: int
+    version: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +65,16 @@ class PullJournal:
         """Hold the folder against other processes, and read and write its lines.
 
         Raises:
-            PullError: Another process holds it.
+            PullError: Another process holds it, or it is no folder.
             OSError: The folder cannot be made, or nothing can be written in it.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise PullError(
+                f"{self._folder} is a file, or is below one, and a folder is needed. Name another one.",
+                folder=str(self._folder),
+            ) from None
         with open(self._folder / FILE, "a+b", buffering=0) as self._file:
             if not take_lock(self._file.fileno()):
                 raise PullError(
@@ -86,6 +100,7 @@ class PullJournal:
             self.begun[line.file] = line
         else:
             self.complete[line.file] = line
+            self.begun.pop(part_of(line.file), None)
 
     def _take(self, line: bytes) -> None:
         try:

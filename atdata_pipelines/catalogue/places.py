@@ -1,17 +1,21 @@
-"""Where a catalogue is put: a folder, or a bucket. What changed is written, and what is its own is removed."""
+"""Where a catalogue is put: a folder, or a bucket. What changed is written, and what is its own is removed.
+
+A list beside its files names them. What it does not name is somebody's own: it is not written over, nor removed.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from atdata_core.errors import StorageError
+from atdata_core.errors import ShardMissingError, StorageError
 from atdata_core.stores.s3.upload import put
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 MARK = "atdata-pipelines catalogue"
 """Stands in each of its files that is text."""
+LIST = "catalogue-files.json"
+"""Names its files. While some are written, those before and those after."""
 
 _OWN = re.compile(
     r"(index|page-\d+)\.html|style\.css|feed\.xml|sitemap\.xml|(datasets|tags)/[\w.-]+\.html|pictures/[0-9a-f]{32}\.png"
@@ -27,17 +33,26 @@ _FOLDERS = ("", "datasets", "tags", "pictures")
 _TYPES = {
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
+    "json": "application/json",
     "png": "image/png",
     "xml": "application/xml; charset=utf-8",
 }
-_PART = ".part"
+_PART = f".{LIST}.part"
 
 
 class Target(Protocol):
-    """Where files can be put."""
+    """Where files can be put; as a text it is its name."""
 
-    def found(self) -> Mapping[str, str]:
-        """The MD5 (hex) of each file of a catalogue that is there, by its path."""
+    def is_empty(self) -> bool:
+        """Whether nothing is there."""
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """A file; None where it is not there."""
+        ...
+
+    def found(self, paths: Collection[str]) -> Mapping[str, str]:
+        """Of these files the MD5 (hex) of each that is there, by its path."""
         ...
 
     def write(self, path: str, data: bytes) -> None:
@@ -51,26 +66,63 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """How many files were written, were removed, and stayed as they were."""
+    """How many files were written, were removed, and stayed as they were; the list of them is not counted."""
 
     written: int
     removed: int
     unchanged: int
 
 
-def put_files(files: Iterable[tuple[str, bytes]], place: Target) -> WrittenFiles:
-    """Make a place hold these files of a catalogue, in their order, and none beside them."""
-    found = dict(place.found())
-    written = unchanged = 0
-    for path, data in files:
-        if found.pop(path, None) == hashlib.md5(data, usedforsecurity=False).hexdigest():
-            unchanged += 1
-        else:
-            place.write(path, data)
-            written += 1
-    for path in found:
+def put_files(files: Mapping[str, bytes], place: Target) -> WrittenFiles:
+    """Make a place hold these files of a catalogue, in their order, and none of another one beside them.
+
+    Raises:
+        StorageError: Something else is there, which stays as it is.
+    """
+    listed = _listed(place)
+    found = place.found(listed | files.keys())
+    if others := sorted(found.keys() - listed):
+        raise StorageError(
+            f"{others[0]} in {place} is not in its {LIST}, and would be written over. Move it away, "
+            "or give an empty folder or bucket.",
+            urls=others,
+        )
+    if not files.keys() <= listed:
+        place.write(LIST, _list(listed | files.keys()))
+    changed = [path for path, data in files.items() if found.get(path) != _md5(data)]
+    for path in changed:
+        place.write(path, files[path])
+    gone = found.keys() - files.keys()
+    for path in gone:
         place.remove(path)
-    return WrittenFiles(written, len(found), unchanged)
+    if listed - files.keys():
+        place.write(LIST, _list(files))
+    return WrittenFiles(len(changed), len(gone), len(files) - len(changed))
+
+
+def _list(paths: Collection[str]) -> bytes:
+    return f"{json.dumps({'generator': MARK, 'files': sorted(paths)}, indent=1)}\n".encode()
+
+
+def _listed(place: Target) -> set[str]:
+    """The files of the catalogue that is there."""
+    data = place.read(LIST)
+    if data is None and place.is_empty():
+        return set()
+    try:
+        said: Any = json.loads(data or b"")
+        if said["generator"] == MARK:
+            return {path for path in said["files"] if _OWN.fullmatch(path)}
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise StorageError(
+        f"{place} holds something else: no {LIST} of a catalogue is there. Give an empty folder or bucket.",
+        urls=[str(place)],
+    )
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 class Folder:
@@ -79,34 +131,35 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def found(self) -> Mapping[str, str]:
-        """As ``Target``; raises ``StorageError`` where a file has such a name and is of no catalogue."""
-        return {path: self._digest(path) for path in self._own()}
+    def __str__(self) -> str:
+        return str(self._root)
 
-    def _own(self) -> Iterator[str]:
-        for folder in _FOLDERS:
-            with suppress(FileNotFoundError):
-                for each in sorted((self._root / folder).iterdir()):
-                    path = f"{folder}/{each.name}" if folder else each.name
-                    if _OWN.fullmatch(path):
-                        yield path
-                    elif each.name.startswith(".") and each.name.endswith(_PART):
-                        each.unlink()  # of a build that was ended
+    def is_empty(self) -> bool:
+        """As ``Target``."""
+        try:
+            return not [path for path in self._root.iterdir() if path.name != _PART]
+        except FileNotFoundError:
+            return True
 
-    def _digest(self, path: str) -> str:
-        data = (self._root / path).read_bytes()
-        if not path.endswith(".png") and MARK.encode() not in data:
-            raise StorageError(
-                f"{self._root / path} is no file of a catalogue, and would be replaced. Give an empty folder.",
-                urls=[str(self._root / path)],
-            )
-        return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    def read(self, path: str) -> bytes | None:
+        """As ``Target``; raises ``StorageError`` where it is no folder."""
+        with self._being_folder():
+            try:
+                return (self._root / path).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def found(self, paths: Collection[str]) -> Mapping[str, str]:
+        """As ``Target``; what is no file has no MD5."""
+        there = {path: self._root / path for path in paths if os.path.lexists(self._root / path)}
+        return {path: _md5(each.read_bytes()) if each.is_file() else "" for path, each in there.items()}
 
     def write(self, path: str, data: bytes) -> None:
         """As ``Target``."""
-        target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}{_PART}")
+        target, part = self._root / path, self._root / _PART
+        with self._being_folder():
+            target.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
         part.write_bytes(data)
         os.replace(part, target)
 
@@ -114,14 +167,40 @@ class Folder:
         """As ``Target``."""
         (self._root / path).unlink(missing_ok=True)
 
+    @contextmanager
+    def _being_folder(self) -> Iterator[None]:
+        try:
+            yield
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StorageError(
+                f"{error.filename} cannot be used: a file is where a folder is needed. Give another one.",
+                urls=[str(self._root)],
+            ) from None
+
 
 class Bucket:
-    """A bucket that anybody reads as a website; files that are no catalogue's stay."""
+    """A bucket that anybody reads as a website."""
 
     def __init__(self, store: S3DataStore) -> None:
         self._endpoint, self._bucket = store.endpoint, store.bucket
 
-    def found(self) -> Mapping[str, str]:
+    def __str__(self) -> str:
+        return f"s3://{self._bucket}"
+
+    def is_empty(self) -> bool:
+        """As ``Target``."""
+        with self._endpoint.errors(self._bucket):
+            return not self._endpoint.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1).get("Contents")
+
+    def read(self, path: str) -> bytes | None:
+        """As ``Target``."""
+        try:
+            with self._endpoint.open(self._bucket, path) as stream:
+                return stream.read()
+        except ShardMissingError:
+            return None
+
+    def found(self, paths: Collection[str]) -> Mapping[str, str]:
         """As ``Target``, by ETags. Where these are no MD5, everything is written again."""
         found: dict[str, str] = {}
         with self._endpoint.errors(self._bucket):
@@ -130,7 +209,7 @@ class Bucket:
                 prefix = f"{folder}/" if folder else ""
                 for page in listing.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/"):
                     for each in page.get("Contents", ()):
-                        if _OWN.fullmatch(each["Key"]):
+                        if each["Key"] in paths:
                             found[each["Key"]] = each["ETag"].strip('"')
         return found
 

@@ -41,9 +41,9 @@ def publish_catalogue(
     Raises:
         RecordNotFoundError: There is no such account.
         ServiceError: The account's records cannot be listed, or the bucket not written; what was there stays.
-        StorageError: The folder holds something else.
+        StorageError: The place holds something else, or is no folder.
     """
     did = client.did_of(account)
     datasets = published_datasets(client, did, progress)
     site = Site(client.handle_of(did) or did, did, None if url is None else url.rstrip("/"))
-    return Catalogue(datasets, put_files(files_of(site, datasets), place))
+    return Catalogue(datasets, put_files(dict(files_of(site, datasets)), place))

@@ -234,6 +234,46 @@ def test_a_file_of_somebody_elses_or_of_another_dataset_stays_as_it_is(
     assert files(tmp_path)["1.tar"] == tar(8)
 
 
+def test_a_part_that_the_journal_does_not_know_is_somebodys_own(
+    server: ShardServer, tar: Callable[..., bytes], publish: Callable[..., str], tmp_path: Path
+):
+    folder, data = tmp_path / "here", tar(1)
+    uri = publish({server.put("/a.tar", data): data})
+    folder.mkdir()
+    own, part = tmp_path / "thesis", folder / "a.tar.part"
+    own.write_bytes(b"mine")
+    refused = r"a\.tar(\.part)? is there, and is another file\. Move it away"
+    # As they are, whole, and links to what is there and to nothing.
+    for lay in (
+        lambda: part.write_bytes(b"mine"),
+        lambda: part.write_bytes(data),
+        lambda: part.symlink_to(own),
+        lambda: part.symlink_to(tmp_path / "nothing"),
+        lambda: (folder / "a.tar").symlink_to(tmp_path / "nothing"),
+    ):
+        lay()
+        [laid] = folder.glob("a.tar*")
+        before = laid.lstat()
+        with pytest.raises(PullError, match=refused):
+            pull(uri, folder)
+        assert [*folder.glob("a.tar*")] == [laid]
+        assert (laid.lstat().st_ino, laid.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        laid.unlink()
+    assert server.asked == []
+    # One that it did know is the next one's no more, once the shard is there.
+    pull(uri, folder)
+    (folder / "a.tar").unlink()
+    part.symlink_to(own)
+    with pytest.raises(PullError, match=refused):
+        pull(uri, folder)
+    part.unlink()
+    part.write_bytes(b"mine")
+    with pytest.raises(PullError, match=refused):
+        pull(uri, folder)
+    assert (own.read_bytes(), part.read_bytes()) == (b"mine", b"mine")
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_names_of_a_hostile_record_stay_in_the_folder():
     urls = [
         "https://e.example/a/..%2F..%2F..%2Fescape.tar",
@@ -314,8 +354,9 @@ def test_a_folder_that_is_full_or_cannot_be_written_is_said_and_the_part_goes_on
     found = pull(uri, tmp_path / "full")
     assert sum(fetched(found)) == sum(map(len, data.values())) - sum(map(len, parts.values()))
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(PullError, match=r"file/below cannot be written: Not a directory\. Make room, or change"):
-        pull(uri, tmp_path / "file" / "below")
+    for place in ("file", "file/below"):
+        with pytest.raises(PullError, match=f"{place} is a file, or is below one, and a folder is needed"):
+            pull(uri, tmp_path / place)
 
 
 def test_one_process_at_a_time_pulls_into_a_folder(

@@ -4,6 +4,7 @@ import dagster as dg
 import httpx
 import pytest
 
+from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.components import DatasetPromotion
 from atdata_pipelines.config.settings import Settings
 from web_pages import WebPage
@@ -12,8 +13,15 @@ CATALOGUE = dg.AssetKey("catalogue")
 
 
 @pytest.fixture
-def settings(bucket, box):
-    given = {"bucket": bucket, "public_url": f"{box.public_url}/{bucket}"}
+def site_bucket(s3, bucket):
+    """Beside that of the shards."""
+    S3Endpoint.from_credentials(s3).client.create_bucket(Bucket=f"{bucket}-site")
+    return f"{bucket}-site"
+
+
+@pytest.fixture
+def settings(site_bucket, box):
+    given = {"bucket": site_bucket, "public_url": f"{box.public_url}/{site_bucket}"}
     return DatasetPromotion(catalogue=given).settings()
 
 
@@ -37,17 +45,17 @@ def test_without_a_bucket_for_it_there_is_no_such_asset(defined):
 
 
 # Two promotions, and three runs.
-def test_a_run_puts_the_site_into_the_bucket_and_another_one_uploads_nothing(build, publish, bucket, listed):
+def test_a_run_puts_the_site_into_the_bucket_and_another_one_uploads_nothing(build, publish, site_bucket, listed):
     publish("pictures")
     first = build()
     assert (first["datasets"], first["removed"], first["unchanged"]) == (1, 0, 0)
     index = httpx.get(first["index"])
     assert index.headers["content-type"] == "text/html; charset=utf-8"
     assert [str(each) for each in WebPage(index.text).all("h2")] == ["pictures"]
-    before = {each["Key"]: each["LastModified"] for each in listed(bucket)}
+    before = {each["Key"]: each["LastModified"] for each in listed(site_bucket)}
     again = build()
     assert (again["written"], again["removed"], again["unchanged"]) == (0, 0, first["written"])
-    assert {each["Key"]: each["LastModified"] for each in listed(bucket)} == before
+    assert {each["Key"]: each["LastModified"] for each in listed(site_bucket)} == before
     publish("others", start=20)
     third = build()
     assert third["datasets"] == 2
@@ -76,7 +84,5 @@ def test_its_condition_asks_for_it_after_records_and_once(settings, defined, ins
 @pytest.fixture
 def listed(s3):
     """What lies in a bucket."""
-    from atdata_core.stores.s3.objects import S3Endpoint
-
     client = S3Endpoint.from_credentials(s3).client
-    return lambda bucket: client.list_objects_v2(Bucket=bucket).get("Contents", [])
+    return lambda name: client.list_objects_v2(Bucket=name).get("Contents", [])

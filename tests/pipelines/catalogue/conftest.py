@@ -76,9 +76,7 @@ def site(client, tmp_path):
     """Build the catalogue of the account in ``site.folder``, as anybody can."""
 
     def build(*, url="https://lab.example.org/data"):
-        return publish_catalogue(
-            client.did, AtmosphereClient(), Folder(tmp_path / "site"), url=url, progress=_quiet
-        )
+        return publish_catalogue(client.did, AtmosphereClient(), Folder(build.folder), url=url, progress=_quiet)
 
     build.folder = tmp_path / "site"
     return build

@@ -40,7 +40,12 @@ def shard(shelf, digits):
 
 
 def files(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All but the list of them."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "catalogue-files.json"
+    }
 
 
 def test_each_dataset_has_a_page_that_tells_all_that_is_known(shelf, shard, site, account):
@@ -159,12 +164,14 @@ def test_only_what_changed_is_written_and_what_is_retracted_goes(shelf, shard, s
         [
             shelf.record("gone", [other], schema, tags=["seldom"]),
             shelf.record("stays", [shard], schema, tags=["images"]),
+            # The same picture, which is one file.
+            shelf.record("twin", [shard], schema, tags=["images"]),
         ]
     )
     first = site().changes
     assert (first.removed, first.unchanged) == (0, 0)
-    assert first.written == len(files(site.folder)) == 10
-    assert site().changes == type(first)(written=0, removed=0, unchanged=10)
+    assert first.written == len(files(site.folder)) == 11
+    assert site().changes == type(first)(written=0, removed=0, unchanged=11)
     (site.folder / "CNAME").write_text("lab.example.org")
     (site.folder / "datasets" / "notes.txt").write_text("mine")
     before = files(site.folder)
@@ -221,6 +228,10 @@ def test_a_folder_with_other_pages_is_left_alone(shelf, shard, site):
     with pytest.raises(StorageError, match="empty folder"):
         site()
     assert files(site.folder) == {"index.html": b"<h1>My lab</h1>"}
+    for folder in (site.folder / "index.html", site.folder / "index.html" / "below"):
+        site.folder = folder
+        with pytest.raises(StorageError, match=r"index\.html.* cannot be used: a file is where a folder is needed"):
+            site()
 
 
 def test_who_reads_meanwhile_has_whole_files(shelf, shard, site, monkeypatch):
