@@ -100,6 +100,7 @@ def test_what_only_the_labs_keys_read_is_never_ok_without_a_word(lab):
         "readable_anonymously": False,
         "schema_compatible": True,
         "license_known": False,
+        "seen_by_the_network": True,
     }
     with lab.publishing_to(lab.public, lab.public_url):
         assert lab.night() is True

@@ -74,7 +74,7 @@ def test_samples_of_another_schema_than_the_entry_names_are_published_by_no_way(
         for command in ("plan", "promote"):
             assert "a field 'number' that Word has not" in lab.refusal(command, name)
         assert "a field 'number' that Word has not" in lab.status(name)["reason"]
-        assert lab.seen(name) == Visibility(status="failed")
+        assert lab.seen(name) == Visibility(status="retries exhausted")
     assert (lab.names_published(), lab.objects()) == ([], [])
     assert list(lab.client.iter_records(SCHEMA)) == []
 
