@@ -19,6 +19,8 @@ MOMENT = 0.6
 """Seconds that a command has to end by itself."""
 INTERRUPTED = 130
 """What a shell says of a process that SIGINT ended."""
+HANG_UP = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGTERM") if hasattr(signal, name))
+"""End a command as Ctrl-C does, where it says so: its terminal is closed, or somebody ends it."""
 
 Note = Callable[[], object]
 _notes: list[Note] = []
@@ -86,7 +88,8 @@ def leave(code: int = INTERRUPTED) -> None:
 
 def _watch(heard: int, screen: Screen, ended: threading.Event, tell: Note) -> None:
     while signals := os.read(heard, 64):
-        if signal.SIGINT in signals:
+        # Handlers run in the main thread; a signal that comes just before that sleeps does not wake it.
+        if {signal.SIGINT, *HANG_UP} & set(signals):
             screen.interrupted = True
             if ended.wait(MOMENT):
                 break

@@ -30,7 +30,7 @@ from ..display.markdown import in_terminal
 from ..jobs.promotion_jobs import BULK_JOB, FAILED, JOB, BulkConfig, bulk_config, not_promoted, run_config
 from .command import Output, note, when_interrupted
 from .context import unknown
-from .interrupts import noted
+from .interrupts import HANG_UP, noted
 from .project import settings_of
 from .screen import naming
 
@@ -246,11 +246,10 @@ def _hang_up_interrupts() -> Iterator[None]:
 
     Else the process would end at once, and the run stay as one that works still. Under ``nohup`` it goes on.
     """
-    hang_up = getattr(signal, "SIGHUP", None)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ends = [each for each in (hang_up, signal.SIGTERM) if each and signal.getsignal(each) == signal.SIG_DFL]
+    ends = [each for each in HANG_UP if signal.getsignal(each) == signal.SIG_DFL]
     try:
         for each in ends:
             # Dagster takes SIGINT as it needs it: at once within a step, else before the next one.

@@ -163,6 +163,33 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_silent_service(lab, words, tmp_p
     assert took < SOON
 
 
+ASLEEP = """
+import signal, threading, time
+from atdata_pipelines.cli.command import command
+
+@command("sleep")
+def sleep():
+    signal.signal(signal.{name}, signal.default_int_handler)
+    def end():
+        time.sleep(0.2)
+        # To this thread, as the kernel may choose: the main one sleeps on.
+        signal.pthread_kill(threading.get_ident(), signal.{name})
+    threading.Thread(target=end).start()
+    time.sleep(60)
+
+sleep()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGTERM"])
+def test_a_signal_that_does_not_wake_the_main_thread_ends_the_command_all_the_same(name):
+    environ = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    script = ASLEEP.format(name=name)
+    ended = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 130
+    assert ended.stderr.startswith("\nInterrupted.")
+
+
 def test_nothing_is_shown_where_stderr_is_no_terminal(lab, command, monkeypatch):
     monkeypatch.setattr(screen, "AFTER", 0.0)
     lab.insert("pictures")
