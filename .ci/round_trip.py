@@ -1,4 +1,4 @@
-"""Use the installed package as a stranger would: write a dataset, promote it, read it back.
+"""Use the installed package as a stranger would: store the digits of the demo, promote them, read them back.
 
 ``python round_trip.py REPOSITORY PYTHON``, from a folder outside of it. The second is the Python of an environment
 with atdata-core alone, which reads what is published.
@@ -12,26 +12,14 @@ import platform
 import subprocess
 import sys
 import sysconfig
-import warnings
 from pathlib import Path
 
-import numpy as np
-import webdataset as wds
 from atdata.atmosphere import AtmosphereClient, AtmosphereIndex
-from atdata.local import LocalIndex, Repo, S3DataStore
+from atdata.local import LocalIndex, S3DataStore
 from atdata.promote import promote_to_atmosphere
-from numpy.typing import NDArray
 
-import atdata
+from atdata_pipelines.demo.digits import METADATA, NAME, store_digits
 from atdata_pipelines.sandbox import Sandbox
-
-
-@atdata.packable
-class Point:
-    """A sample with an array and a number."""
-
-    position: NDArray
-    label: int
 
 
 def check_files(repository: Path) -> None:
@@ -48,32 +36,21 @@ def check_files(repository: Path) -> None:
 
 
 def check_promotion(core_python: str) -> str:
-    """Ten samples, from memory to a published record and back; the at-uri."""
-    with Sandbox(buckets=["datasets-bucket", "public"]) as box:
+    """The digits, from files to a published record and back; the at-uri."""
+    with Sandbox(buckets=["lab", "public"]) as box:
         os.environ.update(box.environ())
-        samples = [Point(position=np.full(3, i, np.float32), label=i) for i in range(10)]
-        with wds.writer.TarWriter("points.tar") as sink:
-            for i, sample in enumerate(samples):
-                sink.write({**sample.as_wds, "__key__": f"{i:06d}"})
-        repo = Repo(s3_credentials=box.s3, hive_path="datasets-bucket/points")
-        entry, _ = repo.insert(atdata.Dataset[Point]("points.tar"), name="points")
-        index = LocalIndex()
-        # The class of a script; the library says that this is no good name for the network.
-        warnings.filterwarnings("ignore", "Point is defined in __main__")
-        index.publish_schema(Point, version="1.0.0")
+        entry, _ = store_digits(box)
         client = AtmosphereClient()
         client.login(box.handle, box.password)
         store = S3DataStore(box.s3, bucket="public", public_url=f"{box.public_url}/public")
-        uri = promote_to_atmosphere(entry, index, client, data_store=store)
-        assert promote_to_atmosphere(entry, index, client, data_store=store) == uri
+        uri = promote_to_atmosphere(entry, LocalIndex(), client, data_store=store)
+        assert promote_to_atmosphere(entry, LocalIndex(), client, data_store=store) == uri
         published = AtmosphereIndex(client).get_dataset(uri)
-        assert published.name == "points", published.name
-        read = list(atdata.Dataset[Point]("points.tar").ordered())
-        assert [sample.label for sample in read] == list(range(10))
-        assert all((sample.position == sample.label).all() for sample in read)
+        assert published.name == NAME, published.name
+        assert published.description == METADATA["description"], published.description
         known = ("ATDATA_PDS_URL", "ATDATA_PLC_URL", "ATDATA_ALLOW_PRIVATE")
         anonymous = {name: value for name, value in os.environ.items() if name in (*known, "PATH", "HOME")}
-        alone = [core_python, Path(__file__).with_name("core_alone.py"), uri, f"@{box.handle}/points"]
+        alone = [core_python, Path(__file__).with_name("core_alone.py"), uri, f"@{box.handle}/{NAME}"]
         subprocess.run(alone, env=anonymous, check=True)
         return uri
 
