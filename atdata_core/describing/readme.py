@@ -10,7 +10,7 @@ from ..common.citation import doi_address
 from ..common.licenses import license_id
 from ..common.plurals import number_of
 from ..samples.arrays import shape_name
-from .bibtex import bibtex, one_line
+from .bibtex import bibtex, encoded, one_line
 
 if TYPE_CHECKING:
     from .description import DatasetDescription
@@ -19,7 +19,7 @@ _SHOWN = 20
 """Shards that stand in the README; the record names all of them."""
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
           (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
-_SYNTAX = re.compile(r"[\\`*_{}\[\]()#+.!|<>~&:@-]")
+_SYNTAX = re.compile(r"[\\`*_{}\[\]()#+.!|<>~&:@=-]")
 
 
 def readme(description: DatasetDescription) -> str:
@@ -41,13 +41,14 @@ def _head(description: DatasetDescription) -> list[str]:
         "tags": ["webdataset", "atproto", *description.keywords],
         "size_categories": None if description.samples is None else [size],
     }
-    return [f"{key}: {_yaml(value)}" for key, value in said.items() if value]
+    seen = {key: _seen(value) for key, value in said.items() if value}
+    # JSON is YAML where no character is written as two.
+    return [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in seen.items() if value]
 
 
-def _yaml(value: Any) -> str:
-    """Texts, or a list of texts: as JSON has them, which is YAML where no character is written as two."""
-    plain = one_line(value) if isinstance(value, str) else [one_line(each) for each in value]
-    return json.dumps(plain, ensure_ascii=False)
+def _seen(value: str | list[str]) -> str | list[str]:
+    """A text, or texts, on one line each, without those of which nobody sees anything."""
+    return one_line(value) if isinstance(value, str) else [text for each in value if (text := one_line(each))]
 
 
 def _body(description: DatasetDescription) -> list[str]:
@@ -96,5 +97,5 @@ def _text(text: str) -> str:
 def _link(text: str, address: str | None) -> str:
     if address is None or not address.startswith(("https://", "http://")):
         return _text(text)
-    quoted = "".join(f"%{ord(char):02X}" if char in ' <>()\\`|"' else char for char in address)
-    return f"[{_text(text)}](<{quoted}>)"
+    address = encoded(address, '<>()\\`|"')
+    return f"[{_text(text)}](<{address}>)"

@@ -101,10 +101,46 @@ def test_what_another_program_wrote_is_exported_as_far_as_it_is_true(described, 
 
 def test_bibtex_keeps_braces_balanced_and_authors_apart_whatever_names_hold(exported):
     text = exported["texts"]["bibtex"]
-    bare = text.replace(r"\{", "").replace(r"\}", "")
-    assert bare.count("{") == bare.count("}")
+    assert text.count("{") == text.count("}")
     assert (text.count("\n@"), text.count(" and ")) == (0, 1)
     assert "doi = {10.5281/zenodo.1234567}" in text
+
+
+@pytest.fixture
+def bibliography(described):
+    """What pybtex reads of a dataset of which something else is said."""
+    parse = pytest.importorskip("pybtex.database").parse_string
+
+    def read(**said):
+        (entry,) = parse(FORMATS["bibtex"](replace(described["rows"], **said)), "bibtex").entries.values()
+        return entry
+
+    return read
+
+
+@pytest.mark.parametrize("text", ["a { b", "x}\n@misc{y,", "}{", "\\{", "\\}"])
+def test_a_brace_without_another_is_one_entry_to_bibtex(bibliography, text):
+    said = {"version": text, "citation": text, "homepage": f"https://e.org/{text}", "doi": f"10.5281/{text}"}
+    entry = bibliography(name=text, creators=(Creator(text),), **said)
+    assert list(entry.fields) == ["title", "year", "version", "publisher", "doi", "url", "note"]
+    assert entry.fields["version"].count(r"\textbrace") == text.count("{") + text.count("}")
+
+
+def test_addresses_in_bibtex_are_what_they_are(bibliography):
+    fields = bibliography(
+        homepage="https://e.org/~ada/my_data?a=1&b={2}%20c d\u200b\n\\#x", doi="10.1002/(SICI)1_9<1::A#D>3.{0}"
+    ).fields
+    assert fields["url"] == "https://e.org/~ada/my_data?a=1&b=%7B2%7D%20c%20d%E2%80%8B%0A%5C#x"
+    assert fields["doi"] == "10.1002/(SICI)1_9<1::A#D>3.%7B0%7D"
+
+
+def test_each_creator_is_one_author_to_bibtex(bibliography):
+    names = ["Rock And Roll Lab", "Salt AND Pepper", "sand\u200b an\u200bd sea", "others", "Ada Lovelace", "\u200b"]
+    people = bibliography(creators=tuple(map(Creator, names))).persons["author"]
+    assert [str(each) for each in people] == [
+        "{Rock And Roll Lab}", "{Salt AND Pepper}", "{sand and sea}", "{others}", "Lovelace, Ada"
+    ]  # fmt: skip
+    assert [str(each) for each in bibliography(creators=(Creator("\u200b"),)).persons["author"]]
 
 
 def test_datacite_has_what_a_doi_needs(exported):
@@ -122,3 +158,29 @@ def test_the_head_of_the_readme_is_yaml_and_its_body_shows_hostile_text_as_text(
     page = MarkdownIt("gfm-like", {"linkify": False}).render(body)
     assert [mark for mark in ("<script", "<b>", "<em>", "\u202e") if mark in page] == []
     assert page.count("<table>") == 3
+
+
+@pytest.mark.parametrize("under", ["====", "=", "----", "- - -", "***", "```", "    x"])
+def test_a_description_makes_no_heading_in_the_readme(described, under):
+    told = replace(described["rows"], description=f"Title\n{under}\nmore")
+    page = MarkdownIt("gfm-like", {"linkify": False}).render(FORMATS["readme"](told).split("---\n", 2)[2])
+    assert f"<p>Title\n{under.strip()}\nmore</p>" in page
+    assert (page.count("<h1>"), page.count("<hr")) == (1, 0)
+
+
+def test_what_nobody_sees_is_not_in_the_head_of_the_readme(described):
+    unseen = "\u200b\u202e\x00\ufffe\uffff"
+    told = replace(described["rows"], keywords=(unseen, "seen"), license=unseen, license_address=None, name=unseen)
+    card = yaml.safe_load(FORMATS["readme"](told).split("---\n", 2)[1])
+    assert card == {
+        "license": "other", "language": ["en", "de"], "language_bcp47": ["en", "de-CH"],
+        "tags": ["webdataset", "atproto", "seen"], "size_categories": ["n<1K"],
+    }  # fmt: skip
+
+
+def test_an_address_stays_in_its_row_of_the_readme(described):
+    shard = replace(described["rows"].shards[0], address="https://e.org/a|b\n\n# (c)>.tar")
+    page = MarkdownIt("gfm-like", {"linkify": False}).render(
+        FORMATS["readme"](replace(described["rows"], shards=(shard,))).split("---\n", 2)[2]
+    )
+    assert 'href="https://e.org/a%7Cb%0A%0A#%20%28c%29%3E.tar"' in page
