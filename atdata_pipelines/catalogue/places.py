@@ -113,7 +113,7 @@ def _listed(place: Target) -> set[str]:
         said: Any = json.loads(data or b"")
         if said["generator"] == MARK:
             return {path for path in said["files"] if _OWN.fullmatch(path)}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         pass
     raise StorageError(
         f"{place} holds something else: no {LIST} of a catalogue is there. Give an empty folder or bucket.",
@@ -143,7 +143,7 @@ class Folder:
 
     def read(self, path: str) -> bytes | None:
         """As ``Target``; raises ``StorageError`` where it is no folder."""
-        with self._being_folder():
+        with self._usable():
             try:
                 return (self._root / path).read_bytes()
             except FileNotFoundError:
@@ -151,29 +151,47 @@ class Folder:
 
     def found(self, paths: Collection[str]) -> Mapping[str, str]:
         """As ``Target``; what is no file has no MD5."""
-        there = {path: self._root / path for path in paths if os.path.lexists(self._root / path)}
-        return {path: _md5(each.read_bytes()) if each.is_file() else "" for path, each in there.items()}
+        with self._usable():
+            there = {path: place for path in paths if os.path.lexists(place := self._place(path))}
+            # To read a folder tells that it is one; to read a pipe would never end.
+            read = {path: each for path, each in there.items() if each.is_file() or each.is_dir()}
+            return {**dict.fromkeys(there, ""), **{path: _md5(each.read_bytes()) for path, each in read.items()}}
 
     def write(self, path: str, data: bytes) -> None:
         """As ``Target``."""
-        target, part = self._root / path, self._root / _PART
-        with self._being_folder():
+        with self._usable():
+            target, part = self._place(path), self._root / _PART
             target.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        part.write_bytes(data)
-        os.replace(part, target)
+            part.unlink(missing_ok=True)
+            part.write_bytes(data)
+            os.replace(part, target)
 
     def remove(self, path: str) -> None:
         """As ``Target``."""
-        (self._root / path).unlink(missing_ok=True)
+        with self._usable():
+            self._place(path).unlink(missing_ok=True)
+
+    def _place(self, path: str) -> Path:
+        """Where a file lies: in this folder, and not where a link in it leads."""
+        place = self._root / path
+        if place.parent != self._root and place.parent.is_symlink():
+            raise StorageError(
+                f"{place.parent} is a link to another folder, where the catalogue writes and removes nothing. "
+                "Remove the link, or give another folder.",
+                urls=[str(place.parent)],
+            )
+        return place
 
     @contextmanager
-    def _being_folder(self) -> Iterator[None]:
+    def _usable(self) -> Iterator[None]:
         try:
             yield
-        except (FileExistsError, NotADirectoryError) as error:
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            is_folder = isinstance(error, IsADirectoryError)
+            found, needed = ("folder", "file") if is_folder else ("file", "folder")
             raise StorageError(
-                f"{error.filename} cannot be used: a file is where a folder is needed. Give another one.",
+                f"{error.filename2 or error.filename} cannot be used: a {found} is where a {needed} is needed. "
+                "Move it away, or give another folder.",
                 urls=[str(self._root)],
             ) from None
 

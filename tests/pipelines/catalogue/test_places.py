@@ -1,5 +1,6 @@
 """A catalogue in a folder or a bucket, where other files lie: these stay, whatever they are called."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -90,6 +91,60 @@ def test_what_was_broken_off_anywhere_is_gone_on_with(place, monkeypatch):
         there = place.there()
         del there[LIST]
         assert there == goal
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """``linked(folder)`` makes one of a catalogue's folders a link to another, where a file of that name lies."""
+    put_files(SITE, Folder(tmp_path / "site"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    def link(folder):
+        name = Path(next(path for path in SITE if path.startswith(folder))).name
+        (outside / name).write_bytes(b"mine")
+        (tmp_path / "site" / folder).rename(tmp_path / f"old {folder}")
+        (tmp_path / "site" / folder).symlink_to(outside)
+        return outside / name
+
+    return link
+
+
+@pytest.mark.parametrize("folder", ["datasets", "pictures"])
+@pytest.mark.parametrize("goal", [SITE, {"style.css": b"style", "index.html": b"new"}], ids=["written", "removed"])
+def test_nothing_is_written_or_removed_where_a_link_in_the_folder_leads(linked, tmp_path, folder, goal):
+    outside = linked(folder)
+    before = (tmp_path / "site" / "index.html").read_bytes()
+    with pytest.raises(StorageError, match=rf"{folder} is a link to another folder.* Remove the link"):
+        put_files(goal, Folder(tmp_path / "site"))
+    assert [each.read_bytes() for each in outside.parent.iterdir()] == [b"mine"]
+    assert (tmp_path / "site" / "index.html").read_bytes() == before
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "site").symlink_to("there")
+    put_files(SITE, Folder(tmp_path / "site"))
+    assert put_files({"index.html": b"index"}, Folder(tmp_path / "site")).removed == 3
+    assert (tmp_path / "there" / "index.html").read_bytes() == b"index"
+
+
+@pytest.mark.parametrize("path", ["datasets/a.html", "index.html", LIST, f".{LIST}.part"])
+@pytest.mark.parametrize("goal", [{**SITE, "style.css": b"new"}, {"style.css": b"new"}], ids=["written", "removed"])
+def test_a_folder_where_a_file_is_needed_is_named(tmp_path, path, goal):
+    put_files(SITE, Folder(tmp_path))
+    (tmp_path / path).unlink(missing_ok=True)
+    (tmp_path / path / "below").mkdir(parents=True)
+    with pytest.raises(StorageError, match=rf"{path} cannot be used: a folder is where a file is needed\. Move it"):
+        put_files(goal, Folder(tmp_path))
+    assert (tmp_path / path / "below").is_dir()
+
+
+def test_a_list_that_nobody_can_read_is_something_else(place):
+    for data in (b"[" * 200_000, b"\xff", b'{"generator": "atdata-pipelines catalogue", "files": 3}'):
+        place.lay(LIST, data)
+        with pytest.raises(StorageError, match="holds something else"):
+            put_files(SITE, place.target)
 
 
 def test_a_list_that_names_other_files_removes_none_of_them(place, tmp_path):
