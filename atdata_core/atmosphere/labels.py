@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from atdata_core.atmosphere.record_format.lexicon import is_did, is_handle
@@ -63,11 +63,11 @@ def find_published(client: AtmosphereClient, repo: str, name: str) -> str:
     did = client.did_of(repo)
     stem, _, version = name.rpartition("@")
     label = _by_key(client, did, name) or (_by_key(client, did, stem, version) if stem else None)
-    if label is not None and (uri := label_target(label.value)) is not None:
+    if label is not None and (uri := _target(label)) is not None:
         return uri
     labels = AccountLabels(client, did)
     label = labels.of(name) or labels.of(stem, version)
-    uri = None if label is None else label_target(label.value)
+    uri = None if label is None else _target(label)
     if uri is not None:
         return uri
     raise EntryNotFoundError(
@@ -81,9 +81,13 @@ def find_label(client: AtmosphereClient, did: str, name: str) -> Record | None:
     """The label of a name in an account; None where there is none.
 
     Under its own key it costs one request. Else the account's labels are listed: another program's label of
-    that name has a key that says nothing.
+    that name has a key that says nothing. One that points at nothing is found where there is no other.
     """
-    return _by_key(client, did, name) or _first(client.iter_records(LABEL, repo=did), name)
+    own = _by_key(client, did, name)
+    if own is not None and _target(own) is not None:
+        return own
+    found = [label for label in client.iter_records(LABEL, repo=did) if _is_of(label, name)]
+    return min(found, key=lambda label: _target(label) is None, default=None)
 
 
 class Labelled(NamedTuple):
@@ -112,7 +116,7 @@ class AccountLabels:
         self._chosen: dict[str, dict[str | None, Record]] = {}
         self._pointing: dict[str, list[Record]] = {}
         for label in client.iter_records(LABEL, repo=self.did):
-            name, version, target = label.get("name"), label.get("version"), label_target(label.value)
+            name, version, target = label.get("name"), label.get("version"), _target(label)
             if not isinstance(name, str) or not isinstance(version, str | None) or target is None:
                 continue
             of_name = self._chosen.setdefault(name, {})
@@ -125,7 +129,7 @@ class AccountLabels:
         of_name = self._chosen.get(name, {})
         if version is not None or None in of_name:
             return of_name.get(version)
-        return max(of_name.values(), key=_created, default=None)
+        return max(of_name.values(), key=lambda label: label.created, default=None)
 
     def is_current(self, name: str, uri: str) -> bool | None:
         """Whether a name leads to an entry (at-uri with a DID); None where it leads nowhere."""
@@ -136,7 +140,7 @@ class AccountLabels:
         """The version of the newest label with one that points at an entry; None where there is none."""
         labels = self._pointing.get(_key_of(uri), [])
         found = [each for each in labels if each.get("version") is not None and self._points_at(each, uri)]
-        newest = max(found, key=_created, default=None)
+        newest = max(found, key=lambda label: label.created, default=None)
         return None if newest is None else str(newest.get("version"))
 
     def without_version(self) -> dict[str, Labelled]:
@@ -178,8 +182,14 @@ def _key_of(uri: str) -> str:
     return uri.rpartition("/")[2]
 
 
-def _created(label: Record) -> str:
-    return str(label.get("createdAt"))
+def _target(label: Record) -> str | None:
+    """The at-uri that a label points at; None where what it tells is none."""
+    target = label_target(label.value)
+    try:
+        AtUri.parse(target or "")
+    except RefusedError:
+        return None
+    return target
 
 
 def _by_key(client: AtmosphereClient, did: str, name: str, version: str | None = None) -> Record | None:
@@ -188,10 +198,6 @@ def _by_key(client: AtmosphereClient, did: str, name: str, version: str | None =
     except RecordNotFoundError:
         return None
     return label if _is_of(label, name, version) else None
-
-
-def _first(labels: Iterable[Record], name: str, version: str | None = None) -> Record | None:
-    return next((label for label in labels if _is_of(label, name, version)), None)
 
 
 def _is_of(label: Record, name: str, version: str | None = None) -> bool:

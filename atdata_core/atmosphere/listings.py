@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -34,6 +35,20 @@ class Record(NamedTuple):
     def get(self, name: str, default: Any = None) -> Any:
         """A field of ``value``, as ``dict.get`` gives it."""
         return self.value.get(name, default)
+
+    @property
+    def created(self) -> tuple[datetime, str]:
+        """Sorts records, the oldest first: the moment that ``createdAt`` tells, else before all; then the key."""
+        return moment(self.get("createdAt")) or datetime.min.replace(tzinfo=UTC), self.uri.rpartition("/")[2]
+
+
+def moment(said: object) -> datetime | None:
+    """The moment that a record tells, in UTC; None where it tells none."""
+    try:
+        found = datetime.fromisoformat(said if isinstance(said, str) else "")
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def pages(

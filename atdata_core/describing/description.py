@@ -6,27 +6,33 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from ..atmosphere.atmosphere_index import AtmosphereIndex
 from ..atmosphere.labels import AccountLabels
-from ..atmosphere.record_format.record_keys import AtUri
+from ..atmosphere.listings import Record, moment
+from ..atmosphere.record_format.lexicon import OLD_ENTRY
+from ..atmosphere.record_format.parse import expanded, read_entry_record
+from ..atmosphere.record_format.record_keys import ENTRY, AtUri
 from ..common.licenses import license_address
 from ..common.plurals import number_of
-from ..common.urls import parse_s3, scheme
-from ..errors import RefusedError, SchemaNotFoundError
+from ..common.urls import parse_s3
+from ..errors import AtdataError, RefusedError, SchemaNotFoundError, StorageError
 from ..samples.described_fields import DescribedField, described_fields
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..atmosphere.client import AtmosphereClient
     from ..atmosphere.record_format.parse import AtmosphereIndexEntry, PublishedShard
     from ..common.citation import Creator
 
 _log = logging.getLogger("atdata_core")
 _SHA256 = re.compile("[0-9a-f]{64}")
+_MOST = 100_000
+"""Shards that are described; a pattern of a few characters may stand for more than there is room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +120,7 @@ class DatasetDescription:
     @property
     def published(self) -> datetime | None:
         """When it was published, in UTC; None where the record says no time."""
-        try:
-            found = datetime.fromisoformat(self.created_at or "")
-            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        except (ValueError, OverflowError):
-            return None
+        return moment(self.created_at)
 
     @property
     def summary(self) -> str:
@@ -154,17 +156,19 @@ def describe(where: str, client: AtmosphereClient) -> DatasetDescription:
     return account.described(entry)
 
 
-def describe_all(repo: str, client: AtmosphereClient) -> Iterator[DatasetDescription]:
+def describe_all(repo: str, client: AtmosphereClient) -> Iterator[tuple[Record, DatasetDescription | AtdataError]]:
     """Describe every dataset of an account (DID or handle), its labels and schemas read once.
 
-    Unreadable records are left out, with a warning in the log.
+    Beside each record stands its description, or why there is none.
 
     Raises:
         RecordNotFoundError: There is no such account.
+        ServiceError: The account's records cannot be listed.
     """
-    index = AtmosphereIndex(client)
-    account = _Account(index, client.did_of(repo))
-    yield from map(account.described, index.list_datasets(account.did))
+    account = _Account(AtmosphereIndex(client), client.did_of(repo))
+    for collection in (ENTRY, OLD_ENTRY):
+        for record in client.iter_records(collection, repo=account.did):
+            yield record, account.told(record)
 
 
 class _Account:
@@ -176,6 +180,14 @@ class _Account:
         self._handle = index.client.handle_of(self.did)
         self._schemas: dict[str, dict[str, Any] | None] = {}
         self._labels = AccountLabels(index.client, self.did)
+
+    def told(self, record: Record) -> DatasetDescription | AtdataError:
+        """The description of an entry record, or why there is none."""
+        service_of = self._index.client.service_of
+        try:
+            return self.described(read_entry_record(record.uri, record.cid, record.value, service_of=service_of))
+        except AtdataError as error:
+            return error
 
     def described(self, entry: AtmosphereIndexEntry) -> DatasetDescription:
         schema = self._schema(entry.schema_ref)
@@ -217,7 +229,8 @@ class _Account:
         return self._schemas[ref]
 
 
-def _shards(shards: Sequence[PublishedShard]) -> tuple[DescribedShard, ...]:
+def _shards(named: Sequence[PublishedShard]) -> tuple[DescribedShard, ...]:
+    shards = expanded(named, most=_MOST)
     names = [_file_name(shard.url, number) for number, shard in enumerate(shards)]
     if len(set(names)) < len(names):
         names = [f"{number:06d}-{name}" for number, name in enumerate(names)]
@@ -233,20 +246,26 @@ def _digest(given: str | None) -> str | None:
 
 
 def _file_name(url: str, number: int) -> str:
-    parts = urlsplit(url)
+    """Also of a URL that nobody understands."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+    except ValueError:
+        return f"{number:06d}.tar"
     if parts.path.endswith("/xrpc/com.atproto.sync.getBlob"):
-        cid = next(iter(parse_qs(parts.query).get("cid", ())), f"{number:06d}")
-        return f"{cid}.tar"
-    path = parse_s3(url)[1] if scheme(url) == "s3" else unquote(parts.path)
-    return PurePosixPath(path).name or f"{number:06d}.tar"
+        return f"{query.get('cid', [f'{number:06d}'])[0]}.tar"
+    # In the key of an object nothing has a meaning.
+    return PurePosixPath(url if url[:5].lower() == "s3://" else unquote(parts.path)).name or f"{number:06d}.tar"
 
 
 def _address(shard: PublishedShard) -> str:
     """Objects of AWS have addresses that everybody knows; those of another service lie below its endpoint."""
-    if scheme(shard.url) != "s3":
+    try:
+        bucket, key = parse_s3(shard.url)
+    except StorageError:
         return shard.url
-    bucket, key = parse_s3(shard.url)
     service = f"s3.{shard.region}.amazonaws.com" if shard.region else "s3.amazonaws.com"
+    key = quote(key, errors="replace")
     if shard.endpoint is None and "." not in bucket:
-        return f"https://{bucket}.{service}/{quote(key)}"
-    return f"{(shard.endpoint or f'https://{service}').rstrip('/')}/{bucket}/{quote(key)}"
+        return f"https://{bucket}.{service}/{key}"
+    return f"{(shard.endpoint or f'https://{service}').rstrip('/')}/{bucket}/{key}"

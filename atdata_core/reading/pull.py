@@ -8,16 +8,17 @@ import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..atmosphere.atmosphere_index import AtmosphereIndex
 from ..atmosphere.published_shards import PublishedShards, other_bytes
+from ..atmosphere.record_format.parse import expanded
 from ..common.byte_progress import Progress, tell_bytes
 from ..common.names import distinct, file_name, quoted
-from ..common.urls import displayed, expand
+from ..common.urls import displayed
 from ..errors import AtdataError, NoDataUrlsError, PullError
 from ..stores.shard_streams import CHUNK, PartRead, ResumableRead
 from .pull_journal import Begun, Complete, PullJournal, part_of
@@ -146,11 +147,7 @@ class _Pull:
         self._folder = folder
         self._journal = journal
         self._progress = progress
-        self._shards = [
-            replace(shard, url=url, pattern=False)
-            for shard in entry.shards
-            for url in (expand([shard.url]) if shard.pattern else [shard.url])
-        ]
+        self._shards = expanded(entry.shards)
         if not self._shards:
             raise NoDataUrlsError(f"{entry.uri} names no shards. Ask the publisher.", name=entry.name)
         self._reader = PublishedShards(self._shards)

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from atdata_core.atmosphere import AtmosphereIndex
 from atdata_core.atmosphere.labels import AccountLabels
 from atdata_core.atmosphere.published_shards import PublishedShards
-from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY
 from atdata_core.atmosphere.record_format.parse import read_entry_record
-from atdata_core.atmosphere.record_format.record_keys import ENTRY
-from atdata_core.common.urls import expand
 from atdata_core.describing import DatasetDescription, describe_all
 from atdata_core.errors import AtdataError, StorageError
 from atdata_core.samples.schema import decode
@@ -24,6 +21,8 @@ from ..display.pictures import picture
 from ..display.previews import COLUMNS, PICTURES, Tally, read_some, shapes, text_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from atdata_core.atmosphere import AtmosphereClient, Record
     from atdata_core.common.byte_progress import Progress
 
@@ -77,20 +76,23 @@ def published_datasets(client: AtmosphereClient, did: str, progress: Progress) -
         ServiceError: The account's records cannot be listed.
     """
     named: dict[str, list[Record]] = {}
-    for collection in (ENTRY, OLD_ENTRY):
-        for record in client.iter_records(collection, repo=did):
-            name = record.get("name")
-            named.setdefault(name if isinstance(name, str) and name.strip() else record.uri, []).append(record)
-    described = {each.uri: each for each in describe_all(did, client)}
+    told: dict[str, DatasetDescription | AtdataError] = {}
+    for record, description in describe_all(did, client):
+        told[record.uri] = description
+        name = record.get("name")
+        named.setdefault(name if isinstance(name, str) and name.strip() else record.uri, []).append(record)
     labels = AccountLabels(client, did)
     index = AtmosphereIndex(client)
 
     def read(name: str) -> PublishedDataset:
         *earlier, record = sorted(named[name], key=lambda each: _rank(each, name, labels))
         uris = [each.uri for each in reversed(earlier)]
-        found = PublishedDataset(name, record.uri, uris, described.get(record.uri))
+        found, about = PublishedDataset(name, record.uri, uris), told[record.uri]
+        if isinstance(about, AtdataError):
+            return replace(found, problem=about.message)
+        found = replace(found, description=about)
         try:
-            return replace(found, samples=_first_samples(record, found.description, index))
+            return replace(found, samples=_first_samples(record, about, index))
         except AtdataError as error:
             return replace(found, problem=error.message)
 
@@ -107,20 +109,19 @@ def in_order(name: str) -> tuple[str, str]:
     return name.casefold(), name
 
 
-def _rank(record: Record, name: str, labels: AccountLabels) -> tuple[bool, str]:
+def _rank(record: Record, name: str, labels: AccountLabels) -> tuple[bool, tuple[datetime, str]]:
     """Higher of the entry that a name stands for. Where the name leads to none that is there, the newest."""
-    return labels.is_current(name, record.uri) is True, str(record.get("createdAt"))
+    return labels.is_current(name, record.uri) is True, record.created
 
 
-def _first_samples(record: Record, description: DatasetDescription | None, index: AtmosphereIndex) -> FirstSamples:
+def _first_samples(record: Record, description: DatasetDescription, index: AtmosphereIndex) -> FirstSamples:
     entry = read_entry_record(record.uri, record.cid, record.value, service_of=index.client.service_of)
-    schema: Mapping[str, Any] | None = None if description is None else description.schema
+    schema = description.schema
     if schema is None:
         schema = index.get_schema(entry.schema_ref)
-    if not entry.shards:
+    if not description.shards:
         raise StorageError("The record names no shards.", urls=[])
-    first = entry.shards[0]
-    url = expand([first.url])[0] if first.pattern else first.url
+    url = description.shards[0].url
     # Of the beginning of a shard no digest is known.
     with closing(PublishedShards(entry.shards, verify=False).open_shard(url)) as stream:
         samples = read_some(stream, url, decode(schema), Tally(()))

@@ -68,6 +68,13 @@ def test_a_shard_is_sent_from_a_file_and_never_held_in_memory_whole(store, netwo
     assert store.shard_url(store.copy_name("promoted/x/0.tar", facts)) == sent.url
 
 
+@pytest.mark.parametrize(
+    "url", ["http://[foo/a.tar", "gopher://x/a.tar", "", "http://x/xrpc/com.atproto.sync.getBlob"]
+)
+def test_a_url_of_anything_else_is_no_blob(store, url):
+    assert (store.serves(url), store.shard_name(url)) == (False, None)
+
+
 def test_an_upload_that_was_broken_off_is_sent_again_whole(store, network, shard):
     data = shard(3)
 

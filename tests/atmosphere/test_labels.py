@@ -2,6 +2,8 @@
 
 import pytest
 
+from atdata_core.atmosphere.labels import find_label
+from atdata_core.atmosphere.listings import Record
 from atdata_core.atmosphere.record_format.build import entry_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, identity_tid, label_rkey, new_tid
 from atdata_core.describing import describe_all
@@ -98,8 +100,50 @@ def test_listing_description_and_name_agree_on_the_current_entry(index, stranger
     index.client.put_record(LABEL, new_tid(), {"$type": LABEL, "name": "nowhere", "createdAt": ""})
     current = {old: False, new: True, by_handle: True, before: False, nowhere: None}
     assert {each.uri: each.current for each in stranger.list_datasets(did)} == current
-    described = {each.uri: each for each in describe_all(did, stranger.client)}
+    described = {each.uri: each for _, each in describe_all(did, stranger.client)}
     assert {uri: each.current for uri, each in described.items()} == current
     assert [described[uri].version for uri in (old, new, by_handle, before)] == ["1.0.0", "2.0.0", None, None]
     for uri in (new, by_handle):
         assert stranger.get_dataset(described[uri].where).uri == uri
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.500Z"),
+        ("2026-01-02T01:00:00+14:00", "2026-01-01T20:00:00Z"),
+        (None, "2026-01-01T00:00:00Z"),
+        ("yesterday", "2026-01-01T00:00:00Z"),
+        ("2026-13-01T00:00:00Z", "1970-01-01T00:00:00Z"),
+        (["z"], "1970-01-01T00:00:00Z"),
+    ],
+)
+def test_the_newest_label_is_the_one_of_the_latest_moment(index, stranger, entry, older, newer):
+    uris = [entry("cells", "older"), entry("cells", "newer")]
+    for version, (uri, created) in enumerate(zip(uris, (older, newer), strict=True)):
+        record = {"$type": LABEL, "name": "cells", "version": f"{version}.0.0", "datasetUri": uri}
+        record |= {} if created is None else {"createdAt": created}
+        # The key of the older one comes last.
+        index.client.put_record(LABEL, "3zzzzzzzzzzz2" if version == 0 else new_tid(), record, validate=False)
+    assert stranger.get_dataset(f"@{index.client.did}/cells").uri == uris[1]
+
+
+def test_of_two_records_of_one_moment_the_newest_has_the_later_key():
+    made = [
+        Record(f"at://did:plc:a/{LABEL}/{key}", "", {"createdAt": said})
+        for key, said in (("3b", "2026-01-01T02:00:00+02:00"), ("3a", "2026-01-01T00:00:00.000Z"), ("3c", None))
+    ]
+    assert [each.uri[-1] for each in sorted(made, key=lambda record: record.created)] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("junk", ["not-a-uri", "", "at://", "at://did:plc:abc", "https://e.org/x/y"])
+def test_a_label_that_points_nowhere_hides_none_that_does(index, stranger, entry, junk):
+    uri = entry("cells", "good")
+    record = {"$type": LABEL, "name": "cells", "createdAt": "2026-01-01T00:00:00.000Z"}
+    keys = sorted(new_tid() for _ in range(3))
+    # Whichever is listed first; and one has the key that this program would give it.
+    for key, target in (*zip(keys, (junk, uri, junk), strict=True), (label_rkey(index.client.did, "cells"), junk)):
+        index.client.put_record(LABEL, key, {**record, "datasetUri": target}, validate=False)
+    assert stranger.get_dataset(f"@{index.client.did}/cells").uri == uri
+    assert [each.current for each in stranger.list_datasets(index.client.did)] == [True]
+    assert find_label(index.client, index.client.did, "cells").get("datasetUri") == uri

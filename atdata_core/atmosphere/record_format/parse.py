@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -15,6 +15,7 @@ from atdata_core.atmosphere.record_format.lexicon import OLD_ENTRY, OLD_SCHEMA
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, AtUri
 from atdata_core.atmosphere.record_format.record_metadata import unpack_metadata
 from atdata_core.common.citation import Creator
+from atdata_core.common.urls import MAX_SHARDS, expand
 from atdata_core.errors import AtdataError, RecordChangedError, RefusedError, SchemaError
 from atdata_core.samples.json_schema import from_json_schema
 from atdata_core.samples.schema import from_field_list
@@ -316,6 +317,19 @@ def read_storage(storage: Fields, blob_url: Callable[[str], str]) -> list[Publis
     raise storage.malformed("$type", f"{kind!r} is a kind of storage that this version does not know")
 
 
+def expanded(shards: Iterable[PublishedShard], *, most: int = MAX_SHARDS) -> list[PublishedShard]:
+    """The shards one by one: instead of a pattern all that it stands for, of which no more is known.
+
+    Raises:
+        StorageError: A pattern is malformed, or stands for more than ``most``.
+    """
+    found: list[PublishedShard] = []
+    for shard in shards:
+        left = most - len(found)
+        found += map(PublishedShard, expand([shard.url], most=left)) if shard.pattern else [shard]
+    return found
+
+
 def _blob(item: Fields, blob_url: Callable[[str], str]) -> PublishedShard:
     # The oldest records hold the reference itself.
     blob = item.object("blob") if "blob" in item.values else item
@@ -352,8 +366,11 @@ def blobs_of(did: str) -> str:
 
 def blob_at(url: str, did: str) -> str | None:
     """The CID of the blob of an account that a URL is the address of, on whatever host; None for another URL."""
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+    except ValueError:
+        return None
     if parts.path != _GET_BLOB or query.get("did") != [did]:
         return None
     return query.get("cid", [None])[0]

@@ -302,9 +302,7 @@ class _Comparison:
                 self._ledger.put(key, NameState(publication.cid, record.uri, place, place is not None))
         if self._ledger.get(LAST_RESULT(dataset)) is not None:
             return
-        (record, entry), label = max(
-            published, key=lambda each: (_name(each[0][0]) == dataset, str(each[0][0].value.get("createdAt")))
-        )
+        (record, entry), label = max(published, key=lambda each: (_name(each[0][0]) == dataset, each[0][0].created))
         publication = self._publication(record, entry)
         try:
             service_of = self._client.service_of

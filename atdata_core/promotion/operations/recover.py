@@ -83,7 +83,7 @@ def recover(index: LocalIndex, client: AtmosphereClient, names: Collection[str] 
         return labels.get(label) == record.uri
 
     # The one that the label points at comes last, and so is the current one.
-    records.sort(key=lambda record: (is_current(record), str(record.value.get("createdAt"))))
+    records.sort(key=lambda record: (is_current(record), record.created))
     found: list[Recovered] = []
     for record in records:
         name = str(record.value.get("name"))

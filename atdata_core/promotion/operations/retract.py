@@ -293,21 +293,17 @@ def _labels_of(name: str, labels: Sequence[Record], did: str) -> list[Record]:
     """The labels of a name without a version: our own first, then the newest."""
     key = label_rkey(did, name)
     found = [label for label in labels if label.value.get("name") == name and not label.value.get("version")]
-    found.sort(key=_created, reverse=True)
+    found.sort(key=lambda label: label.created, reverse=True)
     found.sort(key=lambda label: not label.uri.endswith(f"/{key}"))
     return found
 
 
 def _current_first(named: Sequence[Record], targets: Sequence[str | None]) -> list[Record]:
     """Entries of a name, newest first, that of its label before all others."""
-    found = sorted(named, key=_created, reverse=True)
+    found = sorted(named, key=lambda record: record.created, reverse=True)
     uris = {record.uri for record in found}
     current = next((target for target in targets if target in uris), None)
     return sorted(found, key=lambda record: record.uri != current)
-
-
-def _created(record: Record) -> tuple[str, str]:
-    return str(record.value.get("createdAt", "")), record.uri
 
 
 def _target(label: Record, client: AtmosphereClient) -> str | None:

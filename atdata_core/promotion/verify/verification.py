@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ...atmosphere.labels import find_label
@@ -14,6 +13,7 @@ from ...atmosphere.record_format.lexicon import OLD_ENTRY
 from ...atmosphere.record_format.parse import (
     AtmosphereIndexEntry,
     PublishedShard,
+    expanded,
     label_target,
     read_entry_record,
     read_schema_record,
@@ -22,7 +22,7 @@ from ...atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
 from ...common.byte_progress import Progress
 from ...common.cid import record_cid
 from ...common.network_settings import WORKERS
-from ...common.urls import displayed, expand
+from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, RecordNotFoundError, RefusedError
 from ...samples.schema import decode
 from ..stages.schema_stage import Compatibility, compatibility_of
@@ -251,11 +251,8 @@ def _shards_of(entry: AtmosphereIndexEntry, report: Report) -> list[PublishedSha
     shards: list[PublishedShard] = []
     unreadable = False
     for shard in entry.shards:
-        if not shard.pattern:
-            shards.append(shard)
-            continue
         try:
-            shards += [replace(shard, url=url, pattern=False) for url in expand([shard.url])]
+            shards += expanded([shard])
         except AtdataError as error:
             unreadable = True
             report.error("shards", entry.uri, error)

@@ -193,6 +193,16 @@ def test_what_cannot_be_read_has_a_page_that_says_why_and_the_rest_is_built(shel
     lost = shelf.shard([Digit(image=np.eye(8, dtype=np.uint8), label=1)])
     shelf.objects.delete_object(Bucket=bucket, Key=lost.url.rpartition("/")[2])
     good = shelf.record("good", [shard], schema)
+    urls = {
+        "gopher": "gopher://x/a.tar",
+        "bare": "s3://b",
+        "cloud": "gs://b/a.tar",
+        "hub": "hf://a",
+        "ipv6": "http://[foo/a",
+    }
+    kind = "science.alt.dataset.storage"
+    odd = {name: {"$type": f"{kind}Http", "shards": [{"url": url}]} for name, url in urls.items()}
+    odd["pattern"] = {"$type": f"{kind}External", "urls": ["https://e.org/{0.tar"]}
     shelf.publish(
         [
             good,
@@ -204,10 +214,16 @@ def test_what_cannot_be_read_has_a_page_that_says_why_and_the_rest_is_built(shel
             },
             shelf.record("unschemed", [shard], schema.replace("Digit", "Other")),
             {**good, "name": ""},
+            *({**good, "name": name, "storage": storage} for name, storage in odd.items()),
         ]
     )
     made = site()
-    assert sorted(each.name for each in made.unread) == ["lost", "malformed", "unschemed"]
+    assert sorted(each.name for each in made.unread) == sorted(["lost", "malformed", "unschemed", *odd])
+    for name in odd:
+        page = page_at(site.folder / "datasets" / f"{name}.html")
+        assert len(str(page.one("p", **{"class": "problem"}))) > 50, name
+        # Of what a malformed pattern stands for nothing is told.
+        assert len(page.all("script")) == (name != "pattern")
     said = {
         name: str(page_at(site.folder / "datasets" / f"{name}.html").one("p", **{"class": "problem"}))
         for name in ("lost", "malformed", "unschemed")
