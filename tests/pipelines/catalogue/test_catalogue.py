@@ -202,6 +202,10 @@ def test_what_cannot_be_read_has_a_page_that_says_why_and_the_rest_is_built(shel
     }
     kind = "science.alt.dataset.storage"
     odd = {name: {"$type": f"{kind}Http", "shards": [{"url": url}]} for name, url in urls.items()}
+    for name, endpoint in {"endpoint": "http://[foo", "service": "gopher://x", "region": None}.items():
+        where = {"bucket": "b b" if endpoint else "b", "region": "no where\u0000", "endpoint": endpoint}
+        said = {key: value for key, value in where.items() if value is not None}
+        odd[name] = {"$type": f"{kind}S3", "shards": [{"key": "//"}], **said}
     odd["pattern"] = {"$type": f"{kind}External", "urls": ["https://e.org/{0.tar"]}
     shelf.publish(
         [
