@@ -25,7 +25,7 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.reading.dataset_dict import splits_of
+from atdata_core.shards.splits import splits_of
 from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 
