@@ -12,6 +12,7 @@ from ..common.byte_progress import Progress
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.index_state import state_of
+from .copies.layout import claim_of
 from .copies.repack import still_there
 from .options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .overrides import ResolvedValue
@@ -136,7 +137,7 @@ def plan_promotion(
     schema_key = schema_rkey(full_name(inventory.schema), inventory.schema["version"])
     schema_uri = schema.uri if schema else f"at://{did}/{SCHEMA}/{schema_key}"
 
-    records = DatasetRecords(resolved, planned, schema_uri, client)
+    records = DatasetRecords(resolved, planned, claim_of(inventory.shards), schema_uri, client)
     record, label, version_label = run_effects(records.dry_run(), client, index)
     return Plan(
         resolved.publication.uri,

@@ -15,7 +15,7 @@ from ..protocols import ShardFacts
 from ..samples.schema import full_name
 from ..state.facts import NAME_OWNER, CopiedShards, Inventory
 from ..state.ledger import timestamp
-from .copies.layout import as_published, names_of
+from .copies.layout import as_published, claim_of, names_of
 from .scheduling.retry_policy import refuse_blocked, retracted
 from .stages.copy_stage import copy_shards, earlier_copies, find_copies
 from .stages.inventory_stage import take_inventory
@@ -144,7 +144,8 @@ def validate(inventory: Inventory, resolved: Resolved, client: AtmosphereClient)
     if data_store is not None:
         data_store.check_shards(inventory.shards)
     planned = _planned_shards(inventory, resolved)
-    DatasetRecords(resolved, planned, f"at://{did}/{SCHEMA}/{schema_key}", client).check()
+    schema_uri = f"at://{did}/{SCHEMA}/{schema_key}"
+    DatasetRecords(resolved, planned, claim_of(inventory.shards), schema_uri, client).check()
     if options.require_public:
         anonymous = AnonymousReader(client.base_url)
         kept = data_store is None

@@ -20,8 +20,9 @@ from ..samples import DictSample
 from ..shards.data_sources import ListedShards
 from ..shards.dataset import Dataset
 from ..shards.packed_samples import packed_samples
+from ..shards.splits import split_name, splits_of
 from ..stores.opening import prefetched
-from .dataset_dict import DatasetDict, chosen, split_name, splits_of
+from .dataset_dict import DatasetDict, chosen
 
 if TYPE_CHECKING:
     from ..atmosphere import AtmosphereIndex
@@ -87,7 +88,8 @@ def load_dataset(
     Args:
         where: A published dataset, which needs no login: ``@handle/name``, ``@handle/name@version``, an at-uri. One
             of the lab's index (``ATDATA_REDIS_URL``): ``@local/name``. Or shards: a path, a folder of tars, a
-            pattern with ``*`` or braces (``data-{000..009}.tar``), ``s3://``, ``http(s)://``, a ``pathlib.Path``.
+            pattern with ``*``, ``**`` or braces (``data-{000..009}.tar``), ``s3://``, ``http(s)://``. A
+            ``pathlib.Path`` is a file or folder of exactly this name.
         sample_type: A class of one's own with the same fields. Without one, samples are of the class that the
             published schema describes, and ``DictSample`` where there is none.
         split: ``train``, ``test``, ``validation``, or another name that the metadata tell.
@@ -103,13 +105,16 @@ def load_dataset(
         RefusedError: (a ``ValueError``) there is no such split, or ``where`` cannot be understood.
         TypeError: ``where`` is neither text nor a path, or ``data_files`` no mapping.
     """
+    literally = isinstance(where, PathLike)
     where = _text(where)
     metadata: Mapping[Any, Any] | None = None
     splits: dict[str, list[str]] | None = None
     counts: Mapping[str, int] = {}
     if data_files is not None:
-        splits = _below(where, data_files)
+        splits = _below(where, data_files, literally)
         dataset = _of_urls([shard for shards in splits.values() for shard in shards], sample_type)
+    elif literally:
+        dataset = _of_urls(_shards_of(Path(where)), sample_type)
     elif is_published(where):
         dataset, metadata = _published(where, sample_type, verify, index)
     elif where.startswith(LOCAL):
@@ -190,23 +195,40 @@ def _of_urls(urls: Sequence[str], sample_type: type | None) -> Dataset[Any]:
     return Dataset[kind]([literal(url) for url in urls])
 
 
-def _below(folder: str, data_files: object) -> dict[str, list[str]]:
-    """The shards of each split."""
+def _below(folder: str, data_files: object, literally: bool) -> dict[str, list[str]]:
+    """The shards of each split; ``literally``: the folder's name is no part of a pattern."""
     if not isinstance(data_files, Mapping):
         raise TypeError(
             f"data_files names the shards of each split, such as {{'train': 'a-*.tar'}}, and is {data_files!r}."
         )
     splits = cast("DataFiles", data_files)
     listed = {name: [files] if isinstance(files, str) else files for name, files in splits.items()}
-    return {
-        name: [shard for file in files for shard in _shards_at(f"{folder.rstrip('/')}/{file}")]
-        for name, files in listed.items()
-    }
+
+    def shards_at(file: str) -> list[str]:
+        return _shards_at(file, folder) if literally else _shards_at(f"{folder.rstrip('/')}/{file}")
+
+    return {name: [shard for file in files for shard in shards_at(file)] for name, files in listed.items()}
 
 
-def _shards_at(where: str) -> list[str]:
-    """The shards that a path, a folder, a pattern or a URL stands for."""
-    if scheme(where) != "file":
+def _shards_of(path: Path) -> list[str]:
+    """The shards that a file or folder of this machine is, or has."""
+    if path.is_dir():
+        tars = sorted(path.glob("*.tar")) or sorted(path.glob("*/*.tar"))
+        if not tars:
+            raise ShardMissingError(
+                f"There is no tar (*.tar) in the folder {path}, nor in a folder in it. Name the folder that has "
+                "them, or the files themselves by a pattern.",
+                url=str(path),
+            )
+        return [str(tar) for tar in tars]
+    if not path.exists():
+        raise _missing(str(path))
+    return [str(path)]
+
+
+def _shards_at(where: str, root: str | None = None) -> list[str]:
+    """The shards that a path, a folder, a pattern or a URL stands for; a path below ``root``, if that is given."""
+    if root is None and scheme(where) != "file":
         urls = expand(where)
         if wild := next((url for url in urls if "*" in url), None):
             raise StorageError(
@@ -215,24 +237,21 @@ def _shards_at(where: str) -> list[str]:
                 urls=[displayed(wild)],
             )
         return urls
-    folder = local_path(where)
-    if folder.is_dir():
-        tars = sorted(folder.glob("*.tar")) or sorted(folder.glob("*/*.tar"))
-        if not tars:
-            raise ShardMissingError(
-                f"There is no tar (*.tar) in the folder {where}, nor in a folder in it. Name the folder that has "
-                "them, or the files themselves by a pattern.",
-                url=where,
-            )
-        return [str(tar) for tar in tars]
+
+    def local(path: str) -> Path:
+        return local_path(path) if root is None else Path(root, path)
+
+    if local(where).is_dir():
+        return _shards_of(local(where))
     found: list[str] = []
     for path in expand(where):
-        if local_path(path).exists():
-            found.append(path)
-        elif any(each in path for each in _WILD) and (matches := sorted(glob.glob(str(local_path(path))))):
+        pattern = str(local(path)) if root is None else os.path.join(glob.escape(root), path)
+        if local(path).exists():
+            found.append(path if root is None else str(local(path)))
+        elif any(each in path for each in _WILD) and (matches := sorted(glob.glob(pattern, recursive=True))):
             found += [match for match in matches if Path(match).is_file()]
         else:
-            raise _missing(path)
+            raise _missing(path if root is None else str(local(path)))
     return found
 
 

@@ -72,6 +72,8 @@ def fields_of(item: Any) -> Mapping[str, Any]:
 
 def _column(values: list[Any]) -> Column:
     kinds = {*map(type, values)}
+    if all(issubclass(kind, (np.number, np.bool_, np.datetime64)) for kind in kinds):
+        return np.array(values) if len({value.dtype for value in values}) == 1 else values
     if kinds == {np.ndarray}:
         alike = {(value.shape, value.dtype) for value in values}
         return np.stack(values) if len(alike) == 1 else values
@@ -92,12 +94,27 @@ def _objects(values: list[Any]) -> NDArray[Any]:
 
 
 def _arrow_array(arrow: Any, column: Column) -> Any:
-    if not isinstance(column, np.ndarray):
-        return arrow.array([value.tolist() if isinstance(value, np.ndarray) else value for value in column])
+    if not isinstance(column, np.ndarray) or 0 in column.shape[1:]:
+        values = [value.tolist() if isinstance(value, np.ndarray) else value for value in column]
+        return arrow.array(values, type=_arrow_type(arrow, column))
     array = arrow.array(column.astype(column.dtype.newbyteorder("="), copy=False).reshape(-1))
     for size in reversed(column.shape[1:]):
         array = arrow.FixedSizeListArray.from_arrays(array, size)
     return array
+
+
+def _arrow_type(arrow: Any, column: Column) -> Any:
+    """The type of arrays that are missing in places, or of several shapes; None, for Arrow to see, of all else."""
+    arrays = [value for value in column if value is not None]
+    if {*map(type, arrays)} != {np.ndarray} or len({(array.dtype, array.ndim) for array in arrays}) > 1:
+        return None
+    if arrays[0].dtype.hasobject:
+        return None
+    shapes = {array.shape for array in arrays}
+    found = arrow.from_numpy_dtype(arrays[0].dtype.newbyteorder("="))
+    for size in reversed(arrays[0].shape):
+        found = arrow.list_(found, size if len(shapes) == 1 else -1)
+    return found
 
 
 def library(name: str, extra: str, what: str) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, SupportsIndex, TypeVar, overload
 
 from ..errors import RefusedError
 from ..samples import SampleBatch
@@ -111,16 +113,17 @@ class Readable(TorchIterable, Generic[T]):
             raise RefusedError(f"head() takes how many samples to read, and {n} is below 0. Use 1 or more.")
         return list(islice(self.ordered(), n))
 
-    def select(self, indices: Iterable[int]) -> DatasetView[T]:
+    def select(self, indices: Iterable[SupportsIndex]) -> DatasetView[T]:
         """The samples at these positions, counted from 0, in the order of ``indices``; nothing is read yet.
 
         Shards are read from the first one up to the last position. ``IndexError`` tells of a position that is not
-        there, when it is its turn.
+        there, when it is its turn. One that is named several times gives a sample of its own each time.
 
         Raises:
             RefusedError: (a ``ValueError``) a negative position.
+            TypeError: What is no whole number.
         """
-        wanted = tuple(indices)
+        wanted = tuple(map(_position, indices))
         if min(wanted, default=0) < 0:
             raise RefusedError(
                 f"select() counts samples from the first one, which is 0; {min(wanted)} is before it."
@@ -229,7 +232,12 @@ class _Select:
                     raise IndexError(f"There is no sample {index}: there are {position:,}.") from None
                 if position in uses:
                     held[position] = item
-            yield held[index]
             uses[index] -= 1
-            if not uses[index]:
-                del held[index]
+            yield deepcopy(held[index]) if uses[index] else held.pop(index)
+
+
+def _position(index: SupportsIndex) -> int:
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(f"select() takes the places of samples, whole numbers, and not {index!r}.") from None

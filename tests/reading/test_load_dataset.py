@@ -25,7 +25,7 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
-from atdata_core.reading.dataset_dict import splits_of
+from atdata_core.shards.splits import splits_of
 from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.stores.s3.objects import S3Endpoint
 
@@ -219,6 +219,22 @@ def test_tars_are_read_by_path_folder_glob_and_braces(folder, where):
     count = 5 if where.endswith("-0.tar") else 10
     assert labels(dataset) == list(range(count))
     assert [sample["label"] for sample in atdata.load_dataset(where).head(2)] == [0, 1]
+
+
+def test_a_pattern_of_folders_is_of_all_that_are_below(folder):
+    folder("s/0.tar", "s/a/1.tar", "s/a/b/2.tar")
+    assert labels(atdata.load_dataset("s/**/*.tar", Cell)) == list(range(15))
+
+
+@pytest.mark.parametrize("odd", ["a{0..1}[x]?*#%20::b", "@local", "c-*", "{a"])
+def test_a_path_is_the_file_or_folder_of_exactly_this_name(folder, odd):
+    folder(f"{odd}.tar", "c-0.tar", "a0x.tar", f"{odd}/train-0.tar", f"{odd}/x/c-1.tar")
+    for path, first in ((Path(f"{odd}.tar"), 0), (Path(odd), 15), (Path(odd, "x").absolute(), 20)):
+        assert labels(atdata.load_dataset(path, Cell)) == list(range(first, first + 5))
+    found = atdata.load_dataset(Path(odd), Cell, data_files={"a": "**/c-{1..1}.tar", "b": "train-0.tar", "c": "x"})
+    assert {name: labels(each)[0] for name, each in found.items()} == {"a": 20, "b": 15, "c": 20}
+    with pytest.raises(ShardMissingError, match=r"no file 'c-\?\.tar'"):
+        atdata.load_dataset(Path("c-?.tar"))
 
 
 def test_tars_are_read_by_http_and_s3_urls(folder, environ, s3, bucket):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import atdata_core as atdata
 from atdata_core.errors import RefusedError, SampleError
+from atdata_core.shards import conversions
 from atdata_core.shards.data_sources import ListedShards
 from atdata_core.shards.tar_samples import ShardWriter
 from libraries import library
@@ -97,6 +98,21 @@ def test_samples_are_selected_by_their_places_in_the_order_that_is_asked_for(ds)
     assert list(shards.read) == ["0.tar", "1.tar"]
 
 
+def test_a_sample_that_is_selected_twice_is_two_samples(ds):
+    first, again, last = ds.select([3, 3, 3])
+    first.image[:] = 9
+    again.word = "changed"
+    assert [row.image.max() for row in (first, again, last)] == [9, 3, 3]
+    assert [row.word for row in (first, again, last)] == ["3", "changed", "3"]
+
+
+def test_positions_are_whole_numbers_of_any_kind(ds):
+    assert of(ds.select(np.array([2, 1], np.uint8))) == [2, 1]
+    for wrong in (1.5, "1", None):
+        with pytest.raises(TypeError, match=rf"whole numbers, and not {wrong!r}\."):
+            ds.select([1, wrong])
+
+
 def test_a_filter_and_a_map_are_kept_in_batches_and_when_shuffled(ds):
     even = ds.filter(is_even)
     assert of(even) == list(range(0, 50, 2))
@@ -142,6 +158,12 @@ def test_samples_become_arrays_of_numpy(ds):
         ds.map(lambda row: (row.n,)).to_numpy()
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "float32", "bool", "datetime64[s]"])
+def test_numbers_of_numpy_keep_their_kind(ds, dtype):
+    found = ds.select(range(4)).map(lambda row: {"m": np.array(row.n).astype(dtype)[()]}).to_numpy()["m"]
+    assert (found.dtype, found.astype(int).tolist()) == (dtype, [0, 1, 1, 1] if dtype == "bool" else [0, 1, 2, 3])
+
+
 def test_samples_become_a_table_of_pandas(ds):
     library("pandas")
     frame = ds.select(range(4)).to_pandas()
@@ -166,6 +188,25 @@ def test_samples_become_a_table_of_arrow_and_of_hugging_face(ds):
     rows = ds.select(range(4)).to_hf()
     assert rows[3] == {"n": 3, "word": "3", "image": [[3, 3], [3, 3]]}
     assert rows.features["image"].feature.feature.dtype == "uint8"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([np.ones((2, 1), np.uint8), None], "fixed_size_list<item: fixed_size_list<item: uint8>[1]>[2]"),
+        ([None, np.ones(2, ">f4"), np.ones(1, ">f4")], "list<item: float>"),
+        ([np.ones(2, np.int16), np.ones(1, np.int16)], "list<item: int16>"),
+        ([np.zeros(0, np.uint8)] * 2, "fixed_size_list<item: uint8>[0]"),
+        ([np.array([1, 2], object), None], "list<item: int64>"),
+        ([np.ones(1, np.uint8), np.ones(1, np.int16)], "list<item: int64>"),
+        ([np.uint8(1), None], "uint8"),
+    ],
+)
+def test_arrays_that_are_missing_or_ragged_keep_their_kind_in_arrow(values, kind):
+    library("pyarrow")
+    column = conversions.to_arrow([{"m": value} for value in values])["m"]
+    assert str(column.type) == kind
+    assert column.to_pylist() == [value if value is None else value.tolist() for value in values]
 
 
 @pytest.mark.parametrize(("method", "name", "extra"), [

@@ -12,10 +12,13 @@ from urllib.parse import unquote
 
 from ...common.urls import plain_path, scheme
 from ...protocols import ShardFacts
+from ...shards.splits import keeping_splits
 from ...state.facts import FIRST_CLAIM
 from ...stores.data_store import DataStore
+from ..inventory import shard_urls
 
 if TYPE_CHECKING:
+    from ...protocols import IndexEntry
     from ...state.facts import Inventory
     from ...state.ledger import Ledger
 
@@ -53,6 +56,18 @@ def claim_of(shards: Iterable[ShardFacts]) -> str:
     """One digest for what all shards hold: of their URLs and digests, in order."""
     lines = (f"{shard.url} {shard.sha256}\n" for shard in shards)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def metadata_of_copies(entry: IndexEntry, copies: Sequence[ShardFacts], claim: str) -> dict[Any, Any] | None:
+    """The metadata of an entry, with the splits that names tell where its shards lie, and not where the copies do.
+
+    ``claim`` is that of its own shards: of what a store wrote anew nobody knows which shard is of which.
+    """
+    own = shard_urls(entry)
+    originals = [replace(shard, url=url) for shard, url in zip(copies, own, strict=False)]
+    if len(own) != len(copies) or claim_of(originals) != claim:
+        return entry.metadata
+    return keeping_splits(entry.metadata, own, [shard.url for shard in copies])
 
 
 def entry_key(cid: str) -> str:

@@ -12,6 +12,7 @@ from ...atmosphere.record_format.record_keys import ENTRY, LABEL, AtUri, Publica
 from ...common.names import near
 from ...common.urls import expand
 from ...errors import EntryNotFoundError, RefusedError
+from ...shards.splits import keeping_splits
 from ...state.facts import (
     ENTRY_NOTE,
     FAILURE,
@@ -312,11 +313,14 @@ class _Comparison:
         if not parsed.shards:
             return
         result = PublishedRecord(record.uri, record.cid, "unchanged", label.uri, label.cid)
-        destination, first = place_of(record, expand(entry.data_urls)), parsed.shards[0]
+        urls = expand(entry.data_urls)
+        destination, first = place_of(record, urls), parsed.shards[0]
+        copies = [shard.url for shard in parsed.shards]
+        same = parsed.metadata == keeping_splits(entry.metadata, urls, copies)
         kept = RecordResult(
             *result.parts,
             publication,
-            metadata_digest(parsed),
+            metadata_digest(entry if same else parsed),
             Overrides(entry, publication, self._ledger).layers().order,
             None,
             destination,

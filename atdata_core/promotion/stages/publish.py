@@ -14,6 +14,7 @@ from ...atmosphere.record_format.build import entry_record, label_record
 from ...atmosphere.record_format.content_metadata import MOST_SIZES, content_schema, given_shapes
 from ...atmosphere.record_format.parse import differing_fields, label_target
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, label_rkey, schema_rkey
+from ...atmosphere.record_format.record_metadata import to_field
 from ...common.licenses import refuse_unknown
 from ...errors import AtdataError, RecordChangedError, RecordGoneError, RefusedError, ServiceError
 from ...state.facts import (
@@ -35,6 +36,7 @@ from ...state.facts import (
     VersionTarget,
 )
 from ...state.ledger import Fact, Key, timestamp
+from ..copies.layout import metadata_of_copies
 from ..copies.usage import end_use
 from ..options import Values
 from ..records.published_names import name_state, names_no_copies
@@ -148,7 +150,7 @@ def publishing(
         yield Current(resolved.entry)
         refuse_blocked(resolved.ledger, resolved.entry.name, resolved.publication.did, resolved.options)
         end_block(resolved.ledger, resolved.entry.name, resolved.publication.did, resolved.options)
-        records = DatasetRecords(resolved, copies.shards, schema_uri, client)
+        records = DatasetRecords(resolved, copies.shards, copies.claim, schema_uri, client)
         written, change = yield from _entry_written(records, resolved, copies)
         if written is None or change is None:
             return _superseded(resolved.publication, written)
@@ -308,14 +310,20 @@ class DatasetRecords:
     Args:
         resolved: What is to be published.
         shards: Its shards as they are published, or will be.
+        claim: ``claim_of`` its own shards.
         schema_uri: At-uri of its schema record.
         client: A client that is logged in.
     """
 
     def __init__(
-        self, resolved: Resolved, shards: Sequence[ShardFacts], schema_uri: str, client: AtmosphereClient
+        self,
+        resolved: Resolved,
+        shards: Sequence[ShardFacts],
+        claim: str,
+        schema_uri: str,
+        client: AtmosphereClient,
     ) -> None:
-        self.entry = EntryUpsert(resolved, shards, schema_uri, client)
+        self.entry = EntryUpsert(resolved, shards, claim, schema_uri, client)
         self.label = NameLabel(resolved, client)
         version = resolved.options.version
         self.version = None if version is None else VersionLabel(resolved, version, client)
@@ -344,13 +352,19 @@ class EntryUpsert(RecordUpsert):
     """
 
     def __init__(
-        self, resolved: Resolved, shards: Sequence[ShardFacts], schema_uri: str, client: AtmosphereClient
+        self,
+        resolved: Resolved,
+        shards: Sequence[ShardFacts],
+        claim: str,
+        schema_uri: str,
+        client: AtmosphereClient,
     ) -> None:
         publication, options = resolved.publication, resolved.options
         history = RecordHistory(resolved.ledger, ENTRY_NOTE(resolved.entry.name, *publication))
         super().__init__(publication.did, ENTRY, publication.rkey, history, options, client.now)
         self._resolved = resolved
         self._shards, self._schema_uri, self._client = shards, schema_uri, client
+        self._metadata = metadata_of_copies(resolved.entry, shards, claim)
         self._overrides = resolved.overrides()
         self._run = options.run or uuid4().hex
         self._own_order: int | None = None
@@ -375,7 +389,7 @@ class EntryUpsert(RecordUpsert):
         witness, keep_urls = self._unblocked_witness(existing)
         layers = self._overrides.layers(witness and witness.value, keep_urls=keep_urls)
         record = self._built(self._overrides.resolve(layers, self._options.values), created)
-        return _as_it_stands(record, existing)
+        return _as_it_stands(record, existing, self._resolved.entry.metadata)
 
     def _wanted(self, existing: Record | None, created: Created) -> Effects[dict[str, Any] | None]:
         """The record that shall stand; None where somebody gave other values since ``keep_overrides``."""
@@ -395,7 +409,7 @@ class EntryUpsert(RecordUpsert):
         record = self._built(self._overrides.resolve(layers), created)
         if "metadataSchemaRef" in record:
             self._publish_content_schema()
-        return _as_it_stands(record, existing)
+        return _as_it_stands(record, existing, self._resolved.entry.metadata)
 
     def _publish_content_schema(self) -> None:
         """Write the schema of ``contentMetadata``, once for an account."""
@@ -421,7 +435,7 @@ class EntryUpsert(RecordUpsert):
         """The one place where an entry record is put together."""
         if self._options.require_license:
             refuse_unknown(values.license)
-        said, metadata = values.of_record, self._resolved.entry.metadata
+        said, metadata = values.of_record, self._metadata
         sizes = tuple(shard.size for shard in self._shards) if len(self._shards) <= MOST_SIZES else ()
         said["content"] = replace(said["content"], shard_sizes=sizes, shapes=given_shapes(metadata))
         return entry_record(
@@ -436,15 +450,24 @@ class EntryUpsert(RecordUpsert):
         )
 
 
-def _as_it_stands(record: dict[str, Any], existing: Record | None) -> dict[str, Any]:
-    """The record; where it only adds the sizes of its shards to one of an earlier release, as that one is."""
-    content: dict[str, Any] = record.get("contentMetadata", {})
-    if existing is None or "shardSizes" in (existing.value.get("contentMetadata") or {}):
+def _as_it_stands(
+    record: dict[str, Any], existing: Record | None, metadata: dict[Any, Any] | None
+) -> dict[str, Any]:
+    """The record; where it only adds sizes or splits of its shards to one of an earlier release, as that one is.
+
+    ``metadata`` are without the splits.
+    """
+    if existing is None:
         return record
-    content = {key: value for key, value in content.items() if key != "shardSizes"}
+    content: dict[str, Any] = record.get("contentMetadata", {})
+    if "shardSizes" not in (existing.value.get("contentMetadata") or {}):
+        content = {key: value for key, value in content.items() if key != "shardSizes"}
     without = {key: value for key, value in record.items() if key != "contentMetadata"}
     if content:
         without["contentMetadata"] = content
+    if differing_fields(without, existing.value) == ["metadata"]:
+        without.pop("metadata", None)
+        without |= {} if metadata is None else {"metadata": to_field(metadata)}
     return record if differing_fields(without, existing.value) else without
 
 

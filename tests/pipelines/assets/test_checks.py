@@ -64,7 +64,7 @@ def test_what_the_network_has_not_seen_is_a_warning_and_the_run_succeeds(lab, ru
     assert result.success
     found = {each.check_name: each for each in evaluations(result)}["seen_by_the_network"]
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "has not seen it" in found.description
+    assert "has not confirmed it" in found.description
     assert not verify("pictures")["seen_by_the_network"].passed
     monkeypatch.delenv("ATDATA_APPVIEW_URL")
     asked = verify("pictures")["seen_by_the_network"]

@@ -68,7 +68,7 @@ def test_what_a_dataset_is_cited_by_and_what_the_network_says_is_shown(publish, 
     text = " ".join(command("show", f"@{os.environ['ATDATA_HANDLE']}/pictures").stdout.split())
     assert "doi 10.1000/182" in text
     assert "creators Ada <0000-0002-1825-0097> language en, de" in text
-    assert "network http://127.0.0.1:9 has not seen it yet: it does not answer (ConnectError)." in text
+    assert "network http://127.0.0.1:9 has not confirmed it yet: it does not answer (ConnectError)." in text
 
 
 def test_a_published_dataset_is_exported_in_every_format_to_the_screen_or_a_file(publish, command, tmp_path):
