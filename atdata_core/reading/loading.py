@@ -20,7 +20,7 @@ from ..samples import DictSample
 from ..shards.data_sources import ListedShards
 from ..shards.dataset import Dataset
 from ..shards.packed_samples import packed_samples
-from ..stores.opening import prefetched
+from ..stores.prefetch import prefetched
 from .dataset_dict import DatasetDict, chosen, split_name, splits_of
 
 if TYPE_CHECKING:
