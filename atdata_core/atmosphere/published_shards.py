@@ -164,12 +164,16 @@ def _same(one: str | None, other: str | None) -> bool:
 
 
 class _Checked(io.RawIOBase):
-    """A stream of which ``other`` is told at its end where its bytes are not those of a digest; else it is kept."""
+    """A stream of which ``other`` is told at its end where its bytes are not those of a digest; else it is kept.
+
+    Attributes:
+        checked: That stream.
+    """
 
     def __init__(
         self, stream: BinaryIO, sha256: str, other: Callable[[str], None], copy: CacheCopy | None = None
     ) -> None:
-        self._stream = stream
+        self.checked = stream
         self._expected = sha256
         self._other = other
         self._copy = copy
@@ -179,7 +183,7 @@ class _Checked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        data = self._stream.read(len(memoryview(buffer).cast("B")))
+        data = self.checked.read(len(memoryview(buffer).cast("B")))
         memoryview(buffer).cast("B")[: len(data)] = data
         self._digest.update(data)
         if self._copy is not None:
@@ -193,7 +197,7 @@ class _Checked(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            self._stream.close()
+            self.checked.close()
             if self._copy is not None:
                 self._copy.discard()
         super().close()

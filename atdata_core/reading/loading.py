@@ -21,7 +21,7 @@ from ..shards.data_sources import ListedShards
 from ..shards.dataset import Dataset
 from ..shards.packed_samples import packed_samples
 from ..shards.splits import split_name, splits_of
-from ..stores.opening import prefetched
+from ..stores.prefetch import prefetched
 from .dataset_dict import DatasetDict, chosen
 
 if TYPE_CHECKING:

@@ -37,6 +37,11 @@ def own_items(items: Iterator[T]) -> Iterator[T]:
     return islice(items, place, None, consumers)
 
 
+def workers() -> int:
+    """How many workers of a DataLoader, or of what sets ``NUM_WORKERS``, read side by side; raises as above."""
+    return (_from_environment("WORKER", "NUM_WORKERS") or _torch_worker())[1]
+
+
 class TorchIterable:
     """What a DataLoader takes for an iterable dataset; its samples become batches of ``{field: values}``.
 
@@ -81,8 +86,8 @@ def _tensor(values: Any) -> Any:
 def _place() -> tuple[int, int]:
     """The place of this process among all consumers, and how many there are."""
     rank, ranks = _from_environment("RANK", "WORLD_SIZE") or _torch_rank()
-    worker, workers = _from_environment("WORKER", "NUM_WORKERS") or _torch_worker()
-    return rank + ranks * worker, ranks * workers
+    worker, beside = _from_environment("WORKER", "NUM_WORKERS") or _torch_worker()
+    return rank + ranks * worker, ranks * beside
 
 
 def _from_environment(place: str, total: str) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ __all__ = [
     "http",
     "local_files",
     "opening",
+    "prefetch",
     "private_addresses",
     "s3",
     "shard_cache",

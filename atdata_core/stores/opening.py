@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import Future
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
@@ -18,17 +15,12 @@ from .http import FIRST_BYTES, PROBE_SECONDS, first_bytes, open_web, stat_web, t
 from .local_files import refuse_special
 from .private_addresses import check_public
 from .s3.objects import S3Endpoint
-from .shard_streams import PartRead, ReadAhead, ResumableRead
+from .shard_streams import PartRead, ResumableRead
 
 F = TypeVar("F", bound=Callable[..., object])
 R = TypeVar("R")
 Permit = Callable[[str, Path], Path]
 """Of a URL and the file that it stands for the file that may be read; raises where it may not."""
-
-NEXT = 64 << 20
-"""Bytes that are left of a shard when the next one is opened. Not more: a service ends what nobody takes."""
-EARLY = 32
-"""Chunks of a shard, at most, that are fetched before its turn, besides those that any stream fetches ahead."""
 
 
 def derived(method: F) -> F:
@@ -227,88 +219,3 @@ def _of_headers(headers: Mapping[str, str]) -> Probe:
     # Without a range this is the whole shard: some servers know no parts.
     whole = headers.get("content-length", "") if "content-range" not in headers else ""
     return Probe(int(part[1]) if part else int(whole) if whole.isdecimal() else None, etag)
-
-
-def prefetched(urls: Iterable[str], *, store: object | None = None) -> Generator[tuple[str, BinaryIO]]:
-    """Each shard's URL and bytes; a shard is closed when the next one is asked for.
-
-    The next one begins to arrive before its turn: a service takes a while to begin, and gives one transfer less
-    than it could give two. Raises as ``open_shard``, when it is that shard's turn.
-    """
-    waiting = iter(urls)
-    url = next(waiting, None)
-    early: Future[BinaryIO | None] | None = None
-    try:
-        while url is not None:
-            stream = (early and early.result()) or open_shard(url, store=store)
-            early, following = None, next(waiting, None)
-            with closing(stream):
-                if following is None or not isinstance(stream, ReadAhead) or not stream.resumable:
-                    yield url, stream
-                else:
-                    watched = _Watched(stream, following, store)
-                    try:
-                        yield url, cast("BinaryIO", watched)
-                    finally:
-                        early = watched.next
-            url = following
-    finally:
-        if early and not early.cancel():
-            early.add_done_callback(_close)
-
-
-class _Watched:
-    """A stream that has the next shard opened when it is near its end."""
-
-    def __init__(self, stream: ReadAhead, following: str, store: object | None) -> None:
-        self.next: Future[BinaryIO | None] | None = None
-        self._stream = stream
-        self._following = following
-        self._store = store
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(size)
-        self._look()
-        return data
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        count = self._stream.readinto(buffer)
-        self._look()
-        return count
-
-    def _look(self) -> None:
-        if self.next is None and self._stream.left <= NEXT:
-            self.next = Future()
-            arguments = (self._following, self._store, self.next)
-            threading.Thread(target=_open, args=arguments, name="next shard", daemon=True).start()
-
-
-def _open(url: str, store: object | None, found: Future[BinaryIO | None]) -> None:
-    """Open a shard, and let it arrive; None where it has to be opened at its turn."""
-    try:
-        stream = open_shard(url, store=store)
-    except BaseException as error:
-        if found.set_running_or_notify_cancel():
-            found.set_exception(error)
-        return
-    if not found.set_running_or_notify_cancel():
-        stream.close()
-        return
-    try:
-        # A short one is a buffer over the body. What cannot be resumed would wait, and a service ends what nobody
-        # takes.
-        if not getattr(getattr(stream, "raw", stream), "resumable", False):
-            stream.close()
-            found.set_result(None)
-            return
-        if isinstance(stream, ReadAhead):
-            stream.begin(EARLY)
-        found.set_result(stream)
-    except BaseException as error:
-        stream.close()
-        found.set_exception(error)
-
-
-def _close(unused: Future[BinaryIO | None]) -> None:
-    if unused.exception() is None and (stream := unused.result()):
-        stream.close()

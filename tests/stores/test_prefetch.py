@@ -4,12 +4,13 @@ import random
 import threading
 import time
 from contextlib import closing
+from functools import partial
 
 import pytest
 
 from atdata_core.errors import ShardMissingError
-from atdata_core.stores import opening as module
-from atdata_core.stores.opening import EARLY, prefetched
+from atdata_core.stores import prefetch as module
+from atdata_core.stores.prefetch import EARLY, prefetched
 from atdata_core.stores.shard_streams import CHUNK, CHUNKS, Opened, ResumableRead, read_ahead
 
 SIZE = 5 * CHUNK + 17
@@ -33,13 +34,14 @@ class Body:
 class Store:
     """Gives shards as a service would: ``version`` None is one that cannot go on where a transfer broke off."""
 
-    def __init__(self, size=SIZE, *, version="v", missing=()):
-        self.size, self.version, self.missing = size, version, missing
+    def __init__(self, size=SIZE, *, version="v", missing=(), round_trip=0.0):
+        self.size, self.version, self.missing, self.round_trip = size, version, missing, round_trip
         self.bodies = {}
 
     def open_shard(self, url):
         if url in self.missing:
             raise ShardMissingError(f"There is no {url}.", url=url)
+        time.sleep(self.round_trip)
         body = self.bodies[url] = Body(random.Random(url).randbytes(self.size))
         opened = Opened(body.read, body.close, lambda: None, self.version, self.size)
         return read_ahead(ResumableRead(opened, lambda at, version: None, "a.tar"), self.size)
@@ -86,6 +88,58 @@ def test_the_next_one_arrives_while_one_is_read():
         stream.read(1)
         assert store.soon(lambda bodies: "b" in bodies and bodies["b"].at == SIZE)
         assert list(store.bodies) == ["a", "b"]
+
+
+def test_a_hundred_short_shards_take_a_dozen_round_trips():
+    # Over a second: what passes is the time of a service, which is not to be lost in that of a busy machine.
+    round_trip, urls = 0.1, [f"{n}.tar" for n in range(100)]
+    store = Store(64_000, round_trip=round_trip)
+    start = time.perf_counter()
+    assert [whole(stream) for _, stream in prefetched(urls, store=store)] == [store.bodies[u].data for u in urls]
+    assert time.perf_counter() - start < 12 * round_trip
+
+
+def test_whoever_looks_at_the_beginning_has_one_further_shard_opened():
+    store = Store(64_000)
+    with closing(prefetched("abcd", store=store)) as shards:
+        next(shards)[1].read(10)
+        assert store.soon(lambda bodies: "b" in bodies)
+    assert list(store.bodies) == ["a", "b"]
+
+
+def at_least(count, bodies):
+    return len(bodies) >= count
+
+
+@pytest.mark.parametrize(("streams", "most"), [(32, 32), (8, 8), (2, 2), (0, 2)])
+def test_no_more_shards_are_open_than_are_allowed(streams, most):
+    store, urls = Store(64_000), [f"{n}.tar" for n in range(100)]
+    together = []
+    for turn, (_, stream) in enumerate(prefetched(urls, store=store, streams=streams)):
+        whole(stream)
+        assert store.soon(partial(at_least, min(100, turn + 2)))
+        together.append(len(store.bodies) - turn)
+    assert max(together) <= most
+    assert len(store.bodies) == 100
+
+
+def test_what_is_fetched_early_of_all_of_them_is_bounded(monkeypatch):
+    monkeypatch.setattr(module, "NEXT", 20 * CHUNK)
+    store, urls = Store(), [f"{n}.tar" for n in range(12)]
+    for turn, (_, stream) in enumerate(prefetched(urls, store=store)):
+        stream.read(1)
+        time.sleep(0.02)
+        later = [body.at for url, body in dict(store.bodies).items() if urls.index(url) > turn]
+        assert sum(later) <= 20 * CHUNK
+        whole(stream)
+    assert len(store.bodies) == 12
+
+
+def test_a_short_one_gives_its_connection_back_before_its_turn():
+    store = Store(64_000)
+    with closing(prefetched("ab", store=store)) as shards:
+        next(shards)[1].read(10)
+        assert store.soon(lambda bodies: "b" in bodies and bodies["b"].closed)
 
 
 def test_it_is_not_opened_before_one_nears_its_end(monkeypatch):
