@@ -118,21 +118,21 @@ class PullJournal:
 
     def ours(self, path: Path) -> bool:
         """Whether what is there was pulled, for this dataset; what is gone is nobody's from then on."""
-        name, part = self._name(path), self._part(path)
-        known = self.complete.get(name)
-        ours = known is not None and known.dataset == self.dataset
+        self.settle(path)
+        if not self._is_ours(path):
+            return False
         if not os.path.lexists(path):
-            if ours:
-                self._claim(name, "")
-            return False
-        if not self._is_file(path):
-            return False
-        if (ours or self._name(part) in self.begun) and self._is_file(part) and path.samefile(part):
-            # Killed in the middle of ``publish``.
-            self._claim(name, self.dataset)
+            self._claim(self._name(path), "")
+        return self._is_file(path)
+
+    def settle(self, path: Path) -> None:
+        """End what a kill in the middle of ``publish`` has left."""
+        part = self._part(path)
+        if not (self._is_ours(path) or self._name(part) in self.begun):
+            return
+        if self._is_file(path) and self._is_file(part) and path.samefile(part):
+            self._claim(self._name(path), self.dataset)
             part.unlink()
-            return True
-        return ours
 
     def check(self, path: Path) -> None:
         """Raise ``PullError`` where somebody else's file is."""
@@ -210,6 +210,10 @@ class PullJournal:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
+
+    def _is_ours(self, path: Path) -> bool:
+        known = self.complete.get(self._name(path))
+        return known is not None and known.dataset == self.dataset
 
     def _is_file(self, path: Path) -> bool:
         """Whether a file is there; through a link, also to the folder that it is in, it is somebody's own."""

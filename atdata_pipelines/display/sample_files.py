@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from atdata_core.common.byte_progress import Progress, tell_bytes
 from atdata_core.common.names import distinct, file_name
 from atdata_core.errors import AtdataError, PullError, SampleError
 from atdata_core.reading import PulledShard
-from atdata_core.reading.pull_journal import PullJournal, another
+from atdata_core.reading.pull_journal import PullJournal, another, part_of
 from atdata_core.shards.conversions import fields_of, library, to_arrow
 from atdata_core.shards.packed_samples import shard_records, typed_sample
 from atdata_core.shards.tar_samples import PACKED
@@ -86,10 +87,13 @@ def sample_files(
     progress(len(found), len(tables))
     journal = PullJournal(folder, dataset)
     try:
-        # It has a line for each picture: it is read where some are to be made.
-        with journal.opened() if len(found) < len(tables) else nullcontext():
-            for table in [table for table in tables if table not in found]:
-                found[table] = _Shard(tables[table], sample_type, table, journal, progress).written()
+        # It has a line for each picture: it is read where some are to be made, or a table was begun.
+        begun = [table for table in tables if table not in found or os.path.lexists(part_of(str(table)))]
+        with journal.opened() if begun else nullcontext():
+            for table in begun:
+                journal.settle(table)
+                if table not in found:
+                    found[table] = _Shard(tables[table], sample_type, table, journal, progress).written()
                 progress(len(found), len(tables))
     except OSError as error:
         if isinstance(error, AtdataError):
