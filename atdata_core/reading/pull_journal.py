@@ -134,13 +134,10 @@ class PullJournal:
             self._claim(self._name(path), self.dataset)
             part.unlink()
 
-    def check(self, path: Path) -> None:
-        """Raise ``PullError`` where somebody else's file is."""
+    def part(self, path: Path) -> Path:
+        """Where a file is while it is under way; raises ``PullError`` where one of both is somebody else's."""
         if not self.ours(path) and os.path.lexists(path):
             raise another(path)
-
-    def part(self, path: Path) -> Path:
-        """Where a file is while it is under way; raises ``PullError`` where something is there that is not ours."""
         part = self._part(path)
         if os.path.lexists(part) and not (self._name(part) in self.begun and self._is_file(part)):
             raise another(part)
@@ -178,7 +175,6 @@ class PullJournal:
         Raises:
             PullError: Somebody else's is there.
         """
-        self.check(path)
         part = self.part(path)
         part.unlink(missing_ok=True)
         self.note(Begun(self._name(part), ""))

@@ -139,7 +139,7 @@ class _Shard:
 
     def written(self) -> SampleFiles:
         """Write the pictures, then the table that names them."""
-        self._journal.check(self._table)
+        self._journal.part(self._table)
         columns, left_out = self._columns(), list[str]()
         keys = columns.pop(KEY)
         rows = _column(KEY, keys)

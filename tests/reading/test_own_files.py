@@ -14,6 +14,7 @@ from atdata_core.atmosphere.published_shards import PublishedShards
 from atdata_core.errors import PullError
 from atdata_core.reading import pull
 from atdata_core.reading.pull_journal import FILE, PullJournal
+from atdata_core.stores.shard_streams import ResumableRead
 from shard_server import ShardServer
 
 
@@ -55,6 +56,8 @@ def test_a_file_that_was_found_is_used_and_never_replaced_by_a_later_version(
     link: bool,
     before: bool,
     version: Callable[[int], str],
+    server: ShardServer,
+    publish: Callable[..., str],
     tar: Callable[..., bytes],
     tmp_path: Path,
 ):
@@ -75,6 +78,9 @@ def test_a_file_that_was_found_is_used_and_never_replaced_by_a_later_version(
     assert pull(uri, folder).shards[0].fetched == 0
     refused(version(2), folder)
     assert (path.lstat().st_ino, path.read_bytes()) == (there, tar(1))
+    # It is none of an earlier version either.
+    assert pull(publish({server.put("/b.tar", tar(2)): tar(2)}), folder).left == ()
+    (folder / "b.tar").unlink()
     path.unlink()
     for number in (3, 4):
         pull(version(number), folder)
@@ -101,14 +107,17 @@ def test_a_file_that_comes_while_a_pull_is_under_way_stays_as_it_is(
 ):
     if not links:
         monkeypatch.setattr(os, "link", no_links)
-    transfer, uri, own = PublishedShards.transfer, version(1), tmp_path / name
+    uri, own = version(1), tmp_path / name
+    # A part is made as soon as the server has answered.
+    where, what = (PublishedShards, "transfer") if name == "a.tar.part" else (ResumableRead, "take")
+    real = getattr(where, what)
 
     def meanwhile(*args: Any) -> Any:
         own.write_bytes(b"mine")
-        return transfer(*args)
+        return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PublishedShards, "transfer", meanwhile)
+        patch.setattr(where, what, meanwhile)
         refused(uri, tmp_path, name)
     assert own.read_bytes() == b"mine"
     own.unlink()

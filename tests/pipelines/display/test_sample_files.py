@@ -241,6 +241,8 @@ def test_what_a_pull_did_not_make_is_named_and_stays_as_it_is(name, shard, tmp_p
         assert caught.value.message.startswith(f"{laid} is there, and is another file. Move it away")
         assert before.items() <= state(tmp_path).items()
     assert not (folder / "looks.parquet").is_file()
+    # Nothing is made of a shard that can have no table.
+    assert not (folder / "looks").exists() or name.startswith("looks/") or name == "looks"
     laid.rmdir() if laid.is_dir() else laid.unlink()
     [found] = written([source], folder)
     assert (found.pictures, parquet.read_table(found.table).num_rows) == (2, 1)
