@@ -4,4 +4,4 @@ from .dataset_dict import DatasetDict
 from .loading import load_dataset
 from .pull import Pulled, PulledShard, pull
 
-__all__ = ["DatasetDict", "Pulled", "PulledShard", "load_dataset", "pull"]
+__all__ = ["DatasetDict", "Pulled", "PulledShard", "load_dataset", "pull", "pull_journal"]

@@ -21,7 +21,7 @@ from ..common.names import distinct, file_name, quoted
 from ..common.urls import displayed
 from ..errors import AtdataError, NoDataUrlsError, PullError
 from ..stores.shard_streams import CHUNK, PartRead, ResumableRead
-from .pull_journal import Begun, Complete, PullJournal, part_of
+from .pull_journal import Begun, Complete, PullJournal, another, no_link
 
 if TYPE_CHECKING:
     from ..atmosphere import AtmosphereClient, AtmosphereIndexEntry
@@ -60,6 +60,11 @@ class Pulled:
     shards: tuple[PulledShard, ...]
     left: tuple[Path, ...]
 
+    @property
+    def dataset(self) -> str:
+        """What it is of, in all of its versions: its account and its name."""
+        return _dataset(self.uri, self.name)
+
 
 def pull(
     where: str,
@@ -91,7 +96,7 @@ def pull(
         client = AtmosphereClient()
     entry = AtmosphereIndex(client).get_dataset(where)
     target = Path(folder)
-    journal = PullJournal(target)
+    journal = PullJournal(target, _dataset(entry.uri, entry.name))
     try:
         with journal.opened():
             return _Pull(entry, target, journal, progress).all()
@@ -104,6 +109,10 @@ def pull(
             "this again: it goes on where it stopped. Or name another folder.",
             folder=str(target),
         ) from error
+
+
+def _dataset(uri: str, name: str) -> str:
+    return f"{uri.removeprefix('at://').partition('/')[0]}/{name}"
 
 
 def file_names(shards: Sequence[PublishedShard], dataset: str) -> list[str]:
@@ -143,7 +152,6 @@ class _Pull:
         self, entry: AtmosphereIndexEntry, folder: Path, journal: PullJournal, progress: Progress | None
     ) -> None:
         self._entry = entry
-        self._dataset = f"{entry.uri.removeprefix('at://').partition('/')[0]}/{entry.name}"
         self._folder = folder
         self._journal = journal
         self._progress = progress
@@ -176,10 +184,10 @@ class _Pull:
                 raise
         if failed:
             raise self._error(failed) from next(iter(failed.values()))
-        ours = {line.file for line in self._journal.complete.values() if line.dataset == self._dataset}
-        left = (self._folder / name for name in sorted(ours - set(names)))
+        before = (self._folder / name for name in sorted(self._journal.complete.keys() - set(names)))
+        left = tuple(path for path in before if self._journal.ours(path))
         shards = tuple(future.result() for future in futures)
-        return Pulled(self._entry.name, self._entry.uri, self._folder, shards, tuple(p for p in left if p.exists()))
+        return Pulled(self._entry.name, self._entry.uri, self._folder, shards, left)
 
     def _error(self, failed: dict[str, AtdataError]) -> PullError:
         first = next(iter(failed.values()))
@@ -200,50 +208,37 @@ class _Pull:
                 body.stop()
 
     def _one(self, shard: PublishedShard, name: str) -> PulledShard:
-        path, part, fetched = self._folder / name, self._folder / part_of(name), 0
+        path, fetched = self._folder / name, 0
         found = self._there(shard, path)
         if found is None:
-            sha256, fetched = self._fetched(shard, part)
-            os.replace(part, path)
-            found = self._noted(path, sha256)
+            sha256, fetched = self._fetched(shard, path)
+            found = self._journal.publish(path, sha256)
         return PulledShard(shard.url, path, found.size, found.sha256, shard.sha256 is not None, fetched)
 
     def _there(self, shard: PublishedShard, path: Path) -> Complete | None:
         """The file of a shard, where it has the shard's bytes; it is read where it is not as it was."""
+        ours = self._journal.ours(path)
         known = self._journal.complete.get(path.name)
-        ours = known is not None and known.dataset == self._dataset
         if not os.path.lexists(path):
             return None
         if not path.is_file():
-            raise self._another(path)
+            raise another(path)
         stat = path.stat()
         expected = shard.sha256 or (known.sha256 if known and ours else None)
         if known and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
             if known.sha256 == expected:
                 return known
         elif expected == (sha256 := _digest_of(path).hexdigest()):
-            return self._noted(path, sha256)
+            return self._journal.found(path, known.dataset if known else "", sha256)
         if not ours:
-            raise self._another(path)
+            raise another(path)
         return None
 
-    def _another(self, path: Path) -> PullError:
-        return PullError(
-            f"{path} is there, and is another file. Move it away, or name another folder.", folder=str(self._folder)
-        )
-
-    def _noted(self, path: Path, sha256: str) -> Complete:
-        stat = path.stat()
-        line = Complete(path.name, self._dataset, sha256, stat.st_size, stat.st_mtime_ns)
-        self._journal.note(line)
-        return line
-
-    def _fetched(self, shard: PublishedShard, part: Path) -> tuple[str, int]:
-        """Bring all bytes of a shard into a file; their digest, and how many came over the network."""
+    def _fetched(self, shard: PublishedShard, path: Path) -> tuple[str, int]:
+        """Bring all bytes of a shard into the part of a file; their digest, and how many came over the network."""
+        part = self._journal.part(path)
         digest, size, begun = hashlib.sha256(), 0, self._journal.begun.get(part.name)
-        if os.path.lexists(part):
-            if begun is None or part.is_symlink() or not part.is_file():
-                raise self._another(part)
+        if part.exists():
             digest, size = _digest_of(part), part.stat().st_size
         if size and (sha256 := digest.hexdigest()) == shard.sha256:
             return sha256, 0
@@ -254,24 +249,25 @@ class _Pull:
         while True:
             with closing(self._reader.transfer(shard.url, known)) as body:
                 digest = digest if body.begins else hashlib.sha256()
-                fetched += self._write(shard, body, part, digest)
+                fetched += self._write(shard, body, path, digest)
             sha256 = digest.hexdigest()
             if shard.sha256 in (None, sha256):
                 return sha256, fetched
-            part.unlink()
+            self._journal.drop(path)
             if not body.begins:
                 raise other_bytes(shard.url, shard.sha256, sha256)
             # What was there before was of other bytes.
             known = None
 
-    def _write(self, shard: PublishedShard, body: ResumableRead, part: Path, digest: _Digest) -> int:
-        """Write what comes to a file, and digest it; how many bytes it were."""
+    def _write(self, shard: PublishedShard, body: ResumableRead, path: Path, digest: _Digest) -> int:
+        """Write what comes to the part of a file, and digest it; how many bytes it were."""
+        part = self._journal.part(path)
         left = None if body.size is None else body.size - body.begins
         fetched = 0
-        there = part.name in self._journal.begun and part.exists()
+        there = part.exists()
         if not there:
             self._journal.note(Begun(part.name, shard.url))
-        with self._under_way(body), open(part, "r+b" if there else "xb", opener=_no_link) as file:
+        with self._under_way(body), open(part, "r+b" if there else "xb", opener=no_link) as file:
             file.seek(body.begins)
             file.truncate()
             # Not before: what the file held may be of another version.
@@ -296,10 +292,6 @@ class _Pull:
         finally:
             with self._lock:
                 self._transfers.remove(body)
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _digest_of(path: Path) -> _Digest:

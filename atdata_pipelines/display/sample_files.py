@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from atdata_core.common.byte_progress import Progress, tell_bytes
 from atdata_core.common.names import distinct, file_name
 from atdata_core.errors import AtdataError, PullError, SampleError
 from atdata_core.reading import PulledShard
+from atdata_core.reading.pull_journal import PullJournal, another, part_of
 from atdata_core.shards.conversions import fields_of, library, to_arrow
 from atdata_core.shards.packed_samples import shard_records, typed_sample
 from atdata_core.shards.tar_samples import PACKED
@@ -33,6 +34,7 @@ class SampleFiles:
 
     Attributes:
         table: The Parquet file: a row for each sample.
+        dataset: What they were made for (``Pulled.dataset``).
         sha256: Digest of the shard that they were made of.
         samples: How many there are.
         pictures: Files that the table names, in a folder called as it is.
@@ -40,6 +42,7 @@ class SampleFiles:
     """
 
     table: Path
+    dataset: str
     sha256: str
     samples: int
     pictures: int
@@ -56,7 +59,7 @@ def _parquet() -> Any:
 
 
 def sample_files(
-    shards: Sequence[PulledShard], sample_type: type[Any], folder: Path, progress: Progress
+    shards: Sequence[PulledShard], dataset: str, sample_type: type[Any], folder: Path, progress: Progress
 ) -> list[SampleFiles]:
     """Write the samples of each shard as files; what was made of a shard as it is now stays.
 
@@ -65,6 +68,7 @@ def sample_files(
 
     Args:
         shards: In this folder's parent or elsewhere; they are read one after the other.
+        dataset: Whose they are (``Pulled.dataset``).
         sample_type: Of their samples.
         folder: It need not be there yet.
         progress: Told of shards, and of the bytes of their samples.
@@ -72,21 +76,25 @@ def sample_files(
     Raises:
         ImportError: pyarrow is not installed.
         SampleError: A sample is of another type.
-        PullError: The folder takes no file, or has another one of that name.
+        PullError: The folder takes no file, or has somebody else's of that name.
     """
-    found: list[SampleFiles] = []
     taken: set[str] = set()
-    progress(0, len(shards))
+    tables: dict[Path, PulledShard] = {}
+    for number, shard in enumerate(shards):
+        tables[folder / f"{distinct(shard.path.name.removesuffix('.tar'), number, taken)}.parquet"] = shard
+    known = {table: _known(table) for table in tables}
+    found = {table: facts for table, facts in known.items() if facts and facts.sha256 == tables[table].sha256}
+    progress(len(found), len(tables))
+    journal = PullJournal(folder, dataset)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, shard in enumerate(shards):
-            name = distinct(shard.path.name.removesuffix(".tar"), number, taken)
-            table = folder / f"{name}.parquet"
-            known = _known(table)
-            if known is None or known.sha256 != shard.sha256:
-                known = _Shard(shard, sample_type, folder / name, progress).written(table)
-            found.append(known)
-            progress(len(found), len(shards))
+        # It has a line for each picture: it is read where some are to be made, or a table was begun.
+        begun = [table for table in tables if table not in found or os.path.lexists(part_of(str(table)))]
+        with journal.opened() if begun else nullcontext():
+            for table in begun:
+                journal.settle(table)
+                if table not in found:
+                    found[table] = _Shard(tables[table], sample_type, table, journal, progress).written()
+                progress(len(found), len(tables))
     except OSError as error:
         if isinstance(error, AtdataError):
             raise
@@ -95,35 +103,43 @@ def sample_files(
             "permissions, and run this again: it goes on where it stopped.",
             folder=str(folder),
         ) from error
-    return found
+    return [found[table] for table in tables]
+
+
+def tables_left(folder: Path, dataset: str, files: Sequence[SampleFiles]) -> list[Path]:
+    """Tables of a dataset's that are of none of its shards now."""
+    now = {each.table for each in files}
+    tables = {table: _known(table) for table in sorted(folder.glob("*.parquet")) if table not in now}
+    return [table for table, known in tables.items() if known and known.dataset == dataset]
 
 
 def _known(table: Path) -> SampleFiles | None:
-    """What a table that is there was made of."""
-    if not table.exists():
+    """What a table was made of; None where it is none of ours."""
+    if not table.is_file():
         return None
     try:
-        facts = json.loads((_parquet().read_schema(table).metadata or {})[_FACTS])
-        return SampleFiles(table, **facts)
-    except (arrow().ArrowException, KeyError, TypeError, ValueError):
-        raise PullError(
-            f"{table} is there, and is another file. Move it away, or name another folder.",
-            folder=str(table.parent),
-        ) from None
+        return SampleFiles(table, **json.loads((_parquet().read_schema(table).metadata or {})[_FACTS]))
+    except (arrow().ArrowException, OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 class _Shard:
     """One shard on its way to files."""
 
-    def __init__(self, shard: PulledShard, sample_type: type[Any], folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, shard: PulledShard, sample_type: type[Any], table: Path, journal: PullJournal, progress: Progress
+    ) -> None:
         self._shard = shard
+        self._table = table
+        self._journal = journal
         self._type = sample_type
-        self._folder = folder
+        self._folder = table.with_suffix("")
         self._progress = progress
         self._pictures = 0
 
-    def written(self, table: Path) -> SampleFiles:
+    def written(self) -> SampleFiles:
         """Write the pictures, then the table that names them."""
+        self._journal.part(self._table)
         columns, left_out = self._columns(), list[str]()
         keys = columns.pop(KEY)
         rows = _column(KEY, keys)
@@ -132,9 +148,11 @@ class _Shard:
                 rows = rows.append_column(name, _column(name, values)[name])
             except SampleError:
                 left_out.append(name)
-        found = SampleFiles(table, self._shard.sha256, len(keys), self._pictures, left_out)
+        found = SampleFiles(
+            self._table, self._journal.dataset, self._shard.sha256, len(keys), self._pictures, left_out
+        )
         facts = {name: value for name, value in asdict(found).items() if name != "table"}
-        with _whole(table) as file:
+        with self._journal.made(self._table, self._shard.sha256) as file:
             _parquet().write_table(rows.replace_schema_metadata({_FACTS: json.dumps(facts)}), file)
         return found
 
@@ -175,8 +193,12 @@ class _Shard:
             tell_bytes(progress, path, len(record[PACKED]), None)
 
     def _picture(self, path: Path, data: bytes) -> str:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _whole(path) as file:
+        for folder in (self._folder, path.parent):
+            try:
+                folder.mkdir(exist_ok=True)
+            except FileExistsError:
+                raise another(folder) from None
+        with self._journal.made(path, self._shard.sha256) as file:
             file.write(data)
         self._pictures += 1
         return path.relative_to(self._folder.parent).as_posix()
@@ -191,15 +213,3 @@ def _column(name: str, values: list[Any]) -> Any:
     except pyarrow.ArrowException as why:
         raise SampleError(f"Parquet cannot hold the values of {name!r}: {why}", field=name) from None
     return table
-
-
-@contextmanager
-def _whole(path: Path) -> Generator[BinaryIO]:
-    """A file that has its name once all of it is there."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -363,7 +363,7 @@ def test_one_process_at_a_time_pulls_into_a_folder(
     shards: dict[str, bytes], publish: Callable[..., str], tmp_path: Path
 ):
     with (
-        PullJournal(tmp_path).opened(),
+        PullJournal(tmp_path, "").opened(),
         pytest.raises(PullError, match=f"Another process pulls into {tmp_path}. Wait"),
     ):
         pull(publish(shards), tmp_path)

@@ -1,4 +1,10 @@
 import io
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +15,7 @@ from PIL import Image
 import atdata_core as atdata
 from atdata_core.errors import PullError
 from atdata_core.reading import PulledShard
+from atdata_core.reading.pull_journal import FILE
 from atdata_core.samples import DictSample
 from atdata_core.shards.tar_samples import ShardWriter
 from atdata_pipelines.display import sample_files as room
@@ -63,11 +70,12 @@ def shard(tmp_path):
 
 
 def files(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not name.endswith(FILE)}
 
 
 def written(shards, folder, kind: type = Look):
-    return sample_files(shards, kind, folder, lambda done, total: None)
+    return sample_files(shards, "did:plc:1/looks", kind, folder, lambda done, total: None)
 
 
 def test_pictures_become_files_in_full_size_and_the_rest_a_table(shard, tmp_path):
@@ -180,10 +188,139 @@ def test_a_file_that_is_no_such_table_is_never_written_over(shard, tmp_path):
 
 def test_a_folder_that_takes_no_files_is_named(shard, tmp_path):
     (tmp_path / "samples").write_text("a file")
-    with pytest.raises(PullError, match=r"samples cannot be written: File exists\. Make room"):
+    with pytest.raises(
+        PullError, match=r"samples is a file, or is below one, and a folder is needed\. Move it away"
+    ):
         written([shard({"0": look(0)})], tmp_path / "samples")
 
 
 def test_a_shard_without_samples_is_a_table_without_rows(shard, tmp_path):
     [found] = written([shard({})], tmp_path / "samples")
     assert (found.samples, parquet.read_table(found.table).num_rows) == (0, 0)
+
+
+def state(folder):
+    """Of everything below: what it is, and what it holds."""
+    return {
+        path: (path.lstat().st_ino, path.is_symlink(), path.read_bytes() if path.is_file() else None)
+        for path in folder.rglob("*")
+    }
+
+
+OWN = {
+    "looks/image/0.png": "file",
+    "looks/image/0.png.part": "link",
+    "looks.parquet.part": "link",
+    "looks.parquet": "broken link",
+    "looks": "file",
+    "looks/image": "file",
+    "looks/light": "broken link",
+    "looks/light/0.png": "folder",
+    "looks.parquet.part/": "folder",
+    FILE: "link",
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_a_pull_did_not_make_is_named_and_stays_as_it_is(name, shard, tmp_path):
+    folder, own = tmp_path / "samples", tmp_path / "diary.txt"
+    own.write_text("mine")
+    source = shard({"0": look(0)})
+    laid = folder / name
+    laid.parent.mkdir(parents=True)
+    if OWN[name] == "file":
+        laid.write_text("mine")
+    elif OWN[name] == "folder":
+        laid.mkdir()
+    else:
+        laid.symlink_to(own if OWN[name] == "link" else folder / "nothing")
+    before = state(tmp_path)
+    for _ in range(2):
+        with pytest.raises(PullError) as caught:
+            written([source], folder)
+        assert caught.value.message.startswith(f"{laid} is there, and is another file. Move it away")
+        assert before.items() <= state(tmp_path).items()
+    assert not (folder / "looks.parquet").is_file()
+    # Nothing is made of a shard that can have no table.
+    assert not (folder / "looks").exists() or name.startswith("looks/") or name == "looks"
+    laid.rmdir() if laid.is_dir() else laid.unlink()
+    [found] = written([source], folder)
+    assert (found.pictures, parquet.read_table(found.table).num_rows) == (2, 1)
+
+
+def test_files_of_ones_own_beside_ours_are_not_taken_by_a_later_version(shard, tmp_path):
+    folder = tmp_path / "samples"
+    written([shard({"0": look(0)})], folder)
+    # The next version has it, too.
+    own = folder / "looks/image/1.png"
+    own.write_text("mine")
+    later = shard({"0": look(3), "1": look(1)}, sha256="2")
+    with pytest.raises(PullError, match=r"image/1\.png is there, and is another file"):
+        written([later], folder)
+    assert own.read_text() == "mine"
+    own.unlink()
+    # Ours were moved elsewhere, and a link stands in their place.
+    image = folder / "looks/image"
+    image.rename(tmp_path / "photos")
+    image.symlink_to(tmp_path / "photos")
+    before = state(tmp_path / "photos")
+    with pytest.raises(PullError, match=r"image/0\.png is there, and is another file"):
+        written([later], folder)
+    assert state(tmp_path / "photos") == before
+    image.unlink()
+    assert written([later], folder)[0].samples == 2
+    # A table that was brought here is used, and stays, too.
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    (copied / "looks.parquet").write_bytes((folder / "looks.parquet").read_bytes())
+    assert written([later], copied)[0].samples == 2
+    with pytest.raises(PullError, match=r"looks\.parquet is there, and is another file"):
+        written([shard({}, sha256="3")], copied)
+
+
+def test_samples_may_be_a_link_to_a_folder_elsewhere(shard, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "samples").symlink_to(tmp_path / "disk")
+    for sha256 in "12":
+        written([shard({"0": look(0)}, sha256=sha256)], tmp_path / "samples")
+    assert files(tmp_path / "disk") == {"looks.parquet", "looks/image/0.png", "looks/light/0.png"}
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_note_of_the_journal_leaves_what_the_next_one_completes(shard, tmp_path):
+    # Long: a process for each kill.
+    program = """
+import os, signal, sys
+from pathlib import Path
+from atdata_core.reading import PulledShard
+from atdata_core.reading.pull_journal import PullJournal
+from atdata_core.samples import DictSample
+from atdata_pipelines.display.sample_files import sample_files
+path, folder, sha256, left, when = sys.argv[1:]
+left = int(left)
+note = PullJournal.note
+def noted(self, line):
+    global left
+    left -= 1
+    if left == 0 and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(self, line)
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+PullJournal.note = noted
+shard = PulledShard("https://e.example/looks", Path(path), 1, sha256, True, 0)
+sample_files([shard], "did:plc:1/looks", DictSample, Path(folder), lambda done, total: None)
+"""
+    pictures = {f"looks/photo/{number}.jpg" for number in range(2)}
+    source = shard({str(number): DictSample({"photo": jpeg()}) for number in range(2)})
+    # Two notes a file, and as many where it is made again: those of the first picture and of the table.
+    for last, when in itertools.product((1, 2, 5, 6), ("before", "after")):
+        folder = tmp_path / f"{last}{when}"
+        for sha256 in "12":
+            command = [sys.executable, "-c", program, str(source.path), str(folder), sha256, str(last), when]
+            killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}, check=False)
+            assert killed.returncode == -signal.SIGKILL
+            [found] = written([replace(source, sha256=sha256)], folder, DictSample)
+            assert found.sha256 == sha256
+            assert files(folder) == {"looks.parquet", *pictures}
+            assert all((folder / picture).read_bytes() == jpeg() for picture in pictures)

@@ -71,7 +71,7 @@ def pull(where: str, folder: Path, samples: bool, output: Output) -> None:
         note(f"The record gives no digest of {number_of(unchecked, 'shard')}, which could not be checked.")
     for field in dict.fromkeys(field for each in files for field in each.left_out):
         note(f"The field {quoted(field)} is not in every table: it has values that Parquet cannot hold.")
-    left = [*found.left, *_tables_left(found.folder, files)]
+    left = [*found.left, *(_tables_left(found, files) if samples else [])]
     if left:
         names = ", ".join(path.name for path in left[:3])
         more = f" and {len(left) - 3:,} more" if len(left) > 3 else ""
@@ -95,13 +95,13 @@ def _files(found: Pulled) -> list[SampleFiles]:
     # Nothing of it is read: the schema's class is wanted.
     sample_type = load_dataset(found.uri).sample_type
     progress = progress_of(f"shards of {found.name} as files")
-    return sample_files(found.shards, sample_type, found.folder / SAMPLES, progress)
+    return sample_files(found.shards, found.dataset, sample_type, found.folder / SAMPLES, progress)
 
 
-def _tables_left(folder: Path, files: Sequence[SampleFiles]) -> list[Path]:
-    """Tables of shards that are none of the dataset's now."""
-    ours = {each.table for each in files}
-    return [table for table in sorted((folder / SAMPLES).glob("*.parquet")) if table not in ours] if files else []
+def _tables_left(found: Pulled, files: Sequence[SampleFiles]) -> list[Path]:
+    from ....display.sample_files import tables_left
+
+    return tables_left(found.folder / SAMPLES, found.dataset, files)
 
 
 def _facts(found: Pulled) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,10 +77,21 @@ def test_samples_become_tables_and_pictures_of_shards_that_are_there(publish, sp
     rows = [row for each in told["samples"] for row in parquet.read_table(each["table"]).to_pylist()]
     assert [row["label"] for row in rows] == [*range(6)]
     assert all((tmp_path / "here/samples" / row["image"]).is_file() for row in rows)
-    (tmp_path / "here/samples/old.parquet").touch()
+    # A table of its own, which a shard of an earlier version had; and what other people have there.
+    folder = tmp_path / "here/samples"
+    (folder / "old.parquet").write_bytes(Path(told["samples"][0]["table"]).read_bytes())
+    (folder / "empty.parquet").touch()
+    (folder / "folder.parquet").mkdir()
+    (folder / "link.parquet").symlink_to("nowhere")
+    parquet.write_table(library("pyarrow").table({"mine": [1]}), folder / "mine.parquet")
+    others = parquet.read_schema(folder / "old.parquet").metadata[b"atdata"].replace(b"/pictures", b"/letters")
+    letters = library("pyarrow").table({"x": [1]}).replace_schema_metadata({b"atdata": others})
+    parquet.write_table(letters, folder / "letters.parquet")
     again = command("pull", uri, "here", "--samples")
     assert again.stdout.splitlines()[1] == "here/samples: 6 samples in 2 tables, 6 pictures"
-    assert again.stderr.startswith("Of an earlier version, and none of its shards now: old.parquet. Remove ")
+    assert again.stderr == (
+        "Of an earlier version, and none of its shards now: old.parquet. Remove what you do not need.\n"
+    )
 
 
 def test_without_pyarrow_nothing_is_fetched_and_the_extra_is_named(command, monkeypatch, tmp_path):
