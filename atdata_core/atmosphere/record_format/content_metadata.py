@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
 
 from atdata_core.common.citation import CANONICAL, Creator
 from atdata_core.errors import MetadataError
+from atdata_core.protocols import ShardFacts
 from atdata_core.samples.sample_types import packable
 from atdata_core.samples.schema import describe
 
 _T = TypeVar("_T")
 
-MOST_SIZES = 3_000
-"""Shards whose sizes a record tells; one of more shards has no room to spare."""
+_ROOM = 800_000
+"""Bytes that shards take in a record, about, up to which it also tells how large each is: with more there may be no
+room for that, and no dataset is refused for it."""
+_SHARD = 120
+"""Bytes that a shard takes there beside its URL, about."""
 
 
 @packable
@@ -126,6 +130,12 @@ class ContentMetadata:
             "shapes": shapes,
         }
         return {key: value for key, value in said.items() if value}
+
+
+def told_sizes(shards: Sequence[ShardFacts]) -> tuple[int, ...]:
+    """The size of each shard, in bytes, where a record of them all has room for that; else none."""
+    taken = sum(len(shard.url.encode()) + _SHARD for shard in shards)
+    return tuple(shard.size for shard in shards) if taken <= _ROOM else ()
 
 
 def given_shapes(metadata: Mapping[Any, Any] | None) -> dict[str, tuple[int | None, ...]]:

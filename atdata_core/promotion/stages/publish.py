@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from ...atmosphere.publishers import create_schema
 from ...atmosphere.record_format.build import entry_record, label_record
-from ...atmosphere.record_format.content_metadata import MOST_SIZES, content_schema, given_shapes
+from ...atmosphere.record_format.content_metadata import content_schema, given_shapes, told_sizes
 from ...atmosphere.record_format.parse import differing_fields, label_target
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, label_rkey, schema_rkey
 from ...atmosphere.record_format.record_metadata import to_field
@@ -436,8 +436,8 @@ class EntryUpsert(RecordUpsert):
         if self._options.require_license:
             refuse_unknown(values.license)
         said, metadata = values.of_record, self._metadata
-        sizes = tuple(shard.size for shard in self._shards) if len(self._shards) <= MOST_SIZES else ()
-        said["content"] = replace(said["content"], shard_sizes=sizes, shapes=given_shapes(metadata))
+        sizes, shapes = told_sizes(self._shards), given_shapes(metadata)
+        said["content"] = replace(said["content"], shard_sizes=sizes, shapes=shapes)
         return entry_record(
             name=self._resolved.publication.name,
             schema_uri=self._schema_uri,

@@ -3,10 +3,12 @@
 import pytest
 
 from atdata_core.atmosphere import AtmosphereIndex
+from atdata_core.atmosphere.record_format.content_metadata import told_sizes
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA
 from atdata_core.errors import MetadataError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
 from atdata_core.promotion.stages import publish
+from atdata_core.protocols import ShardFacts
 
 GIVEN = {
     "creators": [{"name": "Ada Lovelace", "orcid": "https://orcid.org/0000-0002-1825-0097"}, "Blaise Pascal"],
@@ -131,3 +133,12 @@ def test_keywords_join_the_tags_only_as_far_as_there_is_room(lab, promote, publi
     entry, record = published(promote(lab.insert(metadata={"keywords": ["x" * 151, *words]})))
     assert record["tags"] == words[:30]
     assert len(entry.keywords) == 41
+
+
+@pytest.mark.parametrize(("count", "length"), [(1_069, 830), (4_800, 90)])
+def test_a_record_without_room_for_the_sizes_of_its_shards_is_not_refused_for_them(count, length):
+    shards = [
+        ShardFacts(f"https://a.example/{number:0{length - 18}d}", 10_240, "0" * 64) for number in range(count)
+    ]
+    assert told_sizes(shards) == ()
+    assert told_sizes(shards[:100]) == (10_240,) * 100
