@@ -3,11 +3,11 @@
 import pytest
 
 from atdata_core.atmosphere import AtmosphereIndex
+from atdata_core.atmosphere.record_format import content_metadata
 from atdata_core.atmosphere.record_format.content_metadata import told_sizes
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, SCHEMA
 from atdata_core.errors import MetadataError
 from atdata_core.promote import plan_promotion, promote_to_atmosphere
-from atdata_core.promotion.stages import publish
 from atdata_core.protocols import ShardFacts
 
 GIVEN = {
@@ -81,7 +81,7 @@ def test_a_record_of_an_earlier_release_is_left_as_it_is_until_there_is_somethin
 ):
     entry = lab.insert()
     with monkeypatch.context() as earlier:
-        earlier.setattr(publish, "MOST_SIZES", 0)
+        earlier.setattr(content_metadata, "_ROOM", 0)
         uri = promote(entry)
     commit = atmosphere.commit
     assert "contentMetadata" not in published(uri)[1]
