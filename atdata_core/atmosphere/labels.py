@@ -100,7 +100,7 @@ class Labelled(NamedTuple):
 class AccountLabels:
     """The labels of an account, read once: where each of its names leads; one request for a hundred of them.
 
-    Labels that point at nothing do not count. Of two labels of a name the one counts that has the key which this
+    Of two labels of a name the one counts that points at a record, of two such the one that has the key which this
     program gives it, else the first that is listed.
 
     Args:
@@ -116,20 +116,22 @@ class AccountLabels:
         self._chosen: dict[str, dict[str | None, Record]] = {}
         self._pointing: dict[str, list[Record]] = {}
         for label in client.iter_records(LABEL, repo=self.did):
-            name, version, target = label.get("name"), label.get("version"), _target(label)
+            name, version, target = label.get("name"), label.get("version"), label_target(label.value)
             if not isinstance(name, str) or not isinstance(version, str | None) or target is None:
                 continue
             of_name = self._chosen.setdefault(name, {})
-            if version not in of_name or self._is_ours(label):
+            if version not in of_name or self._rank(label) > self._rank(of_name[version]):
                 of_name[version] = label
             self._pointing.setdefault(_key_of(target), []).append(label)
 
     def of(self, name: str, version: str | None = None) -> Record | None:
         """The label of a name, or of a version of it; of a name that has labels of versions only the newest one."""
         of_name = self._chosen.get(name, {})
-        if version is not None or None in of_name:
-            return of_name.get(version)
-        return max(of_name.values(), key=lambda label: label.created, default=None)
+        chosen = of_name.get(version)
+        if version is not None or (chosen is not None and _target(chosen) is not None):
+            return chosen
+        pointing = [label for label in of_name.values() if _target(label) is not None]
+        return max(pointing, key=lambda label: label.created, default=chosen)
 
     def is_current(self, name: str, uri: str) -> bool | None:
         """Whether a name leads to an entry (at-uri with a DID); None where it leads nowhere."""
@@ -157,6 +159,9 @@ class AccountLabels:
             for name, of_name in self._chosen.items()
             for version in of_name
         )
+
+    def _rank(self, label: Record) -> tuple[bool, bool]:
+        return _target(label) is not None, self._is_ours(label)
 
     def _is_ours(self, label: Record) -> bool:
         return AtUri.parse(label.uri).rkey == label_rkey(self.did, label.value["name"], label.get("version"))
