@@ -7,6 +7,7 @@ function of ``faulty.jobs``. Writes ``{"id", "pid"}`` when the child is there an
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import selectors
@@ -17,6 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from faulty import jobs
+
+_LONG = 100.0
+"""Seconds; a test waits 120."""
 
 
 @dataclass
@@ -62,6 +66,8 @@ def _start(job: dict[str, Any]) -> tuple[int, _Child]:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(2, 1)
+        # Where a test waits for it in vain, what it was at is to be seen.
+        faulthandler.dump_traceback_later(_LONG)
         os.write(there, _outcome(job))
         os._exit(0)
     os.close(there)
