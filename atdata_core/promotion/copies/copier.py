@@ -43,6 +43,10 @@ class CopyResult(NamedTuple):
     written: int
 
 
+_Row = tuple[ShardFacts, ShardFacts | None, str, CopyResult | None]
+"""A shard, as the store's service may copy it by itself, the name of its copy, and where that was seen before."""
+
+
 class Copying:
     """Brings shards to a store.
 
@@ -84,29 +88,42 @@ class Copying:
         self._progress = progress
         near = [self._near(shard) for shard in shards]
         workers = SERVICE_COPIES if any(near) else WORKERS
-        rows = list(zip(shards, near, names, known, strict=True))
+        rows: dict[str, _Row] = {}
+        # Shards of one name have the same bytes.
+        for row in zip(shards, near, names, known, strict=True):
+            rows.setdefault(row[2], row)
         fresh = [name for name, earlier in zip(names, known, strict=True) if earlier is None]
-        with (
-            leased(self._leases, [self._place(name) for name in fresh]) as self._held,
-            ThreadPoolExecutor(min(workers, len(shards)), "copy") as pool,
-        ):
+        brought: dict[str, CopyResult] = {}
+        with leased(self._leases, [self._place(name) for name in fresh]) as self._held:
             # Not before the leases are held: what a rival is bringing now would not be seen.
             if len(self._held) > 1 and nothing_at(self._store, fresh):
                 self._empty_until = time.monotonic() + FRESH
-            # What rivals hold comes last: perhaps they are done by then. Shards of one name have the same bytes.
-            order = sorted(range(len(rows)), key=lambda row: self._place(names[row]) not in self._held)
-            first = {names[row]: row for row in reversed(order)}
-            pending = {names[row]: pool.submit(self._one, *rows[row]) for row in order if first[names[row]] == row}
+            mine = [name for name in rows if self._place(name) in self._held]
+            self._bring([rows[name] for name in mine], workers, brought, len(rows))
+        # What rivals hold comes last, perhaps they are done by then, and when no lease is held any more: two that
+        # hold some each, and wait for the other's, would wait for ever.
+        self._bring([row for name, row in rows.items() if name not in brought], workers, brought, len(rows))
+        return [brought[name] for name in names]
+
+    def _bring(
+        self,
+        rows: Sequence[_Row],
+        workers: int,
+        brought: dict[str, CopyResult],
+        total: int,
+    ) -> None:
+        """Bring some shards; what comes of each is ``brought``, by its name."""
+        with ThreadPoolExecutor(max(1, min(workers, len(rows))), "copy") as pool:
+            pending = [(row[2], pool.submit(self._one, *row)) for row in rows]
             try:
-                for number, future in enumerate(pending.values(), 1):
-                    future.result()
-                    if progress:
-                        progress(number, len(pending))
+                for name, future in pending:
+                    brought[name] = future.result()
+                    if self._progress:
+                        self._progress(len(brought), total)
             except BaseException as error:
                 self._stop(error)
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [pending[name].result() for name in names]
 
     def _place(self, name: str) -> str:
         """What a lease on a copy is called."""

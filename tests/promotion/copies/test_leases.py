@@ -87,6 +87,34 @@ def test_rivals_send_every_shard_once(copying, lab):
     assert not lab.index.redis.keys("atdata:lease:*")
 
 
+class SomeLeases(RedisLeases):
+    """Takes a part of what it is asked for, and goes on when its rival has taken the other one."""
+
+    def __init__(self, redis, part, both):
+        super().__init__(redis)
+        self.part, self.both = part, both
+
+    def take_all(self, places):
+        taken = super().take_all(list(places)[self.part])
+        self.both.wait(30)
+        return taken
+
+
+def test_rivals_of_which_each_holds_what_the_other_waits_for_both_end(copying, lab):
+    both, results = threading.Barrier(2), []
+    parts = (slice(0, 2), slice(2, None))
+    leases = [SomeLeases(lab.index.redis, part, both) for part in parts]
+    threads = [
+        threading.Thread(target=lambda held=held: results.append(copying(held)), daemon=True) for held in leases
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(result.bytes_written for result in results) == copying.inventory.size
+    assert [result.copied for result in results] in ([2, 1], [1, 2])
+
+
 def test_a_lease_lives_as_long_as_bytes_pass(copying, lab, monkeypatch):
     monkeypatch.setattr(lease, "LOOK", 0.02)
     leases = RedisLeases(lab.index.redis, seconds=0.15)
