@@ -17,10 +17,21 @@ from benchmarks.table import Surroundings, table, write
 
 def rows() -> list[Row]:
     """Every row, in the order of the table."""
-    from benchmarks import bounds, copying, importing, loading, lookups, publishing, reading, streaming, writing
+    from benchmarks import (
+        bounds,
+        copying,
+        far,
+        importing,
+        loading,
+        lookups,
+        publishing,
+        reading,
+        streaming,
+        writing,
+    )
 
     # A DataLoader forks this process: before services and their clients are there.
-    modules = (reading, loading, streaming, writing, copying, bounds, lookups, publishing, importing)
+    modules = (reading, loading, streaming, writing, copying, bounds, lookups, publishing, far, importing)
     return [row for module in modules for row in module.ROWS]
 
 

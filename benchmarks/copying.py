@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
-from atdata_core.protocols import ShardFacts
 from atdata_core.state.ledger import MemoryLedger
-from atdata_pipelines.sandbox import Sandbox
 from benchmarks.frame import Bench, Measured, Reach, expect, row, timed
 from benchmarks.labs import MIB, Lab, random_lab, store_in
 from benchmarks.services import rclone
 
 THREADS = 32
-_PEER_COPY = f"boto3 `copy_object`, {THREADS} threads, without a proof"
+PEER_COPY = f"boto3 `copy_object`, {THREADS} threads, without a proof"
 
 _PROOF = (
     "with rclone, which names the source's MD5 in the answer and digests an object when first looked at, that "
@@ -28,6 +28,16 @@ def lab_of(bench: Bench) -> Lab:
     """The shards that are copied from place to place."""
     count, size = bench.size((64, 8 * MIB), (8, MIB))
     return bench.once("a lab", lambda: random_lab(bench.services, count, size))
+
+
+def bare_copy(client: Any, source: str, keys: Sequence[str], target: str) -> None:
+    """Copy objects of one bucket into another by ``copy_object``, and nothing else."""
+
+    def copy(key: str) -> None:
+        client.copy_object(Bucket=target, Key=key, CopySource={"Bucket": source, "Key": key})
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(copy, keys))
 
 
 def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
@@ -52,12 +62,9 @@ def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
     def peer() -> float:
         bucket = services.new_bucket(box)
 
-        def copy(shard: ShardFacts) -> None:
-            key = shard.url.rpartition("/")[2]
-            client.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": lab.bucket, "Key": key})
-
-        with timed() as seconds, ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(copy, lab.shards))
+        keys = [shard.url.rpartition("/")[2] for shard in lab.shards]
+        with timed() as seconds:
+            bare_copy(client, lab.bucket, keys, bucket)
         peers_cpu.append(seconds[1])
         services.remove_bucket(box, bucket)
         return seconds[0]
@@ -71,14 +78,14 @@ def _on_one_endpoint(bench: Bench, lab: Lab, proof: str) -> Measured:
     return Measured(race, note=note)
 
 
-@row("copy 64 x 8 MiB on one endpoint, its answer names the known MD5", peer=_PEER_COPY, reach=Reach(ratio=0.95))
+@row("copy 64 x 8 MiB on one endpoint, its answer names the known MD5", peer=PEER_COPY, reach=Reach(ratio=0.95))
 def one_endpoint_md5(bench: Bench) -> Measured:
     """The answer to the copy names the MD5 that the inventory has; a promotion looks again before the record."""
     found = _on_one_endpoint(bench, lab_of(bench), "etag md5")
     return replace(found, note=f"{found.note}; {_PROOF}")
 
 
-@row("copy 64 x 8 MiB on one endpoint, read back", peer=_PEER_COPY, reach=Reach(ratio=0.45))
+@row("copy 64 x 8 MiB on one endpoint, read back", peer=PEER_COPY, reach=Reach(ratio=0.45))
 def one_endpoint_read_back(bench: Bench) -> Measured:
     """No MD5 is known, so every copy is read."""
     lab = lab_of(bench)
@@ -102,7 +109,8 @@ def across_endpoints(bench: Bench) -> Measured:
     def peer() -> float:
         bucket = services.new_bucket(other)
         with timed() as seconds:
-            _rclone_copy(lab, other, bucket)
+            remotes = {"from": lab.s3, "to": other.s3}
+            rclone_copy(f"from:{lab.bucket}", f"to:{bucket}", remotes, "--transfers", "8")
         listed = services.s3(other).list_objects_v2(Bucket=bucket)
         expect(listed["KeyCount"], len(lab.shards), "objects that rclone wrote")
         services.remove_bucket(other, bucket)
@@ -112,20 +120,21 @@ def across_endpoints(bench: Bench) -> Measured:
     return Measured(race)
 
 
-def _rclone_copy(lab: Lab, other: Sandbox, bucket: str) -> None:
+def rclone_copy(source: str, target: str, remotes: Mapping[str, Mapping[str, str]], *options: str) -> None:
+    """Run ``rclone copy``; S3 servers are ``remotes``, by the names that source and target begin with."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
     environ["RCLONE_CONFIG"] = os.devnull
     # In the environment, so that no key stands in the list of processes.
-    for remote, s3 in (("FROM", lab.s3), ("TO", other.s3)):
+    for name, s3 in remotes.items():
+        prefix = f"RCLONE_CONFIG_{name.upper()}"
         environ |= {
-            f"RCLONE_CONFIG_{remote}_TYPE": "s3",
-            f"RCLONE_CONFIG_{remote}_PROVIDER": "Rclone",
-            f"RCLONE_CONFIG_{remote}_ENDPOINT": s3["AWS_ENDPOINT"],
-            f"RCLONE_CONFIG_{remote}_ACCESS_KEY_ID": s3["AWS_ACCESS_KEY_ID"],
-            f"RCLONE_CONFIG_{remote}_SECRET_ACCESS_KEY": s3["AWS_SECRET_ACCESS_KEY"],
+            f"{prefix}_TYPE": "s3",
+            f"{prefix}_PROVIDER": "Rclone",
+            f"{prefix}_ENDPOINT": s3["AWS_ENDPOINT"],
+            f"{prefix}_ACCESS_KEY_ID": s3["AWS_ACCESS_KEY_ID"],
+            f"{prefix}_SECRET_ACCESS_KEY": s3["AWS_SECRET_ACCESS_KEY"],
         }
-    command = [rclone(), "copy", "--transfers", "8", f"from:{lab.bucket}", f"to:{bucket}"]
-    subprocess.run(command, env=environ, check=True, capture_output=True)
+    subprocess.run([rclone(), "copy", *options, source, target], env=environ, check=True, capture_output=True)
 
 
 ROWS = (one_endpoint_md5, one_endpoint_read_back, across_endpoints)

@@ -1,12 +1,16 @@
-"""Round trips to Redis and requests to a PDS, counted where they leave the process."""
+"""Round trips to Redis and requests to PDSes, S3 and web servers, counted where they leave the process."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import httpx
+from botocore.httpsession import URLLib3Session
 from redis.connection import AbstractConnection
 
 
@@ -44,3 +48,23 @@ class CountingTransport(httpx.HTTPTransport):
         """Count, and send."""
         self.total += 1
         return super().handle_request(request)
+
+
+@contextmanager
+def requests() -> Iterator[Counter[str]]:
+    """Count the requests that this process sends over http, by the host and port that they are sent to."""
+    counts, by_httpx, by_boto = Counter[str](), httpx.HTTPTransport.handle_request, URLLib3Session.send
+
+    def from_httpx(self: Any, request: httpx.Request) -> httpx.Response:
+        counts[request.url.netloc.decode()] += 1
+        return by_httpx(self, request)
+
+    def from_boto(self: Any, request: Any) -> Any:
+        counts[urlsplit(request.url).netloc] += 1
+        return by_boto(self, request)
+
+    with (
+        patch.object(httpx.HTTPTransport, "handle_request", from_httpx),
+        patch.object(URLLib3Session, "send", from_boto),
+    ):
+        yield counts

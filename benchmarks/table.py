@@ -31,6 +31,7 @@ SECTIONS = {
     "bounds": "What a copy costs besides",
     "lookups": "Looking things up in the index",
     "publishing": "Publishing",
+    "far": "Where the network is far",
     "importing": "Importing",
 }
 """Headings, by the modules that have the rows."""
@@ -147,10 +148,13 @@ def _verdict(result: Result) -> str:
 
 def goal(reach: Reach) -> str:
     """What is to be reached, in words."""
+    goals: list[str] = []
     if reach.ratio is not None:
-        return f">= {reach.ratio:g}x"
-    same = ", the same at each size" if reach.same else ""
-    return f"{reach.unit}: <= {reach.most:g}{same}"
+        goals.append(f">= {reach.ratio:g}x")
+    if reach.most is not None:
+        same = ", the same at each size" if reach.same else ""
+        goals.append(f"{reach.unit}: <= {reach.most:g}{same}")
+    return "; ".join(goals)
 
 
 def _speed(race: Race, seconds: Sequence[float]) -> str:

@@ -1,0 +1,405 @@
+"""The paths that users wait for, where services are far away, and what the same costs beside them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from atdata_core import Dataset
+from atdata_core.local import S3DataStore
+from atdata_core.promote import promote_many, promote_to_atmosphere
+from atdata_core.reading.pull import pull
+from atdata_core.state.ledger import MemoryLedger
+from benchmarks.apart import apart
+from benchmarks.copying import PEER_COPY, bare_copy, rclone_copy
+from benchmarks.delays import Service, far
+from benchmarks.frame import Bench, Count, Measured, NotInstalled, Reach, expect, row, seconds, timed
+from benchmarks.labs import random_lab, store_in
+from benchmarks.places import (
+    PDS_SECONDS,
+    RATE,
+    REDIS_SECONDS,
+    S3_SECONDS,
+    Shards,
+    Spent,
+    afar,
+    beside,
+    bounded,
+    shards,
+)
+from benchmarks.reading import read_pictures
+from benchmarks.samples import Picture
+
+_AFAR = f"{S3_SECONDS * 1e3:.0f} ms to S3"
+_LINK = f"{_AFAR}, {RATE / 1e6:.0f} MB/s"
+_ALL_AFAR = f"{_AFAR}, {PDS_SECONDS * 1e3:.0f} ms to the PDS, {REDIS_SECONDS * 1e3:.0f} ms to Redis"
+_WORKERS = 16
+_RCLONE = ("--transfers", "32", "--checkers", "64")
+_PEER_RCLONE = f"`rclone copy {' '.join(_RCLONE)}`"
+_MB = 1_000_000
+
+
+def _waited(at: str, runs: Sequence[Spent]) -> Measured:
+    """Seconds that are waited for, and in a note what was asked for."""
+    last, waited = runs[-1], median(run.seconds for run in runs)
+    note = (
+        f"{waited / S3_SECONDS:.0f} times {S3_SECONDS * 1e3:.0f} ms; {last.pds:,} requests to the PDS, {last.s3:,} "
+        f"to S3, {last.public:,} to its public address, {last.redis:,} round trips to Redis"
+    )
+    return Measured(counts=(Count(at, waited),), note=note)
+
+
+@row(
+    f"one dataset of one shard, its URL kept, its schema known ({_ALL_AFAR})",
+    peer="",
+    reach=Reach(most=0.55, unit="seconds"),
+)
+def one_kept(bench: Bench) -> Measured:
+    """New datasets, one after the other, of somebody who is logged in."""
+    place, several = afar(bench), bench.size(5, 2)
+    made = shards(bench.services, several, 500)
+    runs: list[Spent] = []
+    for url in made.urls:
+        entry = place.insert([url])
+        runs.append(place.spent(lambda entry=entry: promote_to_atmosphere(entry, place.index, place.client)))
+    return _waited("a dataset", runs)
+
+
+def _kept(bench: Bench) -> list[tuple[Spent, Spent]]:
+    """A dataset of many shards that stay where they are, for the first time and once more."""
+
+    def make() -> list[tuple[Spent, Spent]]:
+        place = afar(bench)
+
+        def both() -> tuple[Spent, Spent]:
+            entry = place.insert(shards(bench.services, bench.size(200, 20), 500).urls)
+
+            def promote() -> None:
+                promote_to_atmosphere(entry, place.index, place.client)
+
+            return place.spent(promote), place.spent(promote)
+
+        return [both() for _ in range(bench.size(2, 1))]
+
+    return bench.once("a dataset whose URLs are kept", make)
+
+
+@row(
+    f"200 shards, their URLs kept, for the first time ({_ALL_AFAR})", peer="", reach=Reach(most=1.2, unit="seconds")
+)
+def many_kept(bench: Bench) -> Measured:
+    """Each shard is read, and seen where the record says that it lies; S3 gives it to who has keys."""
+    return _waited(bench.size("200 shards", "20 shards"), [first for first, _ in _kept(bench)])
+
+
+@row(f"the same, nothing changed ({_ALL_AFAR})", peer="", reach=Reach(most=0.8, unit="seconds"))
+def nothing_changed(bench: Bench) -> Measured:
+    """Each shard is looked at."""
+    return _waited(bench.size("200 shards", "20 shards"), [again for _, again in _kept(bench)])
+
+
+def _copied(bench: Bench) -> list[Spent]:
+    """A dataset of many shards that are copied to where anybody reads them, on the same endpoint."""
+
+    def make() -> list[Spent]:
+        place, services = afar(bench), bench.services
+        runs: list[Spent] = []
+        for _ in range(bench.size(2, 1)):
+            made, bucket = shards(services, bench.size(200, 20), _MB), services.new_bucket(services.box)
+            entry, store = place.insert(made.urls), place.public_store(bucket)
+
+            def promote(entry: Any = entry, store: S3DataStore = store) -> None:
+                promote_to_atmosphere(entry, place.index, place.client, data_store=store)
+
+            runs.append(place.spent(promote))
+            for used in (made.bucket, bucket):
+                services.remove_bucket(services.box, used)
+        return runs
+
+    return bench.once("a dataset that is copied", make)
+
+
+@row(f"200 shards of 1 MB, copied on one endpoint ({_ALL_AFAR})", peer="", reach=Reach(most=2, unit="seconds"))
+def many_copied(bench: Bench) -> Measured:
+    """The whole promotion: shards are read, copied, and seen at their public address."""
+    return _waited(bench.size("200 shards", "20 shards"), _copied(bench))
+
+
+@row("the same, requests for a shard", peer="", reach=Reach(most=2, unit="requests to S3"))
+def requests_of_copies(bench: Bench) -> Measured:
+    """All of the promotion, the reading among them; not those to the public address."""
+    last, count = _copied(bench)[-1], bench.size(200, 20)
+    # Those for the bucket are few, and the same for any number of shards.
+    return Measured(counts=(Count("a shard", last.s3 // count),))
+
+
+@row(
+    f"200 datasets of one shard in bulk, their URLs kept ({_ALL_AFAR})",
+    peer="",
+    reach=Reach(most=2.5, unit="seconds"),
+)
+def in_bulk(bench: Bench) -> Measured:
+    """``promote_many``, the schema known."""
+    place, count = afar(bench), bench.size(200, 20)
+    runs: list[Spent] = []
+    for _ in range(bench.size(2, 1)):
+        entries = [place.insert([url]) for url in shards(bench.services, count, 500).urls]
+        runs.append(place.spent(lambda entries=entries: _promote_many(place, entries)))
+    return _waited(f"{count} datasets", runs)
+
+
+def _promote_many(place: Any, entries: Sequence[Any]) -> None:
+    outcomes = promote_many(entries, place.index, place.client)
+    expect([outcome.error for outcome in outcomes if outcome.error], [], "refused")
+
+
+def _small(bench: Bench) -> Shards:
+    return bench.once("small shards", lambda: shards(bench.services, bench.size(100, 10), 64_000))
+
+
+def _samples(made: Shards, s3: Mapping[str, str]) -> Any:
+    store = S3DataStore(s3, bucket=made.bucket)
+    return Dataset[Picture](made.urls, data_store=store).ordered()
+
+
+def _read(made: Shards, s3: Mapping[str, str]) -> None:
+    expect(read_pictures(_samples(made, s3)), made.samples, "samples")
+
+
+@row(
+    f"read `ordered()`, 100 shards of 64 kB, one consumer ({_AFAR})",
+    peer="the same beside S3",
+    reach=Reach(ratio=0.77),
+)
+def read_small(bench: Bench) -> Measured:
+    """A round trip a shard, unless several are under way."""
+    made, place = _small(bench), afar(bench)
+
+    def ours() -> None:
+        _read(made, place.s3)
+
+    def peer() -> None:
+        _read(made, bench.services.box.s3)
+
+    return Measured(bench.race(ours, peer, repeats=3))
+
+
+@row(
+    f"the same, until the first sample is there ({_AFAR})",
+    peer="",
+    reach=Reach(most=2, unit="times the round trip"),
+)
+def first_sample(bench: Bench) -> Measured:
+    """With a client that has connections."""
+    made, place = _small(bench), afar(bench)
+
+    def once() -> float:
+        start = time.perf_counter()
+        with closing(iter(_samples(made, place.s3))) as samples:
+            next(samples)
+            return time.perf_counter() - start
+
+    once()
+    found = [once() for _ in range(bench.size(5, 1))]
+    return Measured(counts=(Count(f"median of {len(found)}", median(found) / S3_SECONDS),))
+
+
+def _large(bench: Bench) -> Shards:
+    count, size = bench.size((64, 8), (8, 2))
+    return bench.once("large shards", lambda: shards(bench.services, count, size * _MB))
+
+
+@row(
+    f"read `ordered()`, 64 shards of 8 MB, one consumer ({_LINK})",
+    peer="what the link can carry",
+    reach=Reach(ratio=0.9),
+)
+def read_large(bench: Bench) -> Measured:
+    """As fast as the link goes; the peer is no program, but bytes divided by the rate."""
+    made, s3 = _large(bench), _bounded_s3(bench, 0)
+    return Measured(
+        bench.race(
+            lambda: _read(made, s3),
+            lambda: made.size / RATE,
+            amount=made.size / _MB,
+            unit="MB/s",
+            repeats=2,
+            warm=False,
+        )
+    )
+
+
+def _bounded_s3(bench: Bench, number: int) -> dict[str, str]:
+    return {**bench.services.box.s3, "AWS_ENDPOINT": bounded(bench).urls[number]}
+
+
+def _read_by_workers(made: Shards, s3: Mapping[str, str]) -> float:
+    from torch.utils.data import DataLoader
+
+    # Once, and not by each worker while it is timed: there are more of them than cores.
+    importlib.import_module("boto3")
+    warnings.filterwarnings("ignore", "This DataLoader will create")
+    start = time.perf_counter()
+    loader = DataLoader(_samples(made, s3), batch_size=None, num_workers=_WORKERS)
+    expect(read_pictures(loader), made.samples, "samples of all workers")
+    return time.perf_counter() - start
+
+
+@row(
+    f"the same by a `DataLoader` with {_WORKERS} processes ({_LINK})",
+    peer="one consumer",
+    reach=Reach(ratio=1, most=2 * _WORKERS, unit="connections"),
+    optional=True,
+)
+def read_by_workers(bench: Bench) -> Measured:
+    """In a fresh process, which may be forked."""
+    if importlib.util.find_spec("torch") is None:
+        raise NotInstalled("PyTorch is not installed; `make bench` installs it (pip install --group bench)")
+    every = _large(bench)
+    made = every._replace(keys=every.keys[::2], samples=every.samples // 2, size=every.size // 2)
+    # Its own, for it counts connections.
+    with far(Service(bench.services.reading_s3, S3_SECONDS, RATE)) as proxies:
+        s3 = {**bench.services.box.s3, "AWS_ENDPOINT": proxies.urls[0]}
+        race = bench.race(
+            lambda: apart(_read_by_workers, made, s3),
+            lambda: _read(made, s3),
+            amount=made.size / _MB,
+            unit="MB/s",
+            repeats=2,
+            warm=False,
+        )
+        [connections] = proxies.connections()
+    return Measured(race, (Count("at a time", connections),), f"{len(made.keys)} of the shards")
+
+
+def _to_copy(bench: Bench) -> tuple[int, int]:
+    return bench.size((32, 4 * _MB), (4, _MB))
+
+
+def _race_to_copy(bench: Bench, size: int, ours: Callable[[], float], peer: Callable[[], float]) -> Measured:
+    link = f"the link carries {RATE / 1e6:.0f} MB/s"
+    return Measured(bench.race(ours, peer, amount=size / _MB, unit="MB/s", repeats=2, warm=False), note=link)
+
+
+@row(f"`pull` of 32 shards of 4 MB ({_LINK})", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+def pulled(bench: Bench) -> Measured:
+    """From a public address into a folder, every byte checked; the peer has keys and reads the same from S3."""
+    place, made, target = afar(bench), shards(bench.services, *_to_copy(bench)), bench.folder / "pulled"
+    public = bounded(bench).urls[1]
+    with place.stood_at(public):
+        # Published from beside it, as it were: what is published stays the same.
+        entry = place.insert([f"{public}/{made.bucket}/{key}" for key in made.keys])
+        uri = promote_to_atmosphere(entry, place.index, place.client)
+
+    def emptied() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+
+    def ours() -> float:
+        emptied()
+        with place.stood_at(public), timed() as taken:
+            found = pull(uri, target, client=place.client)
+        expect(sum(shard.size for shard in found.shards), made.size, "bytes that were pulled")
+        return taken[0]
+
+    def peer() -> float:
+        emptied()
+        with timed() as taken:
+            rclone_copy(f"from:{made.bucket}", str(target), {"from": _bounded_s3(bench, 0)}, *_RCLONE)
+        expect(sum(file.stat().st_size for file in target.iterdir()), made.size, "bytes that rclone copied")
+        return taken[0]
+
+    return _race_to_copy(bench, made.size, ours, peer)
+
+
+@row(f"copy 32 shards of 4 MB across endpoints ({_LINK})", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+def across_endpoints(bench: Bench) -> Measured:
+    """From one S3 server to another, with SHA-256; the stage ``copied_shards`` alone."""
+    services, box, other = bench.services, bench.services.box, bench.services.other_box
+    source, to = _bounded_s3(bench, 2), {**other.s3, "AWS_ENDPOINT": bounded(bench).urls[3]}
+    beside = random_lab(services, *_to_copy(bench))
+    lab = beside._replace(
+        s3=source, shards=tuple(replace(shard, endpoint=source["AWS_ENDPOINT"]) for shard in beside.shards)
+    )
+
+    def ours() -> float:
+        bucket = services.new_bucket(other)
+        with timed() as taken:
+            copies = lab.copied_into(store_in(to, bucket), MemoryLedger())
+        expect(copies.bytes_written, lab.size, "bytes written by us")
+        services.remove_bucket(other, bucket)
+        return taken[0]
+
+    def peer() -> float:
+        bucket = services.new_bucket(other)
+        with timed() as taken:
+            rclone_copy(f"from:{lab.bucket}", f"to:{bucket}", {"from": source, "to": to}, *_RCLONE)
+        expect(services.s3(other).list_objects_v2(Bucket=bucket)["KeyCount"], len(lab.shards), "objects")
+        services.remove_bucket(other, bucket)
+        return taken[0]
+
+    found = _race_to_copy(bench, lab.size, ours, peer)
+    services.remove_bucket(box, lab.bucket)
+    return found
+
+
+@row(
+    "promote a dataset of 32 shards of 1 MB, copied on one endpoint, all services near",
+    peer=PEER_COPY,
+    reach=Reach(ratio=0.6),
+)
+def whole_promotion(bench: Bench) -> Measured:
+    """All of it: shards are read, copied, and seen at their public address, and records written."""
+    place, services = beside(bench), bench.services
+    box, client = services.box, services.s3(services.box)
+    count = bench.size(32, 4)
+
+    def ours() -> float:
+        made, bucket = shards(services, count, _MB), services.new_bucket(box)
+        entry, store = place.insert(made.urls), place.public_store(bucket)
+        with place.stood_at(), timed() as taken:
+            promote_to_atmosphere(entry, place.index, place.client, data_store=store)
+        return taken[0]
+
+    def peer() -> float:
+        made, bucket = shards(services, count, _MB), services.new_bucket(box)
+        with timed() as taken:
+            bare_copy(client, made.bucket, made.keys, bucket)
+        return taken[0]
+
+    return Measured(bench.race(ours, peer, amount=count * 1.0, unit="MB/s", repeats=3))
+
+
+@row("1,000 datasets of one small shard in bulk, all services near", peer="", reach=Reach(most=10, unit="ms each"))
+def many_in_bulk(bench: Bench) -> Measured:
+    """On the sandbox; their URLs are kept."""
+    place, count = beside(bench), bench.size(1_000, 500)
+    entries = [place.insert([url]) for url in shards(bench.services, count, 500).urls]
+    with place.stood_at():
+        taken = seconds(lambda: _promote_many(place, entries))
+    return Measured(counts=(Count(f"{count:,} datasets", taken / count * 1e3),))
+
+
+ROWS = (
+    one_kept,
+    many_kept,
+    nothing_changed,
+    many_copied,
+    requests_of_copies,
+    in_bulk,
+    read_small,
+    first_sample,
+    read_large,
+    read_by_workers,
+    pulled,
+    across_endpoints,
+    whole_promotion,
+    many_in_bulk,
+)
