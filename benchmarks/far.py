@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import shutil
 import time
@@ -244,11 +243,14 @@ def _bounded_s3(bench: Bench, number: int) -> dict[str, str]:
 def _read_by_workers(made: Shards, s3: Mapping[str, str]) -> float:
     from torch.utils.data import DataLoader
 
-    # Once, and not by each worker while it is timed: there are more of them than cores.
-    importlib.import_module("boto3")
+    # What is imported late is so once, and not by each worker while it is timed: there are more of them than cores.
+    with closing(iter(_samples(made, s3))) as samples:
+        next(samples)
     warnings.filterwarnings("ignore", "This DataLoader will create")
     start = time.perf_counter()
-    loader = DataLoader(_samples(made, s3), batch_size=None, num_workers=_WORKERS)
+    # Where somebody trains it is so on Linux; a process that was spawned spawns.
+    workers = {"num_workers": _WORKERS, "multiprocessing_context": "fork"}
+    loader = DataLoader(_samples(made, s3), batch_size=None, **workers)
     expect(read_pictures(loader), made.samples, "samples of all workers")
     return time.perf_counter() - start
 
