@@ -22,45 +22,29 @@ from benchmarks.copying import PEER_COPY, bare_copy, rclone_copy
 from benchmarks.delays import Service, far
 from benchmarks.frame import Bench, Count, Measured, NotInstalled, Reach, expect, row, seconds, timed
 from benchmarks.labs import random_lab, store_in
-from benchmarks.places import (
-    PDS_SECONDS,
-    RATE,
-    REDIS_SECONDS,
-    S3_SECONDS,
-    Shards,
-    Spent,
-    afar,
-    beside,
-    bounded,
-    shards,
-)
+from benchmarks.places import RATE, S3_SECONDS, Place, Shards, Spent, afar, beside, bounded, shards
 from benchmarks.reading import read_pictures
 from benchmarks.samples import Picture
 
-_AFAR = f"{S3_SECONDS * 1e3:.0f} ms to S3"
-_LINK = f"{_AFAR}, {RATE / 1e6:.0f} MB/s"
-_ALL_AFAR = f"{_AFAR}, {PDS_SECONDS * 1e3:.0f} ms to the PDS, {REDIS_SECONDS * 1e3:.0f} ms to Redis"
+_LINK = f"(the link carries {RATE / 1e6:.0f} MB/s)"
 _WORKERS = 16
 _RCLONE = ("--transfers", "32", "--checkers", "64")
 _PEER_RCLONE = f"`rclone copy {' '.join(_RCLONE)}`"
 _MB = 1_000_000
 
 
-def _waited(at: str, runs: Sequence[Spent]) -> Measured:
+def _waited(bench: Bench, at: str, runs: Sequence[Spent]) -> Measured:
     """Seconds that are waited for, and in a note what was asked for."""
     last, waited = runs[-1], median(run.seconds for run in runs)
     note = (
-        f"{waited / S3_SECONDS:.0f} times {S3_SECONDS * 1e3:.0f} ms; {last.pds:,} requests to the PDS, {last.s3:,} "
-        f"to S3, {last.public:,} to its public address, {last.redis:,} round trips to Redis"
+        f"{waited / S3_SECONDS:.0f} times {S3_SECONDS * 1e3:.0f} ms; {last.pds:,} requests to "
+        f"{bench.services.pds.title}, {last.s3:,} to S3, {last.public:,} to its public address, "
+        f"{last.redis:,} round trips to Redis"
     )
     return Measured(counts=(Count(at, waited),), note=note)
 
 
-@row(
-    f"one dataset of one shard, its URL kept, its schema known ({_ALL_AFAR})",
-    peer="",
-    reach=Reach(most=0.55, unit="seconds"),
-)
+@row("one dataset of one shard, its URL kept, its schema known", peer="", reach=Reach(most=0.55, unit="seconds"))
 def one_kept(bench: Bench) -> Measured:
     """New datasets, one after the other, of somebody who is logged in."""
     place, several = afar(bench), bench.size(5, 2)
@@ -69,7 +53,7 @@ def one_kept(bench: Bench) -> Measured:
     for url in made.urls:
         entry = place.insert([url])
         runs.append(place.spent(lambda entry=entry: promote_to_atmosphere(entry, place.index, place.client)))
-    return _waited("a dataset", runs)
+    return _waited(bench, "a dataset", runs)
 
 
 def _kept(bench: Bench) -> list[tuple[Spent, Spent]]:
@@ -91,18 +75,16 @@ def _kept(bench: Bench) -> list[tuple[Spent, Spent]]:
     return bench.once("a dataset whose URLs are kept", make)
 
 
-@row(
-    f"200 shards, their URLs kept, for the first time ({_ALL_AFAR})", peer="", reach=Reach(most=1.2, unit="seconds")
-)
+@row("200 shards, their URLs kept, for the first time", peer="", reach=Reach(most=1.2, unit="seconds"))
 def many_kept(bench: Bench) -> Measured:
     """Each shard is read, and seen where the record says that it lies; S3 gives it to who has keys."""
-    return _waited(bench.size("200 shards", "20 shards"), [first for first, _ in _kept(bench)])
+    return _waited(bench, bench.size("200 shards", "20 shards"), [first for first, _ in _kept(bench)])
 
 
-@row(f"the same, nothing changed ({_ALL_AFAR})", peer="", reach=Reach(most=0.8, unit="seconds"))
+@row("200 shards, their URLs kept, nothing changed", peer="", reach=Reach(most=0.8, unit="seconds"))
 def nothing_changed(bench: Bench) -> Measured:
     """Each shard is looked at."""
-    return _waited(bench.size("200 shards", "20 shards"), [again for _, again in _kept(bench)])
+    return _waited(bench, bench.size("200 shards", "20 shards"), [again for _, again in _kept(bench)])
 
 
 def _copied(bench: Bench) -> list[Spent]:
@@ -126,25 +108,25 @@ def _copied(bench: Bench) -> list[Spent]:
     return bench.once("a dataset that is copied", make)
 
 
-@row(f"200 shards of 1 MB, copied on one endpoint ({_ALL_AFAR})", peer="", reach=Reach(most=2, unit="seconds"))
+@row("200 shards of 1 MB, copied on one endpoint", peer="", reach=Reach(most=2, unit="seconds"))
 def many_copied(bench: Bench) -> Measured:
     """The whole promotion: shards are read, copied, and seen at their public address."""
-    return _waited(bench.size("200 shards", "20 shards"), _copied(bench))
-
-
-@row("the same, requests for a shard", peer="", reach=Reach(most=2, unit="requests to S3"))
-def requests_of_copies(bench: Bench) -> Measured:
-    """All of the promotion, the reading among them; not those to the public address."""
-    last, count = _copied(bench)[-1], bench.size(200, 20)
-    # Those for the bucket are few, and the same for any number of shards.
-    return Measured(counts=(Count("a shard", last.s3 // count),))
+    return _waited(bench, bench.size("200 shards", "20 shards"), _copied(bench))
 
 
 @row(
-    f"200 datasets of one shard in bulk, their URLs kept ({_ALL_AFAR})",
+    "200 shards of 1 MB, copied on one endpoint: what each is asked for",
     peer="",
-    reach=Reach(most=2.5, unit="seconds"),
+    reach=Reach(most=2, unit="requests to S3"),
 )
+def requests_of_copies(bench: Bench) -> Measured:
+    """All of the promotion, the reading among them; not those to the public address."""
+    last, count = _copied(bench)[-1], bench.size(200, 20)
+    # Rounded: those for the bucket are few, and the same for any number of shards.
+    return Measured(counts=(Count("a shard", round(last.s3 / count, 1)),))
+
+
+@row("200 datasets of one shard in bulk, their URLs kept", peer="", reach=Reach(most=2.5, unit="seconds"))
 def in_bulk(bench: Bench) -> Measured:
     """``promote_many``, the schema known."""
     place, count = afar(bench), bench.size(200, 20)
@@ -152,10 +134,10 @@ def in_bulk(bench: Bench) -> Measured:
     for _ in range(bench.size(2, 1)):
         entries = [place.insert([url]) for url in shards(bench.services, count, 500).urls]
         runs.append(place.spent(lambda entries=entries: _promote_many(place, entries)))
-    return _waited(f"{count} datasets", runs)
+    return _waited(bench, f"{count} datasets", runs)
 
 
-def _promote_many(place: Any, entries: Sequence[Any]) -> None:
+def _promote_many(place: Place, entries: Sequence[Any]) -> None:
     outcomes = promote_many(entries, place.index, place.client)
     expect([outcome.error for outcome in outcomes if outcome.error], [], "refused")
 
@@ -174,7 +156,7 @@ def _read(made: Shards, s3: Mapping[str, str]) -> None:
 
 
 @row(
-    f"read `ordered()`, 100 shards of 64 kB, one consumer ({_AFAR})",
+    "read `ordered()`, 100 shards of 64 kB, one consumer",
     peer="the same beside S3",
     reach=Reach(ratio=0.77),
 )
@@ -192,7 +174,7 @@ def read_small(bench: Bench) -> Measured:
 
 
 @row(
-    f"the same, until the first sample is there ({_AFAR})",
+    "read `ordered()`, 100 shards of 64 kB, until the first sample is there",
     peer="",
     reach=Reach(most=2, unit="times the round trip"),
 )
@@ -217,7 +199,7 @@ def _large(bench: Bench) -> Shards:
 
 
 @row(
-    f"read `ordered()`, 64 shards of 8 MB, one consumer ({_LINK})",
+    f"read `ordered()`, 64 shards of 8 MB, one consumer {_LINK}",
     peer="what the link can carry",
     reach=Reach(ratio=0.9),
 )
@@ -240,11 +222,11 @@ def _bounded_s3(bench: Bench, number: int) -> dict[str, str]:
     return {**bench.services.box.s3, "AWS_ENDPOINT": bounded(bench).urls[number]}
 
 
-def _read_by_workers(made: Shards, s3: Mapping[str, str]) -> float:
+def _read_by_workers(made: Shards, s3: Mapping[str, str], near: Mapping[str, str]) -> float:
     from torch.utils.data import DataLoader
 
     # What is imported late is so once, and not by each worker while it is timed: there are more of them than cores.
-    with closing(iter(_samples(made, s3))) as samples:
+    with closing(iter(_samples(made, near))) as samples:
         next(samples)
     warnings.filterwarnings("ignore", "This DataLoader will create")
     start = time.perf_counter()
@@ -256,7 +238,7 @@ def _read_by_workers(made: Shards, s3: Mapping[str, str]) -> float:
 
 
 @row(
-    f"the same by a `DataLoader` with {_WORKERS} processes ({_LINK})",
+    f"read 32 shards of 8 MB by a `DataLoader` with {_WORKERS} processes {_LINK}",
     peer="one consumer",
     reach=Reach(ratio=1, most=2 * _WORKERS, unit="connections"),
     optional=True,
@@ -265,21 +247,21 @@ def read_by_workers(bench: Bench) -> Measured:
     """In a fresh process, which may be forked."""
     if importlib.util.find_spec("torch") is None:
         raise NotInstalled("PyTorch is not installed; `make bench` installs it (pip install --group bench)")
-    every = _large(bench)
+    every, near = _large(bench), bench.services.box.s3
     made = every._replace(keys=every.keys[::2], samples=every.samples // 2, size=every.size // 2)
-    # Its own, for it counts connections.
-    with far(Service(bench.services.reading_s3, S3_SECONDS, RATE)) as proxies:
-        s3 = {**bench.services.box.s3, "AWS_ENDPOINT": proxies.urls[0]}
+    # One for each side: connections are counted.
+    service = Service(bench.services.reading_s3, S3_SECONDS, RATE)
+    with far(service, service) as proxies:
+        workers, one = ({**near, "AWS_ENDPOINT": url} for url in proxies.urls)
         race = bench.race(
-            lambda: apart(_read_by_workers, made, s3),
-            lambda: _read(made, s3),
+            lambda: apart(_read_by_workers, made, workers, near),
+            lambda: _read(made, one),
             amount=made.size / _MB,
             unit="MB/s",
             repeats=2,
             warm=False,
         )
-        [connections] = proxies.connections()
-    return Measured(race, (Count("at a time", connections),), f"{len(made.keys)} of the shards")
+        return Measured(race, (Count("at a time", proxies.connections()[0]),))
 
 
 def _to_copy(bench: Bench) -> tuple[int, int]:
@@ -287,17 +269,15 @@ def _to_copy(bench: Bench) -> tuple[int, int]:
 
 
 def _race_to_copy(bench: Bench, size: int, ours: Callable[[], float], peer: Callable[[], float]) -> Measured:
-    link = f"the link carries {RATE / 1e6:.0f} MB/s"
-    return Measured(bench.race(ours, peer, amount=size / _MB, unit="MB/s", repeats=2, warm=False), note=link)
+    return Measured(bench.race(ours, peer, amount=size / _MB, unit="MB/s", repeats=2, warm=False))
 
 
-@row(f"`pull` of 32 shards of 4 MB ({_LINK})", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+@row(f"`pull` of 32 shards of 4 MB {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
 def pulled(bench: Bench) -> Measured:
     """From a public address into a folder, every byte checked; the peer has keys and reads the same from S3."""
     place, made, target = afar(bench), shards(bench.services, *_to_copy(bench)), bench.folder / "pulled"
     public = bounded(bench).urls[1]
     with place.stood_at(public):
-        # Published from beside it, as it were: what is published stays the same.
         entry = place.insert([f"{public}/{made.bucket}/{key}" for key in made.keys])
         uri = promote_to_atmosphere(entry, place.index, place.client)
 
@@ -321,14 +301,14 @@ def pulled(bench: Bench) -> Measured:
     return _race_to_copy(bench, made.size, ours, peer)
 
 
-@row(f"copy 32 shards of 4 MB across endpoints ({_LINK})", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+@row(f"copy 32 shards of 4 MB across endpoints {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
 def across_endpoints(bench: Bench) -> Measured:
     """From one S3 server to another, with SHA-256; the stage ``copied_shards`` alone."""
     services, box, other = bench.services, bench.services.box, bench.services.other_box
     source, to = _bounded_s3(bench, 2), {**other.s3, "AWS_ENDPOINT": bounded(bench).urls[3]}
-    beside = random_lab(services, *_to_copy(bench))
-    lab = beside._replace(
-        s3=source, shards=tuple(replace(shard, endpoint=source["AWS_ENDPOINT"]) for shard in beside.shards)
+    near = random_lab(services, *_to_copy(bench))
+    lab = near._replace(
+        s3=source, shards=tuple(replace(shard, endpoint=source["AWS_ENDPOINT"]) for shard in near.shards)
     )
 
     def ours() -> float:
@@ -376,7 +356,7 @@ def whole_promotion(bench: Bench) -> Measured:
             bare_copy(client, made.bucket, made.keys, bucket)
         return taken[0]
 
-    return Measured(bench.race(ours, peer, amount=count * 1.0, unit="MB/s", repeats=3))
+    return Measured(bench.race(ours, peer, amount=count, unit="MB/s", repeats=3))
 
 
 @row("1,000 datasets of one small shard in bulk, all services near", peer="", reach=Reach(most=10, unit="ms each"))

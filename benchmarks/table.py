@@ -31,7 +31,7 @@ SECTIONS = {
     "bounds": "What a copy costs besides",
     "lookups": "Looking things up in the index",
     "publishing": "Publishing",
-    "far": "Where the network is far",
+    "far": "Where the network is far (40 ms to S3, 80 ms to the PDS, 2 ms to Redis)",
     "importing": "Importing",
 }
 """Headings, by the modules that have the rows."""
