@@ -356,7 +356,7 @@ def whole_promotion(bench: Bench) -> Measured:
             bare_copy(client, made.bucket, made.keys, bucket)
         return taken[0]
 
-    return Measured(bench.race(ours, peer, amount=count, unit="MB/s", repeats=3))
+    return Measured(bench.race(ours, peer, amount=count, unit="MB/s", repeats=3, warm=False))
 
 
 @row("1,000 datasets of one small shard in bulk, all services near", peer="", reach=Reach(most=10, unit="ms each"))
