@@ -17,7 +17,7 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from atdata_core.common import retry_after
+from atdata_core.common import concurrency, retry_after
 from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_pipelines.sandbox import Sandbox
 
@@ -102,6 +102,8 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> Time:
     """
     passing = Time()
     monkeypatch.setattr(retry_after, "ours", retry_after.RetryAfter(passing.clock, passing.sleep))
+    # Nor is a service slow because of what it answered to another test.
+    concurrency._limit.cache_clear()
     return passing
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO
 
 from atdata_core.atmosphere.record_format.build import BLOB_TYPE
 from atdata_core.atmosphere.record_format.parse import blob_address, blob_at, blob_cid, blob_sha256, blobs_of
-from atdata_core.common.network_settings import WORKERS
+from atdata_core.common.concurrency import concurrently, shard_in_memory
 from atdata_core.common.plurals import number_of
 from atdata_core.common.urls import displayed
 from atdata_core.errors import (
@@ -185,12 +184,13 @@ class PDSBlobStore(DataStore):
             ShardMissingError, ShardConflictError: It is not there, or holds other bytes.
             ServiceError: The PDS does not answer.
         """
-        with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "confirm") as pool:
-            for _ in pool.map(self._confirm, shards):
-                pass
+        for _ in concurrently(self._confirm, shards):
+            pass
 
     def _confirm(self, shard: ShardFacts) -> None:
-        if self.prove_shard(shard.url, size=shard.size, sha256=shard.sha256) is None:
+        with shard_in_memory(shard.size):
+            proof = self.prove_shard(shard.url, size=shard.size, sha256=shard.sha256)
+        if proof is None:
             raise ShardMissingError(
                 f"The record names the blob {displayed(shard.url)}, and its PDS does not give it. No label points "
                 "at that record yet. Run again, or ask whoever runs the PDS.",

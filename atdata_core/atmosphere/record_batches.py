@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +18,7 @@ from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
 from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.common.cid import record_cid
-from atdata_core.common.network_settings import WORKERS
+from atdata_core.common.concurrency import concurrently
 from atdata_core.errors import AtdataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -137,10 +136,8 @@ class BatchWriter:
         kept = self._expected | missing.keys()
         for collection, count in Counter(collection for collection, _ in missing).items():
             self._list(collection, count // READS_A_PAGE, kept)
-        singly = [key for key in missing if not self._holds(key)]
-        if singly:
-            with ThreadPoolExecutor(min(WORKERS, len(singly)), "records") as pool:
-                list(pool.map(self._ask, singly))
+        for _ in concurrently(self._ask, [key for key in missing if not self._holds(key)]):
+            pass
 
     def _holds(self, key: RecordKey) -> bool:
         """Whether it is known what lies under a key."""

@@ -18,9 +18,6 @@ from urllib.request import getproxies
 
 from ..errors import NetworkSettingsError
 
-WORKERS = 8
-"""Shards that are read or sent, or records that are asked for, at a time: each of them takes memory."""
-
 PORTS = {"http": 80, "https": 443}
 """The port of a URL that names none."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import socket
@@ -13,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
+from ..common.concurrency import THREADS, limit_of
 from ..common.network_settings import proxy_of, tls_context, tls_trouble
 from ..common.retry_after import ReadRate, http_hooks, seconds_to_wait, with_retries
 from ..common.urls import displayed
@@ -37,6 +39,7 @@ _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 60.0
 FIRST_BYTES = "bytes=0-511"
 """The range that is asked for to see what anonymous readers get."""
+_FEW = {str(count) for count in range(513)}
 PROBE_SECONDS = 5.0
 """How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
@@ -92,13 +95,20 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
 
 
 def first_bytes(url: str, *, guarded: bool) -> httpx.Headers:
-    """The headers of ``GET url`` for its ``FIRST_BYTES``, which stay where they are; raises as ``open_web`` does.
+    """The headers of ``GET url`` for its ``FIRST_BYTES``; raises as ``open_web`` does.
 
     ``guarded``: no private address, not even a configured one.
     """
-    response = with_retries(lambda: _send("GET", url, guarded, True, Range=FIRST_BYTES))
-    response.close()
-    return response.headers
+
+    def look() -> httpx.Headers:
+        response = _send("GET", url, guarded, True, Range=FIRST_BYTES)
+        with _errors(url), closing(response):
+            if response.headers.get("content-length", "").strip() in _FEW:
+                # It is quicker to read them than to connect anew for the next shard.
+                response.read()
+        return response.headers
+
+    return with_retries(look)
 
 
 def _open_rest(url: str, guarded: bool, at: int, size: int | None, etag: str) -> Opened | None:
@@ -129,7 +139,9 @@ def _opened(response: httpx.Response, url: str) -> Opened:
     strong = plain and etag.startswith('"') and etag != '""'
     size = int(length) if plain and length.isdecimal() else None
     network = response.extensions.get("network_stream")
-    if size is None or network is None or "transfer-encoding" in headers:
+    small = size is not None and size <= CHUNK
+    if size is None or small or network is None or "transfer-encoding" in headers:
+        # Read to its end so, a small one leaves its connection to the next.
         take = _pieces(response)
     else:
         take = _straight(response, network, size)
@@ -197,7 +209,9 @@ def _send(method: str, url: str, guarded: bool, strict: bool = False, /, **more:
         client = _client(os.getpid(), guarded, strict)
         # identity: a digest is of the bytes that lie there.
         request = client.build_request(method, url, headers={"Accept-Encoding": "identity", **more})
-        response = client.send(request, stream=True)
+        with limit_of(url).request(method) as slot:
+            response = client.send(request, stream=True)
+            slot.status = response.status_code
     if response.status_code not in ((200, 206) if more else (200,)):
         response.close()
         _refuse(response, url)
@@ -206,18 +220,19 @@ def _send(method: str, url: str, guarded: bool, strict: bool = False, /, **more:
 
 @lru_cache(maxsize=4)
 def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
-    # By process: a forked worker must not share its parent's connections. None is kept open in between:
-    # shards are large, so a new connection each time is not what takes long.
+    # By process: a forked worker must not share its parent's connections.
     import httpx
 
-    transport = environment_transport(httpx.Limits(max_keepalive_connections=0))
-    return httpx.Client(
+    transport = environment_transport(httpx.Limits(max_connections=None, max_keepalive_connections=THREADS))
+    client = httpx.Client(
         transport=_guarded_transport(transport, strict) if guarded else transport,
         timeout=PROBE_SECONDS if strict else httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         event_hooks=http_hooks(),
         follow_redirects=True,
         max_redirects=_MOST_REDIRECTS,
     )
+    atexit.register(client.close)
+    return client
 
 
 def environment_transport(limits: httpx.Limits | None = None, *, until: float = math.inf) -> httpx.BaseTransport:
@@ -249,13 +264,28 @@ def environment_transport(limits: httpx.Limits | None = None, *, until: float = 
                     way = self._ways[proxy, tls] = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
                     # httpx leaves no other way to say how connections are made.
                     way._pool._network_backend = _paced_connections(until)  # pyright: ignore[reportPrivateUsage]
-            return way.handle_request(request)
+            before = _connected.count
+            try:
+                return way.handle_request(request)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if _connected.count != before or request.method not in ("GET", "HEAD"):
+                    raise
+                # It went to a connection that was kept, and that the server had given up in the meantime.
+                return way.handle_request(request)
 
         def close(self) -> None:
             for way in self._ways.values():
                 way.close()
 
     return ByEnvironment()
+
+
+class _Connected(threading.local):
+    count = 0
+    """Connections that were made in this thread."""
+
+
+_connected = _Connected()
 
 
 def _paced_connections(until: float) -> httpcore.NetworkBackend:
@@ -293,6 +323,7 @@ def _paced_connections(until: float) -> httpcore.NetworkBackend:
 
     class Connections(httpcore.SyncBackend):
         def connect_tcp(self, *args: Any, **options: Any) -> httpcore.NetworkStream:
+            _connected.count += 1
             return Paced(super().connect_tcp(*args, **options))
 
     return Connections()

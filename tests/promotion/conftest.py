@@ -14,6 +14,7 @@ from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.copies import recent_looks
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.shards.tar_samples import ShardWriter
 from atdata_core.state.index_state import state_of
@@ -25,6 +26,12 @@ class Point:
 
     at: NDArray[np.float32]
     label: int
+
+
+@pytest.fixture
+def a_while_later(monkeypatch):
+    """What was seen was seen a while ago, as between the stages of a run in Dagster, or in a promotion of hours."""
+    monkeypatch.setattr(recent_looks, "RECENT", -1.0)
 
 
 @pytest.fixture

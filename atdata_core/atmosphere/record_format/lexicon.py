@@ -12,7 +12,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -69,20 +69,34 @@ def check(collection: str, rkey: str, record: dict[str, Any], *, did: str, swap:
         model = list(_model_problems(record, "", collection))
         found += model
         if not model:
-            size = len(AS_SENT.encode(put_request(did, collection, rkey, record, swap=swap)).encode())
-            if size > MAX_REQUEST:
-                found.append(f"record: a request of {size:,} bytes, {MAX_REQUEST:,} are allowed{_advice(record)}")
+            found += _size_problems(put_request(did, collection, rkey, record, swap=swap), record)
     except RecursionError:
         found = ["record: it is nested too deeply"]
-    if found:
-        told = "; ".join(found[:MAX_TOLD]) + (f"; and {len(found) - MAX_TOLD} more" if found[MAX_TOLD:] else "")
-        kind = collection.rpartition(".")[2]
-        raise PreflightError(
-            f"The network would refuse this {kind} record, so it was not sent: {told}. "
-            "Mend these values and try again.",
-            collection=collection,
-            problems=found,
-        )
+    _refuse(collection, found)
+
+
+def check_storage(storage: dict[str, Any]) -> None:
+    """Return if what an entry record says of its shards leaves room for the rest of it; raises as ``check``."""
+    _refuse(ENTRY, list(_size_problems(storage, {"storage": storage})))
+
+
+def _size_problems(request: object, record: dict[str, Any]) -> Iterator[str]:
+    size = len(AS_SENT.encode(request).encode())
+    if size > MAX_REQUEST:
+        yield f"record: a request of {size:,} bytes, {MAX_REQUEST:,} are allowed{_advice(record)}"
+
+
+def _refuse(collection: str, found: Sequence[str]) -> None:
+    if not found:
+        return
+    told = "; ".join(found[:MAX_TOLD]) + (f"; and {len(found) - MAX_TOLD} more" if found[MAX_TOLD:] else "")
+    kind = collection.rpartition(".")[2]
+    raise PreflightError(
+        f"The network would refuse this {kind} record, so it was not sent: {told}. "
+        "Mend these values and try again.",
+        collection=collection,
+        problems=found,
+    )
 
 
 def put_request(did: str, collection: str, rkey: str, record: object, *, swap: str | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from atdata_core.atmosphere.xrpc.answers import MAX_REPLY, of_reply, of_transpor
 from atdata_core.atmosphere.xrpc.login_errors import of_account
 from atdata_core.atmosphere.xrpc.write_budget import budget_of, is_upload, points_of
 from atdata_core.common import retry_after
+from atdata_core.common.concurrency import THREADS, limit_of
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
 from atdata_core.stores.http import environment_transport
 
@@ -219,7 +220,11 @@ class Session:
             if guarded:
                 self._pin(request)
             retry_after.ours.wait(gate)
-            with contextlib.closing(client.send(request, stream=True)) as response:
+            with (
+                limit_of(url).request(request.method) as slot,
+                contextlib.closing(client.send(request, stream=True)) as response,
+            ):
+                slot.status = response.status_code
                 headers = dict(response.headers)
                 retry_after.note_answer(gate, response.status_code, headers)
                 body = read_body(response, url, silence=self._timeout[0], most=most)
@@ -241,7 +246,7 @@ class Session:
 
         with self._lock:
             if self._http is None:
-                limits = httpx.Limits(max_connections=64, max_keepalive_connections=16)
+                limits = httpx.Limits(max_connections=None, max_keepalive_connections=THREADS)
                 self._http = httpx.Client(
                     timeout=httpx.Timeout(self._timeout[0], connect=self._timeout[1]),
                     transport=self._transport or environment_transport(limits),

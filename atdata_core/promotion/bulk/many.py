@@ -16,7 +16,6 @@ from uuid import uuid4
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...common.byte_progress import ByteProgress, OnlyBytes
-from ...common.network_settings import WORKERS
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 
 SLICE = 2000
 """Datasets whose records are looked for at once; what is found of them is held in memory."""
+WORKERS = 32
+"""Datasets whose shards are looked at or copied at the same time."""
 AHEAD = 2 * MAX_WRITES
 """Datasets that may be prepared, or ready, before their records are written."""
 PATIENCE = 5.0

@@ -11,23 +11,20 @@ import logging
 import posixpath
 import threading
 import time
-from collections.abc import Collection, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
 from ...common.byte_progress import Progress, counted, tell_bytes
-from ...common.network_settings import WORKERS
+from ...common.concurrency import concurrently, shard_in_memory
+from ...common.urls import scheme
 from ...protocols import ShardFacts, WriteProof
 from ...state.lease import POLL, Lease, Leases, Renewing, kept, leased
 from ...stores.data_store import DataStore
 from .layout import as_published
+from .recent_looks import recent_looks
 from .sent import SentCopies
 from .sources import Sources
-
-SERVICE_COPIES = 32
-"""Shards that an S3 service copies at a time: they take nothing here."""
 
 FRESH = 60.0
 """Seconds for which a folder that was seen empty counts as that for shards whose leases were held when it was."""
@@ -65,7 +62,6 @@ class Copying:
         self._destination = store.destination
         self._held: Collection[str] = ()
         self._empty_until = 0.0
-        self._slots = threading.Semaphore(WORKERS)
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
         self._progress: Progress | None = None
@@ -87,7 +83,6 @@ class Copying:
         """
         self._progress = progress
         near = [self._near(shard) for shard in shards]
-        workers = SERVICE_COPIES if any(near) else WORKERS
         rows: dict[str, _Row] = {}
         # Shards of one name have the same bytes.
         for row in zip(shards, near, names, known, strict=True):
@@ -99,31 +94,26 @@ class Copying:
             if len(self._held) > 1 and nothing_at(self._store, fresh):
                 self._empty_until = time.monotonic() + FRESH
             mine = [name for name in rows if self._place(name) in self._held]
-            self._bring([rows[name] for name in mine], workers, brought, len(rows))
+            self._bring([rows[name] for name in mine], brought, len(rows))
         # What rivals hold comes last, perhaps they are done by then, and when no lease is held any more: two that
         # hold some each, and wait for the other's, would wait for ever.
-        self._bring([row for name, row in rows.items() if name not in brought], workers, brought, len(rows))
+        self._bring([row for name, row in rows.items() if name not in brought], brought, len(rows))
         return [brought[name] for name in names]
 
-    def _bring(
-        self,
-        rows: Sequence[_Row],
-        workers: int,
-        brought: dict[str, CopyResult],
-        total: int,
-    ) -> None:
+    def _bring(self, rows: Sequence[_Row], brought: dict[str, CopyResult], total: int) -> None:
         """Bring some shards; what comes of each is ``brought``, by its name."""
-        with ThreadPoolExecutor(max(1, min(workers, len(rows))), "copy") as pool:
-            pending = [(row[2], pool.submit(self._one, *row)) for row in rows]
-            try:
-                for name, future in pending:
-                    brought[name] = future.result()
-                    if self._progress:
-                        self._progress(len(brought), total)
-            except BaseException as error:
-                self._stop(error)
-                pool.shutdown(cancel_futures=True)
-                raise
+        # Who waits for a rival, or for room, need not wait any longer once one has failed.
+        copies = concurrently(self._seen_at_its_place, rows, failed=self._stop)
+        for (_, _, name, _), copy in zip(rows, copies, strict=True):
+            brought[name] = copy
+            if self._progress:
+                self._progress(len(brought), total)
+
+    def _seen_at_its_place(self, row: _Row) -> CopyResult:
+        copy = self._brought(*row)
+        if scheme(copy.shard.url) == "s3":
+            recent_looks.note(copy.shard)
+        return copy
 
     def _place(self, name: str) -> str:
         """What a lease on a copy is called."""
@@ -140,29 +130,9 @@ class Copying:
         self._failure = self._failure or error
         self._stopped.set()
 
-    def _one(self, shard: ShardFacts, near: ShardFacts | None, name: str, known: CopyResult | None) -> CopyResult:
-        try:
-            if near is not None:
-                return self._brought(shard, near, name, known)
-            with self._slot():
-                return self._brought(shard, None, name, known)
-        except BaseException as error:
-            # Whoever waits for a rival need not wait any longer.
-            self._stop(error)
-            raise
-
-    @contextmanager
-    def _slot(self, lease: Lease | None = None) -> Generator[None]:
-        """Be one of those whose bytes pass through here; ``lease`` stays alive until then."""
-        while not self._slots.acquire(timeout=POLL):
-            if lease is not None:
-                lease.renew()
-        try:
-            if self._failure is not None:
-                raise self._failure
-            yield
-        finally:
-            self._slots.release()
+    def _go_on(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _brought(
         self, shard: ShardFacts, near: ShardFacts | None, name: str, known: CopyResult | None
@@ -192,8 +162,8 @@ class Copying:
     def _waited_for(self, place: str, name: str) -> Lease:
         _logger.info("Another run copies %s: waiting for it.", name)
         while (lease := self._leases.take(place)) is None:
-            if self._stopped.wait(POLL) and self._failure is not None:
-                raise self._failure
+            self._stopped.wait(POLL)
+            self._go_on()
         return lease
 
     def _put(self, shard: ShardFacts, near: ShardFacts | None, name: str, lease: Lease) -> CopyResult:
@@ -204,11 +174,15 @@ class Copying:
         if written is not None:
             tell_bytes(self._progress, shard.url, shard.size, shard.size)
             return copied(shard, self._store, written)
-        with self._slot(lease):
-            return self._sent(shard, name, lease)
+        return self._sent(shard, name, lease)
 
     def _sent(self, shard: ShardFacts, name: str, lease: Lease) -> CopyResult:
-        with self._sources.open_shard(shard.url) as stream, kept(lease), self._sent_before.sending(shard, name):
+        with (
+            kept(lease),
+            shard_in_memory(shard.size, waiting=self._go_on),
+            self._sources.open_shard(shard.url) as stream,
+            self._sent_before.sending(shard, name),
+        ):
             written = self._store.send_shard(name, self._sending(stream, shard, lease), shard)
         return copied(shard, self._store, written)
 

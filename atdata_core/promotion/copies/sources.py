@@ -81,6 +81,10 @@ class Sources:
             lambda store: open_shard(url, store=store, permit=self._permitted),
         )
 
+    def reads_as_anybody(self, url: str) -> bool:
+        """Whether a shard is read at its very URL: a store may give another file for one of the web."""
+        return scheme(url) == "s3" or not any(store.serves(url) for store in self._stores)
+
     def endpoint(self, url: str) -> tuple[str | None, str | None]:
         """Endpoint URL and region of the S3 service that answered for this shard."""
         answered = self._answered.get(parse_s3(url)[0]) if scheme(url) == "s3" else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...atmosphere.record_format.lexicon import OLD_ENTRY
 from ...atmosphere.record_format.parse import Fields, PublishedShard, read_storage
 from ...atmosphere.record_format.record_keys import ENTRY
-from ...common.network_settings import WORKERS
+from ...common.concurrency import concurrently
 from ...common.urls import expand
 from ...errors import AtdataError, RecordNotFoundError, RefusedError, ServiceError, ShardMissingError, StorageError
 from ...protocols import ShardFacts
@@ -98,8 +97,7 @@ def existing(copies: Iterable[StoredCopy], store: DataStore, known: Mapping[str,
         except ShardMissingError:
             return None
 
-    with ThreadPoolExecutor(WORKERS, "copies") as pool:
-        return [copy for copy in pool.map(stat, copies) if copy is not None]
+    return [copy for copy in concurrently(stat, copies) if copy is not None]
 
 
 class Uses:

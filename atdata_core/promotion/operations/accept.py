@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...common.byte_progress import Progress
-from ...common.network_settings import WORKERS
+from ...common.concurrency import concurrently, shard_in_memory
 from ...errors import RefusedError, SampleError, ShardError
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import decode, fields_digest
@@ -91,17 +90,18 @@ def changes_of(entry: IndexEntry, index: AbstractIndex, *, progress: Progress | 
 
     def read(url: str) -> ShardChange:
         try:
-            found = read_shard(url, sources, sample_type, checked_by, sources.stat(url), progress)
+            stat = sources.stat(url)
+            with shard_in_memory(stat.size):
+                found = read_shard(url, sources, sample_type, checked_by, stat, progress)
         except (ShardError, SampleError) as problem:
             return ShardChange(url, claims.get(url), None, problem)
         return ShardChange(url, claims.get(url), found)
 
     shards: list[ShardChange] = []
-    with ThreadPoolExecutor(min(WORKERS, len(urls)), "changes") as pool:
-        for shard in pool.map(read, urls):
-            shards.append(shard)
-            if progress:
-                progress(len(shards), len(urls))
+    for shard in concurrently(read, urls):
+        shards.append(shard)
+        if progress:
+            progress(len(shards), len(urls))
     return Changes(entry.name, cid, tuple(shards), claims)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ...common.byte_progress import Progress
-from ...common.network_settings import WORKERS
+from ...common.concurrency import concurrently
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import fields_digest
 from ...state.facts import COPIES, COPIES_AT, FIRST_CLAIM, CopiedShards, FirstClaim, Inventory
@@ -254,8 +252,8 @@ def find_copies(inventory: Inventory, store: DataStore, ledger: Ledger) -> list[
         store.require_place()
     if first is None and len(names) > 2 and not any(known) and nothing_at(store, names):
         return [None] * len(names)
-    with ThreadPoolExecutor(min(WORKERS, len(names)), "copies") as pool:
-        found = [first, *pool.map(partial(find, store), shards[1:], names[1:], known[1:])]
+    others = zip(shards[1:], names[1:], known[1:], strict=True)
+    found = [first, *concurrently(lambda row: find(store, *row), others)]
     return [None if copy is None else copy.shard for copy in found]
 
 

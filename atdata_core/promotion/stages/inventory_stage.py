@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ...atmosphere.record_format.build import storage_of
+from ...atmosphere.record_format.lexicon import check_storage
 from ...common.byte_progress import Progress, counted
-from ...common.network_settings import WORKERS
+from ...common.concurrency import concurrently, shard_in_memory
 from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
 from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts, ShardStat
 from ...samples.schema import decode, fields_digest
 from ...shards.shard_facts import is_sealed, read_facts, sealed
 from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
+from ..copies.layout import as_published, names_of
+from ..copies.recent_looks import recent_looks
 from ..copies.sources import WAYS_OUT, Sources
 from ..inventory import accept_command, cid_of, read_schema, refuse_deleted, shard_urls
 from ..records.summary import changed_shards, changed_value, short_cid
 
 if TYPE_CHECKING:
     from ...state.ledger import Ledger
+    from ...stores.data_store import DataStore
 
-_AHEAD = 1_000
-"""Shards that are asked for before the first of them is answered for."""
+_FEW = 1_000
+"""Shards that a record has room for, whatever their URLs are like."""
 
 
 def shard_facts(
@@ -48,6 +50,7 @@ def shard_facts(
 
     Raises:
         EntryNotFoundError: The entry was deleted from the index.
+        PreflightError: It has more shards than a record has room for; none was looked at.
         NoDataUrlsError, SchemaNotFoundError, SchemaError, StorageError: The entry cannot be promoted as it is.
         LocalFileError: A shard is a file of this machine that may not be published.
         SampleError: A sample is not what the schema says, or a file is no sample.
@@ -61,6 +64,9 @@ def shard_facts(
     claims = index.shard_claims(cid) if isinstance(index, ClaimKeeper) else {}
     sources = Sources(entry, index, destination, claims)
     sources.permit(urls)
+    _refuse_too_many(
+        Inventory(entry.name, cid, entry.schema_ref, schema, _stand_ins(urls), ()), destination, ledger
+    )
     trusted = _trusted(cid, claims, urls, checked_by, did, ledger)
 
     def facts_of(url: str) -> tuple[ShardFacts, str, str | None]:
@@ -71,7 +77,8 @@ def shard_facts(
             same = claim is not None and (stat.etag, stat.size) == (claim.etag, claim.size)
             if claim and same and stat.etag and url in trusted:
                 return replace(claim, seal=None), "etag", None
-            facts = read_shard(url, sources, sample_type, checked_by, stat, progress)
+            with shard_in_memory(stat.size):
+                facts = read_shard(url, sources, sample_type, checked_by, stat, progress)
         except ShardForbiddenError as error:
             shown = displayed(url)
             if claim is None or destination is not None or url not in trusted:
@@ -91,24 +98,41 @@ def shard_facts(
     shards: list[ShardFacts] = []
     looks: list[str] = []
     warnings: list[str] = []
-    with ThreadPoolExecutor(min(WORKERS, len(urls)), "inventory") as pool:
-        # Not all at once: else thousands of shards were asked for before anybody sees that the first is gone.
-        waiting = iter(urls)
-        pending = deque(pool.submit(facts_of, url) for url in islice(waiting, _AHEAD))
-        try:
-            for done in range(1, len(urls) + 1):
-                shard, look, warning = pending.popleft().result()
-                pending.extend(pool.submit(facts_of, url) for url in islice(waiting, 1))
-                shards.append(shard)
-                looks.append(look)
-                warnings += [warning] if warning else []
-                warnings += [f"{displayed(shard.url)} holds no samples."] if shard.samples == 0 else []
-                if progress:
-                    progress(done, len(urls))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+
+    def seen(url: str) -> tuple[ShardFacts, str, str | None]:
+        begun = recent_looks.now()
+        shard, look, warning = facts_of(url)
+        if look != "claim" and sources.reads_as_anybody(url):
+            recent_looks.note(shard, begun)
+        return shard, look, warning
+
+    for shard, look, warning in concurrently(seen, urls):
+        shards.append(shard)
+        looks.append(look)
+        warnings += [warning] if warning else []
+        warnings += [f"{displayed(shard.url)} holds no samples."] if shard.samples == 0 else []
+        if progress:
+            progress(len(shards), len(urls))
     return Inventory(entry.name, cid, entry.schema_ref, schema, tuple(shards), tuple(looks), tuple(warnings))
+
+
+def _stand_ins(urls: Iterable[str]) -> tuple[ShardFacts, ...]:
+    """Shards of which nothing but their URLs is known; what else a record says of them takes as many bytes."""
+    return tuple(ShardFacts(url, 0, "0" * 64) for url in urls)
+
+
+def _refuse_too_many(inventory: Inventory, destination: DataStore | None, ledger: Ledger | None) -> None:
+    """Refuse more shards than a record has room for, before any is looked at; raises ``PreflightError``."""
+    shards = inventory.shards
+    if len(shards) < _FEW:
+        return
+    if destination is not None:
+        if ledger is None or not destination.foresees_copies:
+            return
+        names = names_of(inventory, ledger, destination)
+        pairs = zip(shards, map(destination.shard_url, names), strict=True)
+        shards = [as_published(shard, url, destination) for shard, url in pairs]
+    check_storage(storage_of(shards))
 
 
 def take_inventory(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from ...common.network_settings import WORKERS
+from ...common.concurrency import concurrently, shard_in_memory
 from ...common.plurals import number_of
 from ...common.urls import displayed, scheme
 from ...errors import (
@@ -30,6 +29,7 @@ from ...stores.opening import Probe, open_shard, probe
 from ...stores.private_addresses import check_public, is_private
 from ...stores.shard_streams import sha256_of
 from ..copies.layout import BLOB
+from ..copies.recent_looks import recent_looks
 from ..copies.sources import Sources
 from ..copies.usage import in_use
 from ..inventory import accept_command
@@ -137,8 +137,7 @@ class AnonymousReader:
     def unreadable(self, shards: Iterable[ShardFacts], *, doubtless: bool = False) -> tuple[Unreadable, ...]:
         """Those of some shards that they cannot read."""
         shards = list(shards)
-        with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "anonymous") as pool:
-            probed = list(pool.map(partial(self.probe, doubtless=doubtless), shards))
+        probed = concurrently(partial(self.probe, doubtless=doubtless), shards)
         pairs = zip(shards, probed, strict=True)
         return tuple(Unreadable(shard.url, reason) for shard, (_, reason) in pairs if reason is not None)
 
@@ -187,9 +186,10 @@ class AnonymousReader:
 def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractIndex, service: str) -> Visibility:
     """See every shard where the record will say that it lies, without keys and with our own.
 
-    An anonymous probe proves a shard where it tells size and ETag. Else a shard that anybody gets over
-    http(s) is read at that address: what a store shows by its keys may be another file. Any other is looked at
-    with what is configured, and where that proves nothing either, it is read again. Copies that were seen stay
+    An anonymous probe proves a shard where it tells size and ETag, and so does what this process has seen at that
+    address a moment ago. Else a shard that anybody gets over http(s) is read there: what a store shows by its keys
+    may be another file. Any other is looked at with what is configured, and where that proves nothing either, it
+    is read again. Copies that were seen stay
     until ``publish_record`` has named them: a retraction leaves them. Copies whose store is not named are looked at
     as shards that stay where they are.
 
@@ -222,14 +222,16 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
             raise error if data_store is None else _not_served(shard) from error
         if found is not None and _proven(entry.name, shard, found.size, found.etag):
             return None, True
+        if recent_looks.have(shard):
+            return None if reason is None else Unreadable(shard.url, reason), True
         if found is not None and scheme(shard.url) != "s3":
-            with open_shard(shard.url) as stream:
+            with shard_in_memory(shard.size), open_shard(shard.url) as stream:
                 _require_same(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
         else:
             try:
                 own: ShardStat = stat(shard.url)
                 if not _proven(entry.name, shard, own.size, own.etag, own.sha256):
-                    with read(shard.url) as stream:
+                    with shard_in_memory(shard.size), read(shard.url) as stream:
                         _require_same(entry.name, shard, "SHA-256", shard.sha256, sha256_of(stream))
             except ShardForbiddenError:
                 if data_store is not None:
@@ -246,8 +248,7 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
         return visibility
     stay = copies.destination is None
     with nullcontext() if stay else in_use(resolved.ledger, state_of(index).leases, copies.cid, options.run):
-        with ThreadPoolExecutor(min(WORKERS, len(copies.shards)), "visibility") as pool:
-            probed = list(pool.map(probe_shard, copies.shards))
+        probed = list(concurrently(probe_shard, copies.shards))
         unreadable = tuple(found for found, _ in probed if found is not None)
         visibility = Visibility(len(copies.shards), unreadable, sum(not was_seen for _, was_seen in probed))
         if options.require_public:

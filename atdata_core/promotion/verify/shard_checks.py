@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 from ...atmosphere.published_shards import open_anonymously, own_endpoint
 from ...atmosphere.record_format.parse import PublishedShard
 from ...common.byte_progress import Progress, counted
+from ...common.concurrency import shard_in_memory
 from ...common.urls import displayed, parse_s3
 from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
 from ...shards.packed_samples import typed_sample
@@ -47,7 +48,7 @@ def check_shard(shard: PublishedShard, sample_type: type | None, progress: Progr
         stream, anonymous = _open(shard)
     except AtdataError as error:
         return ShardCheck((of_error("shards", shard.url, error),))
-    with closing(stream):
+    with closing(stream), shard_in_memory(size_of(stream)):
         read = counted(stream, shard.url, size_of(stream), progress)
         content = _Content(read, shard, sample_type)
         try:

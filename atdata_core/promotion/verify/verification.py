@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 from ...atmosphere.labels import find_label
@@ -21,7 +20,7 @@ from ...atmosphere.record_format.parse import (
 from ...atmosphere.record_format.record_keys import ENTRY, SCHEMA, AtUri
 from ...common.byte_progress import Progress
 from ...common.cid import record_cid
-from ...common.network_settings import WORKERS
+from ...common.concurrency import concurrently
 from ...common.urls import displayed
 from ...errors import AtdataError, MetadataError, RecordNotFoundError, RefusedError
 from ...samples.schema import decode
@@ -265,16 +264,10 @@ def _check(
     shards: Sequence[PublishedShard], sample_type: type | None, progress: Progress | None
 ) -> list[ShardCheck]:
     checks: list[ShardCheck] = []
-    with ThreadPoolExecutor(max(1, min(WORKERS, len(shards))), "verify") as pool:
-        pending = [pool.submit(check_shard, shard, sample_type, progress) for shard in shards]
-        try:
-            for number, future in enumerate(pending, 1):
-                checks.append(future.result())
-                if progress:
-                    progress(number, len(pending))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for check in concurrently(lambda shard: check_shard(shard, sample_type, progress), shards):
+        checks.append(check)
+        if progress:
+            progress(len(checks), len(shards))
     return checks
 
 

@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...common import retry_after
+from ...common.concurrency import THREADS, limit_of
 from ...common.network_settings import checked_authorities, proxy_of, settings
 from ...errors import (
     AtdataError,
@@ -35,8 +36,6 @@ from .aws_config import client_of, has_credentials, settings_of, variables
 # pyright: reportUntypedBaseClass=false, reportAttributeAccessIssue=false, reportUnknownArgumentType=false
 # boto3 comes without types.
 
-_POOL = 64
-"""Connections a client keeps: more than the threads that copy at a time."""
 _MOST_CLIENTS = 16
 """Records of others may name as many endpoints as they like, and a client takes some megabytes."""
 SLOW = {"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
@@ -154,7 +153,7 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
         )
     config = Config(
         proxies={"http": proxy, "https": proxy} if proxy else {},
-        max_pool_connections=_POOL,
+        max_pool_connections=THREADS,
         connect_timeout=endpoint.timeout or 10,
         read_timeout=endpoint.timeout or 60,
         retries={"mode": "standard", "total_max_attempts": 1},  # _send_again does it
@@ -185,6 +184,7 @@ def _make_client(endpoint: ClientOptions, style: str | None, *, attempts: int) -
         client.meta.events.register("before-sign.s3", _pay_by_url)
     guarded = endpoint.guarded and proxy is None
     session = client._endpoint.http_session
+    session.send = partial(_within_limit, session)
     session._pool_classes_by_scheme = session._manager.pool_classes_by_scheme = _pools(guarded)
     if endpoint.guarded and not guarded:
         # The connection is one to the proxy: what is asked of it is looked at.
@@ -226,6 +226,14 @@ def _send_again(client: Any, most: int) -> None:
     client.meta.events.register_first("before-send.s3", wait)
     client.meta.events.register_first("needs-retry.s3", _redirected_once)
     client.meta.events.register("needs-retry.s3", needs_retry)
+
+
+def _within_limit(session: Any, request: Any) -> Any:
+    """Send a request once the service has room for it."""
+    with limit_of(request.url).request(request.method) as slot:
+        answer = type(session).send(session, request)
+        slot.status = answer.status_code
+        return answer
 
 
 def _redirected_once(response: Any, request_dict: Mapping[str, Any], operation: Any, **_: Any) -> None:

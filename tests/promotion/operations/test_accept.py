@@ -216,6 +216,7 @@ def test_only_what_was_shown_is_accepted(lab, overwrite):
 @pytest.mark.parametrize(
     ("name", "typed"), [("points", "accept points."), ("my points; $x", "accept 'my points; $x'.")]
 )
+@pytest.mark.usefixtures("a_while_later")
 def test_what_tells_of_changed_bytes_names_the_command_to_type(lab, atmosphere, overwrite, point_type, name, typed):
     entry = lab.insert("points")
     lab.index.add_entry(atdata.Dataset[point_type](entry.data_urls), name=name)

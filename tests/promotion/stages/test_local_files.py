@@ -13,6 +13,7 @@ from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.common.cid import entry_cid
 from atdata_core.errors import (
     LocalFileError,
+    PreflightError,
     SampleError,
     ShardCorruptError,
     ShardMissingError,
@@ -317,3 +318,9 @@ def s3_put(lab):
         return f"s3://{lab.bucket}/{key}"
 
     return put
+
+
+def test_more_shards_than_a_record_has_room_for_are_refused_before_any_is_looked_at(by_stranger, refused):
+    """There is no such bucket: whoever looked would say so."""
+    error = refused(by_stranger("s3://no-such-bucket/part-{0000..7999}.tar"), PreflightError)
+    assert "8,000 shards" in str(error)

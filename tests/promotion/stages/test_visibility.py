@@ -232,6 +232,7 @@ def test_trouble_that_may_pass_is_no_answer_and_an_error_only_where_public_shard
         see(lab, served, copies, pds.url, require_public=True)
 
 
+@pytest.mark.usefixtures("a_while_later")
 def test_a_kept_shard_that_changed_after_the_inventory_is_found_before_the_record(lab, served, web, pds):
     copies = stage_by_stage(lab, served)
     before = web.files["/1.tar"]
@@ -269,6 +270,7 @@ def test_a_weak_etag_proves_nothing_so_replaced_bytes_are_not_published(
     assert atmosphere.counts == [0, 0, 0]
 
 
+@pytest.mark.usefixtures("a_while_later")
 def test_bytes_replaced_under_a_weak_etag_after_the_inventory_are_found_before_the_record(
     lab, served, web, pds, write_tar, tmp_path
 ):
@@ -280,6 +282,7 @@ def test_bytes_replaced_under_a_weak_etag_after_the_inventory_are_found_before_t
         see(lab, served, copies, pds.url)
 
 
+@pytest.mark.usefixtures("a_while_later")
 def test_a_copy_that_changed_after_it_was_made_is_found_before_the_record(lab, new_bucket, pds):
     entry = lab.insert("points")
     store = S3DataStore(lab.s3, bucket=new_bucket())
