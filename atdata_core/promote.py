@@ -12,7 +12,7 @@ from .errors import NotPublicWarning
 from .promotion.bulk.many import Outcome, StageDone, promote_many
 from .promotion.options import PromotionKeywords, PromotionOptions, Values, takes_options
 from .promotion.plan import Plan, plan_promotion
-from .promotion.prepare import prepare
+from .promotion.prepare import early_finds, prepare
 from .promotion.scheduling.retry_policy import attempt
 from .promotion.stages.publish import publish_record
 from .promotion.stages.schema_stage import publish_schema_of
@@ -87,20 +87,22 @@ def promote_to_atmosphere(
 
     client.did  # noqa: B018 - NotLoggedInError, before anything is noted
     with attempt(ledger, entry.name, "local_dataset", entry=entry) as current_attempt:
+        find = early_finds(entry, index, client, ledger, options).find
         ready = prepare(
             entry,
             index,
             client,
             ledger,
-            publish_schema=partial(publish_schema_of, client=client, ledger=ledger, options=options),
+            publish_schema=partial(publish_schema_of, client=client, ledger=ledger, options=options, find=find),
             current_attempt=current_attempt,
             data_store=data_store,
             options=options,
             done=warn,
+            find=find,
             progress=progress,
         )
         if ready.visibility.warning:
             warnings.warn(ready.visibility.warning, NotPublicWarning, stacklevel=3)
         return publish_record(
-            ready.resolved, ready.copies, ready.schema.uri, index, client, visibility=ready.visibility
+            ready.resolved, ready.copies, ready.schema.uri, index, client, visibility=ready.visibility, find=find
         ).uri

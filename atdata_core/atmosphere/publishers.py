@@ -83,15 +83,18 @@ def find_schema(
     client: AtmosphereClient,
     recall: Callable[[], Listed | None] = lambda: None,
     listing: Listing | None = None,
+    find: Callable[[str, str], Record | None] | None = None,
 ) -> Record | None:
     """The published record of a local schema, or None; raises ``SchemaConflictError``.
 
     Under its own key it costs one request, however many schemas there are. Else another program's record of
     the class and version is looked for, behind what ``recall`` says was listed before; ``listing`` takes what is
-    seen then.
+    seen then. ``find`` reads a record of the account, the client's by default.
     """
     rkey = schema_rkey(full_name(local), local["version"])
-    found = client.find_record(SCHEMA, rkey) or _find_foreign(local, client, recall(), listing or Listing())
+    found = (find or client.find_record)(SCHEMA, rkey) or _find_foreign(
+        local, client, recall(), listing or Listing()
+    )
     if found is not None:
         _same_fields(local, found)
     return found

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..atmosphere.record_format.build import schema_record
 from ..atmosphere.record_format.lexicon import check
-from ..atmosphere.record_format.record_keys import SCHEMA, schema_rkey
+from ..atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, schema_rkey
 from ..common.byte_progress import Progress
-from ..errors import DatasetNameError
+from ..errors import DatasetNameError, RefusedError
 from ..protocols import ShardFacts
 from ..samples.schema import full_name
-from ..state.facts import NAME_OWNER, CopiedShards, Inventory
+from ..state.facts import ENTRY_NOTE, NAME_OWNER, CopiedShards, Inventory
 from ..state.ledger import timestamp
 from .copies.layout import as_published, claim_of, names_of
+from .inventory import cid_of, publication_of, read_schema
+from .records.early_finds import EarlyFinds
 from .scheduling.retry_policy import refuse_blocked, retracted
 from .stages.copy_stage import copy_shards, earlier_copies, find_copies
 from .stages.inventory_stage import take_inventory
@@ -116,6 +119,21 @@ def prepare(
         done("copied_shards", copies)
         current_attempt.stage = "atmosphere_record"
         return Prepared(schema, copies, probe_published(resolved, copies, index, client.base_url), resolved)
+
+
+def early_finds(
+    entry: IndexEntry, index: AbstractIndex, client: AtmosphereClient, ledger: Ledger, options: PromotionOptions
+) -> EarlyFinds:
+    """The records that a promotion of a dataset will ask for first, asked for before its shards are looked at."""
+    keys: list[tuple[str, str]] = []
+    # What is wrong with the entry is said in its turn.
+    with suppress(RefusedError, KeyError):
+        publication = publication_of(entry, cid_of(entry), client.did, options.name)
+        schema = read_schema(entry, index)
+        keys += [(LABEL, publication.label_rkey), (SCHEMA, schema_rkey(full_name(schema), schema["version"]))]
+        if ledger.get(ENTRY_NOTE(entry.name, *publication)) is not None:
+            keys.append((ENTRY, publication.rkey))
+    return EarlyFinds(client, keys)
 
 
 def validate(inventory: Inventory, resolved: Resolved, client: AtmosphereClient) -> list[ShardFacts]:

@@ -304,13 +304,19 @@ def _first(cid: str, others: tuple[str, ...]) -> tuple[str, ...]:
     return (cid, *(other for other in others if other != cid))[:KEPT]
 
 
-def run_effects(effects: Effects[R], client: AtmosphereClient, index: AbstractIndex) -> R:
-    """Take effects one by one; what comes of them."""
+def run_effects(
+    effects: Effects[R],
+    client: AtmosphereClient,
+    index: AbstractIndex,
+    find: Callable[[str, str], Record | None] | None = None,
+) -> R:
+    """Take effects one by one; what comes of them. ``find`` reads a record, the client's by default."""
+    find = find or client.find_record
     try:
         effect = next(effects)
         while True:
             try:
-                answer = _answer(effect, client, index)
+                answer = find(*effect) if isinstance(effect, Find) else _answer(effect, client, index)
             except AtdataError as error:
                 effect = effects.throw(error)
             else:
@@ -319,7 +325,7 @@ def run_effects(effects: Effects[R], client: AtmosphereClient, index: AbstractIn
         return end.value
 
 
-def _answer(effect: Effect, client: AtmosphereClient, index: AbstractIndex) -> Any:
+def _answer(effect: Write | Current | Act, client: AtmosphereClient, index: AbstractIndex) -> Any:
     if isinstance(effect, Current):
         [cid] = current_cids([effect.entry], index)
         if isinstance(cid, AtdataError):
@@ -327,8 +333,6 @@ def _answer(effect: Effect, client: AtmosphereClient, index: AbstractIndex) -> A
         return cid
     if isinstance(effect, Act):
         return effect.do(index)
-    if isinstance(effect, Find):
-        return client.find_record(effect.collection, effect.rkey)
     if effect.swap is None:
         return client.create_once(effect.collection, effect.rkey, effect.record)
     return client.replace(effect.collection, effect.rkey, effect.record, swap=effect.swap), True

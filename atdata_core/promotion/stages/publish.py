@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ...protocols import AbstractIndex, ShardFacts
     from ...state.facts import CopiedShards
     from ...state.ledger import Ledger
-    from .resolved_values import Resolved
+    from .resolved_values import Finder, Resolved
     from .visibility import Visibility
 
 
@@ -120,6 +120,7 @@ def publish_record(
     client: AtmosphereClient,
     *,
     visibility: Visibility,
+    find: Finder | None = None,
 ) -> PublishedRecord:
     """Write the entry record of a publication, or bring it up to date, or leave it; then its labels.
 
@@ -130,6 +131,7 @@ def publish_record(
         index: The index.
         client: A client that is logged in.
         visibility: Who can read the shards; the ledger keeps it.
+        find: Reads a record of the account; the client by default.
 
     Raises:
         EntryNotFoundError: The dataset was deleted from the index. Nothing was written.
@@ -138,7 +140,7 @@ def publish_record(
         RecordGoneError: A record was deleted elsewhere, and no person asked; the ledger now blocks the dataset.
         RecordChangedError: A record was edited elsewhere since it was last written from here.
     """
-    return run_effects(publishing(resolved, copies, schema_uri, client, visibility), client, index)
+    return run_effects(publishing(resolved, copies, schema_uri, client, visibility), client, index, find)
 
 
 def publishing(

@@ -30,6 +30,7 @@ from ..records.summary import changed_value
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
     from ...state.facts import Inventory
+    from .resolved_values import Finder
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,18 @@ class PublishedSchema:
 
 
 def publish_schema(
-    schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, *, require_compatible: bool = False
+    schema: dict[str, Any],
+    client: AtmosphereClient,
+    ledger: Ledger,
+    *,
+    require_compatible: bool = False,
+    find: Finder | None = None,
 ) -> PublishedSchema:
     """Find the schema record of a local schema, or write it.
 
     Found under its own key it costs one request, however many schemas there are. Else another writer's
     record of the same class, version and fields is reused. One that is written is compared with the version
-    before it, which the ledger knows from then on.
+    before it, which the ledger knows from then on. ``find`` reads a record of the account, the client's by default.
 
     Raises:
         SchemaConflictError: The same class and version is published with other fields.
@@ -64,7 +70,7 @@ def publish_schema(
         PreflightError: The network would refuse the record.
     """
     listing, did = publishers.Listing(), client.did
-    found = find_schema(schema, client, ledger, listing)
+    found = find_schema(schema, client, ledger, listing, find)
     if listing.listed is not None:
         ledger.put(FOREIGN_SCHEMAS(did), SchemaListing(**listing.listed))
     key = _comparison_key(schema, did)
@@ -83,9 +89,11 @@ def publish_schema_of(
     client: AtmosphereClient,
     ledger: Ledger,
     options: PromotionOptions = PromotionOptions(),  # noqa: B008 - frozen
+    find: Finder | None = None,
 ) -> PublishedSchema:
     """As ``publish_schema``, for a dataset; the ledger keeps the result, and the run that it is of."""
-    result = publish_schema(inventory.schema, client, ledger, require_compatible=options.require_compatible)
+    compatible = options.require_compatible
+    result = publish_schema(inventory.schema, client, ledger, require_compatible=compatible, find=find)
     return _kept(result, inventory, client.did, ledger, options.run)
 
 
@@ -146,7 +154,11 @@ class Schemas:
 
 
 def find_schema(
-    schema: dict[str, Any], client: AtmosphereClient, ledger: Ledger, listing: Listing | None = None
+    schema: dict[str, Any],
+    client: AtmosphereClient,
+    ledger: Ledger,
+    listing: Listing | None = None,
+    find: Finder | None = None,
 ) -> Record | None:
     """The published record of a local schema, or None; nothing is written. Raises ``SchemaConflictError``.
 
@@ -157,7 +169,7 @@ def find_schema(
         kept = ledger.get(FOREIGN_SCHEMAS(client.did))
         return None if kept is None else {"cursor": kept.cursor, "found": kept.found}
 
-    return publishers.find_schema(schema, client, recall, listing)
+    return publishers.find_schema(schema, client, recall, listing, find)
 
 
 @dataclass(frozen=True, slots=True)
