@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,11 @@ def test_a_deleted_entry_is_gone_for_every_look(
 def test_where_an_entry_of_a_name_is_deleted_the_newest_that_remains_is_the_names(
     index: LocalIndex, client: Any, keep: Callable[..., LocalDatasetEntry], deleted: str
 ):
-    versions = {age: keep("cells", f"{age}.tar") for age in ("oldest", "middle", "newest")}
+    versions: dict[str, LocalDatasetEntry] = {}
+    for age in ("oldest", "middle", "newest"):
+        # When an entry was registered is told in milliseconds.
+        time.sleep(0.002)
+        versions[age] = keep("cells", f"{age}.tar")
     going = deleted.split(" and ")
     client.delete(*(key_of(versions[age]) for age in going))
     left = [entry for age, entry in versions.items() if age not in going]
