@@ -1,9 +1,10 @@
-"""What every room uses: URLs, CIDs, names, licenses, retries, progress, the way out, small private files."""
+"""What every room uses: URLs, CIDs, names, licenses, retries, concurrency, the way out, small private files."""
 
 __all__ = [
     "byte_progress",
     "cid",
     "citation",
+    "concurrency",
     "env_file",
     "licenses",
     "machine",

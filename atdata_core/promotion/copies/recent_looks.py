@@ -40,6 +40,11 @@ class RecentLooks:
             self._seen.pop(place, None)
             self._seen[place] = (now if when is None else when, shard.sha256)
 
+    def forget(self, shard: ShardFacts) -> None:
+        """Note that a shard may not be looked at any more."""
+        with self._lock:
+            self._seen.pop((shard.url, shard.endpoint), None)
+
     def have(self, shard: ShardFacts) -> bool:
         """Whether a shard was seen so a moment ago."""
         seen = self._seen.get((shard.url, shard.endpoint))

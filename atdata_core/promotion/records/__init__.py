@@ -1,3 +1,3 @@
 """The records of an account: found, judged, written; what was published under a name."""
 
-__all__ = ["published_names", "summary", "upsert"]
+__all__ = ["early_finds", "published_names", "summary", "upsert"]

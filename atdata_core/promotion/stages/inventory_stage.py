@@ -102,7 +102,9 @@ def shard_facts(
     def seen(url: str) -> tuple[ShardFacts, str, str | None]:
         begun = recent_looks.now()
         shard, look, warning = facts_of(url)
-        if look != "claim" and sources.reads_as_anybody(url):
+        if look == "claim":
+            recent_looks.forget(shard)
+        elif sources.reads_as_anybody(url):
             recent_looks.note(shard, begun)
         return shard, look, warning
 
