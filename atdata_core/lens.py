@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from itertools import permutations
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import LensNotFoundError, RefusedError
-
-if TYPE_CHECKING:
-    from .samples import DictSample
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -79,7 +76,7 @@ class Lens(Generic[S, V]):
         return cast("Any", self).__qualname__
 
 
-class _Typing(Lens["DictSample", V]):
+class _Typing(Lens[Any, V]):
     """Shows samples whose type was not known as those of a type."""
 
     def __init__(self, view: type[V]) -> None:

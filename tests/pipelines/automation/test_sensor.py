@@ -14,8 +14,8 @@ from atdata_core.local.registry import Position
 from atdata_core.promotion.operations.accept import accept, changes_of
 from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
-from atdata_pipelines.automation import sensor
-from atdata_pipelines.automation.sensor import look
+from atdata_pipelines.automation import ticks
+from atdata_pipelines.jobs.planner import look
 
 
 def partitions(instance):
@@ -117,8 +117,8 @@ def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, prom
 
 
 def test_a_tick_is_bounded_and_the_next_ones_see_the_rest(lab, tick, monkeypatch, instance):
-    monkeypatch.setattr(sensor, "NAMES_A_TICK", 2)
-    monkeypatch.setattr(sensor, "EVENTS_A_TICK", 1)
+    monkeypatch.setattr(ticks, "NAMES_A_TICK", 2)
+    monkeypatch.setattr(ticks, "EVENTS_A_TICK", 1)
     entry = lab.insert("d0")
     for number in range(1, 5):
         write_foreign(
