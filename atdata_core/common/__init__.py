@@ -5,6 +5,7 @@ __all__ = [
     "cid",
     "citation",
     "env_file",
+    "lazy_names",
     "licenses",
     "machine",
     "names",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from ..protocols import ShardFacts
 from .ledger import Fact, FactMap, Json, KeyPattern, Ledger
-from .stages import CODE_VERSIONS
+from .stage_names import CODE_VERSIONS
 
 # -- of a dataset: the last result of each stage ------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from atdata_core.state.stages import CODE_VERSIONS, STAGES
+from atdata_core.state.stage_names import CODE_VERSIONS, STAGES
 
 from ..config.executors import COPYING, PUBLISHING, QUEUE
 from ..config.run_config import PromotionConfig

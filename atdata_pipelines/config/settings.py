@@ -13,7 +13,7 @@ import dagster as dg
 from atdata_core.errors import MetadataError, RefusedError
 from atdata_core.local.entry import ENTRY_KEY, EVENTS
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
-from atdata_core.state.stages import STAGES
+from atdata_core.state.stage_names import STAGES
 
 from .executors import default_executor, executor_named
 from .hooks import Hooks

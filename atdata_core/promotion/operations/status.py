@@ -21,7 +21,7 @@ from ...state.facts import (
     SCHEMA_RESULT,
     VERSION_LABEL_NOTE,
 )
-from ...state.stages import STAGES
+from ...state.stage_names import STAGES
 from ..inventory import cid_of
 from ..overrides import overrides_of
 from ..scheduling.due import due
