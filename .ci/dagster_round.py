@@ -15,7 +15,7 @@ import dagster as dg
 
 import atdata_core as atdata
 from atdata_core.local import LocalIndex
-from atdata_pipelines.assets.checks import CHECKS
+from atdata_pipelines.assets.check_config import CHECKS
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.settings import DEFAULT, RECORD
 from atdata_pipelines.demo.digits import NAME, Digit, sandbox

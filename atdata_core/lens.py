@@ -10,7 +10,6 @@ from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
 from .errors import LensNotFoundError, RefusedError
-from .samples import DictSample, PackableSample
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -77,10 +76,12 @@ class Lens(Generic[S, V]):
         return cast("Any", self).__qualname__
 
 
-class _Typing(Lens[DictSample, V]):
+class _Typing(Lens[Any, V]):
     """Shows samples whose type was not known as those of a type."""
 
     def __init__(self, view: type[V]) -> None:
+        from .samples import DictSample
+
         made: Any = view
         self.source_type, self.view_type = DictSample, view
         self._get = made.from_data
@@ -115,6 +116,9 @@ class LensNetwork:
         Raises:
             LensNotFoundError: (a ``ValueError``) there is none.
         """
+        # NumPy is loaded with samples, not with this package.
+        from .samples import DictSample, PackableSample
+
         found = self._lenses.get((source, view))
         if found is None and issubclass(source, DictSample) and issubclass(view, PackableSample):
             return cast("Lens[S, V]", _Typing(view))

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from atdata_pipelines.automation.sensor import NAMES_A_TICK
+from atdata_pipelines.automation.ticks import NAMES_A_TICK
 from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.config.partitions import add_keys, count_keys
 from benchmarks.frame import Bench, expect

@@ -5,13 +5,18 @@ Importing this costs nothing of ``atproto`` or ``httpx``; they are loaded when a
 
 from __future__ import annotations
 
-from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
-from atdata_core.atmosphere.blob_store import PDSBlobStore
-from atdata_core.atmosphere.client import AtmosphereClient, Record
-from atdata_core.atmosphere.loaders import BlobSource, DatasetLoader, SchemaLoader
-from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
-from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry
-from atdata_core.atmosphere.record_format.record_keys import AtUri
+from typing import TYPE_CHECKING
+
+from atdata_core.common.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere.atmosphere_index import AtmosphereIndex
+    from atdata_core.atmosphere.blob_store import PDSBlobStore
+    from atdata_core.atmosphere.client import AtmosphereClient, Record
+    from atdata_core.atmosphere.loaders import BlobSource, DatasetLoader, SchemaLoader
+    from atdata_core.atmosphere.publishers import DatasetPublisher, SchemaPublisher
+    from atdata_core.atmosphere.record_format.parse import AtmosphereIndexEntry
+    from atdata_core.atmosphere.record_format.record_keys import AtUri
 
 __all__ = [
     "AtUri",
@@ -38,3 +43,20 @@ __all__ = [
     "record_format",
     "xrpc",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "AtUri": "record_format.record_keys",
+        "AtmosphereClient": "client",
+        "AtmosphereIndex": "atmosphere_index",
+        "AtmosphereIndexEntry": "record_format.parse",
+        "BlobSource": "loaders",
+        "DatasetLoader": "loaders",
+        "DatasetPublisher": "publishers",
+        "PDSBlobStore": "blob_store",
+        "Record": "client",
+        "SchemaLoader": "loaders",
+        "SchemaPublisher": "publishers",
+    },
+)

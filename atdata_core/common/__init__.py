@@ -6,6 +6,7 @@ __all__ = [
     "citation",
     "concurrency",
     "env_file",
+    "lazy_names",
     "licenses",
     "machine",
     "names",

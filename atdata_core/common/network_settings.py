@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from ..errors import NetworkSettingsError
 
@@ -59,6 +58,8 @@ def proxy_of(url: str, *, any_scheme: bool = True) -> str | None:
 @lru_cache(maxsize=8)
 def _proxies(_given: tuple[str | None, ...]) -> dict[str, str]:
     # Beside the environment it knows what macOS and Windows keep; it takes a while.
+    from urllib.request import getproxies
+
     return getproxies()
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, cast, get_type_hints
 
-from ..atmosphere.record_format.content_metadata import ContentMetadata
 from ..common.citation import CANONICAL, creator_text
 from ..errors import MetadataError
 
@@ -151,6 +150,9 @@ class Values:
     @property
     def of_record(self) -> dict[str, Any]:
         """Those that an entry record has, as arguments of its builder; raises ``MetadataError``."""
+        # NumPy is loaded with it, which the options themselves do without.
+        from ..atmosphere.record_format.content_metadata import ContentMetadata
+
         return {
             "description": self.description,
             "tags": self.all_tags,

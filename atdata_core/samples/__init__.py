@@ -1,10 +1,15 @@
 """Samples: typed, packed as msgpack, and described by schemas."""
 
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-from .dict_samples import DictSample
-from .sample_batches import SampleBatch
-from .sample_types import PackableSample, packable
+from ..common.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .dict_samples import DictSample
+    from .sample_batches import SampleBatch
+    from .sample_types import PackableSample, packable
 
 __all__ = [
     "DictSample",
@@ -22,3 +27,14 @@ __all__ = [
     "sample_types",
     "schema",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "DictSample": "dict_samples",
+        "NDArray": "arrays",
+        "PackableSample": "sample_types",
+        "SampleBatch": "sample_batches",
+        "packable": "sample_types",
+    },
+)

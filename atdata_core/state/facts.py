@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from ..protocols import ShardFacts
 from .ledger import Fact, FactMap, Json, KeyPattern, Ledger
+from .stage_names import CODE_VERSIONS
 
 # -- of a dataset: the last result of each stage ------------------------------------------------------
 
@@ -36,7 +37,7 @@ class Inventory(ShardResult):
     (ETag and size are those of the claim) or ``claim`` (it could not be looked at: not re-checked).
     """
 
-    CODE_VERSION: ClassVar[str] = "1"
+    CODE_VERSION: ClassVar[str] = CODE_VERSIONS["local_dataset"]
     """Of the stage that finds it: a fact of another one is found anew."""
 
     name: str
@@ -64,7 +65,7 @@ class Inventory(ShardResult):
 class SchemaResult(Fact):
     """The schema record of an entry as it was last seen; ``run`` names the run that saw it."""
 
-    CODE_VERSION: ClassVar[str] = "1"
+    CODE_VERSION: ClassVar[str] = CODE_VERSIONS["published_schema"]
     """Of the stage that finds it: a fact of another one is found anew."""
 
     uri: str
@@ -86,7 +87,7 @@ class CopiedShards(ShardResult):
     kept. ``claim`` is one digest of what the entry's own shards hold.
     """
 
-    CODE_VERSION: ClassVar[str] = "2"
+    CODE_VERSION: ClassVar[str] = CODE_VERSIONS["copied_shards"]
     """Of the stage that finds it: a fact of another one is found anew."""
 
     cid: str
@@ -116,7 +117,7 @@ class RecordResult(Fact):
     ``summary`` is the record in short, ``accepted`` as in ``ShardResult``.
     """
 
-    CODE_VERSION: ClassVar[str] = "1"
+    CODE_VERSION: ClassVar[str] = CODE_VERSIONS["atmosphere_record"]
     """Of the stage that finds it: a fact of another one is found anew."""
 
     uri: str

@@ -2,6 +2,8 @@
 
 __all__ = [
     "catalogue_asset",
+    "check_config",
+    "check_results",
     "checks",
     "materialisation_events",
     "stage_assets",

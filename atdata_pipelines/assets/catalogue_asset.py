@@ -3,7 +3,6 @@
 import dagster as dg
 from dagster import AutomationCondition as When
 
-from ..catalogue import Bucket, publish_catalogue
 from ..config.settings import RECORD, Settings
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe
@@ -27,6 +26,8 @@ def catalogue(settings: Settings) -> dg.AssetsDefinition:
     )
     def catalogue(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """A static site of all that the account has published; only pages that changed are written."""
+        from ..catalogue import Bucket, publish_catalogue
+
         services = settings.services(context)
         with dagster_failures():
             store = getattr(context.resources, settings.catalogue_resource).bucket_store(services.s3.endpoint())

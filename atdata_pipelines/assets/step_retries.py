@@ -12,11 +12,8 @@ from typing import Any
 
 import dagster as dg
 
-from atdata_core.atmosphere.xrpc import answers
 from atdata_core.errors import AtdataError
 from atdata_core.secrets import masked
-from atdata_core.state import redis_errors
-from atdata_core.stores.s3 import s3_errors
 
 from ..display.markdown import shown
 from ..display.materialisation_metadata import safe
@@ -95,6 +92,10 @@ def can_pass(error: Exception) -> bool:
     """Whether the same call can succeed later without anybody mending anything."""
     if isinstance(error, AtdataError):
         return error.transient
+    from atdata_core.atmosphere.xrpc import answers
+    from atdata_core.state import redis_errors
+    from atdata_core.stores.s3 import s3_errors
+
     # What an index or a store of somebody's own lets through.
     services = (redis_errors, s3_errors, answers)
     return isinstance(error, ConnectionError | TimeoutError) or any(each.can_pass(error) for each in services)

@@ -18,7 +18,8 @@ from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.scheduling import retry_policy
 
 from ..config.settings import Settings, Tag, is_like
-from ..jobs.promotion_jobs import BULK_JOB, JOB, config_of
+from ..jobs.bulk_config import config_of
+from ..jobs.promotion_jobs import BULK_JOB, JOB
 
 MACHINE_TAG = "atdata/machine"
 """On a run of a command: the machine, since its start, that the process is of."""

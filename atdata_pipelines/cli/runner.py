@@ -27,7 +27,8 @@ from ..config.resources import AtprotoResource, RedisResource
 from ..config.run_config import PromotionConfig
 from ..config.settings import DEFAULT, RECORD, STAGES, Settings
 from ..display.markdown import in_terminal
-from ..jobs.promotion_jobs import BULK_JOB, FAILED, JOB, BulkConfig, bulk_config, not_promoted, run_config
+from ..jobs.bulk_config import FAILED, BulkConfig, bulk_config, not_promoted
+from ..jobs.promotion_jobs import BULK_JOB, JOB, run_config
 from .command import Output, note, when_interrupted
 from .context import unknown
 from .interrupts import HANG_UP, noted

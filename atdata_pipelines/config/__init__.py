@@ -1,6 +1,7 @@
 """What an instance of the pipeline is configured with: resources, settings, executors, partitions."""
 
 __all__ = [
+    "account_blobs",
     "dagster_instance",
     "environment",
     "executors",

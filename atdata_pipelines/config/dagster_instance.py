@@ -1,5 +1,7 @@
 """Where Dagster keeps what it knows, and in a line or two why that cannot be opened or read."""
 
+from __future__ import annotations
+
 import logging
 import multiprocessing
 import os
@@ -10,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from sqlalchemy.exc import DBAPIError
 
 from atdata_core.errors import AtdataError, RefusedError, ServiceError
 from atdata_core.secrets import masked
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
 
 SETTINGS = "dagster.yaml"
 QUIET = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
@@ -165,6 +170,8 @@ def uncaptured(instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
 
 def _of_database(error: BaseException | None) -> DBAPIError | None:
     """What the database said that led to an error."""
+    from sqlalchemy.exc import DBAPIError
+
     while error is not None and not isinstance(error, DBAPIError):
         error = error.__cause__ or error.__context__
     return error

@@ -1,12 +1,16 @@
 """Index and account as the environment names them. Needs no Dagster, which takes seconds to load."""
 
+from __future__ import annotations
+
 import os
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.errors import RefusedError
-from atdata_core.local import LocalIndex
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.local import LocalIndex
 
 DID_SILENCE = 5.0
 """Seconds that a PDS may be silent before it is asked again for a DID: Dagster ends a tick after 60."""
@@ -45,6 +49,8 @@ def index(given: str | None = None, *, silence: float | None = None) -> LocalInd
         MissingVariableError: The server is not known.
         RefusedError: Its URL is none.
     """
+    from atdata_core.local import LocalIndex
+
     url = required(given, "ATDATA_REDIS_URL", "the Redis that holds the index")
     return LocalIndex(_redis(url, "The url of the Redis resource" if given else "ATDATA_REDIS_URL", silence))
 
@@ -64,6 +70,8 @@ def handle(given: str | None = None) -> str:
 @lru_cache
 def logged_in(pds_url: str, handle: str, password: str) -> AtmosphereClient:
     """A client that is logged in once for all processes of this machine: a PDS counts logins."""
+    from atdata_core.atmosphere import AtmosphereClient
+
     client = AtmosphereClient(pds_url)
     client.login(handle, password, shared=True)
     return client

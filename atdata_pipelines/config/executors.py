@@ -11,7 +11,6 @@ import dagster as dg
 
 from atdata_core.common.names import near
 from atdata_core.errors import RefusedError
-from atdata_core.state import redis_state
 
 from .environment import MissingVariableError
 
@@ -99,6 +98,8 @@ def broker_url() -> str:
         MissingVariableError: Neither is set.
         RefusedError: It is no URL of Redis, or one that Celery cannot use. The error does not repeat it.
     """
+    from atdata_core.state import redis_state
+
     given = os.environ.get(CELERY_VARIABLE, "").strip()
     source = CELERY_VARIABLE if given else redis_state.VARIABLE
     url = given or os.environ.get(redis_state.VARIABLE, "").strip()

@@ -1,11 +1,14 @@
 """What a team's own component may do differently."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from atdata_core.local import LocalDatasetEntry
-from atdata_core.promotion.stages.publish import PublishedRecord
+if TYPE_CHECKING:
+    from atdata_core.local import LocalDatasetEntry
+    from atdata_core.promotion.stages.publish import PublishedRecord
 
 
 class Hooks:

@@ -1,14 +1,19 @@
 """One partition per dataset name."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from atdata_core.common.names import check_dataset_name
 from atdata_core.errors import DatasetNameError, RefusedError
-from atdata_core.local import LocalIndex
 
 from .settings import DEFAULT, Settings
+
+if TYPE_CHECKING:
+    from atdata_core.local import LocalIndex
 
 CHUNK = 1_000
 """Keys that one call adds: Dagster looks them up in one SQL ``IN (...)``."""

@@ -5,22 +5,25 @@ the configuration that Dagster shows, and definitions load where no variable is 
 set the fields in its own way (``dg.EnvVar``).
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 from pydantic import Field
 
-from atdata_core.atmosphere import AtmosphereClient, PDSBlobStore
 from atdata_core.errors import RefusedError
-from atdata_core.local import LocalIndex, S3DataStore
-from atdata_core.stores.data_store import DataStore
-from atdata_core.stores.s3.clients import checked_endpoint
-from atdata_core.stores.s3.objects import S3Endpoint, checked_style
 
 from . import environment
 from .environment import optional, required
 from .shard_s3 import ShardS3
+
+if TYPE_CHECKING:
+    from atdata_core.atmosphere import AtmosphereClient
+    from atdata_core.local import LocalIndex, S3DataStore
+    from atdata_core.stores.data_store import DataStore
+    from atdata_core.stores.s3.objects import S3Endpoint
 
 R = TypeVar("R", bound=dg.ConfigurableResource)
 
@@ -84,7 +87,7 @@ class ShardS3Resource(dg.ConfigurableResource):
     )
 
     @classmethod
-    def of(cls, given: object) -> "ShardS3Resource":
+    def of(cls, given: object) -> ShardS3Resource:
         """With the fields of a project's own resource, such as ``dagster_aws.s3.S3Resource``.
 
         Raises:
@@ -99,7 +102,7 @@ class ShardS3Resource(dg.ConfigurableResource):
             )
         return cls(**{name: getattr(given, name) for name in cls.model_fields})
 
-    def outside_of_runs(self) -> "ShardS3Resource":
+    def outside_of_runs(self) -> ShardS3Resource:
         """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
         return _outside_of_runs(self, "the S3 where shards lie")
 
@@ -144,6 +147,8 @@ class AtprotoResource(dg.ConfigurableResource):
 
     def anonymous(self) -> AtmosphereClient:
         """A client of the same PDS that nobody is logged in with."""
+        from atdata_core.atmosphere import AtmosphereClient
+
         return AtmosphereClient(self._pds_url())
 
     def did(self) -> str:
@@ -164,24 +169,6 @@ class AtprotoResource(dg.ConfigurableResource):
 
 PDS = "pds"
 """The destination that is no bucket."""
-
-
-class AccountBlobs(PDSBlobStore):
-    """The blobs of the account of a resource, which is logged in where that is needed first."""
-
-    def __init__(self, account: AtprotoResource) -> None:
-        self._account = account
-        self._limit = None
-
-    @property
-    def client(self) -> AtmosphereClient:
-        """The account's client, logged in."""
-        return self._account.client()
-
-    @property
-    def did(self) -> str:
-        """DID of the account, without a login."""
-        return self._account.did()
 
 
 class DestinationResource(dg.ConfigurableResource):
@@ -219,7 +206,7 @@ class DestinationResource(dg.ConfigurableResource):
         description="URL by which anybody reads the bucket; ATDATA_PUBLISH_PUBLIC_URL where it is not given.",
     )
 
-    def outside_of_runs(self) -> "DestinationResource":
+    def outside_of_runs(self) -> DestinationResource:
         """With what its variables hold, which Dagster reads for a run; raises ``MissingVariableError``."""
         return _outside_of_runs(self, "the bucket that shards are copied to")
 
@@ -244,7 +231,9 @@ class DestinationResource(dg.ConfigurableResource):
                 "ATDATA_PUBLISH_TO says pds, and ATDATA_PUBLISH_BUCKET names a bucket: shards are copied to one of "
                 "them. Leave out the other."
             )
-        return AccountBlobs(account)
+        from .account_blobs import AccountBlobs
+
+        return AccountBlobs(account.client, account.did)
 
     def bucket_store(self, reading: S3Endpoint | None) -> S3DataStore | None:
         """The bucket that copies go to, or None.
@@ -256,6 +245,10 @@ class DestinationResource(dg.ConfigurableResource):
             MissingVariableError: A bucket is named, but not who may write there.
             CredentialsError: The address is not that of an S3 service.
         """
+        from atdata_core.local import S3DataStore
+        from atdata_core.stores.s3.clients import checked_endpoint
+        from atdata_core.stores.s3.objects import S3Endpoint, checked_style
+
         bucket = self.bucket or optional("ATDATA_PUBLISH_BUCKET")
         if bucket is None:
             return None

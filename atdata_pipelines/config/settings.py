@@ -1,22 +1,26 @@
 """What one instance of the pipeline is configured with, and what its definitions are called."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
 from atdata_core.errors import MetadataError, RefusedError
 from atdata_core.local.entry import ENTRY_KEY, EVENTS
-from atdata_core.promotion.operations.status import STAGES
 from atdata_core.promotion.options import REQUIREMENTS, PromotionOptions
-from atdata_core.stores.data_store import DataStore
+from atdata_core.state.stage_names import STAGES
 
 from .executors import default_executor, executor_named
 from .hooks import Hooks
 from .resources import AtprotoResource, DestinationResource, RedisResource, ShardS3Resource
+
+if TYPE_CHECKING:
+    from atdata_core.stores.data_store import DataStore
 
 T = TypeVar("T")
 

@@ -1,13 +1,16 @@
 """The S3 service where shards lie, as fields and environment name it. Needs no Dagster."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atdata_core.errors import CredentialsError
-from atdata_core.stores.s3.clients import checked_endpoint
-from atdata_core.stores.s3.objects import S3Endpoint
 
 from .environment import optional
+
+if TYPE_CHECKING:
+    from atdata_core.stores.s3.objects import S3Endpoint
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class ShardS3:
             CredentialsError: The address is not that of an S3 service, or contradicts ``use_ssl``; the profile
                 has no keys.
         """
+        from atdata_core.stores.s3.clients import checked_endpoint
+        from atdata_core.stores.s3.objects import S3Endpoint
+
         found = None if self.endpoint_url else S3Endpoint.from_environment()
         address = found.endpoint_url if found else None
         if self.endpoint_url:
@@ -49,6 +55,8 @@ class ShardS3:
 
     def get_client(self) -> Any:
         """A boto3 client for S3, made once per process: the one that the stages use."""
+        from atdata_core.stores.s3.objects import S3Endpoint
+
         return (self.endpoint() or self._as_configured(S3Endpoint())).client
 
     def _as_configured(self, endpoint: S3Endpoint) -> S3Endpoint:
@@ -63,6 +71,8 @@ class ShardS3:
 
 
 def _of_profile(profile: str, address: str | None) -> S3Endpoint:
+    from atdata_core.stores.s3.objects import S3Endpoint
+
     # By name: keys of a role last an hour, and boto3 renews them.
     found = S3Endpoint.from_credentials({"AWS_PROFILE": profile, "AWS_ENDPOINT": address})
     if not found.signs:

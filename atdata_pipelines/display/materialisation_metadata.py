@@ -1,22 +1,26 @@
 """What a person sees on a materialisation. No key, password or signed URL is ever in it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
 from atdata_core.common.urls import displayed
-from atdata_core.promotion.records.summary import Summary
-from atdata_core.promotion.stages.publish import PublishedRecord
-from atdata_core.promotion.stages.schema_stage import PublishedSchema
-from atdata_core.promotion.stages.visibility import Visibility
-from atdata_core.protocols import ShardFacts
-from atdata_core.samples.described_fields import type_name
-from atdata_core.state.facts import CopiedShards, Inventory
 
 from .markdown import TEXT, row, shown
-from .previews import Preview
+
+if TYPE_CHECKING:
+    from atdata_core.promotion.records.summary import Summary
+    from atdata_core.promotion.stages.publish import PublishedRecord
+    from atdata_core.promotion.stages.schema_stage import PublishedSchema
+    from atdata_core.promotion.stages.visibility import Visibility
+    from atdata_core.protocols import ShardFacts
+    from atdata_core.state.facts import CopiedShards, Inventory
+
+    from .previews import Preview
 
 SHARDS_SHOWN = 100
 VIEWER = "https://pdsls.dev/"
@@ -69,6 +73,8 @@ def of_fields(schema: Mapping[str, Any], shapes: Mapping[str, str] | None = None
 
     ``shapes`` are those of arrays in the first samples: a schema seldom says one.
     """
+    from atdata_core.samples.described_fields import type_name
+
     seen = shapes or {}
     return dg.TableSchema(
         columns=[

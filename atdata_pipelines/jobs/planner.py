@@ -1,16 +1,17 @@
 """What is to be done with datasets: which are promoted now, which later, and why the others are not."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import dagster as dg
 
 from atdata_core.common.plurals import number_of
 from atdata_core.errors import AtdataError, MetadataError
-from atdata_core.local import LocalDatasetEntry, LocalIndex
 from atdata_core.promotion.inventory import cid_of
 from atdata_core.promotion.scheduling.due import due_of_all
 from atdata_core.state.index_state import state_of
@@ -18,6 +19,9 @@ from atdata_core.state.index_state import state_of
 from ..config.partitions import add_keys, divided, why_no_key
 from ..config.settings import DEFAULT, Services, Settings
 from ..display.markdown import Medium, shown
+
+if TYPE_CHECKING:
+    from atdata_core.local import LocalDatasetEntry, LocalIndex
 
 NAMED = 20
 """Names that one line of a log lists."""

@@ -425,7 +425,10 @@ def test_importing_the_atmosphere_loads_neither_atproto_nor_httpx():
     import sys
 
     heavy = ["atproto", "httpx", "boto3", "redis", "torch", "webdataset"]
-    program = f"import sys, atdata_core.atmosphere; print([name for name in {heavy} if name in sys.modules])"
+    program = (
+        "import sys; from atdata_core.atmosphere import *\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

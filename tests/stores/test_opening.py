@@ -417,6 +417,16 @@ def test_importing_the_library_loads_no_service_client():
     assert run.stdout.strip() == "[]"
 
 
+def test_importing_the_library_alone_loads_no_numpy():
+    code = (
+        "import sys, atdata_core, atdata_core.promotion.options\n"
+        "from atdata_core.local import LocalDatasetEntry\n"
+        "print('numpy' in sys.modules, atdata_core.Dataset.__name__, 'numpy' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False Dataset True"
+
+
 @pytest.fixture
 def special(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Make a path that is no regular file."""

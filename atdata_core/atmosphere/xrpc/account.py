@@ -1,4 +1,4 @@
-"""Who is logged in at a PDS: the login, its tokens and their renewal, which are ``atproto``'s."""
+"""Who is logged in at a PDS. To log in, and to renew tokens, is ``atproto``'s."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from atdata_core.atmosphere.xrpc.answers import of_reply, of_transport, read_bod
 from atdata_core.atmosphere.xrpc.atproto_package import needed_for
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier, plain_password
 from atdata_core.atmosphere.xrpc.login_errors import of_account, of_login, of_state, too_many_logins
-from atdata_core.atmosphere.xrpc.session_sharing import LoginLimit, SessionFile, Tokens
+from atdata_core.atmosphere.xrpc.session_sharing import LoginLimit, SessionFile, Tokens, is_near_its_end
 from atdata_core.common.retry_after import LONGEST_WAIT, http_hooks, with_retries
 from atdata_core.errors import (
     AtdataError,
     LoginError,
     NotLoggedInError,
     RateLimitedError,
-    RefusedError,
     ServiceRefusedError,
 )
 from atdata_core.secrets import keep_secret
@@ -26,6 +25,9 @@ from atdata_core.stores.http import environment_transport
 
 if TYPE_CHECKING:
     import httpx
+
+_SEPARATOR = ":::"
+"""Of the parts of a session string."""
 
 
 class Account:
@@ -50,7 +52,10 @@ class Account:
         """DID of the account; None without a login."""
         self.handle: str | None = None
         """Handle of the account; None without a login."""
+        self._tokens: Tokens | None = None
         self._atproto: Any = None
+        """Its client with those tokens; None where they were only taken up: it takes a third of a second to load,
+        and is needed where a session is begun or renewed."""
         self._file: SessionFile | None = None
         self._last_resort: str | None = None
         """The access token after a new login took the place of an ended session, or failed to."""
@@ -60,7 +65,7 @@ class Account:
 
     @property
     def _access(self) -> str:
-        return cast(str, self._atproto._session.access_jwt)
+        return cast(Tokens, self._tokens).access
 
     # -- beginning a session ----------------------------------------------------------------------
 
@@ -114,7 +119,7 @@ class Account:
                     self._file = file
                     self._use(client)
                     return
-        self._use(self._importing(found))
+        self._take_up(found)
         self._file = file
 
     def resume(self, exported: str) -> None:
@@ -124,26 +129,29 @@ class Account:
             LoginError: It is no session string.
         """
         try:
-            client = self._importing(exported)
-        except RefusedError:
-            raise
-        except Exception:
+            tokens = _tokens_in(exported)
+        except ValueError:
             raise LoginError(
                 "This is no session string as export_session() gives it. Log in with handle and app password.",
                 handle=None,
                 service=self._base_url,
             ) from None
-        self._use(client)
+        self._take_up(tokens)
 
     def export(self) -> str:
         """The session as a string for ``resume``. It is a secret."""
         self._need("export_session")
-        return cast(str, self._atproto.export_session_string())
+        return _SEPARATOR.join(cast(Tokens, self._tokens))
 
     def _use(self, client: Any) -> None:
+        self._take_up(_tokens_of(client))
         self._atproto = client
-        self.did, self.handle = client._session.did, client._session.handle
-        self.service = cast(str, client._base_url).removesuffix("/xrpc").rstrip("/")
+
+    def _take_up(self, tokens: Tokens) -> None:
+        self._tokens, self._atproto = tokens, None
+        self.did, self.handle = tokens.did, tokens.handle
+        service = tokens.pds if self._is_reachable(tokens.pds) else self._base_url
+        self.service = service.rstrip("/").removesuffix("/xrpc").rstrip("/")
 
     # -- using it ---------------------------------------------------------------------------------
 
@@ -163,7 +171,7 @@ class Account:
         """
         self._need(what)
         used = self._access
-        if _is_near_its_end(self._atproto):
+        if is_near_its_end(used):
             self._renew(used, refresh=True)
         return self._access
 
@@ -200,17 +208,17 @@ class Account:
                 if self._taken_from_file(used):
                     return  # another process was here
                 if refresh and self._refreshed():
-                    self._file.keep_renewed(_tokens_of(self._atproto))
+                    self._file.keep_renewed(cast(Tokens, self._tokens))
                 else:
                     self._log_in_anew(self._file)
 
     def _taken_from_file(self, used: str) -> bool:
         """Whether the file had newer tokens, which are as good as new ones."""
         found = self._file.of_account(cast(str, self.did)) if self._file else None
-        if found is None or found == _tokens_of(self._atproto):
+        if found is None or found == self._tokens:
             return False
-        self._use(self._importing(found))
-        return found.access != used and not _is_near_its_end(self._atproto)
+        self._take_up(found)
+        return found.access != used and not is_near_its_end(found.access)
 
     def _refreshed(self) -> bool:
         try:
@@ -230,7 +238,7 @@ class Account:
             self._last_resort = self._access
             raise
         self._last_resort = self._access
-        file.keep(_tokens_of(self._atproto))
+        file.keep(cast(Tokens, self._tokens))
 
     # -- atproto underneath -----------------------------------------------------------------------
 
@@ -258,25 +266,30 @@ class Account:
         client.on_session_change(lambda _event, session: self._keep_reachable(client, session.pds_endpoint))
         return client
 
+    def _client_of_session(self) -> Any:
+        tokens = cast(Tokens, self._tokens)
+        if self._atproto is None:
+            client = self._client(tokens.handle)
+            client.login(session_string=_SEPARATOR.join(tokens), fetch_bsky_profile=False)
+            self._atproto = client
+        return self._atproto
+
     def _read(self, response: httpx.Response) -> None:
         """Reads an answer within bounds, before ``atproto`` takes what there is of it."""
         cast("Any", response)._content = read_body(response, str(response.url), silence=self._timeout[0])
 
     def _keep_reachable(self, client: Any, endpoint: str | None) -> None:
+        if not self._is_reachable(endpoint):
+            client.update_base_url(self._base_url)
+
+    def _is_reachable(self, endpoint: str | None) -> bool:
         from atdata_core.stores.private_addresses import check_public
 
         try:
             check_public(endpoint or self._base_url, configured=(self._base_url,))
         except AtdataError:
-            client.update_base_url(self._base_url)
-
-    def _importing(self, session: str | Tokens) -> Any:
-        exported = session if isinstance(session, str) else ":::".join(session)
-        if not exported.isascii():
-            raise ValueError("a token that no request can carry")
-        client = self._client(exported.partition(":::")[0])
-        client.login(session_string=exported, fetch_bsky_profile=False)
-        return client
+            return False
+        return True
 
     def _logged_in(self, handle: str, password: str) -> Any:
         limit = LoginLimit(self._base_url, handle)
@@ -298,10 +311,12 @@ class Account:
         return client
 
     def _refresh(self) -> None:
+        client = self._client_of_session()
+
         def once() -> None:
             try:
                 # After a lost answer with the same refresh token: a PDS takes it for a while longer.
-                self._atproto._refresh_and_set_session()
+                client._refresh_and_set_session()
             except Exception as error:
                 failure = self._translated(error, "com.atproto.server.refreshSession")
                 if isinstance(failure, ServiceRefusedError):
@@ -309,7 +324,7 @@ class Account:
                 raise failure from None
 
         with_retries(once)
-        self._use(self._atproto)
+        self._use(client)
 
     def _login_failure(self, error: Exception, handle: str, password: str, limit: LoginLimit) -> Exception:
         failure = self._translated(error, "com.atproto.server.createSession")
@@ -355,8 +370,10 @@ def _tokens_of(client: Any) -> Tokens:
     return Tokens(session.handle, session.did, session.access_jwt, session.refresh_jwt, session.pds_endpoint)
 
 
-def _is_near_its_end(client: Any) -> bool:
-    try:
-        return bool(client._should_refresh_session())
-    except Exception:
-        return False  # a token whose end cannot be read: the service will say
+def _tokens_in(exported: str) -> Tokens:
+    """The session in a string as ``atproto`` exports it; raises ``ValueError`` where it is none."""
+    parts = exported.split(_SEPARATOR)
+    if not exported.isascii() or len(parts) not in (4, 5):
+        raise ValueError("no session string")
+    # As older ones were exported, when there was one PDS.
+    return Tokens(*parts) if len(parts) == 5 else Tokens(*parts, pds="https://bsky.social")

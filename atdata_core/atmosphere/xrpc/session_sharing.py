@@ -27,6 +27,9 @@ class Tokens(NamedTuple):
         return f"Tokens(handle={self.handle!r}, did={self.did!r})"
 
 
+_EARLY = 15 * 60
+"""Seconds before its end from which on an access token is renewed."""
+
 _LONGEST = 86_400.0
 """Seconds that logins may be held back; a file that says more was written by another clock."""
 
@@ -137,6 +140,12 @@ def _claims(token: str) -> dict[str, Any]:
     except (ValueError, IndexError, RecursionError):
         return {}
     return cast("dict[str, Any]", claims) if isinstance(claims, dict) else {}
+
+
+def is_near_its_end(token: str) -> bool:
+    """Whether an access token is over soon; of one whose end cannot be read the service will tell."""
+    end: Any = _claims(token).get("exp")
+    return isinstance(end, int | float) and time.time() > end - _EARLY
 
 
 def _made_by(password: str, kept: dict[str, Any]) -> bool:

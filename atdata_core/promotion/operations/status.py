@@ -21,6 +21,7 @@ from ...state.facts import (
     SCHEMA_RESULT,
     VERSION_LABEL_NOTE,
 )
+from ...state.stage_names import STAGES
 from ..inventory import cid_of
 from ..overrides import overrides_of
 from ..scheduling.due import due
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from ...state.facts import Block, Failure, RecordResult
     from ...state.ledger import Fact, FactMap, Ledger
     from ...stores.data_store import DataStore
-
-STAGES = ("local_dataset", "published_schema", "copied_shards", "atmosphere_record")
-"""The stages in order."""
 
 
 @dataclass(frozen=True, slots=True)

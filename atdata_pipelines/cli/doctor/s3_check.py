@@ -28,7 +28,8 @@ from atdata_core.stores.http import environment_transport
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
 
-from ...config.resources import AccountBlobs, AtprotoResource, DestinationResource, ShardS3Resource
+from ...config.account_blobs import AccountBlobs
+from ...config.resources import AtprotoResource, DestinationResource, ShardS3Resource
 from .check import CheckResult, Known, fail, ok, warn
 
 FIRST = 3

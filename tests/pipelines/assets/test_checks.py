@@ -10,11 +10,11 @@ from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.options import PromotionOptions
 from atdata_core.promotion.stages.schema_stage import publish_schema
 from atdata_core.state.index_state import state_of
-from atdata_pipelines.assets import stage_assets
-from atdata_pipelines.assets.checks import CHECKS
+from atdata_pipelines.assets import stage_steps
+from atdata_pipelines.assets.check_config import CHECKS, VerifyManyConfig
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings
-from atdata_pipelines.jobs.verification_jobs import VerifyManyConfig, verify_config
+from atdata_pipelines.jobs.verification_jobs import verify_config
 
 SEEN = {
     "record_resolves",
@@ -59,7 +59,7 @@ def test_what_the_network_has_not_seen_is_a_warning_and_the_run_succeeds(lab, ru
     lab.register("pictures", lab.insert("pictures").data_urls, {"license": "MIT"})
     # Nobody listens there.
     monkeypatch.setenv("ATDATA_APPVIEW_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(stage_assets, "receipt_of", partial(receipt_of, wait=0))
+    monkeypatch.setattr(stage_steps, "receipt_of", partial(receipt_of, wait=0))
     result = run("pictures")
     assert result.success
     found = {each.check_name: each for each in evaluations(result)}["seen_by_the_network"]

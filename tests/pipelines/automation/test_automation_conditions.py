@@ -9,7 +9,7 @@ import pytest
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.record_keys import ENTRY
 from atdata_core.promotion.inventory import cid_of
-from atdata_pipelines.automation.automation_conditions import PATIENCE
+from atdata_pipelines.automation.entry_marks import PATIENCE
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.settings import STAGES, Settings, Tag

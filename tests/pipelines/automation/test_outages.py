@@ -14,7 +14,7 @@ from atdata_core.promotion.bulk.many import promote_many
 from atdata_core.promotion.scheduling import retry_policy
 from atdata_core.state.facts import FAILURE
 from atdata_core.state.index_state import state_of
-from atdata_pipelines.automation import sensor
+from atdata_pipelines.automation import ticks
 from atdata_pipelines.config import environment
 from atdata_pipelines.config.resources import AtprotoResource
 from atdata_pipelines.config.settings import Settings
@@ -97,8 +97,8 @@ def silent():
 
 def test_a_service_that_hangs_is_named_before_dagster_ends_the_tick(lab, tick, silent, monkeypatch):
     # Together, with three and four tries, they stay below the 60 seconds of Dagster.
-    assert 3 * sensor.SILENCE + 4 * environment.DID_SILENCE < 50
-    monkeypatch.setattr(sensor, "SILENCE", 0.05)
+    assert 3 * ticks.SILENCE + 4 * environment.DID_SILENCE < 50
+    monkeypatch.setattr(ticks, "SILENCE", 0.05)
     monkeypatch.setattr(environment, "DID_SILENCE", 0.05)
     with monkeypatch.context() as hangs:
         hangs.setenv("ATDATA_REDIS_URL", f"redis://127.0.0.1:{silent}/0")
@@ -237,9 +237,9 @@ def test_a_deleted_bucket_is_named_and_found_again_once_it_is_back(lab, tick, cl
 
 
 def test_events_that_were_trimmed_away_are_made_up_for_by_a_look_at_all_names(lab, tick, monkeypatch):
-    from atdata_pipelines.automation import sensor
+    from atdata_pipelines.automation import ticks
 
-    monkeypatch.setattr(sensor, "NAMES_A_TICK", 2)
+    monkeypatch.setattr(ticks, "NAMES_A_TICK", 2)
     entry = lab.insert("d0")
     tick()
     for number in range(1, 6):
@@ -251,9 +251,9 @@ def test_events_that_were_trimmed_away_are_made_up_for_by_a_look_at_all_names(la
 
 
 def test_a_stream_that_begins_anew_with_an_earlier_clock_is_read_from_its_start(lab, tick, monkeypatch):
-    from atdata_pipelines.automation import sensor
+    from atdata_pipelines.automation import ticks
 
-    monkeypatch.setattr(sensor, "NAMES_A_TICK", 1)
+    monkeypatch.setattr(ticks, "NAMES_A_TICK", 1)
     entry = lab.insert("a")
     lab.index.redis.xadd(EVENTS, {"name": "a", "cid": entry.cid}, id="99999999999999-0")
     for _ in range(2):

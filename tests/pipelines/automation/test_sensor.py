@@ -14,8 +14,9 @@ from atdata_core.local.registry import Position
 from atdata_core.promotion.operations.accept import accept, changes_of
 from atdata_core.state.index_state import state_of
 from atdata_core.stores.s3.objects import S3Endpoint
-from atdata_pipelines.automation import sensor
-from atdata_pipelines.automation.sensor import look
+from atdata_pipelines.automation import ticks
+from atdata_pipelines.config.settings import Settings
+from atdata_pipelines.jobs.planner import look
 
 
 def partitions(instance):
@@ -117,8 +118,8 @@ def test_what_is_published_already_becomes_visible_without_a_run(lab, tick, prom
 
 
 def test_a_tick_is_bounded_and_the_next_ones_see_the_rest(lab, tick, monkeypatch, instance):
-    monkeypatch.setattr(sensor, "NAMES_A_TICK", 2)
-    monkeypatch.setattr(sensor, "EVENTS_A_TICK", 1)
+    monkeypatch.setattr(ticks, "NAMES_A_TICK", 2)
+    monkeypatch.setattr(ticks, "EVENTS_A_TICK", 1)
     entry = lab.insert("d0")
     for number in range(1, 5):
         write_foreign(
@@ -183,6 +184,26 @@ def test_a_tick_without_news_takes_three_round_trips_however_many_entries_there_
     # Whoever has published nothing asks once more, and once for the schema that all of these share.
     assert round_trips.of(lambda: look_once("did:plc:another")) == 5
     assert state.published == 0
+
+
+@pytest.mark.parametrize("bulk_from", [20, 100])
+def test_a_tick_with_fifty_new_datasets_takes_the_round_trips_of_one(lab, sensor_of, round_trips, bulk_from):
+    # Over a second: fifty names are registered, and the first tick imports what ticks need.
+    urls = lab.insert("first").data_urls
+    tick = sensor_of(Settings(bulk_from=bulk_from))
+    found = tick()
+
+    def look_again():
+        nonlocal found
+        found = tick()
+
+    lab.register("second", urls)
+    assert round_trips.of(look_again) == 4
+    assert len(found.run_requests) == 2
+    for number in range(50):
+        lab.register(f"more-{number}", urls)
+    assert round_trips.of(look_again) == 4
+    assert len(found.run_requests) == (1 if bulk_from == 20 else 52)
 
 
 def test_the_schedule_promotes_what_is_missing_or_changed_in_one_run(lab, night, run_bulk, promote, instance):

@@ -55,6 +55,22 @@ def test_the_commands_of_dagster_and_dg_accept_the_definitions_with_no_variable_
         assert process.returncode == 0, out + err
 
 
+def test_the_definitions_import_nothing_that_only_steps_ticks_and_commands_need():
+    # Over a second: a fresh process, which imports Dagster.
+    program = (
+        "import sys, dagster; before = set(sys.modules); import atdata_pipelines.definitions\n"
+        "made = atdata_pipelines.definitions.promotion_definitions()\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before}, 'and of ours')\n"
+        "print(*(name for name in sys.modules if name.startswith('atdata_core.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded, ours = (set(line.split()) for line in done.stdout.splitlines())
+    services = {"atproto", "atproto_client", "boto3", "botocore", "httpx", "redis", "dagster_aws"}
+    assert loaded & {"numpy", "PIL", "sqlalchemy", *services} == set()
+    work = ("atmosphere.client", "promotion.stages.publish", "samples.schema", "shards.dataset", "stores.opening")
+    assert ours & {f"atdata_core.{name}" for name in (*work, "local.local_index", "state.facts")} == set()
+
+
 def test_the_definitions_of_the_project_are_an_instance_of_the_component():
     from atdata_pipelines.definitions import defs
 

@@ -18,7 +18,7 @@ from atdata_core.promotion.bulk import many as library
 from atdata_core.promotion.options import REQUIREMENTS
 from atdata_core.promotion.scheduling.retry_policy import failed
 from atdata_core.state.index_state import state_of
-from atdata_pipelines.automation import sensor
+from atdata_pipelines.automation import ticks
 from atdata_pipelines.config.settings import Settings
 from atdata_pipelines.jobs.planner import Wanted
 from atdata_pipelines.jobs.promotion_jobs import BULK_JOB
@@ -359,7 +359,7 @@ def test_the_launch_dialog_offers_a_list_a_pattern_and_what_else_a_person_can_sa
 
 
 def requests(wanted, **settings):
-    return [request for request, _ in sensor._runs(wanted, Settings(**settings))]
+    return [request for request, _ in ticks._runs(wanted, Settings(**settings))]
 
 
 def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs():
@@ -373,6 +373,6 @@ def test_a_tick_that_finds_many_asks_for_one_run_with_a_key_of_theirs():
     assert requests(wanted[::-1], bulk_from=2)[0].run_key == request.run_key
     other = requests([*wanted[:2], wanted[2]._replace(key="d2@other")], bulk_from=2)
     assert other[0].run_key != request.run_key
-    pairs = sensor._runs(wanted, Settings(bulk_from=2, batch_size=2))
+    pairs = ticks._runs(wanted, Settings(bulk_from=2, batch_size=2))
     assert [[each.name for each in batch] for _, batch in pairs] == [["d0", "d1"], ["d2"]]
     assert [len(request.run_config["ops"][OP]["config"]["datasets"]) for request, _ in pairs] == [2, 1]

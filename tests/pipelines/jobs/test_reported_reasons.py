@@ -63,7 +63,7 @@ def test_what_was_mended_and_fails_again_is_told_again(lab, tick, clock):
 
 
 def test_a_walk_that_comes_round_does_not_make_old_reasons_news(three, tick, monkeypatch):
-    monkeypatch.setattr("atdata_pipelines.automation.sensor.NAMES_A_TICK", 1)
+    monkeypatch.setattr("atdata_pipelines.automation.ticks.NAMES_A_TICK", 1)
     told_first = [tick().skip_message for _ in range(5)]
     assert sum("waiting: " in said for said in told_first) == 2
     assert sum("cannot be promoted: " in said for said in told_first) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from atdata_core.atmosphere.record_format.build import label_record
 from atdata_core.atmosphere.record_format.record_keys import LABEL, label_rkey
-from atdata_pipelines.assets.checks import CHECKS
+from atdata_pipelines.assets.check_config import CHECKS
 from atdata_pipelines.config.partitions import add_keys
 from atdata_pipelines.config.resources import AtprotoResource
 from atdata_pipelines.config.settings import Settings
