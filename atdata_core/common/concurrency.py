@@ -100,7 +100,13 @@ def concurrently(
         waiting.clear()
         wait([helper for helper in helpers if not helper.cancel()])
     if errors:
-        raise errors[min(errors)]
+        first = errors[min(errors)]
+        # Its traceback leads here: what it holds would stay until the next garbage collection.
+        errors.clear()
+        try:
+            raise first
+        finally:
+            del first
 
 
 def in_background(function: Callable[[], R]) -> Future[R]:

@@ -1,7 +1,10 @@
 """How much is under way at a time."""
 
+import gc
 import threading
 import time
+import weakref
+from contextlib import suppress
 
 import pytest
 
@@ -66,6 +69,26 @@ def test_after_an_error_no_other_is_begun_and_the_first_in_order_is_raised():
         list(results)
     assert {str(error) for error in told} <= {"3", "4"}
     assert len(begun) < 100_000
+
+
+def test_an_error_keeps_nothing_alive_once_it_is_dealt_with():
+    class Held:
+        """What the function holds."""
+
+    held = Held()
+    gone = weakref.ref(held)
+    gc.disable()
+    try:
+        with suppress(ZeroDivisionError):
+            list(concurrently(lambda number, held=held: 1 // number, range(2)))
+        del held
+        # A thread may still be putting away what it has done.
+        until = time.monotonic() + 10
+        while gone() is not None and time.monotonic() < until:
+            time.sleep(0.001)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_none_is_under_way_any_more_once_whoever_iterates_has_given_up():
