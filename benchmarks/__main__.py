@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.frame import Bench, Result, Row
-from benchmarks.table import Surroundings, table, write
+from benchmarks.table import Surroundings, costs, table, write
 
 
 def rows() -> list[Row]:
@@ -21,6 +21,7 @@ def rows() -> list[Row]:
         bounds,
         copying,
         far,
+        growing,
         importing,
         loading,
         lookups,
@@ -31,7 +32,7 @@ def rows() -> list[Row]:
     )
 
     # A DataLoader forks this process: before services and their clients are there.
-    modules = (reading, loading, streaming, writing, copying, bounds, lookups, publishing, far, importing)
+    modules = (reading, loading, streaming, writing, copying, bounds, lookups, publishing, far, growing, importing)
     return [row for module in modules for row in module.ROWS]
 
 
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = measure(wanted, bench)
         finally:
             bench.close()
-    print(table(results))
+    print("\n\n".join(part for part in (table(results), costs(results)) if part))
     if given.write:
         write(given.write, results, surroundings)
     return int(any(row.spoils(result) for row, result in zip(wanted, results, strict=True)))

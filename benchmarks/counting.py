@@ -1,10 +1,12 @@
-"""Round trips to Redis and requests to PDSes, S3 and web servers, counted where they leave the process."""
+"""Round trips to Redis, requests to PDSes, S3 and web servers, and bytes, counted where they leave the process."""
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
@@ -68,3 +70,47 @@ def requests() -> Iterator[Counter[str]]:
         patch.object(URLLib3Session, "send", from_boto),
     ):
         yield counts
+
+
+@dataclass
+class Traffic:
+    """Bytes so far."""
+
+    sent: int = 0
+    received: int = 0
+
+
+@contextmanager
+def traffic() -> Iterator[Traffic]:
+    """Count the bytes that this process sends and receives through sockets, headers among them; none of TLS."""
+    found = Traffic()
+    send, send_all = socket.socket.send, socket.socket.sendall
+    receive, receive_into = socket.socket.recv, socket.socket.recv_into
+
+    # A count is read after the call: while that waits, other threads count.
+    def sent(self: Any, data: Any, *flags: int) -> int:
+        count = send(self, data, *flags)
+        found.sent += count
+        return count
+
+    def all_sent(self: Any, data: Any, *flags: int) -> None:
+        send_all(self, data, *flags)
+        found.sent += memoryview(data).nbytes
+
+    def received(self: Any, *arguments: int) -> bytes:
+        data = receive(self, *arguments)
+        found.received += len(data)
+        return data
+
+    def received_into(self: Any, *arguments: Any) -> int:
+        count = receive_into(self, *arguments)
+        found.received += count
+        return count
+
+    with (
+        patch.object(socket.socket, "send", sent),
+        patch.object(socket.socket, "sendall", all_sent),
+        patch.object(socket.socket, "recv", received),
+        patch.object(socket.socket, "recv_into", received_into),
+    ):
+        yield found

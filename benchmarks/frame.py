@@ -80,12 +80,43 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What work of some size took.
+
+    Attributes:
+        size: How many datasets or shards.
+        pds: Requests to the PDS.
+        s3: Requests to S3.
+        redis: Round trips to Redis.
+        sent: Bytes to all services.
+        received: Bytes from all services.
+        seconds: From start to end.
+        cpu: Seconds of CPU in the process that does it.
+        memory: The peak of that process over idle, in MB (10**6 bytes).
+    """
+
+    size: int
+    pds: int
+    s3: int
+    redis: int
+    sent: int
+    received: int
+    seconds: float
+    cpu: float
+    memory: float
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What a row found: a race, counts, or both. ``note`` tells what else should be known of the figures."""
+    """What a row found: a race, counts, or both; and what it costs as the work grows, by size.
+
+    ``note`` tells what else should be known of the figures.
+    """
 
     race: Race | None = None
     counts: tuple[Count, ...] = ()
     note: str = ""
+    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True)

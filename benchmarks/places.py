@@ -170,9 +170,8 @@ def beside(bench: Bench) -> Place:
 
     def make() -> Place:
         box = bench.services.box
-        pds = Pds("the sandbox's PDS", box.pds_url, box.plc_url, box.invite_code)
         urls = (box.s3["AWS_ENDPOINT"], box.public_url, box.pds_url, box.redis_url)
-        return Place(bench.services, pds, urls, 15)
+        return Place(bench.services, bench.services.sandbox_pds, urls, 15)
 
     return bench.once("a place beside", make)
 

@@ -130,13 +130,18 @@ class Services:
             subprocess.run([sys.executable, _INSTALL], stdout=sys.stderr, check=False)
         node = _node()
         if node is None or not (_INSTALLED / "installed").exists():
-            return Pds("the sandbox's PDS", self.box.pds_url, self.box.plc_url, self.box.invite_code)
+            return self.sandbox_pds
         folder = self._folder / "official-pds"
         folder.mkdir()
         process = self._program([node, _INSTALLED / "server.mjs", folder])
         assert process.stdout is not None
         addresses = json.loads(process.stdout.readline())
         return Pds("the reference PDS", addresses["pds"], addresses["plc"])
+
+    @property
+    def sandbox_pds(self) -> Pds:
+        """The PDS of the sandbox."""
+        return Pds("the sandbox's PDS", self.box.pds_url, self.box.plc_url, self.box.invite_code)
 
     def serve_files(self, folder: Path) -> str:
         """The URL of a folder behind http."""

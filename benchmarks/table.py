@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.frame import Count, Measured, Race, Reach, Result
+from benchmarks.frame import Cost, Count, Measured, Race, Reach, Result
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PDS = _ROOT / "tests" / "contract" / "official_pds" / "package.json"
@@ -32,9 +32,13 @@ SECTIONS = {
     "lookups": "Looking things up in the index",
     "publishing": "Publishing",
     "far": "Where the network is far (40 ms to S3, 80 ms to the PDS, 2 ms to Redis)",
+    "growing": "What it costs as the work grows",
     "importing": "Importing",
 }
 """Headings, by the modules that have the rows."""
+CURVES = {"growing.datasets": "datasets of one shard", "growing.many_shards": "shards of one dataset"}
+"""What grows, by the rows that tell what that costs."""
+PICTURE = "performance.svg"
 
 _INTRODUCTION = """\
 # Performance
@@ -46,6 +50,10 @@ repeats. `make bench` measures this and writes this page; nothing here is typed 
 _HEAD = """\
 | path | peer | ours | peer's | ratio | to reach | reached? |
 |---|---|---:|---:|---:|---|---|"""
+
+_COSTS_HEAD = """\
+| {what} | requests to PDS | to S3 | round trips to Redis | sent | received | time | CPU | memory over idle |
+|---:|---:|---:|---:|---:|---:|---:|---:|---:|"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,9 @@ def document(results: Sequence[Result], surroundings: Surroundings) -> str:
         sections.setdefault(result.name.partition(".")[0], []).append(result)
     parts = [_INTRODUCTION, "\n".join(head)]
     for module, rows in sections.items():
-        parts += [f"## {SECTIONS[module]}", table(rows), _notes(rows)]
+        parts += [f"## {SECTIONS[module]}", table(rows), costs(rows), _notes(rows)]
+        if any(grown(rows)):
+            parts += [f"![The same as curves: requests, bytes, time and memory by size]({PICTURE})"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -99,9 +109,13 @@ def _notes(results: Sequence[Result]) -> str:
 
 
 def write(page: Path, results: Sequence[Result], surroundings: Surroundings) -> None:
-    """Write the page, and beside it the measurements."""
+    """Write the page, and beside it the measurements and the picture."""
     page.write_text(document(results, surroundings))
     keep(page, {"surroundings": asdict(surroundings), "results": [asdict(result) for result in results]})
+    if curves := grown(results):
+        from benchmarks.drawing import draw
+
+        draw(curves, page.with_name(PICTURE))
 
 
 def keep(page: Path, data: dict[str, Any]) -> None:
@@ -118,6 +132,27 @@ def measurements(page: Path) -> tuple[list[Result], Surroundings]:
 def table(results: Sequence[Result]) -> str:
     """A line for each result, in Markdown."""
     return "\n".join([_HEAD, *(_line(result) for result in results)])
+
+
+def grown(results: Sequence[Result]) -> dict[str, tuple[Cost, ...]]:
+    """What it costs as the work grows, by the name of the row."""
+    return {each.name: each.measured.costs for each in results if each.measured and each.measured.costs}
+
+
+def costs(results: Sequence[Result]) -> str:
+    """A table for each result that has costs: a line for each size, in Markdown."""
+    tables = [
+        "\n".join([_COSTS_HEAD.format(what=CURVES[name]), *(_cost(cost) for cost in found)])
+        for name, found in grown(results).items()
+    ]
+    return "\n\n".join(tables)
+
+
+def _cost(cost: Cost) -> str:
+    counts = [f"{count:,}" for count in (cost.size, cost.pds, cost.s3, cost.redis)]
+    sent, received = (f"{_number(count / 1e6)} MB" for count in (cost.sent, cost.received))
+    seconds, cpu = f"{_number(cost.seconds)} s", f"{_number(cost.cpu)} s"
+    return "| " + " | ".join([*counts, sent, received, seconds, cpu, f"{_number(cost.memory)} MB"]) + " |"
 
 
 def _line(result: Result) -> str:
@@ -175,7 +210,9 @@ def _result(data: dict[str, Any]) -> Result:
     found = data["measured"]
     if found is not None:
         race = found["race"] and Race(**found["race"])
-        found = Measured(race, tuple(Count(**count) for count in found["counts"]), found["note"])
+        counts = tuple(Count(**count) for count in found["counts"])
+        costs = tuple(Cost(**cost) for cost in found.get("costs", ()))
+        found = Measured(race, counts, found["note"], costs)
     return Result(**{**data, "reach": Reach(**data["reach"]), "measured": found})
 
 

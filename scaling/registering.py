@@ -15,16 +15,15 @@ import dagster as dg
 
 from atdata_core.common.cid import entry_cid
 from atdata_core.local import LocalIndex
-from atdata_core.local.entry import LocalDatasetEntry, StoredEntry
-from atdata_core.local.registry import Registry
+from atdata_core.local.entry import LocalDatasetEntry
 from atdata_pipelines.components.dataset_promotion import promotion_definitions
 from atdata_pipelines.config.dagster_instance import prepare_home
 from atdata_pipelines.config.partitions import count_keys
 from atdata_pipelines.config.resources import AtprotoResource, RedisResource
 from atdata_pipelines.config.settings import DEFAULT
+from benchmarks.entries import register
 from benchmarks.frame import Bench, expect
 from benchmarks.samples import Vector
-from benchmarks.services import Pds
 from benchmarks.watching import Sensor, note_published, redis_url
 from scaling.figures import Figure, Measured, Part
 
@@ -34,7 +33,6 @@ TICK_LIMIT = 60.0
 NOTHING_DUE = "every dataset is published already, so the sensor makes partitions, and no tick asks for a run"
 
 QUIET_TICKS = 5
-_PIPELINE = 5_000
 
 _databases = itertools.count(1)
 
@@ -67,7 +65,7 @@ def crowd(bench: Bench, size: int) -> Crowd:
         ref = index.publish_schema(Vector)
         entries = [_entry(number, ref) for number in range(size)]
         begun = time.perf_counter()
-        _register(index, entries)
+        register(index, entries)
         took = time.perf_counter() - begun
         note_published(index, bench.services.box.did, entries)
         return Crowd(size, index, prepare_home(bench.folder / f"dagster-{size}"), took)
@@ -77,24 +75,12 @@ def crowd(bench: Bench, size: int) -> Crowd:
 
 def another_account(bench: Bench) -> str:
     """The handle of an account of the sandbox that has published nothing."""
-    box = bench.services.box
-    return Pds("the sandbox's PDS", box.pds_url, box.plc_url, box.invite_code).account().handle
+    return bench.services.sandbox_pds.account().handle
 
 
 def _entry(number: int, ref: str) -> LocalDatasetEntry:
     urls = [f"s3://bucket/{number:06d}.tar"]
     return LocalDatasetEntry(f"dataset-{number:06d}", ref, urls, cid=entry_cid(ref, urls))
-
-
-def _register(index: LocalIndex, entries: list[LocalDatasetEntry]) -> None:
-    """As ``LocalIndex.register`` does it, some thousands in a round trip."""
-    pipe = index.redis.pipeline(transaction=False)
-    registry = Registry(pipe)
-    for number, entry in enumerate(entries, 1):
-        registry.insert(entry.name, entry.cid, StoredEntry(entry.schema_ref, entry.data_urls, None))
-        if number % _PIPELINE == 0:
-            pipe.execute()
-    pipe.execute()
 
 
 def _measure(size_of: Callable[[Bench], int], bench: Bench) -> Measured:

@@ -1,6 +1,8 @@
 """The benchmark's frame, on rows that measure nothing: what is compared, counted and written down."""
 
 import re
+import socket
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,10 +12,10 @@ import redis
 
 from atdata_core.stores.s3.objects import S3Endpoint
 from benchmarks import __main__ as command
-from benchmarks import places
-from benchmarks.counting import requests, round_trips
-from benchmarks.frame import Bench, Count, Measured, NotInstalled, Reach, Row
-from benchmarks.table import SECTIONS, Surroundings, document, goal, measurements, table
+from benchmarks import growing, places
+from benchmarks.counting import requests, round_trips, traffic
+from benchmarks.frame import Bench, Cost, Count, Measured, NotInstalled, Reach, Row
+from benchmarks.table import CURVES, SECTIONS, Surroundings, costs, document, goal, keep, measurements, table, write
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 SURROUNDINGS = Surroundings("2026-01-02", "abc", "a machine, 2 cores", "3.12.1", {"numpy": "2.4.0"})
@@ -41,6 +43,14 @@ def failing_row(error, *, optional=False):
         raise error
 
     return Row("copying.some", "copy", "a peer", Reach(ratio=1), measure, optional)
+
+
+def growing_row(name="growing.datasets"):
+    """A row that tells what one and a thousand cost."""
+    found = tuple(
+        Cost(n, 2 + n // 50, 2 * n, 5 * n, 900 * n, 4_000 * n, 0.01 * n, 0.004 * n, 20.5) for n in (1, 1_000)
+    )
+    return Row(name, "grow", "", Reach(most=10, unit="ms"), lambda bench: Measured(costs=found, note="a note"))
 
 
 @pytest.fixture
@@ -185,3 +195,79 @@ def test_a_pipeline_is_one_round_trip(redis_url):
             pipe.get("a").get("b").execute()
         client.get("a")
     assert sent.total == 2
+
+
+def test_what_it_costs_as_the_work_grows_has_a_line_for_each_size_and_a_picture(bench):
+    results = [growing_row(name).run(bench) for name in CURVES]
+    assert costs(results[:1]).splitlines()[0].startswith("| datasets of one shard | requests to PDS | to S3 |")
+    assert costs(results[:1]).splitlines()[2:] == [
+        "| 1 | 2 | 2 | 5 | 0.0009 MB | 0.004 MB | 0.01 s | 0.004 s | 20.5 MB |",
+        "| 1,000 | 22 | 2,000 | 5,000 | 0.9 MB | 4 MB | 10 s | 4 s | 20.5 MB |",
+    ]
+    page = document(results, SURROUNDINGS)
+    assert page.count("| memory over idle |") == 2
+    assert "(performance.svg)" in page
+    assert "(performance.svg)" not in document([race_row(4).run(bench)], SURROUNDINGS)
+
+
+def test_the_picture_has_a_curve_for_each_figure_and_is_the_same_each_time(tmp_path, bench):
+    pytest.importorskip("matplotlib")
+    results, page = [growing_row(name).run(bench) for name in CURVES], tmp_path / "performance.md"
+    write(page, results, SURROUNDINGS)
+    picture = page.with_suffix(".svg").read_bytes()
+    for text in ("to the PDS: datasets of one shard", "peak: shards of one dataset", "seconds"):
+        assert picture.count(f">{text}</text>".encode()) == 1
+    write(page, results, SURROUNDINGS)
+    assert page.with_suffix(".svg").read_bytes() == picture
+
+
+def test_costs_are_kept_with_the_measurements(tmp_path, bench):
+    result = growing_row().run(bench)
+    keep(tmp_path / "page.md", {"surroundings": asdict(SURROUNDINGS), "results": [asdict(result)]})
+    assert measurements(tmp_path / "page.md") == ([result], SURROUNDINGS)
+
+
+def test_rows_that_tell_what_grows_are_those_that_have_curves():
+    assert CURVES.keys() < {row.name for row in growing.ROWS}
+
+
+def test_bytes_are_counted_in_both_directions():
+    here, there = socket.socketpair()
+    with here, there, traffic() as found:
+        here.sendall(b"12345")
+        here.send(b"678")
+        assert there.recv(5) == b"12345"
+        assert there.recv_into(bytearray(9)) == 3
+    assert (found.sent, found.received) == (8, 8)
+
+
+def test_bytes_of_every_client_are_counted(pds, box, redis_url):
+    s3 = S3Endpoint.from_credentials(box.s3)
+
+    def ping():
+        with redis.Redis.from_url(redis_url) as client:
+            client.ping()
+
+    for ask in (lambda: httpx.get(f"{pds.url}/xrpc/_health"), s3.client.list_buckets, ping):
+        with traffic() as found:
+            ask()
+        assert found.sent > 0
+        assert found.received > 0
+
+
+# A sandbox is started, and four processes promote there.
+@pytest.mark.slow
+def test_requests_of_a_dataset_and_of_a_shard_do_not_grow_with_their_number(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATDATA_STATE_DIR", str(tmp_path / "state"))
+        bench = Bench(tmp_path, quick=True)
+        try:
+            found = [row.run(bench) for row in growing.ROWS]
+        finally:
+            bench.close()
+    assert [result.error for result in found] == [""] * len(found)
+    for result in found[:2]:
+        first, last = result.measured.costs
+        assert (first.size, last.size) == (1, 60)
+        assert last.s3 <= 60 * first.s3
+        assert last.sent + last.received <= 60 * (first.sent + first.received)
