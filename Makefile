@@ -5,7 +5,7 @@
 # make test-all the same and what takes longer: whole processes killed, each story through the reference PDS
 # make faults  the long proofs: processes killed, answers lost, bytes changed; writes docs/reliability.md
 #              (some of them: make faults ONLY=tests/faults/test_killed.py)
-# make bench   how fast it is, beside its peers, in ten minutes; writes docs/performance.md
+# make bench   how fast it is, beside its peers, in ten minutes; writes docs/performance.md, and docs/scale.md anew
 #              (with small data, in one minute: make bench-quick)
 # make scale   what a hundred thousand datasets cost in Dagster, in half an hour; writes docs/scale.md
 #              (with some hundreds, in a minute or two: make scale-quick)
@@ -87,6 +87,7 @@ faults: $(READY)-dev
 
 bench: $(READY)-bench
 	@$(BIN)/python -m benchmarks --write docs/performance.md
+	@$(BIN)/python -m scaling --rewrite docs/scale.md
 
 bench-quick: $(READY)-dev
 	@$(BIN)/python -m benchmarks --quick
@@ -114,7 +115,7 @@ check: $(READY)-dev
 
 constraints:
 	@$(PYTHON) -m venv .constraints && .constraints/bin/python -m pip install --quiet --upgrade pip
-	@.constraints/bin/python -m pip install --quiet ./core ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev --group docs --group formats uv
+	@.constraints/bin/python -m pip install --quiet ./core ".[aws,sandbox,ui,demo,celery,k8s,postgres]" --group dev --group docs --group formats --group drawing uv
 	@{ head -n 2 constraints.txt; .constraints/bin/python -m pip freeze --all --exclude atdata-pipelines \
 		--exclude atdata-core --exclude setuptools; } > .constraints/new
 	@mv .constraints/new constraints.txt && rm -rf .constraints

@@ -1,4 +1,4 @@
-"""``python -m scaling [--quick] [--only PART ...] [--write FILE]``."""
+"""``python -m scaling [--quick] [--only PART ...] [--write FILE]``, or ``--rewrite FILE``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.frame import Bench
 from benchmarks.table import Surroundings
 from scaling.figures import Found, Part
-from scaling.page import table, write
+from scaling.page import rewrite, table, write
 
 
 def parts() -> list[Part]:
@@ -52,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few datasets, in a minute: does it run at all?")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", choices=[part.name for part in every])
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page, of a full run alone")
+    parser.add_argument("--rewrite", type=Path, metavar="FILE", help="measure nothing, write the page anew")
     given = parser.parse_args(arguments)
+    if given.rewrite:
+        rewrite(given.rewrite)
+        return 0
     if given.write and (given.quick or given.only):
         parser.error("--write keeps a full run: neither --quick nor --only.")
     wanted = [part for part in every if not given.only or part.name in given.only]

@@ -63,3 +63,8 @@ class Part:
 
     name: str
     measure: Callable[[Bench], Measured]
+
+
+def number(value: float) -> str:
+    """Three digits that mean something, or all before the point."""
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}"

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import table as benchmark
 from benchmarks.table import Surroundings, keep
-from scaling.figures import Figure, Found
+from scaling.figures import Figure, Found, number
+from scaling.internet import Performance, section
 
 LONGEST = 30.0
 """Minutes that all of it may take."""
@@ -34,8 +36,8 @@ _HEAD = """\
 |---|---:|---:|---:|---|"""
 
 
-def document(found: Sequence[Found], surroundings: Surroundings) -> str:
-    """The page."""
+def document(found: Sequence[Found], surroundings: Surroundings, performance: Performance | None = None) -> str:
+    """The page. ``performance``: what the part on internet scale is computed from; None: there is none."""
     took = sum(each.seconds for each in found)
     whole = Found("whole", (Figure("this whole measurement", "-", took / 60, "min", LONGEST),))
     packages = ", ".join(f"{name} {version}" for name, version in surroundings.packages.items())
@@ -48,20 +50,29 @@ def document(found: Sequence[Found], surroundings: Surroundings) -> str:
     for title, names in SECTIONS.items():
         if here := [each for each in found if each.part in names]:
             parts += [f"## {title}", table(here), "\n".join(f"- {note}" for each in here for note in each.notes)]
+    if computed := section(found, performance):
+        parts += ["## At internet scale", computed]
     parts += ["## All of it", table([whole])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def write(page: Path, found: Sequence[Found], surroundings: Surroundings) -> None:
     """Write the page, and beside it the measurements."""
-    page.write_text(document(found, surroundings))
     keep(page, {"surroundings": asdict(surroundings), "found": [asdict(each) for each in found]})
+    rewrite(page)
 
 
-def measurements(page: Path) -> tuple[list[Found], Surroundings]:
-    """What a page was made from."""
+def rewrite(page: Path) -> None:
+    """Write the page anew from the measurements beside it, those of performance among them."""
+    page.write_text(document(*measurements(page)))
+
+
+def measurements(page: Path) -> tuple[list[Found], Surroundings, Performance | None]:
+    """What a page is made from."""
     data = json.loads(page.with_suffix(".json").read_text())
-    return [_found(each) for each in data["found"]], Surroundings(**data["surroundings"])
+    other = page.with_name("performance.md")
+    performance = Performance(*benchmark.measurements(other)) if other.with_suffix(".json").exists() else None
+    return [_found(each) for each in data["found"]], Surroundings(**data["surroundings"]), performance
 
 
 def table(found: Sequence[Found]) -> str:
@@ -85,11 +96,6 @@ def _of(figure: Figure) -> str:
 
 def _line(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def number(value: float) -> str:
-    """Three digits that mean something, or all before the point."""
-    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}"
 
 
 def _found(data: dict[str, Any]) -> Found:
