@@ -26,7 +26,6 @@ Decode = Callable[[bytes | memoryview], NDArray[Any]]
 _LARGE = 1 << 16
 """Bytes of a sample from which on its arrays are not copied out of it: below, that takes longer than copying."""
 _UNPACK_ERRORS = (msgpack.UnpackException, TypeError, ValueError, OverflowError, RecursionError)
-_unpackb = partial(msgpack.unpackb, strict_map_key=False)
 _BINARY = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 """First byte of binary data in msgpack -> bytes of the length that follows."""
 
@@ -217,7 +216,7 @@ def unpack_value(
 def _kept(field: SampleField, value: Any, type_name: str) -> Any:
     """The value, if msgpack brings it back; not all that it packs does it, such as a tuple that is a key."""
     try:
-        back = _unpackb(packb(value))
+        back = msgpack.unpackb(packb(value), strict_map_key=False)
         if same_values(back, value):
             return value
         why = f"it would come back as {reprlib.repr(back)}"
@@ -382,7 +381,7 @@ def packed_map(data: bytes | memoryview, name: str, in_place: Collection[str] = 
             if found is not None:
                 return found
         # msgpack takes its limits from the length of the buffer, so a claimed size allocates nothing.
-        return _unpackb(data)
+        return msgpack.unpackb(data, strict_map_key=False)
     except _UNPACK_ERRORS as why:
         raise SampleError(
             f"The bytes are no {name}: they are no msgpack ({why}). "
@@ -396,7 +395,7 @@ def packed_maps(packed: Sequence[bytes | memoryview], name: str, in_place: Colle
     if in_place and max(map(len, packed)) >= _LARGE:
         return [packed_map(data, name, in_place) for data in packed]
     try:
-        return list(map(_unpackb, packed))
+        return [msgpack.unpackb(data, strict_map_key=False) for data in packed]
     except _UNPACK_ERRORS:
         # One of them: this raises the error that says so.
         return [packed_map(data, name) for data in packed]
