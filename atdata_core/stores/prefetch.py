@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import closing
 from typing import Any, BinaryIO, cast
@@ -28,20 +28,19 @@ def prefetched(
     """Each shard's URL and bytes; a shard is closed when the next one is asked for.
 
     Those that follow begin to arrive before their turn: a service takes a while to begin, and gives one transfer
-    less than it could give several. It is one at first, and four times as many with each shard: whoever looks at
-    the beginning alone wants none of them. Raises as ``open_shard``, when it is that shard's turn.
+    less than it could give several. Beside the first shard it is one, for whoever looks at the beginning alone wants
+    none of them. Raises as ``open_shard``, when it is that shard's turn.
 
     Args:
         urls: The shards.
         store: Opens them, as in ``open_shard``.
         streams: How many are open at a time, at most.
     """
-    following = _Following(urls, store)
+    following = _Following(urls, store, max(1, streams - 1))
     try:
         while (shard := following.next()) is not None:
             url, stream = shard
             with closing(stream):
-                following.most = min(4 * following.most or 1, max(1, streams - 1))
                 known = _source(stream)
                 # What cannot be taken up again would wait, as those after it, and a service ends what nobody takes.
                 if isinstance(stream, _Whole) or (known is not None and known.resumable):
@@ -65,10 +64,11 @@ class _Early:
         size: Bytes that it takes until then; as many as the one before, until it is known.
     """
 
-    def __init__(self, url: str, store: object | None, size: int) -> None:
+    def __init__(self, url: str, store: object | None, size: int, coming: Callable[[], int]) -> None:
         self.url = url
         self.found = Future[BinaryIO | None]()
         self.size = size
+        self._coming = coming
         threading.Thread(target=self._open, args=(store,), name="next shard", daemon=True).start()
 
     def _open(self, store: object | None) -> None:
@@ -98,19 +98,19 @@ class _Early:
             stream.close()
             return None
         self.size = _taken(known.left)
-        known.begin(EARLY)
+        if self._coming() > NEXT:
+            # It is larger than the one before: it is fetched at its turn.
+            self.size = 0
+        else:
+            known.begin(EARLY)
         return stream
 
 
 class _Following:
-    """The shards that are still to be read, the next of them perhaps open.
+    """The shards that are still to be read, the next of them perhaps open; ``most``: how many may be."""
 
-    Attributes:
-        most: How many may be open.
-    """
-
-    def __init__(self, urls: Iterable[str], store: object | None) -> None:
-        self.most = 0
+    def __init__(self, urls: Iterable[str], store: object | None, most: int) -> None:
+        self._open, self._most = 1, most
         self._urls = iter(urls)
         self._store = store
         self._early = deque[_Early]()
@@ -119,18 +119,24 @@ class _Following:
         """The next shard; None after the last one."""
         if self._early:
             early = self._early.popleft()
+            self._open = self._most
+            # Not only once it is there.
+            self.open_more(early.size, early.size)
             return early.url, early.found.result() or open_shard(early.url, store=self._store)
         url = next(self._urls, None)
         return None if url is None else (url, open_shard(url, store=self._store))
 
     def open_more(self, left: int, size: int) -> None:
         """Open some, if there is room: ``left`` bytes of a shard of ``size`` are still to be read."""
-        while len(self._early) < self.most:
+        while len(self._early) < self._open:
             size = self._early[-1].size if self._early else _taken(size)
-            coming = left + sum(each.size for each in self._early)
+            coming = left + self._coming()
             if coming + (size if self._early else 0) > NEXT or (url := next(self._urls, None)) is None:
                 return
-            self._early.append(_Early(url, self._store, size))
+            self._early.append(_Early(url, self._store, size, self._coming))
+
+    def _coming(self) -> int:
+        return sum(each.size for each in tuple(self._early))
 
     def close(self) -> None:
         """Close what nobody will read."""
