@@ -174,6 +174,8 @@ def checked_authorities(path: str, variable: str) -> ssl.SSLContext:
     )
 
 
+# It takes 20 ms, and is wanted for each client; workers that are forked have it too.
+@lru_cache(maxsize=4)
 def _loaded(path: str) -> ssl.SSLContext:
     if os.path.isdir(path):
         return ssl.create_default_context(capath=path)

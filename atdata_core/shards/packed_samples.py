@@ -13,7 +13,7 @@ from ..common.urls import displayed
 from ..errors import SampleError, ShardWarning, StrayFilesWarning
 from ..samples.sample_types import unpacker_with_views
 from ..stores.opening import open_shard
-from ..stores.prefetch import STREAMS, prefetched
+from ..stores.prefetch import prefetched
 from .consumers import workers
 from .tar_samples import PACKED, Alone, Strays, TarSample, read_samples, sample_runs, suffixes_told
 
@@ -64,7 +64,7 @@ def packed_samples(urls: Iterable[str], sample_type: type, *, store: object | No
 
     Raises as ``shard_records``, and ``SampleError`` where a sample has no file ``.msgpack``.
     """
-    with closing(prefetched(urls, store=store, streams=STREAMS // workers())) as shards:
+    with closing(prefetched(urls, store=store, beside=workers())) as shards:
         for url, stream in shards:
             for run in sample_runs(stream, url=url, alone=PACKED):
                 if isinstance(run, Alone):

@@ -14,16 +14,16 @@ from .opening import open_shard
 from .shard_streams import CHUNK, CHUNKS, ReadAhead, ResumableRead
 
 STREAMS = 32
-"""Shards that are open at a time, at most."""
+"""Shards that are open at a time, at most, in all processes that read side by side; two in each at least."""
 NEXT = 64 << 20
 """Bytes that are still to come, of the shard that is read and of those after it, when another one is opened. Not
-more: they take memory, and a service ends what nobody takes."""
+more: they take memory, and a service ends what nobody takes. In all processes that read side by side."""
 EARLY = 32
 """Chunks of a shard, at most, that are fetched before its turn, besides those that any stream fetches ahead."""
 
 
 def prefetched(
-    urls: Iterable[str], *, store: object | None = None, streams: int = STREAMS
+    urls: Iterable[str], *, store: object | None = None, beside: int = 1
 ) -> Generator[tuple[str, BinaryIO]]:
     """Each shard's URL and bytes; a shard is closed when the next one is asked for.
 
@@ -34,9 +34,9 @@ def prefetched(
     Args:
         urls: The shards.
         store: Opens them, as in ``open_shard``.
-        streams: How many are open at a time, at most.
+        beside: How many processes read so side by side.
     """
-    following = _Following(urls, store, max(1, streams - 1))
+    following = _Following(urls, store, beside)
     try:
         while (shard := following.next()) is not None:
             url, stream = shard
@@ -64,11 +64,11 @@ class _Early:
         size: Bytes that it takes until then; as many as the one before, until it is known.
     """
 
-    def __init__(self, url: str, store: object | None, size: int, coming: Callable[[], int]) -> None:
+    def __init__(self, url: str, store: object | None, size: int, room: Callable[[], int]) -> None:
         self.url = url
         self.found = Future[BinaryIO | None]()
         self.size = size
-        self._coming = coming
+        self._room = room
         threading.Thread(target=self._open, args=(store,), name="next shard", daemon=True).start()
 
     def _open(self, store: object | None) -> None:
@@ -97,20 +97,19 @@ class _Early:
         if known is None or not known.resumable:
             stream.close()
             return None
-        self.size = _taken(known.left)
-        if self._coming() > NEXT:
-            # It is larger than the one before: it is fetched at its turn.
-            self.size = 0
-        else:
-            known.begin(EARLY)
+        # It may be larger than the one before.
+        chunks = min(EARLY, (self._room() + self.size) // CHUNK - CHUNKS)
+        self.size = min(known.left, (chunks + CHUNKS) * CHUNK) if chunks >= 0 else 0
+        if self.size:
+            known.begin(chunks)
         return stream
 
 
 class _Following:
-    """The shards that are still to be read, the next of them perhaps open; ``most``: how many may be."""
+    """The shards that are still to be read, some of them perhaps open."""
 
-    def __init__(self, urls: Iterable[str], store: object | None, most: int) -> None:
-        self._open, self._most = 1, most
+    def __init__(self, urls: Iterable[str], store: object | None, beside: int) -> None:
+        self._open, self._most, self._bytes = 1, max(1, STREAMS // beside - 1), NEXT // beside
         self._urls = iter(urls)
         self._store = store
         self._early = deque[_Early]()
@@ -130,13 +129,14 @@ class _Following:
         """Open some, if there is room: ``left`` bytes of a shard of ``size`` are still to be read."""
         while len(self._early) < self._open:
             size = self._early[-1].size if self._early else _taken(size)
-            coming = left + self._coming()
-            if coming + (size if self._early else 0) > NEXT or (url := next(self._urls, None)) is None:
+            room = self._room() - left
+            if room < (size if self._early else 0) or (url := next(self._urls, None)) is None:
                 return
-            self._early.append(_Early(url, self._store, size, self._coming))
+            self._early.append(_Early(url, self._store, size, self._room))
 
-    def _coming(self) -> int:
-        return sum(each.size for each in tuple(self._early))
+    def _room(self) -> int:
+        """Bytes that may come besides those of the shards that are open."""
+        return self._bytes - sum(each.size for each in tuple(self._early))
 
     def close(self) -> None:
         """Close what nobody will read."""

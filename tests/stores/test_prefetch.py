@@ -111,11 +111,11 @@ def at_least(count, bodies):
     return len(bodies) >= count
 
 
-@pytest.mark.parametrize(("streams", "most"), [(32, 32), (8, 8), (2, 2), (0, 2)])
-def test_no_more_shards_are_open_than_are_allowed(streams, most):
+@pytest.mark.parametrize(("beside", "most"), [(1, 32), (4, 8), (16, 2), (100, 2)])
+def test_no_more_shards_are_open_than_are_allowed(beside, most):
     store, urls = Store(64_000), [f"{n}.tar" for n in range(100)]
     together = []
-    for turn, (_, stream) in enumerate(prefetched(urls, store=store, streams=streams)):
+    for turn, (_, stream) in enumerate(prefetched(urls, store=store, beside=beside)):
         whole(stream)
         assert store.soon(partial(at_least, min(100, turn + 2)))
         together.append(len(store.bodies) - turn)
