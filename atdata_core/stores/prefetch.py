@@ -28,7 +28,7 @@ def prefetched(
     """Each shard's URL and bytes; a shard is closed when the next one is asked for.
 
     Those that follow begin to arrive before their turn: a service takes a while to begin, and gives one transfer
-    less than it could give several. Beside the first shard it is one, for whoever looks at the beginning alone wants
+    less than it could give several. Beside the first shard it is one: whoever looks at the beginning alone wants
     none of them. Raises as ``open_shard``, when it is that shard's turn.
 
     Args:
@@ -64,11 +64,11 @@ class _Early:
         size: Bytes that it takes until then; as many as the one before, until it is known.
     """
 
-    def __init__(self, url: str, store: object | None, size: int, room: Callable[[], int]) -> None:
+    def __init__(self, url: str, store: object | None, size: int, claim: Callable[[_Early, int], int]) -> None:
         self.url = url
         self.found = Future[BinaryIO | None]()
         self.size = size
-        self._room = room
+        self._claim = claim
         threading.Thread(target=self._open, args=(store,), name="next shard", daemon=True).start()
 
     def _open(self, store: object | None) -> None:
@@ -97,10 +97,7 @@ class _Early:
         if known is None or not known.resumable:
             stream.close()
             return None
-        # It may be larger than the one before.
-        chunks = min(EARLY, (self._room() + self.size) // CHUNK - CHUNKS)
-        self.size = min(known.left, (chunks + CHUNKS) * CHUNK) if chunks >= 0 else 0
-        if self.size:
+        if (chunks := self._claim(self, known.left)) >= 0:
             known.begin(chunks)
         return stream
 
@@ -113,6 +110,7 @@ class _Following:
         self._urls = iter(urls)
         self._store = store
         self._early = deque[_Early]()
+        self._lock = threading.Lock()
 
     def next(self) -> tuple[str, BinaryIO] | None:
         """The next shard; None after the last one."""
@@ -132,7 +130,14 @@ class _Following:
             room = self._room() - left
             if room < (size if self._early else 0) or (url := next(self._urls, None)) is None:
                 return
-            self._early.append(_Early(url, self._store, size, self._room))
+            self._early.append(_Early(url, self._store, size, self._claim))
+
+    def _claim(self, early: _Early, left: int) -> int:
+        """How many chunks of a shard are begun with, of so many bytes: it may be larger than the one before it."""
+        with self._lock:
+            chunks = min(EARLY, (self._room() + early.size) // CHUNK - CHUNKS)
+            early.size = min(left, (chunks + CHUNKS) * CHUNK) if chunks >= 0 else 0
+            return chunks
 
     def _room(self) -> int:
         """Bytes that may come besides those of the shards that are open."""

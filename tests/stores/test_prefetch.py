@@ -135,6 +135,42 @@ def test_what_is_fetched_early_of_all_of_them_is_bounded(monkeypatch):
     assert len(store.bodies) == 12
 
 
+def test_large_ones_behind_small_ones_take_no_more_than_is_left(monkeypatch):
+    class Growing(Store):
+        def open_shard(self, url):
+            self.size = 1_000 if url in "ab" else SIZE
+            if url not in "ab":
+                together.wait(10)
+            return super().open_shard(url)
+
+    monkeypatch.setattr(module, "NEXT", 20 * CHUNK)
+    # All of them are opened before it is known how large they are.
+    store, together = Growing(), threading.Barrier(10)
+
+    def fetched():
+        return sum(body.at for url, body in list(store.bodies.items()) if url not in "ab")
+
+    with closing(prefetched("ab0123456789", store=store)) as shards:
+        next(shards)[1].read(1)
+        next(shards)
+        assert store.soon(lambda bodies: fetched() > 10 * CHUNK)
+        time.sleep(0.05)
+        assert fetched() <= 20 * CHUNK
+
+
+def test_processes_side_by_side_share_what_is_fetched_early():
+    store = Store(20 * CHUNK)
+    with closing(prefetched("ab", store=store, beside=8)) as shards:
+        _, stream = next(shards)
+        stream.read(11 * CHUNK)
+        time.sleep(0.1)
+        assert list(store.bodies) == ["a"]
+        stream.read(1)
+        assert store.soon(lambda bodies: "b" in bodies and bodies["b"].at == 8 * CHUNK)
+        time.sleep(0.05)
+        assert store.bodies["b"].at == 8 * CHUNK
+
+
 def test_a_short_one_gives_its_connection_back_before_its_turn():
     store = Store(64_000)
     with closing(prefetched("ab", store=store)) as shards:
@@ -188,7 +224,7 @@ def test_an_error_comes_when_it_is_that_shards_turn():
     assert whole(stream) == store.bodies["a"].data
     with pytest.raises(ShardMissingError, match="no b"):
         next(shards)
-    assert list(store.bodies) == ["a"]
+    assert store.soon(lambda bodies: all(body.closed for body in bodies.values()))
 
 
 def test_whoever_stops_early_leaves_nothing_open():
