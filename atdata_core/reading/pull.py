@@ -6,7 +6,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Generator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..atmosphere.atmosphere_index import AtmosphereIndex
 from ..atmosphere.published_shards import PublishedShards, other_bytes
 from ..atmosphere.record_format.parse import expanded
 from ..common.byte_progress import Progress, tell_bytes
+from ..common.concurrency import concurrently, shard_in_memory
 from ..common.names import distinct, file_name, quoted
 from ..common.urls import displayed
 from ..errors import AtdataError, NoDataUrlsError, PullError
@@ -26,9 +26,6 @@ from .pull_journal import Begun, Complete, PullJournal, another, no_link
 if TYPE_CHECKING:
     from ..atmosphere import AtmosphereClient, AtmosphereIndexEntry
     from ..atmosphere.record_format.parse import PublishedShard
-
-WORKERS = 8
-"""Shards that are fetched side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,28 +163,24 @@ class _Pull:
     def all(self) -> Pulled:
         """Pull each shard; raises as ``pull``, once the others are done where it is for one shard."""
         names = file_names(self._shards, self._entry.name)
+        came: list[PulledShard] = []
         failed: dict[str, AtdataError] = {}
         if self._progress:
             self._progress(0, len(names))
-        with ThreadPoolExecutor(min(WORKERS, len(names)), "pull") as pool:
-            futures = [pool.submit(self._one, *each) for each in zip(self._shards, names, strict=True)]
-            urls = {future: shard.url for future, shard in zip(futures, self._shards, strict=True)}
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    if error := _failure(future):
-                        failed[urls[future]] = error
-                    if self._progress:
-                        self._progress(done - len(failed), len(futures))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._stop()
-                raise
+        each = zip(self._shards, names, strict=True)
+        with closing(concurrently(self._one, each, failed=self._stop)) as pulled:
+            for shard, found in zip(self._shards, pulled, strict=True):
+                if isinstance(found, PulledShard):
+                    came.append(found)
+                else:
+                    failed[shard.url] = found
+                if self._progress:
+                    self._progress(len(came), len(names))
         if failed:
             raise self._error(failed) from next(iter(failed.values()))
         before = (self._folder / name for name in sorted(self._journal.complete.keys() - set(names)))
         left = tuple(path for path in before if self._journal.ours(path))
-        shards = tuple(future.result() for future in futures)
-        return Pulled(self._entry.name, self._entry.uri, self._folder, shards, left)
+        return Pulled(self._entry.name, self._entry.uri, self._folder, tuple(came), left)
 
     def _error(self, failed: dict[str, AtdataError]) -> PullError:
         first = next(iter(failed.values()))
@@ -200,19 +193,26 @@ class _Pull:
             failed={displayed(url): error.message for url, error in failed.items()},
         )
 
-    def _stop(self) -> None:
+    def _stop(self, _: BaseException) -> None:
         """End what other threads do, soon."""
         with self._lock:
             self._stopped = True
             for body in self._transfers:
                 body.stop()
 
-    def _one(self, shard: PublishedShard, name: str) -> PulledShard:
+    def _one(self, each: tuple[PublishedShard, str]) -> PulledShard | AtdataError:
+        """A shard by the name of its file, or why it did not come; raises what ends them all."""
+        shard, name = each
         path, fetched = self._folder / name, 0
-        found = self._there(shard, path)
-        if found is None:
-            sha256, fetched = self._fetched(shard, path)
-            found = self._journal.publish(path, sha256)
+        try:
+            found = self._there(shard, path)
+            if found is None:
+                # As many at a time as of large ones take a link whole.
+                with shard_in_memory(shard.size):
+                    sha256, fetched = self._fetched(shard, path)
+                found = self._journal.publish(path, sha256)
+        except AtdataError as error:
+            return error
         return PulledShard(shard.url, path, found.size, found.sha256, shard.sha256 is not None, fetched)
 
     def _there(self, shard: PublishedShard, path: Path) -> Complete | None:
@@ -284,9 +284,9 @@ class _Pull:
     @contextmanager
     def _under_way(self, body: ResumableRead) -> Generator[None]:
         with self._lock:
-            if self._stopped:
-                raise CancelledError
             self._transfers.add(body)
+            if self._stopped:
+                body.stop()
         try:
             yield
         finally:
@@ -297,11 +297,3 @@ class _Pull:
 def _digest_of(path: Path) -> _Digest:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256")
-
-
-def _failure(future: Future[PulledShard]) -> AtdataError | None:
-    """Why one shard did not come; raises what ends them all."""
-    error = future.exception()
-    if error is None or isinstance(error, AtdataError):
-        return error
-    raise error
