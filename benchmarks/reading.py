@@ -43,7 +43,7 @@ READERS = (
     Reader(
         "WebDataset 1.0.2",
         "tar: local, and what `curl` and the like fetch",
-        "checksums of headers (`tarfile`)",
+        "nothing; it ends in silence at a damaged header, and where an archive is cut short",
         "where asked to; no arrays in msgpack",
         "no",
     ),
