@@ -15,6 +15,7 @@ from atdata_core.atmosphere.record_format.record_keys import AtUri, new_tid
 from atdata_core.atmosphere.xrpc.answers import NOT_IMPLEMENTED, refused
 from atdata_core.atmosphere.xrpc.identifiers import plain_identifier
 from atdata_core.atmosphere.xrpc.session import Session
+from atdata_core.atmosphere.xrpc.write_budget import budget_of
 from atdata_core.common.retry_after import ATTEMPTS
 from atdata_core.errors import (
     NotLoggedInError,
@@ -99,6 +100,11 @@ class AtmosphereClient:
         if self._account.handle is None:
             raise NotLoggedInError(_NOBODY)
         return self._account.handle
+
+    @property
+    def counts_writes(self) -> bool:
+        """Whether the account's writes cost points, as far as is known; ``NotLoggedInError``."""
+        return budget_of(self.did, self._account.service).is_counted
 
     def login(self, handle: str, password: str, *, shared: bool = False) -> None:
         """Log in with an app password.

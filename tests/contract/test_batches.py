@@ -15,7 +15,7 @@ from atdata_core.errors import RecordChangedError, ServiceRefusedError, ServiceU
 
 
 class Network(httpx.HTTPTransport):
-    """The network, with a list of what is sent. ``before`` and ``lost`` meddle with each applyWrites."""
+    """The network, with a list of what is sent. ``before`` and ``lost`` meddle with ``each``."""
 
     def __init__(self):
         super().__init__()
@@ -23,14 +23,15 @@ class Network(httpx.HTTPTransport):
         self.sizes = []
         self.before = lambda number: None
         self.lost = lambda number: False
+        self.each = "applyWrites"
 
     def handle_request(self, request):
         name = request.url.path.rpartition(".")[2]
         self.sent.append(name)
-        if name != "applyWrites":
+        if name != self.each:
             return super().handle_request(request)
         number = self.sent.count(name)
-        self.sizes.append((len(json.loads(request.content)["writes"]), len(request.content)))
+        self.sizes.append((len(json.loads(request.content).get("writes", [1])), len(request.content)))
         instead = self.before(number)
         if instead is not None:
             return instead
@@ -276,3 +277,72 @@ def test_a_service_that_is_down_is_an_error_for_all_and_the_next_attempt_goes_on
     network.before = lambda number: None
     assert [made for _, made in BatchWriter(client).write(writes)] == [False] * 200 + [True] * 100
     assert written(repo) == expected(writes)
+
+
+# Where the account's writes are counted
+
+
+@pytest.fixture
+def counted(network, monkeypatch, state_folder):
+    """Points that were taken so far."""
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "5000/35000")
+    network.each = "putRecord"
+
+    def points():
+        (file,) = (state_folder / "writes").glob("*.json")
+        return sum(json.loads(file.read_text())["used"]["3600"].values())
+
+    return points
+
+
+def test_each_record_costs_two_points_and_one_that_is_there_costs_none(client, repo, network, counted):
+    writes = creations(repo, 50)
+    first, again = BatchWriter(client).write([*writes, writes[0]])[0::50]
+    assert (first[1], again[1]) == (True, False)
+    assert (counted(), network.count("putRecord"), network.count("applyWrites")) == (100, 50, 0)
+    assert written(repo) == expected(writes)
+    assert [made for _, made in BatchWriter(client).write(writes)] == [False] * 50
+    assert counted() == 100
+    swaps = [
+        write._replace(record=record(repo, 100 + n), swap=record_cid(write.record))
+        for n, write in enumerate(writes)
+    ]
+    assert all(made for _, made in BatchWriter(client).write(swaps))
+    assert counted() == 200
+    assert written(repo) == expected(swaps)
+
+
+def test_a_counted_write_that_a_rival_was_before_is_told_apart_from_a_lost_answer(client, repo, network, counted):
+    writes = creations(repo, 6)
+
+    def rival(number):
+        if number == 1:
+            repo.put("k0001", record(repo, -1)).raise_for_status()
+
+    network.before = rival
+    network.lost = lambda number: number in (2, 3, 4)
+    answers = BatchWriter(client).write(writes)
+    assert [isinstance(answer, RecordChangedError) for answer in answers] == [n == 1 for n in range(6)]
+    del answers[1]
+    assert all(made for _, made in answers)
+    assert written(repo) == expected(writes) | {"k0001": record_cid(record(repo, -1))}
+
+
+def test_a_counted_record_at_which_the_service_fails_fails_alone(client, repo, network, counted):
+    writes = creations(repo, 12)
+    for number in (7, 8, 9, 10):
+        writes[number] = writes[number]._replace(record=record(repo, 2**53))
+    writes[3] = writes[3]._replace(record=record(repo, 1.5))
+    answers = BatchWriter(client).write(writes)
+    failed = {number: answer.status for number, answer in enumerate(answers) if isinstance(answer, Exception)}
+    assert failed == {3: 400, 7: 500, 8: 500, 9: 500, 10: 500}
+    assert written(repo) == expected(write for number, write in enumerate(writes) if number not in failed)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_service_that_takes_no_counted_write_is_an_error_for_all(client, repo, network, counted, status):
+    network.before = lambda number: httpx.Response(status)
+    with pytest.raises(ServiceUnavailableError):
+        BatchWriter(client).write(creations(repo, 8))
+    network.before = lambda number: None
+    assert all(made for _, made in BatchWriter(client).write(creations(repo, 8)))

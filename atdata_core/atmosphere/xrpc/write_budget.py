@@ -81,7 +81,17 @@ class Budget:
         self._file = StateFile(self._what, did)
         self._unwritten = "{}"
         """What the file should hold, where it cannot be written."""
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._told: float | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether ``take`` takes anything.
+
+        Raises:
+            RefusedError: ``ATDATA_WRITE_BUDGET`` is no budget.
+        """
+        return bool(self._limits(self._kept()))
 
     def take(self, points: int, what: str) -> None:
         """Use points for the request ``what``; waits until there are as many, and tells that it waits.
@@ -89,13 +99,16 @@ class Budget:
         Raises:
             RefusedError: ``ATDATA_WRITE_BUDGET`` is no budget.
         """
-        told: float | None = None
-        while (missing := self._missing(points)) is not None:
-            until, why = missing
-            if told is None or now() - told >= _SLICE:
-                told = now()
-                _log.warning("%s; %s waits %s.", why, what.rpartition(".")[2], _until(until))
-            sleep(max(0.0, min(until - now(), _SLICE)))
+        if not self.is_counted:
+            return
+        # One thread waits for points, and the others for it: none takes what is left before one that needs more.
+        with self._turn:
+            while (missing := self._missing(points)) is not None:
+                until, why = missing
+                if self._told is None or now() - self._told >= _SLICE:
+                    self._told = now()
+                    _log.warning("%s; %s waits %s.", why, what.rpartition(".")[2], _until(until))
+                sleep(max(0.0, min(until - now(), _SLICE)))
 
     def learn(self, headers: Mapping[str, str]) -> bool:
         """Heed a refusal (429) of a write: whether ``take`` now waits for as long as it asks.
@@ -120,8 +133,6 @@ class Budget:
 
     def _missing(self, points: int) -> tuple[float, str] | None:
         """Takes points, or says from when on there are enough, and which limit it is."""
-        if not self._limits(self._kept()):
-            return None
         with self._lock, self._file.locked():
             kept = self._kept()
             limits = self._limits(kept)

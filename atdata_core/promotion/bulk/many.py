@@ -111,8 +111,8 @@ def promote_many(
 
     Each is published under its own name, with the values that were given before, else those of its metadata. One
     that cannot be published, or whose shards could not be read anonymously any more, costs no other. Records are
-    written up to 200 in a request; a dataset waits a few seconds at most until there are as many. (An account on a
-    host that counts writes pays 3 points for a record that is created so, 2 for one that is written alone.)
+    written up to 200 in a request; a dataset waits a few seconds at most until there are as many. On a host that
+    counts writes each record has a request of its own, several at a time: it costs 2 points so, 4 a new dataset.
 
     Args:
         entries: Entries of the local index.

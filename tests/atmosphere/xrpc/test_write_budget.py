@@ -4,6 +4,8 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -116,6 +118,33 @@ def test_a_wait_is_told_at_once_and_about_every_minute_with_its_end(clock, monke
     assert f"{DID} has used its 2 write points of an hour; putRecord waits 60 min, until 2027-01-1" in first
     assert {record.levelname for record in caplog.records} == {"WARNING"}
     assert max(clock.slept) <= 60
+
+
+def test_of_several_threads_one_waits_and_tells_and_none_is_overtaken(clock, monkeypatch, caplog):
+    """Two threads ask for much while others ask for little: theirs comes before what was asked for later."""
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "10/10000")
+    points, order, waiting = Budget(DID, PRIVATE), [], threading.Event()
+    points.take(10, "putRecord")
+
+    def sleep(seconds):
+        waiting.set()
+        clock.sleep(seconds)
+
+    monkeypatch.setattr(write_budget, "sleep", sleep)
+
+    def take(cost):
+        points.take(cost, "putRecord")
+        order.append(cost)
+
+    with caplog.at_level(logging.WARNING, "atdata_core"), ThreadPoolExecutor(9) as pool:
+        pool.submit(take, 10)
+        waiting.wait(10)
+        for _ in range(8):
+            pool.submit(take, 1)
+    assert order == [10, *[1] * 8]
+    # Two hours, a line a minute, however many wait.
+    assert len(caplog.messages) <= 2 * 60 + 4
+    assert clock.waited <= 2 * (HOUR + 25)
 
 
 def test_a_request_of_more_points_than_there_ever_are_waits_for_an_empty_hour(clock, monkeypatch):

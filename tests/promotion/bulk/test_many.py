@@ -1,5 +1,7 @@
 """Many datasets in one call: each as if it were promoted alone, and none costs another."""
 
+import json
+
 import httpx
 import numpy as np
 import pytest
@@ -88,6 +90,20 @@ def test_what_is_published_in_bulk_is_what_is_published_alone(lab, atmosphere, s
     for key, fact in alone.items():
         if key.pattern is not INTENT:
             assert of_bulk[key] == fact
+
+
+def test_where_writes_are_counted_a_new_dataset_costs_four_points(lab, atmosphere, some, monkeypatch, state_folder):
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "5000/35000")
+
+    def points():
+        (file,) = (state_folder / "writes").glob("*.json")
+        return sum(json.loads(file.read_text())["used"]["3600"].values())
+
+    assert [each.change for each in promote_many(some, lab.index, atmosphere.client)] == ["created"] * 6
+    # The schema is a record, too.
+    assert points() == 4 * 6 + 2
+    assert [each.change for each in promote_many(some, lab.index, atmosphere.client)] == ["unchanged"] * 6
+    assert points() == 4 * 6 + 2
 
 
 def test_each_stage_of_each_dataset_is_reported_in_order(lab, atmosphere, some):
