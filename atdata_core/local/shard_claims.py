@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,14 @@ from ..errors import RefusedError
 from ..protocols import ShardFacts
 from ..state.redis_state import decoded, read
 
-# Writes a field only where it still holds what was read: two writers at a time cannot undo each other.
+# Writes a field only where it still holds what was read: two writers at a time cannot undo each other. All that
+# stands then is the answer.
 _RECORD = """
 for i = 1, #ARGV, 3 do
   local standing = redis.call('HGET', KEYS[1], ARGV[i]) or ''
   if standing == ARGV[i + 1] then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
 end
+return redis.call('HGETALL', KEYS[1])
 """
 
 
@@ -55,21 +57,22 @@ class ShardClaims:
 
     def read(self, cid: str) -> dict[str, ShardFacts]:
         """The claims of an entry, by shard URL; raises ``RefusedError`` where one is damaged."""
-        return {decoded(url): _claim(cid, value) for url, value in self._raw(cid).items()}
+        return _claims(cid, self._raw(cid))
 
     def record(self, cid: str, facts: Iterable[ShardFacts]) -> dict[str, ShardFacts]:
         """Keeps facts where a shard has none of another digest; all claims that stand afterwards."""
         given = list(facts)
-        if given:
-            standing = self._answer(cid, "hmget", [shard.url for shard in given])
-            changes: list[Any] = []
-            for shard, known in zip(given, standing, strict=True):
-                wanted = _updated(cid, known, shard)
-                if wanted is not None:
-                    changes += [shard.url, known or b"", encoded(wanted)]
-            if changes:
-                self._redis.eval(_RECORD, 1, claims_key(cid), *changes)
-        return self.read(cid)
+        # Most often nothing is known of them.
+        claims = self._recorded(cid, [part for shard in given for part in (shard.url, b"", encoded(shard))])
+        changes: list[Any] = []
+        for shard in given:
+            known = claims[shard.url.encode()]
+            wanted = _updated(cid, known, shard)
+            if wanted is not None:
+                changes += [shard.url, known, encoded(wanted)]
+        if changes:
+            claims = self._recorded(cid, changes)
+        return _claims(cid, claims)
 
     def replace(self, cid: str, facts: Iterable[ShardFacts], standing: Mapping[str, ShardFacts]) -> bool:
         """Makes facts the claims of an entry; False where other digests are claimed than ``standing`` says."""
@@ -84,19 +87,25 @@ class ShardClaims:
                 return True
 
     def _raw(self, cid: str) -> dict[bytes, bytes]:
-        return self._answer(cid, "hgetall")
+        return self._answer(cid, ("hgetall", claims_key(cid)))
 
-    def _answer(self, cid: str, command: str, *arguments: Any) -> Any:
-        [answer] = read(self._redis, [(command, claims_key(cid), *arguments)])
+    def _recorded(self, cid: str, changes: Sequence[Any]) -> dict[bytes, bytes]:
+        parts = iter(self._answer(cid, ("eval", _RECORD, 1, claims_key(cid), *changes)))
+        return dict(zip(parts, parts, strict=True))
+
+    def _answer(self, cid: str, command: tuple[Any, ...]) -> Any:
+        [answer] = read(self._redis, [command])
         if answer is None:
             raise _damaged(cid, "it is no hash")
         return answer
 
 
-def _updated(cid: str, known: bytes | None, seen: ShardFacts) -> ShardFacts | None:
+def _claims(cid: str, raw: Mapping[bytes, bytes]) -> dict[str, ShardFacts]:
+    return {decoded(url): _claim(cid, value) for url, value in raw.items()}
+
+
+def _updated(cid: str, known: bytes, seen: ShardFacts) -> ShardFacts | None:
     """The facts to write; None where nothing is to be written."""
-    if known is None:
-        return seen
     standing = _claim(cid, known)
     if standing.sha256 != seen.sha256:
         return None

@@ -73,6 +73,14 @@ class Sources:
             lambda store: stat_shard(url, store=store, permit=self._permitted),
         )
 
+    def look(self, url: str) -> tuple[ShardStat, bytes | None]:
+        """As ``stat``, with the bytes of a small shard where they come with the same request."""
+        return self._ask(
+            url,
+            lambda end, bucket, key: end.look(bucket, key),
+            lambda store: (stat_shard(url, store=store, permit=self._permitted), None),
+        )
+
     def open_shard(self, url: str) -> BinaryIO:
         """A shard's bytes as they arrive; raises as ``stat`` does."""
         return self._ask(

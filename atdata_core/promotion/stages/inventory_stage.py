@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -73,12 +74,13 @@ def shard_facts(
         """What a shard holds, how that is known, and what is to be said of it."""
         claim = claims.get(url)
         try:
-            stat = sources.stat(url)
+            # Without a claim it is read whatever it is.
+            stat, content = sources.look(url) if claim is None else (sources.stat(url), None)
             same = claim is not None and (stat.etag, stat.size) == (claim.etag, claim.size)
             if claim and same and stat.etag and url in trusted:
                 return replace(claim, seal=None), "etag", None
             with shard_in_memory(stat.size):
-                facts = read_shard(url, sources, sample_type, checked_by, stat, progress)
+                facts = read_shard(url, sources, sample_type, checked_by, stat, progress, content)
         except ShardForbiddenError as error:
             shown = displayed(url)
             if claim is None or destination is not None or url not in trusted:
@@ -188,6 +190,7 @@ def read_shard(
     checked_by: str,
     stat: ShardStat,
     progress: Progress | None = None,
+    content: bytes | None = None,
 ) -> ShardFacts:
     """What a shard holds, every byte and sample read.
 
@@ -198,8 +201,9 @@ def read_shard(
         checked_by: The ``fields_digest`` of the schema that the type was made from.
         stat: What a look before the reading gave.
         progress: Told of the bytes.
+        content: Of the shard, where it is at hand.
     """
-    with sources.open_shard(url) as stream:
+    with sources.open_shard(url) if content is None else io.BytesIO(content) as stream:
         facts = read_facts(url, counted(stream, url, stat.size, progress), sample_type)
     endpoint, region = sources.endpoint(url)
     return replace(facts, etag=stat.etag, endpoint=endpoint, region=region, schema=checked_by)
