@@ -108,6 +108,13 @@ class BatchWriter:
         self._failed = 0
         """Records in a row at which the PDS failed, each alone."""
 
+    def expect(self, keys: Iterable[RecordKey]) -> None:
+        """From now on keep the records under these keys; what is known of where nothing is stays known."""
+        self._expected = frozenset(keys)
+        self._records.clear()
+        if any(self._cids.get(key) for key in self._expected):
+            self._forget()
+
     def _at(self) -> str:
         """CID of the commit for which all of this holds; asked for where it is not known."""
         if self._commit is None:
@@ -136,8 +143,9 @@ class BatchWriter:
         # The commit first: what is written while the records are read comes after it, and shows.
         self._at()
         kept = self._expected | missing.keys()
-        for collection, count in Counter(collection for collection, _ in missing).items():
-            self._list(collection, count // READS_A_PAGE, kept)
+        counts = Counter(collection for collection, _ in missing)
+        for _ in concurrently(lambda each: self._list(each, counts[each] // READS_A_PAGE, kept), counts):
+            pass
         for _ in concurrently(self._ask, [key for key in missing if not self._holds(key)]):
             pass
 

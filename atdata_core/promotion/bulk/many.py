@@ -16,6 +16,7 @@ from uuid import uuid4
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...common.byte_progress import ByteProgress, OnlyBytes
+from ...common.concurrency import THREADS
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from ...state.ledger import Ledger
     from ..stages.resolved_values import Finder
 
-SLICE = 2000
+SLICE = 1000
 """Datasets whose records are looked for at once; what is found of them is held in memory."""
-WORKERS = 32
+WORKERS = THREADS
 """Datasets whose shards are looked at or copied at the same time."""
 AHEAD = 2 * MAX_WRITES
 """Datasets that may be prepared, or ready, before their records are written."""
@@ -141,9 +142,9 @@ def promote_many(
     outcomes: list[Outcome] = []
     tell: Callable[[StageDone], None] = report or (lambda _: None)
     only_bytes = None if progress is None else OnlyBytes(progress)
-    left = iter(entries)
+    left, writer = iter(entries), BatchWriter(client)
     while some := list(islice(left, SLICE)):
-        writer = BatchWriter(client, expected_keys(some, client.did, options))
+        writer.expect(expected_keys(some, client.did, options))
         bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, options, tell, only_bytes)
         outcomes += bulk.promote(workers)
     return outcomes
@@ -200,8 +201,10 @@ class _Bulk:
     def _known_names(self) -> Finder:
         """Finds records; those by which names are known that the ledger knows nothing of are read in a batch."""
         did = self.client.did
-        labels = [(LABEL, each.label_rkey) for each in unknown_names(self.entries, did, self.ledger, self.options)]
-        self.writer.read(labels)
+        unknown = unknown_names(self.entries, did, self.ledger, self.options)
+        labels = [(LABEL, each.label_rkey) for each in unknown]
+        # The entries for when they are written, if nobody writes before.
+        self.writer.read([*labels, *((ENTRY, each.rkey) for each in unknown)])
         found = {key: self.writer.find(key) for key in labels}
         targets = [(ENTRY, rkey) for label in found.values() if (rkey := target_of(label, did)) is not None]
         self.writer.read(targets)

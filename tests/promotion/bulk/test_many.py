@@ -193,9 +193,9 @@ def test_a_schema_that_is_published_with_other_fields_is_refused_for_its_dataset
     outcomes = promote_many([some[0], good, some[2]], lab.index, atmosphere.client)
     assert [type(each.error) for each in outcomes] == [SchemaConflictError, type(None), SchemaConflictError]
     assert outcomes[1].change == "created"
-    # The commit and the labels of the names; of each schema the record under its key; then the listing and the
-    # write; the commit, the pages and the writes.
-    assert atmosphere.requests.total - before <= 2 + 2 + 2 + 1 + 2 + 2
+    # The commit, labels and entries of the names; of each schema the record under its key; then the listing and the
+    # write, after which the names are looked for again; the commit, the pages and the writes.
+    assert atmosphere.requests.total - before <= 3 + 2 + 2 + 1 + 2 + 2
 
 
 def test_what_was_edited_deleted_or_retracted_is_left_and_the_others_are_published(lab, atmosphere, some):
