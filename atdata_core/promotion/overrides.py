@@ -102,7 +102,12 @@ class Overrides:
 
     def layers(self, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False) -> OverrideLayers:
         """The overrides now; where a record is given, as they would be after ``recover`` with it."""
-        log = self._ledger.get(self._key)
+        return self.layers_of(self._ledger.get(self._key), published, keep_urls=keep_urls)
+
+    def layers_of(
+        self, log: OverrideLog | None, published: Mapping[str, Any] | None = None, *, keep_urls: bool = False
+    ) -> OverrideLayers:
+        """The same from what the ledger has of them."""
         if published is not None:
             log = self._recovered(log, published, keep_urls)
         if log is None:

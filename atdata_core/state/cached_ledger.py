@@ -127,10 +127,11 @@ class CachedLedger(Ledger):
                 known.change(name, _always(text))
         return made
 
-    def swap_in(self, place: Place, text: bytes) -> bytes | None:
-        """Keep a text; the one that stood before."""
+    def swap_in(self, place: Place, text: bytes, others: Mapping[Place, bytes]) -> bytes | None:
+        """Keep a text, and others with it; the one that stood before."""
         [before] = self.fetch([place])
-        self.commit([], {place[0]: {place[1]: text}})
+        for (scope, name), each in {place: text, **others}.items():
+            self.commit([], {scope: {name: each}})
         return before
 
     def scopes(self, start: str) -> list[str]:

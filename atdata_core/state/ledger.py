@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..protocols import ShardFacts
@@ -230,8 +231,8 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    def swap_in(self, place: Place, text: bytes) -> bytes | None:
-        """Keep a text; the one that stood before."""
+    def swap_in(self, place: Place, text: bytes, others: Mapping[Place, bytes]) -> bytes | None:
+        """Keep a text, and others with it; the one that stood before."""
 
     @abstractmethod
     def scopes(self, start: str) -> list[str]:
@@ -264,10 +265,10 @@ class Ledger(ABC):
             texts.setdefault(key.scope, {})[key.name] = None if fact is None else encode(stamped(fact))
         self.commit([], texts)
 
-    def exchange(self, key: Key[F], fact: F) -> F | None:
-        """Keep a fact as ``put`` does; the one that stood before."""
-        place, text = key.place, encode(stamped(fact))
-        before = self.swap_in(place, text)
+    def exchange(self, key: Key[F], fact: F, others: Mapping[Key[Any], Fact] = MappingProxyType({})) -> F | None:
+        """Keep a fact as ``put`` does, and ``others`` with it; the one that stood before."""
+        texts = {each.place: encode(stamped(other)) for each, other in others.items()}
+        before = self.swap_in(key.place, encode(stamped(fact)), texts)
         return None if before is None else decode(key, before)
 
     def put_first(self, key: Key[F], fact: F) -> F:
@@ -329,11 +330,12 @@ class MemoryLedger(Ledger):
                 self._write(scope, texts)
             return made
 
-    def swap_in(self, place: Place, text: bytes) -> bytes | None:
-        """Keep a text; the one that stood before."""
+    def swap_in(self, place: Place, text: bytes, others: Mapping[Place, bytes]) -> bytes | None:
+        """Keep a text, and others with it; the one that stood before."""
         with self._lock:
             [before] = self.fetch([place])
-            self._write(place[0], {place[1]: text})
+            for (scope, name), each in {place: text, **others}.items():
+                self._write(scope, {name: each})
             return before
 
     def scopes(self, start: str) -> list[str]:

@@ -260,10 +260,12 @@ class RedisLedger(Ledger):
                 commands.append(("hdel", _LEDGER + scope, *removed))
         return [bool(answer) for answer in self._write(commands)[: len(swaps)]]
 
-    def swap_in(self, place: Place, text: bytes) -> bytes | None:
-        """Keep a text; the one that stood before."""
-        at = (_LEDGER + place[0], place[1])
-        return self._write([("hmget", *at), ("hset", *at, *masked_json([text]))])[0][0]
+    def swap_in(self, place: Place, text: bytes, others: Mapping[Place, bytes]) -> bytes | None:
+        """Keep a text, and others with it; the one that stood before."""
+        texts = {place: text, **others}
+        safe = zip(texts, masked_json([*texts.values()]), strict=True)
+        kept = [("hset", _LEDGER + scope, name, each) for (scope, name), each in safe]
+        return self._write([("hmget", _LEDGER + place[0], place[1]), *kept])[0][0]
 
     def scopes(self, start: str) -> list[str]:
         """The scopes that begin so."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...atmosphere.listings import Record
     from ...protocols import AbstractIndex, IndexEntry
     from ...state.facts import NameState, RecordNote
-    from ...state.ledger import Key, Ledger
+    from ...state.ledger import FactMap, Key, Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class PublishedName:
 def published_name(
     entry: IndexEntry,
     publication: Publication,
+    known: FactMap,
     ledger: Ledger,
     own_urls: Sequence[str],
     defaults: Values = Values(),  # noqa: B008 - frozen
@@ -77,12 +78,12 @@ def published_name(
     Args:
         entry: The entry that is to be published.
         publication: Of the entry.
+        known: What the ledger has for ``name_keys``.
         ledger: Of its index.
         own_urls: Of the entry's shards, patterns expanded.
         defaults: Of the pipeline: they were not said.
     """
-    state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
-    known = ledger.get_many([state, note])
+    state, note = name_keys(entry, publication)
     last = known[state]
     if last is not None and last.cid == publication.cid:
         return PublishedName(last.uri, publication.cid, Values(), last.destination, last.readable)
@@ -111,10 +112,14 @@ def unknown_names(
     for entry in entries:
         with suppress(DatasetNameError):
             publication = publication_of(entry, cid_of(entry), did, options.name)
-            state, note = name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
-            wanted.append((publication, state, note))
+            wanted.append((publication, *name_keys(entry, publication)))
     found = ledger.get_many([key for _, *keys in wanted for key in keys])
     return [each for each, state, note in wanted if found[state] is None and found[note] is None]
+
+
+def name_keys(entry: IndexEntry, publication: Publication) -> tuple[Key[NameState], Key[RecordNote]]:
+    """Where the ledger has the last publication of a name, and the record of this one."""
+    return name_state(entry.name, publication), ENTRY_NOTE(entry.name, *publication)
 
 
 def name_state(dataset: str, publication: Publication) -> Key[NameState]:

@@ -26,7 +26,7 @@ from ..inventory import accept_command, cid_of, read_schema, refuse_deleted, sha
 from ..records.summary import changed_shards, changed_value, short_cid
 
 if TYPE_CHECKING:
-    from ...state.ledger import Ledger
+    from ...state.ledger import Fact, Key, Ledger
     from ...stores.data_store import DataStore
 
 _FEW = 1_000
@@ -154,14 +154,15 @@ def take_inventory(
     shards again, on whatever machine. Raises what ``shard_facts`` raises.
     """
     inventory = shard_facts(entry, index, destination=destination, progress=progress, ledger=ledger, did=did)
+    checked: dict[Key[Any], Fact] = {}
     if isinstance(index, ClaimKeeper):
         rows = zip(inventory.shards, inventory.looks, strict=True)
         claims = index.record_claims(inventory.cid, [sealed(shard) for shard, look in rows if look == "read"])
         for shard in inventory.shards:
             _require_same_bytes(shard, claims.get(shard.url, shard), entry.name)
         if did is not None:
-            ledger.put(CHECKED_CLAIMS(inventory.cid, did), CheckedClaims(_claims_digest(inventory.shards)))
-    before = ledger.exchange(INVENTORY(entry.name), inventory)
+            checked = {CHECKED_CLAIMS(inventory.cid, did): CheckedClaims(_claims_digest(inventory.shards))}
+    before = ledger.exchange(INVENTORY(entry.name), inventory, checked)
     return inventory if before is None else replace(inventory, changed=_changes(before, inventory))
 
 

@@ -18,7 +18,7 @@ from ..copies.usage import shards_of
 from ..inventory import cid_of, publication_of, shard_urls
 from ..options import PromotionOptions, Values
 from ..overrides import BEFORE, EARLIER, NOW, OverrideLayers, Overrides, ResolvedValue, overrides_of
-from ..records.published_names import PublishedName, name_state, names_no_copies, published_name
+from ..records.published_names import PublishedName, name_keys, name_state, names_no_copies, published_name
 from ..records.upsert import Effects, Find
 from .copy_stage import HERE, earlier_copies_at
 
@@ -108,10 +108,12 @@ def resolve(
     """
     publication = publication_of(entry, cid_of(entry), did, options.name)
     _refuse_other_data(entry, publication, find)
-    name = _found(published_name(entry, publication, ledger, shard_urls(entry), options.defaults), find)
+    own = OVERRIDES(entry.name, *publication)
+    known = ledger.get_many([own, *name_keys(entry, publication)])
+    name = _found(published_name(entry, publication, known, ledger, shard_urls(entry), options.defaults), find)
     earlier = Values() if name is None else name.said
     overrides = Overrides(entry, publication, ledger, options.defaults, earlier)
-    layers = overrides.layers()
+    layers = overrides.layers_of(known[own])
     location = choose_location(publication, data_store, options, layers, name)
     if location.stays is not None:
         location = replace(location, stays=_found(location.stays.read(), find))
