@@ -127,6 +127,34 @@ def test_doing_it_again_writes_nothing_and_asks_little(lab, atmosphere, some):
     assert atmosphere.commit == commit
 
 
+@pytest.fixture
+def s3_requests(monkeypatch):
+    """The requests to S3 so far, by method."""
+    from urllib3.connectionpool import HTTPConnectionPool
+
+    sent, send = [], HTTPConnectionPool._make_request
+
+    def sending(self, connection, method, *arguments, **named):
+        sent.append(method)
+        return send(self, connection, method, *arguments, **named)
+
+    monkeypatch.setattr(HTTPConnectionPool, "_make_request", sending)
+    return sent
+
+
+def test_what_one_more_dataset_asks_of_redis_and_of_s3(lab, atmosphere, some, round_trips, s3_requests):
+    def asked(entries):
+        del s3_requests[:]
+        return round_trips.of(lambda: promote_many(entries, lab.index, atmosphere.client, workers=1))
+
+    asked(some[:1])
+    two, three = asked(some[1:3]), asked(some[3:6])
+    # Until its records are written; these are for many at a time.
+    assert three - two == 10
+    # It is read, and looked at without keys.
+    assert sorted(s3_requests) == ["GET"] * 3 + ["HEAD"] * 3
+
+
 def test_values_that_a_person_gave_before_stay_and_new_metadata_is_published(lab, atmosphere, some, point_type):
     promote_to_atmosphere(some[0], lab.index, atmosphere.client, description="typed", tags=["a"])
     created = atmosphere.records(ENTRY)[0].value["createdAt"]
