@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 from ..common import retry_after
 from ..common.urls import displayed
 from ..errors import AtdataError, ServiceError, ShardChangedError, StorageError
+from ..protocols import ShardStat, strong_etag
 
 CHUNK = 1 << 20
 """Bytes of a chunk; the reader of tars asks for as many, and gets them without a copy."""
@@ -207,10 +208,12 @@ def read_ahead(body: ResumableRead, size: int | None) -> BinaryIO:
     return cast("BinaryIO", ReadAhead(body, size))
 
 
-def size_of(stream: BinaryIO) -> int | None:
-    """Bytes of a stream that nothing was read of yet, where it knows that; small ones do not."""
-    left = stream.left if isinstance(stream, ReadAhead) else sys.maxsize
-    return None if left == sys.maxsize else left
+def stat_of(stream: BinaryIO) -> ShardStat | None:
+    """What the answer that brings a stream's bytes says of the shard; None where it says no size."""
+    body = stream.body if isinstance(stream, ReadAhead) else getattr(stream, "raw", None)
+    if not isinstance(body, ResumableRead) or body.size is None:
+        return None
+    return ShardStat(body.size, strong_etag(body.version))
 
 
 class _Fetching:
@@ -272,9 +275,14 @@ class ReadAhead(io.BufferedIOBase):
         return True
 
     @property
+    def body(self) -> ResumableRead:
+        """Where its bytes come from."""
+        return self._fetching.body
+
+    @property
     def resumable(self) -> bool:
         """Whether a transfer that the service ends is taken up."""
-        return self._fetching.body.resumable
+        return self.body.resumable
 
     def begin(self, chunks: int) -> None:
         """Fetch so many chunks, and ``CHUNKS`` more, before the first one is asked for."""

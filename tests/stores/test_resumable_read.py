@@ -21,7 +21,7 @@ from atdata_core.errors import (
     ShardMissingError,
 )
 from atdata_core.stores.opening import open_shard, stat_shard
-from atdata_core.stores.s3.objects import SMALL, S3Endpoint
+from atdata_core.stores.s3.objects import S3Endpoint
 from atdata_core.stores.s3.upload import S3Upload
 
 BODY = random.Random(7).randbytes(3_000_000)
@@ -332,40 +332,3 @@ def test_an_upload_in_parts_whose_completion_is_answered_to_nobody_is_complete(e
     assert front.faults == []
     with straight.open(bucket, "large.tar") as stream:
         assert hashlib.file_digest(stream, "sha256").hexdigest() == upload.sha256
-
-
-@pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, SMALL + 1])
-def test_a_look_brings_a_small_object_whole(
-    endpoint: S3Endpoint, straight: S3Endpoint, front: Front, bucket: str, size: int
-):
-    straight.client.put_object(Bucket=bucket, Key="b.tar", Body=BODY[:size])
-    stat, content = endpoint.look(bucket, "b.tar")
-    found = straight.stat(bucket, "b.tar")
-    assert (stat.size, stat.etag) == (found.size, found.etag)
-    # An empty object may have no range to give.
-    assert content in ((BODY[:size],) if 0 < size <= SMALL else (None, BODY[:size]) if size == 0 else (None,))
-    assert len(front.asked) <= (1 if size else 2)
-
-
-def test_a_look_that_breaks_off_tells_what_it_knows(endpoint: S3Endpoint, front: Front, bucket: str):
-    endpoint.client.put_object(Bucket=bucket, Key="b.tar", Body=BODY[:1000])
-    front.asked.clear()
-    front.faults = [Fault(cut=100)]
-    stat, content = endpoint.look(bucket, "b.tar")
-    assert (stat.size, content) == (1000, None)
-
-
-@pytest.mark.parametrize("size", [SMALL, SMALL + 1])
-def test_a_look_at_a_server_that_knows_no_ranges(endpoint: S3Endpoint, front: Front, bucket: str, size: int):
-    endpoint.client.put_object(Bucket=bucket, Key="b.tar", Body=BODY[:size])
-    with endpoint.open(bucket, "b.tar") as whole:
-        whole.read()
-    front._answers = front._answers[-1:]
-    front.faults = [Fault(first=True)]
-    stat, content = endpoint.look(bucket, "b.tar")
-    assert (stat.size, content) == (size, BODY[:size] if size <= SMALL else None)
-
-
-def test_what_is_not_there_is_missing_at_a_look(endpoint: S3Endpoint, bucket: str):
-    with pytest.raises(ShardMissingError):
-        endpoint.look(bucket, "none.tar")

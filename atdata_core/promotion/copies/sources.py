@@ -8,6 +8,7 @@ endpoint, the environment, anonymous access. Files of this machine are read wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from ...stores.data_store import DataStore, as_data_store
 from ...stores.local_files import permitted_file
 from ...stores.opening import open_shard, stat_shard
 from ...stores.s3.clients import same_service
+from ...stores.shard_streams import stat_of
 
 if TYPE_CHECKING:
     from ...stores.s3.objects import S3Endpoint
@@ -73,14 +75,6 @@ class Sources:
             lambda store: stat_shard(url, store=store, permit=self._permitted),
         )
 
-    def look(self, url: str) -> tuple[ShardStat, bytes | None]:
-        """As ``stat``, with the bytes of a small shard where they come with the same request."""
-        return self._ask(
-            url,
-            lambda end, bucket, key: end.look(bucket, key),
-            lambda store: (stat_shard(url, store=store, permit=self._permitted), None),
-        )
-
     def open_shard(self, url: str) -> BinaryIO:
         """A shard's bytes as they arrive; raises as ``stat`` does."""
         return self._ask(
@@ -88,6 +82,16 @@ class Sources:
             lambda end, bucket, key: end.open(bucket, key),
             lambda store: open_shard(url, store=store, permit=self._permitted),
         )
+
+    def open_known(self, url: str) -> tuple[BinaryIO, ShardStat]:
+        """A shard's bytes, and size and ETag of the very object: with one request, where the answer tells both."""
+        stream = self.open_shard(url)
+        if (stat := stat_of(stream)) is not None:
+            return stream, stat
+        with stream:
+            # Before it is read: what took its place since would be known by an ETag that is not its own.
+            stat = self.stat(url)
+        return self.open_shard(url), stat
 
     def reads_as_anybody(self, url: str) -> bool:
         """Whether a shard is read at its very URL: a store may give another file for one of the web."""
@@ -149,8 +153,8 @@ class Sources:
         # Where a shard lies that has no claim is not known: the destination is no good guess.
         if claim is not None and self._destination is not None and self._destination.service is not None:
             known.append((self._destination.service, None))
-        if (environment := _environment()) is not None:
-            known.append((environment, None))
+        if self._environment is not None:
+            known.append((self._environment, None))
         for endpoint, store in known:
             if endpoint is None:
                 if store is not None and store.serves(url):
@@ -164,11 +168,11 @@ class Sources:
         for place in dict.fromkeys(places or [(None, None)]):
             yield _Candidate(S3Endpoint.anonymous_at(*place))
 
+    @cached_property
+    def _environment(self) -> S3Endpoint | None:
+        from ...stores.s3.objects import S3Endpoint
 
-def _environment() -> S3Endpoint | None:
-    from ...stores.s3.objects import S3Endpoint
-
-    try:
-        return S3Endpoint.from_environment()
-    except CredentialsError:
-        return None
+        try:
+            return S3Endpoint.from_environment()
+        except CredentialsError:
+            return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...common.byte_progress import Progress
-from ...common.concurrency import concurrently, shard_in_memory
+from ...common.concurrency import concurrently
 from ...errors import RefusedError, SampleError, ShardError
 from ...protocols import ClaimKeeper, ShardFacts
 from ...samples.schema import decode, fields_digest
@@ -90,9 +90,7 @@ def changes_of(entry: IndexEntry, index: AbstractIndex, *, progress: Progress | 
 
     def read(url: str) -> ShardChange:
         try:
-            stat = sources.stat(url)
-            with shard_in_memory(stat.size):
-                found = read_shard(url, sources, sample_type, checked_by, stat, progress)
+            found = read_shard(url, sources, sample_type, checked_by, progress)
         except (ShardError, SampleError) as problem:
             return ShardChange(url, claims.get(url), None, problem)
         return ShardChange(url, claims.get(url), found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from ...common.byte_progress import Progress, counted
 from ...common.concurrency import concurrently, shard_in_memory
 from ...common.urls import displayed
 from ...errors import ShardChangedError, ShardForbiddenError
-from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts, ShardStat
+from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.shard_facts import is_sealed, read_facts, sealed
 from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
@@ -74,13 +73,11 @@ def shard_facts(
         """What a shard holds, how that is known, and what is to be said of it."""
         claim = claims.get(url)
         try:
-            # Without a claim it is read whatever it is.
-            stat, content = sources.look(url) if claim is None else (sources.stat(url), None)
-            same = claim is not None and (stat.etag, stat.size) == (claim.etag, claim.size)
-            if claim and same and stat.etag and url in trusted:
-                return replace(claim, seal=None), "etag", None
-            with shard_in_memory(stat.size):
-                facts = read_shard(url, sources, sample_type, checked_by, stat, progress, content)
+            if claim and url in trusted:
+                stat = sources.stat(url)
+                if stat.etag and (stat.etag, stat.size) == (claim.etag, claim.size):
+                    return replace(claim, seal=None), "etag", None
+            facts = read_shard(url, sources, sample_type, checked_by, progress)
         except ShardForbiddenError as error:
             shown = displayed(url)
             if claim is None or destination is not None or url not in trusted:
@@ -189,9 +186,7 @@ def read_shard(
     sources: Sources,
     sample_type: type,
     checked_by: str,
-    stat: ShardStat,
     progress: Progress | None = None,
-    content: bytes | None = None,
 ) -> ShardFacts:
     """What a shard holds, every byte and sample read.
 
@@ -200,11 +195,10 @@ def read_shard(
         sources: Where it is read.
         sample_type: The type that its samples should be of.
         checked_by: The ``fields_digest`` of the schema that the type was made from.
-        stat: What a look before the reading gave.
         progress: Told of the bytes.
-        content: Of the shard, where it is at hand.
     """
-    with sources.open_shard(url) if content is None else io.BytesIO(content) as stream:
+    stream, stat = sources.open_known(url)
+    with stream, shard_in_memory(stat.size):
         facts = read_facts(url, counted(stream, url, stat.size, progress), sample_type)
     endpoint, region = sources.endpoint(url)
     return replace(facts, etag=stat.etag, endpoint=endpoint, region=region, schema=checked_by)

@@ -15,7 +15,7 @@ from ...common.urls import displayed, parse_s3
 from ...errors import AtdataError, SampleError, ShardCorruptError, ShardForbiddenError
 from ...shards.packed_samples import typed_sample
 from ...shards.tar_samples import PACKED, Strays, read_samples
-from ...stores.shard_streams import size_of
+from ...stores.shard_streams import stat_of
 from .findings import Finding, Report, of_error
 
 CHUNK = 1 << 20
@@ -48,8 +48,10 @@ def check_shard(shard: PublishedShard, sample_type: type | None, progress: Progr
         stream, anonymous = _open(shard)
     except AtdataError as error:
         return ShardCheck((of_error("shards", shard.url, error),))
-    with closing(stream), shard_in_memory(size_of(stream)):
-        read = counted(stream, shard.url, size_of(stream), progress)
+    stat = stat_of(stream)
+    size = None if stat is None else stat.size
+    with closing(stream), shard_in_memory(size):
+        read = counted(stream, shard.url, size, progress)
         content = _Content(read, shard, sample_type)
         try:
             content.read_all()

@@ -11,23 +11,15 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...common.env_file import open_env_file
 from ...common.retry_after import with_retries
-from ...errors import (
-    AtdataError,
-    CredentialsError,
-    RefusedError,
-    ServiceError,
-    ServiceRefusedError,
-    ShardChangedError,
-)
+from ...errors import AtdataError, CredentialsError, RefusedError, ServiceRefusedError, ShardChangedError
 from ...protocols import ShardStat, strong_etag
 from ..shard_streams import Opened, PartRead, ResumableRead, changed_while_read, is_rest, read_ahead, size_unstated
 from .aws_config import ProfileSettings, has_credentials, settings_of
@@ -37,9 +29,6 @@ from .s3_errors import translated
 _ENDPOINT_NAMES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _KEY_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _STYLES = ("path", "virtual", "auto")
-
-SMALL = 128 << 10
-"""Bytes that come with a look at an object, rather than with a second request."""
 
 
 @dataclass(frozen=True)
@@ -160,32 +149,6 @@ class S3Endpoint(ClientOptions):
         """
         with self.errors(bucket, key):
             return self._stat_of(bucket, key, self._head(bucket, key))
-
-    def look(self, bucket: str, key: str) -> tuple[ShardStat, bytes | None]:
-        """As ``stat``, and with the same request the bytes of an object of at most ``SMALL``; None of others.
-
-        A transfer that breaks off gives none.
-        """
-        from botocore.exceptions import ClientError
-
-        with self.errors(bucket, key):
-            try:
-                answer = self.client.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{SMALL - 1}")
-            except ClientError as error:
-                # Of an empty object there is no such range.
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 416:
-                    raise
-                return self._stat_of(bucket, key, self._head(bucket, key)), None
-        with closing(answer["Body"]) as body:
-            whole = re.fullmatch(r"bytes 0-\d+/(\d+)", answer.get("ContentRange", ""))
-            size = int(whole[1]) if whole else answer.get("ContentLength", -1)
-            if size < 0:
-                raise size_unstated(f"s3://{bucket}/{key}")
-            content = None
-            if size <= SMALL:
-                with suppress(ServiceError), self.errors(bucket, key):
-                    content = body.read()
-            return ShardStat(size, strong_etag(answer.get("ETag"))), content
 
     def find(self, bucket: str, key: str) -> ShardStat | None:
         """As ``stat``, with one request also where nothing is there: None then, be it for want of the bucket."""
