@@ -155,7 +155,7 @@ def afar(bench: Bench) -> Place:
         proxies = services.open(
             far(
                 Service(box.s3["AWS_ENDPOINT"], S3_SECONDS),
-                Service(box.public_url, S3_SECONDS),
+                Service(services.public_s3, S3_SECONDS),
                 Service(pds.url, PDS_SECONDS),
                 Service(box.redis_url, REDIS_SECONDS),
             )
@@ -170,7 +170,7 @@ def beside(bench: Bench) -> Place:
 
     def make() -> Place:
         box = bench.services.box
-        urls = (box.s3["AWS_ENDPOINT"], box.public_url, box.pds_url, box.redis_url)
+        urls = (box.s3["AWS_ENDPOINT"], bench.services.public_s3, box.pds_url, box.redis_url)
         return Place(bench.services, bench.services.sandbox_pds, urls, 15)
 
     return bench.once("a place beside", make)

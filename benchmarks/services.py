@@ -102,14 +102,25 @@ class Services:
 
         rclone does that for whoever reads, at the pace of one core; S3 does not.
         """
-        log = self._folder / "reading-s3.log"
+        keys = f"{self.box.s3['AWS_ACCESS_KEY_ID']},{self.box.s3['AWS_SECRET_ACCESS_KEY']}"
+        return self._second_s3("reading", "--no-checksum", RCLONE_AUTH_KEY=f'"{keys}"')
+
+    @cached_property
+    def public_s3(self) -> str:
+        """The address of an S3 server on the sandbox's objects that gives them to anybody.
+
+        As S3 itself it tells their ETags, which the sandbox's own public address does not.
+        """
+        return self._second_s3("public")
+
+    def _second_s3(self, name: str, *more: str, **environment: str) -> str:
+        log = self._folder / f"{name}-s3.log"
         port = free_port()
         # What the other server writes is to be seen at once.
-        options = ["--addr", f"127.0.0.1:{port}", "--no-checksum", "--dir-cache-time", "0s"]
+        options = ["--addr", f"127.0.0.1:{port}", "--dir-cache-time", "0s", *more]
         command = [rclone(), "serve", "s3", self.box.folder / "s3", *options]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-        keys = f"{self.box.s3['AWS_ACCESS_KEY_ID']},{self.box.s3['AWS_SECRET_ACCESS_KEY']}"
-        environ |= {"RCLONE_CONFIG": os.devnull, "RCLONE_AUTH_KEY": f'"{keys}"'}
+        environ |= {"RCLONE_CONFIG": os.devnull, **environment}
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=environ, stderr=output)
         self._open.callback(_stop, process)

@@ -247,11 +247,12 @@ def find_copies(inventory: Inventory, store: DataStore, ledger: Ledger) -> list[
     """
     shards, known = inventory.shards, _known(inventory, store, ledger)
     names = names_of(inventory, ledger, store)
+    # Who can say that a folder is empty has found its bucket.
+    if not any(known) and nothing_at(store, names):
+        return [None] * len(names)
     first = find(store, shards[0], names[0], known[0])
     if first is None:
         store.require_place()
-    if first is None and len(names) > 2 and not any(known) and nothing_at(store, names):
-        return [None] * len(names)
     others = zip(shards[1:], names[1:], known[1:], strict=True)
     found = [first, *concurrently(lambda row: find(store, *row), others)]
     return [None if copy is None else copy.shard for copy in found]
