@@ -35,6 +35,8 @@ _TOO_MUCH = (408, 429, 500, 502, 503, 504)
 _SHARD_BYTES = 256 << 20
 _OF_ONE_SHARD = 32 << 20
 """Bytes of a shard that are in memory at most while it is read or sent: fetched ahead, or in parts."""
+_ARRIVING_BYTES = 24 << 20
+"""Bytes of shards that are on their way here, of those that are sent on once they are whole."""
 POLL = 0.3
 """Seconds between two looks at whether there is still a reason to wait."""
 
@@ -149,6 +151,7 @@ class ByteBudget:
 
 
 _shards = ByteBudget(_SHARD_BYTES)
+_arriving = ByteBudget(_ARRIVING_BYTES)
 
 
 def shard_in_memory(
@@ -161,6 +164,14 @@ def shard_in_memory(
         waiting: As ``ByteBudget.hold``.
     """
     return _shards.hold(_OF_ONE_SHARD if size is None else min(size, _OF_ONE_SHARD), waiting=waiting)
+
+
+def arriving(size: int) -> AbstractContextManager[None]:
+    """Fetch a shard of so many bytes inside that is sent on once it is whole.
+
+    If all came at once, none would be whole before the last one: so the first ones go while the next ones come.
+    """
+    return _arriving.hold(size)
 
 
 class ConcurrencyLimit:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import BinaryIO
 
 POLL = 0.3
 """Seconds between two looks at a lease that a rival holds."""
@@ -49,22 +48,9 @@ class Leases:
         """Let others have them."""
 
 
-class Renewing:
-    """A stream that renews a lease while its bytes pass."""
-
-    def __init__(self, stream: BinaryIO, lease: Lease) -> None:
-        self._stream = stream
-        self._lease = lease
-
-    def read(self, size: int = -1) -> bytes:
-        """Bytes of the stream."""
-        self._lease.renew()
-        return self._stream.read(size)
-
-
 @contextmanager
 def kept(lease: Lease) -> Generator[None]:
-    """Renew a lease while a service does the work, of which nothing can be seen here."""
+    """Renew a lease while its shard is copied."""
     with nullcontext() if type(lease) is Lease else _renewing(lease.renew):
         yield
 

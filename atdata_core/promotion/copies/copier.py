@@ -12,14 +12,16 @@ import posixpath
 import threading
 import time
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import BinaryIO, NamedTuple, cast
 
 from ...common.byte_progress import Progress, counted, tell_bytes
 from ...common.concurrency import concurrently, shard_in_memory
 from ...common.urls import scheme
 from ...protocols import ShardFacts, WriteProof
-from ...state.lease import POLL, Lease, Leases, Renewing, kept, leased
+from ...state.lease import POLL, Lease, Leases, kept, leased
 from ...stores.data_store import DataStore
 from .layout import as_published
 from .recent_looks import recent_looks
@@ -111,7 +113,8 @@ class Copying:
 
     def _seen_at_its_place(self, row: _Row) -> CopyResult:
         copy = self._brought(*row)
-        if scheme(copy.shard.url) == "s3":
+        # Of one that was just written there is an answer, perhaps of its source, as rclone's is: that is no look.
+        if scheme(copy.shard.url) == "s3" and not copy.written:
             recent_looks.note(copy.shard)
         return copy
 
@@ -180,14 +183,27 @@ class Copying:
         with (
             kept(lease),
             shard_in_memory(shard.size, waiting=self._go_on),
-            self._sources.open_shard(shard.url) as stream,
+            _Opening(self._sources, shard.url) as source,
             self._sent_before.sending(shard, name),
         ):
-            written = self._store.send_shard(name, self._sending(stream, shard, lease), shard)
+            stream = counted(cast("BinaryIO", source), shard.url, shard.size, self._progress)
+            written = self._store.send_shard(name, stream, shard)
         return copied(shard, self._store, written)
 
-    def _sending(self, stream: BinaryIO, shard: ShardFacts, lease: Lease) -> BinaryIO:
-        return counted(cast("BinaryIO", Renewing(stream, lease)), shard.url, shard.size, self._progress)
+
+class _Opening(ExitStack):
+    """A shard that is opened once its first bytes are wanted: from then on they come, wanted or not."""
+
+    def __init__(self, sources: Sources, url: str) -> None:
+        super().__init__()
+        self._open = partial(sources.open_shard, url)
+        self._stream: BinaryIO | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Its bytes; raises as ``Sources.open_shard``."""
+        if self._stream is None:
+            self._stream = self.enter_context(self._open())
+        return self._stream.read(size)
 
 
 def nothing_at(store: DataStore, names: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar
 
+from ...common.concurrency import arriving
 from ...errors import (
     AtdataError,
     ServiceUnavailableError,
@@ -184,8 +185,9 @@ def send(
     """
     source = _Source(stream, f"s3://{bucket}/{key}", size, sha256)
     if size <= RESUMABLE_PART:
-        data = source.read(size)
-        source.check_end()
+        with arriving(size):
+            data = source.read(size)
+            source.check_end()
         write = partial(put, endpoint, {"Bucket": bucket, "Key": key}, data, source.sha256.digest())
         return Sent(md5 or md5_of(data), as_new(write))
     parts = Multipart(endpoint, bucket, key)

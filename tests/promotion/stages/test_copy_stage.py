@@ -1,6 +1,7 @@
 """What copying costs in requests and bytes, and what a service's own copies are held to."""
 
 import hashlib
+import json
 import random
 import secrets
 from collections import Counter
@@ -10,10 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 import atdata_core as atdata
+from atdata_core.common import concurrency
 from atdata_core.errors import ShardChangedError, ShardConflictError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.stages.copy_stage import copy_shards
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.protocols import ShardFacts
 from atdata_core.state.facts import Inventory
 from atdata_core.state.index_state import state_of
@@ -151,6 +154,31 @@ def test_a_shard_from_another_service_is_read_once_and_sent_once(far, edges, sha
     assert set(copies.proofs) == {"etag md5"}
 
 
+class Arriving(Served):
+    """Counts the shards of one service that are on their way at a time."""
+
+    def __init__(self, service):
+        super().__init__()
+        self.service, self.now, self.most = service, 0, 0
+
+    def asked(self, call):
+        if call.service == self.service:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def answered(self, call, answer):
+        super().answered(call, answer)
+        self.now -= call.service == self.service
+
+
+def test_shards_that_are_sent_on_come_only_as_fast_as_there_is_room_for_them(far, edges, shards, monkeypatch):
+    monkeypatch.setattr(concurrency, "_arriving", concurrency.ByteBudget(1))
+    edges.rule = Arriving("lab")
+    assert far.copy().copied == SHARDS
+    assert edges.rule.most == 1
+    assert far.copies() == shards
+
+
 def test_where_something_lies_each_place_is_looked_at_and_only_what_is_missing_is_written(far, edges, shards):
     key = "promoted/points/cid/3.tar"
     far.store.endpoint.client.put_object(Bucket=far.store.bucket, Key=key, Body=shards[3])
@@ -202,19 +230,52 @@ def inserted_at(url, lab, s3):
     return repo.insert(dataset, name="points", schema_ref=inserted.schema_ref, maxcount=5)[0]
 
 
-def test_a_promotion_looks_at_each_of_its_copies_once(lab, atmosphere, s3, new_bucket, edges):
+def test_a_promotion_with_copies_looks_twice_at_each_shard_in_all(lab, atmosphere, s3, new_bucket, edges):
     entry = inserted_at(edges.urls["lab"], lab, s3)
     store = S3DataStore(behind(s3, edges.urls["public"]), bucket=new_bucket())
     edges.rule = Served()
     promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
-    # Before anything is written and before the copies, one look at their folder tells that nothing is there; then
-    # each is looked at by a stranger, with a GET of a few bytes. Whether the bucket is there is
-    # asked once, with the first place.
+    # Before anything is written and before the copies, one look at their folder tells that nothing is there; before
+    # the record is written, each is looked at, by a stranger with a GET of a few bytes.
     assert asked(edges.rule, "lab") == {"HEAD": SHARDS, "GET": SHARDS}
-    assert asked(edges.rule, "public") == {"HEAD": 2, "GET": SHARDS + 2, "PUT": SHARDS}
+    assert asked(edges.rule, "public") == {"HEAD": SHARDS, "GET": SHARDS + 2, "PUT": SHARDS}
 
 
-@pytest.mark.usefixtures("a_while_later")
+@pytest.mark.parametrize("known", [False, True], ids=["read", "known"])
+def test_a_promotion_asks_s3_twice_for_each_shard_that_it_copies_on_one_service(
+    lab, atmosphere, moto_s3, point_type, write_tar, tmp_path, known
+):
+    with Edge({"s3": moto_s3["AWS_ENDPOINT"], "open": moto_s3["AWS_ENDPOINT"]}) as edge:
+        s3, names = behind(moto_s3, edge.urls["s3"]), [secrets.token_hex(6) for _ in range(2)]
+        lab.index.data_store, place = (S3DataStore(s3, bucket=name) for name in names)
+        place.public_url = f"{edge.urls['open']}/{place.bucket}"
+        client = place.endpoint.client
+        for name in names:
+            client.create_bucket(Bucket=name)
+        anybody = {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": f"arn:aws:s3:::{place.bucket}/*",
+        }
+        client.put_bucket_policy(Bucket=place.bucket, Policy=json.dumps({"Statement": [anybody]}))
+        for number in range(SHARDS):
+            path = write_tar(tmp_path / f"{number}.tar", start=number)
+            client.upload_file(path, names[0], f"{number}.tar")
+        lab.index.publish_schema(point_type, version="1.0.0")
+        urls = [f"s3://{names[0]}/{number}.tar" for number in range(SHARDS)]
+        entry = lab.index.add_entry(atdata.Dataset[point_type](urls), name="points")
+        if known:
+            take_inventory(entry, lab.index, state_of(lab.index).ledger)
+        edge.rule = Served()
+        promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=place)
+        # For all together: twice what the folder of the copies holds.
+        look = {"HEAD": SHARDS, "GET": 2} if known else {"GET": SHARDS + 2}
+        assert asked(edge.rule, "s3") == {**look, "COPY": SHARDS}
+        # The public address proves each.
+        assert asked(edge.rule, "open") == {"GET": SHARDS}
+
+
 def test_a_copy_that_changed_since_is_found_before_the_record_is_written(lab, atmosphere, s3, new_bucket, edges):
     entry = inserted_at(edges.urls["public"], lab, s3)
     store = S3DataStore(behind(s3, edges.urls["public"]), bucket=new_bucket())
