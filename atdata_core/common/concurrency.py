@@ -32,8 +32,8 @@ _NOTICEABLE = 0.02
 """Seconds; what is quicker than that is quick, however much quicker another answer was."""
 _TOO_MUCH = (408, 429, 500, 502, 503, 504)
 
-_SHARD_BYTES = 256 << 20
-_OF_ONE_SHARD = 32 << 20
+_SHARD_BYTES = 64 << 20
+_OF_ONE_SHARD = 8 << 20
 """Bytes of a shard that are in memory at most while it is read or sent: fetched ahead, or in parts."""
 _ARRIVING_BYTES = 24 << 20
 """Bytes of shards that are on their way here, of those that are sent on once they are whole."""
@@ -42,7 +42,11 @@ POLL = 0.3
 
 
 def concurrently(
-    function: Callable[[T], R], items: Iterable[T], *, failed: Callable[[BaseException], None] = lambda _: None
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    failed: Callable[[BaseException], None] = lambda _: None,
+    most: int = THREADS,
 ) -> Generator[R]:
     """What a function gives for each item, in order, as it comes; many of them are under way at a time.
 
@@ -53,6 +57,7 @@ def concurrently(
         function: Called in several threads.
         items: What it is called with.
         failed: Told of each error at once, in any thread, while others may still be under way.
+        most: How many are under way at a time.
     """
     given = list(items)
     waiting, ended = deque(enumerate(given)), dict[int, R]()
@@ -84,7 +89,7 @@ def concurrently(
             pass
 
     threads = _threads(os.getpid())
-    helpers = [threads.submit(work_on) for _ in range(min(THREADS, len(given)) - 1)]
+    helpers = [threads.submit(work_on) for _ in range(min(most, THREADS, len(given)) - 1)]
     try:
         for number in range(len(given)):
             while number not in ended and not errors and work():
@@ -154,6 +159,15 @@ _shards = ByteBudget(_SHARD_BYTES)
 _arriving = ByteBudget(_ARRIVING_BYTES)
 
 
+def _in_memory(size: int | None) -> int:
+    return _OF_ONE_SHARD if size is None else min(size, _OF_ONE_SHARD)
+
+
+def threads_for(size: int) -> int:
+    """How many threads send shards of a size: more would wait for room, and malloc keeps memory for each."""
+    return min(THREADS, _SHARD_BYTES // max(1, _in_memory(size)))
+
+
 def shard_in_memory(
     size: int | None, *, waiting: Callable[[], None] = lambda: None
 ) -> AbstractContextManager[None]:
@@ -163,7 +177,7 @@ def shard_in_memory(
         size: Of the shard in bytes; None where it is not known.
         waiting: As ``ByteBudget.hold``.
     """
-    return _shards.hold(_OF_ONE_SHARD if size is None else min(size, _OF_ONE_SHARD), waiting=waiting)
+    return _shards.hold(_in_memory(size), waiting=waiting)
 
 
 def arriving(size: int) -> AbstractContextManager[None]:

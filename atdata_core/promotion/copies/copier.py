@@ -18,7 +18,7 @@ from functools import partial
 from typing import BinaryIO, NamedTuple, cast
 
 from ...common.byte_progress import Progress, counted, tell_bytes
-from ...common.concurrency import concurrently, shard_in_memory
+from ...common.concurrency import concurrently, shard_in_memory, threads_for
 from ...common.urls import scheme
 from ...protocols import ShardFacts, WriteProof
 from ...state.lease import POLL, Lease, Leases, kept, leased
@@ -105,7 +105,8 @@ class Copying:
     def _bring(self, rows: Sequence[_Row], brought: dict[str, CopyResult], total: int) -> None:
         """Bring some shards; what comes of each is ``brought``, by its name."""
         # Who waits for a rival, or for room, need not wait any longer once one has failed.
-        copies = concurrently(self._seen_at_its_place, rows, failed=self._stop)
+        sent_on = max((shard.size for shard, near, _, _ in rows if near is None), default=0)
+        copies = concurrently(self._seen_at_its_place, rows, failed=self._stop, most=threads_for(sent_on))
         for (_, _, name, _), copy in zip(rows, copies, strict=True):
             brought[name] = copy
             if self._progress:
