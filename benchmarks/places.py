@@ -21,7 +21,9 @@ from atdata_core import Dataset
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.shards.tar_samples import ShardWriter
+from atdata_core.state.index_state import state_of
 from benchmarks import counting
 from benchmarks.delays import Far, Service, far
 from benchmarks.frame import Bench
@@ -129,6 +131,11 @@ class Place:
     def insert(self, urls: Sequence[str]) -> Any:
         """A new dataset of some shards."""
         return self._beside.insert_dataset(Dataset[Picture](list(urls)), name=f"dataset-{next(_numbers)}")
+
+    def look_at(self, entry: Any) -> None:
+        """Have the digests of a dataset claimed and trusted, as those of one that ``Repo.insert`` has written."""
+        with self.stood_at():
+            take_inventory(entry, self.index, state_of(self.index).ledger, did=self.client.did)
 
     def public_store(self, bucket: str) -> S3DataStore:
         """A bucket as a destination that anybody reads."""

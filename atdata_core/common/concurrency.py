@@ -25,7 +25,7 @@ R = TypeVar("R")
 THREADS = 64
 """Threads that a process has for this, and requests that one service gets at a time, at most."""
 
-_AT_FIRST, _LEAST = 16.0, 2.0
+_AT_FIRST, _LEAST = 32.0, 2.0
 _AS_QUICK = 2.0
 """A service answers at the same pace while an answer takes at most so many times as long as the quickest."""
 _NOTICEABLE = 0.02
