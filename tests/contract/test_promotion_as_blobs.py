@@ -141,10 +141,11 @@ def test_what_was_uploaded_before_a_run_was_stopped_is_used_again(insert, index,
     network.fail_at = 3
     with pytest.raises(ServiceUnavailableError):
         promote_to_atmosphere(entry, index, client, data_store=store)
+    # Those that were under way when one failed are done as well.
     before = list(network.digests)
-    assert len(before) == 3
+    assert 3 <= len(before) < 9
     assert counts(client) == [1, 0, 0]
-    assert len(plan_promotion(entry, index, client, data_store=store).copies) == 6
+    assert len(plan_promotion(entry, index, client, data_store=store).copies) == 9 - len(before)
     network.fail_at = None
     uri = promote_to_atmosphere(entry, index, client, data_store=store)
     assert sorted(network.digests) == sorted(digests_of(entry, index))
