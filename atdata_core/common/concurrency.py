@@ -12,9 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from ..errors import AtdataError
 from .retry_after import service_of
@@ -60,9 +60,13 @@ def concurrently(
         most: How many are under way at a time.
     """
     given = list(items)
-    waiting, ended = deque(enumerate(given)), dict[int, R]()
+    waiting, results = deque(enumerate(given)), dict[int, R]()
     errors: dict[int, BaseException] = {}
-    changed = threading.Condition()
+    changed, ended = threading.Condition(), threading.Event()
+
+    def stop() -> None:
+        waiting.clear()
+        ended.set()
 
     def work() -> bool:
         """Do the next one; False where there is none."""
@@ -70,41 +74,50 @@ def concurrently(
             number, item = waiting.popleft()
         except IndexError:
             return False
+        before, _working.ended = _working.ended, ended
         try:
             result = function(item)
+        except _Stopped:
+            pass
         except BaseException as error:
-            waiting.clear()
-            failed(error)
+            stop()
             with changed:
                 errors[number] = error
                 changed.notify_all()
+            failed(error)
         else:
             with changed:
-                ended[number] = result
+                results[number] = result
                 changed.notify_all()
+        finally:
+            _working.ended = before
         return True
 
     def work_on() -> None:
         while work():
             pass
 
-    threads = _threads(os.getpid())
-    helpers = [threads.submit(work_on) for _ in range(min(most, THREADS, len(given)) - 1)]
+    helpers: list[Future[None]] = []
     try:
+        # Where no thread can be started any more, whoever iterates does it all.
+        with suppress(RuntimeError):
+            for _ in range(min(most, THREADS, len(given)) - 1):
+                helpers.append(_threads(os.getpid()).submit(work_on))
         for number in range(len(given)):
-            while number not in ended and not errors and work():
+            while number not in results and not errors and work():
                 pass
             with changed:
-                changed.wait_for(lambda wanted=number: wanted in ended or bool(errors))
-                if number not in ended:
+                changed.wait_for(lambda wanted=number: wanted in results or bool(errors))
+                if number not in results:
                     break
-                result = ended.pop(number)
+                result = results.pop(number)
             yield result
     except BaseException as error:
+        stop()
         failed(error)
         raise
     finally:
-        waiting.clear()
+        stop()
         wait([helper for helper in helpers if not helper.cancel()])
     if errors:
         first = errors[min(errors)]
@@ -114,6 +127,18 @@ def concurrently(
             raise first
         finally:
             del first
+
+
+class _Stopped(BaseException):
+    """Another one has failed, so this one need not wait for room any more."""
+
+
+class _Working(threading.local):
+    ended: threading.Event | None = None
+    """Set once what this thread works for has failed, or is not wanted any more."""
+
+
+_working = _Working()
 
 
 def in_background(function: Callable[[], R]) -> Future[R]:
@@ -135,28 +160,41 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     @contextmanager
-    def hold(self, count: int, *, waiting: Callable[[], None] = lambda: None) -> Generator[None]:
-        """Hold so many, at most all. Who holds some must not wait for more.
+    def hold(
+        self, count: int, *, waiting: Callable[[], None] = lambda: None, opened: BinaryIO | None = None
+    ) -> Generator[bool]:
+        """Hold so many, at most all; gives whether there was room at once. Who holds some must not wait for more.
 
         Args:
             count: In bytes.
             waiting: Called every ``POLL`` seconds until there are as many; may raise.
+            opened: Closed before this waits: a transfer that nobody reads is ended by its service.
         """
         held = min(count, self._most)
         with self._changed:
-            while not self._changed.wait_for(lambda: self._left >= held, timeout=POLL):
-                waiting()
-            self._left -= held
+            at_once = self._left >= held
+            self._left -= held if at_once else 0
+        if not at_once:
+            if opened is not None:
+                opened.close()
+            with self._changed:
+                while not self._changed.wait_for(lambda: self._left >= held, timeout=POLL):
+                    if _working.ended is not None and _working.ended.is_set():
+                        raise _Stopped
+                    waiting()
+                self._left -= held
         try:
-            yield
+            yield at_once
         finally:
             with self._changed:
                 self._left += held
                 self._changed.notify_all()
 
 
-_shards = ByteBudget(_SHARD_BYTES)
-_arriving = ByteBudget(_ARRIVING_BYTES)
+@lru_cache(maxsize=1)
+def _budgets(process: int) -> tuple[ByteBudget, ByteBudget]:
+    # By process: what a parent holds is not in the memory of a forked worker.
+    return ByteBudget(_SHARD_BYTES), ByteBudget(_ARRIVING_BYTES)
 
 
 def _in_memory(size: int | None) -> int:
@@ -169,23 +207,24 @@ def threads_for(size: int) -> int:
 
 
 def shard_in_memory(
-    size: int | None, *, waiting: Callable[[], None] = lambda: None
-) -> AbstractContextManager[None]:
+    size: int | None, *, waiting: Callable[[], None] = lambda: None, opened: BinaryIO | None = None
+) -> AbstractContextManager[bool]:
     """Read or send a shard inside, once this process has room for so much of it as is in memory at a time.
 
     Args:
         size: Of the shard in bytes; None where it is not known.
         waiting: As ``ByteBudget.hold``.
+        opened: As ``ByteBudget.hold``: where this gives False, it is to be opened again.
     """
-    return _shards.hold(_in_memory(size), waiting=waiting)
+    return _budgets(os.getpid())[0].hold(_in_memory(size), waiting=waiting, opened=opened)
 
 
-def arriving(size: int) -> AbstractContextManager[None]:
+def arriving(size: int) -> AbstractContextManager[bool]:
     """Fetch a shard of so many bytes inside that is sent on once it is whole.
 
     If all came at once, none would be whole before the last one: so the first ones go while the next ones come.
     """
-    return _arriving.hold(size)
+    return _budgets(os.getpid())[1].hold(size)
 
 
 class ConcurrencyLimit:
@@ -227,9 +266,9 @@ class ConcurrencyLimit:
             failed = slot.status in _TOO_MUCH
             raise
         finally:
-            self._end(method, begun, failed)
+            self._end(method, begun, failed, answered=slot.status != 0)
 
-    def _end(self, method: str, begun: float, failed: bool) -> None:
+    def _end(self, method: str, begun: float, failed: bool, *, answered: bool) -> None:
         now = self._clock()
         with self._changed:
             used = self.under_way > self.allowed / 2
@@ -239,7 +278,7 @@ class ConcurrencyLimit:
                 self._slow_start = False
                 if begun > self._lowered:
                     self._limit, self._lowered = max(_LEAST, self._limit / 2), now
-            else:
+            elif answered:
                 took = now - begun
                 quickest = self._quickest[method] = min(self._quickest.get(method, took), took)
                 if took > max(_NOTICEABLE, _AS_QUICK * quickest):

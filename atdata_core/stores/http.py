@@ -44,6 +44,8 @@ PROBE_SECONDS = 5.0
 """How long that waits for an answer: there may be a wall that lets nothing through."""
 _MOST_REDIRECTS = 10
 _AT_ONCE = 1 << 20
+_MOST_WAYS = 64
+"""Hosts whose connections are kept: records of others may name as many as they like."""
 
 
 def open_web(url: str, *, guarded: bool = False) -> BinaryIO:
@@ -85,7 +87,10 @@ def stat_web(url: str, *, guarded: bool = False) -> ShardStat:
     except (ShardForbiddenError, ServiceRefusedError):
         # A presigned URL is signed for one method, and some servers know no HEAD.
         response = with_retries(lambda: _send("GET", url, guarded))
-    response.close()
+    with _errors(url), closing(response):
+        if response.request.method == "HEAD":
+            # Read to its end, which it is at, it leaves its connection to the next.
+            response.read()
     length = response.headers.get("content-length", "")
     if length.isdigit() and "content-encoding" not in response.headers:
         return ShardStat(size=int(length), etag=strong_etag(response.headers.get("etag")))
@@ -255,15 +260,21 @@ def environment_transport(limits: httpx.Limits | None = None, *, until: float = 
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             proxy, tls = proxy_of(f"{request.url.scheme}://{request.headers.get('Host', '')}"), tls_context()
+            # One that is held to an address must not get the connection of another host at that address.
+            key = proxy, tls, request.extensions.get("sni_hostname")
             with self._lock:
-                way = self._ways.get((proxy, tls))
+                way = self._ways.pop(key, None)
                 if way is None:
                     # Only a proxy that is itself spoken to by TLS takes a context.
                     ours = tls if proxy is not None and proxy.startswith("https:") else None
                     by = None if proxy is None else httpx.Proxy(proxy, ssl_context=ours)
-                    way = self._ways[proxy, tls] = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
+                    way = httpx.HTTPTransport(verify=tls, limits=kept, proxy=by)
                     # httpx leaves no other way to say how connections are made.
                     way._pool._network_backend = _paced_connections(until)  # pyright: ignore[reportPrivateUsage]
+                # The last one used stands last; one that is dropped ends with its last answer.
+                self._ways[key] = way
+                if len(self._ways) > _MOST_WAYS:
+                    del self._ways[next(iter(self._ways))]
             before = _connected.count
             try:
                 return way.handle_request(request)

@@ -8,7 +8,16 @@ from contextlib import suppress
 
 import pytest
 
-from atdata_core.common.concurrency import THREADS, ByteBudget, ConcurrencyLimit, concurrently, limit_of
+from atdata_core.common import concurrency
+from atdata_core.common.concurrency import (
+    POLL,
+    THREADS,
+    ByteBudget,
+    ConcurrencyLimit,
+    concurrently,
+    limit_of,
+    shard_in_memory,
+)
 from atdata_core.errors import ShardMissingError
 
 
@@ -113,7 +122,7 @@ def test_bytes_are_held_up_to_a_bound_and_one_that_is_larger_takes_all():
         waiting.join(0.02)
         assert order == []
     waiting.join(30)
-    assert order == [None]
+    assert order == [False]
 
 
 def test_whoever_waits_for_bytes_may_give_up():
@@ -126,6 +135,36 @@ def test_whoever_waits_for_bytes_may_give_up():
         pass
     with budget.hold(10):
         pass
+
+
+def test_whoever_waits_for_room_need_not_wait_once_another_has_failed():
+    begun = []
+    full = threading.Event()
+
+    def act(number):
+        if number == 0:
+            full.wait(30)
+            raise ValueError("failed")
+        with shard_in_memory(None):
+            begun.append(number)
+            if len(begun) == 8:
+                full.set()
+            time.sleep(2 * POLL)
+
+    with pytest.raises(ValueError, match="failed"):
+        list(concurrently(act, range(THREADS)))
+    assert len(begun) == 8
+
+
+def test_where_no_thread_can_be_started_whoever_iterates_does_all(monkeypatch):
+    class NoThreads:
+        """As the system has it when it has no more."""
+
+        def submit(self, _):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(concurrency, "_threads", lambda _: NoThreads())
+    assert list(concurrently(str, range(3))) == ["0", "1", "2"]
 
 
 def answer(limit, clock, *, seconds=0.1, status=200, together=None):
@@ -186,6 +225,17 @@ def test_it_is_halved_where_no_answer_comes_and_not_for_an_error_of_ours():
         raise TimeoutError
     assert limit.allowed == before // 2
     assert limit.under_way == 0
+
+
+def test_what_was_never_sent_says_nothing_of_the_pace():
+    clock = Clock()
+    limit = ConcurrencyLimit(clock)
+    before = limit.allowed
+    for _ in range(3):
+        with pytest.raises(ShardMissingError), limit.request("GET"):
+            raise ShardMissingError("It is not asked for.", url="a")
+    answer(limit, clock, seconds=0.5)
+    assert limit.allowed > before
 
 
 def test_a_service_has_one_limit():

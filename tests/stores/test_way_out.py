@@ -159,13 +159,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    def made(address: str = "127.0.0.1", days: tuple[int, int] = (-1, 1)) -> Path:
+    def made(address: str = "127.0.0.1", days: tuple[int, int] = (-1, 1), hosts: tuple[str, ...] = ()) -> Path:
         key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=A lab")
         begin, end = (datetime.datetime.now() + datetime.timedelta(days=each) for each in days)
+        names = [x509.IPAddress(ipaddress.ip_address(address)), *map(x509.DNSName, hosts)]
         signed = (
             x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begin)
             .not_valid_after(end)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False)
+            .add_extension(x509.SubjectAlternativeName(names), False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
             .sign(key, hashes.SHA256())
         )
@@ -222,6 +223,26 @@ def test_each_trouble_with_tls_is_named_for_what_it_is(
         for call in (by_http, by_xrpc, *([by_s3] * (made != {}))):
             with pytest.raises(AtdataError, match=f"(?s){said}"):
                 call()
+
+
+class Kept(Origin):
+    protocol_version = "HTTP/1.1"
+
+
+def test_a_connection_that_is_kept_is_not_one_to_another_host_at_the_same_address(
+    certificate: Callable[..., Path], monkeypatch
+):
+    file = certificate(hosts=("one.example",))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    # As for two hosts whose public address is the same, such as buckets behind one network of caches.
+    monkeypatch.setattr("atdata_core.stores.http.check_public", lambda *_, **__: "127.0.0.1")
+    with served(Kept, tls) as address:
+        port = address.partition(":")[2]
+        assert stat_shard(f"https://one.example:{port}/a.tar", guarded=True).size == 5
+        with pytest.raises(AtdataError, match="for another name"):
+            stat_shard(f"https://two.example:{port}/a.tar", guarded=True)
 
 
 def test_an_authority_of_ones_own_is_asked_for_by_name_and_then_trusted_by_all(authority: Path, monkeypatch):

@@ -13,11 +13,11 @@ from ...atmosphere.record_format.lexicon import check_storage
 from ...common.byte_progress import Progress, counted
 from ...common.concurrency import concurrently, shard_in_memory
 from ...common.urls import displayed
-from ...errors import ShardChangedError, ShardForbiddenError
+from ...errors import ShardChangedError, ShardForbiddenError, StorageError
 from ...protocols import AbstractIndex, ClaimKeeper, IndexEntry, ShardFacts
 from ...samples.schema import decode, fields_digest
 from ...shards.shard_facts import is_sealed, read_facts, sealed
-from ...state.facts import CHECKED_CLAIMS, INVENTORY, CheckedClaims, Inventory
+from ...state.facts import CHECKED_CLAIMS, COPIES, INVENTORY, CheckedClaims, Inventory
 from ..copies.layout import as_published, names_of
 from ..copies.recent_looks import recent_looks
 from ..copies.sources import WAYS_OUT, Sources
@@ -127,13 +127,21 @@ def _refuse_too_many(inventory: Inventory, destination: DataStore | None, ledger
     shards = inventory.shards
     if len(shards) < _FEW:
         return
-    if destination is not None:
+    if destination is None:
+        copies = None if ledger is None else ledger.get(COPIES(inventory.name))
+        if copies is not None and copies.destination is not None:
+            return  # copies that were published stay, whatever these are called
+    else:
         if ledger is None or not destination.foresees_copies:
             return
         names = names_of(inventory, ledger, destination)
         pairs = zip(shards, map(destination.shard_url, names), strict=True)
         shards = [as_published(shard, url, destination) for shard, url in pairs]
-    check_storage(storage_of(shards))
+    try:
+        storage = storage_of(shards)
+    except StorageError:
+        return  # what is wrong with them is said in its turn
+    check_storage(storage)
 
 
 def take_inventory(
@@ -198,8 +206,11 @@ def read_shard(
         progress: Told of the bytes.
     """
     stream, stat = sources.open_known(url)
-    with stream, shard_in_memory(stat.size):
-        facts = read_facts(url, counted(stream, url, stat.size, progress), sample_type)
+    with shard_in_memory(stat.size, opened=stream) as is_open:
+        if not is_open:
+            stream, stat = sources.open_known(url)
+        with stream:
+            facts = read_facts(url, counted(stream, url, stat.size, progress), sample_type)
     endpoint, region = sources.endpoint(url)
     return replace(facts, etag=stat.etag, endpoint=endpoint, region=region, schema=checked_by)
 

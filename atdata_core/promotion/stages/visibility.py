@@ -222,7 +222,8 @@ def probe_published(resolved: Resolved, copies: CopiedShards, index: AbstractInd
             raise error if data_store is None else _not_served(shard) from error
         if found is not None and _proven(entry.name, shard, found.size, found.etag):
             return None, True
-        if recent_looks.have(shard):
+        # Another ETag tells of other bytes, however short ago these were seen.
+        if recent_looks.have(shard) and (found is None or not found.etag):
             return None if reason is None else Unreadable(shard.url, reason), True
         if found is not None and scheme(shard.url) != "s3":
             with shard_in_memory(shard.size), open_shard(shard.url) as stream:

@@ -46,18 +46,31 @@ def check_shard(shard: PublishedShard, sample_type: type | None, progress: Progr
     """
     try:
         stream, anonymous = _open(shard)
+        stat = stat_of(stream)
+        size = None if stat is None else stat.size
+        with shard_in_memory(size, opened=stream) as is_open:
+            if not is_open:
+                stream, anonymous = _open(shard)
+            with closing(stream):
+                return _read(shard, stream, anonymous, sample_type, size, progress)
     except AtdataError as error:
         return ShardCheck((of_error("shards", shard.url, error),))
-    stat = stat_of(stream)
-    size = None if stat is None else stat.size
-    with closing(stream), shard_in_memory(size):
-        read = counted(stream, shard.url, size, progress)
-        content = _Content(read, shard, sample_type)
-        try:
-            content.read_all()
-        except AtdataError as error:
-            # What was seen so far may be no more than half of a story.
-            return ShardCheck((of_error("shards", shard.url, error),), content.size, content.samples)
+
+
+def _read(
+    shard: PublishedShard,
+    stream: BinaryIO,
+    anonymous: bool,
+    sample_type: type | None,
+    size: int | None,
+    progress: Progress | None,
+) -> ShardCheck:
+    content = _Content(counted(stream, shard.url, size, progress), shard, sample_type)
+    try:
+        content.read_all()
+    except AtdataError as error:
+        # What was seen so far may be no more than half of a story.
+        return ShardCheck((of_error("shards", shard.url, error),), content.size, content.samples)
     return ShardCheck(
         tuple(content.findings()),
         content.size,

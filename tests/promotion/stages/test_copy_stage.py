@@ -15,6 +15,7 @@ from atdata_core.common import concurrency
 from atdata_core.errors import ShardChangedError, ShardConflictError
 from atdata_core.local import LocalIndex, Repo, S3DataStore
 from atdata_core.promote import promote_to_atmosphere
+from atdata_core.promotion.stages import inventory_stage
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
 from atdata_core.protocols import ShardFacts
@@ -172,7 +173,8 @@ class Arriving(Served):
 
 
 def test_shards_that_are_sent_on_come_only_as_fast_as_there_is_room_for_them(far, edges, shards, monkeypatch):
-    monkeypatch.setattr(concurrency, "_arriving", concurrency.ByteBudget(1))
+    budgets = (concurrency.ByteBudget(1 << 30), concurrency.ByteBudget(1))
+    monkeypatch.setattr(concurrency, "_budgets", lambda _: budgets)
     edges.rule = Arriving("lab")
     assert far.copy().copied == SHARDS
     assert edges.rule.most == 1
@@ -417,3 +419,19 @@ def test_a_server_that_takes_ranges_for_empty_parts_gets_the_bytes(environ, s3, 
     assert edges.rule.sent("public") == len(data)
     assert place.copies() == [data]
     assert place.store.endpoint.client.list_multipart_uploads(Bucket=place.store.bucket).get("Uploads") is None
+
+
+def test_copies_that_stay_are_not_refused_for_where_many_shards_of_the_lab_lie(
+    lab, atmosphere, store, new_bucket, write_tar, tmp_path, point_type, monkeypatch
+):
+    monkeypatch.setattr(inventory_stage, "_FEW", 2)  # as with a thousand
+    urls = []
+    for number in range(2):
+        bucket = new_bucket()
+        path = write_tar(tmp_path / f"{number}.tar", start=9 * number)
+        store.endpoint.client.upload_file(str(path), bucket, f"{number}.tar")
+        urls.append(f"s3://{bucket}/{number}.tar")
+    lab.index.publish_schema(point_type, version="1.0.0")
+    entry = lab.index.add_entry(atdata.Dataset[point_type](urls), name="points")
+    uri = promote_to_atmosphere(entry, lab.index, atmosphere.client, data_store=store)
+    assert promote_to_atmosphere(entry, lab.index, atmosphere.client) == uri

@@ -270,6 +270,17 @@ def test_a_weak_etag_proves_nothing_so_replaced_bytes_are_not_published(
     assert atmosphere.counts == [0, 0, 0]
 
 
+def test_another_etag_tells_of_other_bytes_however_short_ago_they_were_seen(
+    lab, served, web, pds, write_tar, tmp_path
+):
+    web.etag = '"v1"'
+    copies = stage_by_stage(lab, served)
+    replace_by_as_many_other_bytes(web, write_tar, tmp_path)
+    web.etag = '"v2"'
+    with pytest.raises(ShardChangedError):
+        see(lab, served, copies, pds.url)
+
+
 @pytest.mark.usefixtures("a_while_later")
 def test_bytes_replaced_under_a_weak_etag_after_the_inventory_are_found_before_the_record(
     lab, served, web, pds, write_tar, tmp_path
