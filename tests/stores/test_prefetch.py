@@ -162,6 +162,28 @@ def test_large_ones_behind_small_ones_take_no_more_than_is_left(monkeypatch):
         assert fetched() <= 20 * CHUNK
 
 
+def test_one_that_is_waited_for_takes_no_more_than_is_left(monkeypatch):
+    class Late(Store):
+        def open_shard(self, url):
+            if url == "b":
+                waited_for.wait(10)
+            return super().open_shard(url)
+
+    def urls():
+        yield from "ab"
+        # Further ones are asked for when it is the turn of the second.
+        waited_for.set()
+
+    monkeypatch.setattr(module, "NEXT", 20 * CHUNK)
+    store, waited_for = Late(64 * CHUNK), threading.Event()
+    with closing(prefetched(urls(), store=store)) as shards:
+        whole(next(shards)[1])
+        next(shards)
+        assert store.soon(lambda bodies: bodies["b"].at >= 20 * CHUNK)
+        time.sleep(0.05)
+        assert store.bodies["b"].at == 20 * CHUNK
+
+
 def test_processes_side_by_side_share_what_is_fetched_early():
     store = Store(20 * CHUNK)
     with closing(prefetched("ab", store=store, beside=8)) as shards:
