@@ -45,8 +45,9 @@ __all__ = [
 ]
 
 # NumPy, Redis, S3 and the network are loaded when they are asked for.
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
+    (*__all__, "atmosphere", "local", "promote", "reading", "samples", "shards", "stores"),
     {
         "BlobSource": "atmosphere",
         "Dataset": "shards.dataset",
@@ -63,6 +64,5 @@ __getattr__ = lazy_names(
         "promote_to_atmosphere": "promote",
         "schema_to_type": "former_names",
         "verify_cid": "former_names",
-        **dict.fromkeys(("atmosphere", "local", "promote", "reading", "samples", "shards", "stores"), ""),
     },
 )

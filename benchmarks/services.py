@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from unittest.mock import patch
 
 import httpx
 import redis
@@ -86,9 +87,9 @@ class Services:
 
     @cached_property
     def box(self) -> Sandbox:
-        """A sandbox; its variables are set in this process from then on, as for a user of it."""
+        """A sandbox; its variables are set in this process from then on until the end, as for a user of it."""
         box = self.started(self._folder / "sandbox")
-        os.environ.update(box.environ())
+        self.open(patch.dict(os.environ, box.environ()))
         return box
 
     @cached_property

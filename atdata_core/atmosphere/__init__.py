@@ -44,8 +44,9 @@ __all__ = [
     "xrpc",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
+    __all__,
     {
         "AtUri": "record_format.record_keys",
         "AtmosphereClient": "client",

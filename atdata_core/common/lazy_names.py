@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package.
+def lazy_names(
+    package: str, names: Iterable[str], modules: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The ``__getattr__`` and the ``__dir__`` of a package.
 
     Args:
         package: Its ``__name__``.
-        modules: Names, and the modules below the package that they are taken from; ``module:name`` where a name is
-            another one there, and an empty string where the name is that of a module itself.
+        names: All that it gives; those that are not among ``modules`` are modules themselves.
+        modules: The modules below the package that names are taken from; ``module:name`` where a name is another
+            one there.
     """
+    public = frozenset(names)
 
     def load(name: str) -> Any:
-        if name not in modules:
+        if name not in public:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _, own = modules[name].partition(":")
-        if not module:
+        if name not in modules:
             return import_module(f".{name}", package)
+        module, _, own = modules[name].partition(":")
         return getattr(import_module(f".{module}", package), own or name)
 
-    return load
+    def listed() -> list[str]:
+        return sorted(public.union(vars(sys.modules[package])))
+
+    return load, listed

@@ -24,8 +24,9 @@ __all__ = [
     "registry",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
+    __all__,
     {
         "Index": "local_index:LocalIndex",
         "LocalDatasetEntry": "entry",

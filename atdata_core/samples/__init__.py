@@ -28,8 +28,9 @@ __all__ = [
     "schema",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
+    __all__,
     {
         "DictSample": "dict_samples",
         "NDArray": "arrays",

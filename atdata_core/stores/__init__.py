@@ -1,5 +1,7 @@
 """Where bytes lie: opening, reading ahead, probing, and the services behind URLs."""
 
+from ..common.lazy_names import lazy_names
+
 __all__ = [
     "data_store",
     "http",
@@ -11,3 +13,5 @@ __all__ = [
     "shard_cache",
     "shard_streams",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __all__, {})

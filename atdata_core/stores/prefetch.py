@@ -130,18 +130,21 @@ class _Following:
             room = self._room() - left
             if room < (size if self._early else 0) or (url := next(self._urls, None)) is None:
                 return
-            self._early.append(_Early(url, self._store, size, self._claim))
+            # None claims what it takes before the others see that it is there.
+            with self._lock:
+                self._early.append(_Early(url, self._store, size, self._claim))
 
     def _claim(self, early: _Early, left: int) -> int:
         """How many chunks of a shard are begun with, of so many bytes: it may be larger than the one before it."""
         with self._lock:
-            chunks = min(EARLY, (self._room() + early.size) // CHUNK - CHUNKS)
+            chunks = min(EARLY, self._room(early) // CHUNK - CHUNKS)
             early.size = min(left, (chunks + CHUNKS) * CHUNK) if chunks >= 0 else 0
             return chunks
 
-    def _room(self) -> int:
-        """Bytes that may come besides those of the shards that are open."""
-        return self._bytes - sum(each.size for each in tuple(self._early))
+    def _room(self, early: _Early | None = None) -> int:
+        """Bytes that may come besides those of the shards that are open, of others than ``early``."""
+        # Which is no longer among them where its turn has come.
+        return self._bytes - sum(each.size for each in tuple(self._early) if each is not early)
 
     def close(self) -> None:
         """Close what nobody will read."""

@@ -28,6 +28,21 @@ def test_import_atdata_alone_reaches_its_modules_and_names():
     )
 
 
+def test_names_that_are_loaded_when_they_are_asked_for_are_listed_before():
+    # Over a second: a fresh process, which has loaded none of them.
+    assert (
+        ran(
+            "import atdata_core, sys; local, atmosphere = atdata_core.local, atdata_core.atmosphere;"
+            "every = atdata_core, local, atmosphere, atdata_core.samples, atdata_core.shards, atdata_core.stores;"
+            "print([each.__name__ for each in every if not {*each.__all__, '__all__'} <= set(dir(each))]);"
+            "print('numpy' in sys.modules, 'boto3' in sys.modules, 'redis' in sys.modules);"
+            "print(atdata_core.shards.dataset.Dataset.__name__, atdata_core.stores.opening.open_shard.__name__);"
+            "print([name for each in every for name in each.__all__ if not hasattr(each, name)])"
+        )
+        == "[]\nFalse False False\nDataset open_shard\n[]\n"
+    )
+
+
 def test_lens_stays_a_decorator_also_where_its_module_is_imported():
     program = (
         "import atdata.lens; from atdata.lens import Lens, LensNetwork, lens; import atdata.dataset;"

@@ -43,7 +43,7 @@ def test_the_page_on_retries_has_the_pauses_of_the_code():
 
 def test_every_file_that_the_page_on_retries_names_is_there():
     named = re.findall(r"\b[a-z_0-9]+(?:/[a-z_0-9]+)+\.py\b", RETRIES)
-    assert len(named) == 6
+    assert len(named) == 7
     for name in named:
         assert any((ROOT / package / name).is_file() for package in ("atdata_core", "atdata_pipelines")), name
 

@@ -1,5 +1,6 @@
 """The benchmark's frame, on rows that measure nothing: what is compared, counted and written down."""
 
+import os
 import re
 import socket
 from dataclasses import asdict
@@ -260,11 +261,13 @@ def test_bytes_of_every_client_are_counted(pds, box, redis_url):
 def test_requests_of_a_dataset_and_of_a_shard_do_not_grow_with_their_number(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATDATA_STATE_DIR", str(tmp_path / "state"))
-        bench = Bench(tmp_path, quick=True)
+        before, bench = dict(os.environ), Bench(tmp_path, quick=True)
         try:
             found = [row.run(bench) for row in growing.ROWS]
         finally:
             bench.close()
+        # Tests after this one, in the same process, must not find its sandbox.
+        assert dict(os.environ) == before
     assert [result.error for result in found] == [""] * len(found)
     for result in found[:2]:
         first, last = result.measured.costs
