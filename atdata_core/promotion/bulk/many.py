@@ -203,6 +203,9 @@ class _Bulk:
         did = self.client.did
         unknown = unknown_names(self.entries, did, self.ledger, self.options)
         labels = [(LABEL, each.label_rkey) for each in unknown]
+        if unknown:
+            # What was absent while other datasets were promoted may have been published since, by another index.
+            self.writer.refresh()
         # The entries for when they are written, if nobody writes before.
         self.writer.read([*labels, *((ENTRY, each.rkey) for each in unknown)])
         found = {key: self.writer.find(key) for key in labels}

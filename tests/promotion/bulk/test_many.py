@@ -25,11 +25,13 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
+from atdata_core.promotion.bulk import many
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.samples.schema import full_name, schema_ref
 from atdata_core.state.facts import COPY_USE, FAILURE, FOREIGN_SCHEMAS, INTENT, OVERRIDES
 from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 
@@ -170,6 +172,22 @@ def test_values_that_a_person_gave_before_stay_and_new_metadata_is_published(lab
     record = atmosphere.client.get_record(outcomes[0].uri).value
     assert (record["description"], record["tags"], record["createdAt"]) == ("typed", ["a"], created)
     assert record["metadata"]
+
+
+def test_values_that_were_given_at_another_index_while_the_first_datasets_were_promoted_stay(
+    lab, atmosphere, some, monkeypatch
+):
+    monkeypatch.setattr(many, "SLICE", 3)
+    theirs, other = lab.insert("theirs", start=7000, shards=1), LocalIndex()
+    other.ledger = MemoryLedger()
+
+    def publish(done):
+        if done.dataset == some[0].name and done.stage == STAGES[-1]:
+            promote_to_atmosphere(theirs, other, atmosphere.client, name=some[5].name, license="MIT")
+
+    outcomes = promote_many(some, lab.index, atmosphere.client, report=publish)
+    licenses = [atmosphere.client.get_record(each.uri).value.get("license") for each in outcomes]
+    assert licenses == [None] * 5 + ["MIT"]
 
 
 def test_copies_go_to_the_store(lab, atmosphere, some, new_bucket, list_keys):
