@@ -1,6 +1,9 @@
 """Many datasets in one call: each as if it were promoted alone, and none costs another."""
 
 import json
+import os
+import signal
+import time
 
 import httpx
 import numpy as np
@@ -14,6 +17,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.build import schema_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, schema_rkey
+from atdata_core.atmosphere.xrpc import write_budget
 from atdata_core.errors import (
     BlockedError,
     NotLoggedInError,
@@ -106,6 +110,28 @@ def test_where_writes_are_counted_a_new_dataset_costs_four_points(lab, atmospher
     assert points() == 4 * 6 + 2
     assert [each.change for each in promote_many(some, lab.index, atmosphere.client)] == ["unchanged"] * 6
     assert points() == 4 * 6 + 2
+
+
+def test_a_bulk_that_waits_for_points_is_over_with_ctrl_c(lab, atmosphere, some, monkeypatch, state_folder):
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "6/1000")
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert len(slept) < 1000, "nobody ends the wait"
+        time.sleep(0.001)
+
+    monkeypatch.setattr(write_budget, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        promote_many(some, lab.index, atmosphere.client)
+    assert len(slept) < 1000
+    # What was published stays, and the next call goes on.
+    assert atmosphere.counts == [1, 2, 0]
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "off")
+    assert all(each.record for each in promote_many(some, lab.index, atmosphere.client))
+    assert atmosphere.counts == [1, 6, 6]
 
 
 def test_each_stage_of_each_dataset_is_reported_in_order(lab, atmosphere, some):
