@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -357,3 +357,10 @@ def test_redis_that_is_gone_stops_all(lab, atmosphere, some):
     with pytest.raises(ServiceUnavailableError, match="Redis"):
         promote_many(some, gone, atmosphere.client)
     assert atmosphere.counts == [0, 0, 0]
+
+
+def test_a_bulk_needs_no_more_connections_than_its_redis_gives(lab, atmosphere):
+    entries = [lab.insert(f"points-{number}", start=100 * number, shards=1) for number in range(24)]
+    of_lab = lab.index.redis.connection_pool.connection_kwargs
+    few = LocalIndex(Redis(connection_pool=ConnectionPool(max_connections=6, **of_lab)))
+    assert [each.error for each in promote_many(entries, few, atmosphere.client)] == [None] * 24
