@@ -341,16 +341,18 @@ class BatchWriter:
 
     def _one_by_one(self, todo: Sequence[_Pending]) -> None:
         """Each write with a request and a condition of its own: nobody else's commit is in its way."""
-        failed, answered = 0, False
-
         over = Event()
+        in_a_row: list[_Pending] = []
+        too_many = BROKEN
 
         def alone(each: _Pending) -> None:
-            nonlocal failed, answered
+            nonlocal too_many
             try:
                 with waiting_until(lambda: over.is_set() or self._stopped.is_set()):
                     each.answer = self._alone(each.write)
-                answered = True
+                in_a_row.clear()
+                # Those that fail take longest: so many may come together though others were between them.
+                too_many = BROKEN + SIDE_BY_SIDE
             except WaitEndedError:
                 # For an error of another one, which is the one to tell, or because all is stopped.
                 return
@@ -359,9 +361,10 @@ class BatchWriter:
                 found = self._client.find_record(*each.write.key)
                 if found is not None and found.cid == record_cid(each.write.record):
                     each.answer = found, True
+                    in_a_row.clear()
                     return
-                failed += 1
-                if error.status != 500 or (failed >= BROKEN and not answered):
+                in_a_row.append(each)
+                if error.status != 500 or len(in_a_row) >= too_many:
                     raise
                 each.answer = error
 

@@ -351,6 +351,15 @@ def test_a_service_that_takes_no_counted_write_is_an_error_for_all(client, repo,
     assert all(made for _, made in BatchWriter(client).write(creations(repo, 8)))
 
 
+def test_a_service_that_fails_from_some_counted_write_on_is_not_asked_for_each(client, repo, network, counted):
+    network.before = lambda number: httpx.Response(500) if number > 20 else None
+    with pytest.raises(ServiceUnavailableError):
+        BatchWriter(client).write(creations(repo, 100))
+    # Four attempts for each that fails, and for those that are under way then.
+    assert network.count("putRecord") <= 20 + 4 * (11 + 8)
+    assert len(written(repo)) == 20
+
+
 def test_counted_writes_that_wait_for_points_end_with_one_that_fails(client, repo, network, counted, monkeypatch):
     monkeypatch.setenv("ATDATA_WRITE_BUDGET", "6/1000")
     waiting, slept = Event(), []
