@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atdata_core.atmosphere.client import apply_request
@@ -19,6 +20,7 @@ from atdata_core.atmosphere.listings import Record, is_last_page
 from atdata_core.atmosphere.record_format.lexicon import MAX_REQUEST
 from atdata_core.atmosphere.record_format.parse import changed, differing_fields
 from atdata_core.atmosphere.xrpc.session import AS_SENT
+from atdata_core.atmosphere.xrpc.write_budget import WaitEndedError, waiting_until
 from atdata_core.common.cid import record_cid
 from atdata_core.common.concurrency import concurrently
 from atdata_core.errors import AtdataError, RecordChangedError, ServiceRefusedError, ServiceUnavailableError
@@ -38,6 +40,9 @@ MAX_WRITES = 200
 
 OVERTAKEN = 3
 """How often in a row another commit may come between, before records are written one by one."""
+
+SIDE_BY_SIDE = 8
+"""Writes under way at a time, each with a request of its own; while they wait for points they hold threads."""
 
 BROKEN = 3
 """So many records in a row at which a PDS fails, each alone: then it is not the records."""
@@ -107,6 +112,11 @@ class BatchWriter:
         self._did = client.did
         self._failed = 0
         """Records in a row at which the PDS failed, each alone."""
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """From now on wait for no write points; ``write``, in whatever thread, raises where it would."""
+        self._stopped.set()
 
     def expect(self, keys: Iterable[RecordKey]) -> None:
         """From now on keep the records under these keys; what is known of where nothing is stays known."""
@@ -205,7 +215,12 @@ class BatchWriter:
         Raises:
             ServiceError: The PDS cannot be reached, or takes no more requests.
             LoginError: The session has ended.
+            WaitEndedError: Points are missing, and ``stop`` was called.
         """
+        with waiting_until(self._stopped.is_set):
+            return self._write(writes)
+
+    def _write(self, writes: Sequence[Write]) -> list[Answer]:
         pending = [_Pending(write) for write in writes]
         overtaken, left = 0, len(pending)
         while todo := [each for each in pending if each.answer is None]:
@@ -326,29 +341,40 @@ class BatchWriter:
 
     def _one_by_one(self, todo: Sequence[_Pending]) -> None:
         """Each write with a request and a condition of its own: nobody else's commit is in its way."""
-        failed, answered = 0, False
+        over = Event()
+        in_a_row: list[_Pending] = []
+        too_many = BROKEN
 
         def alone(each: _Pending) -> None:
-            nonlocal failed, answered
+            nonlocal too_many
             try:
-                each.answer = self._alone(each.write)
-                answered = True
+                with waiting_until(lambda: over.is_set() or self._stopped.is_set()):
+                    each.answer = self._alone(each.write)
+                in_a_row.clear()
+                # Those that fail take longest: so many may come together though others were between them.
+                too_many = BROKEN + SIDE_BY_SIDE
+            except WaitEndedError:
+                # For an error of another one, which is the one to tell, or because all is stopped.
+                return
             except ServiceUnavailableError as error:
                 # After the last attempt got no answer, or a failure: was it done all the same?
                 found = self._client.find_record(*each.write.key)
                 if found is not None and found.cid == record_cid(each.write.record):
                     each.answer = found, True
+                    in_a_row.clear()
                     return
-                failed += 1
-                if error.status != 500 or (failed >= BROKEN and not answered):
+                in_a_row.append(each)
+                if error.status != 500 or len(in_a_row) >= too_many:
                     raise
                 each.answer = error
 
         try:
-            for _ in concurrently(alone, todo):
+            for _ in concurrently(alone, todo, failed=lambda _: over.set(), most=SIDE_BY_SIDE):
                 pass
         finally:
             self._forget()
+        if any(each.answer is None for each in todo):
+            raise WaitEndedError
 
     def _alone(self, write: Write) -> Answer:
         try:

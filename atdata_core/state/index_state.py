@@ -33,3 +33,9 @@ def server_of(index: Any) -> str | None:
     """The server that keeps an index's state, as errors name it; None where that is not Redis."""
     redis = getattr(index, "redis", None)
     return None if redis is None else address(redis)
+
+
+def connections_of(index: Any) -> int | None:
+    """How many connections an index's Redis gives at a time; None where that is not Redis."""
+    redis = getattr(index, "redis", None)
+    return None if redis is None else redis.connection_pool.max_connections

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from threading import Event
 
 import httpx
 import pytest
 
 from atdata_core.atmosphere.record_batches import BatchWriter, Write
 from atdata_core.atmosphere.record_format.lexicon import put_request
+from atdata_core.atmosphere.xrpc import write_budget
 from atdata_core.atmosphere.xrpc.session import AS_SENT
 from atdata_core.common.cid import record_cid
 from atdata_core.errors import RecordChangedError, ServiceRefusedError, ServiceUnavailableError
@@ -346,3 +349,48 @@ def test_a_service_that_takes_no_counted_write_is_an_error_for_all(client, repo,
         BatchWriter(client).write(creations(repo, 8))
     network.before = lambda number: None
     assert all(made for _, made in BatchWriter(client).write(creations(repo, 8)))
+
+
+def test_a_service_that_fails_from_some_counted_write_on_is_not_asked_for_each(client, repo, network, counted):
+    network.before = lambda number: httpx.Response(500) if number > 20 else None
+    with pytest.raises(ServiceUnavailableError):
+        BatchWriter(client).write(creations(repo, 100))
+    # Four attempts for each that fails, and for those that are under way then.
+    assert network.count("putRecord") <= 20 + 4 * (11 + 8)
+    assert len(written(repo)) == 20
+
+
+def test_counted_writes_that_wait_for_points_end_with_one_that_fails(client, repo, network, counted, monkeypatch):
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "6/1000")
+    waiting, slept = Event(), []
+
+    def sleep(seconds):
+        waiting.set()
+        slept.append(seconds)
+        assert len(slept) < 1000, "nobody ends the wait"
+        time.sleep(0.001)
+
+    def refused(number):
+        waiting.wait(10)
+        return httpx.Response(404, json={"error": "Unlike", "message": "x"}) if number == 3 else None
+
+    monkeypatch.setattr(write_budget, "sleep", sleep)
+    network.before = refused
+    with pytest.raises(ServiceRefusedError):
+        BatchWriter(client).write(creations(repo, 100))
+    assert len(slept) < 1000
+    assert network.count("putRecord") == 3
+
+
+def test_counted_writes_are_few_at_a_time(client, repo, network, counted):
+    under_way, most = [], []
+
+    def count(number):
+        under_way.append(number)
+        most.append(len(under_way))
+        time.sleep(0.02)
+        under_way.remove(number)
+
+    network.before = count
+    assert all(made for _, made in BatchWriter(client).write(creations(repo, 40)))
+    assert max(most) <= 8

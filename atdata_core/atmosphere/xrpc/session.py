@@ -11,7 +11,6 @@ import json
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -161,18 +160,24 @@ class Session:
         given = {key: value for key, value in (params or {}).items() if value is not None}
         asked = {"method": method, "url": url, "params": given or None, "content": content, "headers": headers}
         account = self.account.did or "" if auth else ""
-        exchange = partial(self._exchange, asked, account, guarded=guarded, most=most)
+        what = url.rpartition("/")[2]
+
+        def exchange() -> _Answer:
+            nonlocal token
+            if token is not None:
+                # Again: a write may have waited for points for longer than a token is good for.
+                token = self.account.token(what)
+                headers["Authorization"] = f"Bearer {token}"
+            return self._exchange(asked, account, guarded=guarded, most=most)
 
         def once() -> bytes:
-            if token:
-                headers["Authorization"] = f"Bearer {token}"
             answer = exchange() if write is None else self._charged(url, write, exchange)
             if answer.status < 300:
                 return answer.body
             raise of_reply(url, *answer)
 
         for attempt in (1, 2):
-            token = self.account.token(url.rpartition("/")[2]) if auth else None
+            token = self.account.token(what) if auth else None
             try:
                 return retry_after.with_retries(once)
             except ServiceRefusedError as failure:

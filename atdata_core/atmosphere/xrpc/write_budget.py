@@ -13,7 +13,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
@@ -35,6 +37,8 @@ _PARTS = 144
 """Of a window: a part leaves it as a whole, so that a file holds few numbers, however many writes there are."""
 _SLICE = 60.0
 """Seconds between two looks at the file while waiting; another process may wait for the same points."""
+_POLL = 0.25
+"""Seconds between two looks at whether somebody still wants to wait."""
 _NAMES = {HOUR: "an hour", DAY: "a day"}
 
 _log = logging.getLogger("atdata_core")
@@ -43,6 +47,25 @@ sleep = time.sleep
 
 Limits = dict[int, int]
 Kept = dict[str, Any]
+
+_no_more: ContextVar[Callable[[], bool]] = ContextVar("_no_more", default=lambda: False)
+
+
+class WaitEndedError(Exception):
+    """Points were waited for, and are not wanted any more; nothing was sent."""
+
+
+@contextmanager
+def waiting_until(no_more: Callable[[], bool]) -> Generator[None]:
+    """Inside, in this thread, ``take`` raises ``WaitEndedError`` instead of waiting once ``no_more`` says so.
+
+    A thread that sleeps hears of no Ctrl-C, and whoever has it waits for the thread.
+    """
+    before = _no_more.set(no_more)
+    try:
+        yield
+    finally:
+        _no_more.reset(before)
 
 
 def points_of(nsid: str, body: Any) -> int:
@@ -98,17 +121,27 @@ class Budget:
 
         Raises:
             RefusedError: ``ATDATA_WRITE_BUDGET`` is no budget.
+            WaitEndedError: As ``waiting_until`` says.
         """
         if not self.is_counted:
             return
         # One thread waits for points, and the others for it: none takes what is left before one that needs more.
-        with self._turn:
+        while not self._turn.acquire(timeout=_POLL):
+            _end_where_unwanted()
+        try:
+            _end_where_unwanted()
             while (missing := self._missing(points)) is not None:
                 until, why = missing
                 if self._told is None or now() - self._told >= _SLICE:
                     self._told = now()
                     _log.warning("%s; %s waits %s.", why, what.rpartition(".")[2], _until(until))
-                sleep(max(0.0, min(until - now(), _SLICE)))
+                left = min(until - now(), _SLICE)
+                while left > 0:
+                    sleep(min(left, _POLL))
+                    left -= _POLL
+                    _end_where_unwanted()
+        finally:
+            self._turn.release()
 
     def learn(self, headers: Mapping[str, str]) -> bool:
         """Heed a refusal (429) of a write: whether ``take`` now waits for as long as it asks.
@@ -163,6 +196,11 @@ class Budget:
 
     def _keep(self, kept: Kept) -> None:
         self._unwritten = "{}" if self._file.write({"did": self._did, **kept}) else json.dumps(kept)
+
+
+def _end_where_unwanted() -> None:
+    if _no_more.get()():
+        raise WaitEndedError
 
 
 def from_environment() -> Limits | None:

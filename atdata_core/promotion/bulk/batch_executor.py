@@ -137,6 +137,10 @@ class _BatchExecutor:
             try:
                 while self._begin() or self._ask_index() or self._act() or self._read() or self._exchange(sender):
                     pass
+            except BaseException:
+                # The sender may wait for points, for hours.
+                self._writer.stop()
+                raise
             finally:
                 # What was written is worth a note, whatever came after it; who was stopped lets go of its copies.
                 for job in self._jobs:

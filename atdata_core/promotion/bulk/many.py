@@ -16,11 +16,10 @@ from uuid import uuid4
 from ...atmosphere.record_batches import MAX_WRITES, BatchWriter
 from ...atmosphere.record_format.record_keys import ENTRY, LABEL
 from ...common.byte_progress import ByteProgress, OnlyBytes
-from ...common.concurrency import THREADS
 from ...common.retry_after import service_of
 from ...errors import LoginError, NotLoggedInError, ServiceError, ServiceRefusedError
 from ...state.facts import CopiedShards, Inventory
-from ...state.index_state import server_of, state_of
+from ...state.index_state import connections_of, server_of, state_of
 from ..copies.usage import end_use
 from ..inventory import cid_of
 from ..options import PromotionOptions, Requirements, Values, takes_options
@@ -40,8 +39,11 @@ if TYPE_CHECKING:
 
 SLICE = 1000
 """Datasets whose records are looked for at once; what is found of them is held in memory."""
-WORKERS = THREADS
-"""Datasets whose shards are looked at or copied at the same time."""
+WORKERS = 32
+"""Datasets whose shards are looked at or copied at the same time; each of them may hold a connection to Redis.
+With the threads that copy shards, they are fewer than the 100 that a pool of redis-py gives by default."""
+OTHER_CONNECTIONS = 2
+"""To Redis, that the workers leave: the caller's, and one to spare."""
 AHEAD = 2 * MAX_WRITES
 """Datasets that may be prepared, or ready, before their records are written."""
 PATIENCE = 5.0
@@ -123,7 +125,8 @@ def promote_many(
         restore: Also write again what was deleted on the network or retracted. Without it such datasets are
             refused.
         defaults: License and tags of those of which neither a person nor their metadata say any.
-        workers: Datasets whose shards are looked at or copied at the same time.
+        workers: Datasets whose shards are looked at or copied at the same time; fewer where the pool of the index's
+            Redis does not have as many connections.
         report: Told of each stage of each dataset, in the thread of the caller.
         progress: Told of the bytes of shards, by many threads.
         keywords: The options below. What is not required and is not so stands in ``warnings`` of the outcome.
@@ -142,11 +145,11 @@ def promote_many(
     outcomes: list[Outcome] = []
     tell: Callable[[StageDone], None] = report or (lambda _: None)
     only_bytes = None if progress is None else OnlyBytes(progress)
-    left, writer = iter(entries), BatchWriter(client)
+    left, writer, most = iter(entries), BatchWriter(client), connections_of(index)
     while some := list(islice(left, SLICE)):
         writer.expect(expected_keys(some, client.did, options))
         bulk = _Bulk(some, index, client, ledger, schemas, writer, data_store, options, tell, only_bytes)
-        outcomes += bulk.promote(workers)
+        outcomes += bulk.promote(workers if most is None else max(1, min(workers, most - OTHER_CONNECTIONS)))
     return outcomes
 
 
@@ -203,6 +206,9 @@ class _Bulk:
         did = self.client.did
         unknown = unknown_names(self.entries, did, self.ledger, self.options)
         labels = [(LABEL, each.label_rkey) for each in unknown]
+        if unknown:
+            # What was absent while other datasets were promoted may have been published since, by another index.
+            self.writer.refresh()
         # The entries for when they are written, if nobody writes before.
         self.writer.read([*labels, *((ENTRY, each.rkey) for each in unknown)])
         found = {key: self.writer.find(key) for key in labels}

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
+from atdata_core.atmosphere.xrpc import account, write_budget
 from atdata_core.errors import (
     LoginError,
     RateLimitedError,
@@ -102,6 +103,24 @@ def test_a_service_that_is_down_at_login_is_no_wrong_password(answer):
     with pytest.raises(ServiceUnavailableError, match=r"https://pds\.example"):
         client.login("a.test", "secret")
     assert network.names == ["createSession"] * 4
+
+
+def test_a_write_that_has_waited_for_points_is_sent_with_a_token_that_is_good_then(monkeypatch, state_folder):
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "2/100")
+    began, passed = time.time(), [0.0]
+    first, second = token(), token(2 * 7200)
+    monkeypatch.setattr(write_budget, "now", lambda: began + passed[0])
+    monkeypatch.setattr(write_budget, "sleep", lambda seconds: passed.__setitem__(0, passed[0] + seconds))
+    monkeypatch.setattr(account, "is_near_its_end", lambda access: access == first and passed[0] > 0)
+    written = {"uri": URI, "cid": "bafy", "commit": {}}
+    network = Network(createSession=[session(first)], refreshSession=[session(second)], putRecord=[written])
+    client = AtmosphereClient("https://pds.example", transport=network)
+    client.login("a.test", "secret")
+    for rkey in "de":
+        client.create_once("a.b.c", rkey, {"$type": "a.b.c"})
+    sent = [request.headers["authorization"] for name, request in network.asked if name == "putRecord"]
+    assert sent == [f"Bearer {first}", f"Bearer {second}"]
+    assert network.names.count("refreshSession") == 1
 
 
 def test_what_passes_within_four_attempts_is_not_noticed(reach, time_passes):

@@ -12,7 +12,7 @@ import pytest
 
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.xrpc import write_budget
-from atdata_core.atmosphere.xrpc.write_budget import DAY, HOUR, Budget, points_of
+from atdata_core.atmosphere.xrpc.write_budget import DAY, HOUR, Budget, WaitEndedError, points_of, waiting_until
 from atdata_core.errors import RateLimitedError, RefusedError
 
 DID = "did:plc:abcdefghijklmnopqrstuvwx"
@@ -244,6 +244,33 @@ def test_nobody_waits_who_is_interrupted(clock, monkeypatch):
     points.take(2, "putRecord")
     with pytest.raises(KeyboardInterrupt):
         points.take(2, "putRecord")
+    clock.now += HOUR + 25
+    points.take(2, "putRecord")  # what was not sent was not charged
+
+
+def test_points_that_are_not_wanted_any_more_are_not_waited_for(clock, monkeypatch):
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "2/100")
+    points, ended, turn = Budget(DID, PRIVATE), threading.Event(), threading.Barrier(2)
+    points.take(2, "putRecord")
+
+    def sleep(seconds):
+        if not ended.is_set():
+            turn.wait(10)
+            ended.set()
+        clock.sleep(seconds)
+
+    monkeypatch.setattr(write_budget, "sleep", sleep)
+
+    def take():
+        with waiting_until(ended.is_set):
+            points.take(2, "putRecord")
+
+    with ThreadPoolExecutor(2) as pool:
+        # One has the turn, the other one waits for it.
+        waiting = [pool.submit(take), pool.submit(take)]
+        turn.wait(10)
+        assert [type(each.exception(10)) for each in waiting] == [WaitEndedError] * 2
+    assert clock.waited < 60
     clock.now += HOUR + 25
     points.take(2, "putRecord")  # what was not sent was not charged
 

@@ -1,12 +1,15 @@
 """Many datasets in one call: each as if it were promoted alone, and none costs another."""
 
 import json
+import os
+import signal
+import time
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -14,6 +17,7 @@ import atdata_core as atdata
 from atdata_core.atmosphere import AtmosphereClient
 from atdata_core.atmosphere.record_format.build import schema_record
 from atdata_core.atmosphere.record_format.record_keys import ENTRY, LABEL, SCHEMA, schema_rkey
+from atdata_core.atmosphere.xrpc import write_budget
 from atdata_core.errors import (
     BlockedError,
     NotLoggedInError,
@@ -25,11 +29,13 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalDatasetEntry, LocalIndex, S3DataStore
 from atdata_core.promote import promote_many, promote_to_atmosphere
+from atdata_core.promotion.bulk import many
 from atdata_core.promotion.operations.retract import plan_retraction, retract
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.samples.schema import full_name, schema_ref
 from atdata_core.state.facts import COPY_USE, FAILURE, FOREIGN_SCHEMAS, INTENT, OVERRIDES
 from atdata_core.state.index_state import state_of
+from atdata_core.state.ledger import MemoryLedger
 
 STAGES = ["local_dataset", "published_schema", "copied_shards", "atmosphere_record"]
 
@@ -106,6 +112,28 @@ def test_where_writes_are_counted_a_new_dataset_costs_four_points(lab, atmospher
     assert points() == 4 * 6 + 2
 
 
+def test_a_bulk_that_waits_for_points_is_over_with_ctrl_c(lab, atmosphere, some, monkeypatch, state_folder):
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "6/1000")
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert len(slept) < 1000, "nobody ends the wait"
+        time.sleep(0.001)
+
+    monkeypatch.setattr(write_budget, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        promote_many(some, lab.index, atmosphere.client)
+    assert len(slept) < 1000
+    # What was published stays, and the next call goes on.
+    assert atmosphere.counts == [1, 2, 0]
+    monkeypatch.setenv("ATDATA_WRITE_BUDGET", "off")
+    assert all(each.record for each in promote_many(some, lab.index, atmosphere.client))
+    assert atmosphere.counts == [1, 6, 6]
+
+
 def test_each_stage_of_each_dataset_is_reported_in_order(lab, atmosphere, some):
     done = []
     promote_many(some, lab.index, atmosphere.client, report=done.append)
@@ -170,6 +198,22 @@ def test_values_that_a_person_gave_before_stay_and_new_metadata_is_published(lab
     record = atmosphere.client.get_record(outcomes[0].uri).value
     assert (record["description"], record["tags"], record["createdAt"]) == ("typed", ["a"], created)
     assert record["metadata"]
+
+
+def test_values_that_were_given_at_another_index_while_the_first_datasets_were_promoted_stay(
+    lab, atmosphere, some, monkeypatch
+):
+    monkeypatch.setattr(many, "SLICE", 3)
+    theirs, other = lab.insert("theirs", start=7000, shards=1), LocalIndex()
+    other.ledger = MemoryLedger()
+
+    def publish(done):
+        if done.dataset == some[0].name and done.stage == STAGES[-1]:
+            promote_to_atmosphere(theirs, other, atmosphere.client, name=some[5].name, license="MIT")
+
+    outcomes = promote_many(some, lab.index, atmosphere.client, report=publish)
+    licenses = [atmosphere.client.get_record(each.uri).value.get("license") for each in outcomes]
+    assert licenses == [None] * 5 + ["MIT"]
 
 
 def test_copies_go_to_the_store(lab, atmosphere, some, new_bucket, list_keys):
@@ -313,3 +357,10 @@ def test_redis_that_is_gone_stops_all(lab, atmosphere, some):
     with pytest.raises(ServiceUnavailableError, match="Redis"):
         promote_many(some, gone, atmosphere.client)
     assert atmosphere.counts == [0, 0, 0]
+
+
+def test_a_bulk_needs_no_more_connections_than_its_redis_gives(lab, atmosphere):
+    entries = [lab.insert(f"points-{number}", start=100 * number, shards=1) for number in range(24)]
+    of_lab = lab.index.redis.connection_pool.connection_kwargs
+    few = LocalIndex(Redis(connection_pool=ConnectionPool(max_connections=6, **of_lab)))
+    assert [each.error for each in promote_many(entries, few, atmosphere.client)] == [None] * 24
