@@ -228,7 +228,8 @@ def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
     # By process: a forked worker must not share its parent's connections.
     import httpx
 
-    transport = environment_transport(httpx.Limits(max_connections=None, max_keepalive_connections=THREADS))
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=THREADS)
+    transport = _on_living_connections(environment_transport(limits))
     client = httpx.Client(
         transport=_guarded_transport(transport, strict) if guarded else transport,
         timeout=PROBE_SECONDS if strict else httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
@@ -238,6 +239,26 @@ def _client(process: int, guarded: bool, strict: bool) -> httpx.Client:
     )
     atexit.register(client.close)
     return client
+
+
+def _on_living_connections(inner: httpx.BaseTransport) -> httpx.BaseTransport:
+    """Sends a request anew whose connection was kept, and had been given up by the server in the meantime."""
+    import httpx
+
+    class OnLivingConnections(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            before = _connected.count
+            try:
+                return inner.handle_request(request)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if _connected.count != before:
+                    raise
+                return inner.handle_request(request)
+
+        def close(self) -> None:
+            inner.close()
+
+    return OnLivingConnections()
 
 
 def environment_transport(limits: httpx.Limits | None = None, *, until: float = math.inf) -> httpx.BaseTransport:
@@ -275,14 +296,7 @@ def environment_transport(limits: httpx.Limits | None = None, *, until: float = 
                 self._ways[key] = way
                 if len(self._ways) > _MOST_WAYS:
                     del self._ways[next(iter(self._ways))]
-            before = _connected.count
-            try:
-                return way.handle_request(request)
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if _connected.count != before or request.method not in ("GET", "HEAD"):
-                    raise
-                # It went to a connection that was kept, and that the server had given up in the meantime.
-                return way.handle_request(request)
+            return way.handle_request(request)
 
         def close(self) -> None:
             for way in self._ways.values():
