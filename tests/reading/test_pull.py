@@ -323,7 +323,7 @@ def test_what_a_record_should_not_name_is_refused_and_what_is_not_there_is_said(
     assert server.asked == []
     assert files(tmp_path / "new") == {}
     with pytest.raises(EntryNotFoundError):
-        pull(publish(shards)[:-1] + "x", tmp_path / "none")
+        pull(f"{publish(shards)}-none", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
