@@ -20,7 +20,7 @@ from atdata_core.state.ledger import MemoryLedger
 from benchmarks.apart import apart
 from benchmarks.copying import PEER_COPY, bare_copy, rclone_copy
 from benchmarks.delays import Service, far
-from benchmarks.frame import Bench, Count, Measured, NotInstalled, Reach, expect, row, seconds, timed
+from benchmarks.frame import Bench, Count, Measured, NotInstalled, Race, Reach, expect, row, seconds, timed
 from benchmarks.labs import random_lab, store_in
 from benchmarks.places import RATE, S3_SECONDS, Place, Shards, Spent, afar, beside, bounded, shards
 from benchmarks.reading import read_pictures
@@ -30,6 +30,7 @@ _LINK = f"(the link carries {RATE / 1e6:.0f} MB/s)"
 _WORKERS = 16
 _RCLONE = ("--transfers", "32", "--checkers", "64")
 _PEER_RCLONE = f"`rclone copy {' '.join(_RCLONE)}`"
+_PEER_LINK = "what the link can carry"
 _MB = 1_000_000
 _KNOWN, _READ = "their digests are known", "they are read first"
 """Shards that ``Repo.insert`` has written have claims; those that were written otherwise are read once."""
@@ -206,7 +207,7 @@ def _large(bench: Bench) -> Shards:
 
 @row(
     f"read `ordered()`, 64 shards of 8 MB, one consumer {_LINK}",
-    peer="what the link can carry",
+    peer=_PEER_LINK,
     reach=Reach(ratio=0.9),
 )
 def read_large(bench: Bench) -> Measured:
@@ -274,13 +275,20 @@ def _to_copy(bench: Bench) -> tuple[int, int]:
     return bench.size((32, 4 * _MB), (4, _MB))
 
 
-def _race_to_copy(bench: Bench, size: int, ours: Callable[[], float], peer: Callable[[], float]) -> Measured:
-    return Measured(bench.race(ours, peer, amount=size / _MB, unit="MB/s", repeats=2, warm=False))
+def _race_to_copy(bench: Bench, size: int, ours: Callable[[], float], peer: Callable[[], float]) -> Race:
+    return bench.race(ours, peer, amount=size / _MB, unit="MB/s", repeats=3, warm=False)
 
 
-@row(f"`pull` of 32 shards of 4 MB {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
-def pulled(bench: Bench) -> Measured:
-    """From a public address into a folder, every byte checked; the peer has keys and reads the same from S3."""
+def _beside_link(race: Race) -> Measured:
+    """The same runs of ours; the peer is no program, but bytes divided by the rate."""
+    return Measured(replace(race, peers=[race.amount * _MB / RATE]))
+
+
+def _pulled(bench: Bench) -> Race:
+    return bench.once("a race to pull", lambda: _race_to_pull(bench))
+
+
+def _race_to_pull(bench: Bench) -> Race:
     place, made, target = afar(bench), shards(bench.services, *_to_copy(bench)), bench.folder / "pulled"
     public = bounded(bench).urls[1]
     with place.stood_at(public):
@@ -307,9 +315,23 @@ def pulled(bench: Bench) -> Measured:
     return _race_to_copy(bench, made.size, ours, peer)
 
 
-@row(f"copy 32 shards of 4 MB across endpoints {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
-def across_endpoints(bench: Bench) -> Measured:
-    """From one S3 server to another, with SHA-256; the stage ``copied_shards`` alone."""
+@row(f"`pull` of 32 shards of 4 MB {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+def pulled(bench: Bench) -> Measured:
+    """From a public address into a folder, every byte checked; the peer has keys and reads the same from S3."""
+    return Measured(_pulled(bench))
+
+
+@row(f"`pull` of 32 shards of 4 MB {_LINK}", peer=_PEER_LINK, reach=Reach(ratio=0.9))
+def pulled_beside_link(bench: Bench) -> Measured:
+    """The record is found first."""
+    return _beside_link(_pulled(bench))
+
+
+def _across(bench: Bench) -> Race:
+    return bench.once("a race across endpoints", lambda: _race_across(bench))
+
+
+def _race_across(bench: Bench) -> Race:
     services, box, other = bench.services, bench.services.box, bench.services.other_box
     source, to = _bounded_s3(bench, 2), {**other.s3, "AWS_ENDPOINT": bounded(bench).urls[3]}
     near = random_lab(services, *_to_copy(bench))
@@ -336,6 +358,18 @@ def across_endpoints(bench: Bench) -> Measured:
     found = _race_to_copy(bench, lab.size, ours, peer)
     services.remove_bucket(box, lab.bucket)
     return found
+
+
+@row(f"copy 32 shards of 4 MB across endpoints {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+def across_endpoints(bench: Bench) -> Measured:
+    """From one S3 server to another, with SHA-256; the stage ``copied_shards`` alone."""
+    return Measured(_across(bench))
+
+
+@row(f"copy 32 shards of 4 MB across endpoints {_LINK}", peer=_PEER_LINK, reach=Reach(ratio=0.9))
+def across_beside_link(bench: Bench) -> Measured:
+    """In each direction."""
+    return _beside_link(_across(bench))
 
 
 @row(
@@ -366,16 +400,6 @@ def whole_promotion(bench: Bench) -> Measured:
     return Measured(bench.race(ours, peer, amount=count, unit="MB/s", repeats=3, warm=False))
 
 
-@row("1,000 datasets of one small shard in bulk, all services near", peer="", reach=Reach(most=10, unit="ms each"))
-def many_in_bulk(bench: Bench) -> Measured:
-    """On the sandbox; their URLs are kept."""
-    place, count = beside(bench), bench.size(1_000, 500)
-    entries = [place.insert([url]) for url in shards(bench.services, count, 500).urls]
-    with place.stood_at():
-        taken = seconds(lambda: _promote_many(place, entries))
-    return Measured(counts=(Count(f"{count:,} datasets", taken / count * 1e3),))
-
-
 ROWS = (
     one_kept,
     many_kept,
@@ -388,7 +412,8 @@ ROWS = (
     read_large,
     read_by_workers,
     pulled,
+    pulled_beside_link,
     across_endpoints,
+    across_beside_link,
     whole_promotion,
-    many_in_bulk,
 )

@@ -26,6 +26,8 @@ from benchmarks.services import Account, Pds
 DATASETS = (1, 10, 100, 1_000, 10_000)
 SHARDS = (1, 10, 100, 1_000, 4_800)
 """The last is about what fits into a record, at addresses of 80 characters."""
+_OFFICIAL = 2_000
+"""Datasets on the official PDS: it takes as long for each of more, and this is to end soon."""
 _QUICK = (1, 60)
 LINEAR = 1.5
 """So many times what a shard costs among fewer, at most."""
@@ -71,8 +73,10 @@ def _cost(promotion: Promotion, size: int, redis_url: str, pds: Pds, account: Ac
     return Cost(size, to_pds, requests.total(), trips.total, traffic.sent, traffic.received, *taken, memory)
 
 
-def _costs(bench: Bench, promotion: Promotion, sizes: Sequence[int], datasets: Callable[[int], Any]) -> list[Cost]:
-    """``datasets`` gives the URLs of each dataset of a size."""
+def _costs(
+    bench: Bench, promotion: Promotion, sizes: Sequence[int], datasets: Callable[[int], Any], pds: Pds | None = None
+) -> list[Cost]:
+    """``datasets`` gives the URLs of each dataset of a size; ``pds`` is the sandbox's by default."""
     services, costs = bench.services, list[Cost]()
     redis_url = f"{services.box.redis_url.rpartition('/')[0]}/{_DATABASE}"
     for size in sizes:
@@ -83,7 +87,7 @@ def _costs(bench: Bench, promotion: Promotion, sizes: Sequence[int], datasets: C
             for number, urls in enumerate(datasets(size))
         ]
         register(index, entries)
-        pds = services.sandbox_pds
+        pds = pds or services.sandbox_pds
         costs.append(apart(_cost, promotion, size, redis_url, pds, pds.account()))
     return costs
 
@@ -99,12 +103,19 @@ def _sizes(bench: Bench) -> tuple[int, ...]:
 
 @row("datasets of one small shard in bulk, their URLs kept", peer="", reach=Reach(most=10, unit="ms each"))
 def datasets(bench: Bench) -> Measured:
-    """``promote_many``, on the sandbox's PDS."""
-    urls = _urls(bench)
-    costs = _costs(bench, _in_bulk, _sizes(bench), lambda size: [[url] for url in urls[:size]])
-    last = costs[-1]
-    each = Count(f"{last.size:,} datasets", last.seconds / last.size * 1e3)
-    return Measured(counts=(each,), note=_NEAR, costs=tuple(costs))
+    """``promote_many``, on the sandbox's PDS, and so many also on the official one."""
+    urls, official = _urls(bench), bench.services.pds
+
+    def datasets(size: int) -> list[list[str]]:
+        return [[url] for url in urls[:size]]
+
+    costs = _costs(bench, _in_bulk, _sizes(bench), datasets)
+    [there] = _costs(bench, _in_bulk, [bench.size(_OFFICIAL, _QUICK[-1])], datasets, official)
+    counts = (
+        *(Count(f"{cost.size:,} datasets", cost.seconds / cost.size * 1e3) for cost in costs[-2:]),
+        Count(f"{there.size:,} datasets on {official.title}", there.seconds / there.size * 1e3),
+    )
+    return Measured(counts=counts, note=_NEAR, costs=tuple(costs))
 
 
 def _of_shards(bench: Bench) -> list[Cost]:

@@ -143,7 +143,11 @@ _working = _Working()
 
 def in_background(function: Callable[[], R]) -> Future[R]:
     """Begin something whose result is needed later. Whoever needs it does it itself where it has not begun yet."""
-    return _threads(os.getpid()).submit(function)
+    try:
+        return _threads(os.getpid()).submit(function)
+    except RuntimeError:
+        # No thread can be started any more: it never begins.
+        return Future()
 
 
 @lru_cache(maxsize=1)

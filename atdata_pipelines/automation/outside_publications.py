@@ -6,8 +6,7 @@ import dagster as dg
 
 from atdata_core.local import LocalDatasetEntry
 from atdata_core.promotion.inventory import cid_of
-from atdata_core.state.facts import LAST_RESULT, RecordResult
-from atdata_core.state.ledger import Ledger
+from atdata_core.state.facts import RecordResult
 
 from ..config.settings import RECORD, Settings, Tag
 from ..display.materialisation_metadata import record_link, safe
@@ -19,9 +18,8 @@ _SAID = "published from outside of Dagster, as the ledger knows"
 
 
 def outside_publications(
-    published: Sequence[LocalDatasetEntry],
+    published: Sequence[tuple[LocalDatasetEntry, RecordResult]],
     instance: dg.DagsterInstance,
-    ledger: Ledger,
     settings: Settings,
     service: str,
     promoted_by: Callable[[], Callable[[LocalDatasetEntry], str | None]],
@@ -32,31 +30,28 @@ def outside_publications(
     that a run has published is not.
 
     Args:
-        published: Entries that the ledger knows to be published as they are.
+        published: Entries that the ledger knows to be published as they are, and what it knows of that.
         instance: Which materialisations there are.
-        ledger: What was published.
         settings: Of the pipeline.
         service: URL of the PDS.
         promoted_by: Makes what tells which run promotes an entry, and will mark it.
     """
-    names = [entry.name for entry in published]
+    names = [entry.name for entry, _ in published]
     if not names:
         return []
     tagged = instance.event_log_storage.get_latest_tags_by_partition(
         settings.key(RECORD), dg.DagsterEventType.ASSET_MATERIALIZATION, [Tag.DATA_VERSION], asset_partitions=names
     )
-    unknown = [entry for entry in published if tagged.get(entry.name, {}).get(Tag.DATA_VERSION) != cid_of(entry)]
+    unknown = [
+        (entry, last)
+        for entry, last in published
+        if tagged.get(entry.name, {}).get(Tag.DATA_VERSION) != cid_of(entry)
+    ]
     if not unknown:
         return []
     by_run = promoted_by()
-    unknown = [entry for entry in unknown if by_run(entry) is None][:MOST]
-    found = ledger.get_many([LAST_RESULT(entry.name) for entry in unknown])
-    return [
-        event
-        for entry in unknown
-        if (last := found[LAST_RESULT(entry.name)]) is not None
-        for event in _stages(entry, last, settings, service)
-    ]
+    unknown = [(entry, last) for entry, last in unknown if by_run(entry) is None][:MOST]
+    return [event for entry, last in unknown for event in _stages(entry, last, settings, service)]
 
 
 def _stages(

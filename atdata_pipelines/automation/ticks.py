@@ -59,7 +59,6 @@ def tick(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorRe
     marks += outside_publications(
         plan.published,
         context.instance,
-        state_of(index).ledger,
         settings,
         services.atproto.anonymous().base_url,
         lambda: active_runs(context.instance, settings),

@@ -22,6 +22,7 @@ from ..display.markdown import Medium, shown
 
 if TYPE_CHECKING:
     from atdata_core.local import LocalDatasetEntry, LocalIndex
+    from atdata_core.state.facts import RecordResult
 
 NAMED = 20
 """Names that one line of a log lists."""
@@ -108,7 +109,8 @@ class PlannedPromotions:
     ``keys`` are the names that can be partitions; ``runs`` the entries to promote; ``later`` those that the
     sensor promotes later, as an attempt has just failed: what is started once a night tries them, too. ``left``
     tells by kind (of ``_LEFT``) and by name why others are not promoted, ``again`` from when on some of them are
-    tried again. ``told`` counts by kind those of which the same was told before.
+    tried again. ``told`` counts by kind those of which the same was told before. ``published`` are those of which
+    nothing is to be done, and what the ledger knows of that.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -117,7 +119,7 @@ class PlannedPromotions:
     left: dict[str, dict[str, str]] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
-    published: list[LocalDatasetEntry] = field(default_factory=list)
+    published: list[tuple[LocalDatasetEntry, RecordResult]] = field(default_factory=list)
 
     @property
     def due(self) -> list[Wanted]:
@@ -223,8 +225,8 @@ def look(
         wanted = Wanted(name, entry, f"{name}@{cid_of(entry)}@{due.what}@{due.attempts}")
         if due.state == "due":
             plan.runs.append(wanted)
-        elif due.state == "published":
-            plan.published.append(entry)
+        elif due.last is not None:
+            plan.published.append((entry, due.last))
         else:
             plan.leave(due.state, name, due.reason)
             if due.retry_at:

@@ -9,12 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...common.concurrency import in_background
+from ..copies.recent_looks import RECENT
 
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
-
-RECENT = 10.0
-"""Seconds for which what was found is taken to be still so."""
 
 
 class EarlyFinds:

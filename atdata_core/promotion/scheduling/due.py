@@ -48,6 +48,8 @@ class Due:
             give another one, and so does trouble that has passed.
         attempts: Attempts at that which failed.
         retry_at: A time, ISO 8601.
+        last: What is published, where nothing is to be done.
+        last: What the ledger knows of what is published.
     """
 
     state: Literal["due", "published", "waiting", "blocked", "skipped", "failed", "retries exhausted", "paused"]
@@ -55,6 +57,7 @@ class Due:
     what: str = ""
     attempts: int = 0
     retry_at: str | None = None
+    last: RecordResult | None = None
 
 
 def due(entry: IndexEntry, index: AbstractIndex, ledger: Ledger, did: str, store: DataStore | None = None) -> Due:
@@ -170,7 +173,8 @@ class _Dataset:
             return Due("blocked", self.block.reason)
         reason = self._unpublished()
         if reason is None:
-            return Due("published", f"published as {self.last.uri}" if self.last else "published")
+            assert self.last is not None
+            return Due("published", f"published as {self.last.uri}", last=self.last)
         if not may_promote(self.entry):
             return Due("skipped", f"its metadata say {POLICY}: false")
         ref = self.entry.schema_ref
