@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, Self, cast, runtime_checkable
 
 
@@ -52,7 +52,7 @@ class ShardFacts:
 
     def to_json(self) -> dict[str, Any]:
         """The facts as a JSON object; absent ones are left out."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key in self.__slots__ if (value := getattr(self, key)) is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ShardFacts:
