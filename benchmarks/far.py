@@ -271,12 +271,12 @@ def read_by_workers(bench: Bench) -> Measured:
         return Measured(race, (Count("at a time", proxies.connections()[0]),))
 
 
-def _to_copy(bench: Bench) -> tuple[int, int]:
-    return bench.size((32, 4 * _MB), (4, _MB))
+def _to_copy(bench: Bench, shards: int) -> tuple[int, int]:
+    return bench.size((shards, 4 * _MB), (4, _MB))
 
 
 def _race_to_copy(bench: Bench, size: int, ours: Callable[[], float], peer: Callable[[], float]) -> Race:
-    return bench.race(ours, peer, amount=size / _MB, unit="MB/s", repeats=3, warm=False)
+    return bench.race(ours, peer, amount=size / _MB, unit="MB/s", repeats=2, warm=False)
 
 
 def _beside_link(race: Race) -> Measured:
@@ -289,7 +289,7 @@ def _pulled(bench: Bench) -> Race:
 
 
 def _race_to_pull(bench: Bench) -> Race:
-    place, made, target = afar(bench), shards(bench.services, *_to_copy(bench)), bench.folder / "pulled"
+    place, made, target = afar(bench), shards(bench.services, *_to_copy(bench, 64)), bench.folder / "pulled"
     public = bounded(bench).urls[1]
     with place.stood_at(public):
         entry = place.insert([f"{public}/{made.bucket}/{key}" for key in made.keys])
@@ -315,13 +315,13 @@ def _race_to_pull(bench: Bench) -> Race:
     return _race_to_copy(bench, made.size, ours, peer)
 
 
-@row(f"`pull` of 32 shards of 4 MB {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+@row(f"`pull` of 64 shards of 4 MB {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
 def pulled(bench: Bench) -> Measured:
     """From a public address into a folder, every byte checked; the peer has keys and reads the same from S3."""
     return Measured(_pulled(bench))
 
 
-@row(f"`pull` of 32 shards of 4 MB {_LINK}", peer=_PEER_LINK, reach=Reach(ratio=0.9))
+@row(f"`pull` of 64 shards of 4 MB {_LINK}", peer=_PEER_LINK, reach=Reach(ratio=0.9))
 def pulled_beside_link(bench: Bench) -> Measured:
     """The record is found first."""
     return _beside_link(_pulled(bench))
@@ -334,7 +334,7 @@ def _across(bench: Bench) -> Race:
 def _race_across(bench: Bench) -> Race:
     services, box, other = bench.services, bench.services.box, bench.services.other_box
     source, to = _bounded_s3(bench, 2), {**other.s3, "AWS_ENDPOINT": bounded(bench).urls[3]}
-    near = random_lab(services, *_to_copy(bench))
+    near = random_lab(services, *_to_copy(bench, 128))
     lab = near._replace(
         s3=source, shards=tuple(replace(shard, endpoint=source["AWS_ENDPOINT"]) for shard in near.shards)
     )
@@ -360,13 +360,13 @@ def _race_across(bench: Bench) -> Race:
     return found
 
 
-@row(f"copy 32 shards of 4 MB across endpoints {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
+@row(f"copy 128 shards of 4 MB across endpoints {_LINK}", peer=_PEER_RCLONE, reach=Reach(ratio=1))
 def across_endpoints(bench: Bench) -> Measured:
     """From one S3 server to another, with SHA-256; the stage ``copied_shards`` alone."""
     return Measured(_across(bench))
 
 
-@row(f"copy 32 shards of 4 MB across endpoints {_LINK}", peer=_PEER_LINK, reach=Reach(ratio=0.9))
+@row(f"copy 128 shards of 4 MB across endpoints {_LINK}", peer=_PEER_LINK, reach=Reach(ratio=0.9))
 def across_beside_link(bench: Bench) -> Measured:
     """In each direction."""
     return _beside_link(_across(bench))
