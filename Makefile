@@ -30,7 +30,7 @@ add = $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt $(1) || \
 	{ echo "uv did not do it; pip does, and takes longer"; $(PIP) $(1); }
 # Groups of pyproject.toml that are installed with the environment: `make install WITH="bench browser"`.
 WITH :=
-TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+TEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 # Where this is set, each process that tests start compiles the project, and each worker rewrites all tests.
 export PYTHONDONTWRITEBYTECODE :=
 

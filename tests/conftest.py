@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count, cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
@@ -30,6 +32,7 @@ _FOR_TESTS = {"ATDATA_UPSTREAM_PYTHON", "ATDATA_OFFICIAL_PDS"}
 TESTS = Path(__file__).resolve().parent
 MOMENT = 0.05
 _DATABASES = cycle(range(1, 16))
+_RESERVED = re.compile(r"(^|\.)(example\.(com|net|org)|example|invalid)$")
 
 
 class PdsAccount(NamedTuple):
@@ -105,6 +108,19 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> Time:
     # Nor is a service slow because of what it answered to another test.
     concurrency._limit.cache_clear()
     return passing
+
+
+@pytest.fixture(autouse=True)
+def _no_example_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that RFC 2606 reserves name no host; without a network a resolver takes seconds to say so."""
+    look_up = socket.getaddrinfo
+
+    def found(host: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(host, str) and _RESERVED.search(host):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
 
 
 @pytest.fixture(scope="session")

