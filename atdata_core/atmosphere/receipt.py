@@ -18,7 +18,7 @@ from atdata_core.atmosphere.record_format.record_keys import AtUri
 from atdata_core.atmosphere.xrpc.answers import of_reply, read_body
 from atdata_core.atmosphere.xrpc.session import as_object
 from atdata_core.errors import AtdataError, ProofError, ServiceRefusedError
-from atdata_core.stores.http import environment_transport
+from atdata_core.stores.http_transport import environment_transport
 
 APPVIEW, RELAY = "ATDATA_APPVIEW_URL", "ATDATA_RELAY_URL"
 """Of the environment: who is asked."""

@@ -25,9 +25,6 @@ ATTEMPTS = 4
 LONGEST_WAIT = 60.0
 """Seconds that a call waits because a service asks for it; a longer time is told to the caller at once."""
 
-SLOWEST = 4096
-"""Bytes a second, on average, below which an answer is given up: one that trickles would be waited for for ever."""
-
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 4.0
 _WORTH_TELLING = 3.0
@@ -147,29 +144,6 @@ def with_retries(act: Callable[[], R]) -> R:
                 raise
         ours.pause(attempt)
     return act()
-
-
-def too_slow(seconds: float, count: int, silence: float) -> bool:
-    """Whether so many bytes of an answer have been waited for too long; ``silence`` are the seconds for none."""
-    return seconds > silence + count / SLOWEST
-
-
-class ReadRate:
-    """How quickly the bytes of one answer come: beginning, headers and body alike.
-
-    What passes between two reads does not count: whoever works on the bytes may take as long as it takes.
-    """
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._waited = 0.0
-
-    def note(self, seconds: float, count: int, silence: float) -> None:
-        """Note that so many bytes were waited for so long; raises ``TimeoutError`` where that is ``too_slow``."""
-        self.received += count
-        self._waited += seconds
-        if count and too_slow(self._waited, self.received, silence):
-            raise TimeoutError(f"it trickles, {self.received:,} bytes in {self._waited:.0f} s")
 
 
 def passes_soon(error: AtdataError) -> bool:

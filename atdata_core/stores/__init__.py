@@ -5,6 +5,7 @@ from ..common.lazy_names import lazy_names
 __all__ = [
     "data_store",
     "http",
+    "http_transport",
     "local_files",
     "opening",
     "prefetch",

@@ -18,7 +18,7 @@ from atdata_core.errors import (
     StorageError,
 )
 from atdata_core.stores import http as web
-from atdata_core.stores import shard_streams
+from atdata_core.stores import http_transport, shard_streams
 from atdata_core.stores.opening import open_shard, stat_shard
 from atdata_core.stores.s3.objects import S3Endpoint
 
@@ -89,7 +89,7 @@ def s3(address: str, attempts: int = 1) -> S3Endpoint:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(web, "_SILENCE_SECONDS", QUICK)
+    monkeypatch.setattr(http_transport, "SILENCE_SECONDS", QUICK)
     web._client.cache_clear()
     yield
     web._client.cache_clear()
@@ -156,7 +156,7 @@ def test_a_service_that_thinks_before_each_answer_is_not_taken_for_one_that_tric
 
     with (
         served(answer) as (address, asked),
-        httpx.Client(transport=web.environment_transport(), timeout=1.2) as client,
+        httpx.Client(transport=http_transport.environment_transport(), timeout=1.2) as client,
     ):
         assert [client.get(address).text for _ in range(6)] == ["x"] * 6
         assert asked == ["GET"]

@@ -29,7 +29,7 @@ from atdata_core.errors import (
 )
 from atdata_core.protocols import ShardStat
 from atdata_core.stores import http as web
-from atdata_core.stores import shard_streams
+from atdata_core.stores import http_transport, shard_streams
 from atdata_core.stores.opening import open_shard, probe, stat_shard
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
@@ -385,7 +385,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(site: Site, monkeypatch
 
 
 def test_a_guarded_request_goes_to_the_address_that_was_checked(site: Site, monkeypatch: pytest.MonkeyPatch):
-    from atdata_core.stores import http as web
+    from atdata_core.stores import http_transport
 
     seen: list[str] = []
     site.file("/a.tar")
@@ -397,7 +397,7 @@ def test_a_guarded_request_goes_to_the_address_that_was_checked(site: Site, monk
 
     site.answers["/a.tar"] = answer
     # Stands for a public name: no name here resolves to a public address that answers.
-    monkeypatch.setattr(web, "check_public", lambda url, **_: "127.0.0.1")
+    monkeypatch.setattr(http_transport, "check_public", lambda url, **_: "127.0.0.1")
     assert read(f"http://data.example:{site.port}/a.tar", guarded=True) == BODY
     assert seen == [f"data.example:{site.port}"]
 
@@ -520,7 +520,7 @@ def test_a_body_that_goes_on_after_the_size_it_announced_is_given_up(site: Site)
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Waits a tenth of a second for an answer."""
-    monkeypatch.setattr(web, "_SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(http_transport, "SILENCE_SECONDS", 0.1)
     web._client.cache_clear()
     yield
     web._client.cache_clear()

@@ -237,7 +237,7 @@ def test_a_connection_that_is_kept_is_not_one_to_another_host_at_the_same_addres
     tls.load_cert_chain(file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     # As for two hosts whose public address is the same, such as buckets behind one network of caches.
-    monkeypatch.setattr("atdata_core.stores.http.check_public", lambda *_, **__: "127.0.0.1")
+    monkeypatch.setattr("atdata_core.stores.http_transport.check_public", lambda *_, **__: "127.0.0.1")
     with served(Kept, tls) as address:
         port = address.partition(":")[2]
         assert stat_shard(f"https://one.example:{port}/a.tar", guarded=True).size == 5

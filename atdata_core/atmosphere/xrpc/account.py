@@ -21,7 +21,7 @@ from atdata_core.errors import (
     ServiceRefusedError,
 )
 from atdata_core.secrets import keep_secret
-from atdata_core.stores.http import environment_transport
+from atdata_core.stores.http_transport import environment_transport
 
 if TYPE_CHECKING:
     import httpx

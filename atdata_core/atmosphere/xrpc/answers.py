@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from atdata_core.common.network_settings import tls_trouble
-from atdata_core.common.retry_after import seconds_to_wait, too_slow
+from atdata_core.common.retry_after import seconds_to_wait
 from atdata_core.errors import AtdataError, RateLimitedError, ServiceRefusedError, ServiceUnavailableError
 from atdata_core.secrets import masked
+from atdata_core.stores.http_transport import too_slow
 
 if TYPE_CHECKING:
     import httpx

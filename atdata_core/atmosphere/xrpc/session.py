@@ -21,7 +21,7 @@ from atdata_core.atmosphere.xrpc.write_budget import budget_of, is_upload, point
 from atdata_core.common import retry_after
 from atdata_core.common.concurrency import THREADS, limit_of
 from atdata_core.errors import RateLimitedError, ServiceRefusedError
-from atdata_core.stores.http import environment_transport
+from atdata_core.stores.http_transport import environment_transport
 
 if TYPE_CHECKING:
     import httpx

@@ -28,6 +28,7 @@ from ...errors import (
     ServiceRefusedError,
 )
 from ...secrets import keep_secret
+from ..http_transport import ReadRate
 from ..private_addresses import check_public
 from ..shard_streams import LARGEST_UNSTATED
 from .aws_config import client_of, has_credentials, settings_of, variables
@@ -358,7 +359,7 @@ class _PacedBytes(RawIOBase):
         self.most: int | None = _MOST_TOLD
         self._inner = inner
         self._silence = silence
-        self._pace = retry_after.ReadRate()
+        self._pace = ReadRate()
 
     def readable(self) -> bool:
         return True

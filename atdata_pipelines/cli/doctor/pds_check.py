@@ -10,7 +10,7 @@ import httpx
 
 from atdata_core.atmosphere.xrpc.answers import read_body
 from atdata_core.common.retry_after import its_time
-from atdata_core.stores.http import environment_transport
+from atdata_core.stores.http_transport import environment_transport
 from atdata_core.stores.s3.clients import same_service
 
 from ...config.resources import AtprotoResource

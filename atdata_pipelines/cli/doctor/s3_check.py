@@ -24,7 +24,7 @@ from atdata_core.errors import (
 )
 from atdata_core.local import LocalIndex, S3DataStore
 from atdata_core.local.registry import Position
-from atdata_core.stores.http import environment_transport
+from atdata_core.stores.http_transport import environment_transport
 from atdata_core.stores.private_addresses import check_public
 from atdata_core.stores.s3.objects import S3Endpoint
 
