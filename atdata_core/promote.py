@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
@@ -86,8 +87,11 @@ def promote_to_atmosphere(
                 warnings.warn(warning, stacklevel=5)
 
     client.did  # noqa: B018 - NotLoggedInError, before anything is noted
-    with attempt(ledger, entry.name, "local_dataset", entry=entry) as current_attempt:
-        find = early_finds(entry, index, client, ledger, options).find
+    with (
+        attempt(ledger, entry.name, "local_dataset", entry=entry) as current_attempt,
+        closing(early_finds(entry, index, client, ledger, options)) as early,
+    ):
+        find = early.find
         ready = prepare(
             entry,
             index,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,15 @@ from ..copies.recent_looks import RECENT
 if TYPE_CHECKING:
     from ...atmosphere.client import AtmosphereClient, Record
 
+_MOMENT = 1.0
+"""Seconds: a service that is silent holds nobody up who has failed already, or was stopped."""
+
 
 class EarlyFinds:
     """Finds records of an account, some of them before anybody asks.
 
-    Whoever writes says what stands there, so that nothing is written over which came in the meantime.
+    Whoever writes says what stands there, so that nothing is written over which came in the meantime. Close it: no
+    request of a promotion goes on once that has ended.
 
     Args:
         client: A client that is logged in.
@@ -38,3 +42,7 @@ class EarlyFinds:
         if early is None or early.cancel() or time.monotonic() > self._until:
             return self._client.find_record(collection, rkey)
         return early.result()
+
+    def close(self) -> None:
+        """Ask for nothing more, and wait a moment for the answers that nobody has taken."""
+        wait([early for early in self._early.values() if not early.cancel()], timeout=_MOMENT)

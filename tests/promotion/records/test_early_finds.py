@@ -1,6 +1,7 @@
 """Records that a promotion will ask for are asked for while its shards are looked at."""
 
 import threading
+import time
 
 import pytest
 
@@ -45,3 +46,13 @@ def test_an_error_is_raised_where_the_record_is_needed():
     finds = EarlyFinds(Client(), [(LABEL, "away")])
     with pytest.raises(ServiceUnavailableError):
         finds.find(LABEL, "away")
+
+
+def test_no_request_goes_on_once_it_is_closed():
+    client = Client(together=2)
+    finds = EarlyFinds(client, [(LABEL, "a")])
+    while not client._meeting.n_waiting:
+        time.sleep(0.001)
+    threading.Timer(0.05, client._meeting.wait).start()
+    finds.close()
+    assert client.asked == [(LABEL, "a")]
