@@ -1,6 +1,7 @@
 """Of two runs with different values the one that said them last wins; the other writes nothing."""
 
 import threading
+from concurrent.futures import Future
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from atdata_core.promote import promote_to_atmosphere
 from atdata_core.promotion.inventory import publication_of
 from atdata_core.promotion.options import PromotionOptions, Values
 from atdata_core.promotion.overrides import KEPT, Overrides
+from atdata_core.promotion.records import early_finds
 from atdata_core.promotion.scheduling.due import due
 from atdata_core.promotion.stages.copy_stage import copy_shards
 from atdata_core.promotion.stages.inventory_stage import take_inventory
@@ -36,8 +38,10 @@ class Interrupted(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def interrupted(atmosphere, account, closing):
+def interrupted(atmosphere, account, closing, monkeypatch):
     """A client of the same account; ``meanwhile`` happens before its first such request."""
+    # As where no thread can be started: each record is asked for when it is needed, not while the run begins.
+    monkeypatch.setattr(early_finds, "in_background", lambda _: Future())
 
     def client(method, meanwhile):
         transport = closing(Interrupted(method, meanwhile))
