@@ -30,6 +30,7 @@ add = $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt $(1) || \
 	{ echo "uv did not do it; pip does, and takes longer"; $(PIP) $(1); }
 # Groups of pyproject.toml that are installed with the environment: `make install WITH="bench browser"`.
 WITH :=
+# Tests wait for half of their time; those that take longer bring processes of their own, so fewer run at a time.
 TEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 # Where this is set, each process that tests start compiles the project, and each worker rewrites all tests.
 export PYTHONDONTWRITEBYTECODE :=
@@ -80,7 +81,7 @@ test: $(READY)-dev
 	@$(TEST)
 
 test-all: $(READY)-dev
-	@$(TEST) -m "not faults and not browser"
+	@$(TEST) -n 2 -m "not faults and not browser"
 
 faults: $(READY)-dev
 	@$(BIN)/python -m pytest -m "faults or measured" --reliability=docs/reliability.md $(ONLY)
