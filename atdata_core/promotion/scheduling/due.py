@@ -49,7 +49,6 @@ class Due:
         attempts: Attempts at that which failed.
         retry_at: A time, ISO 8601.
         last: What is published, where nothing is to be done.
-        last: What the ledger knows of what is published.
     """
 
     state: Literal["due", "published", "waiting", "blocked", "skipped", "failed", "retries exhausted", "paused"]
